@@ -1,0 +1,358 @@
+"""Every knob of an experiment: nested dataclasses, units in names, checked on construction.
+
+A config file returns a `Config` from `get_config()`; flags then set single fields
+(`--config.hash.bits=64`). Setting a field does not run the checks, so entry points call
+`checked(config)`, which rebuilds the tree and raises `ConfigError` for any impossible value.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+
+class ConfigError(ValueError):
+    """A field has a value with which no run is possible; the message names field and remedy."""
+
+
+def _require(condition: bool, field: str, value: object, must: str) -> None:
+    if not condition:
+        raise ConfigError(f"config.{field} = {value!r}: must be {must}")
+
+
+def _one_of(field: str, value: object, choices: tuple[object, ...]) -> None:
+    _require(value in choices, field, value, "one of " + ", ".join(map(repr, choices)))
+
+
+def _positive(prefix: str, part: object, *names: str) -> None:
+    for name in names:
+        value = getattr(part, name)
+        _require(value > 0, f"{prefix}.{name}", value, "greater than 0")
+
+
+def _share(prefix: str, part: object, *names: str) -> None:
+    for name in names:
+        value = getattr(part, name)
+        _require(0 <= value <= 1, f"{prefix}.{name}", value, "between 0 and 1")
+
+
+def _not_negative(prefix: str, part: object, *names: str) -> None:
+    for name in names:
+        value = getattr(part, name)
+        _require(value >= 0, f"{prefix}.{name}", value, "0 or more")
+
+
+@dataclasses.dataclass
+class Data:
+    """Where the images come from."""
+
+    kind: str = "phantom"
+    """`phantom` (synthetic scans, written first), `luna16` (a LUNA16 tree) or `folder`."""
+    root: str = ""
+    """The LUNA16 tree or the folder; for phantoms, empty means `<workdir>/scans`."""
+    max_thickness_mm: float = 2.5
+    """Scans with thicker slices are excluded (paper, section 4.1); 0 lifts the rule."""
+    expect_counts: str = "auto"
+    """Check LUNA16's counts (888 scans, 1186 nodules in 601 scans): `auto` warns where they
+    differ, `strict` refuses, `off` is silent."""
+    lung_masks: str = "threshold"
+    """Masks the U-Net learns: `threshold` (-400 HU, paper Fig. 6) or `luna16`
+    (`seg-lungs-LUNA16`, labels 3 and 4)."""
+    workers: int = 0
+    """Processes that make or prepare scans; 0 means one per core."""
+
+    def __post_init__(self):
+        _one_of("data.kind", self.kind, ("phantom", "luna16", "folder"))
+        _one_of("data.expect_counts", self.expect_counts, ("auto", "strict", "off"))
+        _one_of("data.lung_masks", self.lung_masks, ("threshold", "luna16"))
+        _not_negative("data", self, "max_thickness_mm", "workers")
+        _require(
+            bool(self.root) or self.kind == "phantom",
+            "data.root",
+            self.root,
+            f"the folder that holds the {self.kind} data (--config.data.root=...)",
+        )
+
+
+@dataclasses.dataclass
+class Phantom:
+    """Synthetic chest CT in LUNA16's layout."""
+
+    scans: int = 50
+    nodules_per_scan: float = 8.0
+    """Mean number of annotated nodules in a scan."""
+    excluded_per_scan: float = 4.0
+    """Mean number of excluded findings (calcified specks, scars) in a scan."""
+    normal_scans: float = 0.1
+    """Share of scans without any nodule."""
+    matrix: int = 512
+    """Pixels a side of a slice, before resampling."""
+    extent_mm: float = 180.0
+    """Length of a scan along the body axis."""
+    subsets: int = 10
+    compress: bool = True
+    """Write `.zraw`; else `.raw`."""
+
+    def __post_init__(self):
+        _positive("phantom", self, "scans", "nodules_per_scan", "matrix", "extent_mm", "subsets")
+        _not_negative("phantom", self, "excluded_per_scan")
+        _share("phantom", self, "normal_scans")
+        _require(self.matrix >= 128, "phantom.matrix", self.matrix, "at least 128 pixels")
+        _require(self.extent_mm >= 80, "phantom.extent_mm", self.extent_mm, "at least 80 mm")
+        _require(self.scans >= self.subsets, "phantom.scans", self.scans, "at least phantom.subsets")
+
+
+@dataclasses.dataclass
+class Items:
+    """How scans become images: one slice an annotation, and normal slices."""
+
+    spacing_mm: float = 1.0
+    """Isotropic voxel side after resampling (paper, section 4.1)."""
+    hu_min: float = -1200.0
+    hu_max: float = 600.0
+    """Window stored in 8 bits."""
+    canvas_px: int = 384
+    """Side of a stored slice, centred on the lungs, in pixels of `spacing_mm`."""
+    normals: int = 1000
+    """Normal slices over all scans (paper, Table 2: 1000)."""
+    normal_clearance_mm: float = 8.0
+    """Distance along the body axis of a normal slice from any finding's surface."""
+    view: str = "crop"
+    """`crop` (fixed millimetres round the nodule) or `slice` (the paper's whole slice)."""
+    crop_mm: float = 48.0
+    segmented: bool = True
+    """Set pixels outside the lung mask to the window's floor (paper, Fig. 7)."""
+    size_px: int = 64
+    """Side of the network's square input."""
+
+    def __post_init__(self):
+        _positive("items", self, "spacing_mm", "canvas_px", "crop_mm", "size_px")
+        _not_negative("items", self, "normals", "normal_clearance_mm")
+        _require(self.hu_max > self.hu_min, "items.hu_max", self.hu_max, "above items.hu_min")
+        _one_of("items.view", self.view, ("crop", "slice"))
+        _require(
+            self.crop_mm <= self.canvas_px * self.spacing_mm,
+            "items.crop_mm",
+            self.crop_mm,
+            "no larger than the canvas",
+        )
+
+
+@dataclasses.dataclass
+class Split:
+    """Which items train, validate and test."""
+
+    kind: str = "subset"
+    """`subset` (official folds), `scan` (random by scan), `slices` (the paper's random split
+    of slices, which leaks) or `column` (the `split` column of items.csv)."""
+    test_subsets: tuple[int, ...] = (9,)
+    val_subsets: tuple[int, ...] = (8,)
+    test_share: float = 0.3
+    """For `scan` and `slices` (paper, section 4.2: 0.3)."""
+    val_share: float = 0.1
+    """Share of the training scans kept for validation, where the kind names none."""
+    seed: int = 0
+
+    def __post_init__(self):
+        _one_of("split.kind", self.kind, ("subset", "scan", "slices", "column"))
+        _share("split", self, "test_share", "val_share")
+        self.test_subsets = tuple(self.test_subsets)
+        self.val_subsets = tuple(self.val_subsets)
+        both = set(self.test_subsets) & set(self.val_subsets)
+        _require(not both, "split.val_subsets", self.val_subsets, "disjoint from test_subsets")
+
+
+@dataclasses.dataclass
+class Segment:
+    """The U-Net that learns the lung masks (paper, section 3.1)."""
+
+    enabled: bool = True
+    width: int = 16
+    """Channels of the first level; doubled at each of `depth` poolings."""
+    depth: int = 4
+    size_px: int = 192
+    """Side of the U-Net's input; slices are resized to it and masks back."""
+    steps: int = 300
+    batch: int = 8
+    learning_rate: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    dice_weight: float = 1.0
+    """Weight of the soft Dice loss beside the cross-entropy."""
+    holdout_every: int = 5
+    """In a folder of images and masks without items.csv, every n-th pair is held out."""
+
+    def __post_init__(self):
+        _positive("segment", self, "width", "depth", "size_px", "steps", "batch", "learning_rate")
+        _not_negative("segment", self, "momentum", "weight_decay", "dice_weight")
+        _require(
+            self.size_px % 2**self.depth == 0,
+            "segment.size_px",
+            self.size_px,
+            f"divisible by 2**depth = {2**self.depth}",
+        )
+        _require(self.holdout_every >= 2, "segment.holdout_every", self.holdout_every, "at least 2")
+
+
+@dataclasses.dataclass
+class Model:
+    """The network (paper, section 3.2)."""
+
+    name: str = "inres_net"
+    """`inres_net` or `alexnet`, the paper's baseline."""
+    stem: int = 32
+    """Channels after the stem; the paper's width is 64."""
+    stem_kernel: int = 3
+    stem_stride: int = 1
+    fc1: int = 256
+    """Width of FC1; the paper's is 4096."""
+    pooling: str = "average"
+    """Before FC1: `average` over the map, or `flatten` (the paper's)."""
+    residual_scale: float = 1.0
+    dropout: float = 0.0
+    """Before and after FC1."""
+    norm: str = "batch"
+
+    def __post_init__(self):
+        _one_of("model.name", self.name, ("inres_net", "alexnet"))
+        _one_of("model.pooling", self.pooling, ("average", "flatten"))
+        _one_of("model.norm", self.norm, ("batch", "none"))
+        _positive("model", self, "stem", "stem_kernel", "stem_stride", "fc1", "residual_scale")
+        _require(self.stem % 4 == 0, "model.stem", self.stem, "divisible by 4 (inV2 splits it)")
+        _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "in [0, 1)")
+
+
+@dataclasses.dataclass
+class Hash:
+    """The latent layer H (paper, section 3.3)."""
+
+    bits: int = 48
+
+    def __post_init__(self):
+        _require(1 <= self.bits <= 1024, "hash.bits", self.bits, "between 1 and 1024")
+
+
+@dataclasses.dataclass
+class Loss:
+    """NLL plus the regularizers that section 2.3 promises; 0 leaves a term out."""
+
+    quantization: float = 0.0
+    balance: float = 0.0
+    independence: float = 0.0
+    label_smoothing: float = 0.0
+
+    def __post_init__(self):
+        _not_negative("loss", self, "quantization", "balance", "independence")
+        _share("loss", self, "label_smoothing")
+
+
+@dataclasses.dataclass
+class Train:
+    """The recipe. Defaults are the `modern` one; `paper.py` has section 3.4's."""
+
+    epochs: int = 30
+    batch: int = 32
+    learning_rate: float = 0.05
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    schedule: str = "cosine"
+    """`cosine` to zero after a linear warm-up, or `constant`."""
+    warmup_epochs: float = 1.0
+    init: str = "he"
+    """`he` (fan-in normal) or `gaussian` (N(0, 0.01), FC2 as random projections)."""
+    balance_power: float = 0.5
+    """Items are drawn by class frequency to the power of minus this; 0: as they come."""
+    ema: float = 0.0
+    """Decay of the weight average that is evaluated; 0 leaves it out."""
+    flips: bool = True
+    quarter_turns: bool = True
+    shift_px: int = 3
+    brightness: float = 0.05
+    """Largest shift of the image's values, as a share of the window."""
+    contrast: float = 0.1
+    noise: float = 0.02
+    """Standard deviation of added noise, as a share of the window."""
+    checkpoint_every: int = 1
+    """Epochs between checkpoints."""
+    eval_every: int = 1
+    """Epochs between looks at the validation part."""
+
+    def __post_init__(self):
+        _positive(
+            "train", self, "epochs", "batch", "learning_rate", "checkpoint_every", "eval_every"
+        )
+        _not_negative("train", self, "momentum", "weight_decay", "warmup_epochs", "balance_power")
+        _not_negative("train", self, "shift_px", "brightness", "contrast", "noise")
+        _one_of("train.schedule", self.schedule, ("cosine", "constant"))
+        _one_of("train.init", self.init, ("he", "gaussian"))
+        _require(0 <= self.ema < 1, "train.ema", self.ema, "in [0, 1)")
+
+
+@dataclasses.dataclass
+class Search:
+    """The two stages (paper, section 3.3)."""
+
+    threshold: int = 3
+    """Candidates have a Hamming distance below this many bits."""
+    k: int = 10
+    features: str = "fc1"
+    """Ranked by `fc1` (section 3.3) or `fc1_fc3` (Fig. 8)."""
+    widen: bool = False
+    """Raise the threshold of an empty pool to the nearest code's distance + 1."""
+
+    def __post_init__(self):
+        _positive("search", self, "threshold", "k")
+        _one_of("search.features", self.features, ("fc1", "fc1_fc3"))
+
+
+@dataclasses.dataclass
+class Config:
+    """One experiment."""
+
+    name: str = "phantom"
+    seed: int = 0
+    data: Data = dataclasses.field(default_factory=Data)
+    phantom: Phantom = dataclasses.field(default_factory=Phantom)
+    items: Items = dataclasses.field(default_factory=Items)
+    split: Split = dataclasses.field(default_factory=Split)
+    segment: Segment = dataclasses.field(default_factory=Segment)
+    model: Model = dataclasses.field(default_factory=Model)
+    hash: Hash = dataclasses.field(default_factory=Hash)
+    loss: Loss = dataclasses.field(default_factory=Loss)
+    train: Train = dataclasses.field(default_factory=Train)
+    search: Search = dataclasses.field(default_factory=Search)
+
+    def __post_init__(self):
+        _not_negative("", self, "seed")
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The config as nested plain dicts, as written to `config.json`."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(values: Mapping[str, Any]) -> Config:
+    """The inverse of `to_dict`, with all checks.
+
+    Raises:
+      ConfigError: a section or field is unknown, or a value is impossible.
+    """
+    parts: dict[str, Any] = {}
+    for field in dataclasses.fields(Config):
+        if field.name not in values:
+            continue
+        value = values[field.name]
+        if dataclasses.is_dataclass(field.type):
+            known = {f.name for f in dataclasses.fields(field.type)}
+            unknown = sorted(set(value) - known)
+            _require(not unknown, field.name, unknown, f"among {sorted(known)}")
+            value = field.type(**value)  # type: ignore[operator]
+        parts[field.name] = value
+    unknown = sorted(set(values) - {f.name for f in dataclasses.fields(Config)})
+    _require(not unknown, "", unknown, "known sections")
+    return Config(**parts)
+
+
+def checked(config: Config) -> Config:
+    """A fresh copy of `config`, every field checked anew (flags set fields unchecked)."""
+    return from_dict(to_dict(config))

@@ -1,0 +1,122 @@
+"""Files that are whole or absent: written under a temporary name, synced, then renamed."""
+
+import contextlib
+import csv
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+def sync_dir(path: Path) -> None:
+    """Make a rename in `path` durable."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success sync it and rename it to `path`.
+
+    Works for one file or one directory. On any exception nothing is left behind and an
+    older `path` stays as it was. The temporary name keeps the suffix of `path`, since
+    writers choose their format by it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    hold = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    part = hold / path.name
+    try:
+        yield part
+        for file in [part, *part.rglob("*")] if part.is_dir() else [part]:
+            handle = os.open(file, os.O_RDONLY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        if part.is_dir() and path.is_dir():
+            path.rename(hold / "old")  # a directory cannot be renamed over a full one
+        os.replace(part, path)
+        sync_dir(path.parent)
+    finally:
+        shutil.rmtree(hold, ignore_errors=True)
+
+
+def write_text(path: str | os.PathLike, text: str) -> None:
+    """Write `text` to `path`, whole or not at all."""
+    with atomic_path(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Write `value` as indented JSON; NaN is refused, since JSON has none."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike) -> Any:
+    """The JSON in `path`; ValueError names the file where it is damaged."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: damaged JSON ({error}); remove it and run again") from None
+
+
+def write_csv(
+    path: str | os.PathLike, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Write `rows` under a header of `columns`; a missing value stays blank."""
+    with atomic_path(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def read_csv(path: str | os.PathLike, required: Sequence[str]) -> list[dict[str, str]]:
+    """Rows of a CSV file as dicts of text.
+
+    Raises:
+      ValueError: no header, a required column is missing, or a row is too short or long.
+      FileNotFoundError: no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; expected columns {','.join(required)}")
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file)
+        names = reader.fieldnames or []
+        missing = [name for name in required if name not in names]
+        if missing:
+            raise ValueError(
+                f"{path}: column {', '.join(missing)} missing (found: {', '.join(names)}); "
+                f"expected {','.join(required)}"
+            )
+        rows = []
+        for row in reader:
+            if None in row or None in row.values():
+                raise ValueError(f"{path}: line {reader.line_num}: expected {len(names)} values")
+            rows.append(row)
+    return rows
+
+
+def number(row: Mapping[str, str], column: str, *, where: str, blank: float | None = None) -> float:
+    """`row[column]` as a finite float; `where` names file and line in the error.
+
+    Raises:
+      ValueError: not a number, not finite, or blank where `blank` is None.
+    """
+    text = row[column].strip()
+    if not text and blank is not None:
+        return blank
+    try:
+        value = float(text)
+    except ValueError:
+        raise ValueError(f"{where}: {column} is {row[column]!r}, not a number") from None
+    if value != value or value in (float("inf"), float("-inf")):
+        raise ValueError(f"{where}: {column} is {row[column]!r}, not a finite number")
+    return value
