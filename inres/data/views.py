@@ -1,0 +1,58 @@
+"""From a CT slice to the network's input: the one road of gallery and query."""
+
+import numpy as np
+from scipy import ndimage
+
+from inres.config import Items
+
+
+def to_uint8(hu: np.ndarray, *, hu_min: float, hu_max: float) -> np.ndarray:
+    """Window HU to 8 bits: `hu_min` and below is 0, `hu_max` and above 255. uint8, same shape."""
+    share = (np.asarray(hu, np.float32) - hu_min) / (hu_max - hu_min)
+    return np.rint(np.clip(share, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def canvas(image: np.ndarray, *, center: tuple[int, int], size: int, fill: int = 0) -> np.ndarray:
+    """The [size, size] part of `image` [Y, X] whose pixel size // 2 is `center` (row, col).
+
+    Outside of the image the canvas has the value `fill`.
+    """
+    top, left = (int(c) - size // 2 for c in center)
+    out = np.full((size, size), fill, image.dtype)
+    y0, x0 = max(top, 0), max(left, 0)
+    y1, x1 = min(top + size, image.shape[0]), min(left + size, image.shape[1])
+    if y1 > y0 and x1 > x0:
+        out[y0 - top : y1 - top, x0 - left : x1 - left] = image[y0:y1, x0:x1]
+    return out
+
+
+def resize(image: np.ndarray, size: int) -> np.ndarray:
+    """Resample [Y, X] uint8 to [size, size], linear, averaged first where it shrinks."""
+    if image.shape == (size, size):
+        return image
+    scale = np.array(image.shape) / size
+    blurred = ndimage.gaussian_filter(
+        image.astype(np.float32), np.maximum(0.0, (scale - 1.0) / 2.0), mode="nearest"
+    )
+    grid = np.meshgrid(*((np.arange(size) + 0.5) * s - 0.5 for s in scale), indexing="ij")
+    return np.rint(ndimage.map_coordinates(blurred, grid, order=1, mode="nearest")).astype(np.uint8)
+
+
+def view(
+    slice_: np.ndarray, mask: np.ndarray | None, point: tuple[float, float], config: Items
+) -> np.ndarray:
+    """One network input, uint8 [size_px, size_px].
+
+    Args:
+      slice_: uint8 [S, S], a canvas slice, or a whole image of a folder.
+      mask: uint8 or bool [S, S], the lungs; None where nothing is segmented.
+      point: row and column of the centre of a crop; NaN for an image that is a crop already.
+      config: the view and its sizes.
+    """
+    if config.segmented and mask is not None:
+        slice_ = np.where(np.asarray(mask) > 0, slice_, np.uint8(0))
+    if config.view == "crop" and np.all(np.isfinite(point)):
+        size = round(config.crop_mm / config.spacing_mm)
+        center = (round(float(point[0])), round(float(point[1])))
+        slice_ = canvas(slice_, center=center, size=size)
+    return resize(slice_, config.size_px)
