@@ -1,0 +1,21 @@
+"""Shared fixtures."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """Give the path of a set of real CT data, or skip where it is not on this machine."""
+    base = Path(os.environ.get("INRES_TEST_DATA", ROOT.parent / "shared" / "data"))
+
+    def path(name: str) -> Path:
+        if not (base / name).exists():
+            pytest.skip(f"real data {name!r} not found under {base}; set INRES_TEST_DATA")
+        return base / name
+
+    return path
