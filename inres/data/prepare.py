@@ -1,0 +1,633 @@
+"""Scans to item store: every scan on its own, in parallel, resumable, then put together.
+
+A query takes the same road: `prepare_point` for a place in a scan, `prepare_image` for a file.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import warnings
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import SimpleITK as sitk
+from scipy import ndimage
+
+from inres import files
+from inres.config import Config
+from inres.ct import lungs
+from inres.ct.luna16 import Luna16, ScanEntry, read_luna16
+from inres.ct.scan import (
+    ScanError,
+    Vector,
+    Volume,
+    canonical,
+    read_header,
+    read_image,
+    read_scan,
+    resample,
+    resample_labels,
+    to_grey8,
+)
+from inres.data.audit import PLANE_OFFSET
+from inres.data.items import CLASS_NAMES, Item, size_class, write_table
+from inres.data.views import canvas, to_uint8
+from inres.progress import progress as default_progress
+
+AUDIT_COLUMNS = ("scan", "nodule", "diameter_mm", "threshold", "luna16", "repaired")
+UNKNOWN_RADIUS_MM = 3.0
+"""Taken for excluded findings without a diameter: LUNA16 leaves it out below 3 mm."""
+MIN_GAP_MM = 3.0
+"""Between normal slices of one scan."""
+MIN_LUNG_SHARE = 0.2
+"""A normal slice has at least this share of the scan's largest lung area."""
+POINT_DEPTH_MM = 5.0
+"""A normal's point lies this deep in the lung, where the lung is that wide."""
+_FORMAT = 1
+
+
+class PrepareError(ValueError):
+    """Scans could not be prepared; the message lists the first and says how to go on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Cut:
+    """A scan on the grid of the items, ready to be cut into slices."""
+
+    volume: Volume
+    threshold: np.ndarray
+    """bool [Z, Y, X], the -400 HU mask."""
+    luna16: np.ndarray | None
+    """bool [Z, Y, X], labels 3 and 4 of `seg-lungs-LUNA16`, where these were asked for."""
+    mask: np.ndarray
+    """bool [Z, Y, X], repaired: what items carry."""
+    center: tuple[int, int]
+    """Row and column round which every canvas of the scan lies: the middle of the lungs' box."""
+    messages: tuple[str, ...]
+
+    def plane(self, z: int, config: Config) -> np.ndarray:
+        """The canvas at plane `z`, windowed. uint8 [S, S]."""
+        items = config.items
+        hu = to_uint8(self.volume.hu[z], hu_min=items.hu_min, hu_max=items.hu_max)
+        return canvas(hu, center=self.center, size=items.canvas_px)
+
+    def mask_plane(self, z: int, config: Config) -> np.ndarray:
+        """The lungs at plane `z`. uint8 [S, S]."""
+        image = self.mask[z].astype(np.uint8)
+        return canvas(image, center=self.center, size=config.items.canvas_px)
+
+    def in_canvas(self, index: np.ndarray, config: Config) -> tuple[float, float]:
+        """Row and column in the canvas of an index z, y, x of the volume."""
+        half = config.items.canvas_px // 2
+        return (
+            float(index[1]) - self.center[0] + half,
+            float(index[2]) - self.center[1] + half,
+        )
+
+    def nearest_plane(self, z: float) -> int:
+        """The plane nearest to the index `z`, within the scan."""
+        return int(np.clip(round(z), 0, len(self.mask) - 1))
+
+
+def cut_scan(path: Path, config: Config, *, lung_mask: Path | None = None) -> Cut:
+    """Read a scan and find its lungs: the first half of the road of gallery and query.
+
+    Args:
+      path: the scan.
+      config: spacing.
+      lung_mask: its `seg-lungs-LUNA16` file, to be used instead of the threshold.
+
+    Raises:
+      ScanError: the scan or the mask cannot be read.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        stored = read_scan(path)
+        messages = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
+    low, high = int(stored.hu.min()), int(stored.hu.max())
+    upright = canonical(stored)
+    del stored
+    spacing = config.items.spacing_mm
+    volume = resample(upright, spacing)
+    del upright
+    threshold = lungs.threshold_mask(volume.hu, spacing)
+    labelled = None
+    if lung_mask is not None:
+        labelled = lungs.lung_labels(resample_labels(read_scan(lung_mask), volume))
+    found = threshold if labelled is None else labelled
+    mask = lungs.repair(found, spacing)
+    if not mask.any():
+        messages.append(
+            f"{path}: no lungs found (values {low} to {high}; air is near -1000 HU); "
+            "its slices stay unsegmented"
+        )
+        mask = np.ones_like(mask)
+    rows, cols = (np.flatnonzero(mask.any(axes)) for axes in ((0, 2), (0, 1)))
+    center = ((int(rows[0]) + int(rows[-1]) + 1) // 2, (int(cols[0]) + int(cols[-1]) + 1) // 2)
+    return Cut(volume, threshold, labelled, mask, center, tuple(messages))
+
+
+def prepare(
+    config: Config,
+    *,
+    root: str | Path,
+    out: str | Path,
+    workers: int | None = None,
+    progress: Callable[..., Iterable[Any]] = default_progress,
+) -> None:
+    """Prepare the LUNA16 tree at `root` (or phantoms, the same tree) as an item store at `out`.
+
+    Each scan ends in a file of its own under `out/scans`; a scan whose file is there, from the
+    same config, findings and data file, is not done again. When all are done the store is
+    written and `out/scans` removed.
+
+    Args:
+      config: the experiment.
+      root: the tree.
+      out: the item store, as described in `inres.data.items`.
+      workers: processes; None takes `config.data.workers`, of which 0 means one per core.
+        One worker works in this process.
+      progress: wraps long loops, as `inres.progress.progress`.
+
+    Raises:
+      Luna16Error: something is wrong with the tree; found before work starts.
+      PrepareError: some scans cannot be read (all others are done and kept), no item is left,
+        or a worker was killed.
+      OSError: the disk is full.
+    """
+    root, out = Path(root), Path(out)
+    tree = read_luna16(
+        root,
+        max_thickness_mm=config.data.max_thickness_mm,
+        expect_counts="off" if config.data.kind == "phantom" else config.data.expect_counts,
+        need_masks=config.data.lung_masks == "luna16",
+        progress=progress,
+    )
+    share = -(-config.items.normals // len(tree.scans))
+    cap = min(config.items.normals, max(8, 4 * share))
+    parts = out / "scans"
+    parts.mkdir(parents=True, exist_ok=True)
+    _require_space(out, tree, config)
+    jobs = [_Job(entry, config, cap, parts / f"{entry.uid}.npz") for entry in tree.scans]
+    todo = [job for job in jobs if not job.done()]
+    workers = config.data.workers if workers is None else workers
+    _run(todo, workers or os.cpu_count() or 1, done=len(jobs) - len(todo), progress=progress)
+    _assemble(jobs, tree, config, out=out, progress=progress)
+    shutil.rmtree(parts)
+
+
+def prepare_point(
+    path: str | Path,
+    *,
+    config: Config,
+    world_mm: Vector | None = None,
+    slice_index: int | None = None,
+    lung_mask: Path | None = None,
+) -> tuple[np.ndarray, np.ndarray, tuple[float, float], tuple[str, ...]]:
+    """One slice of a scan as a query, cut exactly as the gallery's.
+
+    Args:
+      path: a scan in any format of `read_scan`.
+      config: the gallery's.
+      world_mm: x, y, z (LPS) of the place; or else
+      slice_index: the number of a slice, from 0, in the order in which the scan is stored.
+      lung_mask: its `seg-lungs-LUNA16` file, to be used instead of the threshold.
+
+    Returns:
+      slice uint8 [S, S], lungs uint8 [S, S], (row, col) of the place in both (the canvas's
+      middle for a slice number), and messages.
+
+    Raises:
+      ScanError: the scan cannot be read, or the place or slice lies outside of it.
+      ValueError: not exactly one of `world_mm` and `slice_index` is given.
+    """
+    path = Path(path)
+    if (world_mm is None) == (slice_index is None):
+        raise ValueError("give either world_mm or slice_index")
+    header = read_header(path)
+    if world_mm is None:
+        world = _middle_of_slice(path, int(slice_index or 0))
+    else:
+        world = np.array(world_mm, np.float64)
+        if not np.all(np.isfinite(world)) or not header.contains(world):
+            corners = header.index_to_world(np.array([(0, 0, 0), np.array(header.shape) - 1]))
+            raise ScanError(
+                f"{path}: {tuple(map(float, world))} mm lies outside of the scan, which reaches "
+                f"from {corners.min(0).round(1).tolist()} to {corners.max(0).round(1).tolist()}"
+            )
+    cut = cut_scan(path, config, lung_mask=lung_mask)
+    index = cut.volume.world_to_index(world)
+    z = cut.nearest_plane(index[0])
+    messages = list(cut.messages)
+    half = float(config.items.canvas_px // 2)
+    point = (half, half)
+    if world_mm is not None:
+        point = cut.in_canvas(index, config)
+        if not _inside(point, config):
+            messages.append(f"{path}: the place lies outside of the canvas round the lungs")
+    elif config.items.view == "crop":
+        messages.append(
+            f"{path}: a slice number names no place, so the crop lies in the middle of the lungs; "
+            "give a world coordinate"
+        )
+    return cut.plane(z, config), cut.mask_plane(z, config), point, tuple(messages)
+
+
+def prepare_image(
+    path: str | Path, config: Config
+) -> tuple[np.ndarray, np.ndarray | None, tuple[float, float], tuple[str, ...]]:
+    """A single image file as a query.
+
+    A CT slice in HU takes the road of scans, as a scan of one slice, where the gallery came from
+    scans. Any other image is taken as it is: 8 bits, no mask, and a point of NaN.
+
+    Returns:
+      As `prepare_point`; the mask is None where nothing was segmented.
+
+    Raises:
+      ScanError: not an image, damaged, or with more than one slice.
+    """
+    path = Path(path)
+    image = read_image(path)
+    if image.ndim != 2:
+        raise ScanError(
+            f"{path}: {len(image)} slices, a scan; name a world coordinate or a slice number"
+        )
+    items = config.items
+    plain = config.data.kind == "folder" or np.issubdtype(image.dtype, np.unsignedinteger)
+    if not plain and len(_size(path)) == 3:
+        return prepare_point(path, config=config, slice_index=0)
+    grey = to_grey8(image, hu_min=items.hu_min, hu_max=items.hu_max, name=str(path))
+    messages = []
+    if config.data.kind != "folder":
+        messages.append(
+            f"{path}: its pixel size and HU are unknown, so it is neither resampled nor segmented"
+        )
+    return grey, None, (float("nan"), float("nan")), tuple(messages)
+
+
+def table2(items: Iterable[Item]) -> dict[str, int]:
+    """The paper's Table 2: how many items each class has, by the names of its classes."""
+    labels = [item.label for item in items]
+    return {name: labels.count(label) for label, name in enumerate(CLASS_NAMES)}
+
+
+def _size(path: Path) -> tuple[int, ...]:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    return reader.GetSize()
+
+
+def _middle_of_slice(path: Path, number: int) -> np.ndarray:
+    header = read_header(path)
+    if abs(header.direction[2, 2]) < np.sqrt(0.5):
+        raise ScanError(
+            f"{path}: its slices are not axial, so a slice number names no axial slice; "
+            "give a world coordinate"
+        )
+    if not 0 <= number < header.shape[0]:
+        raise ScanError(f"{path}: no slice {number}; it has 0 to {header.shape[0] - 1}")
+    middle = (np.array(header.shape) - 1) / 2
+    return header.index_to_world(np.array([number, middle[1], middle[2]]))
+
+
+def _inside(point: tuple[float, float], config: Config) -> bool:
+    return all(-0.5 <= value < config.items.canvas_px - 0.5 for value in point)
+
+
+# One scan
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """What a worker needs to prepare one scan."""
+
+    entry: ScanEntry
+    config: Config
+    cap: int
+    """Most normal slices to offer."""
+    path: Path
+
+    def fingerprint(self) -> str:
+        """Changes with anything that the result depends on."""
+        items = dataclasses.asdict(self.config.items)
+        for name in ("normals", "view", "crop_mm", "segmented", "size_px"):
+            del items[name]
+        sources = [self.entry.path, *self.entry.path.parent.glob(f"{self.entry.uid}.*raw")]
+        stats = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(set(sources))]
+        parts = [_FORMAT, items, self.config.seed, self.config.data.lung_masks, self.cap]
+        parts += [repr(self.entry), stats]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def done(self) -> bool:
+        """Whether `path` holds this very job's result."""
+        if not self.path.is_file():
+            return False
+        try:
+            with np.load(self.path) as stored:
+                return str(stored["fingerprint"]) == self.fingerprint()
+        except (OSError, ValueError, KeyError, zlib.error):
+            return False
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C ends
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+
+
+def _work(job: _Job) -> None:
+    """Prepare one scan and write its file."""
+    entry, config = job.entry, job.config
+    wants_labels = config.data.lung_masks == "luna16"
+    cut = cut_scan(entry.path, config, lung_mask=entry.lung_mask if wants_labels else None)
+    items, planes, audit, audit_planes = [], [], [], []
+    messages = list(cut.messages)
+    for finding in entry.nodules:
+        index = cut.volume.world_to_index(np.array(finding.world_mm))
+        z = cut.nearest_plane(index[0])
+        point = cut.in_canvas(index, config)
+        if not _inside(point, config):
+            messages.append(f"{finding.name}: outside of its canvas; raise items.canvas_px")
+        label = int(size_class(finding.diameter_mm))
+        items.append(
+            _item(entry, finding.world_mm, point, label, finding.name, finding.diameter_mm)
+        )
+        planes.append(z)
+        radius = finding.diameter_mm / 2 / config.items.spacing_mm
+        shares = {"threshold": cut.threshold, "luna16": cut.luna16, "repaired": cut.mask}
+        audit.append(
+            {"scan": entry.uid, "nodule": finding.name, "diameter_mm": finding.diameter_mm}
+            | {k: lungs.coverage(m, index, radius) for k, m in shares.items() if m is not None}
+        )
+        audit_planes += [
+            cut.nearest_plane(index[0] + sign * PLANE_OFFSET * radius) for sign in (-1, 1)
+        ]
+    rng = np.random.default_rng([config.seed, zlib.crc32(entry.uid.encode())])
+    for z in _normal_planes(cut, job, rng):
+        place = np.array([z, *_lung_point(cut, z, config, rng)], np.float64)
+        world = cut.volume.index_to_world(place)
+        point = cut.in_canvas(place, config)
+        items.append(_item(entry, (world[0], world[1], world[2]), point, 0, "", 0.0))
+        planes.append(z)
+    with files.atomic_path(job.path) as part:
+        np.savez_compressed(
+            part,
+            fingerprint=np.array(job.fingerprint()),
+            text=np.array(json.dumps([[vars(i) for i in items], audit, messages])),
+            slices=_stack([cut.plane(z, config) for z in planes], config),
+            lung_masks=_stack([cut.mask_plane(z, config) for z in planes], config),
+            audit_slices=_stack([cut.plane(z, config) for z in audit_planes], config),
+        )
+
+
+def _stack(planes: Sequence[np.ndarray], config: Config) -> np.ndarray:
+    side = config.items.canvas_px
+    return np.stack(planes) if planes else np.zeros((0, side, side), np.uint8)
+
+
+def _item(
+    entry: ScanEntry,
+    world_mm: Vector,
+    point: tuple[float, float],
+    label: int,
+    nodule: str,
+    diameter_mm: float,
+) -> Item:
+    x, y, z = (round(float(value), 4) for value in world_mm)
+    return Item(
+        image="",
+        scan=entry.uid,
+        nodule=nodule,
+        label=label,
+        diameter_mm=diameter_mm,
+        subset=entry.subset,
+        x_mm=x,
+        y_mm=y,
+        z_mm=z,
+        row=round(point[0], 3),
+        col=round(point[1], 3),
+    )
+
+
+def _normal_planes(cut: Cut, job: _Job, rng: np.random.Generator) -> list[int]:
+    """Up to `job.cap` planes clear of all findings, in random order, not neighbours."""
+    items = job.config.items
+    clear = cut.mask.sum((1, 2))
+    clear = clear >= max(1, MIN_LUNG_SHARE * clear.max())
+    heights = np.arange(len(clear))
+    for finding in (*job.entry.nodules, *job.entry.excluded):
+        z = cut.volume.world_to_index(np.array(finding.world_mm))[0]
+        radius = UNKNOWN_RADIUS_MM if np.isnan(finding.diameter_mm) else finding.diameter_mm / 2
+        clear &= np.abs(heights - z) * items.spacing_mm >= radius + items.normal_clearance_mm
+    chosen: list[int] = []
+    for z in rng.permutation(np.flatnonzero(clear)):
+        if len(chosen) == job.cap:
+            break
+        if all(abs(z - other) * items.spacing_mm >= MIN_GAP_MM for other in chosen):
+            chosen.append(int(z))
+    return chosen
+
+
+def _lung_point(cut: Cut, z: int, config: Config, rng: np.random.Generator) -> tuple[int, int]:
+    """Row and column of a random point of the lungs in plane `z`, deep where it can be."""
+    inside = np.zeros_like(cut.mask[z])
+    half = config.items.canvas_px // 2
+    rows, cols = (slice(max(0, c - half), c - half + 2 * half) for c in cut.center)
+    inside[rows, cols] = cut.mask[z][rows, cols]
+    depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
+    deep = min(POINT_DEPTH_MM / config.items.spacing_mm, depth.max() / 2)
+    row, col = rng.choice(np.argwhere(inside & (depth >= deep)))
+    return int(row), int(col)
+
+
+# All scans
+
+
+def _require_space(out: Path, tree: Luna16, config: Config) -> None:
+    """Refuse to start where the store cannot fit.
+
+    Raises:
+      OSError: the disk has too little room.
+    """
+    nodules = sum(len(entry.nodules) for entry in tree.scans)
+    plane = config.items.canvas_px**2
+    need = 2 * plane * (4 * nodules + 2 * config.items.normals)
+    free = shutil.disk_usage(out).free
+    if free < need:
+        raise OSError(
+            errno.ENOSPC,
+            f"the item store needs about {need / 1e9:.1f} GB, {free / 1e9:.1f} are free; "
+            "make room or choose another workdir",
+            str(out),
+        )
+
+
+def _run(
+    jobs: Sequence[_Job], workers: int, *, done: int, progress: Callable[..., Iterable[Any]]
+) -> None:
+    """Do all jobs; unreadable scans are collected, so that one does not stop the others."""
+    failed: list[str] = []
+    if not jobs:
+        return
+    name = f"scans ({done} done before)" if done else "scans"
+    results = _serial(jobs) if workers == 1 else _parallel(jobs, min(workers, len(jobs)))
+    for error in progress(results, name=name, total=len(jobs), unit="scan"):
+        if error is not None:
+            failed.append(error)
+    if failed:
+        more = f"\n... and {len(failed) - 10} more" if len(failed) > 10 else ""
+        raise PrepareError(
+            f"{len(failed)} of {len(jobs)} scans could not be read; fetch them again or remove "
+            "them, then run again (the others are kept):\n" + "\n".join(sorted(failed)[:10]) + more
+        )
+
+
+def _serial(jobs: Sequence[_Job]) -> Iterator[str | None]:
+    for job in jobs:
+        try:
+            _work(job)
+            yield None
+        except ScanError as error:
+            yield str(error)
+
+
+def _parallel(jobs: Sequence[_Job], workers: int) -> Iterator[str | None]:
+    before = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+    )
+    try:
+        futures: list[Future] = [pool.submit(_work, job) for job in jobs]
+        for future in as_completed(futures):
+            try:
+                future.result()
+                yield None
+            except ScanError as error:
+                yield str(error)
+        pool.shutdown()
+    except BrokenProcessPool:
+        raise PrepareError(
+            "a worker died, most likely for want of memory (about 2 GB each); run again with "
+            "fewer, --config.data.workers=1 (finished scans are kept)"
+        ) from None
+    finally:
+        # After Ctrl-C or an error nobody waits for the scans in work; their files are atomic.
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in set(multiprocessing.active_children()) - before:
+            child.terminate()
+
+
+def _assemble(
+    jobs: Sequence[_Job],
+    tree: Luna16,
+    config: Config,
+    *,
+    out: Path,
+    progress: Callable[..., Iterable[Any]],
+) -> None:
+    """Put the scans' files together; the table comes last, so that a store is whole or absent."""
+    texts = []
+    for job in jobs:
+        with np.load(job.path) as stored:
+            texts.append(json.loads(str(stored["text"])))
+    offered = [sum(not item["nodule"] for item in items) for items, _, _ in texts]
+    quota = _even(offered, config.items.normals, np.random.default_rng(config.seed))
+    # A file's normals come after its nodules, in random order: a prefix is a random choice.
+    counts = [
+        len(items) - offer + take
+        for (items, _, _), offer, take in zip(texts, offered, quota, strict=True)
+    ]
+    items = [Item(**row) for (r, _, _), n in zip(texts, counts, strict=True) for row in r[:n]]
+    audit = [row for _, rows, _ in texts for row in rows]
+    messages = [*tree.messages, *(text for _, _, lines in texts for text in lines)]
+    if not items:
+        raise PrepareError(f"{out}: not one item; the tree has neither nodules nor clear slices")
+    if sum(quota) < config.items.normals:
+        messages.append(
+            f"{sum(quota)} normal slices instead of {config.items.normals}: no more are clear of "
+            f"all findings by {config.items.normal_clearance_mm:g} mm"
+        )
+    for name in ("items.csv", "meta.json"):
+        (out / name).unlink(missing_ok=True)
+    side = config.items.canvas_px
+    with (
+        _array_file(out / "slices.npy", (len(items), side, side)) as slices,
+        _array_file(out / "lung_masks.npy", (len(items), side, side)) as masks,
+        _array_file(out / "audit_slices.npy", (2 * len(audit), side, side)) as planes,
+    ):
+        pairs = list(zip(jobs, counts, strict=True))
+        for job, count in progress(pairs, name="item store", total=len(pairs), unit="scan"):
+            with np.load(job.path) as stored:
+                slices.write(stored["slices"][:count].tobytes())
+                masks.write(stored["lung_masks"][:count].tobytes())
+                planes.write(stored["audit_slices"].tobytes())
+    files.write_csv(out / "audit.csv", AUDIT_COLUMNS, audit)
+    write_table(out / "items.csv", items)
+    files.write_json(out / "meta.json", _meta(items, audit, messages, tree, config))
+
+
+def _meta(
+    items: Sequence[Item],
+    audit: Sequence[dict[str, Any]],
+    messages: Sequence[str],
+    tree: Luna16,
+    config: Config,
+) -> dict[str, Any]:
+    return {
+        "window_hu": [config.items.hu_min, config.items.hu_max],
+        "spacing_mm": config.items.spacing_mm,
+        "canvas_px": config.items.canvas_px,
+        "threshold_hu": lungs.THRESHOLD_HU,
+        "lung_masks": config.data.lung_masks,
+        "scans": len(tree.scans),
+        "table2": table2(items),
+        "normals": {
+            "asked": config.items.normals,
+            "made": sum(not item.nodule for item in items),
+        },
+        "audit": {
+            name: float(np.mean([row[name] for row in audit]))
+            for name in AUDIT_COLUMNS[3:]
+            if audit and name in audit[0]
+        },
+        "messages": list(messages),
+    }
+
+
+def _even(offered: Sequence[int], total: int, rng: np.random.Generator) -> list[int]:
+    """How many to take of each offer: `total` if there are as many, as evenly as can be."""
+    take = np.zeros(len(offered), int)
+    left = min(total, sum(offered))
+    while left:
+        open_ = np.flatnonzero(take < np.array(offered))
+        if left < len(open_):
+            take[rng.permutation(open_)[:left]] += 1
+            break
+        step = min(left // len(open_), int((np.array(offered) - take)[open_].min()))
+        take[open_] += step
+        left -= step * len(open_)
+    return take.tolist()
+
+
+@contextlib.contextmanager
+def _array_file(path: Path, shape: tuple[int, ...]) -> Iterator[BinaryIO]:
+    """An .npy file of uint8 whose data is written piece by piece, atomically.
+
+    Not through a memory map: a full disk would kill the process there, without an error.
+    """
+    with files.atomic_path(path) as part, open(part, "wb") as file:
+        head = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, head)
+        yield file
