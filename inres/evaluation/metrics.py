@@ -183,7 +183,7 @@ def expected_top(ranking: Ranking, values: np.ndarray, k: int) -> np.ndarray:
         raise ValueError(f"k is {k}: must be at least 1")
     start, stop = ranking.start[:, :k], ranking.stop[:, :k]
     ranked = _in_order(ranking, values, int(stop.max(initial=1)))
-    rows, items = ranked.shape
+    rows = len(ranked)
     scale = np.zeros((rows, 1), np.int64)
     if ranked.dtype.kind == "f":  # fixed point, with as many bits as cannot overflow
         _, top = np.frexp(np.abs(ranked).max(axis=1, keepdims=True))

@@ -1,0 +1,562 @@
+"""Every figure: functions from arrays to matplotlib Figures, without pyplot or global state.
+
+Colours are Okabe and Ito's, told apart by any eye and in grey print together with the line
+styles. `save` writes a figure as PNG and as SVG.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from inres import files
+
+INK = "#1b1f24"
+MUTED = "#5b6470"
+GRID = "#d9dee4"
+BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY, GREY, BLACK = "#CC79A7", "#56B4E9", "#8a929c", "#000000"
+RED = "#d00000"
+
+RANKING_NAMES = {
+    "two_stage": "two-stage search",
+    "hamming": "Hamming distance",
+    "fc1": "FC1",
+    "fc2": "FC2 (hash layer)",
+    "fc3": "FC3",
+    "fc1_fc3": "FC1+FC3",
+    "pixels": "raw pixels",
+    "predicted_class": "predicted class",
+    "chance": "chance",
+}
+_LINES: dict[str, tuple[str, Any, float]] = {
+    "two_stage": (BLUE, "-", 2.6),
+    "hamming": (SKY, "-", 1.6),
+    "fc1": (VERMILION, "-", 1.6),
+    "fc2": (ORANGE, "--", 1.6),
+    "fc3": (GREEN, "-.", 1.6),
+    "fc1_fc3": (PURPLE, "-", 1.6),
+    "pixels": (GREY, (0, (5, 2)), 1.4),
+    "predicted_class": (BLACK, ":", 1.6),
+    "chance": (GREY, ":", 1.4),
+}
+
+
+def save(figure: Figure, stem: str | Path, *, dpi: int = 160) -> list[Path]:
+    """Write `figure` as `<stem>.png` and `<stem>.svg`; the same figure gives the same bytes."""
+    paths = []
+    with mpl.rc_context({"svg.hashsalt": "inres", "svg.fonttype": "path"}):
+        for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
+            path = Path(f"{stem}{suffix}")
+            with files.atomic_path(path) as part:
+                figure.savefig(part, dpi=dpi, metadata=metadata)
+            paths.append(path)
+    return paths
+
+
+def _figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, drawn by Agg."""
+    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _axes(axes: Axes, *, title: str, x: str, y: str) -> Axes:
+    """Title, axis names and a quiet look."""
+    axes.set_title(title, fontsize=11, color=INK, loc="left")
+    axes.set_xlabel(x, fontsize=10, color=INK)
+    axes.set_ylabel(y, fontsize=10, color=INK)
+    axes.tick_params(labelsize=9, colors=MUTED)
+    axes.grid(color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    for side in ("left", "bottom"):
+        axes.spines[side].set_color(GREY)
+    return axes
+
+
+def _empty(axes: Axes) -> None:
+    """No ticks, no frame."""
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _legend(axes: Axes, **where: Any) -> None:
+    axes.legend(fontsize=8.5, frameon=False, labelcolor=INK, **where)
+
+
+# --- search results -------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """One image of a search panel; what is unknown is None, NaN or empty."""
+
+    image: np.ndarray
+    """uint8 [S, S]."""
+    label: int = -1
+    diameter_mm: float = float("nan")
+    scan: str = ""
+    hamming: int | None = None
+    distance: float | None = None
+    """Euclidean distance of the fine feature."""
+
+
+def short(name: str, *, keep: int = 10) -> str:
+    """A long scan id by its end: `…279600012`."""
+    return name if len(name) <= keep + 1 else "…" + name[-keep:]
+
+
+def _diameter(value: float) -> str:
+    if math.isnan(value):
+        return ""
+    return "no nodule" if value == 0 else f"{value:.1f} mm"
+
+
+def _class_name(label: int, names: Sequence[str]) -> str:
+    if label < 0:
+        return "class unknown"
+    return names[label] if label < len(names) else f"class {label}"
+
+
+def _show(axes: Axes, shown: Shown, *, color: str, width: float, size: float) -> None:
+    """The image in a frame, its diameter in red."""
+    axes.imshow(shown.image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set(color=color, linewidth=width)
+    text = _diameter(shown.diameter_mm)
+    if text:
+        mark = axes.text(
+            0.04, 0.04, text, transform=axes.transAxes, color=RED, fontsize=size, weight="bold"
+        )
+        mark.set_path_effects([patheffects.withStroke(linewidth=2.5, foreground="white")])
+
+
+def search_panel(
+    query: Shown,
+    results: Sequence[Shown],
+    *,
+    class_names: Sequence[str] = (),
+    title: str = "",
+    columns: int = 5,
+) -> Figure:
+    """Query and results, nearest first, in the manner of the paper's Figs. 9 and 10.
+
+    A blue tick marks a result of the query's class, a black cross one of another; where one of
+    the classes is unknown there is no mark. The diameter stands in red. Under each image: class,
+    Hamming (H) and Euclidean (E) distance, scan. Without results the panel says so.
+    """
+    rows = max(1, math.ceil(len(results) / columns))
+    figure = _figure(1.7 * (columns + 1.5), max(2, rows) * 2.25 + 0.45)
+    grid = figure.add_gridspec(
+        max(2, rows), columns + 1, width_ratios=[1.45] + [1.0] * columns, wspace=0.02, hspace=0.02
+    )
+    if title:
+        figure.suptitle(title, fontsize=11.5, color=INK, x=0.01, ha="left")
+    axes = figure.add_subplot(grid[:2, 0])
+    _show(axes, query, color=INK, width=2.0, size=11)
+    axes.set_title("Query", fontsize=11, color=INK, weight="bold")
+    axes.set_xlabel(
+        "\n".join(t for t in (_class_name(query.label, class_names), short(query.scan)) if t),
+        fontsize=9.5,
+        color=INK,
+    )
+    if not results:
+        axes = figure.add_subplot(grid[:2, 1:])
+        _empty(axes)
+        axes.text(
+            0.5,
+            0.5,
+            "No item of the archive has a code this near.\nRaise the threshold, or widen it.",
+            ha="center",
+            va="center",
+            fontsize=11,
+            color=MUTED,
+        )
+    for place, shown in enumerate(results):
+        axes = figure.add_subplot(grid[place // columns, 1 + place % columns])
+        judged = query.label >= 0 and shown.label >= 0
+        same = judged and query.label == shown.label
+        _show(axes, shown, color=BLUE if same else INK if judged else GREY, width=1.6, size=9)
+        axes.text(
+            0.04,
+            0.96,
+            str(place + 1),
+            transform=axes.transAxes,
+            fontsize=8.5,
+            va="top",
+            color=INK,
+            bbox={"boxstyle": "round,pad=0.18", "facecolor": "white", "edgecolor": "none"},
+        )
+        if judged:
+            axes.text(
+                0.96,
+                0.96,
+                "\N{HEAVY CHECK MARK}" if same else "\N{HEAVY BALLOT X}",
+                transform=axes.transAxes,
+                fontsize=12,
+                ha="right",
+                va="top",
+                color=BLUE if same else BLACK,
+                bbox={"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none"},
+            )
+        distances = [
+            text
+            for text in (
+                "" if shown.hamming is None else f"H {shown.hamming}",
+                "" if shown.distance is None else f"E {shown.distance:.3g}",
+            )
+            if text
+        ]
+        lines = (_class_name(shown.label, class_names), "   ".join(distances), short(shown.scan))
+        axes.set_xlabel("\n".join(line for line in lines if line), fontsize=8, color=INK)
+    return figure
+
+
+# --- retrieval ------------------------------------------------------------------------------
+
+
+def precision_recall(
+    curves: Mapping[str, np.ndarray],
+    *,
+    pool: tuple[float, float] | None = None,
+    title: str = "Precision and recall of each ranking",
+) -> Figure:
+    """The paper's Fig. 8: interpolated precision by recall, macro mean over queries.
+
+    Args:
+      curves: `recall` [G] and precision [G] by ranking, as `Evaluation.curves`.
+      pool: recall and precision of the candidate pool at the threshold used, drawn as a point.
+    """
+    figure = _figure(7.4, 4.6)
+    axes = _axes(figure.add_subplot(), title=title, x="recall", y="precision (macro mean)")
+    for name in (n for n in RANKING_NAMES if n in curves):
+        color, style, width = _LINES[name]
+        axes.plot(
+            curves["recall"],
+            curves[name],
+            color=color,
+            linestyle=style,
+            linewidth=width,
+            label=RANKING_NAMES[name],
+            zorder=3 if name == "two_stage" else 2,
+        )
+    if pool is not None and all(map(np.isfinite, pool)):
+        axes.plot(
+            *pool,
+            "D",
+            color=BLUE,
+            markeredgecolor="white",
+            markersize=9,
+            label="candidate pool",
+            zorder=4,
+        )
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    _legend(axes, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
+def pools(values: Mapping[str, np.ndarray], *, threshold: int, items: int) -> Figure:
+    """What the coarse stage keeps, by Hamming threshold (`Evaluation.pools`)."""
+    figure = _figure(8.0, 3.6)
+    left, right = figure.subplots(1, 2)
+    x = values["threshold"]
+    _axes(
+        left,
+        title="What is in the pool",
+        x="Hamming threshold (bits, less than)",
+        y="share",
+    )
+    for name, color, style, label in (
+        ("precision", BLUE, "-", "precision (empty pool: 0)"),
+        ("recall", VERMILION, "--", "recall"),
+        ("empty_share", GREY, ":", "queries with an empty pool"),
+    ):
+        left.plot(x, values[name], color=color, linestyle=style, linewidth=1.8, label=label)
+    left.set(ylim=(0, 1.02))
+    _axes(
+        right,
+        title="How large it is",
+        x="Hamming threshold (bits, less than)",
+        y="mean pool (share of the archive)",
+    )
+    right.plot(x, values["mean_size"] / items, color=BLUE, linewidth=1.8)
+    right.yaxis.set_major_formatter(PercentFormatter(1.0))
+    for axes in (left, right):
+        axes.axvline(threshold, color=INK, linewidth=1, linestyle=(0, (2, 2)))
+        axes.set_xlim(1, max(2, int(x[-1])))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    right.annotate(
+        f"threshold used: {threshold}",
+        (threshold, 0.98),
+        xycoords=("data", "axes fraction"),
+        xytext=(5, -2),
+        textcoords="offset points",
+        fontsize=8.5,
+        color=INK,
+        va="top",
+    )
+    _legend(left, loc="best")
+    return figure
+
+
+def confusion(matrix: np.ndarray, names: Sequence[str], *, title: str = "") -> Figure:
+    """Queries by true class (rows) and predicted class, shaded by the share of the row."""
+    total = matrix.sum(axis=1, keepdims=True)
+    share = matrix / np.maximum(total, 1)
+    size = 1.9 + 0.55 * len(matrix)
+    figure = _figure(size + 0.6, size)
+    axes = figure.add_subplot()
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(*matrix.shape):
+        dark = share[row, column] > 0.55
+        axes.text(
+            column,
+            row,
+            str(int(matrix[row, column])) if matrix[row, column] else "·",
+            ha="center",
+            va="center",
+            fontsize=9,
+            color="white" if dark else INK if matrix[row, column] else GREY,
+        )
+    _axes(
+        axes,
+        title=title or "True and predicted class of the test queries",
+        x="predicted class (diameter in mm)" if _in_mm(names) else "predicted class",
+        y="true class (diameter in mm)" if _in_mm(names) else "true class",
+    )
+    axes.grid(False)
+    axes.set_xticks(range(len(names)), names, rotation=45 if len(names) > 4 else 0)
+    axes.set_yticks(range(len(names)), names)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8, format=PercentFormatter(1.0))
+    bar.set_label("share of the true class", fontsize=9, color=INK)
+    bar.ax.tick_params(labelsize=8, colors=MUTED)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def _in_mm(names: Sequence[str]) -> bool:
+    return any(name.startswith(">") for name in names)
+
+
+# --- data -----------------------------------------------------------------------------------
+
+
+def sample_sheet(
+    images: np.ndarray,
+    labels: np.ndarray,
+    diameters_mm: np.ndarray,
+    names: Sequence[str],
+    *,
+    per_class: int = 8,
+) -> Figure:
+    """Items as the network sees them, a row a class, spread evenly over its diameters.
+
+    `images` is uint8 [N, S, S]; labels and diameters are [N].
+    """
+    present = [label for label in range(len(names)) if np.any(labels == label)]
+    figure = _figure(1.05 * per_class + 1.0, 1.28 * len(present) + 0.4)
+    grid = figure.subplots(len(present), per_class, squeeze=False)
+    for line, label in zip(grid, present, strict=True):
+        rows = np.flatnonzero(labels == label)
+        rows = rows[np.argsort(diameters_mm[rows], kind="stable")]
+        count = min(per_class, len(rows))
+        chosen = rows[np.linspace(0, len(rows) - 1, count).round().astype(int)]
+        for axes in line:
+            _empty(axes)
+        for axes, row in zip(line, chosen, strict=False):
+            axes.imshow(images[row], cmap="gray", vmin=0, vmax=255)
+            diameter = diameters_mm[row]
+            axes.set_xlabel(
+                f"{diameter:.1f} mm" if np.isfinite(diameter) and diameter > 0 else "",
+                fontsize=8,
+                color=RED,
+                labelpad=2,
+            )
+        line[0].set_ylabel(names[label], fontsize=10, color=INK)
+    title = "Items of each class" + (" (diameter in mm)" if _in_mm(names) else "")
+    figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
+    return figure
+
+
+def class_counts(counts: Mapping[str, Sequence[int]], names: Sequence[str]) -> Figure:
+    """Items by class, stacked by split."""
+    figure = _figure(6.4, 3.2)
+    axes = _axes(
+        figure.add_subplot(),
+        title="Items by class",
+        x="class (diameter in mm)" if _in_mm(names) else "class",
+        y="items",
+    )
+    base = np.zeros(len(names))
+    for (split, values), color in zip(counts.items(), (BLUE, SKY, ORANGE, GREY), strict=False):
+        axes.bar(names, values, bottom=base, color=color, label=split, width=0.7)
+        base += np.asarray(values)
+    axes.grid(axis="x", visible=False)
+    _legend(axes, loc="best")
+    return figure
+
+
+# --- lungs ----------------------------------------------------------------------------------
+
+
+def mask_examples(
+    slices: Sequence[np.ndarray],
+    threshold: Sequence[np.ndarray],
+    unet: Sequence[np.ndarray] | None = None,
+    *,
+    titles: Sequence[str] = (),
+) -> Figure:
+    """Slices uint8 [S, S] with the outlines of the threshold mask and of the U-Net's."""
+    columns = min(4, max(1, len(slices)))
+    rows = math.ceil(len(slices) / columns)
+    figure = _figure(2.6 * columns, 2.75 * rows + 0.7)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
+        _empty(axes)
+    masks: list[tuple[Any, str, Any, str]] = [(threshold, ORANGE, "-", "threshold, repaired")]
+    if unet is not None:
+        masks.append((unet, SKY, "--", "U-Net"))
+    for place, image in enumerate(slices):
+        axes = grid[place]
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+        for mask, color, style, _ in masks:
+            if np.any(mask[place]):
+                shown = np.asarray(mask[place], float)
+                axes.contour(shown, [0.5], colors=color, linewidths=1.3, linestyles=style)
+        if titles:
+            axes.set_title(titles[place], fontsize=8.5, color=MUTED)
+    handles = [
+        Line2D([], [], color=color, linestyle=style, label=name) for _, color, style, name in masks
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    figure.suptitle("Lung masks", fontsize=11, color=INK, x=0.01, ha="left")
+    return figure
+
+
+MASK_NAMES = {"threshold": "-400 HU", "repaired": "repaired", "unet": "U-Net"}
+
+
+def coverage(diameters_mm: np.ndarray, covered: Mapping[str, np.ndarray]) -> Figure:
+    """How much of every annotated nodule its lung mask keeps.
+
+    Args:
+      diameters_mm: float [M].
+      covered: share of the nodule's sphere inside, float [M], by kind of mask (`threshold`,
+        `repaired`, `unet`).
+    """
+    kinds = [name for name in MASK_NAMES if name in covered]
+    looks = {"threshold": (ORANGE, "o"), "repaired": (BLUE, "s"), "unet": (GREEN, "^")}
+    figure = _figure(8.4, 3.6)
+    left, right = figure.subplots(1, 2, width_ratios=[1.25, 1])
+    _axes(
+        left,
+        title="By size",
+        x="nodule diameter (mm)",
+        y="share of the nodule inside the mask",
+    )
+    for name in kinds:
+        color, marker = looks[name]
+        left.scatter(
+            diameters_mm,
+            covered[name],
+            s=16,
+            color=color,
+            marker=marker,
+            alpha=0.65,
+            linewidths=0,
+            label=MASK_NAMES[name],
+        )
+    _axes(
+        right,
+        title="All nodules",
+        x="share of the nodule inside the mask",
+        y="nodules kept to at least that share",
+    )
+    for name in kinds:
+        values = np.sort(covered[name])
+        if not len(values):
+            continue
+        steps = np.concatenate([[0.0], values, [1.0]])
+        kept = np.concatenate([[1.0], 1 - np.arange(len(values)) / len(values), [0.0]])
+        kept[-1] = np.mean(values >= 1.0)
+        right.step(
+            steps,
+            kept,
+            where="pre",
+            color=looks[name][0],
+            linewidth=1.8,
+            linestyle={"threshold": "--", "repaired": "-", "unet": "-."}[name],
+            label=MASK_NAMES[name],
+        )
+    left.set(ylim=(-0.03, 1.03))
+    right.set(xlim=(0, 1), ylim=(0, 1.03))
+    for axes in (left, right):
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    right.xaxis.set_major_formatter(PercentFormatter(1.0))
+    _legend(left, loc="lower right")
+    _legend(right, loc="lower left")
+    return figure
+
+
+# --- training -------------------------------------------------------------------------------
+
+
+def training_curves(rows: Iterable[Mapping[str, Any]], *, title: str = "Training") -> Figure:
+    """Loss, accuracy and learning rate of a JSONL log (`kind` train or val), by epoch or step."""
+    rows = list(rows)
+    axis = "epoch" if any("epoch" in row for row in rows) else "step"
+    panels = [
+        (name, names)
+        for name, names in (
+            ("loss", ("loss",)),
+            ("accuracy, mAP, Dice", ("accuracy", "map_macro", "dice", "iou")),
+            ("learning rate", ("learning_rate",)),
+        )
+        if any(key in row for row in rows for key in names)
+    ]
+    figure = _figure(3.4 * max(1, len(panels)) + 0.2, 3.2)
+    figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
+    labels = {"map_macro": "macro mAP", "dice": "Dice", "iou": "IoU"}
+    colors = {"accuracy": BLUE, "map_macro": VERMILION, "dice": BLUE, "iou": GREEN}
+    for axes, (name, keys) in zip(
+        figure.subplots(1, max(1, len(panels)), squeeze=False)[0], panels, strict=False
+    ):
+        _axes(axes, title="", x=axis, y=name)
+        for key in keys:
+            for kind, style in (("train", "-"), ("val", "--")):
+                points = [
+                    (float(row.get(axis, row.get("step", 0))), float(row[key]))
+                    for row in rows
+                    if row.get("kind", "train") == kind and row.get(key) is not None
+                ]
+                if points:
+                    x, y = zip(*points, strict=True)
+                    axes.plot(
+                        x,
+                        y,
+                        linestyle=style,
+                        color=colors.get(key, BLUE if kind == "train" else VERMILION),
+                        linewidth=1.5,
+                        marker="o" if kind == "val" and len(points) < 60 else None,
+                        markersize=3,
+                        label=f"{labels.get(key, key.replace('_', ' '))}, {kind}",
+                    )
+        if name.startswith("accuracy"):
+            axes.set_ylim(0, 1.02)
+        if axes.lines:
+            _legend(axes, loc="best")
+    return figure

@@ -1,0 +1,899 @@
+"""What an evaluation leaves on disk, and the one-file HTML report over a whole workdir."""
+
+import base64
+import dataclasses
+import html
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inres import figures, files
+from inres.data.items import CLASS_NAMES, read_table
+from inres.evaluation.protocol import RANKINGS, Embedded, Evaluation
+
+PAPER_COUNTS = (1000, 270, 232, 276, 234, 100, 55, 19)
+"""Items of each class (paper, Table 2)."""
+PAPER_SCORES = (84.6, 77.5, 76.5, 73.8, 76.7, 65.7, 52.1, 52.0)
+"""Score of each class (paper, Table 3)."""
+PAPER_PRECISION = 0.73
+"""Retrieval precision (paper, section 5)."""
+LOST_BELOW = 0.5
+"""A nodule counts as lost by a mask that keeps less than this share of its sphere."""
+
+# --- the evaluation's files -------------------------------------------------------------------
+
+
+def class_names(classes: int) -> list[str]:
+    """Names for tables: Table 2's diameters for eight classes, else what the numbers allow."""
+    if classes == len(CLASS_NAMES):
+        return list(CLASS_NAMES)
+    return ["no nodule", "nodule"] if classes == 2 else [str(label) for label in range(classes)]
+
+
+def write_evaluation(
+    evaluation: Evaluation,
+    out: Path,
+    *,
+    dataset: Mapping[str, Sequence[int]],
+    segmentation: Mapping[str, float] | None = None,
+    names: Sequence[str],
+    queries: Embedded,
+    gallery: Embedded,
+    query_images: np.ndarray,
+    gallery_images: np.ndarray,
+) -> Path:
+    """Write metrics, curves, tables and figures of an evaluation into the folder `out`.
+
+    Files: `metrics.json`, `curves.json`, `table2.csv`, `table3.csv`, `rankings.csv`,
+    `galleries.csv` (provenance of every image of the search panels) and `figures/*.png` and
+    `.svg`. `metrics.json` comes last: where it stands, the rest is whole.
+
+    Args:
+      evaluation: from `protocol.evaluate`.
+      out: usually `<workdir>/evaluation`.
+      dataset: items of each class by split, as `{"train": [n_0, n_1, ...]}`.
+      segmentation: `dice` and `iou`, where a U-Net was trained.
+      names: the classes, as `class_names`.
+      queries, gallery: what was evaluated.
+      query_images, gallery_images: uint8 [Q, S, S] and [N, S, S].
+
+    Returns:
+      The path of `metrics.json`.
+
+    Raises:
+      ValueError: images or counts do not match the items or classes.
+    """
+    for name, images, side in (
+        ("query_images", query_images, queries),
+        ("gallery_images", gallery_images, gallery),
+    ):
+        if images.dtype != np.uint8 or images.ndim != 3 or len(images) != len(side):
+            raise ValueError(
+                f"{name} must be uint8 [{len(side)}, S, S], got {images.dtype} {images.shape}"
+            )
+    for split, counts in dataset.items():
+        if len(counts) != len(names):
+            raise ValueError(f"dataset[{split!r}] has {len(counts)} counts for {len(names)} names")
+    shots = _panels(evaluation, queries, gallery, query_images, gallery_images, names)
+    drawn = {shot.stem: shot.figure for shot in shots} | _plots(
+        evaluation, dataset, names, query_images, queries
+    )
+    for stem, figure in drawn.items():
+        figures.save(figure, out / "figures" / stem)
+    columns = ("figure", "rank", "name", "scan", "label", "diameter_mm", "hamming", "distance")
+    files.write_csv(out / "galleries.csv", columns, [row for shot in shots for row in shot.rows])
+    for name, table in _tables(evaluation, dataset, names).items():
+        files.write_csv(out / name, list(table[0]) if table else [], table)
+    files.write_json(
+        out / "curves.json",
+        {
+            "class_names": list(names),
+            "captions": {shot.stem: shot.caption for shot in shots},
+            "precision_recall": {k: _plain(v) for k, v in evaluation.curves.items()},
+            "pools": {k: _plain(v) for k, v in evaluation.pools.items()},
+            "confusion": None if evaluation.confusion is None else evaluation.confusion.tolist(),
+        },
+    )
+    metrics = {
+        "dataset": {
+            split: {str(label): int(count) for label, count in enumerate(counts)}
+            for split, counts in dataset.items()
+        },
+        **({"segmentation": dict(segmentation)} if segmentation else {}),
+        "classification": evaluation.classification,
+        "pool": evaluation.pool,
+        "paper": evaluation.paper,
+        "rankings": evaluation.rankings,
+        "protocol": evaluation.counts,
+    }
+    files.write_json(out / "metrics.json", metrics)
+    return out / "metrics.json"
+
+
+def _plain(values: np.ndarray) -> list[Any]:
+    """JSON's numbers; NaN becomes null."""
+    return [None if value != value else value for value in np.asarray(values).tolist()]
+
+
+def _tables(
+    evaluation: Evaluation, dataset: Mapping[str, Sequence[int]], names: Sequence[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Rows of the CSV tables by file name; the paper's columns stand where its classes do."""
+    paper = list(names) == list(CLASS_NAMES)
+    table2 = [
+        {
+            "class": label,
+            "name": name,
+            **{split: int(counts[label]) for split, counts in dataset.items()},
+            "all": int(sum(counts[label] for counts in dataset.values())),
+            **({"paper": PAPER_COUNTS[label]} if paper else {}),
+        }
+        for label, name in enumerate(names)
+    ]
+    per_class = evaluation.classification["per_class"] if evaluation.classification else []
+    table3 = [
+        {
+            "class": row["class"],
+            "name": names[row["class"]],
+            **{k: v for k, v in row.items() if k != "class"},
+            **({"paper": PAPER_SCORES[row["class"]] / 100} if paper else {}),
+        }
+        for row in per_class
+    ]
+    rankings = [{"ranking": name, **row} for name, row in evaluation.rankings.items()]
+    return {"table2.csv": table2, "table3.csv": table3, "rankings.csv": rankings}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shot:
+    """One search panel with its words and the provenance of its images."""
+
+    stem: str
+    figure: Any
+    caption: str
+    rows: list[dict[str, Any]]
+
+
+def _panels(
+    evaluation: Evaluation,
+    queries: Embedded,
+    gallery: Embedded,
+    query_images: np.ndarray,
+    gallery_images: np.ndarray,
+    names: Sequence[str],
+) -> list[_Shot]:
+    """The paper's Figs. 9 and 10, and one panel for every class: the median query of each."""
+    precision = evaluation.per_query["two_stage"]["search_precision"]
+    groups = {"query_normal": queries.labels == 0, "query_nodule": queries.labels > 0}
+    groups |= {f"query_class_{c}": queries.labels == c for c in range(1, len(names))}
+    shots = []
+    for stem, chosen in groups.items():
+        rows = np.flatnonzero(chosen)
+        if not len(rows) or (len(names) == 2 and stem == "query_class_1"):
+            continue
+        rows = rows[np.argsort(precision[rows], kind="stable")]
+        query = int(rows[len(rows) // 2])
+        shots.append(
+            _shot(stem, query, evaluation, queries, gallery, query_images, gallery_images, names)
+        )
+    return shots
+
+
+def _shot(
+    stem: str,
+    query: int,
+    evaluation: Evaluation,
+    queries: Embedded,
+    gallery: Embedded,
+    query_images: np.ndarray,
+    gallery_images: np.ndarray,
+    names: Sequence[str],
+) -> _Shot:
+    def shown(side: Embedded, images: np.ndarray, row: int, **distances: Any) -> figures.Shown:
+        return figures.Shown(
+            images[row],
+            int(side.labels[row]),
+            float(side.diameters_mm[row]),
+            str(side.scans[row]),
+            **distances,
+        )
+
+    def record(side: Embedded, row: int, rank: int, **distances: Any) -> dict[str, Any]:
+        diameter = float(side.diameters_mm[row])
+        return {
+            "figure": stem,
+            "rank": rank,
+            "name": str(side.names[row]),
+            "scan": str(side.scans[row]),
+            "label": int(side.labels[row]),
+            "diameter_mm": "" if math.isnan(diameter) else diameter,
+            **distances,
+        }
+
+    results, rows = [], [record(queries, query, 0)]
+    for rank, row in enumerate(evaluation.top[query], start=1):
+        if row < 0:
+            break
+        distances = {
+            "hamming": int(evaluation.top_hamming[query, rank - 1]),
+            "distance": float(evaluation.top_distance[query, rank - 1]),
+        }
+        results.append(shown(gallery, gallery_images, int(row), **distances))
+        rows.append(record(gallery, int(row), rank, **distances))
+    label = int(queries.labels[query])
+    figure = figures.search_panel(
+        shown(queries, query_images, query),
+        results,
+        class_names=names,
+        title=f"Search for a slice of class {names[label]}",
+    )
+    right = sum(result.label == label for result in results)
+    kind = {"query_normal": "normal queries", "query_nodule": "nodule queries"}.get(
+        stem, f"queries of class {names[label]}"
+    )
+    caption = (
+        f"{right} of {len(results)} results share the query's class. It is the median of the "
+        f"{kind} by search precision, not a chosen one. Blue tick: same class; black cross: "
+        "another; red: diameter; H and E: Hamming and Euclidean distance."
+    )
+    return _Shot(stem, figure, caption, rows)
+
+
+def _plots(
+    evaluation: Evaluation,
+    dataset: Mapping[str, Sequence[int]],
+    names: Sequence[str],
+    images: np.ndarray,
+    queries: Embedded,
+) -> dict[str, Any]:
+    """The other figures of the evaluation, by stem."""
+    pools, counts = evaluation.pools, evaluation.counts
+    used = min(counts["threshold"] - 1, counts["bits"])
+    drawn = {
+        "precision_recall": figures.precision_recall(
+            evaluation.curves,
+            pool=(float(pools["recall"][used]), float(pools["precision"][used])),
+        ),
+        "pools": figures.pools(pools, threshold=counts["threshold"], items=counts["gallery"]),
+        "class_counts": figures.class_counts(dataset, names),
+        "samples": figures.sample_sheet(images, queries.labels, queries.diameters_mm, names),
+    }
+    if evaluation.confusion is not None:
+        drawn["confusion"] = figures.confusion(evaluation.confusion, names)
+    return drawn
+
+
+# --- the report -------------------------------------------------------------------------------
+
+_UNKNOWN = "\N{EN DASH}"
+_CAPTIONS = {
+    "precision_recall": "Precision against recall, tie-exact, mean over classes (the paper's "
+    "Fig. 8). Look at how far the two-stage search stays above raw pixels and chance, and "
+    "whether it beats ranking by predicted class; the diamond is the candidate pool itself.",
+    "pools": "What a threshold costs and keeps. Left: a higher threshold finds more (recall) and "
+    "empties fewer pools, but lets in other classes (precision). Right: the share of the archive "
+    "that the fine stage must then compare.",
+    "confusion": "Where the classifier (argmax of FC3) errs. Counts far from the diagonal are "
+    "grave; neighbours of the diagonal are often diameters close to a class edge.",
+    "samples": "Test items as the network sees them, a row a class, from small to large.",
+    "class_counts": "Items of each class in each part.",
+}
+_COLUMNS = (
+    ("map_macro", "mAP macro", "mean average precision, mean over classes"),
+    ("map_micro", "mAP micro", "mean average precision, mean over queries"),
+    ("precision_at_10_macro", "P@10 macro", "precision of the first ten, mean over classes"),
+    ("precision_at_10_micro", "P@10 micro", "precision of the first ten, mean over queries"),
+    ("recall_at_10", "R@10", "recall of the first ten, mean over classes"),
+    ("ndcg_at_10", "nDCG@10", "graded by class difference, mean over classes"),
+    (
+        "diameter_error_mm_at_10",
+        "mm@10",
+        "mean diameter difference of the first ten, in mm, for nodule queries",
+    ),
+)
+_NOTES = {
+    "two_stage": "pool below the Hamming threshold by FC1, then the rest by Hamming",
+    "hamming": "codes alone",
+    "fc1": "all items by Euclidean distance",
+    "fc2": "activations before binarization",
+    "fc3": "logits",
+    "fc1_fc3": "both together",
+    "pixels": "no network",
+    "predicted_class": "same argmax of FC3 first: three bits",
+    "chance": "random order",
+}
+_STYLE = """
+:root{--bg:#f6f7f9;--card:#fff;--ink:#1b1f24;--muted:#5b6470;--line:#dfe3e8;--accent:#0067a3;
+--best:#e4f1fa;--warn:#fff4d6;--warn-ink:#6b4a00}
+@media(prefers-color-scheme:dark){:root{--bg:#12161b;--card:#1b2128;--ink:#e8ebef;--muted:#a3adb8;
+--line:#323a44;--accent:#6db9ea;--best:#173649;--warn:#3a2f10;--warn-ink:#f2d58a}}
+*{box-sizing:border-box}
+html{color-scheme:light dark;-webkit-text-size-adjust:100%;scroll-behavior:smooth}
+body{margin:0;background:var(--bg);color:var(--ink);
+font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans","DejaVu Sans",sans-serif}
+main{max-width:1080px;margin:0 auto;padding:28px 20px 64px}
+h1{font-size:1.75rem;line-height:1.2;margin:0 0 6px;letter-spacing:-.01em}
+h2{font-size:1.3rem;margin:48px 0 10px;padding-top:8px;scroll-margin-top:8px}
+h3{font-size:1.02rem;margin:26px 0 8px}
+p{margin:0 0 12px;max-width:72ch}
+.sub,.note,figcaption{color:var(--muted)}
+.note,figcaption{font-size:.9rem}
+.lead{font-size:1.1rem;margin:14px 0 18px}
+nav{display:flex;flex-wrap:wrap;gap:4px 18px;margin:0 0 6px;font-size:.94rem}
+a{color:var(--accent)}
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(228px,1fr));gap:14px;
+margin:20px 0}
+.card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:14px 16px}
+.card .label{font-size:.9rem;color:var(--muted)}
+.card .value{font-size:2.05rem;font-weight:650;line-height:1.2;
+font-variant-numeric:tabular-nums}
+.card .beside{font-size:.86rem;color:var(--muted);margin-top:4px}
+.scroll{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:12px;
+margin:10px 0 14px;-webkit-overflow-scrolling:touch}
+table{border-collapse:collapse;width:100%;font-size:.92rem;font-variant-numeric:tabular-nums}
+th,td{padding:7px 12px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
+tr:last-child td{border-bottom:0}
+th{font-weight:600;color:var(--muted);font-size:.86rem}
+th:first-child,td:first-child,td.text,th.text{text-align:left}
+td small{display:block;color:var(--muted);font-size:.8rem}
+td.best{background:var(--best);font-weight:650}
+td.wrap{white-space:normal;overflow-wrap:anywhere;min-width:12rem}
+figure{margin:14px 0 22px}
+.paper{background:#fff;border:1px solid var(--line);border-radius:12px;padding:10px;
+overflow-x:auto;-webkit-overflow-scrolling:touch}
+.paper img{display:block;max-width:100%;height:auto;margin:0 auto}
+figcaption{margin-top:8px;max-width:78ch}
+.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:0 18px}
+.warn{background:var(--warn);color:var(--warn-ink);border-radius:10px;padding:10px 14px;
+max-width:none}
+details{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:0 14px;
+margin:10px 0}
+summary{cursor:pointer;padding:11px 0;font-weight:600}
+details .scroll{border-width:1px 0 0;border-radius:0;margin:0 -14px;max-height:480px;
+overflow-y:auto}
+details .scroll:last-child{border-radius:0 0 12px 12px}
+footer{margin-top:56px;border-top:1px solid var(--line);padding-top:14px}
+@media(max-width:640px){main{padding:18px 14px 48px}h1{font-size:1.4rem}h2{margin-top:38px}
+.cards{grid-template-columns:repeat(2,minmax(0,1fr));gap:10px}.card{padding:11px 12px}
+.card .value{font-size:1.6rem}.paper{padding:6px}.paper img.wide{max-width:none;width:680px}
+th,td{padding:6px 9px}}
+@media print{body{background:#fff}.card,.scroll,figure{break-inside:avoid}}
+"""
+
+
+def build_report(workdir: Path) -> Path:
+    """Write `<workdir>/report.html` from what the stages left in `workdir`.
+
+    The file holds everything (styles, tables, images) and asks for nothing from outside. Parts
+    whose files are absent are left out with a sentence.
+
+    Raises:
+      FileNotFoundError: there is no `evaluation/metrics.json`.
+      ValueError: a file is damaged; the message names it.
+    """
+    workdir = Path(workdir)
+    path = workdir / "evaluation" / "metrics.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; run the evaluate stage first")
+    run = _Run(
+        workdir,
+        files.read_json(path),
+        _json(workdir / "evaluation" / "curves.json"),
+        _json(workdir / "config.json"),
+        _json(workdir / "environment.json"),
+    )
+    sections = [
+        ("Search", "search", _search(run)),
+        ("Classification", "classification", _classification(run)),
+        ("Data", "data", _data(run)),
+        ("Lungs", "lungs", _lungs(run)),
+        ("Training", "training", _training(run)),
+        ("Settings", "settings", _settings(run)),
+    ]
+    links = "".join(f'<a href="#{name}">{title}</a>' for title, name, _ in sections)
+    body = "".join(f'<h2 id="{name}">{title}</h2>{text}' for title, name, text in sections)
+    title = f"inres: {run.name}"
+    page = (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f'<title>{_text(title)}</title><link rel="icon" href="data:,">'
+        f"<style>{_STYLE}</style></head><body><main>"
+        f"<header><h1>Search for similar lung CT slices</h1>{_head(run)}</header>"
+        f"{_cards(run)}<nav>{links}</nav>{body}"
+        '<footer class="note">Written by inres. For research; not a medical device.</footer>'
+        "</main></body></html>\n"
+    )
+    out = workdir / "report.html"
+    files.write_text(out, page)
+    return out
+
+
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """What the report is about; absent files are empty."""
+
+    workdir: Path
+    metrics: dict[str, Any]
+    curves: dict[str, Any]
+    config: dict[str, Any]
+    environment: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return str(self.config.get("name") or self.workdir.name)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the classes."""
+        found = self.curves.get("class_names")
+        if found:
+            return [str(name) for name in found]
+        return class_names(
+            max((len(c) for c in self.metrics.get("dataset", {}).values()), default=0)
+        )
+
+    @property
+    def paper_classes(self) -> bool:
+        return self.names == list(CLASS_NAMES)
+
+    def ranking(self, name: str, key: str) -> float | None:
+        return self.metrics.get("rankings", {}).get(name, {}).get(key)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return files.read_json(path) if path.is_file() else {}
+
+
+def _text(value: object) -> str:
+    """Escaped for HTML."""
+    return html.escape(str(value), quote=True)
+
+
+def _number(value: float | None, digits: int = 3) -> str:
+    return _UNKNOWN if value is None else f"{value:.{digits}f}"
+
+
+def _share(value: float | None) -> str:
+    if value is None:
+        return _UNKNOWN
+    return f"{100 * value:.1f} %" if 0 < value < 0.1 else f"{100 * value:.0f} %"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
+    """A table that scrolls in its box; cells are HTML, the first `left` columns text."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        parts = []
+        for place, cell in enumerate(cells):
+            kind = ' class="text"' if 0 < place < left else ""
+            parts.append(cell if cell.startswith("<td") else f"<{tag}{kind}>{cell}</{tag}>")
+        return f"<tr>{''.join(parts)}</tr>"
+
+    body = "".join(line(row, "td") for row in rows)
+    return (
+        f'<div class="scroll" tabindex="0"><table><thead>{line(head, "th")}</thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _details(title: str, text: str) -> str:
+    return f"<details><summary>{_text(title)}</summary>{text}</details>"
+
+
+def _pairs(values: Mapping[str, Any]) -> str:
+    """Names and values as a table; nested mappings by dotted names."""
+    rows = [
+        (f"<code>{_text(name)}</code>", f'<td class="text wrap">{_text(value)}</td>')
+        for name, value in _flat(values)
+    ]
+    return _table(("name", "value"), rows, left=2)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _image(data: bytes, kind: str, caption: str, *, wide: bool = False) -> str:
+    """A figure with its caption; `kind` is png or svg."""
+    mime = {"png": "image/png", "svg": "image/svg+xml"}[kind]
+    source = f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
+    look = ' class="wide"' if wide else ""
+    return (
+        f'<figure><div class="paper"><img{look} src="{source}" alt="{_text(caption)}"></div>'
+        f"<figcaption>{_text(caption)}</figcaption></figure>"
+    )
+
+
+def _figure(stem: Path, caption: str, *, wide: bool = False) -> str:
+    """The figure saved under `stem`, the smaller of SVG and PNG; empty where there is none."""
+    found = [path for kind in ("svg", "png") if (path := Path(f"{stem}.{kind}")).is_file()]
+    if not found:
+        return ""
+    path = min(found, key=lambda file: file.stat().st_size)
+    return _image(path.read_bytes(), path.suffix[1:], caption, wide=wide)
+
+
+def _drawn(run: _Run, name: str, figure: Any, caption: str) -> str:
+    """Save a figure made for the report beside it, and show it."""
+    figures.save(figure, run.workdir / "figures" / name)
+    return _figure(run.workdir / "figures" / name, caption, wide=True)
+
+
+def _head(run: _Run) -> str:
+    """The run in a line, and its result in a sentence."""
+    protocol = run.metrics.get("protocol", {})
+    facts = [f"run <b>{_text(run.name)}</b>"]
+    if protocol:
+        facts.append(
+            f"{protocol['queries']} queries, archive of {protocol['gallery']} items, "
+            f"{protocol['bits']}-bit codes, Hamming threshold {protocol['threshold']}"
+        )
+    precision = run.metrics.get("paper", {}).get("search_precision")
+    chance = run.ranking("chance", "precision_at_10_micro")
+    lead = ""
+    if precision is not None:
+        lead = (
+            f'<p class="lead">Of the ten nearest slices found, <b>{_share(precision)}</b> on '
+            "average are of the query's own class"
+            + (f"; by chance it would be {_share(chance)}" if chance is not None else "")
+            + (", and the paper reports 73 %." if run.paper_classes else ".")
+            + "</p>"
+        )
+    return f'<p class="sub">{" · ".join(facts)}</p>{lead}'
+
+
+def _card(label: str, value: str, *beside: str) -> str:
+    lines = "".join(f"<div>{_text(line)}</div>" for line in beside if line)
+    return (
+        f'<div class="card"><div class="label">{_text(label)}</div>'
+        f'<div class="value">{_text(value)}</div><div class="beside">{lines}</div></div>'
+    )
+
+
+def _beside(run: _Run, key: str, digits: int, *names: str) -> str:
+    """`chance 0.27 · raw pixels 0.51` for one measure."""
+    found = [(figures.RANKING_NAMES[n], run.ranking(n, key)) for n in names]
+    return " · ".join(f"{n} {_number(v, digits)}" for n, v in found if v is not None)
+
+
+def _cards(run: _Run) -> str:
+    """The few numbers that matter, each with what it must be compared with."""
+    baselines = ("chance", "pixels", "predicted_class")
+    cards = [
+        _card(
+            "Search precision, top 10",
+            _number(run.metrics.get("paper", {}).get("search_precision"), 2),
+            f"paper {PAPER_PRECISION}" if run.paper_classes else "",
+            _beside(run, "precision_at_10_micro", 2, *baselines),
+        ),
+        _card(
+            "Macro mAP, two-stage",
+            _number(run.ranking("two_stage", "map_macro"), 2),
+            "Hamming alone " + _number(run.ranking("hamming", "map_macro"), 2),
+            _beside(run, "map_macro", 2, *baselines),
+        ),
+    ]
+    error = run.ranking("two_stage", "diameter_error_mm_at_10")
+    if error is not None:
+        cards.append(
+            _card(
+                "Diameter error, top 10",
+                f"{error:.1f} mm",
+                "nodule queries; a normal counts as 0 mm",
+                _beside(run, "diameter_error_mm_at_10", 1, "chance", "pixels"),
+            )
+        )
+    pool, items = run.metrics.get("pool", {}), run.metrics.get("protocol", {}).get("gallery")
+    if pool:
+        of = f" ({_share(pool['mean_size'] / items)})" if items else ""
+        cards.append(
+            _card(
+                "Mean candidate pool",
+                f"{pool['mean_size']:.0f}",
+                f"of {items} items{of}" if items else "",
+                f"{_share(pool['empty_share'])} of pools are empty",
+            )
+        )
+    classification = run.metrics.get("classification")
+    if classification:
+        counts = list(run.metrics.get("dataset", {}).get("test", {}).values())
+        largest = f"always the largest class {_number(max(counts) / sum(counts), 2)}"
+        cards.append(
+            _card(
+                "Classification accuracy",
+                _number(classification["accuracy"], 2),
+                f"macro recall {_number(classification['macro_recall'], 2)}",
+                largest if sum(counts) else "",
+            )
+        )
+    dice = run.metrics.get("segmentation", {}).get("dice")
+    if dice is not None:
+        cards.append(
+            _card(
+                "Lung mask Dice (U-Net)",
+                _number(dice, 3),
+                f"IoU {_number(run.metrics['segmentation'].get('iou'), 3)}, held-out scans",
+            )
+        )
+    return f'<div class="cards">{"".join(cards)}</div>'
+
+
+def _search(run: _Run) -> str:
+    folder = run.workdir / "evaluation" / "figures"
+    captions = run.curves.get("captions", {})
+    shown = "".join(
+        _figure(folder / stem, captions.get(stem, ""), wide=True)
+        for stem in ("query_normal", "query_nodule")
+    )
+    more = "".join(
+        _figure(folder / stem, captions[stem], wide=True)
+        for stem in sorted(captions)
+        if stem.startswith("query_class")
+    )
+    if more:
+        shown += _details("One query of every class", more)
+    curve = _figure(folder / "precision_recall", _CAPTIONS["precision_recall"], wide=True)
+    pools = _figure(folder / "pools", _CAPTIONS["pools"], wide=True)
+    known = {"query_normal", "query_nodule", *captions, *_CAPTIONS}
+    others = sorted({p.stem for p in folder.glob("*.*") if p.suffix in (".png", ".svg")} - known)
+    rest = "".join(_figure(folder / stem, stem.replace("_", " "), wide=True) for stem in others)
+    if rest:
+        rest = _details("Further figures", rest)
+    return shown + _rankings(run) + curve + pools + rest
+
+
+def _rankings(run: _Run) -> str:
+    """The table of all rankings, the best of each column marked."""
+    found = run.metrics.get("rankings", {})
+    names = [name for name in RANKINGS if name in found]
+    columns = [c for c in _COLUMNS if any(found[n].get(c[0]) is not None for n in names)]
+    best = {}
+    for key, _, _ in columns:
+        values = [found[n][key] for n in names if n != "chance" and found[n].get(key) is not None]
+        if values:
+            best[key] = min(values) if key.startswith("diameter") else max(values)
+    rows = []
+    for name in names:
+        cells = [f"{_text(figures.RANKING_NAMES[name])}<small>{_text(_NOTES[name])}</small>"]
+        for key, _, _ in columns:
+            value = found[name].get(key)
+            digits = 2 if key.startswith("diameter") else 3
+            mark = name != "chance" and value is not None and value == best[key]
+            text = _number(value, digits)
+            cells.append(f'<td class="best">{text}</td>' if mark else text)
+        rows.append(cells)
+    head = ["ranking", *(f'<abbr title="{_text(t)}">{_text(n)}</abbr>' for _, n, t in columns)]
+    missing = [n for k, n, _ in _COLUMNS if k not in {c[0] for c in columns}]
+    without = run.metrics.get("protocol", {}).get("queries_without_relevant", 0)
+    pairs = run.metrics.get("protocol", {}).get("excluded_pairs", 0)
+    notes = [
+        "Best of each column shaded (chance aside); for mm, smaller is better.",
+        "Every figure is the expected value over all orders of equal distances, so it does not "
+        "depend on the order of the archive.",
+        "Macro: mean over classes; micro: mean over queries; R and nDCG are macro.",
+        "A supervised code should beat ranking by predicted class.",
+        f"Items of the query's own scan are never returned ({pairs} pairs left out).",
+    ]
+    if without:
+        notes.append(
+            f"{without} queries have no item of their class in the archive; no mean "
+            "over rankings contains them."
+        )
+    if "mm@10" in missing:
+        notes.append("Diameters are unknown here, so there is no error in mm.")
+    return f"<h3>Every ranking</h3>{_table(head, rows)}<p class='note'>{' '.join(notes)}</p>"
+
+
+def _classification(run: _Run) -> str:
+    """Table 3 and the confusion matrix."""
+    found = run.metrics.get("classification")
+    if not found:
+        return "<p>No FC3 outputs were given, so there is no classification.</p>"
+    head = ["class", "test items", "recall", "precision", "F1", "AP"]
+    if run.paper_classes:
+        head.append("paper's score")
+    rows = []
+    for row in found["per_class"]:
+        label = row["class"]
+        cells = [_text(run.names[label]), str(row["support"])]
+        for key in ("recall", "precision", "f1", "average_precision"):
+            cells.append(_UNKNOWN if row[key] is None else f"{100 * row[key]:.1f}")
+        if run.paper_classes:
+            cells.append(f"{PAPER_SCORES[label]:.1f}")
+        rows.append(cells)
+    text = (
+        "<p>Per-class score of the FC3 classifier on the test queries, in percent (the paper's "
+        "Table 3). AP is the average precision of one class against the rest by softmax, which "
+        "is what the paper's &ldquo;score(mAP)&rdquo; most plausibly is.</p>"
+        if run.paper_classes
+        else "<p>Per-class score of the FC3 classifier on the test queries, in percent; AP is "
+        "the average precision of one class against the rest by softmax.</p>"
+    )
+    folder = run.workdir / "evaluation" / "figures"
+    return text + _table(head, rows) + _figure(folder / "confusion", _CAPTIONS["confusion"])
+
+
+def _data(run: _Run) -> str:
+    """Table 2, the split and samples."""
+    dataset = run.metrics.get("dataset", {})
+    splits = [s for s in ("train", "val", "test") if s in dataset]
+    splits += [s for s in dataset if s not in splits]
+    head = ["class (mm)" if run.paper_classes else "class", *map(_text, splits), "all"]
+    if run.paper_classes:
+        head.append("paper")
+    rows, totals = [], [0] * (len(splits) + 1)
+    for label, name in enumerate(run.names):
+        counts = [int(dataset[split].get(str(label), 0)) for split in splits]
+        counts.append(sum(counts))
+        totals = [a + b for a, b in zip(totals, counts, strict=True)]
+        paper = [str(PAPER_COUNTS[label])] if run.paper_classes else []
+        rows.append([_text(name), *map(str, counts), *paper])
+    paper = [str(sum(PAPER_COUNTS))] if run.paper_classes else []
+    rows.append(["<b>all</b>", *(f"<b>{n}</b>" for n in totals), *paper])
+    intro = ""
+    path = run.workdir / "prepare" / "items.csv"
+    if path.is_file():
+        items = read_table(path)
+        scans = {item.scan for item in items}
+        intro = f"<p>{len(items)} items of {len(scans)} scans.</p>"
+    kind = run.config.get("split", {}).get("kind")
+    if kind == "slices":
+        intro += (
+            '<p class="warn">This run uses the paper\'s random split of slices: slices of one '
+            "scan, even of one nodule, stand on both sides, so scores are too high. Compare "
+            "with a split by scan.</p>"
+        )
+    elif kind:
+        words = {
+            "subset": "by LUNA16's official subsets",
+            "scan": "at random by scan",
+            "column": "as the data says",
+        }
+        intro += f"<p>Split {_text(words.get(kind, kind))}.</p>"
+    folder = run.workdir / "evaluation" / "figures"
+    drawn = _figure(folder / "class_counts", _CAPTIONS["class_counts"]) + _figure(
+        folder / "samples", _CAPTIONS["samples"], wide=True
+    )
+    return intro + _table(head, rows) + drawn
+
+
+def _lungs(run: _Run) -> str:
+    """Dice, mask examples, and the audit of every nodule."""
+    parts = []
+    measured = _json(run.workdir / "segment" / "metrics.json") or run.metrics.get("segmentation")
+    if measured:
+        parts.append("<p>The U-Net against the masks it learned from, on held-out scans.</p>")
+        parts.append(_pairs(measured))
+    else:
+        parts.append("<p>No lung segmentation was run on this data.</p>")
+    parts.append(
+        _figure(
+            run.workdir / "segment" / "examples",
+            "Slices with the outline of the mask by threshold and that of the U-Net. Where the "
+            "two part, look whether a nodule at the pleura was cut off.",
+            wide=True,
+        )
+    )
+    audit = next(
+        (
+            path
+            for stage in ("segment", "prepare")
+            if (path := run.workdir / stage / "audit.csv").is_file()
+        ),
+        None,
+    )
+    if audit is None:
+        parts.append("<p>There is no audit of nodules against lung masks for this data.</p>")
+    else:
+        parts.append(_audit(run, audit))
+    return "".join(parts)
+
+
+def _audit(run: _Run, path: Path) -> str:
+    rows = files.read_csv(path, ("scan", "nodule", "diameter_mm"))
+    kinds = [k for k in figures.MASK_NAMES if rows and all(row.get(k) for row in rows)]
+    if not kinds:
+        return "<p>The audit of nodules against lung masks is empty.</p>"
+    where = [f"{path}: line {line}" for line in range(2, len(rows) + 2)]
+    columns = {
+        kind: np.array([files.number(r, kind, where=w) for r, w in zip(rows, where, strict=True)])
+        for kind in ("diameter_mm", *kinds)
+    }
+    diameters = columns.pop("diameter_mm")
+    lost = {kind: values < LOST_BELOW for kind, values in columns.items()}
+    head = ["mask", "nodules", "mean share kept", f"lost (below {LOST_BELOW:.0%})"]
+    table = _table(
+        head,
+        [
+            (
+                _text(figures.MASK_NAMES[kind]),
+                str(len(rows)),
+                f"{100 * columns[kind].mean():.1f} %",
+                str(int(lost[kind].sum())),
+            )
+            for kind in kinds
+        ],
+    )
+    figure = _drawn(
+        run,
+        "lung_mask_audit",
+        figures.coverage(diameters, columns),
+        "How much of each annotated nodule its lung mask keeps. Points near the bottom are "
+        "nodules that a segmented slice no longer shows: mostly those at the pleura.",
+    )
+    any_lost = np.flatnonzero(np.any(list(lost.values()), axis=0))
+    if not len(any_lost):
+        return f"<h3>Nodules and masks</h3>{table}{figure}<p>No nodule is lost.</p>"
+    final = kinds[-1]
+    order = any_lost[np.lexsort((columns[final][any_lost], ~lost[final][any_lost]))]
+    listed = [
+        (
+            _text(figures.short(rows[i]["scan"], keep=16)),
+            _text(figures.short(rows[i]["nodule"], keep=24)),
+            f"{diameters[i]:.1f}",
+            *(f"{100 * columns[kind][i]:.0f} %" for kind in kinds),
+        )
+        for i in order
+    ]
+    lines = _table(
+        ("scan", "nodule", "mm", *(_text(figures.MASK_NAMES[k]) for k in kinds)), listed, left=2
+    )
+    title = f"The {len(any_lost)} nodules that one of the masks loses"
+    return f"<h3>Nodules and masks</h3>{table}{figure}{_details(title, lines)}"
+
+
+def _training(run: _Run) -> str:
+    parts = []
+    for stage, title, caption in (
+        (
+            "train",
+            "InRes-Net",
+            "The network's training. Training and validation should rise together; a gap that "
+            "widens is overfitting.",
+        ),
+        ("segment", "U-Net", "The U-Net's training."),
+    ):
+        path = run.workdir / stage / "log.jsonl"
+        rows = _jsonl(path) if path.is_file() else []
+        if rows:
+            figure = figures.training_curves(rows, title=f"Training of {title}")
+            parts.append(_drawn(run, f"{stage}_curves", figure, caption))
+    summary = _json(run.workdir / "train" / "summary.json")
+    if summary:
+        parts.append(_details("Summary of the training", _pairs(summary)))
+    return "".join(parts) or "<p>There is no training log in this folder.</p>"
+
+
+def _jsonl(path: Path) -> list[dict[str, Any]]:
+    """Rows of a JSONL log; a last line cut short by an interruption is left out."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    rows = []
+    for place, line in enumerate(lines, start=1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            if place < len(lines):
+                raise ValueError(f"{path}: line {place}: damaged JSON ({error})") from None
+    return rows
+
+
+def _settings(run: _Run) -> str:
+    parts = [
+        _details(title, _pairs(values))
+        for title, values in (
+            ("Config", run.config),
+            ("Environment", run.environment),
+            ("Preparation", _json(run.workdir / "prepare" / "meta.json")),
+        )
+        if values
+    ]
+    return "".join(parts) or "<p>Neither config nor environment was recorded.</p>"
