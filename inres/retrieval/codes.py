@@ -1,0 +1,104 @@
+"""Binary codes: thresholded activations, packed 32 bits to a word.
+
+Bit order, so that other programs can read it: bit j of an item is bit j % 32 (least significant
+first) of word j // 32; unused high bits of the last word are 0. The words in little-endian bytes
+are `numpy.packbits(bits, bitorder="little")`, padded with zero bytes to a multiple of four.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+WORD = 32
+
+
+def _module(array: Any) -> Any:
+    """jax.numpy for JAX arrays and tracers, else numpy."""
+    return jnp if isinstance(array, jax.Array) else np
+
+
+def words(bits: int) -> int:
+    """Number of uint32 words that hold `bits` bits.
+
+    Raises:
+      ValueError: `bits` is below 1.
+    """
+    if bits < 1:
+        raise ValueError(f"bits is {bits}, must be 1 or more")
+    return -(-bits // WORD)
+
+
+def binarize(activations: Any, threshold: float = 0.5) -> Any:
+    """Bits of the latent layer: 1 where an activation reaches the threshold (paper, eq. 1).
+
+    Args:
+      activations: float [N, h], NumPy or JAX.
+      threshold: activations equal to it give 1.
+
+    Returns:
+      bool [N, h], of the same library.
+    """
+    return _module(activations).asarray(activations) >= threshold
+
+
+def pack(bits: Any) -> Any:
+    """Pack bool [..., h] to uint32 [..., ceil(h / 32)], in the module's bit order.
+
+    Raises:
+      ValueError: `bits` has no last axis or an empty one.
+      TypeError: `bits` is not bool; threshold activations with `binarize` first.
+    """
+    xp = _module(bits)
+    bits = xp.asarray(bits)
+    if bits.dtype != np.bool_:
+        raise TypeError(f"bits are {bits.dtype}, must be bool: use binarize first")
+    if bits.ndim < 1:
+        raise ValueError("bits is a scalar, must have a last axis of bits")
+    h = bits.shape[-1]
+    n_words = words(h)
+    if xp is np:
+        octets = np.packbits(bits, axis=-1, bitorder="little")
+        pad = [(0, 0)] * (bits.ndim - 1) + [(0, 4 * n_words - octets.shape[-1])]
+        return np.ascontiguousarray(np.pad(octets, pad)).view("<u4").astype(np.uint32, copy=False)
+    padded = jnp.pad(bits, [(0, 0)] * (bits.ndim - 1) + [(0, n_words * WORD - h)])
+    lanes = padded.reshape(*bits.shape[:-1], n_words, WORD).astype(jnp.uint32)
+    return jnp.sum(lanes << jnp.arange(WORD, dtype=jnp.uint32), axis=-1, dtype=jnp.uint32)
+
+
+def unpack(codes: Any, bits: int) -> Any:
+    """The inverse of `pack`: uint32 [..., W] to bool [..., bits].
+
+    Raises:
+      ValueError: W is not the number of words of `bits`.
+      TypeError: `codes` is not uint32.
+    """
+    xp = _module(codes)
+    codes = check(xp.asarray(codes), bits)
+    lanes = codes[..., None] >> xp.arange(WORD, dtype=xp.uint32)
+    lanes = (lanes & xp.uint32(1)).astype(bool)
+    return lanes.reshape(*codes.shape[:-1], codes.shape[-1] * WORD)[..., :bits]
+
+
+def check(codes: Any, bits: int, *, name: str = "codes") -> Any:
+    """Return `codes` if it is uint32 [..., words(bits)].
+
+    Where the array is NumPy's, unused high bits must be 0 too: they would count as distance.
+
+    Raises:
+      ValueError: another width, or a bit set above `bits`.
+      TypeError: another dtype.
+    """
+    if codes.dtype != np.uint32:
+        raise TypeError(f"{name} are {codes.dtype}, must be uint32 as made by pack")
+    if codes.ndim < 1 or codes.shape[-1] != words(bits):
+        raise ValueError(
+            f"{name} have shape {tuple(codes.shape)}, but {bits} bits take {words(bits)} words"
+        )
+    spare = words(bits) * WORD - bits
+    if spare and isinstance(codes, np.ndarray):
+        stray = codes[..., -1] >> np.uint32(WORD - spare)
+        if stray.any():
+            raise ValueError(f"{name} have bits set above bit {bits - 1}; unused bits must be 0")
+    return codes

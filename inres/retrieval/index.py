@@ -1,0 +1,514 @@
+"""The Index: codes and features in memory, and the paper's coarse-to-fine search over them.
+
+What `search` promises, for any data: the result is that of brute force over the pool {Hamming
+distance < threshold, own group left out}, ordered by (Euclidean distance, lowest id).
+
+How. One pass over the codes counts each query's pool and notes where it is. A small pool is
+compacted and its rows read. A large one is walked: items lie sorted by code, so a pool is mostly
+whole tiles; all queries of a batch pass each tile that holds a candidate of any of them, and keep
+per block of rows the lower bound that the features' int8 sketch gives. The blocks of least bound
+are then read in full. If the nearest unread bound does not exceed the K-th distance, the tiles
+that might hold a nearer row are read in full too. No step can overflow unseen.
+
+Capacities are padded and counts are data: another number of items within the capacity, of queries
+within the padded size, or of candidates does not compile anew.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from inres.retrieval import codes as codes_lib
+from inres.retrieval import hamming, rerank
+from inres.retrieval.hamming import FAR, TILE
+
+QUERIES = 64
+"""Queries of one batch; more are worked off in batches."""
+POOLS = (64, 1024)
+"""Capacities of the compacting plan; larger pools are walked."""
+BOUND_BLOCKS = 128
+"""Blocks of a tile in the walk, so 8 rows each."""
+
+
+@flax.struct.dataclass
+class Index:
+    """Codes and features of C = 1024 T slots, `count` of them items. Make it with `build`."""
+
+    codes: jax.Array
+    """uint32 [T, W, 1024], in walk order (sorted by code)."""
+    features: jax.Array
+    """float32 [C, D], in walk order."""
+    ids: jax.Array
+    """int32 [C], in walk order; -1 in empty slots."""
+    groups: jax.Array
+    """int32 [T, 1024], in walk order; -1: in no group."""
+    sketch: rerank.Sketch
+    """Of the features."""
+    codes_by_id: jax.Array
+    """uint32 [T, W, 16, 64], in id order."""
+    groups_by_id: jax.Array
+    """int32 [T, 16, 64], in id order."""
+    ids_by_id: jax.Array
+    """int32 [C], ascending; -1 in empty slots."""
+    count: jax.Array
+    """int32 []."""
+    bits: int = flax.struct.field(pytree_node=False)
+
+    @property
+    def dims(self) -> int:
+        """Width of the features."""
+        return self.features.shape[1]
+
+    @property
+    def capacity(self) -> int:
+        """Slots."""
+        return self.features.shape[0]
+
+    def __len__(self) -> int:
+        return int(self.count)
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """Neighbours of Q queries, nearest first. NumPy arrays."""
+
+    ids: np.ndarray
+    """int32 [Q, K]; -1 where the pool has fewer than K items."""
+    hamming: np.ndarray
+    """int32 [Q, K]; -1 where there is no item."""
+    distance: np.ndarray
+    """float32 [Q, K], Euclidean; inf where there is no item."""
+    pool_size: np.ndarray
+    """int32 [Q], all items below the threshold, the excluded ones not counted."""
+    threshold: np.ndarray
+    """int32 [Q], as used: raised for empty pools where `widen` was asked."""
+
+
+def _check_features(features: Any, dims: int | None, name: str) -> np.ndarray:
+    array = np.asarray(features)
+    if array.dtype not in (np.float16, np.float32, jnp.bfloat16):
+        raise TypeError(f"{name} are {array.dtype}, must be float32 (or float16, bfloat16)")
+    array = np.asarray(array, np.float32)
+    if array.ndim != 2 or array.shape[1] < 1 or (dims is not None and array.shape[1] != dims):
+        raise ValueError(f"{name} have shape {array.shape}, must be [N, {dims or 'D'}]")
+    if array.size:
+        # min and max carry NaN along, and take no copy.
+        largest = max(-float(array.min()), float(array.max()))
+        limit = float(np.sqrt(1e38 / array.shape[1]) / 2)
+        if not np.isfinite(largest):
+            row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+            raise ValueError(f"{name}: row {row} is not finite; NaN and inf have no rank")
+        if largest > limit:
+            raise ValueError(
+                f"{name}: largest magnitude {largest:.3g}, squared distances overflow float32 "
+                f"above {limit:.3g}; scale the features"
+            )
+    return array
+
+
+def _check_integers(values: Any, n: int, name: str) -> np.ndarray:
+    array = np.asarray(values)
+    if array.shape != (n,) or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{name}: {array.dtype} {array.shape}, must be integers [{n}]")
+    if n and (array.min() < -1 or array.max() > np.iinfo(np.int32).max):
+        raise ValueError(f"{name}: values must be -1 or more and fit int32")
+    return array.astype(np.int32)
+
+
+def sort_by_code(codes: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """The walk order: positions int64 [N] that sort by code, then by id."""
+    return np.lexsort((ids, *(codes[:, w] for w in reversed(range(codes.shape[1])))))
+
+
+def build(
+    codes: Any,
+    features: Any,
+    *,
+    bits: int,
+    groups: Any = None,
+    ids: Any = None,
+    capacity: int = 0,
+) -> Index:
+    """An Index of N items.
+
+    Args:
+      codes: uint32 [N, words(bits)], as `pack` makes them.
+      features: float32 [N, D]; float16 and bfloat16 are widened.
+      bits: code length h.
+      groups: int [N]: items of a query's group are left out of its result; -1: no group.
+      ids: int [N], unique, 0 or more; default 0 ... N - 1.
+      capacity: room for at least so many items; 0: for N.
+
+    Raises:
+      TypeError: a wrong dtype.
+      ValueError: widths or lengths disagree, ids repeat, or features are not finite.
+    """
+    codes = codes_lib.check(np.asarray(codes), bits)
+    if bits > hamming.MAX_BITS:
+        raise ValueError(f"bits is {bits}, must be at most {hamming.MAX_BITS}")
+    if codes.ndim != 2:
+        raise ValueError(f"codes have shape {codes.shape}, must be [N, {codes_lib.words(bits)}]")
+    n = len(codes)
+    features = _check_features(features, None, "features")
+    if len(features) != n:
+        raise ValueError(f"{n} codes but {len(features)} rows of features")
+    ids = np.arange(n, dtype=np.int32) if ids is None else _check_integers(ids, n, "ids")
+    groups = np.full(n, -1, np.int32) if groups is None else _check_integers(groups, n, "groups")
+    by_id = np.argsort(ids, kind="stable")
+    if n and (ids[by_id[0]] < 0 or (np.diff(ids[by_id]) == 0).any()):
+        raise ValueError("ids must be 0 or more, each once")
+    tiles = hamming.tiles(max(n, capacity))
+    order = sort_by_code(codes, ids)
+    spare = (0, tiles * TILE - n)
+    rows = np.zeros((tiles * TILE, features.shape[1]), np.float32)
+    np.take(features, order, axis=0, out=rows[:n])
+    count = jnp.asarray(n, jnp.int32)
+    walked = jnp.asarray(rows)
+    return Index(
+        codes=jnp.asarray(hamming.walk_layout(codes[order], tiles)),
+        features=walked,
+        ids=jnp.asarray(np.pad(ids[order], spare, constant_values=-1)),
+        groups=jnp.asarray(np.pad(groups[order], spare, constant_values=-1).reshape(tiles, TILE)),
+        sketch=rerank.make_sketch(walked, count),
+        codes_by_id=jnp.asarray(hamming.id_layout(codes[by_id], tiles)),
+        groups_by_id=jnp.asarray(hamming.id_layout(groups[by_id, None], tiles, -1)[:, 0]),
+        ids_by_id=jnp.asarray(np.pad(ids[by_id], spare, constant_values=-1)),
+        count=count,
+        bits=bits,
+    )
+
+
+def padded_queries(q: int) -> int:
+    """Size to which `q` queries are padded: 1, 4, 16, 64, then whole batches by powers of two."""
+    if q > QUERIES:
+        return QUERIES << (-(-q // QUERIES) - 1).bit_length()
+    return next(size for size in (1, 4, 16, QUERIES) if q <= size)
+
+
+def _pad(values: np.ndarray, size: int, fill: int = 0) -> np.ndarray:
+    if len(values) == size:
+        return values
+    out = np.full((size, *values.shape[1:]), fill, values.dtype)
+    out[: len(values)] = values
+    return out
+
+
+def _check_queries(index: Index, query_codes: Any, k: int, exclude: Any) -> np.ndarray:
+    codes = codes_lib.check(np.asarray(query_codes), index.bits, name="query_codes")
+    if codes.ndim != 2:
+        raise ValueError(f"query_codes have shape {codes.shape}, must be [Q, W]")
+    if k < 1:
+        raise ValueError(f"k is {k}, must be 1 or more")
+    return codes
+
+
+def search(
+    index: Index,
+    query_codes: Any,
+    query_features: Any,
+    *,
+    threshold: Any,
+    k: int,
+    exclude: Any = None,
+    widen: bool = False,
+) -> Result:
+    """The paper's two-stage search, exact (see the module's docstring).
+
+    Args:
+      index: what to search.
+      query_codes: uint32 [Q, W].
+      query_features: float32 [Q, D].
+      threshold: int or int [Q]; candidates have a Hamming distance below it.
+      k: neighbours wanted.
+      exclude: int [Q], the group of each query, left out of its pool; -1: none.
+      widen: raise the threshold of an empty pool to the nearest code's distance + 1.
+
+    Raises:
+      TypeError: a wrong dtype.
+      ValueError: shapes disagree with the index, or features are not finite.
+    """
+    codes = _check_queries(index, query_codes, k, exclude)
+    features = _check_features(query_features, index.dims, "query_features")
+    q = len(codes)
+    if len(features) != q:
+        raise ValueError(f"{q} query codes but {len(features)} query features")
+    limits = np.asarray(threshold)
+    if limits.ndim > 1 or (limits.ndim == 1 and len(limits) != q) or limits.dtype.kind not in "iu":
+        raise ValueError(f"threshold must be an integer or integers [{q}]")
+    if limits.size and limits.min() < 0:
+        raise ValueError(f"threshold is {limits.min()}, must be 0 or more")
+    limits = np.broadcast_to(np.minimum(limits, index.bits + 1), (q,)).astype(np.int32)
+    own = None if exclude is None else _check_integers(exclude, q, "exclude")
+    size = padded_queries(q)
+    # A threshold of -1 marks padding: an empty pool that is never widened.
+    out = search_padded(
+        index,
+        _pad(codes, size),
+        _pad(features, size),
+        _pad(limits, size, -1),
+        None if own is None else _pad(own, size, -1),
+        k=k,
+        widen=widen,
+    )
+    return Result(*(np.asarray(column)[:q] for column in out))
+
+
+def search_hamming(
+    index: Index, query_codes: Any, *, k: int, exclude: Any = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest codes by (Hamming distance, lowest id), exact.
+
+    Args and errors as in `search`.
+
+    Returns:
+      (ids, hamming): int32 [Q, K] each; -1 where there are fewer than K items.
+    """
+    codes = _check_queries(index, query_codes, k, exclude)
+    q = len(codes)
+    own = None if exclude is None else _check_integers(exclude, q, "exclude")
+    size = padded_queries(q)
+    ids, distance = hamming_padded(
+        index, _pad(codes, size), None if own is None else _pad(own, size, -1), k=k
+    )
+    return np.asarray(ids)[:q], np.asarray(distance)[:q]
+
+
+def _batches(function: Any, *columns: Any) -> Any:
+    """Apply `function` to columns [Q, ...] in batches of QUERIES."""
+    q = columns[0].shape[0]
+    if q <= QUERIES:
+        return function(*columns)
+    split = [None if c is None else c.reshape(q // QUERIES, QUERIES, *c.shape[1:]) for c in columns]
+    out = lax.map(lambda batch: function(*batch), tuple(split))
+    return jax.tree.map(lambda x: x.reshape(q, *x.shape[2:]), out)
+
+
+@functools.partial(jax.jit, static_argnames=("k",))
+def hamming_padded(
+    index: Index, codes: jax.Array, own: jax.Array | None, *, k: int
+) -> tuple[jax.Array, jax.Array]:
+    """The program of `search_hamming`; Q must be a padded size."""
+    groups = None if own is None else index.groups_by_id
+    depth = min(k, index.capacity)
+
+    def batch(codes, own):
+        least = jax.vmap(
+            lambda code, group: hamming.scan_least(
+                index.codes_by_id, code, index.count, groups, group
+            )
+        )(codes, own)
+
+        def one(query):
+            code, least, group = query
+            return hamming.top_k(index.codes_by_id, code, least, index.count, depth, groups, group)
+
+        return lax.map(one, (codes, least, own))
+
+    distance, item = _batches(batch, codes, own)
+    ids = jnp.where(item >= 0, index.ids_by_id[jnp.maximum(item, 0)], -1)
+    distance = jnp.where(item >= 0, distance, -1)
+    short = ((0, 0), (0, k - depth))
+    return (
+        jnp.pad(ids, short, constant_values=-1),
+        jnp.pad(distance, short, constant_values=-1),
+    )
+
+
+@functools.partial(jax.jit, static_argnames=("k", "widen"))
+def search_padded(
+    index: Index,
+    codes: jax.Array,
+    features: jax.Array,
+    threshold: jax.Array,
+    own: jax.Array | None,
+    *,
+    k: int,
+    widen: bool = False,
+) -> tuple[jax.Array, ...]:
+    """The program of `search`; Q must be a padded size. Columns of `Result`, in its order."""
+    groups = None if own is None else index.groups
+
+    def batch(codes, features, threshold, own):
+        info, threshold = _coarse(index, codes, threshold, groups, own, widen)
+        least, counts = info & 0xFFFF, info >> 16
+        pool = jnp.sum(counts, axis=(1, 2), dtype=jnp.uint32).astype(jnp.int32)
+        large = pool > POOLS[-1]
+        tiles = jnp.any(counts > 0, axis=2)  # [Q, T]
+        walk = _walk(index, codes, features, threshold, groups, own, tiles & large[:, None])
+
+        def one(query):
+            code, feature, limit, group, least, pool, row = query
+            plans: list[Callable[[], Any]] = [
+                functools.partial(
+                    _compact, index, code, feature, limit, groups, group, least, size=size, k=k
+                )
+                for size in POOLS
+            ]
+            plans.append(
+                lambda: _read_walk(index, code, feature, limit, groups, group, walk, row, k=k)
+            )
+            return lax.switch(sum((pool > size).astype(jnp.int32) for size in POOLS), plans)
+
+        square, ids, distance = lax.map(
+            one, (codes, features, threshold, own, least, pool, jnp.arange(len(codes)))
+        )
+        return ids, distance, jnp.sqrt(square), pool, jnp.maximum(threshold, 0)
+
+    return _batches(batch, codes, features, threshold, own)
+
+
+def _coarse(index, codes, threshold, groups, own, widen):
+    """Block minima and counts of each query, uint32 [Q, T, 64], and the thresholds used."""
+
+    def scan(threshold):
+        return jax.vmap(
+            lambda code, limit, group: hamming.scan_pool(
+                index.codes, code, limit, index.count, groups, group
+            )
+        )(codes, threshold, own)
+
+    info = scan(threshold)
+    if not widen:
+        return info, threshold
+    nearest = jnp.min(info & 0xFFFF, axis=(1, 2)).astype(jnp.int32)
+    empty = (nearest >= threshold) & (nearest < FAR) & (threshold >= 0)
+    threshold = jnp.where(empty, nearest + 1, threshold)
+    return lax.cond(jnp.any(empty), scan, lambda _: info, threshold), threshold
+
+
+def _compact(index, code, feature, limit, groups, group, least, *, size, k):
+    """Rank a pool of at most `size` items: (squared distance, id, Hamming distance), [k] each."""
+    position, distance = hamming.candidates(
+        index.codes, code, least, limit, index.count, size, groups, group
+    )
+    rows = index.features.at[position].get(mode="promise_in_bounds")
+    square = rerank.squared_distances(feature, rows)
+    found = distance < FAR
+    ids = jnp.where(found, index.ids[position], -1)
+    distance = jnp.where(found, distance, -1)
+    return rerank.best(jnp.where(found, square, jnp.inf), ids, distance, k=k)
+
+
+@flax.struct.dataclass
+class _Walk:
+    """Lower bounds of the tiles walked: step i went to `tile[i]`; `steps` of them are real."""
+
+    bounds: jax.Array  # float32 [T, Q, BOUND_BLOCKS]
+    tile: jax.Array  # int32 [T]
+    steps: jax.Array  # int32 []
+
+
+def _candidates_in_tile(index, code, limit, groups, group, tile):
+    """Distances int32 [1024] of a tile's items to one query, FAR where not in the pool."""
+    d = hamming.member_distances(
+        index.codes, code, tile, jnp.arange(TILE), index.count, groups, group
+    )
+    return jnp.where(d < limit, d, FAR)
+
+
+def _walk(index, codes, features, threshold, groups, own, wanted):
+    """Pass the batch over every tile that any query wants (bool [Q, T])."""
+    n_tiles = index.codes.shape[0]
+    any_wanted = jnp.any(wanted, axis=0)
+    (tile,) = jnp.nonzero(any_wanted, size=n_tiles, fill_value=0)
+    tile = tile.astype(jnp.int32)
+    steps = jnp.sum(any_wanted, dtype=jnp.int32)
+
+    def step(i, bounds):
+        t = tile[i]
+        d = jax.vmap(
+            lambda code, limit, group: _candidates_in_tile(index, code, limit, groups, group, t)
+        )(codes, threshold, own)
+        mask = (d < FAR) & wanted[:, t, None]
+        return bounds.at[i].set(rerank.lower_bounds(index.sketch, features, t, mask, BOUND_BLOCKS))
+
+    bounds = jnp.full((n_tiles, len(codes), BOUND_BLOCKS), jnp.inf)
+    return _Walk(lax.fori_loop(0, steps, step, bounds), tile, steps)
+
+
+def _read_walk(index, code, feature, limit, groups, group, walk, row, *, k):
+    """Rank a walked pool: read the blocks of least bound, then all that might still matter."""
+    bounds = walk.bounds[:, row]  # [T, BOUND_BLOCKS]
+    per_block = TILE // BOUND_BLOCKS
+    read = min(_blocks_to_read(k), bounds.size)
+    nearest, block = rerank_blocks(bounds, min(read + 1, bounds.size))
+    step, lane = block[:read] // BOUND_BLOCKS, block[:read] % BOUND_BLOCKS
+    tile = walk.tile[step]
+    place = lane[:, None] + BOUND_BLOCKS * np.arange(per_block, dtype=np.int32)
+    d = hamming.member_distances(
+        index.codes, code, tile[:, None], place, index.count, groups, group
+    )
+    found = (d < limit) & (nearest[:read, None] < jnp.inf)
+    position = (tile[:, None] * TILE + place).reshape(-1)
+    found, d = found.reshape(-1), d.reshape(-1)
+    rows = index.features.at[position].get(mode="promise_in_bounds")
+    square = jnp.where(found, rerank.squared_distances(feature, rows), jnp.inf)
+    ids = jnp.where(found, index.ids[position], -1)
+    top = rerank.best(square, ids, jnp.where(found, d, -1), k=k)
+    if read == bounds.size:
+        return top
+    reach = _reach(top[0][-1], index.dims)
+    return lax.cond(
+        (nearest[read] > reach) | (nearest[read] == jnp.inf),
+        lambda top: top,
+        lambda top: _read_tiles(index, code, feature, limit, groups, group, walk, bounds, top, k),
+        top,
+    )
+
+
+def _blocks_to_read(k: int) -> int:
+    """Blocks read at first for k neighbours; enough where bounds are tight, a power of two."""
+    return 1 << (2 * k + 15).bit_length()
+
+
+def rerank_blocks(bounds: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+    """The k smallest of bounds [T, B] with their flat indices, by tiles first where it saves."""
+    t, b = bounds.shape
+    if t <= 2 * k:
+        return hamming.smallest(bounds.reshape(-1), k)
+    _, tile = hamming.smallest(jnp.min(bounds, axis=1), k)
+    value, index = hamming.smallest(bounds[tile].reshape(-1), k)
+    return value, tile[index // b] * b + index % b
+
+
+def _reach(square: jax.Array, dims: int) -> jax.Array:
+    """A distance that no row can have whose computed square is at most `square`."""
+    return jnp.sqrt(square) * (1 + 2 * rerank.relative_error(dims)) + 1e-18 * dims
+
+
+def _read_tiles(index, code, feature, limit, groups, group, walk, bounds, top, k):
+    """Read every tile whose bound is within reach of the K-th distance; merge row by row."""
+    least = jnp.min(bounds, axis=1)
+
+    def step(i, top):
+        def read(top):
+            t = walk.tile[i]
+            d = _candidates_in_tile(index, code, limit, groups, group, t)
+            rows = lax.dynamic_slice(index.features, (t * TILE, 0), (TILE, index.dims))
+            ids = lax.dynamic_slice(index.ids, (t * TILE,), (TILE,))
+            square = rerank.squared_distances(feature, rows)
+            # What was read before is in `top` already.
+            fresh = (d < FAR) & ~jnp.any(ids[:, None] == top[1][None, :], axis=1)
+            square = jnp.where(fresh, square, jnp.inf)
+            return lax.cond(
+                jnp.any(fresh & (square <= top[0][-1])),
+                lambda top: rerank.best(
+                    jnp.concatenate([top[0], square]),
+                    jnp.concatenate([top[1], jnp.where(fresh, ids, -1)]),
+                    jnp.concatenate([top[2], jnp.where(fresh, d, -1)]),
+                    k=k,
+                ),
+                lambda top: top,
+                top,
+            )
+
+        return lax.cond(least[i] <= _reach(top[0][-1], index.dims), read, lambda top: top, top)
+
+    return lax.fori_loop(0, walk.steps, step, top)

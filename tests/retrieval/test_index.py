@@ -1,0 +1,214 @@
+import jax
+import numpy as np
+import oracle
+import pytest
+
+from inres.retrieval import codes, index
+
+CAPACITY = 9216
+"""One for most tests, so that they share compiled programs."""
+
+
+def assert_equal(result, expected):
+    ids, hamming, square, pool_size = expected
+    np.testing.assert_array_equal(result.pool_size, pool_size)
+    np.testing.assert_array_equal(result.ids, ids)
+    np.testing.assert_array_equal(result.hamming, hamming)
+    np.testing.assert_allclose(result.distance.astype(np.float64) ** 2, square, rtol=1e-6)
+
+
+CASES = {
+    # name: items, bits, threshold, k, flips; pools on both sides of each plan's limit.
+    "compact": (4000, 48, 3, 10, 0.05),
+    "second tier": (4000, 48, 6, 10, 0.05),
+    "walk": (9000, 48, 12, 10, 0.05),
+    "walk, 12 bits": (9000, 12, 3, 33, 0.05),
+    "walk, 128 bits": (9000, 128, 40, 100, 0.05),
+    "everything": (3000, 48, 49, 10, 0.05),
+    "k beyond the pool": (3000, 48, 4, 1500, 0.05),
+    "k beyond all": (1200, 48, 49, 1500, 0.3),
+    "all codes equal": (2500, 48, 1, 10, 0.0),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_equals_brute_force(case, archive, rng):
+    n, bits, threshold, k, flips = CASES[case]
+    gallery, features = archive(n, bits=bits, flips=flips)
+    query_codes, query_features = gallery[:3], features[[5, 6, 7]] + 1
+    groups, own = rng.integers(-1, 4, n), np.array([2, -1, 0])
+    built = index.build(gallery, features, bits=bits, groups=groups, capacity=CAPACITY)
+    result = index.search(built, query_codes, query_features, threshold=threshold, k=k, exclude=own)
+    expected = oracle.search(
+        gallery, features, query_codes, query_features,
+        threshold=threshold, k=k, groups=groups, own=own,
+    )  # fmt: skip
+    assert_equal(result, expected)
+
+
+def test_each_query_has_its_own_plan_and_threshold(archive):
+    gallery, features = archive(9000)
+    thresholds = np.array([0, 1, 2, 4, 6, 12, 25, 49, 1000])
+    q = len(thresholds)
+    built = index.build(gallery, features, capacity=CAPACITY, bits=48)
+    result = index.search(built, gallery[:q], features[:q], threshold=thresholds, k=10)
+    expected = oracle.search(
+        gallery, features, gallery[:q], features[:q],
+        threshold=thresholds, k=10, groups=None, own=None,
+    )  # fmt: skip
+    assert len(set(np.digitize(expected[3], [1, *index.POOLS]))) == 4
+    assert_equal(result, expected)
+
+
+def test_equal_features_with_different_codes_go_by_id(archive, rng):
+    gallery, features = archive(8000, flips=0.3)
+    features = features[rng.integers(0, 3, 8000)]
+    ids = rng.permutation(8000)
+    built = index.build(gallery, features, capacity=CAPACITY, bits=48, ids=ids)
+    result = index.search(built, gallery[:2], features[:2], threshold=40, k=10)
+    expected = oracle.search(
+        gallery, features, gallery[:2], features[:2],
+        threshold=40, k=10, groups=None, own=None, ids=ids,
+    )  # fmt: skip
+    assert_equal(result, expected)
+
+
+@pytest.mark.parametrize("mean", [0.0, 1000.0])
+def test_a_common_offset_does_not_blur_the_ranking(mean, rng):
+    n, dims = 6000, 64
+    features = (mean + rng.standard_normal((n, dims))).astype(np.float32)
+    queries = (mean + rng.standard_normal((4, dims))).astype(np.float32)
+    same = np.zeros((n, 1), np.uint32)
+    built = index.build(same, features, bits=8)
+    result = index.search(built, same[:4], queries, threshold=1, k=100)
+    wide = ((features[None].astype(np.float64) - queries[:, None]) ** 2).sum(-1)
+    for row in range(4):
+        # In float32 near-equal distances may change places, never more.
+        np.testing.assert_allclose(
+            wide[row, result.ids[row]], np.sort(wide[row])[:100], rtol=2 * (dims + 4) * 2**-24
+        )
+
+
+def test_a_wrong_first_pass_is_noticed(archive):
+    # One far outlier in each tile makes the sketch blunt; the answer must not depend on it.
+    gallery, features = archive(5000, centres=1, flips=0.0, dims=8)
+    features[::500] = 30_000
+    built = index.build(gallery, features, capacity=CAPACITY, bits=48)
+    result = index.search(built, gallery[:3], features[1:4], threshold=1, k=10)
+    expected = oracle.search(
+        gallery, features, gallery[:3], features[1:4],
+        threshold=1, k=10, groups=None, own=None,
+    )  # fmt: skip
+    assert_equal(result, expected)
+
+
+def test_an_empty_pool_says_so_and_widens_if_asked(archive):
+    gallery, features = archive(3000, flips=0.02)
+    far = gallery[:2] ^ np.uint32(0b1111)
+    far[1] = gallery[1]
+    built = index.build(gallery, features, capacity=CAPACITY, bits=48)
+    empty = index.search(built, far, features[:2], threshold=1, k=10)
+    assert empty.pool_size[0] == 0
+    assert (empty.ids[0] == -1).all()
+    assert np.isinf(empty.distance[0]).all()
+    wide = index.search(built, far, features[:2], threshold=1, k=10, widen=True)
+    nearest = oracle.hamming(far[:1], gallery).min()
+    assert nearest > 0
+    np.testing.assert_array_equal(wide.threshold, [nearest + 1, 1])
+    expected = oracle.search(
+        gallery, features, far, features[:2],
+        threshold=wide.threshold, k=10, groups=None, own=None,
+    )  # fmt: skip
+    assert_equal(wide, expected)
+
+
+def test_an_empty_index_has_only_empty_pools():
+    built = index.build(np.zeros((0, 2), np.uint32), np.zeros((0, 3), np.float32), bits=48)
+    zero = np.zeros((2, 2), np.uint32), np.zeros((2, 3), np.float32)
+    result = index.search(built, *zero, threshold=49, k=4, widen=True)
+    assert (result.ids == -1).all()
+    np.testing.assert_array_equal(result.pool_size, [0, 0])
+
+
+def test_no_queries_give_no_rows(archive):
+    gallery, features = archive(10)
+    built = index.build(gallery, features, capacity=CAPACITY, bits=48)
+    result = index.search(built, gallery[:0], features[:0], threshold=3, k=4)
+    assert result.ids.shape == (0, 4)
+
+
+def test_sizes_within_a_capacity_do_not_compile_again(archive):
+    gallery, features = archive(2000, dims=5)
+
+    def run(n, q, threshold):
+        built = index.build(gallery[:n], features[:n], bits=48, capacity=2048)
+        index.search(built, gallery[:q], features[:q], threshold=threshold, k=3)
+
+    run(1500, 3, 3)
+    before = index.search_padded._cache_size()
+    for n, q, threshold in ((1501, 4, 5), (0, 2, 2), (2000, 3, 48)):
+        run(n, q, threshold)
+    assert index.search_padded._cache_size() == before
+
+
+def test_many_queries_are_worked_off_in_batches(archive):
+    gallery, features = archive(3000)
+    built = index.build(gallery, features, capacity=CAPACITY, bits=48)
+    result = index.search(built, gallery[:150], features[:150], threshold=8, k=10)
+    expected = oracle.search(
+        gallery, features, gallery[:150], features[:150],
+        threshold=8, k=10, groups=None, own=None,
+    )  # fmt: skip
+    assert_equal(result, expected)
+
+
+def test_the_index_is_a_pytree(archive):
+    gallery, features = archive(100)
+    built = index.build(gallery, features, capacity=CAPACITY, bits=48)
+    again = jax.tree.map(lambda x: x, built)
+    assert again.bits == 48
+    assert len(again) == 100
+
+
+def test_wrong_input_is_named(archive):
+    gallery, features = archive(10)
+    bad = features.copy()
+    bad[3, 1] = np.nan
+    with pytest.raises(ValueError, match=r"features: row 3 is not finite"):
+        index.build(gallery, bad, bits=48)
+    with pytest.raises(ValueError, match="overflow"):
+        index.build(gallery, features * np.float32(1e30), bits=48)
+    with pytest.raises(TypeError, match="float64"):
+        index.build(gallery, features.astype(np.float64), bits=48)
+    with pytest.raises(ValueError, match="rows of features"):
+        index.build(gallery, features[:9], bits=48)
+    with pytest.raises(ValueError, match="words"):
+        index.build(gallery, features, bits=64 + 1)
+    with pytest.raises(TypeError, match="uint32"):
+        index.build(gallery.astype(np.int64), features, bits=48)
+    with pytest.raises(ValueError, match="each once"):
+        index.build(gallery, features, capacity=CAPACITY, bits=48, ids=np.zeros(10, int))
+    with pytest.raises(ValueError, match="groups"):
+        index.build(gallery, features, capacity=CAPACITY, bits=48, groups=np.zeros(9, int))
+    built = index.build(gallery, features, capacity=CAPACITY, bits=48)
+    with pytest.raises(ValueError, match="query_features"):
+        index.search(built, gallery, features[:, :3], threshold=3, k=2)
+    with pytest.raises(ValueError, match="row 3 is not finite"):
+        index.search(built, gallery, bad, threshold=3, k=2)
+    with pytest.raises(ValueError, match="query_codes"):
+        index.search(built, gallery[:, :1], features, threshold=3, k=2)
+    with pytest.raises(ValueError, match="k is 0"):
+        index.search(built, gallery, features, threshold=3, k=0)
+    with pytest.raises(ValueError, match="threshold"):
+        index.search(built, gallery, features, threshold=2.5, k=1)
+    with pytest.raises(ValueError, match="exclude"):
+        index.search(built, gallery, features, threshold=2, k=1, exclude=np.zeros(3, int))
+
+
+def test_bits_come_from_activations(rng):
+    activations = rng.random((50, 20)).astype(np.float32)
+    packed = codes.pack(codes.binarize(activations))
+    built = index.build(packed, activations, bits=20)
+    ids, distance = index.search_hamming(built, packed, k=1)
+    assert (distance[:, 0] == 0).all()
+    assert (packed[ids[:, 0]] == packed).all()

@@ -1,0 +1,164 @@
+import json
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from inres.retrieval import store
+
+
+def make_records(n):
+    return [
+        {
+            "scan": f"scan-{i // 3}",
+            "label": i % 4,
+            "diameter_mm": math.nan if i % 4 == 0 else 4.5 + i,
+            "note": None if i % 2 else "é'\"",
+        }
+        for i in range(n)
+    ]
+
+
+@pytest.fixture
+def saved(tmp_path, archive):
+    gallery, features = archive(50, dims=6)
+    store.save(
+        tmp_path / "index", gallery, features, make_records(50), bits=48, model="m1", shard_rows=20
+    )
+    return tmp_path / "index", gallery, features
+
+
+def test_round_trip(saved):
+    path, gallery, features = saved
+    stored = store.load(path, model="m1")
+    assert (len(stored), stored.bits, stored.dims, stored.model) == (50, 48, 6, "m1")
+    assert len(stored.shards) == 3
+    assert isinstance(stored.shards[0].features, np.memmap)
+    np.testing.assert_array_equal(stored.codes, gallery)
+    np.testing.assert_array_equal(stored.features, features)
+    np.testing.assert_array_equal(stored.ids, np.arange(50))
+    store.verify(path)
+
+
+def test_records_by_id_by_column_and_by_condition(saved):
+    records = store.load(saved[0]).records
+    expected = make_records(50)
+    assert len(records) == 50
+    for i in (0, 1, 19, 20, 49):
+        for name, value in expected[i].items():
+            np.testing.assert_equal(records[i][name], value)
+    assert [r["diameter_mm"] for r in records.many([45, 3, 45])] == [49.5, 7.5, 49.5]
+    np.testing.assert_equal(records.column("diameter_mm"), [r["diameter_mm"] for r in expected])
+    assert records.column("label").dtype == np.int64
+    assert list(records.column("scan")) == [r["scan"] for r in expected]
+    np.testing.assert_array_equal(
+        records.where("diameter_mm BETWEEN ? AND ? AND label = 1", (20, 40)), [17, 21, 25, 29, 33]
+    )
+    for missing in (50, -1):
+        with pytest.raises(KeyError, match=f"no item {missing}"):
+            records[missing]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_features_in_half_the_bytes(tmp_path, archive, dtype):
+    gallery, features = archive(30)
+    features += 0.001
+    store.save(tmp_path / "i", gallery, features, make_records(30), bits=48, model="", dtype=dtype)
+    got = store.load(tmp_path / "i").features
+    kind = jnp.bfloat16 if dtype == "bfloat16" else np.float16
+    assert got.dtype == kind
+    np.testing.assert_array_equal(got.astype(np.float32), features.astype(kind).astype(np.float32))
+
+
+def test_an_empty_index_is_an_index(tmp_path):
+    store.save(
+        tmp_path / "i", np.zeros((0, 1), np.uint32), np.zeros((0, 4), np.float32), [],
+        bits=9, model="m",
+    )  # fmt: skip
+    stored = store.load(tmp_path / "i")
+    assert stored.codes.shape == (0, 1)
+    assert stored.features.shape == (0, 4)
+    store.verify(tmp_path / "i")
+
+
+@pytest.mark.parametrize("part", store.PARTS)
+def test_a_flipped_byte_is_found(saved, part):
+    path = next(saved[0].glob(f"{part}-000001.*"))
+    raw = bytearray(path.read_bytes())
+    raw[-3] ^= 4
+    path.write_bytes(raw)
+    with pytest.raises(store.StoreError, match=path.name):
+        store.verify(saved[0])
+
+
+@pytest.mark.parametrize("part", store.PARTS)
+def test_a_truncated_or_missing_shard_is_found_on_opening(saved, part):
+    path = next(saved[0].glob(f"{part}-000001.*"))
+    path.write_bytes(path.read_bytes()[:-5])
+    with pytest.raises(store.StoreError, match=rf"{path.name}.*bytes"):
+        store.load(saved[0])
+    path.unlink()
+    with pytest.raises(store.StoreError, match=rf"{path.name}.*missing"):
+        store.load(saved[0])
+
+
+def test_a_damaged_database_is_named(saved):
+    path = saved[0] / "records-000000.sqlite"
+    path.write_bytes(b"\0" * path.stat().st_size)
+    with pytest.raises(store.StoreError, match=path.name):
+        store.load(saved[0]).records[3]
+
+
+def test_another_model_is_refused(saved):
+    with pytest.raises(store.StoreError, match=r"manifest.json.*'m1'.*'m2'"):
+        store.load(saved[0], model="m2")
+
+
+def test_another_version_is_refused(saved):
+    path = saved[0] / store.MANIFEST
+    path.write_text(path.read_text().replace('"version": 1', '"version": 99'))
+    with pytest.raises(store.StoreError, match=r"manifest.json.*version 99"):
+        store.load(saved[0])
+
+
+def test_every_flipped_byte_of_the_manifest_is_found(saved):
+    path = saved[0] / store.MANIFEST
+    raw = path.read_bytes()
+    meaning = json.loads(raw)
+    for place in range(0, len(raw), 7):
+        path.write_bytes(raw[:place] + bytes([raw[place] ^ 2]) + raw[place + 1 :])
+        try:
+            if json.loads(path.read_bytes()) == meaning:
+                continue  # white space
+        except ValueError:
+            pass
+        with pytest.raises(store.StoreError, match=r"manifest\.json"):
+            store.load(saved[0])
+
+
+def test_no_index_is_said(tmp_path):
+    with pytest.raises(FileNotFoundError, match="index stage"):
+        store.load(tmp_path)
+
+
+def test_bad_input_leaves_nothing(tmp_path, archive):
+    gallery, features = archive(10)
+    bad = features.copy()
+    bad[4, 0] = np.inf
+    records = make_records(10)
+    uneven = [*records[:9], {"scan": "x"}]
+    path = tmp_path / "i"
+    for args, error in (
+        ((gallery, bad, records), "finite"),
+        ((gallery, features, records[:9]), "9 records"),
+        ((gallery, features, uneven), "record 9"),
+        ((gallery, features, [{"id": i} for i in range(10)]), "'id'"),
+    ):
+        with pytest.raises(ValueError, match=error):
+            store.save(path, *args, bits=48, model="m")
+    with pytest.raises(TypeError, match="mixes"):
+        store.save(path, gallery, features, [{"a": i or "x"} for i in range(10)], bits=48, model="")
+    with pytest.raises(ValueError, match="float16"):
+        store.save(path, gallery, features * 1e6, records, bits=48, model="", dtype="float16")
+    assert list(tmp_path.iterdir()) == []
