@@ -1,0 +1,498 @@
+"""Synthetic chest CT, written in LUNA16's layout, with nodules whose place and size are known.
+
+The anatomy (`phantom_anatomy`) is a set of smooth fields on a coarse grid; here it is sampled at
+the scan's own resolution, vessels, airways and nodules are drawn in, and noise is added slice by
+slice. Everything follows from the config, a seed and the scan's index.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.fft
+import SimpleITK as sitk
+
+from inres import files
+from inres import progress as bars
+from inres.config import Phantom
+from inres.ct import phantom_trees as trees
+from inres.ct.phantom_anatomy import Chest, build_chest, draw_person
+from inres.ct.phantom_drawing import Canvas, draw_airways, draw_vessels
+from inres.ct.phantom_nodules import (
+    Finding,
+    Nodule,
+    Places,
+    deal_diameters,
+    deal_order,
+    draw_excluded_at,
+    draw_nodule,
+    draw_nodule_at,
+    place_nodules,
+)
+
+LEFT_LUNG, RIGHT_LUNG, AIRWAY = 3, 4, 5
+"""Labels of `seg-lungs-LUNA16`."""
+COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm")
+LUNG_DIR = "seg-lungs-LUNA16"
+FINDINGS_DIR = "findings"
+THICKNESS_MM = (0.6, 0.7, 1.0, 1.25, 1.25, 1.25, 1.5, 1.8, 2.0, 2.0, 2.5, 2.5, 2.5, 2.5)
+"""Slice distances in about the proportions of LUNA16."""
+VESSEL_DENSITY = 0.36
+"""Branch ends per cm3 of lung."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ScanPlan:
+    """What one scan is to contain, decided over the whole data set."""
+
+    index: int
+    uid: str
+    subset: int
+    nodules: tuple[Nodule, ...]
+    excluded: int
+    thickness_mm: float
+    flipped: bool
+    """Whether x and y run against the patient's axes."""
+    padding_hu: int
+    """HU outside a circular field of view; 0: the field is square."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scan:
+    """A synthetic scan."""
+
+    uid: str
+    hu: np.ndarray
+    """int16 [Z, Y, X]."""
+    lungs: np.ndarray
+    """uint8 [Z, Y, X]: 0, LEFT_LUNG, RIGHT_LUNG, AIRWAY (trachea and main bronchi)."""
+    spacing: tuple[float, float, float]
+    """mm along x, y, z."""
+    origin: tuple[float, float, float]
+    """World (LPS) position of voxel (0, 0, 0), mm."""
+    direction: tuple[float, ...]
+    """Row-major 3 x 3 direction cosines."""
+    annotations: tuple[Finding, ...]
+    """Nodules; centres in world mm."""
+    excluded: tuple[Finding, ...]
+    """Other findings; centres in world mm, diameter -1 where they are no nodules."""
+
+
+def plan_dataset(config: Phantom, *, seed: int) -> list[ScanPlan]:
+    """Deal nodules, thicknesses and orientations to all scans.
+
+    Size classes have Table 2's shares over the data set and are dealt evenly to the subsets.
+    """
+    rng = np.random.default_rng([seed, 0])
+    key = json.dumps([dataclasses.asdict(config), seed], sort_keys=True)
+    order = deal_order(config.subsets)
+    subset_of = [i % config.subsets for i in range(config.scans)]
+    normal = _normal_scans(config, subset_of, order)
+    hosts = [i for i in range(config.scans) if i not in normal]
+    counts = dict.fromkeys(range(config.scans), 0)
+    nodules: dict[int, list[Nodule]] = {i: [] for i in range(config.scans)}
+    total = round(config.scans * config.nodules_per_scan)
+    with_hosts = sorted({subset_of[i] for i in hosts})
+    for subset, diameters in deal_diameters(total, with_hosts, order, rng).items():
+        mine = [i for i in hosts if subset_of[i] == subset]
+        share = rng.gamma(3.0, size=len(mine))  # scans differ in how many nodules they have
+        share /= share.sum()
+        for k, d in enumerate(rng.permutation(diameters)):
+            to = mine[k] if k < len(mine) else int(rng.choice(mine, p=share))
+            nodules[to].append(draw_nodule(float(d), rng))
+            counts[to] += 1
+    excluded = rng.poisson(config.excluded_per_scan, config.scans)
+    thickness = rng.permutation(np.resize(rng.permutation(THICKNESS_MM), config.scans))
+    flipped = rng.permutation(np.arange(config.scans) % 4 == 0)
+    padding = rng.permutation(np.resize([0, 0, -2000, 0, -3024], config.scans))
+    return [
+        ScanPlan(
+            index=i,
+            uid=_uid(key, i),
+            subset=subset_of[i],
+            nodules=tuple(nodules[i]),
+            excluded=int(min(excluded[i], 3 * config.excluded_per_scan + 2)),
+            thickness_mm=float(thickness[i]),
+            flipped=bool(flipped[i]),
+            padding_hu=int(padding[i]),
+        )
+        for i in range(config.scans)
+    ]
+
+
+def _normal_scans(config: Phantom, subset_of: list[int], order: list[int]) -> set[int]:
+    """Scans without nodules: from the largest subsets, those that are tested last."""
+    left = list(range(config.scans))
+    normal: set[int] = set()
+    for _ in range(min(round(config.normal_scans * config.scans), config.scans - 1)):
+        size = {s: sum(subset_of[i] == s for i in left) for s in order}
+        subset = max(order, key=lambda s: (size[s], order.index(s)))
+        last = max(i for i in left if subset_of[i] == subset)
+        left.remove(last)
+        normal.add(last)
+    return normal
+
+
+def _uid(key: str, index: int) -> str:
+    """A DICOM UID under 2.25 (UUID-derived) that names config, seed and scan."""
+    digest = hashlib.sha256(f"{key} {index}".encode()).digest()
+    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
+
+
+def make_scan(
+    config: Phantom,
+    *,
+    seed: int,
+    index: int,
+    plan: ScanPlan | None = None,
+    noise: float = 1.0,
+) -> Scan:
+    """Make scan `index` of the data set; a pure function of its arguments.
+
+    Args:
+      config: the data set.
+      seed: of the data set.
+      index: of the scan, below `config.scans`.
+      plan: what to put in; by default `plan_dataset(config, seed=seed)[index]`.
+      noise: factor on the noise; 0 gives a scan without noise.
+    """
+    plan = plan_dataset(config, seed=seed)[index] if plan is None else plan
+    rng = np.random.default_rng([seed, 1, index])
+    person = draw_person(rng, extent_mm=config.extent_mm)
+    reach = 2 * person.half_width_mm
+    field = float(np.clip(reach + rng.uniform(30, 105), max(256.0, reach + 24), 460))
+    spacing = field / config.matrix
+    count = round(config.extent_mm / plan.thickness_mm)
+    bottom = _bottom(rng, config.extent_mm, person.height_mm)
+    middle = np.array([rng.normal(0, 2), rng.normal(4, 3)])
+
+    steps = (np.arange(config.matrix) - (config.matrix - 1) / 2) * spacing
+    steps = steps[::-1] if plan.flipped else steps
+    x, y = (steps + middle[0]).astype(np.float32), (steps + middle[1]).astype(np.float32)
+    z = (bottom + np.arange(count) * plan.thickness_mm).astype(np.float32)
+    ranges = {"x_mm": (x.min(), x.max()), "y_mm": (y.min(), y.max()), "z_mm": (z[0], z[-1])}
+    chest = build_chest(person, rng, **ranges)
+    tubes = trees.vessels(chest, person, rng, density=VESSEL_DENSITY)
+    bronchi = trees.airways(chest, person, rng)
+
+    clear = 3.5 * plan.thickness_mm + 1
+    places = Places(chest, tubes, rng, z_mm=(float(z[0]), float(z[-1])), clear_mm=clear)
+    nodules, others = place_nodules(plan.nodules, plan.excluded, places, rng)
+
+    blur = max(spacing, rng.uniform(0.8, 1.2))
+    hu, lungs = _sample(chest, x, y, z, plan.thickness_mm, blur, _table(rng, person, x, y))
+    canvas = Canvas(hu, x, y, z, plan.thickness_mm, blur)
+    draw_vessels(canvas, tubes, max(person.blood_hu, 40.0))
+    draw_airways(canvas, bronchi, lungs, AIRWAY)
+    for finding in others:
+        draw_excluded_at(canvas, finding, rng)
+    for finding in nodules:
+        draw_nodule_at(canvas, finding, rng, blood_hu=person.blood_hu)
+    _add_noise(hu, rng, spacing, noise)
+    np.maximum(hu, -1024, out=hu)
+    if plan.padding_hu:
+        hu[:, np.hypot(*np.meshgrid(steps, steps)) > field / 2] = plan.padding_hu
+
+    offset = np.array([rng.uniform(-25, 25), rng.uniform(-180, 20), rng.uniform(-420, 40)])
+    sign = -1.0 if plan.flipped else 1.0
+    origin = np.array([x[0], y[0], z[0]], np.float64) + offset
+    world = [
+        tuple(dataclasses.replace(f, centre=f.centre + offset) for f in group)
+        for group in (nodules, others)
+    ]
+    return Scan(
+        uid=plan.uid,
+        hu=hu,
+        lungs=lungs,
+        spacing=(spacing, spacing, plan.thickness_mm),
+        origin=(float(origin[0]), float(origin[1]), float(origin[2])),
+        direction=(sign, 0.0, 0.0, 0.0, sign, 0.0, 0.0, 0.0, 1.0),
+        annotations=world[0],
+        excluded=world[1],
+    )
+
+
+def _bottom(rng: np.random.Generator, extent_mm: float, height_mm: float) -> float:
+    """Height of the lowest slice: the lungs fill the scan, or lie within it."""
+    low, high = sorted((-15.0, height_mm - extent_mm + 15.0))
+    return float(rng.uniform(low, high))
+
+
+def _lerp(axis: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lower index and weight of the upper neighbour for linear interpolation."""
+    position = np.clip((at - axis[0]) / (axis[1] - axis[0]), 0, len(axis) - 1.001)
+    index = position.astype(np.intp)
+    return index, (position - index).astype(np.float32)
+
+
+def _sample(
+    chest: Chest,
+    x: np.ndarray,
+    y: np.ndarray,
+    z: np.ndarray,
+    thickness: float,
+    blur: float,
+    table: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """HU (int16) and lung labels (uint8) [Z, Y, X] of the anatomy, borders anti-aliased."""
+    shape = (len(z), len(y), len(x))
+    hu, labels = np.empty(shape, np.int16), np.zeros(shape, np.uint8)
+    fields = np.stack(
+        [chest.body, chest.tissue, chest.bone, chest.marrow, chest.lung, chest.lung_hu], axis=1
+    )
+    xi, xw = _lerp(chest.x, x)
+    yi, yw = _lerp(chest.y, y)
+    yw = yw[:, None]
+    side = np.where(x > 0, LEFT_LUNG, RIGHT_LUNG).astype(np.uint8)
+    per_mm = np.float32(1 / blur)
+
+    def level(height: float, which: slice) -> np.ndarray:
+        i, w = (v.item() for v in _lerp(chest.z, np.asarray(height)))
+        return fields[i, which] * (1 - w) + fields[i + 1, which] * w
+
+    for k, height in enumerate(z):
+        coarse = level(height, slice(0, 6))
+        if thickness > 1.2:  # the pleura slants: average it over the slice
+            halves = [level(height + d * thickness, slice(4, 5)) for d in (-0.3, 0.3)]
+            coarse = np.concatenate([coarse, *halves])
+        fine = np.take(coarse, xi, axis=2)
+        fine += xw * (np.take(coarse, xi + 1, axis=2) - fine)
+        upper = np.take(fine, yi + 1, axis=1)
+        fine = np.take(fine, yi, axis=1)
+        upper -= fine
+        upper *= yw
+        fine += upper
+        body, value, bone, marrow, lung, lung_hu = fine[:6]
+        edges = fine[6:] if len(fine) > 6 else lung[None]
+        cover = np.clip(edges * per_mm + np.float32(0.5), 0, 1).mean(axis=0)
+        shell = np.clip(bone * np.float32(-1 / 2.4) + np.float32(0.85), 0, 1)
+        marrow = marrow + shell * (620 - marrow)
+        value = value + np.clip(bone * np.float32(1 / 1.6) + np.float32(0.5), 0, 1) * (
+            marrow - value
+        )
+        value += cover * (lung_hu - value)
+        skin = np.clip(body * per_mm + np.float32(0.5), 0, 1)
+        hu[k] = table + skin * (value - table)
+        labels[k] = (lung > 0) * side
+    return hu, labels
+
+
+def _table(rng: np.random.Generator, person, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """HU [Y, X] of what lies outside the patient: air and the couch under the back."""
+    image = np.full((len(y), len(x)), -1000.0, np.float32)
+    back = person.scale * (person.cage[2] + 27 + 0.5 * person.fat_mm)
+    sag = x[None] ** 2 / rng.uniform(900, 1600)
+    pad = y[:, None] - (back + rng.uniform(1, 4) - sag * 0.8)
+    image += 60 * np.clip(pad, 0, 1) * np.clip(14 - pad, 0, 1)
+    for depth, hu in ((rng.uniform(8, 16), -560.0), (rng.uniform(36, 60), -640.0)):
+        sheet = np.clip(1.6 - np.abs(y[:, None] - (back + depth - sag)), 0, 1)
+        sheet = sheet * (np.abs(x[None]) < 205)
+        image += sheet * (hu - image)
+    return image
+
+
+def _add_noise(hu: np.ndarray, rng: np.random.Generator, spacing: float, factor: float) -> None:
+    """Add noise with a reconstruction kernel's spectrum, stronger towards the middle."""
+    count, rows, cols = hu.shape
+    sigma = rng.uniform(12, 34)
+    cut = rng.uniform(0.28, 0.55)  # cycles per mm
+    keep = np.float32(rng.uniform(0.0, 0.5))
+    if factor <= 0:
+        return
+    fy, fx = scipy.fft.fftfreq(rows, spacing)[:, None], scipy.fft.rfftfreq(cols, spacing)
+    f = np.hypot(fy, fx)
+    filt = (np.sqrt(f + 0.02) * np.exp(-((f / cut) ** 2))).astype(np.float32)
+    # Both halves of the spectrum count, of which rfft keeps one.
+    power = 2 * float((filt**2).sum()) - float((filt[:, 0] ** 2).sum())
+    filt *= np.float32(factor * sigma / np.sqrt(2 * power) * rows * cols)
+    v, u = np.linspace(-1, 1, rows)[:, None], np.linspace(-1, 1, cols)
+    spread = (0.6 + 0.65 * np.exp(-1.6 * (u * u + v * v))).astype(np.float32)
+    last = np.zeros((rows, cols), np.float32)
+    mix = np.float32(np.sqrt(1 - keep**2))
+    for k in range(count):
+        spectrum = rng.standard_normal((rows, len(fx[0:]), 2), dtype=np.float32)
+        spectrum = spectrum.view(np.complex64)[..., 0] * filt
+        fresh = scipy.fft.irfft2(spectrum, s=(rows, cols), overwrite_x=True)
+        last = keep * last + mix * fresh
+        hu[k] += np.rint(last * spread).astype(np.int16)
+
+
+def scan_files(root: Path, plan: ScanPlan, config: Phantom) -> list[Path]:
+    """The files of a whole scan, in the order in which they are written."""
+    suffix = ".zraw" if config.compress else ".raw"
+    base, mask = root / f"subset{plan.subset}" / plan.uid, root / LUNG_DIR / plan.uid
+    return [
+        root / FINDINGS_DIR / f"{plan.uid}.json",
+        Path(f"{mask}{suffix}"),
+        Path(f"{mask}.mhd"),
+        Path(f"{base}{suffix}"),
+        Path(f"{base}.mhd"),
+    ]
+
+
+def write_dataset(
+    root: Path,
+    config: Phantom,
+    *,
+    seed: int,
+    workers: int = 0,
+    progress: Callable[..., Any] = bars.progress,
+) -> None:
+    """Write the data set as a LUNA16 tree.
+
+    `root/subset*/<uid>.mhd` with its data, `annotations.csv`, `annotations_excluded.csv` (both
+    written last), `seg-lungs-LUNA16/<uid>.mhd` (the true lungs), and `findings/<uid>.json` (kind,
+    margin and place of every finding, beyond LUNA16's layout). Whole scans are kept, so an
+    interrupted data set is completed by another call.
+
+    Args:
+      root: the folder, made if absent.
+      config: the data set.
+      seed: of the data set.
+      workers: processes; 0 means one per core.
+      progress: a progress bar like `inres.progress.progress`.
+
+    Raises:
+      ValueError: `root` holds scans of another config or seed, or the lungs have no room.
+    """
+    root = Path(root)
+    plans = plan_dataset(config, seed=seed)
+    known = {plan.uid for plan in plans}
+    foreign = sorted(p for p in root.glob("subset*/*.mhd") if p.stem not in known)
+    if foreign:
+        raise ValueError(
+            f"{foreign[0]}: {len(foreign)} scans in {root} are not of this phantom config and "
+            "seed; remove the folder or choose another one"
+        )
+    todo = [p for p in plans if not all(f.is_file() for f in scan_files(root, p, config))]
+    tables = [root / "annotations.csv", root / "annotations_excluded.csv"]
+    if todo:
+        workers = min(workers or os.cpu_count() or 1, len(todo))
+        for _ in progress(
+            _made(root, config, seed, todo, workers), name="phantom", total=len(todo), unit="scan"
+        ):
+            pass
+    if todo or not all(t.is_file() for t in tables):
+        _write_tables(root, plans)
+
+
+def _made(
+    root: Path, config: Phantom, seed: int, plans: list[ScanPlan], workers: int
+) -> Iterator[str]:
+    """Write scans in parallel, giving each one's uid; on any error the workers stop at once."""
+    if workers == 1:
+        for plan in plans:
+            yield _write_scan(root, config, seed, plan)
+        return
+    before = set(multiprocessing.active_children())
+    context = multiprocessing.get_context("spawn")
+    with _one_thread_each():
+        pool = concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_start_worker)
+        try:
+            # Thin slices take longest: they go first, so that no worker is left with one at the end.
+            slow_first = sorted(plans, key=lambda p: p.thickness_mm)
+            jobs = [pool.submit(_write_scan, root, config, seed, p) for p in slow_first]
+            for job in concurrent.futures.as_completed(jobs):
+                yield job.result()
+        except BaseException:
+            for process in set(multiprocessing.active_children()) - before:
+                process.terminate()
+            raise
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Processes started inside use one thread each, as there is one of them per core."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
+    old = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in old.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+_stopping = False
+_busy = False
+
+
+def _stop_worker(signum: int, frame: object) -> None:
+    global _stopping
+    _stopping = True
+    if _busy:
+        raise KeyboardInterrupt  # unwinds the scan in hand, whose temporary files are removed
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, _stop_worker)
+    signal.signal(signal.SIGTERM, _stop_worker)
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+
+
+def _write_scan(root: Path, config: Phantom, seed: int, plan: ScanPlan) -> str:
+    """Make one scan and write its files, the header of the scan last."""
+    global _busy
+    _busy = True
+    try:
+        if _stopping:
+            raise KeyboardInterrupt
+        scan = make_scan(config, seed=seed, index=plan.index, plan=plan)
+        findings, mask_data, mask, data, header = scan_files(root, plan, config)
+        groups = {"annotations": scan.annotations, "excluded": scan.excluded}
+        rows = {
+            name: [{**vars(f), "centre": [round(float(v), 6) for v in f.centre]} for f in group]
+            for name, group in groups.items()
+        }
+        files.write_json(findings, rows)
+        _write_image(mask, mask_data, scan.lungs, scan, compress=config.compress)
+        _write_image(header, data, scan.hu, scan, compress=config.compress)
+        return scan.uid
+    finally:
+        _busy = False
+
+
+def _write_image(
+    header: Path, data: Path, array: np.ndarray, scan: Scan, *, compress: bool
+) -> None:
+    """Write a MetaImage whose header appears only when its data is in place."""
+    image = sitk.GetImageFromArray(array)
+    image.SetSpacing(scan.spacing)
+    image.SetOrigin(scan.origin)
+    image.SetDirection(scan.direction)
+    writer = sitk.ImageFileWriter()
+    writer.SetUseCompression(compress)
+    writer.SetCompressionLevel(1)
+    with files.atomic_path(header) as part:
+        writer.SetFileName(str(part))
+        writer.Execute(image)
+        os.replace(part.with_suffix(data.suffix), data)
+
+
+def _write_tables(root: Path, plans: list[ScanPlan]) -> None:
+    """Collect all scans' findings into the two tables, `annotations.csv` last."""
+    found = {p.uid: files.read_json(root / FINDINGS_DIR / f"{p.uid}.json") for p in plans}
+    for name, group in (("annotations_excluded", "excluded"), ("annotations", "annotations")):
+        rows = []
+        for uid, findings in found.items():
+            for f in findings[group]:
+                numbers = (*f["centre"], f["diameter_mm"])
+                text = [f"{v:.6f}" if v != -1 else "-1" for v in numbers]
+                rows.append(dict(zip(COLUMNS, (uid, *text), strict=True)))
+        files.write_csv(root / f"{name}.csv", COLUMNS, rows)
