@@ -64,9 +64,11 @@ def save(figure: Figure, stem: str | Path, *, dpi: int = 160) -> list[Path]:
     return paths
 
 
-def _figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches, drawn by Agg."""
-    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
+def _figure(width: float, height: float, *, placed: bool = False) -> Figure:
+    """An empty figure of so many inches, drawn by Agg; `placed`: axes are placed by hand."""
+    figure = Figure(
+        figsize=(width, height), facecolor="white", layout=None if placed else "constrained"
+    )
     FigureCanvasAgg(figure)
     return figure
 
@@ -84,6 +86,24 @@ def _axes(axes: Axes, *, title: str, x: str, y: str) -> Axes:
     for side in ("left", "bottom"):
         axes.spines[side].set_color(GREY)
     return axes
+
+
+def _place(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
+    """Axes at a place in inches from the figure's upper left corner."""
+    wide, high = figure.get_size_inches()
+    return figure.add_axes((left / wide, 1 - (top + height) / high, width / wide, height / high))
+
+
+def _heading(figure: Figure, title: str) -> None:
+    high = figure.get_size_inches()[1]
+    figure.text(
+        0.15 / figure.get_size_inches()[0],
+        1 - 0.12 / high,
+        title,
+        fontsize=11.5,
+        color=INK,
+        va="top",
+    )
 
 
 def _empty(axes: Axes) -> None:
@@ -125,15 +145,21 @@ def _diameter(value: float) -> str:
     return "no nodule" if value == 0 else f"{value:.1f} mm"
 
 
-def _class_name(label: int, names: Sequence[str]) -> str:
+def class_title(label: int, names: Sequence[str]) -> str:
+    """A class in words: `normal`, `6~8 mm`, `nodule`, or `class 3` where it has no name."""
     if label < 0:
         return "class unknown"
-    return names[label] if label < len(names) else f"class {label}"
+    name = names[label] if label < len(names) else str(label)
+    if label == 0 and name == "=0":
+        return "normal"
+    if _in_mm(names):
+        return f"{name} mm"
+    return f"class {name}" if name.isdigit() else name
 
 
 def _show(axes: Axes, shown: Shown, *, color: str, width: float, size: float) -> None:
     """The image in a frame, its diameter in red."""
-    axes.imshow(shown.image, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.imshow(shown.image, cmap="gray", vmin=0, vmax=255, interpolation="none")
     axes.set(xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set(color=color, linewidth=width)
@@ -160,22 +186,17 @@ def search_panel(
     Hamming (H) and Euclidean (E) distance, scan. Without results the panel says so.
     """
     rows = max(1, math.ceil(len(results) / columns))
-    figure = _figure(1.7 * (columns + 1.5), max(2, rows) * 2.25 + 0.45)
-    grid = figure.add_gridspec(
-        max(2, rows), columns + 1, width_ratios=[1.45] + [1.0] * columns, wspace=0.02, hspace=0.02
-    )
-    if title:
-        figure.suptitle(title, fontsize=11.5, color=INK, x=0.01, ha="left")
-    axes = figure.add_subplot(grid[:2, 0])
+    side, large, below, top, gap = 1.5, 2.3, 0.56, 0.42, 0.12
+    first = 0.15 + large + 0.25
+    width = first + columns * (side + gap)
+    figure = _figure(width, top + max(large + 0.5, rows * (side + below)), placed=True)
+    _heading(figure, title or "Query")
+    axes = _place(figure, 0.15, top, large, large)
     _show(axes, query, color=INK, width=2.0, size=11)
-    axes.set_title("Query", fontsize=11, color=INK, weight="bold")
-    axes.set_xlabel(
-        "\n".join(t for t in (_class_name(query.label, class_names), short(query.scan)) if t),
-        fontsize=9.5,
-        color=INK,
-    )
+    lines = [f"query: {class_title(query.label, class_names)}", short(query.scan)]
+    axes.set_xlabel("\n".join(line for line in lines if line), fontsize=9.5, color=INK)
     if not results:
-        axes = figure.add_subplot(grid[:2, 1:])
+        axes = _place(figure, first, top, width - first - gap, large)
         _empty(axes)
         axes.text(
             0.5,
@@ -187,7 +208,8 @@ def search_panel(
             color=MUTED,
         )
     for place, shown in enumerate(results):
-        axes = figure.add_subplot(grid[place // columns, 1 + place % columns])
+        row, column = divmod(place, columns)
+        axes = _place(figure, first + column * (side + gap), top + row * (side + below), side, side)
         judged = query.label >= 0 and shown.label >= 0
         same = judged and query.label == shown.label
         _show(axes, shown, color=BLUE if same else INK if judged else GREY, width=1.6, size=9)
@@ -221,8 +243,9 @@ def search_panel(
             )
             if text
         ]
-        lines = (_class_name(shown.label, class_names), "   ".join(distances), short(shown.scan))
-        axes.set_xlabel("\n".join(line for line in lines if line), fontsize=8, color=INK)
+        lines = [class_title(shown.label, class_names), "   ".join(distances), short(shown.scan)]
+        text = "\n".join(line for line in lines if line)
+        axes.set_xlabel(text, fontsize=8, color=INK, labelpad=3)
     return figure
 
 
@@ -368,17 +391,23 @@ def sample_sheet(
     `images` is uint8 [N, S, S]; labels and diameters are [N].
     """
     present = [label for label in range(len(names)) if np.any(labels == label)]
-    figure = _figure(1.05 * per_class + 1.0, 1.28 * len(present) + 0.4)
-    grid = figure.subplots(len(present), per_class, squeeze=False)
-    for line, label in zip(grid, present, strict=True):
+    side, gap, left, top = 1.1, 0.08, 0.55, 0.42
+    figure = _figure(
+        left + per_class * (side + gap), top + len(present) * (side + 0.24), placed=True
+    )
+    _heading(figure, "Items of each class" + (" (diameter in mm)" if _in_mm(names) else ""))
+    for place, label in enumerate(present):
         rows = np.flatnonzero(labels == label)
         rows = rows[np.argsort(diameters_mm[rows], kind="stable")]
         count = min(per_class, len(rows))
         chosen = rows[np.linspace(0, len(rows) - 1, count).round().astype(int)]
-        for axes in line:
+        for column, row in enumerate(chosen):
+            at = (left + column * (side + gap), top + place * (side + 0.24))
+            axes = _place(figure, *at, side, side)
             _empty(axes)
-        for axes, row in zip(line, chosen, strict=False):
-            axes.imshow(images[row], cmap="gray", vmin=0, vmax=255)
+            if column == 0:
+                axes.set_ylabel(names[label], fontsize=10, color=INK)
+            axes.imshow(images[row], cmap="gray", vmin=0, vmax=255, interpolation="none")
             diameter = diameters_mm[row]
             axes.set_xlabel(
                 f"{diameter:.1f} mm" if np.isfinite(diameter) and diameter > 0 else "",
@@ -386,9 +415,6 @@ def sample_sheet(
                 color=RED,
                 labelpad=2,
             )
-        line[0].set_ylabel(names[label], fontsize=10, color=INK)
-    title = "Items of each class" + (" (diameter in mm)" if _in_mm(names) else "")
-    figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
     return figure
 
 
@@ -421,7 +447,7 @@ def mask_examples(
     titles: Sequence[str] = (),
 ) -> Figure:
     """Slices uint8 [S, S] with the outlines of the threshold mask and of the U-Net's."""
-    columns = min(4, max(1, len(slices)))
+    columns = 3 if len(slices) in (5, 6) else min(4, max(1, len(slices)))
     rows = math.ceil(len(slices) / columns)
     figure = _figure(2.6 * columns, 2.75 * rows + 0.7)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -432,7 +458,7 @@ def mask_examples(
         masks.append((unet, SKY, "--", "U-Net"))
     for place, image in enumerate(slices):
         axes = grid[place]
-        axes.imshow(image, cmap="gray", vmin=0, vmax=255)
+        axes.imshow(image, cmap="gray", vmin=0, vmax=255, interpolation="none")
         for mask, color, style, _ in masks:
             if np.any(mask[place]):
                 shown = np.asarray(mask[place], float)
@@ -447,7 +473,18 @@ def mask_examples(
     return figure
 
 
-MASK_NAMES = {"threshold": "-400 HU", "repaired": "repaired", "unet": "U-Net"}
+MASK_NAMES = {
+    "threshold": "\N{MINUS SIGN}400 HU",
+    "luna16": "LUNA16",
+    "repaired": "repaired",
+    "unet": "U-Net",
+}
+_MASK_LOOKS: dict[str, tuple[str, str, Any]] = {
+    "threshold": (ORANGE, "o", "--"),
+    "luna16": (GREY, "v", ":"),
+    "repaired": (BLUE, "s", "-"),
+    "unet": (GREEN, "^", "-."),
+}
 
 
 def coverage(diameters_mm: np.ndarray, covered: Mapping[str, np.ndarray]) -> Figure:
@@ -455,11 +492,10 @@ def coverage(diameters_mm: np.ndarray, covered: Mapping[str, np.ndarray]) -> Fig
 
     Args:
       diameters_mm: float [M].
-      covered: share of the nodule's sphere inside, float [M], by kind of mask (`threshold`,
-        `repaired`, `unet`).
+      covered: share of the nodule's sphere inside, float [M], by kind of mask (keys of
+        `MASK_NAMES`).
     """
     kinds = [name for name in MASK_NAMES if name in covered]
-    looks = {"threshold": (ORANGE, "o"), "repaired": (BLUE, "s"), "unet": (GREEN, "^")}
     figure = _figure(8.4, 3.6)
     left, right = figure.subplots(1, 2, width_ratios=[1.25, 1])
     _axes(
@@ -469,7 +505,7 @@ def coverage(diameters_mm: np.ndarray, covered: Mapping[str, np.ndarray]) -> Fig
         y="share of the nodule inside the mask",
     )
     for name in kinds:
-        color, marker = looks[name]
+        color, marker, _ = _MASK_LOOKS[name]
         left.scatter(
             diameters_mm,
             covered[name],
@@ -497,9 +533,9 @@ def coverage(diameters_mm: np.ndarray, covered: Mapping[str, np.ndarray]) -> Fig
             steps,
             kept,
             where="pre",
-            color=looks[name][0],
+            color=_MASK_LOOKS[name][0],
             linewidth=1.8,
-            linestyle={"threshold": "--", "repaired": "-", "unet": "-."}[name],
+            linestyle=_MASK_LOOKS[name][2],
             label=MASK_NAMES[name],
         )
     left.set(ylim=(-0.03, 1.03))

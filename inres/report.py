@@ -5,6 +5,7 @@ import dataclasses
 import html
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -229,11 +230,11 @@ def _shot(
         shown(queries, query_images, query),
         results,
         class_names=names,
-        title=f"Search for a slice of class {names[label]}",
+        title=f"Query: {figures.class_title(label, names)}",
     )
     right = sum(result.label == label for result in results)
     kind = {"query_normal": "normal queries", "query_nodule": "nodule queries"}.get(
-        stem, f"queries of class {names[label]}"
+        stem, f"queries of class {figures.class_title(label, names)}"
     )
     caption = (
         f"{right} of {len(results)} results share the query's class. It is the median of the "
@@ -325,7 +326,7 @@ p{margin:0 0 12px;max-width:72ch}
 .lead{font-size:1.1rem;margin:14px 0 18px}
 nav{display:flex;flex-wrap:wrap;gap:4px 18px;margin:0 0 6px;font-size:.94rem}
 a{color:var(--accent)}
-.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(228px,1fr));gap:14px;
+.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(280px,1fr));gap:14px;
 margin:20px 0}
 .card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:14px 16px}
 .card .label{font-size:.9rem;color:var(--muted)}
@@ -339,14 +340,16 @@ th,td{padding:7px 12px;text-align:right;border-bottom:1px solid var(--line);whit
 tr:last-child td{border-bottom:0}
 th{font-weight:600;color:var(--muted);font-size:.86rem}
 th:first-child,td:first-child,td.text,th.text{text-align:left}
-td small{display:block;color:var(--muted);font-size:.8rem}
+td small{display:block;white-space:normal;min-width:10rem;line-height:1.35;
+color:var(--muted);font-size:.8rem}
 td.best{background:var(--best);font-weight:650}
 td.wrap{white-space:normal;overflow-wrap:anywhere;min-width:12rem}
 figure{margin:14px 0 22px}
 .paper{background:#fff;border:1px solid var(--line);border-radius:12px;padding:10px;
 overflow-x:auto;-webkit-overflow-scrolling:touch}
 .paper img{display:block;max-width:100%;height:auto;margin:0 auto}
-figcaption{margin-top:8px;max-width:78ch}
+figcaption{margin-top:8px;max-width:92ch}
+.note{max-width:92ch}
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:0 18px}
 .warn{background:var(--warn);color:var(--warn-ink);border-radius:10px;padding:10px 14px;
 max-width:none}
@@ -359,7 +362,7 @@ details .scroll:last-child{border-radius:0 0 12px 12px}
 footer{margin-top:56px;border-top:1px solid var(--line);padding-top:14px}
 @media(max-width:640px){main{padding:18px 14px 48px}h1{font-size:1.4rem}h2{margin-top:38px}
 .cards{grid-template-columns:repeat(2,minmax(0,1fr));gap:10px}.card{padding:11px 12px}
-.card .value{font-size:1.6rem}.paper{padding:6px}.paper img.wide{max-width:none;width:680px}
+.card .value{font-size:1.6rem}.paper{padding:6px}.paper img.wide{max-width:none;min-width:760px}
 th,td{padding:6px 9px}}
 @media print{body{background:#fff}.card,.scroll,figure{break-inside:avoid}}
 """
@@ -502,24 +505,36 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, An
             yield f"{prefix}{name}", value
 
 
-def _image(data: bytes, kind: str, caption: str, *, wide: bool = False) -> str:
-    """A figure with its caption; `kind` is png or svg."""
-    mime = {"png": "image/png", "svg": "image/svg+xml"}[kind]
-    source = f"data:{mime};base64,{base64.b64encode(data).decode('ascii')}"
-    look = ' class="wide"' if wide else ""
-    return (
-        f'<figure><div class="paper"><img{look} src="{source}" alt="{_text(caption)}"></div>'
-        f"<figcaption>{_text(caption)}</figcaption></figure>"
-    )
-
-
 def _figure(stem: Path, caption: str, *, wide: bool = False) -> str:
-    """The figure saved under `stem`, the smaller of SVG and PNG; empty where there is none."""
+    """The figure saved under `stem` with its caption; empty where there is none.
+
+    Of SVG and PNG the smaller is taken. On a phone a `wide` figure scrolls in its box.
+    """
     found = [path for kind in ("svg", "png") if (path := Path(f"{stem}.{kind}")).is_file()]
     if not found:
         return ""
     path = min(found, key=lambda file: file.stat().st_size)
-    return _image(path.read_bytes(), path.suffix[1:], caption, wide=wide)
+    mime = {".png": "image/png", ".svg": "image/svg+xml"}[path.suffix]
+    source = f"data:{mime};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
+    size = _points(found[0])
+    look = f' style="width:{size * _PX_PER_POINT:.0f}px"' if size else ""
+    return (
+        f'<figure><div class="paper"><img{" class=wide" if wide else ""}{look} src="{source}" '
+        f'alt="{_text(caption)}"></div><figcaption>{_text(caption)}</figcaption></figure>'
+    )
+
+
+_PX_PER_POINT = 96 / 72 * 1.1
+"""Screen size of figures: a little above print."""
+
+
+def _points(path: Path) -> float | None:
+    """Width of an SVG in points, as matplotlib writes it; None for other files."""
+    if path.suffix != ".svg":
+        return None
+    with open(path, encoding="utf-8") as file:
+        found = re.search(r'<svg[^>]* width="([0-9.]+)pt"', file.read(4096))
+    return float(found.group(1)) if found else None
 
 
 def _drawn(run: _Run, name: str, figure: Any, caption: str) -> str:
