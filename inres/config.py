@@ -65,12 +65,6 @@ class Data:
         _one_of("data.expect_counts", self.expect_counts, ("auto", "strict", "off"))
         _one_of("data.lung_masks", self.lung_masks, ("threshold", "luna16"))
         _not_negative("data", self, "max_thickness_mm", "workers")
-        _require(
-            bool(self.root) or self.kind == "phantom",
-            "data.root",
-            self.root,
-            f"the folder that holds the {self.kind} data (--config.data.root=...)",
-        )
 
 
 @dataclasses.dataclass
@@ -202,7 +196,9 @@ class Model:
     stem: int = 32
     """Channels after the stem; the paper's width is 64."""
     stem_kernel: int = 3
-    stem_stride: int = 1
+    stem_stride: int = 2
+    stem_pool: bool = False
+    """Max-pool after the stem, as the paper's width has it at 224 x 224."""
     fc1: int = 256
     """Width of FC1; the paper's is 4096."""
     pooling: str = "average"

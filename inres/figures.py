@@ -551,48 +551,54 @@ def coverage(diameters_mm: np.ndarray, covered: Mapping[str, np.ndarray]) -> Fig
 # --- training -------------------------------------------------------------------------------
 
 
+_TRAINING_PANELS = (
+    {"loss": ("loss", BLUE)},
+    {
+        "accuracy": ("accuracy", BLUE),
+        "map_macro": ("macro mAP", VERMILION),
+        "dice": ("Dice", BLUE),
+        "iou": ("IoU", GREEN),
+    },
+    {"learning_rate": ("learning rate", BLUE)},
+)
+
+
 def training_curves(rows: Iterable[Mapping[str, Any]], *, title: str = "Training") -> Figure:
-    """Loss, accuracy and learning rate of a JSONL log (`kind` train or val), by epoch or step."""
+    """Loss, scores and learning rate of a JSONL log (`kind`: train or val), by epoch or step.
+
+    Training is a thin line, validation a dashed one with points. What the log lacks is left out.
+    """
     rows = list(rows)
     axis = "epoch" if any("epoch" in row for row in rows) else "step"
-    panels = [
-        (name, names)
-        for name, names in (
-            ("loss", ("loss",)),
-            ("accuracy, mAP, Dice", ("accuracy", "map_macro", "dice", "iou")),
-            ("learning rate", ("learning_rate",)),
-        )
-        if any(key in row for row in rows for key in names)
-    ]
+    panels = []
+    for panel in _TRAINING_PANELS:
+        found = {key: look for key, look in panel.items() if any(key in row for row in rows)}
+        if found:
+            panels.append(found)
     figure = _figure(3.4 * max(1, len(panels)) + 0.2, 3.2)
     figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
-    labels = {"map_macro": "macro mAP", "dice": "Dice", "iou": "IoU"}
-    colors = {"accuracy": BLUE, "map_macro": VERMILION, "dice": BLUE, "iou": GREEN}
-    for axes, (name, keys) in zip(
-        figure.subplots(1, max(1, len(panels)), squeeze=False)[0], panels, strict=False
-    ):
-        _axes(axes, title="", x=axis, y=name)
-        for key in keys:
-            for kind, style in (("train", "-"), ("val", "--")):
+    for place, panel in enumerate(panels, start=1):
+        axes = figure.add_subplot(1, len(panels), place)
+        _axes(axes, title="", x=axis, y=", ".join(name for name, _ in panel.values()))
+        for key, (name, color) in panel.items():
+            for kind, width, style, marker in (("train", 1.0, "-", ""), ("val", 1.6, "--", "o")):
                 points = [
                     (float(row.get(axis, row.get("step", 0))), float(row[key]))
                     for row in rows
                     if row.get("kind", "train") == kind and row.get(key) is not None
                 ]
                 if points:
-                    x, y = zip(*points, strict=True)
                     axes.plot(
-                        x,
-                        y,
+                        *zip(*points, strict=True),
+                        color=VERMILION if (key, kind) == ("loss", "val") else color,
+                        linewidth=width,
                         linestyle=style,
-                        color=colors.get(key, BLUE if kind == "train" else VERMILION),
-                        linewidth=1.5,
-                        marker="o" if kind == "val" and len(points) < 60 else None,
+                        marker=marker,
                         markersize=3,
-                        label=f"{labels.get(key, key.replace('_', ' '))}, {kind}",
+                        label=f"{name}, {kind}",
                     )
-        if name.startswith("accuracy"):
+        if "loss" not in panel and "learning_rate" not in panel:
             axes.set_ylim(0, 1.02)
-        if axes.lines:
+        if len(axes.lines) > 1:
             _legend(axes, loc="best")
     return figure

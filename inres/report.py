@@ -271,6 +271,7 @@ def _plots(
 # --- the report -------------------------------------------------------------------------------
 
 _UNKNOWN = "\N{EN DASH}"
+_NO_BREAK = "\N{NO-BREAK SPACE}"
 _CAPTIONS = {
     "precision_recall": "Precision against recall, tie-exact, mean over classes (the paper's "
     "Fig. 8). Look at how far the two-stage search stays above raw pixels and chance, and "
@@ -362,7 +363,7 @@ details .scroll:last-child{border-radius:0 0 12px 12px}
 footer{margin-top:56px;border-top:1px solid var(--line);padding-top:14px}
 @media(max-width:640px){main{padding:18px 14px 48px}h1{font-size:1.4rem}h2{margin-top:38px}
 .cards{grid-template-columns:repeat(2,minmax(0,1fr));gap:10px}.card{padding:11px 12px}
-.card .value{font-size:1.6rem}.paper{padding:6px}.paper img.wide{max-width:none;min-width:760px}
+.card .value{font-size:1.6rem}.paper{padding:6px}.paper img.wide{max-width:none;width:720px!important}
 th,td{padding:6px 9px}}
 @media print{body{background:#fff}.card,.scroll,figure{break-inside:avoid}}
 """
@@ -491,10 +492,15 @@ def _details(title: str, text: str) -> str:
 def _pairs(values: Mapping[str, Any]) -> str:
     """Names and values as a table; nested mappings by dotted names."""
     rows = [
-        (f"<code>{_text(name)}</code>", f'<td class="text wrap">{_text(value)}</td>')
+        (f"<code>{_text(name)}</code>", f'<td class="text wrap">{_value(value)}</td>')
         for name, value in _flat(values)
     ]
     return _table(("name", "value"), rows, left=2)
+
+
+def _value(value: object) -> str:
+    """A value of unknown kind, escaped; floats to six digits."""
+    return _text(f"{value:.6g}" if isinstance(value, float) else value)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
@@ -577,7 +583,8 @@ def _card(label: str, value: str, *beside: str) -> str:
 def _beside(run: _Run, key: str, digits: int, *names: str) -> str:
     """`chance 0.27 · raw pixels 0.51` for one measure."""
     found = [(figures.RANKING_NAMES[n], run.ranking(n, key)) for n in names]
-    return " · ".join(f"{n} {_number(v, digits)}" for n, v in found if v is not None)
+    words = (f"{n} {_number(v, digits)}" for n, v in found if v is not None)
+    return " · ".join(word.replace(" ", _NO_BREAK) for word in words)
 
 
 def _cards(run: _Run) -> str:
@@ -787,7 +794,9 @@ def _lungs(run: _Run) -> str:
     measured = _json(run.workdir / "segment" / "metrics.json") or run.metrics.get("segmentation")
     if measured:
         parts.append("<p>The U-Net against the masks it learned from, on held-out scans.</p>")
-        parts.append(_pairs(measured))
+        words = {"dice": "Dice", "iou": "IoU"}
+        head = [_text(words.get(k, k.replace("_", " "))) for k in measured]
+        parts.append(_table(head, [[_value(v) for v in measured.values()]]))
     else:
         parts.append("<p>No lung segmentation was run on this data.</p>")
     parts.append(

@@ -1,0 +1,138 @@
+"""What every entry point shares: flags, the workdir, one clear error instead of a traceback."""
+
+import dataclasses
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+# The log of XLA's and TensorStore's native code says nothing a user can act on.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from inres import config as config_lib
+from inres import files, stages
+from inres.config import Config
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment's config file.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Directory of all results.")
+REDO = flags.DEFINE_list("redo", [], "Stages to make anew, with all that follow them.")
+DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+
+STAGES = ("scans", "prepare", "segment", "train", "index", "evaluation")
+
+
+def launch(run: Callable[[Config, Path], None]) -> None:
+    """Parse flags, check the config, hold the workdir, run; errors end in one line."""
+
+    def main(argv: list[str]) -> None:
+        if len(argv) > 1:
+            raise app.UsageError(f"unknown argument {argv[1]!r}; flags begin with --")
+        logging.set_verbosity(logging.ERROR)
+        try:
+            config = config_lib.checked(CONFIG.value)
+            workdir = Path(WORKDIR.value).expanduser().resolve()
+            with stages.lock(workdir):
+                _redo(workdir, REDO.value)
+                _describe(workdir, config)
+                run(config, workdir)
+        except KeyboardInterrupt:
+            print("interrupted; run the same command again to go on", file=sys.stderr)
+            sys.exit(130)
+        except (ValueError, OSError, RuntimeError) as error:
+            if DEBUG.value:
+                raise
+            print(f"error: {explain(error)}", file=sys.stderr)
+            sys.exit(1)
+
+    flags.mark_flags_as_required(["config", "workdir"])
+    app.run(main, flags_parser=_parse)
+
+
+def explain(error: BaseException) -> str:
+    """One message with a remedy, also for errors of the system."""
+    if isinstance(error, OSError) and error.errno == 28:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"the disk is full{where}; free some space and run the same command again"
+    return str(error) or repr(error)
+
+
+def _parse(argv: list[str]) -> list[str]:
+    try:
+        return flags.FLAGS(argv)
+    except (flags.Error, KeyError, AttributeError, TypeError, ValueError, OSError) as error:
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        print(f"error: {text}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _redo(workdir: Path, redo: list[str]) -> None:
+    for stage in redo:
+        if stage not in STAGES:
+            raise ValueError(f"--redo={stage}: must be among {', '.join(STAGES)}")
+    if redo:
+        for stage in STAGES[min(STAGES.index(stage) for stage in redo) :]:
+            stages.forget(workdir, stage)
+
+
+def _describe(workdir: Path, config: Config) -> None:
+    """Write the config and the environment of this run beside its results."""
+    files.write_json(workdir / "config.json", config_lib.to_dict(config))
+    packages = ("jax", "jaxlib", "flax", "optax", "numpy", "SimpleITK", "orbax-checkpoint", "grain")
+    environment = {
+        "command": " ".join(["python", "-m", _module(), *sys.argv[1:]]),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": str(os.cpu_count()),
+        "git_revision": _git_revision(),
+        **{name: importlib.metadata.version(name) for name in packages},
+    }
+    files.write_json(workdir / "environment.json", environment)
+
+
+def _module() -> str:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name if spec else Path(sys.argv[0]).name
+
+
+def _git_revision() -> str:
+    root = Path(__file__).resolve().parents[1]
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+def workers(config: Config) -> int:
+    """Processes to use for scans."""
+    return config.data.workers or len(os.sched_getaffinity(0))
+
+
+def data_root(config: Config, workdir: Path) -> Path:
+    """Where the scans or images are."""
+    if config.data.root:
+        return Path(config.data.root).expanduser().resolve()
+    if config.data.kind != "phantom":
+        raise config_lib.ConfigError(
+            f"config.data.root is empty: set --config.data.root to the {config.data.kind} data"
+        )
+    return workdir / "scans"
+
+
+def part(section: Any, *names: str) -> dict[str, Any]:
+    """Some fields of a config section, as inputs of a stage; none named: all."""
+    values = dataclasses.asdict(section)
+    return {name: values[name] for name in names} if names else values
+
+
+def messages(root: Path) -> list[str]:
+    """What a stage's meta.json wants the user to know."""
+    path = root / "meta.json"
+    return files.read_json(path).get("messages", []) if path.is_file() else []

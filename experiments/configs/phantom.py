@@ -1,0 +1,20 @@
+"""The whole road on synthetic chest CT; no data to download.
+
+    python -m experiments.reproduce --config=experiments/configs/phantom.py --workdir=runs/phantom
+
+Fifty phantoms of 512 x 512 pixels, eight size classes, folds by scan. About 10 minutes on two
+cores.
+"""
+
+from inres.config import Config, Items, Phantom, Segment, Split, Train
+
+
+def get_config() -> Config:
+    """The light network on crops of 48 mm."""
+    config = Config(name="phantom")
+    config.phantom = Phantom(scans=50, nodules_per_scan=10.0)
+    config.items = Items(normals=250, crop_mm=48.0, size_px=64)
+    config.split = Split(kind="subset", val_subsets=(6,), test_subsets=(7, 8, 9))
+    config.segment = Segment(width=8, depth=4, size_px=128, steps=250)
+    config.train = Train(epochs=60, eval_every=10)
+    return config

@@ -1,0 +1,132 @@
+"""Judge every ranking on the test items (paper, section 4.2: Figs. 8 to 10, Tables 2 and 3).
+
+    python -m experiments.evaluate --config=experiments/configs/phantom.py --workdir=runs/phantom
+
+Leaves <workdir>/evaluation: metrics.json (keys in the README), curves, tables and figures. The
+ranking that is judged is recomputed from the embeddings in NumPy; the index must agree with it.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from experiments import common, index, train
+from inres import files, report, stages
+from inres.config import Config
+from inres.data import items, splits
+from inres.evaluation.protocol import Embedded, Evaluation, evaluate
+from inres.retrieval import codes, store
+from inres.retrieval import index as index_lib
+
+
+def run(config: Config, workdir: Path) -> None:
+    """Judge, unless that was done."""
+    inputs = {
+        "search": common.part(config.search),
+        "upstream": {"index": stages.done(workdir, "index")},
+    }
+    stages.run(workdir, "evaluation", inputs, lambda out: _evaluate(config, workdir, out))
+
+
+def _evaluate(config: Config, workdir: Path, out: Path) -> None:
+    table = items.open_store(workdir / "prepare")
+    data = train.labelled(config, table)
+    images = np.load(workdir / "train" / "images.npy", mmap_mode="r")
+    queries, gallery = np.flatnonzero(data.side == "test"), index.archived(data)
+    query_side = embedded(config, workdir, table, images, queries)
+    gallery_side = embedded(config, workdir, table, images, gallery)
+    # The paper's random split of slices leaks by design; there, own scans stay.
+    own_scan = config.split.kind == "slices"
+    evaluation = evaluate(
+        query_side,
+        gallery_side,
+        classes=data.classes,
+        threshold=config.search.threshold,
+        fine=config.search.features,
+        own_scan=own_scan,
+    )
+    check_index(config, workdir, query_side, evaluation, own_scan=own_scan)
+    counts = {
+        side: np.bincount(data.labels[data.side == side], minlength=data.classes).tolist()
+        for side in splits.SIDES
+    }
+    segmented = workdir / "segment" / "metrics.json"
+    report.write_evaluation(
+        evaluation,
+        out,
+        dataset=counts,
+        segmentation=files.read_json(segmented) if segmented.is_file() else None,
+        names=report.class_names(data.classes),
+        queries=query_side,
+        gallery=gallery_side,
+        query_images=images[queries],
+        gallery_images=images[gallery],
+    )
+    leaks = splits.leaking_share(table.items, data.side)
+    if leaks:
+        print(f"  note: {leaks:.0%} of test nodules have a nodule of their scan in training")
+
+
+def embedded(
+    config: Config, workdir: Path, table: items.ItemStore, images: np.ndarray, rows: np.ndarray
+) -> Embedded:
+    """Some items as the evaluation wants them."""
+    encoded = index.rows_of(index.load_embeddings(workdir), rows)
+    names = table.column("image")[rows]
+    names = np.where(names == "", table.column("nodule")[rows], names)
+    return Embedded(
+        labels=table.column("label").astype(np.int32)[rows],
+        scans=table.column("scan")[rows],
+        diameters_mm=table.column("diameter_mm")[rows],
+        bits=codes.binarize(encoded.h),
+        features={
+            "fc1": encoded.fc1,
+            "fc2": encoded.h,
+            "fc3": encoded.fc3,
+            "fc1_fc3": index.load_scale(workdir).join(encoded),
+            "pixels": images[rows].reshape(len(rows), -1).astype(np.float32) / 255.0,
+        },
+        names=names,
+    )
+
+
+def check_index(
+    config: Config, workdir: Path, queries: Embedded, evaluation: Evaluation, *, own_scan: bool
+) -> None:
+    """Search the index for every query: pools and distances must be those that were judged.
+
+    Raises:
+      RuntimeError: they are not; names the first query.
+    """
+    stored = store.load(workdir / "index" / "archive")
+    groups, numbers = scan_groups(stored.records.column("scan"))
+    built = index_lib.build(stored.codes, stored.features, bits=stored.bits, groups=groups)
+    own = np.array([-1 if own_scan else numbers.get(str(scan), -1) for scan in queries.scans])
+    found = index_lib.search(
+        built,
+        codes.pack(queries.bits),
+        np.asarray(queries.features[config.search.features], np.float32),
+        threshold=config.search.threshold,
+        k=evaluation.top.shape[1],
+        exclude=own,
+    )
+    judged = np.nan_to_num(evaluation.top_distance, nan=np.inf)
+    wrong = ~np.isclose(found.distance, judged, rtol=1e-4, atol=1e-4).all(axis=1)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise RuntimeError(
+            f"the index disagrees with the evaluation on {wrong.sum()} queries, first "
+            f"{queries.names[row]}: {found.distance[row]} against {judged[row]}"
+        )
+    print(f"  the index agrees with the evaluation on all {len(judged)} queries")
+
+
+def scan_groups(scans: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
+    """A number for each scan: int32 [N], -1 where there is no scan, and scan -> number."""
+    numbers: dict[str, int] = {}
+    groups = [numbers.setdefault(str(s), len(numbers)) if s else -1 for s in scans]
+    return np.array(groups, np.int32), numbers
+
+
+if __name__ == "__main__":
+    common.launch(run)

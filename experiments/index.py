@@ -1,0 +1,88 @@
+"""Encode the items and write the searchable index (paper, section 3.3).
+
+    python -m experiments.index --config=experiments/configs/phantom.py --workdir=runs/phantom
+
+Leaves <workdir>/index: embeddings.npz (FC1, H and FC3 of every item, in the item table's order)
+and archive/, the index of the training and validation items.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from experiments import common, train
+from inres import encode, files, stages
+from inres.config import Config
+from inres.data import items
+from inres.retrieval import codes, store
+
+COLUMNS = ("scan", "nodule", "label", "diameter_mm", "malignancy", "subset", "x_mm", "y_mm", "z_mm")
+
+
+def run(config: Config, workdir: Path) -> None:
+    """Encode and write, unless that was done."""
+    inputs = {
+        "search": common.part(config.search, "features"),
+        "upstream": {"train": stages.done(workdir, "train")},
+    }
+    stages.run(workdir, "index", inputs, lambda out: _index(config, workdir, out))
+
+
+def fine_features(config: Config, encoded: encode.Encoded, scale: encode.FineScale) -> np.ndarray:
+    """What the fine stage compares: FC1, or FC1 with FC3. float32 [N, D]."""
+    return encoded.fc1 if config.search.features == "fc1" else scale.join(encoded)
+
+
+def load_embeddings(workdir: Path) -> encode.Encoded:
+    """FC1, H and FC3 of every item, in the item table's order."""
+    with np.load(workdir / "index" / "embeddings.npz") as data:
+        return encode.Encoded(data["fc1"], data["h"], data["fc3"])
+
+
+def load_scale(workdir: Path) -> encode.FineScale:
+    """The scales with which the index joins FC1 and FC3."""
+    return encode.FineScale(**files.read_json(workdir / "index" / "scale.json"))
+
+
+def rows_of(encoded: encode.Encoded, rows: np.ndarray) -> encode.Encoded:
+    """Some of the items."""
+    return encode.Encoded(encoded.fc1[rows], encoded.h[rows], encoded.fc3[rows])
+
+
+def archived(data: train.Labelled) -> np.ndarray:
+    """Rows of the item table that the index holds: training and validation items."""
+    return np.flatnonzero(np.isin(data.side, ("train", "val")))
+
+
+def _index(config: Config, workdir: Path, out: Path) -> None:
+    table = items.open_store(workdir / "prepare")
+    data = train.labelled(config, table)
+    images = np.load(workdir / "train" / "images.npy", mmap_mode="r")
+    model, variables = train.trained(config, workdir, data.classes)
+    encoded = encode.make_encoder(model, variables)(images)
+    with files.atomic_path(out / "embeddings.npz") as part:
+        np.savez(part, fc1=encoded.fc1, h=encoded.h, fc3=encoded.fc3)
+    rows = archived(data)
+    gallery = rows_of(encoded, rows)
+    scale = encode.FineScale.of(gallery)
+    files.write_json(out / "scale.json", vars(scale))
+    records = [
+        {"item": int(row), "image": table.items[row].image}
+        | {name: getattr(table.items[row], name) for name in COLUMNS}
+        for row in rows
+    ]
+    store.save(
+        out / "archive",
+        codes.pack(codes.binarize(gallery.h)),
+        fine_features(config, gallery, scale),
+        records,
+        bits=config.hash.bits,
+        model=encode.fingerprint(variables),
+    )
+    distinct = len(np.unique(codes.binarize(gallery.h), axis=0))
+    print(f"  {len(rows)} items of {config.hash.bits} bits in {out / 'archive'}, "
+          f"{distinct} distinct codes")
+
+
+if __name__ == "__main__":
+    common.launch(run)

@@ -1,0 +1,215 @@
+"""Find the cases most like one query (paper, Fig. 10).
+
+    python -m experiments.search --config=experiments/configs/phantom.py --workdir=runs/phantom \\
+        --item=12
+    ... --image=slice.png
+    ... --scan=scan.mhd --world=-100.6,67.3,-231.8
+    ... --scan=scan.mhd --slice=120
+
+The query is an item of the table (by its row), an image file, or a place in a scan; it takes the
+gallery's own road. Prints a table and writes it as CSV beside a panel of query and results. The
+query's own scan is left out unless --own_scan. The threshold is set by --config.search.threshold.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from absl import flags
+
+from experiments import common, evaluate, index, train
+from inres import encode, figures, files, recipe, report
+from inres.checkpoints import Checkpoints
+from inres.config import Config
+from inres.data import items, prepare, views
+from inres.retrieval import codes, store
+from inres.retrieval import index as index_lib
+
+ITEM = flags.DEFINE_integer("item", None, "Query: row of the item table, from 0.")
+IMAGE = flags.DEFINE_string("image", None, "Query: an image file of one slice or crop.")
+SCAN = flags.DEFINE_string("scan", None, "Query: a scan (.mhd, .nrrd, .nii.gz or DICOM folder).")
+WORLD = flags.DEFINE_string("world", None, "With --scan: x,y,z in mm (LPS, as in LUNA16).")
+SLICE = flags.DEFINE_integer("slice", None, "With --scan: the slice's number, from 0.")
+OWN_SCAN = flags.DEFINE_bool("own_scan", False, "Let items of the query's own scan be found.")
+OUT = flags.DEFINE_string("out", None, "Stem of the CSV and PNG; default <workdir>/search/<query>.")
+
+COLUMNS = ("rank", "scan", "nodule", "class", "diameter_mm", "malignancy", "hamming", "euclidean")
+
+
+@dataclasses.dataclass(frozen=True)
+class Query:
+    """One query, ready for the network."""
+
+    name: str
+    image: np.ndarray
+    """uint8 [S, S], the network's input."""
+    scan: str
+    label: int
+    """-1 where unknown."""
+    diameter_mm: float
+    """NaN where unknown."""
+
+
+def run(config: Config, workdir: Path) -> None:
+    """Search once."""
+    query = read_query(config, workdir)
+    table = items.open_store(workdir / "prepare")
+    classes = train.labelled(config, table).classes
+    model, variables = train.trained(config, workdir, classes)
+    stored = store.load(workdir / "index" / "archive", model=encode.fingerprint(variables))
+    encoded = encode.make_encoder(model, variables)(query.image[None])
+    groups, numbers = evaluate.scan_groups(stored.records.column("scan"))
+    own = -1 if OWN_SCAN.value else numbers.get(query.scan, -1)
+    result = index_lib.search(
+        index_lib.build(stored.codes, stored.features, bits=stored.bits, groups=groups),
+        codes.pack(codes.binarize(encoded.h)),
+        index.fine_features(config, encoded, index.load_scale(workdir)),
+        threshold=config.search.threshold,
+        k=config.search.k,
+        exclude=np.array([own]),
+        widen=config.search.widen,
+    )
+    ids = [int(i) for i in result.ids[0] if i >= 0]
+    records = stored.records.many(ids)
+    names = report.class_names(classes)
+    rows = [
+        {
+            "rank": rank,
+            "scan": record["scan"],
+            "nodule": record["nodule"],
+            "class": figures.class_title(int(record["label"]), names),
+            "diameter_mm": _blank(record["diameter_mm"]),
+            "malignancy": _blank(record["malignancy"]),
+            "hamming": int(result.hamming[0, rank - 1]),
+            "euclidean": f"{float(result.distance[0, rank - 1]):.4f}",
+        }
+        for rank, record in enumerate(records, start=1)
+    ]
+    predicted = figures.class_title(int(encoded.fc3[0].argmax()), names)
+    print(f"query {query.name}: predicted {predicted}")
+    print(_verdict(config, result))
+    print(format_table(rows))
+    stem = Path(OUT.value) if OUT.value else workdir / "search" / query.name
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    files.write_csv(stem.parent / f"{stem.name}.csv", COLUMNS, rows)
+    images = np.load(workdir / "train" / "images.npy", mmap_mode="r")
+    shown = [
+        figures.Shown(
+            np.asarray(images[int(record["item"])]),
+            int(record["label"]),
+            _number(record["diameter_mm"]),
+            str(record["scan"]),
+            int(result.hamming[0, i]),
+            float(result.distance[0, i]),
+        )
+        for i, record in enumerate(records)
+    ]
+    panel = figures.search_panel(
+        figures.Shown(query.image, query.label, query.diameter_mm, query.scan),
+        shown,
+        class_names=names,
+        title=f"Query {query.name}, predicted {predicted}",
+    )
+    written = figures.save(panel, stem.parent / stem.name)
+    print(f"wrote {stem}.csv and {', '.join(str(path) for path in written)}")
+
+
+def read_query(config: Config, workdir: Path) -> Query:
+    """The query that the flags name, on the gallery's own road.
+
+    Raises:
+      ValueError: not exactly one query is named, or it is not there.
+    """
+    given = [f.name for f in (ITEM, IMAGE, SCAN) if f.value is not None]
+    if len(given) != 1:
+        raise ValueError(
+            f"name one query by --item, --image or --scan (given: {', '.join(given) or 'none'})"
+        )
+    if ITEM.value is not None:
+        table = items.open_store(workdir / "prepare").items
+        if not 0 <= ITEM.value < len(table):
+            raise ValueError(f"--item={ITEM.value}: the table has rows 0 to {len(table) - 1}")
+        item = table[ITEM.value]
+        images = np.load(workdir / "train" / "images.npy", mmap_mode="r")
+        image = np.asarray(images[ITEM.value])
+        return Query(f"item{ITEM.value}", image, item.scan, item.label, item.diameter_mm)
+    if IMAGE.value is not None:
+        path = Path(IMAGE.value)
+        slice_, mask, point, notes = prepare.prepare_image(path, config)
+        name = path.name
+    else:
+        if (WORLD.value is None) == (SLICE.value is None):
+            raise ValueError("--scan needs a place: either --world=x,y,z or --slice=number")
+        path = Path(SCAN.value)
+        slice_, mask, point, notes = prepare.prepare_point(
+            path, config=config, world_mm=_world(), slice_index=SLICE.value
+        )
+        place = f"slice{SLICE.value}" if WORLD.value is None else WORLD.value.replace(",", "_")
+        name = f"{path.stem}_{place}"
+    for note in notes:
+        print(f"note: {note}")
+    learned = _unet_mask(config, workdir, slice_)
+    image = views.view(slice_, mask if learned is None else learned, point, config.items)
+    return Query(name, image, path.name.split(".mhd")[0], -1, float("nan"))
+
+
+def _unet_mask(config: Config, workdir: Path, slice_: np.ndarray) -> np.ndarray | None:
+    """The lung mask by the trained U-Net, where the gallery was segmented by it."""
+    if not (workdir / "segment" / "masks.npy").is_file():
+        return None
+    c = config.segment
+    model = recipe.build_unet(c)
+    variables = Checkpoints.read_variables(workdir / "segment" / "checkpoints")
+    return encode.make_segmenter(model, variables, size=c.size_px)(slice_[None])[0]
+
+
+def _world() -> tuple[float, float, float] | None:
+    if WORLD.value is None:
+        return None
+    try:
+        x, y, z = (float(part) for part in WORLD.value.split(","))
+    except ValueError:
+        raise ValueError(f"--world={WORLD.value}: must be three numbers x,y,z in mm") from None
+    return x, y, z
+
+
+def _verdict(config: Config, result: index_lib.Result) -> str:
+    size, used = int(result.pool_size[0]), int(result.threshold[0])
+    if size == 0:
+        return (
+            f"no item has a Hamming distance below {used}: the pool is empty; raise "
+            "--config.search.threshold, or let it widen with --config.search.widen"
+        )
+    widened = f" (widened from {config.search.threshold})" if used > config.search.threshold else ""
+    return f"{size} items in the pool, Hamming distance below {used}{widened}"
+
+
+def _number(value: Any) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _blank(value: Any) -> str:
+    number = _number(value)
+    return "" if np.isnan(number) else f"{number:.3g}"
+
+
+def format_table(rows: list[dict[str, Any]]) -> str:
+    """The results as aligned text; long scan and nodule names by their end."""
+    if not rows:
+        return ""
+    cells = [list(COLUMNS)] + [[_cell(row, name) for name in COLUMNS] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(COLUMNS))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    )
+
+
+def _cell(row: Mapping[str, Any], name: str) -> str:
+    return figures.short(str(row[name]), keep=20) if name in ("scan", "nodule") else str(row[name])
+
+
+if __name__ == "__main__":
+    common.launch(run)

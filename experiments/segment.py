@@ -1,0 +1,184 @@
+"""Train the U-Net on (slice, lung mask) pairs and segment every item (paper, section 3.1, Fig. 7).
+
+    python -m experiments.segment --config=experiments/configs/phantom.py --workdir=runs/phantom
+
+Leaves <workdir>/segment: masks.npy, metrics.json (Dice and IoU on held-out scans), audit.csv,
+checkpoints, logs, examples.png. Left out where the data has no masks.
+"""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from experiments import common
+from inres import encode, figures, files, recipe, stages, training
+from inres.checkpoints import Checkpoints
+from inres.config import Config
+from inres.data import audit, batches, items, splits, views
+from inres.logs import MetricLog
+from inres.progress import progress
+
+
+def run(config: Config, workdir: Path) -> None:
+    """Train and apply the U-Net, unless that was done."""
+    upstream = {"prepare": stages.done(workdir, "prepare")}
+    inputs = {
+        "segment": common.part(config.segment),
+        "split": common.part(config.split),
+        "seed": config.seed,
+        "upstream": upstream,
+    }
+    stages.run(workdir, "segment", inputs, lambda out: _segment(config, workdir, out))
+
+
+def sides(config: Config, table: tuple[items.Item, ...]) -> np.ndarray:
+    """The split of the items; pairs without labels are held out by index."""
+    if all(item.label < 0 for item in table):
+        held = np.arange(len(table)) % config.segment.holdout_every == 0
+        return np.where(held, "test", "train")
+    return splits.split_items(table, config.split)
+
+
+def _segment(config: Config, workdir: Path, out: Path) -> None:
+    store = items.open_store(workdir / "prepare")
+    if not config.segment.enabled or store.lung_masks is None:
+        why = "switched off" if store.lung_masks is not None else "no masks in this data"
+        print(f"  segment: {why}; images are taken as they are prepared")
+        return
+    c = config.segment
+    side = sides(config, store.items)
+    train = np.flatnonzero(side == "train")
+    small = out / "pairs.npz"
+    if not small.is_file():
+        with files.atomic_path(small) as part:
+            np.savez(part, **_shrink(store, train, c.size_px))
+    with np.load(small) as data:
+        pairs = {name: data[name] for name in ("image", "mask")}
+
+    model = recipe.build_unet(c)
+    mesh = training.data_mesh()
+    optimizer, rate = recipe.unet_optimizer(c)
+    key = jax.random.key(config.seed)
+    shape = np.zeros((1, c.size_px, c.size_px, 1), np.float32)
+    state = training.init_state(
+        dict(jax.jit(model.init)(key, shape)), optimizer, ema=False, mesh=mesh
+    )
+    checkpoints = Checkpoints(out / "checkpoints")
+    if checkpoints.latest() is not None:
+        state = checkpoints.restore(state)
+    start = int(state.step)
+    weights = np.full(len(train), 1.0 / len(train))
+    per_epoch = batches.steps_per_epoch(len(train), c.batch)
+    with MetricLog(out, step=start) as log:
+        state = training.fit(
+            state,
+            training.make_train_step(
+                recipe.unet_loss(model, c), optimizer, key=jax.random.fold_in(key, 1), mesh=mesh
+            ),
+            batches.batches(
+                pairs, weights=weights, batch=c.batch, seed=config.seed, start=start, steps=c.steps
+            ),
+            steps=c.steps,
+            steps_per_epoch=per_epoch,
+            mesh=mesh,
+            log=log,
+            checkpoints=checkpoints,
+            checkpoint_every=max(1, c.steps // 4),
+            rate=rate,
+            name="train U-Net",
+        )
+    checkpoints.close()
+
+    segment = encode.make_segmenter(model, state.variables, size=c.size_px)
+    masks = _apply(segment, store, out)
+    dice, iou = overlap(masks, store.lung_masks, np.flatnonzero(side == "test"))
+    metrics = {
+        "dice": float(dice.mean()),
+        "iou": float(iou.mean()),
+        "dice_median": float(np.median(dice)),
+        "dice_lowest": float(dice.min()),
+        "slices": len(dice),
+        "training_slices": len(train),
+        "parameters": sum(p.size for p in jax.tree.leaves(state.params)),
+    }
+    if (workdir / "prepare" / "audit.csv").is_file():
+        _audit(segment, store, masks, workdir / "prepare", out)
+    _examples(store, masks, np.flatnonzero(side == "test"), out)
+    files.write_json(out / "metrics.json", metrics)
+    small.unlink()
+    print(f"  Dice {metrics['dice']:.4f}, IoU {metrics['iou']:.4f} on {len(dice)} held-out slices")
+
+
+def _shrink(store: items.ItemStore, rows: np.ndarray, size: int) -> dict[str, np.ndarray]:
+    """Pairs at the U-Net's size: image uint8 and mask uint8 (0 or 1), [N, size, size]."""
+    assert store.lung_masks is not None
+    image, mask = (np.empty((len(rows), size, size), np.uint8) for _ in range(2))
+    for i, row in enumerate(progress(rows, name="resize pairs", unit="slice")):
+        image[i] = views.resize(np.asarray(store.slices[row]), size)
+        mask[i] = views.resize(np.asarray(store.lung_masks[row]) * np.uint8(255), size) > 127
+    return {"image": image, "mask": mask}
+
+
+def _apply(segment, store: items.ItemStore, out: Path) -> np.ndarray:
+    """Write masks.npy, uint8 [N, S, S], and open it memory-mapped."""
+    path = out / "masks.npy"
+    if not path.is_file():
+        with files.atomic_path(path) as part:
+            masks = np.lib.format.open_memmap(part, "w+", np.uint8, store.slices.shape)
+            step = 32
+            for i in progress(range(0, len(masks), step), name="segment", unit="batch"):
+                masks[i : i + step] = segment(np.asarray(store.slices[i : i + step]))
+            masks.flush()
+    return np.load(path, mmap_mode="r")
+
+
+def overlap(
+    masks: np.ndarray, truth: np.ndarray, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Dice and IoU [n] of the slices `rows`; two empty masks agree."""
+    dice, iou = [], []
+    for row in rows:
+        a, b = np.asarray(masks[row]) > 0, np.asarray(truth[row]) > 0
+        inter, union = np.sum(a & b), np.sum(a | b)
+        dice.append(2.0 * inter / (a.sum() + b.sum()) if union else 1.0)
+        iou.append(inter / union if union else 1.0)
+    return np.array(dice), np.array(iou)
+
+
+def _audit(segment, store: items.ItemStore, masks: np.ndarray, prepared: Path, out: Path) -> None:
+    """The preparation's audit, with the U-Net's share of each nodule's sphere added."""
+    rows = files.read_csv(prepared / "audit.csv", ("scan", "nodule", "diameter_mm"))
+    planes = np.load(prepared / "audit_slices.npy", mmap_mode="r")
+    index = {item.nodule: i for i, item in enumerate(store.items) if item.nodule}
+    spacing = files.read_json(prepared / "meta.json").get("spacing_mm", 1.0)
+    some = 16
+    for first in progress(range(0, len(rows), some), name="audit", unit="batch"):
+        outer = segment(np.asarray(planes[2 * first : 2 * (first + some)]))
+        for n, row in enumerate(rows[first : first + some]):
+            item = index[row["nodule"]]
+            three = np.stack([outer[2 * n], np.asarray(masks[item]), outer[2 * n + 1]])
+            point = (store.items[item].row, store.items[item].col)
+            radius = float(row["diameter_mm"]) / 2.0 / spacing
+            share = audit.sphere_coverage(three, point=point, radius_px=radius)
+            row["unet"] = f"{share:.4f}"
+    files.write_csv(out / "audit.csv", list(rows[0]) if rows else ["scan"], rows)
+
+
+def _examples(
+    store: items.ItemStore, masks: np.ndarray, rows: np.ndarray, out: Path
+) -> None:
+    """A picture of held-out slices with both masks."""
+    assert store.lung_masks is not None
+    rows = rows[np.linspace(0, len(rows) - 1, min(6, len(rows))).astype(int)]
+    figure = figures.mask_examples(
+        [store.slices[row] for row in rows],
+        [store.lung_masks[row] for row in rows],
+        [masks[row] for row in rows],
+        titles=[figures.short(store.items[row].scan) for row in rows],
+    )
+    figures.save(figure, out / "examples")
+
+
+if __name__ == "__main__":
+    common.launch(run)

@@ -1,0 +1,205 @@
+"""Train InRes-Net or AlexNet on the segmented items (paper, sections 3.2 to 3.4).
+
+    python -m experiments.train --config=experiments/configs/phantom.py --workdir=runs/phantom
+
+Leaves <workdir>/train: images.npy (the network's inputs), checkpoints, log.jsonl, TensorBoard
+events, summary.json. Interrupted, it goes on from its last checkpoint, to the same weights.
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from experiments import common
+from inres import encode, files, recipe, stages, training
+from inres.checkpoints import Checkpoints
+from inres.config import Config, ConfigError
+from inres.data import batches, items, splits, views
+from inres.evaluation import metrics
+from inres.evaluation.protocol import hamming_distances
+from inres.logs import MetricLog
+from inres.progress import progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    """Items with labels, their split and their network inputs."""
+
+    items: tuple[items.Item, ...]
+    labels: np.ndarray
+    """int32 [N]"""
+    side: np.ndarray
+    """str [N], `train`, `val`, `test` or empty."""
+    classes: int
+
+
+def run(config: Config, workdir: Path) -> None:
+    """Train, unless that was done."""
+    inputs = {
+        **{n: common.part(getattr(config, n)) for n in ("split", "model", "hash", "loss", "train")},
+        "items": common.part(config.items, "view", "crop_mm", "segmented", "size_px"),
+        "seed": config.seed,
+        "upstream": {"segment": stages.done(workdir, "segment")},
+    }
+    stages.run(workdir, "train", inputs, lambda out: _train(config, workdir, out))
+
+
+def labelled(config: Config, store: items.ItemStore) -> Labelled:
+    """The items' labels and split, checked: every class that is searched for is trained.
+
+    Raises:
+      ConfigError: no labels, one class alone, or a class without training items.
+    """
+    labels = store.column("label").astype(np.int32)
+    table = store.root / "items.csv"
+    if np.any(labels < 0):
+        raise ConfigError(f"{table}: items without a label; only the segment stage can use them")
+    side = splits.split_items(store.items, config.split)
+    trained = set(labels[side == "train"].tolist())
+    for name in ("val", "test"):
+        for label in sorted(set(labels[side == name].tolist()) - trained):
+            raise ConfigError(
+                f"{table}: class {label} has {np.sum((labels == label) & (side == name))} {name} "
+                "items but none to train on; choose another split (--config.split...) or leave "
+                "the class out"
+            )
+    if len(trained) < 2:
+        raise ConfigError(f"{table}: all training items are of class {trained}; nothing to learn")
+    # Table 2's eight classes where labels are sizes, so that a class keeps its name everywhere.
+    sized = np.isfinite(store.column("diameter_mm")).any() and labels.max() < items.CLASSES
+    known = labels.max() > 1 and sized
+    return Labelled(store.items, labels, side, items.CLASSES if known else int(labels.max()) + 1)
+
+
+def make_views(config: Config, workdir: Path, out: Path) -> np.ndarray:
+    """Every item's network input, uint8 [N, S, S], memory-mapped; made once."""
+    path = out / "images.npy"
+    if not path.is_file():
+        store = items.open_store(workdir / "prepare")
+        learned = workdir / "segment" / "masks.npy"
+        masks = np.load(learned, mmap_mode="r") if learned.is_file() else store.lung_masks
+        size = config.items.size_px
+        with files.atomic_path(path) as part:
+            shape = (len(store.items), size, size)
+            images = np.lib.format.open_memmap(part, "w+", np.uint8, shape)
+            for i, item in enumerate(progress(store.items, name="cut views", unit="item")):
+                mask = None if masks is None else masks[i]
+                images[i] = views.view(
+                    np.asarray(store.slices[i]), mask, (item.row, item.col), config.items
+                )
+            images.flush()
+    return np.load(path, mmap_mode="r")
+
+
+def trained(config: Config, workdir: Path, classes: int) -> tuple[nn.Module, dict[str, Any]]:
+    """The trained network and its variables."""
+    model = recipe.build_model(config, classes=classes)
+    optimizer, _ = recipe.optimizer(config, steps=1, steps_per_epoch=1)
+    state = _initial(config, model, optimizer)
+    checkpoints = Checkpoints(workdir / "train" / "checkpoints")
+    state = checkpoints.restore(state)
+    checkpoints.close()
+    return model, state.variables
+
+
+def _initial(config: Config, model: nn.Module, optimizer) -> training.TrainState:
+    size = config.items.size_px
+    image = np.zeros((1, size, size, 1), np.float32)
+    variables = dict(jax.jit(model.init)(jax.random.key(config.seed), image))
+    mesh = training.data_mesh()
+    return training.init_state(variables, optimizer, ema=bool(config.train.ema), mesh=mesh)
+
+
+def _train(config: Config, workdir: Path, out: Path) -> None:
+    store = items.open_store(workdir / "prepare")
+    data = labelled(config, store)
+    c = config.train
+    rows = np.flatnonzero(data.side == "train")
+    per_epoch = batches.steps_per_epoch(len(rows), c.batch)
+    steps = per_epoch * c.epochs
+    images = np.asarray(make_views(config, workdir, out))
+    model = recipe.build_model(config, classes=data.classes)
+    optimizer, rate = recipe.optimizer(config, steps=steps, steps_per_epoch=per_epoch)
+    state = _initial(config, model, optimizer)
+    count = sum(p.size for p in jax.tree.leaves(state.params))
+    print(f"  {config.model.name}: {count:,} parameters, {len(rows)} training items")
+    checkpoints = Checkpoints(out / "checkpoints")
+    if checkpoints.latest() is not None:
+        state = checkpoints.restore(state)
+        print(f"  resumed at step {int(state.step)} of {steps}")
+    start = int(state.step)
+    mesh = training.data_mesh()
+    if c.batch % mesh.size:
+        raise ConfigError(
+            f"config.train.batch = {c.batch}: must be divisible by {mesh.size} devices"
+        )
+    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    began = time.perf_counter()
+    with MetricLog(out, step=start) as log:
+        state = training.fit(
+            state,
+            training.make_train_step(
+                recipe.hash_loss(model, config), optimizer, key=key, mesh=mesh, ema=c.ema
+            ),
+            batches.batches(
+                {"image": images[rows], "label": data.labels[rows]},
+                weights=batches.draw_weights(data.labels[rows], c.balance_power),
+                batch=c.batch,
+                seed=config.seed,
+                start=start,
+                steps=steps,
+                process=(jax.process_index(), jax.process_count()),
+            ),
+            steps=steps,
+            steps_per_epoch=per_epoch,
+            mesh=mesh,
+            log=log,
+            checkpoints=checkpoints,
+            checkpoint_every=c.checkpoint_every * per_epoch,
+            evaluate=_validation(model, data, images),
+            evaluate_every=c.eval_every * per_epoch,
+            rate=rate,
+        )
+    checkpoints.close()
+    summary = {
+        "steps": steps,
+        "parameters": count,
+        "training_items": len(rows),
+        "seconds_of_last_run": round(time.perf_counter() - began, 1),
+        "model": encode.fingerprint(state.variables),
+    }
+    files.write_json(out / "summary.json", summary)
+
+
+def _validation(model: nn.Module, data: Labelled, images: np.ndarray):
+    """How the validation items are classified and find training items; None where there are none."""
+    query, gallery = (np.flatnonzero(data.side == s) for s in ("val", "train"))
+    if not len(query):
+        return None
+
+    def evaluate(state: training.TrainState) -> dict[str, float]:
+        encoder = encode.make_encoder(model, state.variables, quiet=True)
+        q, g = encoder(images[query]), encoder(images[gallery])
+        labels = data.labels[query]
+        found = []
+        for part in metrics.chunks(len(query), len(gallery)):
+            distances = hamming_distances(q.h[part] >= 0.5, g.h >= 0.5).astype(np.float64)
+            same = labels[part, None] == data.labels[gallery][None]
+            found.append(metrics.average_precision(metrics.find(metrics.rank(distances), same)))
+        score = metrics.macro(np.concatenate(found), labels)
+        return {
+            "accuracy": float(np.mean(q.fc3.argmax(1) == labels)),
+            "map_macro": float("nan") if score is None else score,
+            "distinct_codes": float(len(np.unique(np.packbits(g.h >= 0.5, axis=1), axis=0))),
+        }
+
+    return evaluate
+
+
+if __name__ == "__main__":
+    common.launch(run)

@@ -1,0 +1,96 @@
+"""Checkpoints of a train state: the only room that knows Orbax."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+
+class Checkpoints:
+    """The newest checkpoints under `root`, saved whole or not at all."""
+
+    def __init__(self, root: Path, *, keep: int = 2):
+        # Orbax wants absolute paths.
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+        self._root = Path(root).resolve()
+        self._manager = ocp.CheckpointManager(self._root, options=options)
+
+    def latest(self) -> int | None:
+        """The newest complete step, or None."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: Any) -> None:
+        """Save a pytree of arrays; does nothing where `step` is there already."""
+        if step not in self._manager.all_steps():
+            self._manager.save(step, args=ocp.args.StandardSave(state))
+
+    def restore(self, state: Any, *, step: int | None = None) -> Any:
+        """Restore into the shapes, dtypes and shardings of `state`.
+
+        Raises:
+          ValueError: the checkpoint has other leaves, shapes or dtypes; names the first.
+          FileNotFoundError: there is no checkpoint.
+        """
+        step = self.latest() if step is None else step
+        if step is None:
+            raise FileNotFoundError(f"{self._root}: holds no checkpoint; run the train stage")
+        try:
+            _compare(self._manager.item_metadata(step), state, f"{self._root}/{step}")
+            abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+            return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+        except (KeyError, OSError) as error:
+            raise ValueError(
+                f"{self._root}/{step}: damaged checkpoint ({error}); remove this folder to resume "
+                "from the one before"
+            ) from None
+
+    @staticmethod
+    def read_variables(root: Path) -> dict[str, Any]:
+        """Weights of the newest checkpoint, as they are: {"params": ..., "batch_stats": ...}.
+
+        Raises:
+          FileNotFoundError: there is no checkpoint.
+        """
+        with ocp.CheckpointManager(Path(root).resolve()) as manager:
+            step = manager.latest_step()
+            if step is None:
+                raise FileNotFoundError(f"{root}: holds no checkpoint; run the stage that trains")
+            saved = manager.restore(step, args=ocp.args.StandardRestore())
+        params = saved["ema_params"] or saved["params"]
+        return {"params": params, "batch_stats": saved["batch_stats"]}
+
+    def wait(self) -> None:
+        """Wait until what was saved is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Finish and release."""
+        self._manager.close()
+
+
+def _leaves(tree: Any) -> dict[str, tuple[tuple[int, ...], str]]:
+    found = {}
+    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
+        name = "/".join(str(getattr(p, "key", getattr(p, "name", getattr(p, "idx", p)))) for p in path)
+        found[name] = (tuple(leaf.shape), str(leaf.dtype))
+    return found
+
+
+def _compare(saved: Any, state: Any, where: str) -> None:
+    """Orbax restores another dtype without a word, and names no leaf where shapes differ."""
+    tree = getattr(saved, "tree", saved)
+    if tree is None:
+        return
+    have, want = _leaves(tree), _leaves(state)
+    for name in sorted(set(have) ^ set(want)):
+        raise ValueError(
+            f"{where}: {name} is only in the {'checkpoint' if name in have else 'model'}; "
+            "the config does not belong to this checkpoint"
+        )
+    for name, expected in want.items():
+        if have[name] != expected:
+            raise ValueError(
+                f"{where}: {name} is {have[name]}, but the model has {expected}; "
+                "the config does not belong to this checkpoint"
+            )

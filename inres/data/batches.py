@@ -1,0 +1,83 @@
+"""Grain pipelines in which a batch is a function of (seed, step): any step can be resumed."""
+
+from collections.abc import Iterator, Mapping
+
+import grain.python as grain
+import numpy as np
+
+from inres.config import ConfigError
+
+
+def steps_per_epoch(items: int, batch: int) -> int:
+    """Full batches in one pass over `items`.
+
+    Raises:
+      ConfigError: there are fewer items than one batch holds.
+    """
+    if items < batch:
+        raise ConfigError(
+            f"config.train.batch = {batch}: must be no more than the {items} training items"
+        )
+    return items // batch
+
+
+def draw_weights(labels: np.ndarray, power: float) -> np.ndarray:
+    """Share [N] of each item among the draws: class frequency to the power of minus `power`."""
+    _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    weights = counts[inverse].astype(np.float64) ** -power
+    return weights / weights.sum()
+
+
+def epoch_order(weights: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
+    """Item indices [N] of one epoch, shuffled: item i stands in it N w_i times, rounded up or down.
+
+    Systematic sampling: equal weights give a permutation of the items.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    n = len(weights)
+    order = rng.permutation(n)
+    edges = np.cumsum(weights[order]) * n
+    picks = np.searchsorted(edges, np.arange(n) + rng.random() * (1 - 1e-9), side="right")
+    return rng.permutation(order[np.minimum(picks, n - 1)])
+
+
+def batches(
+    arrays: Mapping[str, np.ndarray],
+    *,
+    weights: np.ndarray,
+    batch: int,
+    seed: int,
+    start: int,
+    steps: int,
+    process: tuple[int, int] = (0, 1),
+) -> Iterator[dict[str, np.ndarray]]:
+    """Batches of steps `start` to `steps` - 1, each a dict of [batch / processes, ...] arrays.
+
+    Args:
+      arrays: fields with a common first axis of N items; may be memory-mapped.
+      weights: [N], how often each item is drawn, summing to 1.
+      process: (index, count): this process loads its part of each global batch.
+    """
+    n = len(weights)
+    per_epoch = steps_per_epoch(n, batch)
+    index, count = process
+    if batch % count:
+        raise ConfigError(f"config.train.batch = {batch}: must be divisible by {count} processes")
+    part = slice(index * batch // count, (index + 1) * batch // count)
+    cache: dict[int, np.ndarray] = {}
+
+    def load(step: int) -> dict[str, np.ndarray]:
+        epoch, i = divmod(step, per_epoch)
+        order = cache.get(epoch)
+        if order is None:
+            order = epoch_order(weights, seed=seed, epoch=epoch)
+            cache.clear()
+            cache[epoch] = order
+        chosen = order[i * batch : (i + 1) * batch][part]
+        return {name: np.asarray(array[chosen]) for name, array in arrays.items()}
+
+    if start >= steps:
+        return iter(())
+    source = grain.MapDataset.range(start, steps).map(load)
+    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
+    return iter(source.to_iter_dataset(options))

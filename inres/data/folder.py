@@ -1,0 +1,146 @@
+"""Import of a folder with items.csv, or of plain pairs of images and masks, as an item store."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from inres import files
+from inres.config import Config
+from inres.ct.scan import read_image, to_grey8
+from inres.data import views
+from inres.data.items import Item, read_table, write_table
+from inres.progress import progress
+
+
+def folder_files(root: Path) -> list[Path]:
+    """Every file that an import of `root` reads.
+
+    Raises:
+      FileNotFoundError: there is neither items.csv nor a pair of folders images/ and masks/.
+    """
+    items = read_folder(root)
+    table = [root / "items.csv"] if (root / "items.csv").is_file() else []
+    return table + [root / i.image for i in items] + [p for p in masks_of(root, items) if p]
+
+
+def read_folder(root: Path) -> list[Item]:
+    """The item table of a folder; without items.csv, the pairs of images/ and masks/, unlabelled.
+
+    Raises:
+      FileNotFoundError: neither is there, or images that the table names are missing.
+      ValueError: the table is damaged, or it is mixed: some labels known, some not.
+    """
+    if (root / "items.csv").is_file():
+        items = read_table(root / "items.csv")
+        known = [item.label >= 0 for item in items]
+        if any(known) and not all(known):
+            line = known.index(False) + 2
+            raise ValueError(f"{root / 'items.csv'}: line {line}: label is blank; give a class")
+        missing = [item.image for item in items if not (root / item.image).is_file()]
+        if missing:
+            raise FileNotFoundError(
+                f"{root / missing[0]}: no such image ({len(missing)} of {len(items)} that "
+                f"{root / 'items.csv'} names are missing); restore them or remove their rows"
+            )
+        return items
+    images = sorted(p for p in (root / "images").glob("*") if p.is_file())
+    if not images or not (root / "masks").is_dir():
+        raise FileNotFoundError(
+            f"{root / 'items.csv'}: no such file (columns image,scan,label and optionally "
+            "nodule,diameter_mm,malignancy,split), nor a pair of folders images/ and masks/"
+        )
+    return [Item(f"images/{p.name}", p.stem, "", -1) for p in images]
+
+
+def masks_of(root: Path, items: Sequence[Item]) -> list[Path | None]:
+    """The lung mask of each item: the file of its image's name under masks/, if there are any.
+
+    Raises:
+      FileNotFoundError: some images have a mask and some have none.
+    """
+    if not (root / "masks").is_dir():
+        return [None] * len(items)
+    found = {p.stem: p for p in (root / "masks").glob("*")}
+    masks = [found.get(Path(item.image).stem) for item in items]
+    for item, mask in zip(items, masks, strict=True):
+        if mask is None:
+            raise FileNotFoundError(
+                f"{root / 'masks' / Path(item.image).name}: no mask for {item.image}; "
+                "add it, or remove masks/ to go without segmentation"
+            )
+    return masks
+
+
+def load_image(path: Path, config: Config) -> np.ndarray:
+    """One image of a folder, uint8 [S, S]: 8 bits as they are, signed values windowed as HU.
+
+    Images that are not square are padded with the window's floor.
+
+    Raises:
+      ValueError: it cannot be read or is not one slice; names the file.
+    """
+    image = read_image(path)
+    if image.ndim != 2:
+        raise ValueError(f"{path}: shape {image.shape}; an item is one 2-D slice")
+    window = config.items
+    image = to_grey8(image, hu_min=window.hu_min, hu_max=window.hu_max, name=str(path))
+    size = max(image.shape)
+    center = (image.shape[0] // 2, image.shape[1] // 2)
+    return views.canvas(image, center=center, size=size)
+
+
+def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
+    """Write the item store of the folder `root` to `out`; all bad files are found first.
+
+    Raises:
+      ValueError, FileNotFoundError: named in `read_folder`, `masks_of` and `load_image`; also
+        where an image's size is not that of the others.
+    """
+    items = read_folder(root)
+    masks = masks_of(root, items)
+    images, problems = [], []
+    for item in progress(items, name="read images", unit="image"):
+        try:
+            images.append(load_image(root / item.image, config))
+        except ValueError as error:
+            problems.append(str(error))
+    sizes = Counter(image.shape[0] for image in images)
+    for item, image in zip(items, images, strict=False) if not problems else ():
+        usual = sizes.most_common(1)[0][0]
+        if image.shape[0] != usual:
+            problems.append(
+                f"{root / item.image}: {image.shape[0]} pixels a side, but most images here have "
+                f"{usual}; all images of a folder must be of one size"
+            )
+    if problems:
+        more = f"\n... and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise ValueError("\n".join(problems[:10]) + more)
+    with files.atomic_path(out / "slices.npy") as part:
+        np.save(part, np.stack(images))
+    if masks[0] is not None:
+        lungs = np.stack([load_image(path, config) > 0 for path in masks if path])
+        if lungs.shape[1:] != images[0].shape:
+            raise ValueError(
+                f"{root / 'masks'}: masks of {lungs.shape[1:]} pixels, but images of "
+                f"{images[0].shape}; they must agree"
+            )
+        with files.atomic_path(out / "lung_masks.npy") as part:
+            np.save(part, lungs.astype(np.uint8))
+    counts = Counter(item.label for item in items)
+    files.write_json(
+        out / "meta.json",
+        {
+            "source": "folder",
+            "window_hu": [config.items.hu_min, config.items.hu_max],
+            "classes": {str(k): v for k, v in sorted(counts.items())},
+            "messages": [],
+        },
+    )
+    # The table makes the store; it comes last. A crop has no point of its own: row, col unknown.
+    nan = float("nan")
+    write_table(
+        out / "items.csv", [dataclasses.replace(item, row=nan, col=nan) for item in items]
+    )

@@ -1,0 +1,114 @@
+"""Images through a trained network: FC1, H and FC3 of many items, or of one query."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from inres.models.head import Outputs
+from inres.progress import progress
+from inres.recipe import to_input
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """What the network says of N images; float32."""
+
+    fc1: np.ndarray
+    """[N, F]"""
+    h: np.ndarray
+    """[N, bits], in (0, 1)"""
+    fc3: np.ndarray
+    """[N, classes], logits"""
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _apply(model: nn.Module, variables: dict[str, Any], images: jax.Array) -> Outputs:
+    return model.apply(variables, to_input(images)[..., None], train=False)
+
+
+Encoder = Callable[[np.ndarray], Encoded]
+
+
+def make_encoder(
+    model: nn.Module, variables: dict[str, Any], *, batch: int = 64, quiet: bool = False
+) -> Encoder:
+    """A function uint8 [N, S, S] -> `Encoded`; N = 1 and full batches compile once each."""
+
+    def encode(images: np.ndarray) -> Encoded:
+        if len(images) == 1:
+            o = jax.device_get(_apply(model, variables, jnp.asarray(images)))
+            return Encoded(o.fc1, o.h, o.fc3)
+        parts = []
+        starts = range(0, len(images), batch)
+        for start in starts if quiet else progress(starts, name="encode", unit="batch"):
+            part = np.asarray(images[start : start + batch])
+            full = np.zeros((batch, *part.shape[1:]), np.uint8)
+            full[: len(part)] = part
+            o = jax.device_get(_apply(model, variables, full))
+            parts.append((o.fc1[: len(part)], o.h[: len(part)], o.fc3[: len(part)]))
+        return Encoded(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    return encode
+
+
+@dataclasses.dataclass(frozen=True)
+class FineScale:
+    """Scales that make FC1 and FC3 weigh alike when both are compared (paper, Fig. 8)."""
+
+    fc1: float
+    fc3: float
+
+    @classmethod
+    def of(cls, encoded: Encoded) -> "FineScale":
+        """From a gallery: each layer's root mean squared distance from its mean."""
+        spread = (float(np.sqrt(x.var(axis=0).sum()) or 1.0) for x in (encoded.fc1, encoded.fc3))
+        return cls(*spread)
+
+    def join(self, encoded: Encoded) -> np.ndarray:
+        """FC1 and FC3, each divided by its scale, concatenated: float32 [N, F + classes]."""
+        return np.concatenate([encoded.fc1 / self.fc1, encoded.fc3 / self.fc3], axis=1)
+
+
+def fingerprint(variables: dict[str, Any]) -> str:
+    """SHA-256 (hex) over names, shapes, dtypes and values of the weights."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]:
+        value = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {value.shape} {value.dtype};".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()
+
+
+def make_segmenter(
+    model: nn.Module, variables: dict[str, Any], *, size: int, batch: int = 8
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A function uint8 [N, S, S] slices -> uint8 [N, S, S] lung masks (1 inside).
+
+    Slices are resized to the U-Net's `size`, and its logits back, on the device.
+    """
+
+    @jax.jit
+    def apply(variables, slices):
+        b, s, _ = slices.shape
+        small = jax.image.resize(to_input(slices), (b, size, size), "linear")
+        logits = model.apply(variables, small[..., None], train=False)
+        return (jax.image.resize(logits, (b, s, s), "linear") > 0).astype(jnp.uint8)
+
+    def segment(slices: np.ndarray) -> np.ndarray:
+        out = np.empty(slices.shape, np.uint8)
+        width = min(batch, len(slices)) if len(slices) == 1 else batch
+        for start in range(0, len(slices), width):
+            part = np.asarray(slices[start : start + width])
+            full = np.zeros((width, *part.shape[1:]), np.uint8)
+            full[: len(part)] = part
+            out[start : start + len(part)] = np.asarray(apply(variables, full))[: len(part)]
+        return out
+
+    return segment

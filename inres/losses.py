@@ -1,0 +1,65 @@
+"""Segmentation and hash losses: pure functions of float32 arrays, each a scalar."""
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+def nll(logits: jax.Array, labels: jax.Array, *, label_smoothing: float = 0.0) -> jax.Array:
+    """Mean negative log-likelihood (paper, section 3.4).
+
+    Args:
+      logits: [B, C], FC3.
+      labels: int [B].
+      label_smoothing: share of the target spread evenly over all classes.
+    """
+    target = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
+    return optax.softmax_cross_entropy(logits, target).mean()
+
+
+def quantization(h: jax.Array) -> jax.Array:
+    """`-mean((h - 1/2)^2)`: least, -1/4, where every activation is 0 or 1.
+
+    h: [B, bits] in [0, 1]. Paper, section 2.3; Lin et al. 2016, "Learning compact binary
+    descriptors with unsupervised deep neural networks", Eq. 3.
+    """
+    return -jnp.mean((h - 0.5) ** 2)
+
+
+def balance(h: jax.Array) -> jax.Array:
+    """`mean_j((mean_b h_bj - 1/2)^2)`: 0 where every bit is on for half of the batch.
+
+    h: [B, bits] in [0, 1]. Paper, section 2.3.
+    """
+    return jnp.mean((h.mean(axis=0) - 0.5) ** 2)
+
+
+def independence(kernel: jax.Array) -> jax.Array:
+    """Mean squared entry of `W W^T - I` over the unit projections W of the bits.
+
+    kernel: [F, bits], FC2. 0 where the projections are orthogonal (paper, section 2.3: "hash
+    codes to be maximally independent").
+    """
+    unit = kernel / (jnp.linalg.norm(kernel, axis=0, keepdims=True) + 1e-12)
+    gram = jnp.matmul(unit.T, unit, precision=jax.lax.Precision.HIGHEST)
+    return jnp.mean((gram - jnp.eye(gram.shape[0])) ** 2)
+
+
+def dice_loss(logits: jax.Array, masks: jax.Array, *, smooth: float = 1.0) -> jax.Array:
+    """One minus the mean soft Dice of B masks (Milletari et al. 2016, "V-Net", section 3).
+
+    logits, masks: [B, ...]; masks in {0, 1}; `smooth` pixels are added above and below, so
+    that an empty mask has a gradient.
+    """
+    axes = tuple(range(1, logits.ndim))
+    p = jax.nn.sigmoid(logits)
+    inter = jnp.sum(p * masks, axis=axes)
+    total = jnp.sum(p, axis=axes) + jnp.sum(masks, axis=axes)
+    return jnp.mean(1.0 - (2.0 * inter + smooth) / (total + smooth))
+
+
+def segmentation(logits: jax.Array, masks: jax.Array, *, dice_weight: float) -> jax.Array:
+    """Mean pixel cross-entropy plus `dice_weight` times `dice_loss`."""
+    return optax.sigmoid_binary_cross_entropy(logits, masks).mean() + dice_weight * dice_loss(
+        logits, masks
+    )

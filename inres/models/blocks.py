@@ -1,0 +1,122 @@
+"""Building blocks: convolution with batch norm, fast max-pooling, inV2 and inRed."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+Initializer = Callable[..., Any]
+he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+
+
+def max_pool_3x3_s2(x: jax.Array) -> jax.Array:
+    """Max-pool 3x3 at stride 2 with `SAME` padding, float [B, H, W, C] -> [B, H/2, W/2, C].
+
+    Equal to `nn.max_pool(x, (3, 3), (2, 2), "SAME")`. Written with slices, axis by axis,
+    because the gradient of `reduce_window` (select-and-scatter) is slow on CPUs.
+    """
+    for axis in (1, 2):
+        size = x.shape[axis]
+        out = -(-size // 2)
+        total = max((out - 1) * 2 + 3 - size, 0)
+        pads = [(0, 0, 0)] * x.ndim
+        pads[axis] = (total // 2, total - total // 2, 0)
+        x = jax.lax.pad(x, jnp.asarray(-jnp.inf, x.dtype), pads)
+        taps = [
+            jax.lax.slice_in_dim(x, tap, tap + 2 * out - 1, stride=2, axis=axis) for tap in range(3)
+        ]
+        x = jnp.maximum(jnp.maximum(taps[0], taps[1]), taps[2])
+    return x
+
+
+class ConvNorm(nn.Module):
+    """Convolution without bias, then batch norm, then (optionally) ReLU.
+
+    A 1x1 kernel at stride 1 is a matrix product over channels: the same numbers, and its
+    weight gradient is several times faster on CPUs.
+    """
+
+    features: int
+    kernel: int = 3
+    stride: int = 1
+    relu: bool = True
+    norm: str = "batch"
+    kernel_init: Initializer = he_normal
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """Float [B, H, W, C] -> [B, H/stride, W/stride, features]."""
+        bias = self.norm == "none"
+        if self.kernel == self.stride == 1:
+            x = nn.Dense(self.features, use_bias=bias, kernel_init=self.kernel_init, name="conv")(x)
+        else:
+            x = nn.Conv(
+                self.features,
+                (self.kernel, self.kernel),
+                (self.stride, self.stride),
+                use_bias=bias,
+                kernel_init=self.kernel_init,
+                name="conv",
+            )(x)
+        if self.norm == "batch":
+            x = nn.BatchNorm(use_running_average=not train, momentum=0.9, name="norm")(x)
+        return nn.relu(x) if self.relu else x
+
+
+class InV2(nn.Module):
+    """Space compression (paper, Fig. 3): [B, k, k, N] -> [B, k/2, k/2, 2N].
+
+    Beside the max-pooling, which keeps N channels: 1x1 -> 3x3/2, twice, with N/4 channels each,
+    and 1x1 -> 3x3 -> 3x3/2 with N/2. The three 1x1 convolutions read one input, so they are
+    computed as one of 3N/4 channels.
+    """
+
+    norm: str = "batch"
+    kernel_init: Initializer = he_normal
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """N must be divisible by 4."""
+        n = x.shape[-1]
+        q = n // 4
+
+        def conv(y, name, features, kernel, stride=1):
+            layer = ConvNorm(features, kernel, stride, True, self.norm, self.kernel_init, name=name)
+            return layer(y, train=train)
+
+        a, b, c = jnp.split(conv(x, "squeeze", 3 * q, 1), 3, axis=-1)
+        a = conv(a, "path1_3x3", q, 3, 2)
+        b = conv(b, "path2_3x3", q, 3, 2)
+        c = conv(conv(c, "path3_3x3_1", q, 3), "path3_3x3_2", n // 2, 3, 2)
+        return jnp.concatenate([max_pool_3x3_s2(x), a, b, c], axis=-1)
+
+
+class InRed(nn.Module):
+    """Multi-receptive-field residual (paper, Fig. 4): [B, k, k, C] -> the same shape.
+
+    Paths 1x1 | 1x1 -> 3x3 | 1x1 -> 3x3 -> 3x3 of C/4, C/4 and C/2 channels, concatenated, added
+    to the input, then ReLU. The last convolution of a path has no ReLU, or the residual could
+    never be negative. The three 1x1 convolutions are computed as one of 3C/4 channels.
+    """
+
+    scale: float = 1.0
+    norm: str = "batch"
+    kernel_init: Initializer = he_normal
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
+        """C must be divisible by 4."""
+        n = x.shape[-1]
+        q = n // 4
+
+        def conv(y, name, features, kernel, *, relu):
+            layer = ConvNorm(features, kernel, 1, relu, self.norm, self.kernel_init, name=name)
+            return layer(y, train=train)
+
+        a, b, c = jnp.split(conv(x, "squeeze", 3 * q, 1, relu=False), 3, axis=-1)
+        b = conv(nn.relu(b), "path2_3x3", q, 3, relu=False)
+        c = conv(nn.relu(c), "path3_3x3_1", q, 3, relu=True)
+        c = conv(c, "path3_3x3_2", n // 2, 3, relu=False)
+        return nn.relu(x + self.scale * jnp.concatenate([a, b, c], axis=-1))

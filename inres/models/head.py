@@ -1,0 +1,53 @@
+"""The three fully connected layers that every network here ends in (paper, Fig. 2)."""
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from inres.models.blocks import Initializer, he_normal
+
+
+@flax.struct.dataclass
+class Outputs:
+    """What a network returns for B images; all float32."""
+
+    fc1: jax.Array
+    """[B, F], after ReLU: the fine stage's features (paper, section 3.3)."""
+    u: jax.Array
+    """[B, h], FC2 before the sigmoid."""
+    h: jax.Array
+    """[B, h], in (0, 1): the latent layer H; a bit is 1 where h >= 0.5 (paper, Eq. 1)."""
+    fc3: jax.Array
+    """[B, classes], logits."""
+
+
+class HashHead(nn.Module):
+    """Feature map -> FC1 -> latent hash layer H (sigmoid) -> FC3."""
+
+    fc1: int
+    bits: int
+    classes: int
+    pooling: str
+    """`average` over the map, or `flatten`."""
+    dropout: float = 0.0
+    kernel_init: Initializer = he_normal
+    hash_init: Initializer = nn.initializers.lecun_normal()
+    logit_init: Initializer = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool) -> Outputs:
+        """x: float [B, H, W, C]."""
+        if self.pooling == "average":
+            x = x.mean(axis=(1, 2))
+        elif self.pooling == "flatten":
+            x = x.reshape(len(x), -1)
+        else:
+            raise ValueError(f"pooling is {self.pooling!r}: must be 'average' or 'flatten'")
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        fc1 = nn.relu(nn.Dense(self.fc1, kernel_init=self.kernel_init, name="fc1")(x))
+        x = nn.Dropout(self.dropout, deterministic=not train)(fc1)
+        u = nn.Dense(self.bits, kernel_init=self.hash_init, name="fc2")(x)
+        h = nn.sigmoid(u)
+        fc3 = nn.Dense(self.classes, kernel_init=self.logit_init, name="fc3")(h)
+        return Outputs(*(jnp.asarray(y, jnp.float32) for y in (fc1, u, h, fc3)))

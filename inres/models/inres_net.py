@@ -1,0 +1,59 @@
+"""InRes-Net: AlexNet's skeleton with Inception-ResNet modules in its middle (paper, Fig. 2)."""
+
+import flax.linen as nn
+import jax
+
+from inres.models.blocks import ConvNorm, Initializer, InRed, InV2, he_normal, max_pool_3x3_s2
+from inres.models.head import HashHead, Outputs
+
+
+class InResNet(nn.Module):
+    """Stem, then inV2 + inRed three times, then FC1, H and FC3.
+
+    The paper's width: stem 64 of 7x7/2 with max-pooling, FC1 4096 on the flattened map.
+    """
+
+    classes: int
+    bits: int
+    stem: int = 32
+    stem_kernel: int = 3
+    stem_stride: int = 2
+    stem_pool: bool = False
+    fc1: int = 256
+    pooling: str = "average"
+    residual_scale: float = 1.0
+    dropout: float = 0.0
+    norm: str = "batch"
+    kernel_init: Initializer = he_normal
+    hash_init: Initializer = nn.initializers.lecun_normal()
+    logit_init: Initializer = nn.initializers.lecun_normal()
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> Outputs:
+        """images: float32 [B, S, S, 1]; `train` uses batch statistics and dropout."""
+        x = ConvNorm(
+            self.stem,
+            self.stem_kernel,
+            self.stem_stride,
+            norm=self.norm,
+            kernel_init=self.kernel_init,
+            name="stem",
+        )(images, train=train)
+        if self.stem_pool:
+            x = max_pool_3x3_s2(x)
+        for level in (1, 2, 3):
+            x = InV2(self.norm, self.kernel_init, name=f"inv2_{level}")(x, train=train)
+            x = InRed(self.residual_scale, self.norm, self.kernel_init, name=f"inred_{level}")(
+                x, train=train
+            )
+        return HashHead(
+            self.fc1,
+            self.bits,
+            self.classes,
+            self.pooling,
+            self.dropout,
+            self.kernel_init,
+            self.hash_init,
+            self.logit_init,
+            name="head",
+        )(x, train=train)

@@ -1,0 +1,148 @@
+"""From a config to the pieces of a training run: model, loss, optimizer, schedule."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import optax
+
+from inres import losses, training
+from inres.config import Config, Segment
+from inres.data.augment import augment
+from inres.models.alexnet import AlexNet
+from inres.models.blocks import he_normal
+from inres.models.inres_net import InResNet
+from inres.models.unet import UNet
+
+GAUSSIAN_STD = 0.01
+"""Standard deviation of the paper's initial weights (section 3.4)."""
+
+
+def random_projection(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32):
+    """Unit Gaussian directions, one a bit, as in LSH (paper, section 3.4; Charikar 2002)."""
+    kernel = jax.random.normal(key, shape, dtype)
+    return kernel / jnp.linalg.norm(kernel, axis=0, keepdims=True)
+
+
+def build_model(config: Config, *, classes: int) -> InResNet | AlexNet:
+    """The network that `config.model` names, with `config.hash.bits` latent units."""
+    m = config.model
+    if config.train.init == "gaussian":
+        kernel: Any = nn.initializers.normal(GAUSSIAN_STD)
+        inits = {"kernel_init": kernel, "hash_init": random_projection, "logit_init": kernel}
+    else:
+        inits = {"kernel_init": he_normal}
+    common = {
+        "classes": classes,
+        "bits": config.hash.bits,
+        "fc1": m.fc1,
+        "pooling": m.pooling,
+        "dropout": m.dropout,
+        "norm": m.norm,
+        **inits,
+    }
+    if m.name == "alexnet":
+        return AlexNet(**common)
+    return InResNet(
+        stem=m.stem,
+        stem_kernel=m.stem_kernel,
+        stem_stride=m.stem_stride,
+        stem_pool=m.stem_pool,
+        residual_scale=m.residual_scale,
+        **common,
+    )
+
+
+def to_input(images: jax.Array) -> jax.Array:
+    """uint8 [B, S, S] -> float32 [B, S, S] in [0, 1]; the window's floor stays 0."""
+    return images.astype(jnp.float32) / 255.0
+
+
+def hash_loss(model: nn.Module, config: Config) -> training.LossFn:
+    """The paper's objective: NLL through the latent layer, plus the terms of section 2.3."""
+    weights = config.loss
+
+    def loss_fn(params, batch_stats, batch, key):
+        augment_key, dropout_key = jax.random.split(key)
+        images = augment(augment_key, to_input(batch["image"]), config.train)
+        outputs, new = model.apply(
+            {"params": params, "batch_stats": batch_stats},
+            images[..., None],
+            train=True,
+            mutable=["batch_stats"],
+            rngs={"dropout": dropout_key},
+        )
+        nll = losses.nll(outputs.fc3, batch["label"], label_smoothing=weights.label_smoothing)
+        loss = nll
+        if weights.quantization:
+            loss += weights.quantization * losses.quantization(outputs.h)
+        if weights.balance:
+            loss += weights.balance * losses.balance(outputs.h)
+        if weights.independence:
+            loss += weights.independence * losses.independence(params["head"]["fc2"]["kernel"])
+        metrics = {
+            "nll": nll,
+            "accuracy": jnp.mean(outputs.fc3.argmax(-1) == batch["label"]),
+            "bit_margin": jnp.mean(jnp.abs(outputs.h - 0.5)) * 2.0,
+        }
+        return loss, (new.get("batch_stats", {}), metrics)
+
+    return loss_fn
+
+
+def build_unet(config: Segment) -> UNet:
+    """The U-Net that `config` describes."""
+    return UNet(width=config.width, depth=config.depth)
+
+
+def unet_loss(model: nn.Module, config: Segment) -> training.LossFn:
+    """Cross-entropy plus soft Dice on (slice, mask) pairs, mirrored at random."""
+
+    def loss_fn(params, batch_stats, batch, key):
+        images, masks = to_input(batch["image"]), batch["mask"].astype(jnp.float32)
+        flip_key, value_key = jax.random.split(key)
+        flip = jax.random.bernoulli(flip_key, shape=(len(images), 1, 1))
+        images, masks = (jnp.where(flip, x[:, :, ::-1], x) for x in (images, masks))
+        gain, shift = jax.random.uniform(value_key, (2, len(images), 1, 1), minval=-1, maxval=1)
+        images = jnp.clip(images * (1.0 + 0.1 * gain) + 0.05 * shift, 0.0, 1.0)
+        logits, new = model.apply(
+            {"params": params, "batch_stats": batch_stats},
+            images[..., None],
+            train=True,
+            mutable=["batch_stats"],
+        )
+        loss = losses.segmentation(logits, masks, dice_weight=config.dice_weight)
+        inter = jnp.sum((logits > 0) * masks)
+        dice = 2.0 * inter / jnp.maximum(jnp.sum(logits > 0) + jnp.sum(masks), 1.0)
+        return loss, (new["batch_stats"], {"dice": dice})
+
+    return loss_fn
+
+
+def optimizer(
+    config: Config, *, steps: int, steps_per_epoch: int
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """SGD as `config.train` has it."""
+    t = config.train
+    return training.sgd(
+        learning_rate=t.learning_rate,
+        steps=steps,
+        warmup_steps=round(t.warmup_epochs * steps_per_epoch),
+        schedule=t.schedule,
+        momentum=t.momentum,
+        nesterov=t.nesterov,
+        weight_decay=t.weight_decay,
+    )
+
+
+def unet_optimizer(config: Segment) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """SGD with Nesterov momentum and a cosine schedule, as `config` has it."""
+    return training.sgd(
+        learning_rate=config.learning_rate,
+        steps=config.steps,
+        warmup_steps=config.steps // 20,
+        momentum=config.momentum,
+        nesterov=True,
+        weight_decay=config.weight_decay,
+    )

@@ -1,0 +1,128 @@
+"""A stage's results are kept once: skipped where done, resumed where interrupted."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from inres import files
+
+
+class StageError(ValueError):
+    """A stage cannot run in this workdir; the message says what differs and the remedy."""
+
+
+def fingerprint(inputs: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of the inputs' JSON."""
+    text = json.dumps(inputs, sort_keys=True, default=list)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def flat(inputs: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested dicts as one, with dotted keys."""
+    out: dict[str, Any] = {}
+    for key, value in inputs.items():
+        if isinstance(value, Mapping):
+            out.update(flat(value, f"{prefix}{key}."))
+        else:
+            out[prefix + key] = value
+    return out
+
+
+def done(workdir: Path, stage: str) -> str:
+    """The fingerprint of a finished stage.
+
+    Raises:
+      StageError: it is not finished; names the command's stage.
+    """
+    path = workdir / stage / "stage.json"
+    if not path.is_file():
+        raise StageError(f"{workdir / stage}: not made yet; run the {stage} stage first")
+    return files.read_json(path)["fingerprint"]
+
+
+def run(
+    workdir: Path, stage: str, inputs: Mapping[str, Any], work: Callable[[Path], None]
+) -> str:
+    """Do `work(workdir / stage)` unless it was done with the same inputs; give its fingerprint.
+
+    `work` finds in its directory what an interrupted run with the same inputs left there.
+
+    Raises:
+      StageError: the directory belongs to other inputs; names the fields that differ.
+    """
+    root = workdir / stage
+    inputs = json.loads(json.dumps(inputs, default=list))
+    mark = fingerprint(inputs)
+    for name in ("stage.json", "begun.json"):
+        path = root / name
+        if not path.is_file():
+            continue
+        record = files.read_json(path)
+        if record["fingerprint"] == mark:
+            if name == "stage.json":
+                print(f"{stage}: done already, skipped ({root})")
+                return mark
+            break
+        raise StageError(
+            f"{root} was made with another config or other data: "
+            + _difference(flat(record["inputs"]), flat(inputs))
+            + f"; use another --workdir, or --redo={stage} to make it anew"
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    record = {"fingerprint": mark, "inputs": inputs}
+    files.write_json(root / "begun.json", record)
+    began = time.perf_counter()
+    print(f"{stage}: started")
+    work(root)
+    seconds = round(time.perf_counter() - began, 1)
+    files.write_json(root / "stage.json", {**record, "seconds": seconds})
+    (root / "begun.json").unlink()
+    print(f"{stage}: done in {seconds:.0f} s")
+    return mark
+
+
+def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    keys = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
+    own = [k for k in keys if not k.startswith("upstream.")] or keys
+    shown = [f"{k} was {old.get(k)!r}, now {new.get(k)!r}" for k in own[:4]]
+    return ", ".join(shown) + (f" and {len(own) - 4} more" if len(own) > 4 else "")
+
+
+def forget(workdir: Path, stage: str) -> None:
+    """Remove a stage's results."""
+    shutil.rmtree(workdir / stage, ignore_errors=True)
+
+
+def describe_files(paths: list[Path], root: Path) -> str:
+    """SHA-256 (hex) of names, sizes and times of change: "the same inputs" without reading them."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        stat = path.stat()
+        digest.update(f"{path.relative_to(root)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def lock(workdir: Path) -> Iterator[None]:
+    """Hold `workdir` for one process at a time; released by the system if the process dies.
+
+    Raises:
+      StageError: another process works in it.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    handle = os.open(workdir / ".lock", os.O_CREAT | os.O_RDWR)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StageError(f"{workdir}: another process works here; use another --workdir") from None
+        yield
+    finally:
+        os.close(handle)

@@ -1,0 +1,247 @@
+"""Train state, the jitted SGD step and the fit loop; knows no dataset and no model by name."""
+
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from inres.checkpoints import Checkpoints
+from inres.logs import MetricLog
+from inres.progress import progress
+
+Batch = dict[str, Any]
+LossFn = Callable[[Any, Any, Batch, jax.Array], tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]]
+"""(params, batch_stats, batch, key) -> (loss, (new batch_stats, metrics))."""
+
+
+class TrainingError(RuntimeError):
+    """Training cannot go on: the loss is not finite."""
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything that a step changes; a checkpoint holds exactly this."""
+
+    step: jax.Array
+    """int32 [], steps done."""
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    ema_params: Any
+    """Running average of `params`, or an empty dict where none is kept."""
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What a Linen module is applied with: averaged weights where they are kept."""
+        params = self.ema_params or self.params
+        return {"params": params, "batch_stats": self.batch_stats}
+
+
+def data_mesh(devices: int = 0) -> Mesh:
+    """A one-axis mesh `data` over the first `devices` devices; 0 means all."""
+    count = devices or jax.device_count()
+    return jax.make_mesh(
+        (count,), ("data",), (jax.sharding.AxisType.Auto,), devices=jax.devices()[:count]
+    )
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The same value on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def put_batch(batch: dict[str, np.ndarray], mesh: Mesh) -> Batch:
+    """Spread this process's part of a batch over the mesh, split along the first axis."""
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    return {k: jax.make_array_from_process_local_data(sharding, v) for k, v in batch.items()}
+
+
+def sgd(
+    *,
+    learning_rate: float,
+    steps: int,
+    warmup_steps: int = 0,
+    schedule: str = "cosine",
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+) -> tuple[optax.GradientTransformation, optax.Schedule]:
+    """SGD and its schedule: `constant`, or `cosine` to zero after a linear warm-up.
+
+    Weight decay acts on kernels alone, not on biases and norms.
+    """
+    if schedule == "constant":
+        rate: optax.Schedule = optax.constant_schedule(learning_rate)
+    elif schedule == "cosine":
+        warmup = min(warmup_steps, steps - 1)
+        rate = optax.warmup_cosine_decay_schedule(
+            learning_rate / max(warmup, 1), learning_rate, warmup, max(steps, 1)
+        )
+    else:
+        raise ValueError(f"schedule is {schedule!r}: must be 'cosine' or 'constant'")
+    decay = optax.add_decayed_weights(
+        weight_decay, mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params)
+    )
+    return optax.chain(decay, optax.sgd(rate, momentum or None, nesterov)), rate
+
+
+def init_state(
+    variables: dict[str, Any], optimizer: optax.GradientTransformation, *, ema: bool, mesh: Mesh
+) -> TrainState:
+    """The state before the first step, on every device of `mesh`."""
+    params = variables["params"]
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=optimizer.init(params),
+        ema_params=jax.tree.map(jnp.copy, params) if ema else {},
+    )
+    return jax.device_put(state, replicated(mesh))
+
+
+def make_train_step(
+    loss_fn: LossFn,
+    optimizer: optax.GradientTransformation,
+    *,
+    key: jax.Array,
+    mesh: Mesh,
+    ema: float = 0.0,
+) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
+    """The jitted step; its state is donated, its randomness `fold_in(key, step)`.
+
+    Batch statistics and losses are over the global batch: XLA sees one array, sharded along
+    `data`, and inserts the collectives.
+    """
+
+    def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
+        step_key = jax.random.fold_in(key, state.step)
+        grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
+        (loss, (stats, metrics)), grads = grad_fn(state.params, state.batch_stats, batch, step_key)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        average = state.ema_params
+        if ema:
+            # The average must forget the initial weights early on, so its decay warms up.
+            decay = jnp.minimum(ema, (1.0 + state.step) / (10.0 + state.step))
+            average = optax.incremental_update(params, average, 1.0 - decay)
+        new = TrainState(state.step + 1, params, stats, opt_state, average)
+        return new, {"loss": loss, **metrics}
+
+    whole = replicated(mesh)
+    split = NamedSharding(mesh, PartitionSpec("data"))
+    return jax.jit(
+        step, donate_argnums=0, in_shardings=(whole, split), out_shardings=(whole, whole)
+    )
+
+
+def fit(
+    state: TrainState,
+    train_step: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]],
+    batches: Iterable[dict[str, np.ndarray]],
+    *,
+    steps: int,
+    steps_per_epoch: int,
+    mesh: Mesh,
+    log: MetricLog,
+    checkpoints: Checkpoints | None = None,
+    checkpoint_every: int = 0,
+    evaluate: Callable[[TrainState], dict[str, float]] | None = None,
+    evaluate_every: int = 0,
+    rate: optax.Schedule | None = None,
+    name: str = "train",
+) -> TrainState:
+    """Train until `state.step == steps`.
+
+    Args:
+      state: where to start; `batches` must start at the same step.
+      steps: the last step. Stopping earlier and calling again gives the same weights.
+      checkpoint_every, evaluate_every: in steps; 0 never. The last step always does both.
+
+    Metrics are fetched one step late, so that the device never waits for the host.
+
+    Raises:
+      TrainingError: a loss is not finite; names step and value.
+      KeyboardInterrupt: passed on, after the state was saved.
+    """
+    start = int(state.step)
+    bar = progress(range(start, steps), name=name, total=steps - start, unit="step")
+    pending: tuple[int, dict[str, jax.Array], int] | None = None
+    source = iter(batches)
+    began = time.perf_counter()
+    waited = 0.0
+    window = start
+    loss = float("nan")
+
+    def settle() -> None:
+        """Fetch the metrics of the step before and look at them."""
+        nonlocal pending, began, waited, window, loss
+        if pending is None:
+            return
+        done, device_metrics, images = pending
+        pending = None
+        metrics = {k: float(v) for k, v in jax.device_get(device_metrics).items()}
+        loss = metrics["loss"]
+        if not np.isfinite(loss):
+            raise TrainingError(
+                f"{name}: the loss is {loss} at step {done}; lower the learning rate "
+                "(the last checkpoint holds finite weights)"
+            )
+        if done % steps_per_epoch == 0 or done == steps or done == 1:
+            now = time.perf_counter()
+            spent = max(now - began, 1e-9)
+            row = {
+                "kind": "train",
+                "step": done,
+                "epoch": done / steps_per_epoch,
+                **metrics,
+                "images_per_second": images * (done - window) / spent,
+                "input_wait_share": waited / spent,
+            }
+            if rate is not None:
+                row["learning_rate"] = float(rate(done - 1))
+            log.write(row)
+            began, waited, window = now, 0.0, done
+
+    def save(done: int) -> None:
+        if checkpoints is not None:
+            checkpoints.save(done, state)
+
+    try:
+        for i in bar:
+            before = time.perf_counter()
+            local = next(source)
+            waited += time.perf_counter() - before
+            batch = put_batch(local, mesh)
+            state, metrics = train_step(state, batch)
+            settle()
+            done = i + 1
+            pending = (done, metrics, len(next(iter(local.values()))) * jax.process_count())
+            if done % max(1, steps_per_epoch // 10) == 0 and np.isfinite(loss):
+                bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
+            last = done == steps
+            if evaluate is not None and evaluate_every and (done % evaluate_every == 0 or last):
+                settle()
+                before = time.perf_counter()
+                row = {"kind": "val", "step": done, "epoch": done / steps_per_epoch}
+                log.write({**row, **evaluate(state)})
+                began += time.perf_counter() - before
+            if checkpoint_every and (done % checkpoint_every == 0 or last):
+                settle()
+                save(done)
+        settle()
+    except KeyboardInterrupt:
+        if jax.process_count() == 1 and int(state.step) > start:
+            save(int(state.step))
+        raise
+    finally:
+        bar.close()
+        if checkpoints is not None:
+            checkpoints.wait()
+    return state
