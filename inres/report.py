@@ -363,7 +363,8 @@ details .scroll:last-child{border-radius:0 0 12px 12px}
 footer{margin-top:56px;border-top:1px solid var(--line);padding-top:14px}
 @media(max-width:640px){main{padding:18px 14px 48px}h1{font-size:1.4rem}h2{margin-top:38px}
 .cards{grid-template-columns:repeat(2,minmax(0,1fr));gap:10px}.card{padding:11px 12px}
-.card .value{font-size:1.6rem}.paper{padding:6px}.paper img.wide{max-width:none;width:720px!important}
+.card .value{font-size:1.6rem}.paper{padding:6px}
+.paper img.wide{max-width:none;width:720px!important}
 th,td{padding:6px 9px}}
 @media print{body{background:#fff}.card,.scroll,figure{break-inside:avoid}}
 """

@@ -1,0 +1,305 @@
+"""The protocol: exclusions, the two-stage order, distances, and freedom from gallery order."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
+from sklearn.metrics import average_precision_score, precision_recall_fscore_support
+
+from inres.evaluation import metrics, protocol
+from inres.evaluation.protocol import Embedded, Euclidean, evaluate
+
+RUNS = settings(max_examples=25, deadline=None)
+
+
+def embedded(rng, n, *, classes=4, bits=6, scans=5, prefix="s", separation=1.5):
+    """Items whose code and features tell something of the class; distances tie often."""
+    labels = rng.integers(0, classes, n).astype(np.int32)
+    fc1 = (rng.integers(0, 3, (n, 5)) + separation * labels[:, None]).astype(np.float32)
+    fc3 = (rng.normal(size=(n, classes)) + 2.0 * np.eye(classes)[labels]).astype(np.float32)
+    codes = (np.arange(bits) % classes == labels[:, None]) ^ (rng.random((n, bits)) < 0.1)
+    return Embedded(
+        labels=labels,
+        scans=np.array([f"{prefix}{i}" for i in rng.integers(0, scans, n)]),
+        diameters_mm=np.where(labels > 0, 3.0 * labels + rng.random(n), 0.0),
+        bits=codes,
+        features={
+            "fc1": fc1,
+            "fc2": codes.astype(np.float32),
+            "fc3": fc3,
+            "fc1_fc3": np.concatenate([fc1, fc3], axis=1),
+            "pixels": rng.integers(0, 256, (n, 9)).astype(np.float32),
+        },
+        names=np.array([f"{prefix}/{i}" for i in range(n)]),
+    )
+
+
+def taken(side, rows):
+    """The items `rows` of one side, in that order."""
+    return Embedded(
+        side.labels[rows],
+        side.scans[rows],
+        side.diameters_mm[rows],
+        side.bits[rows],
+        {name: value[rows] for name, value in side.features.items()},
+        side.names[rows],
+    )
+
+
+@pytest.fixture(scope="module")
+def sides():
+    rng = np.random.default_rng(0)
+    return embedded(rng, 25, prefix="q"), embedded(rng, 80, prefix="g")
+
+
+@pytest.fixture(scope="module")
+def evaluation(sides):
+    return evaluate(*sides, classes=4, threshold=3)
+
+
+KEYS = {
+    "map_macro",
+    "map_micro",
+    "precision_at_10_macro",
+    "precision_at_10_micro",
+    "recall_at_10",
+    "ndcg_at_10",
+    "diameter_error_mm_at_10",
+}
+
+
+def test_every_ranking_has_every_measure(evaluation):
+    assert tuple(evaluation.rankings) == protocol.RANKINGS
+    for name, row in evaluation.rankings.items():
+        assert set(row) == KEYS, name
+        assert all(value is not None and math.isfinite(value) for value in row.values()), name
+
+
+def test_chance_is_the_share_of_the_class(sides, evaluation):
+    queries, gallery = sides
+    shares = [(gallery.labels == label).mean() for label in queries.labels]
+    chance = evaluation.rankings["chance"]
+    assert chance["precision_at_10_micro"] == pytest.approx(np.mean(shares), rel=1e-12)
+    gaps = [
+        np.abs(d - gallery.diameters_mm).mean()
+        for d, label in zip(queries.diameters_mm, queries.labels, strict=True)
+        if label > 0
+    ]
+    assert chance["diameter_error_mm_at_10"] == pytest.approx(np.mean(gaps), rel=1e-9)
+
+
+def test_two_stage_is_pool_by_euclid_then_the_rest_by_hamming(sides, evaluation):
+    """Against a plain loop over sorted tuples, one query at a time."""
+    queries, gallery = sides
+    for q in range(len(queries)):
+        near = np.linalg.norm(
+            gallery.features["fc1"].astype(np.float64) - queries.features["fc1"][q], axis=1
+        )
+        bits = (queries.bits[q] != gallery.bits).sum(axis=1)
+        keys = [(0, near[i]) if bits[i] < 3 else (1, float(bits[i])) for i in range(80)]
+        order = sorted(range(80), key=lambda i: (keys[i], i))
+        pool = [i for i in order if keys[i][0] == 0][:10]
+        assert [i for i in evaluation.top[q] if i >= 0] == pool
+        np.testing.assert_array_equal(evaluation.top_hamming[q, : len(pool)], bits[pool])
+        np.testing.assert_allclose(
+            evaluation.top_distance[q, : len(pool)], near[pool], rtol=1e-9, atol=1e-9
+        )
+        levels = sorted(set(keys))  # the whole order, ties kept, as one plain distance
+        ranking = metrics.rank(np.array([[levels.index(key) for key in keys]]))
+        hits = metrics.find(ranking, (gallery.labels == queries.labels[q])[None])
+        got = evaluation.per_query["two_stage"]["average_precision"][q]
+        assert got == pytest.approx(metrics.average_precision(hits)[0], rel=1e-12)
+
+
+def test_search_precision_counts_an_empty_pool_as_nothing():
+    def side(labels, codes, prefix):
+        n = len(labels)
+        return Embedded(
+            np.array(labels, np.int32),
+            np.array([f"{prefix}{i}" for i in range(n)]),
+            np.full(n, np.nan),
+            np.array(codes, bool),
+            {"fc1": np.arange(n, dtype=np.float32)[:, None]},
+            np.arange(n).astype(str),
+        )
+
+    queries = side([1, 1], [[0, 0, 0, 0], [1, 1, 1, 1]], "q")
+    gallery = side([1, 0, 1], [[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 1]], "g")
+    found = evaluate(queries, gallery, classes=2, threshold=2)
+    assert found.paper["search_precision"] == pytest.approx((2 / 3 + 0) / 2)
+    assert found.pool == {"mean_size": 1.5, "empty_share": 0.5}
+    assert (found.top[1] == -1).all()
+    assert np.isnan(found.top_distance[1]).all()
+    assert found.classification is None  # no FC3
+    assert "predicted_class" not in found.rankings
+    assert found.rankings["chance"]["diameter_error_mm_at_10"] is None
+
+
+@RUNS
+@given(st.integers(0, 2**32 - 1))
+def test_shuffling_the_gallery_changes_no_figure_in_any_digit(seed):
+    rng = np.random.default_rng(seed)
+    queries, gallery = embedded(rng, 8), embedded(rng, 40)
+    offset = rng.normal(size=5).astype(np.float32)
+    for side in (queries, gallery):  # odd real numbers, in which rounding would show
+        side.features["fc1"][:] = side.features["fc1"] * np.float32(0.1) + offset
+    shuffled = taken(gallery, rng.permutation(40))
+    one, two = (evaluate(queries, g, classes=4, threshold=3) for g in (gallery, shuffled))
+    assert one.rankings == two.rankings
+    assert one.pool == two.pool
+    assert one.paper == two.paper
+    assert one.classification == two.classification
+    for name, curve in one.curves.items():
+        np.testing.assert_array_equal(curve, two.curves[name])
+    for name, values in one.pools.items():
+        np.testing.assert_array_equal(values, two.pools[name])
+    for name, values in one.per_query.items():
+        for measure, value in values.items():
+            np.testing.assert_array_equal(value, two.per_query[name][measure])
+
+
+def test_own_scan_never_returns_unless_asked(sides):
+    queries, _ = sides
+    archive = taken(queries, np.arange(len(queries)))  # every query finds itself at distance 0
+    found = evaluate(queries, archive, classes=4, threshold=7)
+    for q, row in enumerate(found.top):
+        assert all(archive.scans[i] != queries.scans[q] for i in row if i >= 0)
+    same = queries.scans[:, None] == archive.scans
+    assert found.counts["excluded_pairs"] == same.sum()
+    without = taken(archive, np.flatnonzero(archive.scans != queries.scans[0]))
+    first = taken(queries, np.array([0]))
+    alone = evaluate(first, without, classes=4, threshold=7)
+    for name, values in alone.per_query.items():
+        for measure, value in values.items():
+            np.testing.assert_allclose(
+                found.per_query[name][measure][0], value[0], rtol=1e-9, err_msg=f"{name} {measure}"
+            )
+    asked = evaluate(queries, archive, classes=4, threshold=7, own_scan=True)
+    assert asked.counts["excluded_pairs"] == 0
+    assert (asked.top_distance[:, 0] == 0).all()
+
+
+def test_unknown_scans_are_nobodys_own():
+    rng = np.random.default_rng(1)
+    side = embedded(rng, 10)
+    unknown = dataclasses.replace(side, scans=np.array([""] * 10))
+    assert evaluate(unknown, unknown, classes=4, threshold=2).counts["excluded_pairs"] == 0
+
+
+def test_queries_without_relevant_items_are_counted_and_left_out():
+    rng = np.random.default_rng(2)
+    queries, gallery = embedded(rng, 20, prefix="q"), embedded(rng, 60, prefix="g")
+    gallery = taken(gallery, np.flatnonzero(gallery.labels != 2))
+    found = evaluate(queries, gallery, classes=4, threshold=3)
+    rest = evaluate(
+        taken(queries, np.flatnonzero(queries.labels != 2)), gallery, classes=4, threshold=3
+    )
+    assert found.counts["queries_without_relevant"] == (queries.labels == 2).sum() > 0
+    for name in protocol.RANKINGS:
+        assert found.rankings[name]["map_micro"] == pytest.approx(rest.rankings[name]["map_micro"])
+        assert found.rankings[name]["map_macro"] == pytest.approx(rest.rankings[name]["map_macro"])
+
+
+def test_parts_of_the_queries_give_what_the_whole_gives(sides, evaluation, monkeypatch):
+    chunks = metrics.chunks
+    monkeypatch.setattr(metrics, "chunks", lambda q, n: chunks(q, n, cells=3 * n))
+    parts = evaluate(*sides, classes=4, threshold=3)
+    assert parts.rankings == evaluation.rankings
+    np.testing.assert_array_equal(parts.top, evaluation.top)
+
+
+def test_classification_equals_scikit_learn(sides, evaluation):
+    queries, _ = sides
+    predicted = queries.features["fc3"].argmax(axis=1)
+    scores = precision_recall_fscore_support(
+        queries.labels, predicted, labels=range(4), zero_division=0
+    )
+    for row, precision, recall, f1, support in zip(
+        evaluation.classification["per_class"], *scores, strict=True
+    ):
+        assert row["support"] == support
+        assert row["recall"] == pytest.approx(recall)
+        assert (row["precision"] or 0) == pytest.approx(precision)
+        assert row["f1"] == pytest.approx(f1)
+        logits = queries.features["fc3"].astype(np.float64)
+        softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        expected = average_precision_score(queries.labels == row["class"], softmax[:, row["class"]])
+        assert row["average_precision"] == pytest.approx(expected)
+    assert evaluation.classification["accuracy"] == np.mean(predicted == queries.labels)
+    assert evaluation.confusion.sum() == len(queries)
+
+
+def test_pools_by_threshold(sides, evaluation):
+    queries, gallery = sides
+    bits = (queries.bits[:, None] != gallery.bits).sum(axis=2)
+    np.testing.assert_array_equal(evaluation.pools["threshold"], np.arange(1, 8))
+    for threshold, size, empty in zip(
+        *(evaluation.pools[k] for k in ("threshold", "mean_size", "empty_share")), strict=True
+    ):
+        pool = (bits < threshold).sum(axis=1)
+        assert size == pool.mean()
+        assert empty == (pool == 0).mean()
+    assert evaluation.pools["recall"][-1] == 1.0
+    assert evaluation.pool["mean_size"] == (bits < 3).sum(axis=1).mean()
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, -3e5])
+@pytest.mark.parametrize("width", [1, 7, 300, 4096])
+def test_distances_are_right_in_spite_of_a_common_offset(offset, width):
+    rng = np.random.default_rng(width)
+    a, b = ((rng.normal(size=(n, width)) + offset).astype(np.float32) for n in (5, 40))
+    b[3] = a[2]
+    got = Euclidean(a, b).rows(slice(0, 5))
+    exact = cdist(a.astype(np.float64), b.astype(np.float64), "sqeuclidean")
+    np.testing.assert_allclose(got, exact, rtol=1e-7, atol=1e-9)
+    assert got[2, 3] == 0.0
+
+
+@RUNS
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40))
+def test_equal_items_tie_exactly_wherever_they_stand(seed, width):
+    rng = np.random.default_rng(seed)
+    a, b = (rng.normal(size=(n, width)).astype(np.float32) for n in (4, 33))
+    b[rng.integers(0, 33, 20)] = b[0]
+    got = Euclidean(a, b).rows(slice(1, 3))
+    same = np.flatnonzero((b == b[0]).all(axis=1))
+    assert (got[:, same] == got[:, [0]]).all()
+
+
+def test_whole_numbers_are_exact():
+    rng = np.random.default_rng(5)
+    a, b = (rng.integers(0, 256, (n, 4096)).astype(np.float32) for n in (3, 20))
+    expected = ((a[:, None].astype(np.int64) - b.astype(np.int64)) ** 2).sum(axis=2)
+    np.testing.assert_array_equal(Euclidean(a, b).rows(slice(0, 3)), expected)
+
+
+def test_gains_grade_by_class_and_part_normals_from_nodules():
+    gains = protocol.size_gains(np.array([0, 1, 4]), np.array([0, 1, 2, 3, 4, 7]))
+    np.testing.assert_array_equal(
+        gains, [[3, 0, 0, 0, 0, 0], [0, 3, 2, 1, 0, 0], [0, 0, 1, 2, 3, 0]]
+    )
+
+
+def test_bad_input_is_refused_by_name(sides):
+    queries, gallery = sides
+    unknown = dataclasses.replace(queries, labels=np.where(queries.labels == 0, -1, queries.labels))
+    with pytest.raises(ValueError, match=r"queries have a class outside 0..3 \(-1 is unknown\)"):
+        evaluate(unknown, gallery, classes=4, threshold=3)
+    with pytest.raises(ValueError, match="no features 'fc9' in queries"):
+        evaluate(queries, gallery, classes=4, threshold=3, fine="fc9")
+    with pytest.raises(ValueError, match="threshold is 0"):
+        evaluate(queries, gallery, classes=4, threshold=0)
+    with pytest.raises(ValueError, match="codes of 5 bits in queries, 6 in gallery"):
+        evaluate(
+            dataclasses.replace(queries, bits=queries.bits[:, :5]), gallery, classes=4, threshold=3
+        )
+    with pytest.raises(ValueError, match="scans must be 1-dimensional with 25 rows"):
+        dataclasses.replace(queries, scans=queries.scans[:3])
+    with pytest.raises(ValueError, match="bits must be bool"):
+        dataclasses.replace(queries, bits=queries.bits.astype(np.float32))
+    with pytest.raises(ValueError, match=r"features\['fc1'\] hold NaN"):
+        dataclasses.replace(queries, features={"fc1": np.full((25, 2), np.nan)})
