@@ -48,7 +48,7 @@ LUNG_DIR = "seg-lungs-LUNA16"
 FINDINGS_DIR = "findings"
 THICKNESS_MM = (0.6, 0.7, 1.0, 1.25, 1.25, 1.25, 1.5, 1.8, 2.0, 2.0, 2.5, 2.5, 2.5, 2.5)
 """Slice distances in about the proportions of LUNA16."""
-VESSEL_DENSITY = 0.36
+VESSEL_DENSITY = 0.9
 """Branch ends per cm3 of lung."""
 
 

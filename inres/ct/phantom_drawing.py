@@ -5,8 +5,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
-BASE_HU = -860.0
+BASE_HU = np.float32(-860)
 AIR_HU = -985.0
 
 
@@ -95,9 +96,13 @@ def tube_cover(canvas: Canvas, tube: Tube, blur: float) -> tuple[tuple, np.ndarr
 
 
 def raise_to(canvas: Canvas, box: tuple, cover: np.ndarray, hu: np.ndarray | float) -> None:
-    """Draw something denser than lung: HU rises to BASE + cover (hu - BASE), never falls."""
+    """Draw something denser than lung: HU rises by its share of each voxel, and never falls.
+
+    What was drawn before counts as lung, lest two tubes that meet thicken each other's edges.
+    """
     view = canvas.hu[box]
-    np.maximum(view, (BASE_HU + cover * (hu - BASE_HU)).astype(np.int16), out=view)
+    base = np.minimum(view, BASE_HU)
+    np.maximum(view, (base + cover * (hu - base)).astype(np.int16), out=view)
 
 
 def draw_vessels(canvas: Canvas, tubes: Iterable[Tube], hu: float) -> None:
@@ -111,17 +116,17 @@ def draw_vessels(canvas: Canvas, tubes: Iterable[Tube], hu: float) -> None:
 def draw_airways(canvas: Canvas, tubes: list[Tube], labels: np.ndarray, label: int) -> None:
     """Draw air-filled tubes with walls; where they fill half a voxel, `labels` gets `label`."""
     for tube in tubes:
-        wall = [0.55 + 0.14 * r for r in (tube.rp, tube.rq)]
+        wall = [0.35 + 0.13 * r for r in (tube.rp, tube.rq)]
         outer = Tube(tube.p, tube.q, tube.rp + wall[0], tube.rq + wall[1])
         found = tube_cover(canvas, outer, canvas.blur_mm)
         if found is not None:
-            raise_to(canvas, *found, 0.0)
+            raise_to(canvas, *found, -60.0)
     for tube in tubes:
         found = tube_cover(canvas, tube, canvas.blur_mm)
         if found is not None:
             box, cover = found
             view = canvas.hu[box]
-            inner = np.where(cover > 0, 20 + cover * (AIR_HU - 20), 32000)
+            inner = np.where(cover > 0, cover * AIR_HU, 32000)
             np.minimum(view, inner.astype(np.int16), out=view)
             if min(tube.rp, tube.rq) > 3:
                 labels[box][cover > 0.5] = label
@@ -147,6 +152,8 @@ class Blob:
     hu: float
     edge_mm: float
     """Added to the canvas's blur; ground glass fades out slowly."""
+    rough: float = 0.0
+    """Relative fine unevenness of the surface, of zero mean."""
     mottle: float = 0.0
     """Relative unevenness of the inside."""
 
@@ -161,7 +168,8 @@ def blob_cover(
 ) -> tuple[tuple, np.ndarray] | None:
     """The box a blob lies in and the share of each voxel it fills; None outside the volume."""
     width = canvas.blur_mm + blob.edge_mm
-    grow = 1 + np.abs(blob.lobe_heights).sum()
+    axis_mean = float(blob.axes_mm.mean())
+    grow = 1 + np.maximum(blob.lobe_heights, 0).sum() + 2.5 * blob.rough
     reach = float(blob.axes_mm.max() * grow + width / 2 + 0.5)
     high = np.array([reach, reach, reach + canvas.thickness / 2])
     box = canvas.box(blob.centre - high, blob.centre + high)
@@ -183,14 +191,26 @@ def blob_cover(
         mean = np.float32((1 - np.exp(-2 * k)) / (2 * k))
         unit = 1 / np.maximum(r, 1e-3)
         lobes = np.zeros_like(r)
-        for v, height in zip(blob.lobe_directions.astype(np.float32), blob.lobe_heights, strict=True):
+        for v, height in zip(
+            blob.lobe_directions.astype(np.float32), blob.lobe_heights, strict=True
+        ):
             lobes += np.float32(height) * (np.exp(k * (dot(v) * unit - 1)) - mean)
         rho *= 1 + lobes
+    if blob.rough:
+        rho *= 1 + np.float32(blob.rough) * _grain(rng, r.shape, canvas, n, 0.16 * axis_mean + 0.5)
     cover = np.clip(0.5 + (np.where(r < 1e-3, blob.axes_mm.min(), rho) - r) / width, 0, 1)
     if blob.mottle:
-        grain = rng.standard_normal(cover.shape, dtype=np.float32)
-        cover *= np.clip(1 + blob.mottle * grain, 0.3, 1.4)
+        cover *= np.clip(1 + blob.mottle * _grain(rng, r.shape, canvas, n, 1.2), 0.3, 1.4)
     return box, _slice_mean(cover, n)
+
+
+def _grain(rng, shape, canvas: Canvas, n: int, size_mm: float) -> np.ndarray:
+    """Noise of unit deviation and a grain of about `size_mm`."""
+    pixel = abs(float(canvas.x[1] - canvas.x[0]))
+    grain = rng.standard_normal(shape, dtype=np.float32)
+    steps = (size_mm * n / canvas.thickness, size_mm / pixel, size_mm / pixel)
+    grain = gaussian_filter(grain, [0.6 * s for s in steps], mode="wrap")
+    return grain / max(float(grain.std()), 1e-6)
 
 
 def draw_blob(canvas: Canvas, blob: Blob, rng: np.random.Generator) -> None:

@@ -89,9 +89,7 @@ def deal_diameters(
         held = dict.fromkeys(order, 0)
         rare = len(diameters) < len(order)
         for d in diameters:
-            to = min(
-                order, key=lambda s: (held[s], 0 if rare else len(dealt[s]), order.index(s))
-            )
+            to = min(order, key=lambda s: (held[s], 0 if rare else len(dealt[s]), order.index(s)))
             held[to] += 1
             dealt[to].append(float(d))
     return dealt
@@ -232,19 +230,27 @@ def draw_nodule_at(
     """Draw an annotated nodule."""
     d, centre = finding.diameter_mm, finding.centre
     lobed = finding.margin == "lobulated"
+    rough = {"smooth": 0.05, "lobulated": 0.07, "spiculated": 0.09}[finding.margin]
+    soft = rng.uniform(0.2, 0.7)
     if finding.kind in ("solid", "calcified"):
         hu = rng.normal(30 + 0.15 * (blood_hu - 40), 15)
         hu = rng.uniform(250, 600) if finding.kind == "calcified" else hu
-        draw_blob(canvas, _blob(centre, d, rng, lobulated=lobed, hu=hu, edge_mm=0.0), rng)
+        draw_blob(
+            canvas, _blob(centre, d, rng, lobulated=lobed, hu=hu, edge_mm=soft, rough=rough), rng
+        )
     else:
         hu = rng.uniform(-640, -470)
-        glass = _blob(centre, d, rng, lobulated=lobed, hu=hu, edge_mm=0.08 * d, mottle=0.12)
+        glass = _blob(
+            centre, d, rng, lobulated=lobed, hu=hu, edge_mm=0.08 * d, mottle=0.14, rough=rough
+        )
         draw_blob(canvas, glass, rng)
     if finding.kind == "part_solid":
         core = centre + rng.normal(0, 0.06 * d, 3)
         hu = rng.normal(10, 20)
         size = d * rng.uniform(0.35, 0.6)
-        draw_blob(canvas, _blob(core, size, rng, lobulated=lobed, hu=hu, edge_mm=0.3), rng)
+        draw_blob(
+            canvas, _blob(core, size, rng, lobulated=lobed, hu=hu, edge_mm=0.4, rough=0.1), rng
+        )
     if finding.margin == "spiculated":
         hu = -350.0 if finding.kind == "ground_glass" else 20.0
         draw_vessels(canvas, _spicules(finding, rng), hu)
@@ -253,13 +259,15 @@ def draw_nodule_at(
 def _spicules(finding: Finding, rng: np.random.Generator) -> list[Tube]:
     """Fine strands that radiate from the surface; not counted in the diameter."""
     r = finding.diameter_mm / 2
-    count = int(rng.integers(10, 16) + 0.8 * finding.diameter_mm)
+    count = int(rng.integers(9, 14) + 0.9 * finding.diameter_mm)
     ways = rng.normal(size=(count, 3))
     ways /= np.linalg.norm(ways, axis=1, keepdims=True)
     strands = []
     for way in ways:
-        end = finding.centre + way * (r + rng.uniform(1.0, 2.5) + rng.uniform(0.1, 0.5) * r)
-        strands.append(Tube(finding.centre + 0.75 * r * way, end, rng.uniform(0.5, 0.9), 0.25))
+        end = finding.centre + way * (r + rng.uniform(1.5, 4.0) + rng.uniform(0.1, 0.5) * r)
+        strands.append(
+            Tube(finding.centre + 0.7 * r * way, end, 0.7 + 0.12 * r * rng.random(), 0.25)
+        )
     return strands
 
 
@@ -270,10 +278,16 @@ def draw_excluded_at(canvas: Canvas, finding: Finding, rng: np.random.Generator)
         way = rng.normal(size=3)
         way /= np.linalg.norm(way)
         side = rng.normal(0, 0.12 * size, 3)
-        ends = [finding.centre - way * size / 2, finding.centre + side, finding.centre + way * size / 2]
+        ends = [
+            finding.centre - way * size / 2,
+            finding.centre + side,
+            finding.centre + way * size / 2,
+        ]
         wide = rng.uniform(0.7, 1.5)
         strands = [Tube(ends[0], ends[1], wide, 0.8 * wide), Tube(ends[1], ends[2], wide, 0.4)]
         draw_vessels(canvas, strands, 10.0)
     else:
         hu = rng.uniform(300, 900) if finding.kind == "speck" else 20.0
-        draw_blob(canvas, _blob(finding.centre, size, rng, lobulated=False, hu=hu, edge_mm=0.0), rng)
+        draw_blob(
+            canvas, _blob(finding.centre, size, rng, lobulated=False, hu=hu, edge_mm=0.0), rng
+        )

@@ -81,7 +81,7 @@ def vessels(
                 continue
             ends = points[rng.integers(0, len(points), count)] + rng.uniform(-1, 1, (count, 3))
             root = to_person(person, (hilum[0], hilum[1] + drop / 2, hilum[2] + drop))
-            tubes += grow(root, ends, rng, tip_mm=0.52, power=2.5, root_mm=7.0)
+            tubes += grow(root, ends, rng, tip_mm=0.55, power=3.0, root_mm=5.5)
     return [t for t in tubes if _inside(chest, t)]
 
 
@@ -89,16 +89,16 @@ def airways(chest: Chest, person: Person, rng: np.random.Generator) -> list[Tube
     """Trachea, main bronchi and the first generations of branches."""
     s = person.scale
     carina = to_person(person, CARINA_MM)
-    top = carina + [-2 * s, -22 * s, 120]
-    tubes = [Tube(top, carina + [0, -2, 4], 8.6 * s, 8.2 * s)]
+    top = carina + np.array([-2 * s, -22 * s, 120])
+    tubes = [Tube(top, carina + np.array([0, -2, 4]), 8.6 * s, 8.2 * s)]
     for side, hilum in HILUM_MM.items():
-        end = to_person(person, (hilum[0] * 0.9, hilum[1] + 4, hilum[2] - (0 if side < 0 else 4)))
+        end = to_person(person, (hilum[0] * 0.9, hilum[1] + 9, hilum[2] - (0 if side < 0 else 4)))
         tubes.append(Tube(carina, end, (7.2 if side < 0 else 6.2) * s, 5.4 * s))
         points = _lung_points(chest, side, 14.0)
         if len(points) < 40:
             continue
-        ends = points[rng.integers(0, len(points), 36)]
-        branch = grow(end, ends, rng, tip_mm=0.75, power=1.9, root_mm=5.0)
+        ends = points[rng.integers(0, len(points), 30)]
+        branch = grow(end, ends, rng, tip_mm=0.55, power=1.75, root_mm=4.6)
         tubes += [t for t in branch if _inside(chest, t)]
     return tubes
 
