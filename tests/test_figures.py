@@ -1,0 +1,138 @@
+"""Figures are drawn from any plausible input, say what they show, and leave no global state."""
+
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from inres import figures
+from inres.data.items import CLASS_NAMES
+from inres.evaluation.protocol import RANKINGS
+
+IMAGE = np.arange(256, dtype=np.uint8).reshape(16, 16)
+
+
+def words(figure):
+    """All text of a figure."""
+    return [text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text"))]
+
+
+def marks(figure):
+    text = "".join(words(figure))
+    return text.count("\N{HEAVY CHECK MARK}"), text.count("\N{HEAVY BALLOT X}")
+
+
+@pytest.mark.parametrize("results", [0, 1, 5, 7, 10])
+def test_a_search_panel_shows_each_result_once(results):
+    query = figures.Shown(IMAGE, 3, 7.25, "1.2.3.4.5.6.7.8.999")
+    found = [
+        figures.Shown(IMAGE, 3 if i % 2 else 1, 4.5, f"scan{i}", hamming=i, distance=i / 8)
+        for i in range(results)
+    ]
+    figure = figures.search_panel(query, found, class_names=CLASS_NAMES)
+    images = sum(len(axes.images) for axes in figure.axes)
+    assert images == 1 + results
+    assert marks(figure) == (results // 2, results - results // 2)
+    text = words(figure)
+    assert "7.2 mm" in text
+    assert text.count("4.5 mm") == results
+    for i in range(results):
+        assert str(i + 1) in text
+        assert any(f"scan{i}" in line and f"H {i}" in line for line in text)
+    if not results:
+        assert any("No item of the archive" in line for line in text)
+    figure.canvas.draw()
+
+
+def test_a_panel_of_unlabelled_images_has_no_marks():
+    found = [figures.Shown(IMAGE, 2, float("nan"), "a"), figures.Shown(IMAGE, -1, 0.0, "b")]
+    assert marks(figures.search_panel(figures.Shown(IMAGE), found)) == (0, 0)
+    known = figures.search_panel(figures.Shown(IMAGE, 2), found)
+    assert marks(known) == (1, 0)
+    assert words(known).count("no nodule") == 1
+
+
+def test_class_titles():
+    assert figures.class_title(0, CLASS_NAMES) == "normal"
+    assert figures.class_title(7, CLASS_NAMES) == ">23 mm"
+    assert figures.class_title(1, ["no nodule", "nodule"]) == "nodule"
+    assert figures.class_title(1, ["0", "1", "2"]) == "class 1"
+    assert figures.class_title(4, []) == "class 4"
+    assert figures.class_title(-1, []) == "class unknown"
+
+
+def test_saving_gives_png_and_svg_with_the_same_bytes_each_time(tmp_path):
+    def draw():
+        return figures.class_counts({"train": [3, 1], "test": [1, 2]}, ["a", "b"])
+
+    first = figures.save(draw(), tmp_path / "one" / "figure")
+    second = figures.save(draw(), tmp_path / "two" / "figure")
+    assert [path.name for path in first] == ["figure.png", "figure.svg"]
+    assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
+    assert imread(first[0]).shape[2] == 4
+    assert ET.parse(first[1]).getroot().tag.endswith("svg")
+
+
+def all_figures():
+    rng = np.random.default_rng(0)
+    grid = np.linspace(0, 1, 11)
+    curves = {"recall": grid, **{name: 1 - grid * rng.random() for name in RANKINGS}}
+    pools = {
+        "threshold": np.arange(1, 10),
+        "precision": np.linspace(0.9, 0.2, 9),
+        "recall": np.linspace(0.1, 1, 9),
+        "mean_size": np.linspace(1, 50, 9),
+        "empty_share": np.linspace(0.5, 0, 9),
+    }
+    mask = np.zeros((16, 16), bool)
+    mask[4:9, 3:8] = True
+    rows = [
+        {"kind": "train", "step": i, "epoch": i / 4, "loss": 1 / (i + 1), "accuracy": i / 9}
+        for i in range(9)
+    ] + [{"kind": "val", "step": 8, "epoch": 2, "accuracy": 0.5, "map_macro": None}]
+    labels = np.repeat(np.arange(8), 2)
+    return {
+        "precision_recall": figures.precision_recall(curves, pool=(0.3, 0.8)),
+        "pools": figures.pools(pools, threshold=3, items=50),
+        "confusion": figures.confusion(rng.integers(0, 9, (8, 8)), CLASS_NAMES),
+        "coverage": figures.coverage(
+            rng.random(20) * 20, {"threshold": rng.random(20), "unet": rng.random(20)}
+        ),
+        "counts": figures.class_counts({"train": [4] * 8, "test": [1] * 8}, CLASS_NAMES),
+        "training": figures.training_curves(rows),
+        "samples": figures.sample_sheet(np.stack([IMAGE] * 16), labels, labels * 3.0, CLASS_NAMES),
+        "masks": figures.mask_examples([IMAGE] * 5, [mask] * 5, [~mask] * 5, titles=["a"] * 5),
+        "masks_without_unet": figures.mask_examples([IMAGE], [np.zeros_like(mask)]),
+    }
+
+
+@pytest.mark.filterwarnings("error")
+def test_every_figure_is_drawn_without_a_warning():
+    for name, figure in all_figures().items():
+        figure.canvas.draw()
+        pixels = np.asarray(figure.canvas.buffer_rgba())
+        assert pixels[..., :3].std() > 5, f"{name} is blank"
+
+
+def test_every_plot_names_its_axes():
+    drawn = all_figures()
+    for name in ("precision_recall", "pools", "coverage", "counts", "training", "confusion"):
+        for axes in drawn[name].axes:
+            if axes.get_label() == "<colorbar>":
+                continue
+            assert axes.get_xlabel(), name
+            assert axes.get_ylabel(), name
+
+
+def test_missing_values_are_left_out_of_training_curves():
+    figure = figures.training_curves([{"kind": "val", "step": 1, "dice": 0.9}, {"step": 2}])
+    assert [axes.get_ylabel() for axes in figure.axes] == ["Dice"]
+    figures.training_curves([]).canvas.draw()
+
+
+def test_no_global_state_of_pyplot():
+    code = "import inres.figures, sys; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
