@@ -48,32 +48,24 @@ def repair(
     than `pocket_mm2` and the hull adds less than half of the lung's area, so that heart,
     mediastinum and liver stay outside; the mask grows by `margin_mm`; small holes are filled.
     """
-    out = np.zeros_like(mask)
-    box = _box(mask, pad=0)
-    if box is None:
-        return out
-    inside = mask[box]
     pad = int(np.ceil((closing_mm + margin_mm) / spacing_mm)) + 2
-    middle = _midline(inside)
-    wide = np.zeros((inside.shape[1] + 2 * pad, inside.shape[2] + 2 * pad), bool)
-    top, left = box[1].start - pad, box[2].start - pad
-    for z in range(len(inside)):
-        if not inside[z].any():
-            continue
-        wide[:] = False
-        wide[pad:-pad, pad:-pad] = inside[z]
-        repaired = _repaired_slice(
-            wide,
-            middle + pad,
+    edge = ((0, 0), (pad, pad), (pad, pad))
+    wide = np.pad(mask, edge)
+    out = np.zeros_like(wide)
+    box = _box(wide, pad=pad)
+    if box is None:
+        return mask.copy()
+    middle = _midline(wide[box])
+    for z in range(box[0].start, box[0].stop):
+        out[z][box[1:]] = _repaired_slice(
+            wide[z][box[1:]],
+            middle,
+            pad=pad,
             closing=closing_mm / spacing_mm,
             pocket=pocket_mm2 / spacing_mm**2,
             margin=margin_mm / spacing_mm,
         )
-        y0, x0 = max(0, -top), max(0, -left)
-        y1 = min(repaired.shape[0], mask.shape[1] - top)
-        x1 = min(repaired.shape[1], mask.shape[2] - left)
-        out[box[0].start + z, top + y0 : top + y1, left + x0 : left + x1] = repaired[y0:y1, x0:x1]
-    return _filled(out, spacing_mm)
+    return _filled(out[:, pad:-pad, pad:-pad], spacing_mm)
 
 
 def coverage(
@@ -205,7 +197,8 @@ def _two_lungs(inner: np.ndarray, spacing_mm: float) -> np.ndarray:
     labels, _ = ndimage.label(inner)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    if sizes.max(initial=0) * spacing_mm**3 < 50_000:
+    least = min(50_000, 1000 * spacing_mm * len(inner)) / spacing_mm**3  # a slice has less
+    if sizes.max(initial=0) < least:
         return np.zeros_like(inner)
     first = int(sizes.argmax())
     keep = labels == first
@@ -218,7 +211,7 @@ def _two_lungs(inner: np.ndarray, spacing_mm: float) -> np.ndarray:
     on_side = np.bincount(labels[..., other].ravel(), minlength=len(sizes))
     on_side[[0, first]] = 0
     second = int(on_side.argmax())
-    if on_side[second] * spacing_mm**3 >= 50_000:
+    if on_side[second] >= least:
         keep |= labels == second
     return keep
 
@@ -245,28 +238,38 @@ def _midline(mask: np.ndarray) -> int:
 
 
 def _repaired_slice(
-    mask: np.ndarray, middle: int, *, closing: float, pocket: float, margin: float
+    mask: np.ndarray, middle: int, *, pad: int, closing: float, pocket: float, margin: float
 ) -> np.ndarray:
     """One slice of `repair`; lengths in pixels, areas in square pixels."""
-    both = _hull(mask)
-    rim = both & ~ndimage.binary_erosion(both, iterations=2)
     out = np.zeros_like(mask)
+    if not mask.any():
+        return out
+    chest = _hull(mask)
+    rim = chest & ~ndimage.binary_erosion(chest, iterations=2)
     for side in (slice(0, middle), slice(middle, None)):
         lung = np.zeros_like(mask)
         lung[:, side] = mask[:, side]
-        if not lung.any():
-            continue
-        closed = lung | _closed(lung, closing)
-        hull = _hull(closed)
-        if hull.sum() < 1.5 * closed.sum():
-            labels, count = ndimage.label(hull & ~closed)
-            sizes = np.bincount(labels.ravel(), minlength=count + 1)
-            costal = np.bincount(labels[rim], minlength=count + 1) > 0
-            keep = costal & (sizes <= pocket)
-            keep[0] = False
-            closed |= keep[labels]
-        out |= closed
-    return ndimage.distance_transform_edt(~out) <= margin if margin > 0 else out
+        box = _box(lung, pad=pad)
+        if box is not None:
+            repaired = _repaired_lung(lung[box], rim[box], closing=closing, pocket=pocket)
+            out[box] |= ndimage.distance_transform_edt(~repaired) <= margin
+    return out
+
+
+def _repaired_lung(
+    lung: np.ndarray, rim: np.ndarray, *, closing: float, pocket: float
+) -> np.ndarray:
+    """One lung in one slice, closed, and filled to its hull where that lies on the `rim`."""
+    closed = lung | _closed(lung, closing)
+    hull = _hull(closed)
+    if hull.sum() >= 1.5 * closed.sum():
+        return closed
+    labels, count = ndimage.label(hull & ~closed)
+    sizes = np.bincount(labels.ravel(), minlength=count + 1)
+    costal = np.bincount(labels[rim], minlength=count + 1) > 0
+    keep = costal & (sizes <= pocket)
+    keep[0] = False
+    return closed | keep[labels]
 
 
 def _closed(mask: np.ndarray, radius: float) -> np.ndarray:

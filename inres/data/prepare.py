@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import warnings
+import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -338,7 +339,7 @@ class _Job:
         try:
             with np.load(self.path) as stored:
                 return str(stored["fingerprint"]) == self.fingerprint()
-        except (OSError, ValueError, KeyError, zlib.error):
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
             return False
 
 
