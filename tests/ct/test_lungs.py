@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from inres.ct import lungs, scan
 from inres.ct.scan import Volume
 
-SPACING = 2.0
+SPACING = 2.5
 
 
 def grown(nodules=(), **kwargs):
