@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from inres import files
@@ -64,13 +65,38 @@ def save(figure: Figure, stem: str | Path, *, dpi: int = 160) -> list[Path]:
     return paths
 
 
-def _figure(width: float, height: float, *, placed: bool = False) -> Figure:
-    """An empty figure of so many inches, drawn by Agg; `placed`: axes are placed by hand."""
-    figure = Figure(
-        figsize=(width, height), facecolor="white", layout=None if placed else "constrained"
-    )
+def _figure(width: float, height: float) -> Figure:
+    """An empty figure of so many inches, drawn by Agg."""
+    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def _sheet(width: float, height: float, title: str) -> tuple[Figure, Axes]:
+    """A figure that is all one axes, in inches from its upper left corner, with a title.
+
+    For sheets of many images: an axes for each takes far longer to draw.
+    """
+    figure = Figure(figsize=(width, height), facecolor="white")
+    FigureCanvasAgg(figure)
+    axes = figure.add_axes((0, 0, 1, 1), frameon=False)
+    axes.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0), autoscale_on=False)
+    axes.text(0.15, 0.12, title, fontsize=11.5, color=INK, va="top")
+    return figure, axes
+
+
+def _picture(axes: Axes, image: np.ndarray, left: float, top: float, side: float) -> None:
+    """A grey image at a place of a sheet; its pixels are shown as they are."""
+    extent = (left, left + side, top + side, top)
+    axes.imshow(
+        image,
+        cmap="gray",
+        vmin=0,
+        vmax=255,
+        interpolation="none",
+        extent=extent,
+        aspect="auto",
+    )
 
 
 def _axes(axes: Axes, *, title: str, x: str, y: str) -> Axes:
@@ -86,24 +112,6 @@ def _axes(axes: Axes, *, title: str, x: str, y: str) -> Axes:
     for side in ("left", "bottom"):
         axes.spines[side].set_color(GREY)
     return axes
-
-
-def _place(figure: Figure, left: float, top: float, width: float, height: float) -> Axes:
-    """Axes at a place in inches from the figure's upper left corner."""
-    wide, high = figure.get_size_inches()
-    return figure.add_axes((left / wide, 1 - (top + height) / high, width / wide, height / high))
-
-
-def _heading(figure: Figure, title: str) -> None:
-    high = figure.get_size_inches()[1]
-    figure.text(
-        0.15 / figure.get_size_inches()[0],
-        1 - 0.12 / high,
-        title,
-        fontsize=11.5,
-        color=INK,
-        va="top",
-    )
 
 
 def _empty(axes: Axes) -> None:
@@ -157,18 +165,38 @@ def class_title(label: int, names: Sequence[str]) -> str:
     return f"class {name}" if name.isdigit() else name
 
 
-def _show(axes: Axes, shown: Shown, *, color: str, width: float, size: float) -> None:
-    """The image in a frame, its diameter in red."""
-    axes.imshow(shown.image, cmap="gray", vmin=0, vmax=255, interpolation="none")
-    axes.set(xticks=[], yticks=[])
-    for spine in axes.spines.values():
-        spine.set(color=color, linewidth=width)
+def _show(
+    axes: Axes,
+    shown: Shown,
+    at: tuple[float, float, float],
+    *,
+    color: str,
+    width: float,
+    size: float,
+) -> None:
+    """The image at left, top, side of a sheet, in a frame, its diameter in red."""
+    left, top, side = at
+    _picture(axes, shown.image, left, top, side)
+    axes.add_patch(Rectangle((left, top), side, side, edgecolor=color, linewidth=width, fill=False))
     text = _diameter(shown.diameter_mm)
     if text:
         mark = axes.text(
-            0.04, 0.04, text, transform=axes.transAxes, color=RED, fontsize=size, weight="bold"
+            left + 0.04 * side,
+            top + 0.96 * side,
+            text,
+            color=RED,
+            fontsize=size,
+            weight="bold",
+            va="bottom",
         )
         mark.set_path_effects([patheffects.withStroke(linewidth=2.5, foreground="white")])
+
+
+_LABEL = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"}
+
+
+def _lines(*lines: str) -> str:
+    return "\n".join(line for line in lines if line)
 
 
 def search_panel(
@@ -189,63 +217,39 @@ def search_panel(
     side, large, below, top, gap = 1.5, 2.3, 0.56, 0.42, 0.12
     first = 0.15 + large + 0.25
     width = first + columns * (side + gap)
-    figure = _figure(width, top + max(large + 0.5, rows * (side + below)), placed=True)
-    _heading(figure, title or "Query")
-    axes = _place(figure, 0.15, top, large, large)
-    _show(axes, query, color=INK, width=2.0, size=11)
-    lines = [f"query: {class_title(query.label, class_names)}", short(query.scan)]
-    axes.set_xlabel("\n".join(line for line in lines if line), fontsize=9.5, color=INK)
+    height = top + max(large + 0.5, rows * (side + below))
+    figure, axes = _sheet(width, height, title or "Query")
+    _show(axes, query, (0.15, top, large), color=INK, width=2.0, size=11)
+    text = _lines(f"query: {class_title(query.label, class_names)}", short(query.scan))
+    under: dict[str, Any] = {"color": INK, "ha": "center", "va": "top"}
+    axes.text(0.15 + large / 2, top + large + 0.05, text, fontsize=9.5, **under)
     if not results:
-        axes = _place(figure, first, top, width - first - gap, large)
-        _empty(axes)
-        axes.text(
-            0.5,
-            0.5,
-            "No item of the archive has a code this near.\nRaise the threshold, or widen it.",
-            ha="center",
-            va="center",
-            fontsize=11,
-            color=MUTED,
-        )
+        text = "No item of the archive has a code this near.\nRaise the threshold, or widen it."
+        middle: dict[str, Any] = {"color": MUTED, "ha": "center", "va": "center"}
+        axes.text((first + width) / 2, top + large / 2, text, fontsize=11, **middle)
     for place, shown in enumerate(results):
         row, column = divmod(place, columns)
-        axes = _place(figure, first + column * (side + gap), top + row * (side + below), side, side)
+        x, y = first + column * (side + gap), top + row * (side + below)
         judged = query.label >= 0 and shown.label >= 0
         same = judged and query.label == shown.label
-        _show(axes, shown, color=BLUE if same else INK if judged else GREY, width=1.6, size=9)
-        axes.text(
-            0.04,
-            0.96,
-            str(place + 1),
-            transform=axes.transAxes,
-            fontsize=8.5,
-            va="top",
-            color=INK,
-            bbox={"boxstyle": "round,pad=0.18", "facecolor": "white", "edgecolor": "none"},
-        )
+        color = BLUE if same else INK if judged else GREY
+        _show(axes, shown, (x, y, side), color=color, width=1.6, size=9)
+        corner: dict[str, Any] = {"va": "top", "bbox": _LABEL}
+        axes.text(x + 0.06, y + 0.06, str(place + 1), fontsize=8.5, color=INK, **corner)
         if judged:
+            mark = "\N{HEAVY CHECK MARK}" if same else "\N{HEAVY BALLOT X}"
+            color = BLUE if same else BLACK
             axes.text(
-                0.96,
-                0.96,
-                "\N{HEAVY CHECK MARK}" if same else "\N{HEAVY BALLOT X}",
-                transform=axes.transAxes,
-                fontsize=12,
-                ha="right",
-                va="top",
-                color=BLUE if same else BLACK,
-                bbox={"boxstyle": "round,pad=0.12", "facecolor": "white", "edgecolor": "none"},
+                x + side - 0.06, y + 0.06, mark, fontsize=12, color=color, ha="right", **corner
             )
-        distances = [
-            text
-            for text in (
-                "" if shown.hamming is None else f"H {shown.hamming}",
-                "" if shown.distance is None else f"E {shown.distance:.3g}",
-            )
-            if text
-        ]
-        lines = [class_title(shown.label, class_names), "   ".join(distances), short(shown.scan)]
-        text = "\n".join(line for line in lines if line)
-        axes.set_xlabel(text, fontsize=8, color=INK, labelpad=3)
+        hamming = "" if shown.hamming is None else f"H {shown.hamming}"
+        distance = "" if shown.distance is None else f"E {shown.distance:.3g}"
+        text = _lines(
+            class_title(shown.label, class_names),
+            "   ".join(part for part in (hamming, distance) if part),
+            short(shown.scan),
+        )
+        axes.text(x + side / 2, y + side + 0.04, text, fontsize=8, **under)
     return figure
 
 
@@ -391,30 +395,41 @@ def sample_sheet(
     `images` is uint8 [N, S, S]; labels and diameters are [N].
     """
     present = [label for label in range(len(names)) if np.any(labels == label)]
-    side, gap, left, top = 1.1, 0.08, 0.55, 0.42
-    figure = _figure(
-        left + per_class * (side + gap), top + len(present) * (side + 0.24), placed=True
+    side, gap, left, top, below = 1.1, 0.08, 0.55, 0.42, 0.24
+    figure, axes = _sheet(
+        left + per_class * (side + gap),
+        top + len(present) * (side + below),
+        "Items of each class" + (" (diameter in mm)" if _in_mm(names) else ""),
     )
-    _heading(figure, "Items of each class" + (" (diameter in mm)" if _in_mm(names) else ""))
-    for place, label in enumerate(present):
+    for line, label in enumerate(present):
+        y = top + line * (side + below)
+        axes.text(
+            left - 0.1,
+            y + side / 2,
+            names[label],
+            fontsize=10,
+            color=INK,
+            rotation=90,
+            ha="right",
+            va="center",
+        )
         rows = np.flatnonzero(labels == label)
         rows = rows[np.argsort(diameters_mm[rows], kind="stable")]
         count = min(per_class, len(rows))
-        chosen = rows[np.linspace(0, len(rows) - 1, count).round().astype(int)]
-        for column, row in enumerate(chosen):
-            at = (left + column * (side + gap), top + place * (side + 0.24))
-            axes = _place(figure, *at, side, side)
-            _empty(axes)
-            if column == 0:
-                axes.set_ylabel(names[label], fontsize=10, color=INK)
-            axes.imshow(images[row], cmap="gray", vmin=0, vmax=255, interpolation="none")
-            diameter = diameters_mm[row]
-            axes.set_xlabel(
-                f"{diameter:.1f} mm" if np.isfinite(diameter) and diameter > 0 else "",
-                fontsize=8,
-                color=RED,
-                labelpad=2,
-            )
+        for column, row in enumerate(rows[np.linspace(0, len(rows) - 1, count).astype(int)]):
+            x = left + column * (side + gap)
+            _picture(axes, images[row], x, y, side)
+            if diameters_mm[row] > 0:
+                text = f"{diameters_mm[row]:.1f} mm"
+                axes.text(
+                    x + side / 2,
+                    y + side + 0.03,
+                    text,
+                    fontsize=8,
+                    color=RED,
+                    ha="center",
+                    va="top",
+                )
     return figure
 
 

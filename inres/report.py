@@ -298,7 +298,7 @@ _COLUMNS = (
     ),
 )
 _NOTES = {
-    "two_stage": "pool below the Hamming threshold by FC1, then the rest by Hamming",
+    "two_stage": "pool by fine distance, then the rest by Hamming distance",
     "hamming": "codes alone",
     "fc1": "all items by Euclidean distance",
     "fc2": "activations before binarization",
@@ -554,10 +554,17 @@ def _head(run: _Run) -> str:
     """The run in a line, and its result in a sentence."""
     protocol = run.metrics.get("protocol", {})
     facts = [f"run <b>{_text(run.name)}</b>"]
+    data = run.config.get("data", {})
+    if data.get("kind") == "folder":
+        facts.append(_text(Path(str(data.get("root", ""))).name))
+    elif data.get("kind"):
+        facts.append({"phantom": "synthetic scans", "luna16": "LUNA16"}[data["kind"]])
     if protocol:
+        fine = figures.RANKING_NAMES.get(protocol["fine"], protocol["fine"])
+        facts.append(f"{protocol['queries']} queries, archive of {protocol['gallery']} items")
         facts.append(
-            f"{protocol['queries']} queries, archive of {protocol['gallery']} items, "
-            f"{protocol['bits']}-bit codes, Hamming threshold {protocol['threshold']}"
+            f"{protocol['bits']}-bit codes, Hamming distance below {protocol['threshold']}, "
+            f"then {_text(fine)}"
         )
     precision = run.metrics.get("paper", {}).get("search_precision")
     chance = run.ranking("chance", "precision_at_10_micro")
@@ -567,7 +574,7 @@ def _head(run: _Run) -> str:
             f'<p class="lead">Of the ten nearest slices found, <b>{_share(precision)}</b> on '
             "average are of the query's own class"
             + (f"; by chance it would be {_share(chance)}" if chance is not None else "")
-            + (", and the paper reports 73 %." if run.paper_classes else ".")
+            + (" (the paper reports 73 % on LUNA16)." if run.paper_classes else ".")
             + "</p>"
         )
     return f'<p class="sub">{" · ".join(facts)}</p>{lead}'
@@ -595,7 +602,7 @@ def _cards(run: _Run) -> str:
         _card(
             "Search precision, top 10",
             _number(run.metrics.get("paper", {}).get("search_precision"), 2),
-            f"paper {PAPER_PRECISION}" if run.paper_classes else "",
+            f"paper {PAPER_PRECISION}, on LUNA16" if run.paper_classes else "",
             _beside(run, "precision_at_10_micro", 2, *baselines),
         ),
         _card(
@@ -696,15 +703,17 @@ def _rankings(run: _Run) -> str:
         rows.append(cells)
     head = ["ranking", *(f'<abbr title="{_text(t)}">{_text(n)}</abbr>' for _, n, t in columns)]
     missing = [n for k, n, _ in _COLUMNS if k not in {c[0] for c in columns}]
-    without = run.metrics.get("protocol", {}).get("queries_without_relevant", 0)
-    pairs = run.metrics.get("protocol", {}).get("excluded_pairs", 0)
+    protocol = run.metrics.get("protocol", {})
+    without, pairs = (protocol.get(k, 0) for k in ("queries_without_relevant", "excluded_pairs"))
     notes = [
         "Best of each column shaded (chance aside); for mm, smaller is better.",
         "Every figure is the expected value over all orders of equal distances, so it does not "
         "depend on the order of the archive.",
         "Macro: mean over classes; micro: mean over queries; R and nDCG are macro.",
         "A supervised code should beat ranking by predicted class.",
-        f"Items of the query's own scan are never returned ({pairs} pairs left out).",
+        "Items of the query's own scan may be returned here, as in the paper's split."
+        if protocol.get("own_scan")
+        else f"Items of the query's own scan are never returned ({pairs} pairs left out).",
     ]
     if without:
         notes.append(

@@ -101,9 +101,10 @@ class Evaluation:
     """float64 [Q, k]: Euclidean distance of the fine feature, NaN where nothing is returned."""
     per_query: dict[str, dict[str, np.ndarray]]
     """By ranking and measure, float64 [Q], NaN where undefined."""
-    counts: dict[str, int]
-    """`queries`, `gallery`, `classes`, `bits`, `threshold`, `k`, `excluded_pairs` (own scan) and
-    `queries_without_relevant`, which no mean over rankings contains."""
+    counts: dict[str, Any]
+    """`queries`, `gallery`, `classes`, `bits`, `threshold`, `k`, `fine`, `own_scan` as given,
+    `excluded_pairs` (of one scan) and `queries_without_relevant`, which no mean over rankings
+    contains."""
 
 
 def size_gains(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
@@ -367,6 +368,8 @@ def evaluate(
             "bits": bits,
             "threshold": threshold,
             "k": k,
+            "fine": fine,
+            "own_scan": own_scan,
             "excluded_pairs": pairs,
             "queries_without_relevant": int((relevant == 0).sum()),
         },
