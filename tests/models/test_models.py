@@ -1,0 +1,125 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from inres.models import blocks
+from inres.models.alexnet import AlexNet
+from inres.models.inres_net import InResNet
+from inres.models.unet import UNet
+
+
+def parameters(model, size):
+    """Trainable parameters at size x size x 1, by shape alone."""
+    image = jnp.zeros((1, size, size, 1))
+    shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), image))
+    return sum(x.size for x in jax.tree.leaves(shapes["params"]))
+
+
+def conv(inputs, outputs, kernel):
+    """Convolution without bias, and batch norm's scale and bias."""
+    return inputs * outputs * kernel**2 + 2 * outputs
+
+
+def middle(n):
+    """inV2 on n channels, then inRed on 2n, by hand."""
+    q, c = n // 4, 2 * n
+    inv2 = 3 * conv(n, q, 1) + 3 * conv(q, q, 3) + conv(q, n // 2, 3)
+    r = c // 4
+    return inv2 + 3 * conv(c, r, 1) + 2 * conv(r, r, 3) + conv(r, c // 2, 3)
+
+
+def head(inputs, fc1, bits, classes):
+    return (inputs + 1) * fc1 + (fc1 + 1) * bits + (bits + 1) * classes
+
+
+PAPER = dict(classes=8, bits=48, stem=64, stem_kernel=7, stem_stride=2, stem_pool=True)
+
+
+def test_paper_width_has_its_parameters():
+    convolutions = conv(1, 64, 7) + sum(middle(n) for n in (64, 128, 256))
+    assert convolutions == 1_346_816
+    assert head(7 * 7 * 512, 4096, 48, 8) + convolutions == 104_308_408
+    model = InResNet(**PAPER, fc1=4096, pooling="flatten")
+    assert parameters(model, 224) == 104_308_408
+
+
+def test_light_width_has_its_parameters():
+    assert parameters(InResNet(**PAPER, fc1=1024), 224) == 1_921_720
+    light = conv(1, 32, 3) + sum(middle(n) for n in (32, 64, 128)) + head(256, 256, 48, 8)
+    assert parameters(InResNet(classes=8, bits=48), 64) == light
+
+
+def test_alexnet_has_its_parameters():
+    layers = [(1, 96, 11), (96, 256, 5), (256, 384, 3), (384, 384, 3), (384, 256, 3)]
+    by_hand = sum(conv(*layer) for layer in layers) + head(7 * 7 * 256, 4096, 48, 8)
+    assert parameters(AlexNet(classes=8, bits=48), 224) == by_hand
+
+
+def test_unet_has_its_parameters():
+    def level(inputs, outputs):
+        return conv(inputs, outputs, 3) + conv(outputs, outputs, 3)
+
+    by_hand = level(1, 4) + level(4, 8) + level(8, 16)
+    by_hand += conv(16, 8, 3) + level(16, 8) + conv(8, 4, 3) + level(8, 4) + 5
+    assert parameters(UNet(width=4, depth=2), 16) == by_hand
+
+
+@pytest.mark.parametrize("model", [InResNet(5, 12), AlexNet(5, 12, fc1=32)])
+@pytest.mark.parametrize("train", [False, True])
+def test_both_networks_have_one_interface(model, train):
+    images = jax.random.uniform(jax.random.key(1), (3, 64, 64, 1))
+    variables = model.init(jax.random.key(0), images)
+    out, _ = model.apply(variables, images, train=train, mutable=["batch_stats"])
+    assert out.fc1.shape == (3, model.fc1)
+    assert out.u.shape == out.h.shape == (3, 12)
+    assert out.fc3.shape == (3, 5)
+    np.testing.assert_allclose(out.h, 1 / (1 + np.exp(-np.asarray(out.u))), rtol=1e-5)
+    assert (np.asarray(out.fc1) >= 0).all()
+    kernel, bias = (variables["params"]["head"]["fc3"][k] for k in ("kernel", "bias"))
+    np.testing.assert_allclose(out.fc3, np.asarray(out.h) @ kernel + bias, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 8, 13])
+def test_max_pool_is_the_library_s(size):
+    x = jax.random.normal(jax.random.key(size), (2, size, size + 1, 3))
+    theirs = lambda v: nn.max_pool(v, (3, 3), (2, 2), "SAME")  # noqa: E731
+    np.testing.assert_array_equal(blocks.max_pool_3x3_s2(x), theirs(x))
+    weights = jax.random.normal(jax.random.key(9), theirs(x).shape)
+    ours, want = (
+        jax.grad(lambda v, f=f: jnp.sum(f(v) * weights))(x) for f in (blocks.max_pool_3x3_s2, theirs)
+    )
+    np.testing.assert_allclose(ours, want, atol=1e-6)
+
+
+def test_space_compression_doubles_channels_and_keeps_the_pooled_input():
+    x = jax.random.normal(jax.random.key(0), (2, 8, 8, 16))
+    module = blocks.InV2()
+    out = module.apply(module.init(jax.random.key(1), x, train=False), x, train=False)
+    assert out.shape == (2, 4, 4, 32)
+    np.testing.assert_array_equal(out[..., :16], blocks.max_pool_3x3_s2(x))
+
+
+def test_a_residual_module_of_scale_zero_is_relu():
+    x = jax.random.normal(jax.random.key(0), (2, 4, 4, 8))
+    module = blocks.InRed(scale=0.0)
+    variables = module.init(jax.random.key(1), x, train=False)
+    out = module.apply(variables, x, train=False)
+    np.testing.assert_array_equal(out, np.maximum(x, 0))
+    residual = blocks.InRed().apply(variables, x, train=False) - out
+    assert float(residual.min()) < 0 < float(residual.max())
+
+
+def test_unet_gives_one_logit_a_pixel_and_sees_far():
+    model = UNet(width=4, depth=3)
+    x = jax.random.normal(jax.random.key(0), (2, 32, 32, 1))
+    variables = model.init(jax.random.key(1), x)
+    assert model.apply(variables, x).shape == (2, 32, 32)
+    moved = jax.grad(lambda v: model.apply(variables, v)[0, 4, 4])(x)[0, :, :, 0]
+    assert float(jnp.abs(moved[12:, 12:]).max()) > 0
+
+
+def test_an_unknown_pooling_is_named():
+    with pytest.raises(ValueError, match="'max'"):
+        InResNet(2, 4, pooling="max").init(jax.random.key(0), jnp.zeros((1, 32, 32, 1)))

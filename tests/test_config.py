@@ -1,0 +1,63 @@
+import dataclasses
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inres import config as lib
+
+
+def test_a_config_survives_json():
+    config = lib.Config(name="x", hash=lib.Hash(bits=64), split=lib.Split(test_subsets=(1, 2)))
+    assert lib.from_dict(json.loads(json.dumps(lib.to_dict(config)))) == config
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value"),
+    [
+        ("hash", "bits", 0),
+        ("train", "learning_rate", 0.0),
+        ("train", "schedule", "cosin"),
+        ("items", "view", "crops"),
+        ("items", "hu_max", -1300.0),
+        ("items", "crop_mm", 1000.0),
+        ("segment", "size_px", 100),
+        ("model", "stem", 30),
+        ("model", "dropout", 1.0),
+        ("split", "val_subsets", (9,)),
+        ("split", "test_share", 1.5),
+        ("data", "kind", "dicom"),
+        ("phantom", "scans", 3),
+        ("search", "threshold", 0),
+    ],
+)
+def test_an_impossible_value_is_named(section, field, value):
+    config = lib.Config()
+    setattr(getattr(config, section), field, value)
+    with pytest.raises(lib.ConfigError, match=rf"config\.{section}\.{field}"):
+        lib.checked(config)
+
+
+def test_an_unknown_field_is_named():
+    values = lib.to_dict(lib.Config())
+    values["hash"]["bit"] = 3
+    with pytest.raises(lib.ConfigError, match="bit"):
+        lib.from_dict(values)
+    with pytest.raises(lib.ConfigError, match="hahs"):
+        lib.from_dict({"hahs": {}})
+
+
+@given(st.integers(1, 1024), st.integers(0, 2**31 - 1))
+def test_checking_changes_nothing(bits, seed):
+    config = lib.Config(seed=seed, hash=lib.Hash(bits=bits))
+    again = lib.checked(config)
+    assert again == config
+    assert again is not config
+
+
+def test_every_section_is_a_dataclass_of_plain_values():
+    for section in dataclasses.fields(lib.Config):
+        value = getattr(lib.Config(), section.name)
+        plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else {"": value}
+        assert all(isinstance(v, (str, int, float, bool, tuple)) for v in plain.values())

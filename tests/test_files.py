@@ -1,0 +1,57 @@
+import os
+
+import pytest
+
+from inres import files
+
+
+def test_a_file_is_whole_or_absent(tmp_path):
+    path = tmp_path / "deep" / "a.json"
+    files.write_json(path, {"a": [1, None]})
+    assert files.read_json(path) == {"a": [1, None]}
+    with pytest.raises(RuntimeError), files.atomic_path(path) as part:
+        part.write_text("half")
+        raise RuntimeError
+    assert files.read_json(path) == {"a": [1, None]}
+    assert os.listdir(path.parent) == ["a.json"]
+
+
+def test_a_directory_replaces_a_full_one(tmp_path):
+    for text in ("old", "new"):
+        with files.atomic_path(tmp_path / "d") as part:
+            part.mkdir()
+            (part / text).write_text(text)
+    assert os.listdir(tmp_path / "d") == ["new"]
+    assert os.listdir(tmp_path) == ["d"]
+
+
+def test_json_has_no_nan(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_json_is_named(tmp_path):
+    (tmp_path / "a.json").write_text('{"a": ')
+    with pytest.raises(ValueError, match=r"a\.json: damaged"):
+        files.read_json(tmp_path / "a.json")
+
+
+def test_a_csv_is_checked(tmp_path):
+    path = tmp_path / "a.csv"
+    files.write_csv(path, ("x", "y"), [{"x": 1, "y": "a,b"}, {"x": 2}])
+    assert files.read_csv(path, ("x", "y")) == [{"x": "1", "y": "a,b"}, {"x": "2", "y": ""}]
+    with pytest.raises(ValueError, match=r"a\.csv: column z missing"):
+        files.read_csv(path, ("x", "z"))
+    path.write_text("x,y\n1,2\n3\n")
+    with pytest.raises(ValueError, match="line 3"):
+        files.read_csv(path, ("x",))
+    with pytest.raises(FileNotFoundError, match="expected columns x"):
+        files.read_csv(tmp_path / "b.csv", ("x",))
+
+
+@pytest.mark.parametrize("text", ["", "abc", "nan", "inf", "1,5"])
+def test_a_number_is_finite(text):
+    with pytest.raises(ValueError, match=r"f\.csv: line 7: d is"):
+        files.number({"d": text}, "d", where="f.csv: line 7")
+    assert files.number({"d": " 2.5 "}, "d", where="") == 2.5

@@ -1,0 +1,55 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import log_loss
+
+from inres import losses
+
+
+def test_nll_is_the_log_loss():
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(20, 5)).astype(np.float32), rng.integers(0, 5, 20)
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    want = log_loss(labels, p, labels=range(5))
+    assert losses.nll(logits, labels) == pytest.approx(want, rel=1e-5)
+    smooth = 0.9 * want + 0.1 * -np.log(p).mean()
+    assert losses.nll(logits, labels, label_smoothing=0.1) == pytest.approx(smooth, rel=1e-5)
+
+
+def test_quantization_is_least_at_bits():
+    assert losses.quantization(jnp.array([[0.0, 1.0], [1.0, 1.0]])) == -0.25
+    assert losses.quantization(jnp.full((3, 2), 0.5)) == 0.0
+    assert losses.quantization(jnp.array([[0.25]])) == pytest.approx(-0.0625)
+
+
+def test_balance_is_zero_for_bits_on_half_the_time():
+    assert losses.balance(jnp.array([[0.0, 1.0], [1.0, 0.0]])) == 0.0
+    assert losses.balance(jnp.array([[1.0, 0.5], [1.0, 0.5]])) == pytest.approx(0.125)
+
+
+def test_independence_is_zero_for_orthogonal_projections():
+    q, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 4)))
+    assert losses.independence(jnp.asarray(3.0 * q, jnp.float32)) == pytest.approx(0, abs=1e-10)
+    same = jnp.ones((6, 3))  # off-diagonal entries are all 1
+    assert losses.independence(same) == pytest.approx(6 / 9, rel=1e-5)
+
+
+@given(st.integers(0, 2**31 - 1))
+def test_dice_loss_is_numpys(seed):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(3, 4, 5)).astype(np.float32)
+    masks = (rng.random((3, 4, 5)) < 0.3).astype(np.float32)
+    p = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    inter, total = (p * masks).sum((1, 2)), (p + masks).sum((1, 2))
+    want = np.mean(1 - (2 * inter + 1) / (total + 1))
+    assert losses.dice_loss(logits, masks) == pytest.approx(want, rel=1e-4, abs=1e-6)
+
+
+def test_a_sure_right_mask_costs_nothing_and_an_empty_one_has_a_gradient():
+    masks = jnp.zeros((1, 4, 4)).at[:, :2].set(1)
+    assert losses.segmentation(40 * masks - 20, masks, dice_weight=1.0) == pytest.approx(0, abs=1e-6)
+    slope = jax.grad(lambda x: losses.dice_loss(x, jnp.zeros((1, 4, 4))))(jnp.zeros((1, 4, 4)))
+    assert float(slope.min()) > 0

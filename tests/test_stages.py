@@ -1,0 +1,56 @@
+import pytest
+
+from inres import stages
+
+
+def test_a_finished_stage_is_skipped_and_says_so(tmp_path, capsys):
+    calls = []
+    for _ in range(2):
+        mark = stages.run(tmp_path, "train", {"a": {"b": (1, 2)}}, calls.append)
+    assert calls == [tmp_path / "train"]
+    assert "done already, skipped" in capsys.readouterr().out
+    assert stages.done(tmp_path, "train") == mark
+
+
+def test_other_inputs_are_refused_by_name(tmp_path):
+    stages.run(tmp_path, "train", {"a": {"b": 1}}, lambda _: None)
+    with pytest.raises(stages.StageError, match=r"a\.b was 1, now 2.*--redo=train"):
+        stages.run(tmp_path, "train", {"a": {"b": 2}}, lambda _: None)
+    stages.forget(tmp_path, "train")
+    stages.run(tmp_path, "train", {"a": {"b": 2}}, lambda _: None)
+
+
+def test_an_interrupted_stage_finds_its_work_again(tmp_path):
+    def stop(root):
+        (root / "half").write_text("x")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stages.run(tmp_path, "train", {"a": 1}, stop)
+    with pytest.raises(stages.StageError, match="not made yet"):
+        stages.done(tmp_path, "train")
+    with pytest.raises(stages.StageError, match="a was 1, now 2"):
+        stages.run(tmp_path, "train", {"a": 2}, stop)
+    seen = []
+    stages.run(tmp_path, "train", {"a": 1}, lambda root: seen.extend(root.glob("half")))
+    assert len(seen) == 1
+
+
+def test_a_workdir_has_one_user(tmp_path):
+    with (
+        stages.lock(tmp_path),
+        pytest.raises(stages.StageError, match="another process"),
+        stages.lock(tmp_path),
+    ):
+        pass
+    with stages.lock(tmp_path):
+        pass
+
+
+def test_changed_files_are_other_inputs(tmp_path):
+    path = tmp_path / "a"
+    path.write_text("1")
+    before = stages.describe_files([path], tmp_path)
+    assert stages.describe_files([path], tmp_path) == before
+    path.write_text("12")
+    assert stages.describe_files([path], tmp_path) != before
