@@ -45,8 +45,9 @@ def repair(
 
     Slice by slice and for each lung by itself: dents narrower than twice `closing_mm` are closed;
     dents of the chest wall's side are filled up to the lung's convex hull if they are smaller
-    than `pocket_mm2` and the hull adds less than half of the lung's area, so that heart,
-    mediastinum and liver stay outside; the mask grows by `margin_mm`; small holes are filled.
+    than `pocket_mm2` and a tenth of the lung's area, where the hull as a whole adds less than
+    half of it, so that heart, mediastinum and liver stay outside; the mask grows by `margin_mm`;
+    small holes are filled.
     """
     pad = int(np.ceil((closing_mm + margin_mm) / spacing_mm)) + 2
     edge = ((0, 0), (pad, pad), (pad, pad))
@@ -219,14 +220,16 @@ def _two_lungs(inner: np.ndarray, spacing_mm: float) -> np.ndarray:
 def _filled(mask: np.ndarray, spacing_mm: float, *, largest_mm2: float = 2000.0) -> np.ndarray:
     """`mask` with the holes of each slice filled up to `largest_mm2`; the heart is larger."""
     out = mask.copy()
-    for z in range(len(mask)):
-        if not mask[z].any():
-            continue
-        holes = ndimage.binary_fill_holes(mask[z]) & ~mask[z]
-        labels, _ = ndimage.label(holes)
+    box = _box(mask, pad=1)
+    if box is None:
+        return out
+    for plane in out[box]:
+        labels, _ = ndimage.label(~plane)
         sizes = np.bincount(labels.ravel()) * spacing_mm**2
         sizes[0] = np.inf
-        out[z] |= sizes[labels] <= largest_mm2
+        for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+            sizes[edge] = np.inf
+        plane |= sizes[labels] <= largest_mm2
     return out
 
 
@@ -245,7 +248,8 @@ def _repaired_slice(
     if not mask.any():
         return out
     chest = _hull(mask)
-    rim = chest & ~ndimage.binary_erosion(chest, iterations=2)
+    shifts = ((2, 0), (-2, 0), (2, 1), (-2, 1))  # within the padding, so nothing wraps round
+    rim = chest & ~np.logical_and.reduce([np.roll(chest, n, axis) for n, axis in shifts])
     for side in (slice(0, middle), slice(middle, None)):
         lung = np.zeros_like(mask)
         lung[:, side] = mask[:, side]
@@ -267,7 +271,7 @@ def _repaired_lung(
     labels, count = ndimage.label(hull & ~closed)
     sizes = np.bincount(labels.ravel(), minlength=count + 1)
     costal = np.bincount(labels[rim], minlength=count + 1) > 0
-    keep = costal & (sizes <= pocket)
+    keep = costal & (sizes <= min(pocket, 0.1 * closed.sum()))
     keep[0] = False
     return closed | keep[labels]
 
