@@ -8,13 +8,9 @@ slice. Everything follows from the config, a seed and the scan's index.
 import concurrent.futures
 import contextlib
 import dataclasses
-import hashlib
-import json
 import multiprocessing
 import os
-import shutil
 import signal
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -31,41 +27,20 @@ from inres.ct.phantom_anatomy import Chest, build_chest, draw_person
 from inres.ct.phantom_drawing import Canvas, draw_airways, draw_vessels
 from inres.ct.phantom_nodules import (
     Finding,
-    Nodule,
     Places,
-    deal_diameters,
-    deal_order,
     draw_excluded_at,
-    draw_nodule,
     draw_nodule_at,
     place_nodules,
 )
+from inres.ct.phantom_plan import ScanPlan, plan_dataset
 
 LEFT_LUNG, RIGHT_LUNG, AIRWAY = 3, 4, 5
 """Labels of `seg-lungs-LUNA16`."""
 COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm")
 LUNG_DIR = "seg-lungs-LUNA16"
 FINDINGS_DIR = "findings"
-THICKNESS_MM = (0.6, 0.7, 1.0, 1.25, 1.25, 1.25, 1.5, 1.8, 2.0, 2.0, 2.5, 2.5, 2.5, 2.5)
-"""Slice distances in about the proportions of LUNA16."""
-VESSEL_DENSITY = 0.9
+VESSEL_DENSITY = 1.0
 """Branch ends per cm3 of lung."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ScanPlan:
-    """What one scan is to contain, decided over the whole data set."""
-
-    index: int
-    uid: str
-    subset: int
-    nodules: tuple[Nodule, ...]
-    excluded: int
-    thickness_mm: float
-    flipped: bool
-    """Whether x and y run against the patient's axes."""
-    padding_hu: int
-    """HU outside a circular field of view; 0: the field is square."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,67 +62,6 @@ class Scan:
     """Nodules; centres in world mm."""
     excluded: tuple[Finding, ...]
     """Other findings; centres in world mm, diameter -1 where they are no nodules."""
-
-
-def plan_dataset(config: Phantom, *, seed: int) -> list[ScanPlan]:
-    """Deal nodules, thicknesses and orientations to all scans.
-
-    Size classes have Table 2's shares over the data set and are dealt evenly to the subsets.
-    """
-    rng = np.random.default_rng([seed, 0])
-    key = json.dumps([dataclasses.asdict(config), seed], sort_keys=True)
-    order = deal_order(config.subsets)
-    subset_of = [i % config.subsets for i in range(config.scans)]
-    normal = _normal_scans(config, subset_of, order)
-    hosts = [i for i in range(config.scans) if i not in normal]
-    counts = dict.fromkeys(range(config.scans), 0)
-    nodules: dict[int, list[Nodule]] = {i: [] for i in range(config.scans)}
-    total = round(config.scans * config.nodules_per_scan)
-    with_hosts = sorted({subset_of[i] for i in hosts})
-    for subset, diameters in deal_diameters(total, with_hosts, order, rng).items():
-        mine = [i for i in hosts if subset_of[i] == subset]
-        share = rng.gamma(3.0, size=len(mine))  # scans differ in how many nodules they have
-        share /= share.sum()
-        for k, d in enumerate(rng.permutation(diameters)):
-            to = mine[k] if k < len(mine) else int(rng.choice(mine, p=share))
-            nodules[to].append(draw_nodule(float(d), rng))
-            counts[to] += 1
-    excluded = rng.poisson(config.excluded_per_scan, config.scans)
-    thickness = rng.permutation(np.resize(rng.permutation(THICKNESS_MM), config.scans))
-    flipped = rng.permutation(np.arange(config.scans) % 4 == 0)
-    padding = rng.permutation(np.resize([0, 0, -2000, 0, -3024], config.scans))
-    return [
-        ScanPlan(
-            index=i,
-            uid=_uid(key, i),
-            subset=subset_of[i],
-            nodules=tuple(nodules[i]),
-            excluded=int(min(excluded[i], 3 * config.excluded_per_scan + 2)),
-            thickness_mm=float(thickness[i]),
-            flipped=bool(flipped[i]),
-            padding_hu=int(padding[i]),
-        )
-        for i in range(config.scans)
-    ]
-
-
-def _normal_scans(config: Phantom, subset_of: list[int], order: list[int]) -> set[int]:
-    """Scans without nodules: from the largest subsets, those that are tested last."""
-    left = list(range(config.scans))
-    normal: set[int] = set()
-    for _ in range(min(round(config.normal_scans * config.scans), config.scans - 1)):
-        size = {s: sum(subset_of[i] == s for i in left) for s in order}
-        subset = max(order, key=lambda s: (size[s], order.index(s)))
-        last = max(i for i in left if subset_of[i] == subset)
-        left.remove(last)
-        normal.add(last)
-    return normal
-
-
-def _uid(key: str, index: int) -> str:
-    """A DICOM UID under 2.25 (UUID-derived) that names config, seed and scan."""
-    digest = hashlib.sha256(f"{key} {index}".encode()).digest()
-    return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 
 def make_scan(
@@ -183,7 +97,8 @@ def make_scan(
     z = (bottom + np.arange(count) * plan.thickness_mm).astype(np.float32)
     ranges = {"x_mm": (x.min(), x.max()), "y_mm": (y.min(), y.max()), "z_mm": (z[0], z[-1])}
     chest = build_chest(person, rng, **ranges)
-    tubes = trees.vessels(chest, person, rng, density=VESSEL_DENSITY)
+    density = VESSEL_DENSITY * min(1.0, 1 / spacing)  # large pixels show fewer vessels
+    tubes = trees.vessels(chest, person, rng, density=density)
     bronchi = trees.airways(chest, person, rng)
 
     clear = 3.5 * plan.thickness_mm + 1
@@ -199,7 +114,8 @@ def make_scan(
         draw_excluded_at(canvas, finding, rng)
     for finding in nodules:
         draw_nodule_at(canvas, finding, rng, blood_hu=person.blood_hu)
-    _add_noise(hu, rng, spacing, noise)
+    if noise:
+        _add_noise(hu, np.random.default_rng([seed, 2, index]), spacing, noise)
     np.maximum(hu, -1024, out=hu)
     if plan.padding_hu:
         hu[:, np.hypot(*np.meshgrid(steps, steps)) > field / 2] = plan.padding_hu
@@ -254,7 +170,7 @@ def _sample(
     xi, xw = _lerp(chest.x, x)
     yi, yw = _lerp(chest.y, y)
     yw = yw[:, None]
-    side = np.where(x > 0, LEFT_LUNG, RIGHT_LUNG).astype(np.uint8)
+    side = np.where(x > chest.midline_mm, LEFT_LUNG, RIGHT_LUNG).astype(np.uint8)
     per_mm = np.float32(1 / blur)
 
     def level(height: float, which: slice) -> np.ndarray:
@@ -305,25 +221,24 @@ def _table(rng: np.random.Generator, person, x: np.ndarray, y: np.ndarray) -> np
 def _add_noise(hu: np.ndarray, rng: np.random.Generator, spacing: float, factor: float) -> None:
     """Add noise with a reconstruction kernel's spectrum, stronger towards the middle."""
     count, rows, cols = hu.shape
-    sigma = rng.uniform(12, 34)
+    sigma = factor * rng.uniform(12, 34)
     cut = rng.uniform(0.28, 0.55)  # cycles per mm
-    keep = np.float32(rng.uniform(0.0, 0.5))
-    if factor <= 0:
-        return
+    keep = np.float32(rng.uniform(0.0, 0.5))  # of the slice before
     fy, fx = scipy.fft.fftfreq(rows, spacing)[:, None], scipy.fft.rfftfreq(cols, spacing)
     f = np.hypot(fy, fx)
-    filt = (np.sqrt(f + 0.02) * np.exp(-((f / cut) ** 2))).astype(np.float32)
-    # Both halves of the spectrum count, of which rfft keeps one.
-    power = 2 * float((filt**2).sum()) - float((filt[:, 0] ** 2).sum())
-    filt *= np.float32(factor * sigma / np.sqrt(2 * power) * rows * cols)
+    response = (np.sqrt(f + 0.02) * np.exp(-((f / cut) ** 2))).astype(np.float32)
+    white = rng.standard_normal((min(count, 12), *response.shape, 2), dtype=np.float32)
+    bank = scipy.fft.irfft2(white.view(np.complex64)[..., 0] * response, s=(rows, cols))
+    bank *= np.float32(sigma) / bank.std()
     v, u = np.linspace(-1, 1, rows)[:, None], np.linspace(-1, 1, cols)
     spread = (0.6 + 0.65 * np.exp(-1.6 * (u * u + v * v))).astype(np.float32)
     last = np.zeros((rows, cols), np.float32)
-    mix = np.float32(np.sqrt(1 - keep**2))
+    mix = np.float32(np.sqrt((1 - keep**2) / 2))
     for k in range(count):
-        spectrum = rng.standard_normal((rows, len(fx[0:]), 2), dtype=np.float32)
-        spectrum = spectrum.view(np.complex64)[..., 0] * filt
-        fresh = scipy.fft.irfft2(spectrum, s=(rows, cols), overwrite_x=True)
+        # Two shifted fields of the bank make a new one; drawing each anew takes thrice as long.
+        a, b = rng.integers(0, len(bank), 2)
+        fresh = bank[a] + np.roll(bank[b], rng.integers(1, (rows, cols)), axis=(0, 1))
+        fresh = np.roll(fresh, rng.integers(0, (rows, cols)), axis=(0, 1))
         last = keep * last + mix * fresh
         hu[k] += np.rint(last * spread).astype(np.int16)
 
@@ -400,7 +315,7 @@ def _made(
     with _one_thread_each():
         pool = concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_start_worker)
         try:
-            # Thin slices take longest: they go first, so that no worker is left with one at the end.
+            # Thin slices take longest: they go first, so that none is left over at the end.
             slow_first = sorted(plans, key=lambda p: p.thickness_mm)
             jobs = [pool.submit(_write_scan, root, config, seed, p) for p in slow_first]
             for job in concurrent.futures.as_completed(jobs):
@@ -482,7 +397,8 @@ def _write_image(
     with files.atomic_path(header) as part:
         writer.SetFileName(str(part))
         writer.Execute(image)
-        os.replace(part.with_suffix(data.suffix), data)
+        with files.atomic_path(data) as whole:
+            os.replace(part.with_suffix(data.suffix), whole)
 
 
 def _write_tables(root: Path, plans: list[ScanPlan]) -> None:

@@ -15,6 +15,7 @@ HEIGHT_MM = 240.0
 STEP_MM = (2.6, 2.2, 2.2)
 """Coarse grid in z, y, x. Distances are near linear, so borders stay sharp when sampled finer."""
 LUNG_HU = -862.0
+MIDLINE_MM = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +60,7 @@ def draw_person(rng: np.random.Generator, *, extent_mm: float) -> Person:
         lung_hu=float(LUNG_HU + rng.normal(0, 16)),
         emphysema=float(rng.uniform(0.3, 1.0)) if rng.random() < 0.25 else 0.0,
         heart=float(rng.uniform(0.88, 1.12)),
-        texture_hu=float(rng.uniform(6, 15)),
+        texture_hu=float(rng.uniform(9, 18)),
     )
 
 
@@ -70,6 +71,8 @@ class Chest:
     x: np.ndarray
     y: np.ndarray
     z: np.ndarray
+    midline_mm: float
+    """x where the two lungs come closest, before the heart."""
     body: np.ndarray
     """Signed distance to the skin, mm."""
     tissue: np.ndarray
@@ -146,14 +149,14 @@ def build_chest(
     patches /= patches.std()
     broad = [smooth_noise(rng, shape, (12.0, 16.0, 16.0)) for _ in range(4)]
     fine = [smooth_noise(rng, shape, (4.0, 5.0, 5.0)) for _ in range(2)]
-    fields = {f.name: np.empty(shape, np.float32) for f in dataclasses.fields(Chest)[3:]}
+    fields = {f.name: np.empty(shape, np.float32) for f in dataclasses.fields(Chest)[4:]}
     for k in range(0, len(z), 4):  # a few slices at a time stay in the processor's cache
         part = slice(k, k + 4)
         noise = (broad[0], broad[1], broad[2], broad[3], fine[0], fine[1], grain, patches)
         made = _slab(person, zs[part], y, x, [n[part] for n in noise])
         for name, values in made.items():
             fields[name][part] = values
-    return Chest(x=x, y=y, z=z, **fields)
+    return Chest(x=x, y=y, z=z, midline_mm=MIDLINE_MM * person.scale, **fields)
 
 
 def _slab(
@@ -168,8 +171,8 @@ def _slab(
     cosine = ys / np.maximum(radius, 1)  # 1 at the back, -1 at the front
     cage = _cage(person, xs, ys, zs, radius)
     dome = _diaphragm(xs, ys) + 2 * warp[2]
-    parts = _mediastinum(person, xs, ys, zs)
-    lung = np.minimum(cage, -parts["outline"])
+    parts = _mediastinum(person, x / scale, xs, ys, zs)
+    lung = -_union(parts["outline"], -cage, 8)
     lung = np.minimum(lung, (zs - dome) * 0.7) + 0.5 * fine_y
     body = _body(person, xs, ys, zs, radius)
     bone, marrow = _bones(xs + 1.1 * fine_x, ys + 1.1 * fine_y, zs, cage + 0.8 * fine_x, cosine)
@@ -211,7 +214,7 @@ def _diaphragm(xs, ys) -> np.ndarray:
     return np.maximum(np.maximum(right, left), -60)
 
 
-def _mediastinum(person, xs, ys, zs) -> dict[str, np.ndarray]:
+def _mediastinum(person, straight, xs, ys, zs) -> dict[str, np.ndarray]:
     """Distances inside the structures between the lungs; `outline` is their union."""
     t = zs / HEIGHT_MM
     levels = (0.0, 0.25, 0.45, 0.56, 0.66, 0.8, 1.0, 1.2)
@@ -219,13 +222,16 @@ def _mediastinum(person, xs, ys, zs) -> dict[str, np.ndarray]:
     deep = np.interp(t, levels, (34, 36, 38, 40, 38, 36, 34, 38)).astype(np.float32)
     strip = np.interp(t, levels, (16, 12, 7, 3.5, 4, 9, 16, 20)).astype(np.float32)
     core = _ellipse(xs - 3, ys + 4, wide, deep)
-    front = np.minimum(strip + 0.22 * np.maximum(ys + 62, 0) - np.abs(xs - 4), -ys - 8)
+    front = np.minimum(
+        strip + 0.22 * np.maximum(ys + 62, 0) - np.abs(straight - MIDLINE_MM), -ys - 8
+    )
     h = person.heart
     along, across = 0.82 * (xs - 20) - 0.57 * (ys + 26), 0.57 * (xs - 20) + 0.82 * (ys + 26)
     up = (zs - 66) / (56 * h)
     heart = (1 - np.sqrt((along / (64 * h)) ** 2 + (across / (45 * h)) ** 2 + up**2)) * 45 * h
     spine = _ellipse(xs, ys - 60, 23.0, 24.0)
     behind = np.minimum(20 - np.abs(xs), ys - 60)
+    recess = np.minimum(10 - np.abs(straight - MIDLINE_MM), 26 - np.abs(ys - 34))
     arch = np.minimum(_capsule(xs, ys, (-8, -24), (20, 32), 13.5), _between(zs, 150, 174))
     parts = {
         "heart": heart,
@@ -244,6 +250,7 @@ def _mediastinum(person, xs, ys, zs) -> dict[str, np.ndarray]:
         "gullet": _ellipse(xs - 9, ys - 32, 8.5, 6.0),
     }
     outline = _union(core, np.maximum(front, -60), 10)
+    outline = np.maximum(outline, recess)
     outline = _union(outline, heart + 4, 8)
     outline = _union(outline, _union(spine, behind, 8), 8)
     for name in ("descending", "arch", "cava", "right", "left"):
@@ -282,7 +289,7 @@ def _bones(xs, ys, zs, cage, cosine) -> tuple[np.ndarray, np.ndarray]:
     level = np.mod(zs, 25.0)
     disc = np.clip(1 - np.abs(level - 12.5) / 3.5, 0, 1)
     vertebra = _ellipse(xs, ys - 60, 17.5 - 1.5 * (disc < 0.5).astype(np.float32), 14.5)
-    lamina = 3.0 - np.abs(np.hypot(xs * 0.9, ys - 83) - 11.5)
+    lamina = 2.3 - np.abs(np.hypot(xs * 0.9, ys - 83) - 11.5)
     process = _capsule(xs, ys, (0, 94), (0, 112), 3.4)
     process = np.minimum(process, 9 - np.abs(np.mod(zs + 6, 25.0) - 12.5))
     sides = np.minimum(
@@ -367,7 +374,7 @@ def _tissue(person, warp, xs, ys, zs, cage, cosine, dome, parts) -> np.ndarray:
     gap = np.mod(zs + 118 * (1 - cosine) / 2 + 3, 25.0) - 12.5
     ring = 1 - np.sqrt(((cage + 7) / 4.5) ** 2 + (gap / 7.5) ** 2)
     _blend(tissue, cartilage * _cover(ring * 4.5), 95.0)
-    canal = _ellipse(xs, ys - 83, 9.5, 8.5)
+    canal = _ellipse(xs, ys - 83, 10.0, 9.0)
     _blend(tissue, _cover(canal), 22.0)
     return tissue
 

@@ -197,7 +197,7 @@ def blob_cover(
             lobes += np.float32(height) * (np.exp(k * (dot(v) * unit - 1)) - mean)
         rho *= 1 + lobes
     if blob.rough:
-        rho *= 1 + np.float32(blob.rough) * _grain(rng, r.shape, canvas, n, 0.16 * axis_mean + 0.5)
+        rho *= 1 + np.float32(blob.rough) * _grain(rng, r.shape, canvas, n, 0.25 * axis_mean + 0.4)
     cover = np.clip(0.5 + (np.where(r < 1e-3, blob.axes_mm.min(), rho) - r) / width, 0, 1)
     if blob.mottle:
         cover *= np.clip(1 + blob.mottle * _grain(rng, r.shape, canvas, n, 1.2), 0.3, 1.4)

@@ -1,33 +1,15 @@
-"""Which nodules the scans get (dealt over the whole data set), where they lie, how they look."""
+"""Where findings lie in the lungs, and how they look."""
 
 import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import map_coordinates
 from scipy.spatial.transform import Rotation
 
 from inres.ct.phantom_anatomy import Chest
 from inres.ct.phantom_drawing import Blob, Canvas, Tube, draw_blob, draw_vessels
-
-EDGES_MM = (3.25, 5.0, 6.0, 8.0, 13.0, 18.0, 23.0, 32.3)
-"""Smallest and largest annotated diameter of LUNA16, and between them Table 2's class edges."""
-CLASS_COUNTS = (270, 232, 276, 234, 100, 55, 19)
-"""Nodules in each class (paper, Table 2)."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Nodule:
-    """What is wanted of a nodule, before it has a place."""
-
-    diameter_mm: float
-    kind: str
-    """`solid`, `part_solid`, `ground_glass` or `calcified`."""
-    margin: str
-    """`smooth`, `lobulated` or `spiculated`."""
-    place: str
-    """`isolated`, `vessel` or `pleura`; another is taken where the lung has no such room."""
+from inres.ct.phantom_plan import Nodule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,68 +24,6 @@ class Finding:
     place: str
     radius_mm: float
     """Of the sphere that holds it."""
-
-
-def class_shares(count: int) -> list[int]:
-    """How many of `count` nodules fall in each size class: Table 2's shares, rounded.
-
-    The sum is `count`; from 14 nodules on, no class is empty.
-    """
-    exact = np.array(CLASS_COUNTS) * count / sum(CLASS_COUNTS)
-    shares = np.floor(exact).astype(int)
-    for i in np.argsort(shares - exact, kind="stable")[: count - shares.sum()]:
-        shares[i] += 1
-    if count >= 2 * len(shares):
-        while shares.min() == 0:
-            shares[np.argmax(shares)] -= 1
-            shares[np.argmin(shares)] += 1
-    return [int(n) for n in shares]
-
-
-def draw_diameters(count: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Diameters in mm of `count` nodules, one array a size class, stratified inside each."""
-    total = np.concatenate([[0], np.cumsum(CLASS_COUNTS)])
-    quantile = PchipInterpolator(total, EDGES_MM)
-    drawn = []
-    for k, n in enumerate(class_shares(count)):
-        share = (np.arange(n) + rng.random(n)) / max(n, 1)
-        diameters = quantile(total[k] + share * CLASS_COUNTS[k])
-        low, high = EDGES_MM[k] + 1e-3, EDGES_MM[k + 1] - 1e-3
-        drawn.append(rng.permutation(np.clip(diameters, low, high)))
-    return drawn
-
-
-def deal_order(subsets: int) -> list[int]:
-    """Last, first, last but one, second...: a rare class reaches test and training early."""
-    ends = [i // 2 if i % 2 else subsets - 1 - i // 2 for i in range(subsets)]
-    return list(dict.fromkeys(ends))
-
-
-def deal_diameters(
-    count: int, subsets: Sequence[int], order: Sequence[int], rng: np.random.Generator
-) -> dict[int, list[float]]:
-    """Deal `count` diameters to `subsets`, each size class evenly, rarest class first."""
-    dealt: dict[int, list[float]] = {s: [] for s in subsets}
-    order = [s for s in order if s in dealt]
-    for diameters in sorted(draw_diameters(count, rng), key=len):
-        held = dict.fromkeys(order, 0)
-        rare = len(diameters) < len(order)
-        for d in diameters:
-            to = min(order, key=lambda s: (held[s], 0 if rare else len(dealt[s]), order.index(s)))
-            held[to] += 1
-            dealt[to].append(float(d))
-    return dealt
-
-
-def draw_nodule(diameter_mm: float, rng: np.random.Generator) -> Nodule:
-    """Density, margin and place at random; large nodules are more often irregular."""
-    size = int(np.searchsorted((6.0, 13.0), diameter_mm))
-    kinds = ("solid", "part_solid", "ground_glass", "calcified")
-    kind = rng.choice(kinds, p=((0.84, 0.03, 0.1, 0.03), (0.7, 0.14, 0.12, 0.04))[size > 0])
-    shares = ((0.7, 0.26, 0.04), (0.45, 0.35, 0.2), (0.2, 0.4, 0.4))[size]
-    margin = rng.choice(("smooth", "lobulated", "spiculated"), p=shares)
-    place = rng.choice(("isolated", "vessel", "pleura"), p=(0.45, 0.27, 0.28))
-    return Nodule(diameter_mm, str(kind), str(margin), str(place))
 
 
 class Places:
@@ -147,10 +67,10 @@ class Places:
             points = self._forks[self._rng.integers(0, len(self._forks), count)]
             return points + self._rng.normal(0, 0.8, points.shape)
         rows = self._inside[self._rng.integers(0, len(self._inside), count)]
-        rows = rows + self._rng.uniform(-0.5, 0.5, rows.shape)
-        axes = (self._axes[2], self._axes[1], self._axes[0])
-        spans = [(axis[0], axis[1] - axis[0]) for axis in axes]
-        return np.stack([a + d * rows[:, 2 - k] for k, (a, d) in enumerate(spans)], axis=1)
+        at = rows + self._rng.uniform(-0.5, 0.5, rows.shape)
+        low = [axis[0] for axis in self._axes]
+        step = [axis[1] - axis[0] for axis in self._axes]
+        return (low + at * step)[:, ::-1]
 
     def take(self, radius_mm: float, place: str) -> tuple[np.ndarray, str]:
         """A centre for a finding of `radius_mm`, and the kind of place it really is.
@@ -231,7 +151,7 @@ def draw_nodule_at(
     d, centre = finding.diameter_mm, finding.centre
     lobed = finding.margin == "lobulated"
     rough = {"smooth": 0.05, "lobulated": 0.07, "spiculated": 0.09}[finding.margin]
-    soft = rng.uniform(0.2, 0.7)
+    soft = min(rng.uniform(0.4, 1.3), 0.22 * d)
     if finding.kind in ("solid", "calcified"):
         hu = rng.normal(30 + 0.15 * (blood_hu - 40), 15)
         hu = rng.uniform(250, 600) if finding.kind == "calcified" else hu
@@ -259,15 +179,14 @@ def draw_nodule_at(
 def _spicules(finding: Finding, rng: np.random.Generator) -> list[Tube]:
     """Fine strands that radiate from the surface; not counted in the diameter."""
     r = finding.diameter_mm / 2
-    count = int(rng.integers(9, 14) + 0.9 * finding.diameter_mm)
+    count = int(rng.integers(10, 16) + 1.4 * finding.diameter_mm)
     ways = rng.normal(size=(count, 3))
     ways /= np.linalg.norm(ways, axis=1, keepdims=True)
     strands = []
     for way in ways:
-        end = finding.centre + way * (r + rng.uniform(1.5, 4.0) + rng.uniform(0.1, 0.5) * r)
-        strands.append(
-            Tube(finding.centre + 0.7 * r * way, end, 0.7 + 0.12 * r * rng.random(), 0.25)
-        )
+        root, tip = (finding.centre + reach * way for reach in (0.75 * r, r + 1))
+        tip = tip + (way + rng.normal(0, 0.25, 3)) * rng.exponential(1.2 + 0.25 * r)
+        strands.append(Tube(root, tip, 0.6 + 0.06 * r * rng.random(), 0.3))
     return strands
 
 

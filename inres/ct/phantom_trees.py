@@ -54,7 +54,7 @@ def grow(
 
 def _bent(p: np.ndarray, q: np.ndarray, rp: float, rq: float, rng) -> list[Tube]:
     length = float(np.linalg.norm(q - p))
-    if length < 5:
+    if length < 8:
         return [Tube(p, q, rp, rq)]
     middle = (p + q) / 2 + rng.normal(0, 0.05 * length, 3)
     half = (rp + rq) / 2
@@ -63,7 +63,7 @@ def _bent(p: np.ndarray, q: np.ndarray, rp: float, rq: float, rng) -> list[Tube]
 
 def _lung_points(chest: Chest, side: int, depth_mm: float) -> np.ndarray:
     """Voxel centres (x, y, z) at least `depth_mm` inside the lung of a side, [N, 3]."""
-    zi, yi, xi = np.nonzero((chest.lung > depth_mm) & (np.sign(chest.x) == side))
+    zi, yi, xi = np.nonzero((chest.lung > depth_mm) & (np.sign(chest.x - chest.midline_mm) == side))
     return np.stack([chest.x[xi], chest.y[yi], chest.z[zi]], axis=1).astype(float)
 
 
@@ -104,7 +104,7 @@ def airways(chest: Chest, person: Person, rng: np.random.Generator) -> list[Tube
 
 
 def _inside(chest: Chest, tube: Tube) -> bool:
-    """Whether a tube's middle is in the lung or next to it (hilum), within the grid."""
+    """Whether a tube's middle is within the grid and in the lung, or near it at the hilum."""
     middle = (tube.p + tube.q) / 2
     index = []
     for axis, v in zip((chest.z, chest.y, chest.x), middle[::-1], strict=True):
@@ -112,4 +112,4 @@ def _inside(chest: Chest, tube: Tube) -> bool:
         if not 0 <= i < len(axis):
             return False
         index.append(i)
-    return bool(chest.lung[tuple(index)] > -2.0)
+    return bool(chest.lung[tuple(index)] > -12.0)

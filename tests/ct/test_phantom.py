@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from inres import files
 from inres.config import Phantom
-from inres.ct import phantom, phantom_nodules
+from inres.ct import phantom, phantom_nodules, phantom_plan
 from inres.ct.phantom_drawing import Blob, Canvas, Tube, draw_blob, draw_vessels
 
 SMALL = Phantom(scans=10, nodules_per_scan=8.0, matrix=128, extent_mm=80.0)
@@ -115,6 +115,8 @@ def test_solid_centres_are_dense_and_lungs_are_not():
     left, right = (np.argwhere(scan.lungs == v).mean(axis=0)[::-1] for v in (3, 4))
     to_world = image.TransformContinuousIndexToPhysicalPoint
     assert to_world(left.tolist())[0] > to_world(right.tolist())[0] + 60
+    touching = ndimage.binary_dilation(scan.lungs == 3) & (scan.lungs == 4)
+    assert not touching.any()
 
 
 def test_a_threshold_and_a_cleared_border_find_the_lungs():
@@ -129,8 +131,8 @@ def test_a_threshold_and_a_cleared_border_find_the_lungs():
 
 
 def test_scans_follow_from_seed_and_index():
-    plans = phantom.plan_dataset(TWO, seed=5)
-    assert plans == phantom.plan_dataset(TWO, seed=5)
+    plans = phantom_plan.plan_dataset(TWO, seed=5)
+    assert plans == phantom_plan.plan_dataset(TWO, seed=5)
     one, again = (phantom.make_scan(TWO, seed=5, index=0) for _ in range(2))
     assert one.hu.tobytes() == again.hu.tobytes()
     assert one.lungs.tobytes() == again.lungs.tobytes()
@@ -138,7 +140,7 @@ def test_scans_follow_from_seed_and_index():
     other = phantom.make_scan(TWO, seed=5, index=1, plan=dataclasses.replace(plans[0], index=1))
     assert other.hu.shape == one.hu.shape
     assert (other.hu != one.hu).mean() > 0.5
-    assert phantom.plan_dataset(TWO, seed=6)[0].uid != plans[0].uid
+    assert phantom_plan.plan_dataset(TWO, seed=6)[0].uid != plans[0].uid
 
 
 def test_same_seed_writes_the_same_bytes(tmp_path):
@@ -153,7 +155,7 @@ def test_same_seed_writes_the_same_bytes(tmp_path):
 
 
 def test_padding_and_flipped_axes():
-    plan = dataclasses.replace(phantom.plan_dataset(TWO, seed=0)[0], padding_hu=-2000)
+    plan = dataclasses.replace(phantom_plan.plan_dataset(TWO, seed=0)[0], padding_hu=-2000)
     straight, flipped = (
         phantom.make_scan(TWO, seed=0, index=0, plan=dataclasses.replace(plan, flipped=f))
         for f in (False, True)
@@ -192,9 +194,12 @@ def test_volume_of_a_solid_nodule_is_that_of_its_diameter(diameter, margin):
 
 def test_isolated_nodule_in_a_noise_free_scan_has_its_diameter():
     config = dataclasses.replace(TWO, matrix=384)
-    nodule = phantom_nodules.Nodule(14.0, "solid", "smooth", "isolated")
+    nodule = phantom_plan.Nodule(14.0, "solid", "smooth", "isolated")
     plan = dataclasses.replace(
-        phantom.plan_dataset(config, seed=4)[0], nodules=(nodule,), excluded=0, thickness_mm=1.0
+        phantom_plan.plan_dataset(config, seed=4)[0],
+        nodules=(nodule,),
+        excluded=0,
+        thickness_mm=1.0,
     )
     scan = phantom.make_scan(config, seed=4, index=0, plan=plan, noise=0.0)
     (finding,) = scan.annotations
@@ -245,7 +250,7 @@ def test_thin_tubes_hold_the_mass_of_their_cross_section(seed, radius):
     rng = np.random.default_rng(seed)
     axis = (np.arange(48) - 23.5).astype(np.float32) * 0.6
     canvas = Canvas(np.full((48, 48, 48), -860, np.int16), axis, axis, axis, 0.6, 1.0)
-    way = rng.normal(size=3) * 0.4 + [0, 0, 1]
+    way = np.array([*rng.uniform(-0.6, 0.6, 2), 1.0])
     p, q = (np.array(v) * 40 * way / np.linalg.norm(way) for v in (-1, 1))
     draw_vessels(canvas, [Tube(p, q, radius, radius)], 40.0)
     area = ((canvas.hu[20:28].astype(float) + 860) / 900).sum() * 0.36 / 8
@@ -256,7 +261,7 @@ def test_thin_tubes_hold_the_mass_of_their_cross_section(seed, radius):
 @settings(max_examples=50, deadline=None)
 @given(count=st.integers(0, 2000))
 def test_class_shares_are_table_2s(count):
-    shares = phantom_nodules.class_shares(count)
+    shares = phantom_plan.class_shares(count)
     assert sum(shares) == count
     exact = np.array((270, 232, 276, 234, 100, 55, 19)) * count / 1186
     assert np.all(np.abs(shares - exact) <= (1 if count >= 63 else 2))
@@ -265,7 +270,7 @@ def test_class_shares_are_table_2s(count):
 
 def test_table_2_itself_and_every_class_in_every_fold_that_can_hold_it():
     config = Phantom(scans=50, nodules_per_scan=1186 / 50)
-    plans = phantom.plan_dataset(config, seed=1)
+    plans = phantom_plan.plan_dataset(config, seed=1)
     diameters = np.array([n.diameter_mm for p in plans for n in p.nodules])
     counts = np.histogram(diameters, [0, 5, 6, 8, 13, 18, 23, 99])[0]
     assert counts.tolist() == [270, 232, 276, 234, 100, 55, 19]
@@ -280,7 +285,7 @@ def test_table_2_itself_and_every_class_in_every_fold_that_can_hold_it():
 @given(seed=st.integers(0, 10**6), scans=st.integers(10, 60))
 def test_plans_deal_everything_and_keep_normal_scans_normal(seed, scans):
     config = Phantom(scans=scans, nodules_per_scan=8.0)
-    plans = phantom.plan_dataset(config, seed=seed)
+    plans = phantom_plan.plan_dataset(config, seed=seed)
     assert [p.index for p in plans] == list(range(scans))
     assert sum(len(p.nodules) for p in plans) == scans * 8
     empty = sum(not p.nodules for p in plans)
@@ -323,7 +328,7 @@ def test_no_room_is_an_error_that_names_the_knob():
 
 
 def test_interrupt_leaves_whole_files_and_another_run_completes_them(tmp_path):
-    config = dataclasses.replace(TWO, scans=8, nodules_per_scan=2.0)
+    config = dataclasses.replace(TWO, scans=6, nodules_per_scan=2.0)
     script = tmp_path / "make.py"
     script.write_text(
         "import sys\n"
@@ -357,4 +362,4 @@ def test_interrupt_leaves_whole_files_and_another_run_completes_them(tmp_path):
     phantom.write_dataset(root, config, seed=1, workers=1, progress=quiet)
     assert len(headers(root)) == config.scans
     assert {p: p.stat().st_mtime_ns for p in times} == times
-    assert len(read_findings(root, "annotations")) == 16
+    assert len(read_findings(root, "annotations")) == 12
