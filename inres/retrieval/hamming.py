@@ -11,6 +11,7 @@ which items share a block:
 
 from typing import Any
 
+import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,7 +97,7 @@ def scan_pool(
     groups: jax.Array | None = None,
     query_group: jax.Array | None = None,
 ) -> jax.Array:
-    """Block minima and block counts of one query, in one pass.
+    """Candidates of one query in each block: uint8 [T, 64].
 
     Args:
       codes: uint32 [T, W, 1024], walk order.
@@ -105,23 +106,29 @@ def scan_pool(
       count: int32 [], the valid items; those after are padding.
       groups: int32 [T, 1024], or None where nothing is excluded.
       query_group: int32 [], items of this group are excluded; -1 excludes none.
-
-    Returns:
-      uint32 [T, 64]: the block's smallest distance, plus 65536 times its candidates. One word,
-      so that one loop makes both.
     """
     t, w, _ = codes.shape
     codes = codes.reshape(t, w, BLOCK, LANES)
     groups = None if groups is None else groups.reshape(t, BLOCK, LANES)
     limit = jnp.maximum(threshold, 0).astype(jnp.uint32)
-    least = jnp.full((t, LANES), FAR, jnp.uint32)
     inside = jnp.zeros((t, LANES), jnp.uint32)
     for j in range(BLOCK):
         offset = np.arange(j * LANES, (j + 1) * LANES, dtype=np.int32)
         d = _block_distances(codes, query, count, groups, query_group, offset, j)
-        least = jnp.minimum(least, d)
         inside += (d < limit).astype(jnp.uint32)
-    return least | (inside << 16)
+    return inside.astype(jnp.uint8)
+
+
+def nearest(
+    codes: jax.Array,
+    query: jax.Array,
+    count: jax.Array,
+    groups: jax.Array | None = None,
+    query_group: jax.Array | None = None,
+) -> jax.Array:
+    """Smallest distance of one query to any item in id order, int32 []; FAR: there is none."""
+    least = scan_least(codes, query, count, groups, query_group)
+    return jnp.min(least).astype(jnp.int32)
 
 
 def scan_least(
@@ -203,41 +210,76 @@ def top_k(
     )
 
 
-def candidates(
+@flax.struct.dataclass
+class Slots:
+    """Candidates by number: slot i is the i-th of the pools of all queries, queries in turn."""
+
+    query: jax.Array
+    """int32 [S]."""
+    position: jax.Array
+    """int32 [S], place in walk order; 0 in slots beyond the last candidate."""
+    distance: jax.Array
+    """int32 [S]; FAR in slots beyond the last candidate."""
+
+
+def compact(
     codes: jax.Array,
-    query: jax.Array,
-    least: jax.Array,
-    threshold: jax.Array,
+    queries: jax.Array,
+    thresholds: jax.Array,
     count: jax.Array,
-    size: int,
+    inside: jax.Array,
+    ends: jax.Array,
+    slot: jax.Array,
     groups: jax.Array | None = None,
-    query_group: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
-    """The pool of one query, if it has at most `size` items: positions and distances.
+    query_groups: jax.Array | None = None,
+) -> Slots:
+    """Find single candidates by their number, from what the scan counted.
+
+    Three steps, each exact: the tile by binary search, the block by the counts of its tile, the
+    item by the distances of its block. So the cost is that of the slots asked for.
 
     Args:
       codes: uint32 [T, W, 1024], walk order.
-      query: uint32 [W].
-      least: uint32 [T, 64], block minima in walk order.
-      threshold: int32 [].
+      queries: uint32 [Q, W].
+      thresholds: int32 [Q].
       count: int32 [].
-      size: the pool's capacity. A pool of more than `size` items is cut: count it first.
+      inside: uint8 [Q, T, 64], from `scan_pool`.
+      ends: int32 [Q * T], candidates up to and with each query's tile.
+      slot: int32 [S], the numbers asked for.
       groups: int32 [T, 1024] or None.
-      query_group: int32 [] or None.
-
-    Returns:
-      (position, distance): int32 [size'] each, size' = min(size, capacity); distance FAR and
-      position 0 where there are fewer.
+      query_groups: int32 [Q] or None.
     """
-    block = nearest_blocks(least, size)
-    tile, lane = block // LANES, block % LANES
-    place = lane[:, None] + LANES * np.arange(BLOCK, dtype=np.int32)  # [size, 16]
-    d = member_distances(codes, query, tile[:, None], place, count, groups, query_group)
-    key = jnp.where(d < threshold, d, FAR).reshape(-1).astype(jnp.float32)
-    key, index = smallest(key, min(size, key.size))
-    found = key < FAR
-    position = (tile[:, None] * TILE + place).reshape(-1)[index]
-    return jnp.where(found, position, 0), jnp.where(found, key, FAR).astype(jnp.int32)
+    n_tiles = codes.shape[0]
+    cell = jnp.searchsorted(ends, slot, side="right", method="scan").astype(jnp.int32)
+    valid = cell < ends.size
+    cell = jnp.minimum(cell, ends.size - 1)
+    query, tile = cell // n_tiles, cell % n_tiles
+    lanes = inside.at[query, tile].get(mode="promise_in_bounds").astype(jnp.float32)
+    upper = np.triu(np.ones((LANES, LANES), np.float32))
+    # Counts up to 1024 are exact in every float32 product.
+    sums = jnp.matmul(lanes, upper, precision=lax.Precision.HIGHEST).astype(jnp.int32)
+    before = jnp.where(cell > 0, ends[cell - 1], 0)
+    lane, rank = _find(sums, slot - before)
+    place = lane[:, None] + LANES * np.arange(BLOCK, dtype=np.int32)
+    own = None if query_groups is None else query_groups[query, None]
+    d = member_distances(codes, queries[query, None], tile[:, None], place, count, groups, own)
+    hits = (d < thresholds[query, None]).astype(jnp.int32)
+    for shift in (1, 2, 4, 8):
+        hits = hits + jnp.pad(hits[:, :-shift], ((0, 0), (shift, 0)))
+    j, _ = _find(hits, rank)
+    distance = jnp.take_along_axis(d, jnp.minimum(j, BLOCK - 1)[:, None], axis=1)[:, 0]
+    return Slots(
+        query=query,
+        position=jnp.where(valid, tile * TILE + lane + LANES * j, 0),
+        distance=jnp.where(valid, distance, FAR),
+    )
+
+
+def _find(sums: jax.Array, rank: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """In running sums [S, n], the column that holds item `rank` [S], and its rank there."""
+    passed = sums <= rank[:, None]
+    column = jnp.sum(passed, axis=1, dtype=jnp.int32)
+    return column, rank - jnp.max(jnp.where(passed, sums, 0), axis=1)
 
 
 def member_distances(
@@ -251,11 +293,36 @@ def member_distances(
 ) -> jax.Array:
     """Distances int32 of single items in walk order, FAR for what is no item.
 
-    `tile` and `place` (the item in its tile) are int32 of shapes that broadcast.
+    `tile` and `place` (the item in its tile) are int32 of shapes that broadcast, and within
+    bounds; `query` is uint32 [..., W] and `query_group` int32 [...] of such shapes.
     """
-    words = [codes[tile, w, place] ^ query[w] for w in range(codes.shape[1])]
+
+    def at(array, *index):
+        return array.at[index].get(mode="promise_in_bounds")
+
+    words = [at(codes, tile, w, place) ^ query[..., w] for w in range(codes.shape[1])]
     d = sum(lax.population_count(word).astype(jnp.int32) for word in words)
     keep = tile * TILE + place < count
     if groups is not None and query_group is not None:
-        keep &= (groups[tile, place] != query_group) | (query_group < 0)
+        keep &= (at(groups, tile, place) != query_group) | (query_group < 0)
     return jnp.where(keep, d, FAR)
+
+
+def tile_distances(
+    codes: jax.Array,
+    queries: jax.Array,
+    tile: jax.Array,
+    count: jax.Array,
+    groups: jax.Array | None = None,
+    query_groups: jax.Array | None = None,
+) -> jax.Array:
+    """Distances int32 [Q, 1024] of queries [Q, W] to one tile's items, FAR for what is no item."""
+    words = lax.dynamic_index_in_dim(codes, tile, keepdims=False)
+    d = jnp.zeros((len(queries), TILE), jnp.uint32)
+    for w in range(codes.shape[1]):
+        d += lax.population_count(words[w][None] ^ queries[:, w, None])
+    keep = (np.arange(TILE, dtype=np.int32) < count - tile * TILE)[None]
+    if groups is not None and query_groups is not None:
+        theirs = lax.dynamic_index_in_dim(groups, tile, keepdims=False)[None]
+        keep = keep & ((theirs != query_groups[:, None]) | (query_groups[:, None] < 0))
+    return jnp.where(keep, d.astype(jnp.int32), FAR)

@@ -31,8 +31,15 @@ from inres.retrieval.hamming import FAR, TILE
 
 QUERIES = 64
 """Queries of one batch; more are worked off in batches."""
-POOLS = (64, 1024)
-"""Capacities of the compacting plan; larger pools are walked."""
+TOGETHER_ONE = ((64, 64), (1024, 1024))
+TOGETHER_MANY = ((1024, 64), (8192, 512))
+"""(candidates of a batch, of one query): pools up to these are ranked in one pass."""
+CHUNK = 1024
+"""Candidates ranked at a time where a pool is ranked alone."""
+WALK_DENSITY = 12
+"""Candidates in a tile from which walking the tile is cheaper than compacting them, a query."""
+READ = 32
+"""Blocks read at a time after a walk."""
 BOUND_BLOCKS = 128
 """Blocks of a tile in the walk, so 8 rows each."""
 
@@ -333,67 +340,168 @@ def search_padded(
     widen: bool = False,
 ) -> tuple[jax.Array, ...]:
     """The program of `search`; Q must be a padded size. Columns of `Result`, in its order."""
-    groups = None if own is None else index.groups
 
-    def batch(codes, features, threshold, own):
-        info, threshold = _coarse(index, codes, threshold, groups, own, widen)
-        least, counts = info & 0xFFFF, info >> 16
-        pool = jnp.sum(counts, axis=(1, 2), dtype=jnp.uint32).astype(jnp.int32)
-        large = pool > POOLS[-1]
-        tiles = jnp.any(counts > 0, axis=2)  # [Q, T]
-        walk = _walk(index, codes, features, threshold, groups, own, tiles & large[:, None])
-
-        def one(query):
-            code, feature, limit, group, least, pool, row = query
-            plans: list[Callable[[], Any]] = [
-                functools.partial(
-                    _compact, index, code, feature, limit, groups, group, least, size=size, k=k
-                )
-                for size in POOLS
-            ]
-            plans.append(
-                lambda: _read_walk(index, code, feature, limit, groups, group, walk, row, k=k)
-            )
-            return lax.switch(sum((pool > size).astype(jnp.int32) for size in POOLS), plans)
-
-        square, ids, distance = lax.map(
-            one, (codes, features, threshold, own, least, pool, jnp.arange(len(codes)))
-        )
-        return ids, distance, jnp.sqrt(square), pool, jnp.maximum(threshold, 0)
+    def batch(*columns):
+        queries = _widened(index, _Queries(*columns)) if widen else _Queries(*columns)
+        square, ids, distance, pool = _two_stages(index, queries, k)
+        return ids, distance, jnp.sqrt(square), pool, jnp.maximum(queries.threshold, 0)
 
     return _batches(batch, codes, features, threshold, own)
 
 
-def _coarse(index, codes, threshold, groups, own, widen):
-    """Block minima and counts of each query, uint32 [Q, T, 64], and the thresholds used."""
+@flax.struct.dataclass
+class _Queries:
+    """A batch."""
 
-    def scan(threshold):
-        return jax.vmap(
-            lambda code, limit, group: hamming.scan_pool(
-                index.codes, code, limit, index.count, groups, group
-            )
-        )(codes, threshold, own)
+    codes: jax.Array  # uint32 [Q, W]
+    features: jax.Array  # float32 [Q, D]
+    threshold: jax.Array  # int32 [Q]
+    own: jax.Array | None  # int32 [Q]
 
-    info = scan(threshold)
-    if not widen:
-        return info, threshold
-    nearest = jnp.min(info & 0xFFFF, axis=(1, 2)).astype(jnp.int32)
-    empty = (nearest >= threshold) & (nearest < FAR) & (threshold >= 0)
-    threshold = jnp.where(empty, nearest + 1, threshold)
-    return lax.cond(jnp.any(empty), scan, lambda _: info, threshold), threshold
+    def one(self, i: jax.Array) -> "_Queries":
+        """The batch of query `i` alone."""
+        return jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, i, 1), self)
 
 
-def _compact(index, code, feature, limit, groups, group, least, *, size, k):
-    """Rank a pool of at most `size` items: (squared distance, id, Hamming distance), [k] each."""
-    position, distance = hamming.candidates(
-        index.codes, code, least, limit, index.count, size, groups, group
+def _each(function: Callable, queries: _Queries, *columns: Any) -> Any:
+    """Map a scan over a batch; a batch of one is scanned bare, for then two cores share it."""
+    if len(queries.codes) > 1:
+        return jax.vmap(function)(*columns)
+    out = function(*jax.tree.map(lambda x: x[0], columns))
+    return jax.tree.map(lambda x: x[None], out)
+
+
+def _groups(index: Index, queries: _Queries) -> jax.Array | None:
+    return None if queries.own is None else index.groups
+
+
+def _widened(index: Index, queries: _Queries) -> _Queries:
+    """Raise the threshold of each query whose pool is empty; padding has a threshold below 0."""
+    groups = None if queries.own is None else index.groups_by_id
+    nearest = _each(
+        lambda code, own: hamming.nearest(index.codes_by_id, code, index.count, groups, own),
+        queries,
+        queries.codes,
+        queries.own,
     )
-    rows = index.features.at[position].get(mode="promise_in_bounds")
-    square = rerank.squared_distances(feature, rows)
-    found = distance < FAR
-    ids = jnp.where(found, index.ids[position], -1)
-    distance = jnp.where(found, distance, -1)
-    return rerank.best(jnp.where(found, square, jnp.inf), ids, distance, k=k)
+    empty = (nearest >= queries.threshold) & (nearest < FAR) & (queries.threshold >= 0)
+    return dataclasses.replace(queries, threshold=jnp.where(empty, nearest + 1, queries.threshold))
+
+
+def _two_stages(index: Index, queries: _Queries, k: int) -> tuple[jax.Array, ...]:
+    """(squared distance, id, Hamming distance) [Q, k] and pool sizes [Q] of one batch."""
+    q = len(queries.codes)
+    inside = _each(
+        lambda code, limit, own: hamming.scan_pool(
+            index.codes, code, limit, index.count, _groups(index, queries), own
+        ),
+        queries,
+        queries.codes,
+        queries.threshold,
+        queries.own,
+    )
+    per_tile = jnp.sum(inside, axis=2, dtype=jnp.int32)  # [Q, T]
+    pool = jnp.sum(per_tile, axis=1)
+    tiers = TOGETHER_ONE if q == 1 else TOGETHER_MANY
+    plans = [
+        functools.partial(_rank_together, index, queries, inside, per_tile, slots=s, width=w, k=k)
+        for s, w in tiers
+    ]
+    fits = [(jnp.sum(pool) <= s) & (jnp.max(pool) <= w) for s, w in tiers]
+    plans.append(functools.partial(_rank_apart, index, queries, inside, per_tile, pool, k=k))
+    first = jnp.argmax(jnp.stack([*fits, jnp.asarray(True)]))
+    return (*lax.switch(first, plans), pool)
+
+
+def _distances(
+    index: Index, queries: _Queries, slots: hamming.Slots
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """(squared distance, id, Hamming distance) [S] of slots; inf, -1, -1 in spare ones."""
+    found = slots.distance < FAR
+    rows = index.features.at[slots.position].get(mode="promise_in_bounds")
+    square = rerank.squared_distances(queries.features[slots.query], rows)
+    return (
+        jnp.where(found, square, jnp.inf),
+        jnp.where(found, index.ids[slots.position], -1),
+        jnp.where(found, slots.distance, -1),
+    )
+
+
+def _rank_together(index, queries, inside, per_tile, *, slots, width, k):
+    """Rank pools of `slots` candidates in all, `width` at most in one: one pass for the batch."""
+    ends = jnp.cumsum(per_tile.reshape(-1))
+    found = hamming.compact(
+        index.codes, queries.codes, queries.threshold, index.count, inside, ends,
+        jnp.arange(slots, dtype=jnp.int32), _groups(index, queries), queries.own,
+    )  # fmt: skip
+    columns = _distances(index, queries, found)
+    last = ends.reshape(per_tile.shape)[:, -1:]
+    first = jnp.pad(last[:-1], ((1, 0), (0, 0)))
+    slot = first + jnp.arange(width, dtype=jnp.int32)
+    inner = slot < last
+    slot = jnp.minimum(slot, slots - 1)
+    fills = (jnp.inf, -1, -1)
+    return rerank.best(
+        *(jnp.where(inner, c[slot], fill) for c, fill in zip(columns, fills, strict=True)), k=k
+    )
+
+
+def _rank_apart(index, queries, inside, per_tile, pool, *, k):
+    """Rank pools of any size: walk the dense large ones as a batch, the others one by one."""
+    q = len(queries.codes)
+    dense = pool > WALK_DENSITY * jnp.sum(per_tile > 0, axis=1)
+    walked = (per_tile > 0) & dense[:, None]
+    tiles = jnp.sum(jnp.any(walked, axis=0))
+    worth = jnp.sum(jnp.where(dense, pool, 0)) > tiles * (WALK_DENSITY * max(3, q))
+
+    dense &= worth
+    alone = lax.map(
+        lambda i: lax.cond(
+            dense[i],
+            lambda: _nothing(k),
+            lambda: _rank_alone(index, queries.one(i), inside[i], per_tile[i], k=k),
+        ),
+        jnp.arange(q),
+    )
+
+    def walk():
+        seen = _walk(index, queries, walked)
+        read = lax.map(
+            lambda i: lax.cond(
+                dense[i],
+                lambda: _read_walk(index, queries.one(i), seen, i, k=k),
+                lambda: _nothing(k),
+            ),
+            jnp.arange(q),
+        )
+        return tuple(
+            jnp.where(dense[:, None], new, old) for new, old in zip(read, alone, strict=True)
+        )
+
+    return lax.cond(worth, walk, lambda: alone)
+
+
+def _nothing(k: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    return jnp.full(k, jnp.inf), jnp.full(k, -1, jnp.int32), jnp.full(k, -1, jnp.int32)
+
+
+def _merge(top, columns, *, k):
+    """The k best of a ranking [k] and new rows [n]."""
+    return rerank.best(*(jnp.concatenate(pair) for pair in zip(top, columns, strict=True)), k=k)
+
+
+def _rank_alone(index, query, inside, per_tile, *, k):
+    """Rank the pool of one query, CHUNK candidates at a time."""
+    ends = jnp.cumsum(per_tile)
+
+    def step(i, top):
+        found = hamming.compact(
+            index.codes, query.codes, query.threshold, index.count, inside[None], ends,
+            i * CHUNK + jnp.arange(CHUNK, dtype=jnp.int32), _groups(index, query), query.own,
+        )  # fmt: skip
+        return _merge(top, _distances(index, query, found), k=k)
+
+    return lax.fori_loop(0, -(-ends[-1] // CHUNK), step, _nothing(k))
 
 
 @flax.struct.dataclass
@@ -405,15 +513,15 @@ class _Walk:
     steps: jax.Array  # int32 []
 
 
-def _candidates_in_tile(index, code, limit, groups, group, tile):
-    """Distances int32 [1024] of a tile's items to one query, FAR where not in the pool."""
-    d = hamming.member_distances(
-        index.codes, code, tile, jnp.arange(TILE), index.count, groups, group
+def _tile_pool(index: Index, queries: _Queries, tile: jax.Array) -> jax.Array:
+    """Distances int32 [Q, 1024] of a tile's items, FAR where not in the query's pool."""
+    d = hamming.tile_distances(
+        index.codes, queries.codes, tile, index.count, _groups(index, queries), queries.own
     )
-    return jnp.where(d < limit, d, FAR)
+    return jnp.where(d < queries.threshold[:, None], d, FAR)
 
 
-def _walk(index, codes, features, threshold, groups, own, wanted):
+def _walk(index: Index, queries: _Queries, wanted: jax.Array) -> _Walk:
     """Pass the batch over every tile that any query wants (bool [Q, T])."""
     n_tiles = index.codes.shape[0]
     any_wanted = jnp.any(wanted, axis=0)
@@ -423,52 +531,64 @@ def _walk(index, codes, features, threshold, groups, own, wanted):
 
     def step(i, bounds):
         t = tile[i]
-        d = jax.vmap(
-            lambda code, limit, group: _candidates_in_tile(index, code, limit, groups, group, t)
-        )(codes, threshold, own)
-        mask = (d < FAR) & wanted[:, t, None]
-        return bounds.at[i].set(rerank.lower_bounds(index.sketch, features, t, mask, BOUND_BLOCKS))
+        mask = (_tile_pool(index, queries, t) < FAR) & wanted[:, t, None]
+        return bounds.at[i].set(
+            rerank.lower_bounds(index.sketch, queries.features, t, mask, BOUND_BLOCKS)
+        )
 
-    bounds = jnp.full((n_tiles, len(codes), BOUND_BLOCKS), jnp.inf)
+    bounds = jnp.full((n_tiles, len(queries.codes), BOUND_BLOCKS), jnp.inf)
     return _Walk(lax.fori_loop(0, steps, step, bounds), tile, steps)
 
 
-def _read_walk(index, code, feature, limit, groups, group, walk, row, *, k):
-    """Rank a walked pool: read the blocks of least bound, then all that might still matter."""
+def _read_walk(index, query, walk, row, *, k):
+    """Rank one walked pool: read blocks by ascending bound until none can hold a nearer row."""
     bounds = walk.bounds[:, row]  # [T, BOUND_BLOCKS]
     per_block = TILE // BOUND_BLOCKS
-    read = min(_blocks_to_read(k), bounds.size)
-    nearest, block = rerank_blocks(bounds, min(read + 1, bounds.size))
-    step, lane = block[:read] // BOUND_BLOCKS, block[:read] % BOUND_BLOCKS
-    tile = walk.tile[step]
-    place = lane[:, None] + BOUND_BLOCKS * np.arange(per_block, dtype=np.int32)
-    d = hamming.member_distances(
-        index.codes, code, tile[:, None], place, index.count, groups, group
+    listed = min(_blocks_to_list(k), bounds.size // READ * READ)
+    least, block = _smallest_blocks(bounds, min(listed + 1, bounds.size))
+
+    def within_reach(i, top):
+        return (least[i] <= _reach(top[0][-1], index.dims)) & (least[i] < jnp.inf)
+
+    def step(carry):
+        i, top = carry
+        which = lax.dynamic_slice(block, (i,), (READ,))
+        live = lax.dynamic_slice(least, (i,), (READ,)) < jnp.inf
+        tile = walk.tile[which // BOUND_BLOCKS]
+        place = (which % BOUND_BLOCKS)[:, None] + BOUND_BLOCKS * np.arange(
+            per_block, dtype=np.int32
+        )
+        d = hamming.member_distances(
+            index.codes, query.codes[:, None], tile[:, None], place, index.count,
+            _groups(index, query), None if query.own is None else query.own[:, None],
+        )  # fmt: skip
+        inside = (d < query.threshold[:, None]) & live[:, None]
+        slots = hamming.Slots(
+            query=jnp.zeros(READ * per_block, jnp.int32),
+            position=(tile[:, None] * TILE + place).reshape(-1),
+            distance=jnp.where(inside, d, FAR).reshape(-1),
+        )
+        return i + READ, _merge(top, _distances(index, query, slots), k=k)
+
+    read, top = lax.while_loop(
+        lambda carry: (carry[0] < listed) & within_reach(*carry), step, (0, _nothing(k))
     )
-    found = (d < limit) & (nearest[:read, None] < jnp.inf)
-    position = (tile[:, None] * TILE + place).reshape(-1)
-    found, d = found.reshape(-1), d.reshape(-1)
-    rows = index.features.at[position].get(mode="promise_in_bounds")
-    square = jnp.where(found, rerank.squared_distances(feature, rows), jnp.inf)
-    ids = jnp.where(found, index.ids[position], -1)
-    top = rerank.best(square, ids, jnp.where(found, d, -1), k=k)
-    if read == bounds.size:
+    if listed == bounds.size:
         return top
-    reach = _reach(top[0][-1], index.dims)
     return lax.cond(
-        (nearest[read] > reach) | (nearest[read] == jnp.inf),
+        (read < listed) | ~within_reach(listed, top),
         lambda top: top,
-        lambda top: _read_tiles(index, code, feature, limit, groups, group, walk, bounds, top, k),
+        lambda top: _read_tiles(index, query, walk, bounds, top, k=k),
         top,
     )
 
 
-def _blocks_to_read(k: int) -> int:
-    """Blocks read at first for k neighbours; enough where bounds are tight, a power of two."""
-    return 1 << (2 * k + 15).bit_length()
+def _blocks_to_list(k: int) -> int:
+    """Blocks sorted by bound for k neighbours, a power of two; mostly far fewer are read."""
+    return max(READ, 1 << (4 * k - 1).bit_length())
 
 
-def rerank_blocks(bounds: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+def _smallest_blocks(bounds: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     """The k smallest of bounds [T, B] with their flat indices, by tiles first where it saves."""
     t, b = bounds.shape
     if t <= 2 * k:
@@ -483,32 +603,22 @@ def _reach(square: jax.Array, dims: int) -> jax.Array:
     return jnp.sqrt(square) * (1 + 2 * rerank.relative_error(dims)) + 1e-18 * dims
 
 
-def _read_tiles(index, code, feature, limit, groups, group, walk, bounds, top, k):
-    """Read every tile whose bound is within reach of the K-th distance; merge row by row."""
+def _read_tiles(index, query, walk, bounds, top, *, k):
+    """Read every tile whose bound is within reach of the K-th distance."""
     least = jnp.min(bounds, axis=1)
 
     def step(i, top):
         def read(top):
             t = walk.tile[i]
-            d = _candidates_in_tile(index, code, limit, groups, group, t)
-            rows = lax.dynamic_slice(index.features, (t * TILE, 0), (TILE, index.dims))
+            position = t * TILE + jnp.arange(TILE, dtype=jnp.int32)
             ids = lax.dynamic_slice(index.ids, (t * TILE,), (TILE,))
-            square = rerank.squared_distances(feature, rows)
-            # What was read before is in `top` already.
-            fresh = (d < FAR) & ~jnp.any(ids[:, None] == top[1][None, :], axis=1)
-            square = jnp.where(fresh, square, jnp.inf)
-            return lax.cond(
-                jnp.any(fresh & (square <= top[0][-1])),
-                lambda top: rerank.best(
-                    jnp.concatenate([top[0], square]),
-                    jnp.concatenate([top[1], jnp.where(fresh, ids, -1)]),
-                    jnp.concatenate([top[2], jnp.where(fresh, d, -1)]),
-                    k=k,
-                ),
-                lambda top: top,
-                top,
-            )
+            # What was read before is in `top` already, or has been beaten.
+            fresh = ~jnp.any(ids[:, None] == top[1][None, :], axis=1)
+            d = jnp.where(fresh, _tile_pool(index, query, t)[0], FAR)
+            slots = hamming.Slots(jnp.zeros(TILE, jnp.int32), position, d)
+            return _merge(top, _distances(index, query, slots), k=k)
 
-        return lax.cond(least[i] <= _reach(top[0][-1], index.dims), read, lambda top: top, top)
+        near = (least[i] <= _reach(top[0][-1], index.dims)) & (least[i] < jnp.inf)
+        return lax.cond(near, read, lambda top: top, top)
 
     return lax.fori_loop(0, walk.steps, step, top)

@@ -36,7 +36,7 @@ class Sketch:
 
 
 def squared_distances(query: jax.Array, rows: jax.Array) -> jax.Array:
-    """Squared Euclidean distances float32 [n] of query [D] to rows [n, D], by difference."""
+    """Squared Euclidean distances float32 [n] of query [D] or [n, D] to rows [n, D]."""
     difference = rows - query
     return jnp.sum(difference * difference, axis=-1)
 
@@ -105,10 +105,24 @@ def lower_bounds(
 
 
 def best(square: jax.Array, ids: jax.Array, *others: jax.Array, k: int) -> tuple[jax.Array, ...]:
-    """The k first of rows [n] by (square, id): those columns, k long; missing: inf, -1, -1..."""
-    short = max(0, k - square.size)
-    first, *rest = (column[:k] for column in lax.sort((square, ids, *others), num_keys=2))
-    return (
-        jnp.pad(first, (0, short), constant_values=jnp.inf),
-        *(jnp.pad(column, (0, short), constant_values=-1) for column in rest),
+    """The k first of rows [..., n] by (square, id): those columns [..., k].
+
+    Missing rows have inf, -1, -1 and so on. A full sort is made only where squares tie.
+    """
+    n = square.shape[-1]
+    short = [(0, 0)] * (square.ndim - 1) + [(0, max(0, k - n))]
+    negative, index = lax.top_k(-square, min(k + 1, n))
+    ties = (negative[..., 1:] == negative[..., :-1]) & (negative[..., 1:] > -jnp.inf)
+
+    def sort(columns):
+        return tuple(column[..., :k] for column in lax.sort(columns, num_keys=2))
+
+    def pick(columns):
+        return tuple(jnp.take_along_axis(column, index[..., :k], axis=-1) for column in columns)
+
+    columns = lax.cond(jnp.any(ties), sort, pick, (square, ids, *others))
+    fills = (jnp.inf, *(-1 for _ in columns[1:]))
+    return tuple(
+        jnp.pad(column, short, constant_values=fill)
+        for column, fill in zip(columns, fills, strict=True)
     )
