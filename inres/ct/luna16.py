@@ -78,6 +78,8 @@ def read_findings(path: Path, *, prefix: str = "") -> tuple[dict[str, list[Findi
     """
     try:
         rows = files.read_csv(path, COLUMNS)
+    except UnicodeDecodeError:
+        raise Luna16Error(f"{path}: not a text table; expected {','.join(COLUMNS)}") from None
     except (ValueError, FileNotFoundError) as error:
         raise Luna16Error(str(error)) from None
     found: dict[str, list[Finding]] = defaultdict(list)

@@ -30,6 +30,7 @@ from inres.config import Config
 from inres.ct import lungs
 from inres.ct.luna16 import Luna16, ScanEntry, read_luna16
 from inres.ct.scan import (
+    Header,
     ScanError,
     Vector,
     Volume,
@@ -101,20 +102,23 @@ class Cut:
         return int(np.clip(round(z), 0, len(self.mask) - 1))
 
 
-def cut_scan(path: Path, config: Config, *, lung_mask: Path | None = None) -> Cut:
+def cut_scan(
+    path: Path, config: Config, *, lung_mask: Path | None = None, series_uid: str = ""
+) -> Cut:
     """Read a scan and find its lungs: the first half of the road of gallery and query.
 
     Args:
       path: the scan.
       config: spacing.
       lung_mask: its `seg-lungs-LUNA16` file, to be used instead of the threshold.
+      series_uid: which DICOM series, where a folder holds several.
 
     Raises:
       ScanError: the scan or the mask cannot be read.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        stored = read_scan(path)
+        stored = read_scan(path, series_uid=series_uid)
         messages = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
     low, high = int(stored.hu.min()), int(stored.hu.max())
     upright = canonical(stored)
@@ -195,6 +199,7 @@ def prepare_point(
     world_mm: Vector | None = None,
     slice_index: int | None = None,
     lung_mask: Path | None = None,
+    series_uid: str = "",
 ) -> tuple[np.ndarray, np.ndarray, tuple[float, float], tuple[str, ...]]:
     """One slice of a scan as a query, cut exactly as the gallery's.
 
@@ -204,6 +209,7 @@ def prepare_point(
       world_mm: x, y, z (LPS) of the place; or else
       slice_index: the number of a slice, from 0, in the order in which the scan is stored.
       lung_mask: its `seg-lungs-LUNA16` file, to be used instead of the threshold.
+      series_uid: which DICOM series, where a folder holds several.
 
     Returns:
       slice uint8 [S, S], lungs uint8 [S, S], (row, col) of the place in both (the canvas's
@@ -216,9 +222,9 @@ def prepare_point(
     path = Path(path)
     if (world_mm is None) == (slice_index is None):
         raise ValueError("give either world_mm or slice_index")
-    header = read_header(path)
+    header = read_header(path, series_uid=series_uid)
     if world_mm is None:
-        world = _middle_of_slice(path, int(slice_index or 0))
+        world = _middle_of_slice(header, int(slice_index or 0))
     else:
         world = np.array(world_mm, np.float64)
         if not np.all(np.isfinite(world)) or not header.contains(world):
@@ -227,7 +233,7 @@ def prepare_point(
                 f"{path}: {tuple(map(float, world))} mm lies outside of the scan, which reaches "
                 f"from {corners.min(0).round(1).tolist()} to {corners.max(0).round(1).tolist()}"
             )
-    cut = cut_scan(path, config, lung_mask=lung_mask)
+    cut = cut_scan(path, config, lung_mask=lung_mask, series_uid=series_uid)
     index = cut.volume.world_to_index(world)
     z = cut.nearest_plane(index[0])
     messages = list(cut.messages)
@@ -291,8 +297,8 @@ def _size(path: Path) -> tuple[int, ...]:
     return reader.GetSize()
 
 
-def _middle_of_slice(path: Path, number: int) -> np.ndarray:
-    header = read_header(path)
+def _middle_of_slice(header: Header, number: int) -> np.ndarray:
+    path = header.path
     if abs(header.direction[2, 2]) < np.sqrt(0.5):
         raise ScanError(
             f"{path}: its slices are not axial, so a slice number names no axial slice; "

@@ -116,6 +116,12 @@ def test_missing_column(tree, name):
         read(tree)
 
 
+def test_table_that_is_no_text(tree):
+    (tree / "annotations.csv").write_bytes(b"\xff\xfe\x00\x81" * 9)
+    with pytest.raises(Luna16Error, match=r"annotations\.csv: not a text table"):
+        read(tree)
+
+
 def test_no_tree(tmp_path):
     with pytest.raises(Luna16Error, match="no such folder"):
         read(tmp_path / "absent")

@@ -497,6 +497,19 @@ def test_single_ct_slice_takes_the_road_of_scans(tree, tmp_path):
     assert slice_[mask > 0].mean() < 60
 
 
+def test_dicom_folder_and_file_as_queries(real_data, tree):
+    config = make_config(tree)
+    folder = real_data("dicom_slices")
+    from_folder = room.prepare_point(folder, config=config, slice_index=1)
+    assert from_folder[0].shape == (112, 112)
+    assert from_folder[0].max() > 150
+    image, mask, _, _ = room.prepare_image(folder / "1.dcm", config)
+    assert mask is not None
+    assert image[mask > 0].mean() < image[mask == 0].max()
+    with pytest.raises(ScanError, match=r"no series 1\.2"):
+        room.prepare_point(folder, config=config, slice_index=1, series_uid="1.2")
+
+
 # Real geometry
 
 
