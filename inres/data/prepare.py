@@ -187,8 +187,9 @@ def prepare(
     jobs = [_Job(entry, config, cap, parts / f"{entry.uid}.npz") for entry in tree.scans]
     todo = [job for job in jobs if not job.done()]
     workers = config.data.workers if workers is None else workers
-    _run(todo, workers or os.cpu_count() or 1, done=len(jobs) - len(todo), progress=progress)
-    _assemble(jobs, tree, config, out=out, progress=progress)
+    with _full_disk_named(out):
+        _run(todo, workers or os.cpu_count() or 1, done=len(jobs) - len(todo), progress=progress)
+        _assemble(jobs, tree, config, out=out, progress=progress)
     shutil.rmtree(parts)
 
 
@@ -479,6 +480,21 @@ def _require_space(out: Path, tree: Luna16, config: Config) -> None:
             "make room or choose another workdir",
             str(out),
         )
+
+
+@contextlib.contextmanager
+def _full_disk_named(out: Path) -> Iterator[None]:
+    """Give the error of a full disk, which names nothing, its place and remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise OSError(
+            errno.ENOSPC,
+            "the disk is full; make room and run again (scans done are kept)",
+            str(out),
+        ) from error
 
 
 def _run(
