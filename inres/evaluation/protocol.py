@@ -8,7 +8,7 @@ the gallery.
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -128,8 +128,8 @@ class Euclidean:
 
     |a|^2 - 2ab + |b|^2 in floats loses rankings where features have a common offset, and its
     rounding depends on a row's place in the matrix, which would break exact ties. Here features
-    are centred, and split into two whole numbers of up to 23 bits; every product and sum is then
-    exact in float64. What remains is the rounding of features to about 1e-11 of their range.
+    are centred, and split into two whole numbers of at most 22 bits; every product and sum is
+    then exact in float64. What remains is the rounding of features to about 1e-11 of their range.
     """
 
     def __init__(self, queries: np.ndarray, gallery: np.ndarray):
@@ -142,41 +142,66 @@ class Euclidean:
             raise ValueError(f"{queries.shape[1]} features a query, {gallery.shape[1]} an item")
         low = np.minimum(queries.min(axis=0), gallery.min(axis=0)).astype(np.float64)
         high = np.maximum(queries.max(axis=0), gallery.max(axis=0)).astype(np.float64)
-        width = queries.shape[1]
-        whole = not (queries % 1).any() and not (gallery % 1).any()
-        centre = np.zeros(width) if whole else (low + high) / 2
-        top = max(np.abs(high - centre).max(), np.abs(low - centre).max())
-        # |a - b|^2 of D numbers below 2^bits stays below D * 2^(2 bits + 2) <= 2^53.
-        bits = (51 - width.bit_length()) // 2
-        exponent = bits - int(np.frexp(top)[1])
-        if whole and exponent >= 0:
-            exponent = 0
-        self._step = 2.0**-bits
-        self._unit = 2.0**-exponent
-        self._sides = []
-        for side in (queries, gallery):
-            scaled = np.ldexp(side.astype(np.float64) - centre, exponent)
-            coarse = np.rint(scaled)
-            fine = np.rint((scaled - coarse) * 2.0**bits)
-            self._sides.append((coarse, fine if fine.any() else None))
+        both = (side[rows] for side in (queries, gallery) for rows in _blocks(side))
+        whole = not any((some % 1).any() for some in both)
+        self._centre = np.zeros(len(low)) if whole else (low + high) / 2
+        top = np.abs([low - self._centre, high - self._centre]).max()
+        # |a - b|^2 of D numbers up to 2^bits is at most D * 2^(2 bits + 2) <= 2^53.
+        self._bits = min(22, (51 - len(low).bit_length()) // 2)
+        self._exponent = self._bits - int(np.frexp(top)[1])
+        if whole:
+            self._exponent = min(self._exponent, 0)
+        self._queries, self._gallery = self._split(queries), self._split(gallery)
+
+    def _split(self, side: np.ndarray) -> "_Split":
+        """[M, D] as coarse and fine whole numbers."""
+        coarse, fine = np.empty(side.shape, np.float32), np.empty(side.shape, np.float32)
+        norms = np.empty((3, len(side), 1))
+        for rows in _blocks(side):
+            scaled = np.ldexp(side[rows].astype(np.float64) - self._centre, self._exponent)
+            high = np.rint(scaled)
+            low = np.rint(np.ldexp(scaled - high, self._bits))
+            coarse[rows], fine[rows] = high, low
+            for norm, product in zip(norms, (high * high, high * low, low * low), strict=True):
+                norm[rows, 0] = product.sum(axis=1)
+        return _Split(coarse, fine if fine.any() else None, norms)
 
     def rows(self, part: slice) -> np.ndarray:
         """Squared distances of the queries in `part` to all items, float64 [q, N]."""
-        (a, a_fine), (b, b_fine) = self._sides
-        a = a[part]
-        out = _gap(a, b)
-        if a_fine is None and b_fine is None:
-            return out * self._unit**2
-        a_fine = np.zeros_like(a) if a_fine is None else a_fine[part]
-        b_fine = np.zeros_like(b) if b_fine is None else b_fine
-        cross = (a * a_fine).sum(1)[:, None] + (b * b_fine).sum(1) - a @ b_fine.T - a_fine @ b.T
-        out += 2 * self._step * cross + self._step**2 * _gap(a_fine, b_fine)
-        return np.maximum(out, 0.0) * self._unit**2
+        step = 2.0**-self._bits
+        a, b = self._queries, self._gallery
+        a_coarse, a_fine = (None if x is None else x[part].astype(np.float64) for x in a[:2])
+        out = np.empty((len(a_coarse), len(b.coarse)))
+        for rows in _blocks(b.coarse):
+            b_coarse, b_fine = (None if x is None else x[rows].astype(np.float64).T for x in b[:2])
+            both = [x[part] + y[rows].T for x, y in zip(a.norms, b.norms, strict=True)]
+            gap = both[0] - 2.0 * (a_coarse @ b_coarse)
+            if a_fine is not None or b_fine is not None:
+                cross, low = both[1:]
+                if b_fine is not None:
+                    cross -= a_coarse @ b_fine
+                if a_fine is not None:
+                    cross -= a_fine @ b_coarse
+                if a_fine is not None and b_fine is not None:
+                    low -= 2.0 * (a_fine @ b_fine)
+                gap = np.maximum(gap + 2 * step * cross + step**2 * low, 0.0)
+            out[:, rows] = np.ldexp(gap, -2 * self._exponent)
+        return out
 
 
-def _gap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """|a - b|^2 of whole numbers small enough to be exact, float64 [q, N]."""
-    return (a * a).sum(1)[:, None] + (b * b).sum(1) - 2.0 * (a @ b.T)
+class _Split(NamedTuple):
+    """Features [M, D] as whole numbers, exact in float32: coarse + 2^-bits fine."""
+
+    coarse: np.ndarray
+    fine: np.ndarray | None
+    """None where all are 0."""
+    norms: np.ndarray
+    """float64 [3, M, 1]: coarse . coarse, coarse . fine, fine . fine of each row."""
+
+
+def _blocks(features: np.ndarray) -> Iterator[slice]:
+    """Rows of [M, D] in blocks of bounded memory."""
+    return metrics.chunks(*features.shape, cells=1 << 22)
 
 
 def two_stage(
@@ -404,7 +429,7 @@ def _judge(hits: metrics.Hits, truth: _Truth, k: int) -> dict[str, np.ndarray]:
         "recall": metrics.recall_at(hits, k),
         "ndcg": metrics.ndcg_at(hits.ranking, truth.gains, k),
         "diameter_error_mm": gap,
-        "relevant": hits.total,
+        "relevant": hits.total.copy(),  # a view would keep all positions alive
         "curve": metrics.precision_recall(hits),
     }
 

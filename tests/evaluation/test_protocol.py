@@ -206,7 +206,7 @@ def test_queries_without_relevant_items_are_counted_and_left_out():
 
 def test_parts_of_the_queries_give_what_the_whole_gives(sides, evaluation, monkeypatch):
     chunks = metrics.chunks
-    monkeypatch.setattr(metrics, "chunks", lambda q, n: chunks(q, n, cells=3 * n))
+    monkeypatch.setattr(metrics, "chunks", lambda q, n, **_: chunks(q, n, cells=3 * n))
     parts = evaluate(*sides, classes=4, threshold=3)
     assert parts.rankings == evaluation.rankings
     np.testing.assert_array_equal(parts.top, evaluation.top)
