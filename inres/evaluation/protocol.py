@@ -169,23 +169,23 @@ class Euclidean:
     def rows(self, part: slice) -> np.ndarray:
         """Squared distances of the queries in `part` to all items, float64 [q, N]."""
         step = 2.0**-self._bits
-        a, b = self._queries, self._gallery
-        a_coarse, a_fine = (None if x is None else x[part].astype(np.float64) for x in a[:2])
-        out = np.empty((len(a_coarse), len(b.coarse)))
-        for rows in _blocks(b.coarse):
-            b_coarse, b_fine = (None if x is None else x[rows].astype(np.float64).T for x in b[:2])
-            both = [x[part] + y[rows].T for x, y in zip(a.norms, b.norms, strict=True)]
-            gap = both[0] - 2.0 * (a_coarse @ b_coarse)
-            if a_fine is not None or b_fine is not None:
-                cross, low = both[1:]
-                if b_fine is not None:
-                    cross -= a_coarse @ b_fine
-                if a_fine is not None:
-                    cross -= a_fine @ b_coarse
-                if a_fine is not None and b_fine is not None:
-                    low -= 2.0 * (a_fine @ b_fine)
-                gap = np.maximum(gap + 2 * step * cross + step**2 * low, 0.0)
-            out[:, rows] = np.ldexp(gap, -2 * self._exponent)
+        a, a_fine = self._queries.rows(part)
+        out = np.empty((len(a), len(self._gallery.coarse)))
+        for rows in _blocks(self._gallery.coarse):
+            b, b_fine = self._gallery.rows(rows)
+            gap, cross, low = (
+                left[part] + right[rows].T
+                for left, right in zip(self._queries.norms, self._gallery.norms, strict=True)
+            )
+            gap -= 2.0 * (a @ b.T)
+            if b_fine is not None:
+                cross -= a @ b_fine.T
+            if a_fine is not None:
+                cross -= a_fine @ b.T
+            if a_fine is not None and b_fine is not None:
+                low -= 2.0 * (a_fine @ b_fine.T)
+            gap += 2 * step * cross + step**2 * low
+            out[:, rows] = np.ldexp(np.maximum(gap, 0.0), -2 * self._exponent)
         return out
 
 
@@ -197,6 +197,11 @@ class _Split(NamedTuple):
     """None where all are 0."""
     norms: np.ndarray
     """float64 [3, M, 1]: coarse . coarse, coarse . fine, fine . fine of each row."""
+
+    def rows(self, rows: slice) -> tuple[np.ndarray, np.ndarray | None]:
+        """Some rows of both, float64."""
+        fine = None if self.fine is None else self.fine[rows].astype(np.float64)
+        return self.coarse[rows].astype(np.float64), fine
 
 
 def _blocks(features: np.ndarray) -> Iterator[slice]:
