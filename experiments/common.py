@@ -37,7 +37,7 @@ def launch(run: Callable[[Config, Path], None]) -> None:
         logging.set_verbosity(logging.ERROR)
         try:
             config = config_lib.checked(CONFIG.value)
-            workdir = Path(WORKDIR.value).expanduser().resolve()
+            workdir = Path(str(WORKDIR.value)).expanduser().resolve()
             with stages.lock(workdir):
                 _redo(workdir, REDO.value)
                 _describe(workdir, config)

@@ -80,8 +80,10 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
         model=encode.fingerprint(variables),
     )
     distinct = len(np.unique(codes.binarize(gallery.h), axis=0))
-    print(f"  {len(rows)} items of {config.hash.bits} bits in {out / 'archive'}, "
-          f"{distinct} distinct codes")
+    print(
+        f"  {len(rows)} items of {config.hash.bits} bits in {out / 'archive'}, "
+        f"{distinct} distinct codes"
+    )
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ def run(config: Config, workdir: Path) -> None:
             "rank": rank,
             "scan": record["scan"],
             "nodule": record["nodule"],
-            "class": figures.class_title(int(record["label"]), names),
+            "class": figures.class_title(int(_number(record["label"])), names),
             "diameter_mm": _blank(record["diameter_mm"]),
             "malignancy": _blank(record["malignancy"]),
             "hamming": int(result.hamming[0, rank - 1]),
@@ -97,8 +97,8 @@ def run(config: Config, workdir: Path) -> None:
     images = np.load(workdir / "train" / "images.npy", mmap_mode="r")
     shown = [
         figures.Shown(
-            np.asarray(images[int(record["item"])]),
-            int(record["label"]),
+            np.asarray(images[int(_number(record["item"]))]),
+            int(_number(record["label"])),
             _number(record["diameter_mm"]),
             str(record["scan"]),
             int(result.hamming[0, i]),
@@ -142,7 +142,7 @@ def read_query(config: Config, workdir: Path) -> Query:
     else:
         if (WORLD.value is None) == (SLICE.value is None):
             raise ValueError("--scan needs a place: either --world=x,y,z or --slice=number")
-        path = Path(SCAN.value)
+        path = Path(str(SCAN.value))
         slice_, mask, point, notes = prepare.prepare_point(
             path, config=config, world_mm=_world(), slice_index=SLICE.value
         )

@@ -52,7 +52,8 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
     small = out / "pairs.npz"
     if not small.is_file():
         with files.atomic_path(small) as part:
-            np.savez(part, **_shrink(store, train, c.size_px))
+            image, mask = _shrink(store, train, c.size_px)
+            np.savez(part, image=image, mask=mask)
     with np.load(small) as data:
         pairs = {name: data[name] for name in ("image", "mask")}
 
@@ -110,14 +111,14 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
     print(f"  Dice {metrics['dice']:.4f}, IoU {metrics['iou']:.4f} on {len(dice)} held-out slices")
 
 
-def _shrink(store: items.ItemStore, rows: np.ndarray, size: int) -> dict[str, np.ndarray]:
+def _shrink(store: items.ItemStore, rows: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Pairs at the U-Net's size: image uint8 and mask uint8 (0 or 1), [N, size, size]."""
     assert store.lung_masks is not None
     image, mask = (np.empty((len(rows), size, size), np.uint8) for _ in range(2))
     for i, row in enumerate(progress(rows, name="resize pairs", unit="slice")):
         image[i] = views.resize(np.asarray(store.slices[row]), size)
         mask[i] = views.resize(np.asarray(store.lung_masks[row]) * np.uint8(255), size) > 127
-    return {"image": image, "mask": mask}
+    return image, mask
 
 
 def _apply(segment, store: items.ItemStore, out: Path) -> np.ndarray:
@@ -165,9 +166,7 @@ def _audit(segment, store: items.ItemStore, masks: np.ndarray, prepared: Path, o
     files.write_csv(out / "audit.csv", list(rows[0]) if rows else ["scan"], rows)
 
 
-def _examples(
-    store: items.ItemStore, masks: np.ndarray, rows: np.ndarray, out: Path
-) -> None:
+def _examples(store: items.ItemStore, masks: np.ndarray, rows: np.ndarray, out: Path) -> None:
     """A picture of held-out slices with both masks."""
     assert store.lung_masks is not None
     rows = rows[np.linspace(0, len(rows) - 1, min(6, len(rows))).astype(int)]

@@ -177,7 +177,7 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
 
 
 def _validation(model: nn.Module, data: Labelled, images: np.ndarray):
-    """How the validation items are classified and find training items; None where there are none."""
+    """How validation items are classified and find training items; None without any."""
     query, gallery = (np.flatnonzero(data.side == s) for s in ("val", "train"))
     if not len(query):
         return None

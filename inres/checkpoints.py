@@ -14,7 +14,9 @@ class Checkpoints:
         # Orbax wants absolute paths.
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
         self._root = Path(root).resolve()
-        self._manager = ocp.CheckpointManager(self._root, options=options)
+        self._manager = ocp.CheckpointManager(
+            self._root, options=options, item_handlers=ocp.StandardCheckpointHandler()
+        )
 
     def latest(self) -> int | None:
         """The newest complete step, or None."""
@@ -72,7 +74,9 @@ class Checkpoints:
 def _leaves(tree: Any) -> dict[str, tuple[tuple[int, ...], str]]:
     found = {}
     for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        name = "/".join(str(getattr(p, "key", getattr(p, "name", getattr(p, "idx", p)))) for p in path)
+        name = "/".join(
+            str(getattr(p, "key", getattr(p, "name", getattr(p, "idx", p)))) for p in path
+        )
         found[name] = (tuple(leaf.shape), str(leaf.dtype))
     return found
 

@@ -92,7 +92,9 @@ class Phantom:
         _share("phantom", self, "normal_scans")
         _require(self.matrix >= 128, "phantom.matrix", self.matrix, "at least 128 pixels")
         _require(self.extent_mm >= 80, "phantom.extent_mm", self.extent_mm, "at least 80 mm")
-        _require(self.scans >= self.subsets, "phantom.scans", self.scans, "at least phantom.subsets")
+        _require(
+            self.scans >= self.subsets, "phantom.scans", self.scans, "at least phantom.subsets"
+        )
 
 
 @dataclasses.dataclass

@@ -30,7 +30,9 @@ class Encoded:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _apply(model: nn.Module, variables: dict[str, Any], images: jax.Array) -> Outputs:
-    return model.apply(variables, to_input(images)[..., None], train=False)
+    outputs = model.apply(variables, to_input(images)[..., None], train=False)
+    assert isinstance(outputs, Outputs)
+    return outputs
 
 
 Encoder = Callable[[np.ndarray], Encoded]

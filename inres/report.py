@@ -236,9 +236,11 @@ def _shot(
     kind = {"query_normal": "normal queries", "query_nodule": "nodule queries"}.get(
         stem, f"queries of class {figures.class_title(label, names)}"
     )
+    paper = {"query_normal": "9", "query_nodule": "10"}.get(stem)
+    manner = f" (in the manner of the paper's Fig. {paper})" if paper else ""
     caption = (
-        f"{right} of {len(results)} results share the query's class. It is the median of the "
-        f"{kind} by search precision, not a chosen one. Blue tick: same class; black cross: "
+        f"{right} of {len(results)} results share the query's class{manner}. It is the median of "
+        f"the {kind} by search precision, not a chosen one. Blue tick: same class; black cross: "
         "another; red: diameter; H and E: Hamming and Euclidean distance."
     )
     return _Shot(stem, figure, caption, rows)
@@ -664,6 +666,8 @@ def _search(run: _Run) -> str:
         _figure(folder / stem, captions.get(stem, ""), wide=True)
         for stem in ("query_normal", "query_nodule")
     )
+    if "query_normal" not in captions and captions:
+        shown = "<p>This data has no normal items, so only a nodule is shown as query.</p>" + shown
     more = "".join(
         _figure(folder / stem, captions[stem], wide=True)
         for stem in sorted(captions)
@@ -732,7 +736,7 @@ def _classification(run: _Run) -> str:
         return "<p>No FC3 outputs were given, so there is no classification.</p>"
     head = ["class", "test items", "recall", "precision", "F1", "AP"]
     if run.paper_classes:
-        head.append("paper's score")
+        head.append("paper's score (LUNA16)")
     rows = []
     for row in found["per_class"]:
         label = row["class"]
@@ -881,7 +885,8 @@ def _audit(run: _Run, path: Path) -> str:
     lines = _table(
         ("scan", "nodule", "mm", *(_text(figures.MASK_NAMES[k]) for k in kinds)), listed, left=2
     )
-    title = f"The {len(any_lost)} nodules that one of the masks loses"
+    count = "1 nodule" if len(any_lost) == 1 else f"{len(any_lost)} nodules"
+    title = f"{count} lost by at least one of the masks"
     return f"<h3>Nodules and masks</h3>{table}{figure}{_details(title, lines)}"
 
 

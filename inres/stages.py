@@ -47,9 +47,7 @@ def done(workdir: Path, stage: str) -> str:
     return files.read_json(path)["fingerprint"]
 
 
-def run(
-    workdir: Path, stage: str, inputs: Mapping[str, Any], work: Callable[[Path], None]
-) -> str:
+def run(workdir: Path, stage: str, inputs: Mapping[str, Any], work: Callable[[Path], None]) -> str:
     """Do `work(workdir / stage)` unless it was done with the same inputs; give its fingerprint.
 
     `work` finds in its directory what an interrupted run with the same inputs left there.
@@ -122,7 +120,9 @@ def lock(workdir: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise StageError(f"{workdir}: another process works here; use another --workdir") from None
+            raise StageError(
+                f"{workdir}: another process works here; use another --workdir"
+            ) from None
         yield
     finally:
         os.close(handle)

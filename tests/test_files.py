@@ -9,9 +9,14 @@ def test_a_file_is_whole_or_absent(tmp_path):
     path = tmp_path / "deep" / "a.json"
     files.write_json(path, {"a": [1, None]})
     assert files.read_json(path) == {"a": [1, None]}
-    with pytest.raises(RuntimeError), files.atomic_path(path) as part:
-        part.write_text("half")
-        raise RuntimeError
+
+    def fail():
+        with files.atomic_path(path) as part:
+            part.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert files.read_json(path) == {"a": [1, None]}
     assert os.listdir(path.parent) == ["a.json"]
 

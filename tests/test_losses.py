@@ -50,6 +50,8 @@ def test_dice_loss_is_numpys(seed):
 
 def test_a_sure_right_mask_costs_nothing_and_an_empty_one_has_a_gradient():
     masks = jnp.zeros((1, 4, 4)).at[:, :2].set(1)
-    assert losses.segmentation(40 * masks - 20, masks, dice_weight=1.0) == pytest.approx(0, abs=1e-6)
+    assert losses.segmentation(40 * masks - 20, masks, dice_weight=1.0) == pytest.approx(
+        0, abs=1e-6
+    )
     slope = jax.grad(lambda x: losses.dice_loss(x, jnp.zeros((1, 4, 4))))(jnp.zeros((1, 4, 4)))
     assert float(slope.min()) > 0

@@ -210,7 +210,7 @@ def test_the_report_says_the_numbers(full):
         assert f"{row['map_macro']:.3f}" in page
     for name in ("two-stage search", "Hamming distance", "raw pixels", "chance"):
         assert name in page
-    assert "The 1 nodule" in page
+    assert "1 nodule lost by at least one of the masks" in page
     for score in report.PAPER_SCORES:
         assert f"<td>{score:.1f}</td>" in page
 

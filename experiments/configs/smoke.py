@@ -1,6 +1,6 @@
 """The whole road in under 90 seconds: small phantoms, few steps; for tests, not for figures.
 
-    python -m experiments.reproduce --config=experiments/configs/smoke.py --workdir=runs/smoke
+python -m experiments.reproduce --config=experiments/configs/smoke.py --workdir=runs/smoke
 """
 
 from inres.config import Config, Items, Model, Phantom, Segment, Split, Train

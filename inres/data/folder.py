@@ -141,6 +141,4 @@ def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
     )
     # The table makes the store; it comes last. A crop has no point of its own: row, col unknown.
     nan = float("nan")
-    write_table(
-        out / "items.csv", [dataclasses.replace(item, row=nan, col=nan) for item in items]
-    )
+    write_table(out / "items.csv", [dataclasses.replace(item, row=nan, col=nan) for item in items])

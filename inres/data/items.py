@@ -46,9 +46,9 @@ class Item:
     """The image file in a folder; empty for items cut from scans."""
     scan: str
     """What must not be split: the series."""
-    nodule: str
+    nodule: str = ""
     """The annotation, unique over scans; empty for normal items."""
-    label: int
+    label: int = -1
     """The class, -1 where unknown."""
     diameter_mm: float = float("nan")
     malignancy: float = float("nan")

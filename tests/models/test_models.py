@@ -70,8 +70,9 @@ def test_unet_has_its_parameters():
 @pytest.mark.parametrize("train", [False, True])
 def test_both_networks_have_one_interface(model, train):
     images = jax.random.uniform(jax.random.key(1), (3, 64, 64, 1))
-    variables = model.init(jax.random.key(0), images)
-    out, _ = model.apply(variables, images, train=train, mutable=["batch_stats"])
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+    apply = jax.jit(lambda v, x: model.apply(v, x, train=train, mutable=["batch_stats"])[0])
+    out = apply(variables, images)
     assert out.fc1.shape == (3, model.fc1)
     assert out.u.shape == out.h.shape == (3, 12)
     assert out.fc3.shape == (3, 5)
@@ -88,7 +89,8 @@ def test_max_pool_is_the_library_s(size):
     np.testing.assert_array_equal(blocks.max_pool_3x3_s2(x), theirs(x))
     weights = jax.random.normal(jax.random.key(9), theirs(x).shape)
     ours, want = (
-        jax.grad(lambda v, f=f: jnp.sum(f(v) * weights))(x) for f in (blocks.max_pool_3x3_s2, theirs)
+        jax.grad(lambda v, f=f: jnp.sum(f(v) * weights))(x)
+        for f in (blocks.max_pool_3x3_s2, theirs)
     )
     np.testing.assert_allclose(ours, want, atol=1e-6)
 
@@ -114,9 +116,9 @@ def test_a_residual_module_of_scale_zero_is_relu():
 def test_unet_gives_one_logit_a_pixel_and_sees_far():
     model = UNet(width=4, depth=3)
     x = jax.random.normal(jax.random.key(0), (2, 32, 32, 1))
-    variables = model.init(jax.random.key(1), x)
-    assert model.apply(variables, x).shape == (2, 32, 32)
-    moved = jax.grad(lambda v: model.apply(variables, v)[0, 4, 4])(x)[0, :, :, 0]
+    variables = jax.jit(model.init)(jax.random.key(1), x)
+    assert jax.eval_shape(model.apply, variables, x).shape == (2, 32, 32)
+    moved = jax.jit(jax.grad(lambda v: model.apply(variables, v)[0, 4, 4]))(x)[0, :, :, 0]
     assert float(jnp.abs(moved[12:, 12:]).max()) > 0
 
 

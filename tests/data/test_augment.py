@@ -1,0 +1,56 @@
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from inres.config import Train
+from inres.data.augment import augment
+
+STILL = dict(flips=False, quarter_turns=False, shift_px=0, brightness=0.0, contrast=0.0, noise=0.0)
+
+
+def images(b=256, s=8):
+    return jax.random.uniform(jax.random.key(5), (b, s, s), minval=0.2, maxval=0.8)
+
+
+def test_nothing_asked_is_nothing_done():
+    np.testing.assert_array_equal(augment(jax.random.key(0), images(), Train(**STILL)), images())
+
+
+def test_flips_and_turns_give_all_eight_symmetries_and_nothing_else():
+    image = np.arange(1, 10, dtype=np.float32).reshape(3, 3) / 10
+    want = {
+        (image.T if t else image)[:: (-1 if v else 1), :: (-1 if h else 1)].tobytes()
+        for t, v, h in itertools.product((0, 1), repeat=3)
+    }
+    config = Train(**{**STILL, "flips": True, "quarter_turns": True})
+    out = augment(jax.random.key(0), jnp.repeat(image[None], 256, 0), config)
+    assert {np.asarray(x).tobytes() for x in out} == want
+    turned = augment(
+        jax.random.key(0),
+        jnp.repeat(image[None], 256, 0),
+        Train(**{**STILL, "quarter_turns": True}),
+    )
+    assert {np.asarray(x).tobytes() for x in turned} == {
+        np.rot90(image, k).tobytes() for k in range(4)
+    }
+
+
+def test_shifts_reach_as_far_as_asked_and_bring_in_the_floor():
+    x = jnp.zeros((512, 9, 9)).at[:, 4, 4].set(0.5)
+    out = np.asarray(augment(jax.random.key(1), x, Train(**{**STILL, "shift_px": 2})))
+    assert {tuple(np.argwhere(i)[0] - 4) for i in out} == set(
+        itertools.product(range(-2, 3), repeat=2)
+    )
+
+
+def test_values_stay_in_the_window_and_the_outside_stays_black():
+    x = images().at[:, :3].set(0.0)
+    config = Train(**{**STILL, "brightness": 0.5, "contrast": 0.5, "noise": 0.3})
+    out = np.asarray(augment(jax.random.key(2), x, config))
+    assert out.min() == 0.0
+    assert out.max() == 1.0
+    assert not out[:, :3].any()
+    again = np.asarray(augment(jax.random.key(2), x, config))
+    np.testing.assert_array_equal(out, again)

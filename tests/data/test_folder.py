@@ -1,0 +1,80 @@
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from inres.config import Config, Data
+from inres.data import folder, items
+
+HEADER = "image,scan,nodule,label,diameter_mm,malignancy,split\n"
+
+
+def write(path, array):
+    path.parent.mkdir(exist_ok=True)
+    sitk.WriteImage(sitk.GetImageFromArray(array), str(path))
+
+
+@pytest.fixture
+def tree(tmp_path):
+    root = tmp_path / "data"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    for name in ("a.png", "b.png"):
+        write(root / "images" / name, rng.integers(0, 256, (12, 12)).astype(np.uint8))
+    (root / "items.csv").write_text(
+        HEADER + "images/a.png,s1,n1,1,7.5,3,train\nimages/b.png,s2,,0,0,,test\n"
+    )
+    return root
+
+
+def prepare(root):
+    out = root.parent / "out"
+    out.mkdir(exist_ok=True)
+    folder.prepare_folder(Config(data=Data(kind="folder", root=str(root))), root=root, out=out)
+    return items.open_store(out)
+
+
+def test_images_and_table_arrive_unchanged(tree):
+    store = prepare(tree)
+    want = sitk.GetArrayFromImage(sitk.ReadImage(str(tree / "images" / "a.png")))
+    np.testing.assert_array_equal(store.slices[0], want)
+    assert store.items[0].diameter_mm == 7.5
+    assert store.items[1].split == "test"
+    assert np.isnan(store.items[0].row)
+
+
+def test_signed_values_are_hounsfield_units(tree):
+    write(tree / "images" / "h.nii.gz", np.full((12, 12), -300, np.int16))
+    with open(tree / "items.csv", "a") as file:
+        file.write("images/h.nii.gz,s3,n3,1,,,train\n")
+    assert (np.asarray(prepare(tree).slices[2]) == 128).all()
+
+
+def test_masks_are_found_by_name(tree):
+    write(tree / "masks" / "a.png", np.full((12, 12), 255, np.uint8))
+    with pytest.raises(FileNotFoundError, match=r"masks/b\.png: no mask"):
+        prepare(tree)
+    write(tree / "masks" / "b.png", np.zeros((12, 12), np.uint8))
+    store = prepare(tree)
+    assert store.lung_masks is not None
+    assert [int(m.max()) for m in store.lung_masks] == [1, 0]
+    (tree / "items.csv").unlink()
+    assert [i.label for i in prepare(tree).items] == [-1, -1]
+
+
+def test_bad_folders_are_told_what_is_wrong(tree):
+    write(tree / "images" / "b.png", np.zeros((12, 13), np.uint8))
+    with pytest.raises(ValueError, match=r"b\.png: 13 pixels"):
+        prepare(tree)
+    (tree / "images" / "b.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=r"b\.png"):
+        prepare(tree)
+    (tree / "images" / "b.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"b\.png: no such image \(1 of 2"):
+        prepare(tree)
+    (tree / "items.csv").write_text(HEADER + "images/a.png,s1,n1,1,,,\nimages/a.png,s1,n1,,,,\n")
+    with pytest.raises(ValueError, match="line 3: label is blank"):
+        prepare(tree)
+    (tree / "items.csv").unlink()
+    with pytest.raises(FileNotFoundError, match=r"items\.csv.*nor a pair"):
+        prepare(tree)
+    assert not list((tree.parent / "out").iterdir())

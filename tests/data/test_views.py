@@ -1,0 +1,48 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inres.config import Items
+from inres.data import views
+
+
+def test_the_window_ends_at_its_ends():
+    hu = np.array([-3000, -1200, -300, 600, 3071])
+    assert views.to_uint8(hu, hu_min=-1200, hu_max=600).tolist() == [0, 0, 128, 255, 255]
+
+
+@given(st.integers(1, 9), st.integers(-3, 12), st.integers(-3, 12))
+def test_a_canvas_is_a_cut_of_the_padded_image(size, row, col):
+    image = np.arange(1, 91, dtype=np.uint8).reshape(9, 10)
+    pad = 20
+    padded = np.pad(image, pad)
+    top, left = row - size // 2 + pad, col - size // 2 + pad
+    want = padded[top : top + size, left : left + size]
+    np.testing.assert_array_equal(views.canvas(image, center=(row, col), size=size), want)
+
+
+@pytest.mark.parametrize(("old", "new"), [(64, 32), (48, 64), (50, 64), (384, 224)])
+def test_resizing_keeps_flat_images_and_a_linear_ramp(old, new):
+    assert (views.resize(np.full((old, old), 77, np.uint8), new) == 77).all()
+    ramp = np.repeat(np.linspace(0, 250, old)[None], old, 0)
+    out = views.resize(np.rint(ramp).astype(np.uint8), new).astype(float)
+    centres = (np.arange(new) + 0.5) * old / new - 0.5
+    inside = slice(new // 8, -new // 8)
+    np.testing.assert_allclose(out[3, inside], (centres * 250 / (old - 1))[inside], atol=1.2)
+
+
+def test_a_crop_shows_its_point_and_a_mask_its_lungs():
+    slice_ = np.zeros((64, 64), np.uint8)
+    slice_[40, 20] = 200
+    mask = np.ones((64, 64), np.uint8)
+    config = Items(canvas_px=64, crop_mm=16, size_px=16)
+    crop = views.view(slice_, mask, (40.0, 20.0), config)
+    assert crop[8, 8] == 200
+    mask[40, 20] = 0
+    assert views.view(slice_, mask, (40.0, 20.0), config).max() == 0
+    raw = Items(canvas_px=64, crop_mm=16, size_px=16, segmented=False)
+    assert views.view(slice_, mask, (40.0, 20.0), raw)[8, 8] == 200
+    whole = Items(canvas_px=64, crop_mm=16, size_px=64, view="slice")
+    assert views.view(slice_, None, (40.0, 20.0), whole)[40, 20] == 200
+    assert views.view(slice_, None, (np.nan, np.nan), config).shape == (16, 16)

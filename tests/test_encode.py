@@ -1,0 +1,73 @@
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from inres import encode, recipe
+from inres.config import Config, Model, Train
+from inres.models.inres_net import InResNet
+
+
+@pytest.fixture(scope="module")
+def network():
+    model = InResNet(3, 10, stem=8, fc1=16)
+    return model, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 1)))
+
+
+def test_an_item_is_encoded_alike_alone_and_in_any_batch(network):
+    images = np.random.default_rng(0).integers(0, 256, (11, 32, 32)).astype(np.uint8)
+    model, variables = network
+    want = jax.jit(model.apply)(variables, images[..., None] / np.float32(255))
+    got = encode.make_encoder(model, variables, batch=4)(images)
+    one = encode.make_encoder(model, variables)(images[7:8])
+    for name in ("fc1", "h", "fc3"):
+        np.testing.assert_allclose(getattr(got, name), getattr(want, name), rtol=2e-4, atol=1e-5)
+        np.testing.assert_allclose(
+            getattr(one, name)[0], getattr(got, name)[7], rtol=2e-4, atol=1e-5
+        )
+
+
+def test_a_fingerprint_sees_one_changed_weight(network):
+    _, variables = network
+    mark = encode.fingerprint(variables)
+    assert encode.fingerprint(jax.tree.map(np.array, variables)) == mark
+    changed = jax.tree.map(np.array, variables)
+    changed["params"]["head"]["fc3"]["bias"][0] += 1e-7
+    assert encode.fingerprint(changed) != mark
+
+
+def test_joined_features_weigh_both_layers_alike():
+    rng = np.random.default_rng(0)
+    encoded = encode.Encoded(
+        100 * rng.normal(size=(400, 6)), rng.random((400, 4)), rng.normal(size=(400, 3))
+    )
+    joined = encode.FineScale.of(encoded).join(encoded)
+    assert joined[:, :6].var(0).sum() == pytest.approx(1.0)
+    assert joined[:, 6:].var(0).sum() == pytest.approx(1.0)
+
+
+def test_a_segmenter_keeps_the_slices_size():
+    class Bright(nn.Module):
+        @nn.compact
+        def __call__(self, x, *, train=False):
+            return x[..., 0] - 0.5
+
+    slices = np.zeros((5, 48, 48), np.uint8)
+    slices[:, 12:36, 12:36] = 255
+    masks = encode.make_segmenter(Bright(), {}, size=24, batch=2)(slices)
+    assert masks.shape == slices.shape
+    assert masks.dtype == np.uint8
+    assert np.abs(masks.astype(int) - (slices > 0)).mean() < 0.02
+
+
+def test_the_papers_initial_weights():
+    config = Config(model=Model(stem=16, fc1=64), train=Train(init="gaussian"))
+    model = recipe.build_model(config, classes=8)
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 1)))["params"]
+    assert float(jnp.std(params["head"]["fc1"]["kernel"])) == pytest.approx(0.01, rel=0.05)
+    assert float(jnp.std(params["inred_2"]["squeeze"]["conv"]["kernel"])) == pytest.approx(
+        0.01, rel=0.1
+    )
+    projection = np.asarray(params["head"]["fc2"]["kernel"])
+    np.testing.assert_allclose(np.linalg.norm(projection, axis=0), 1.0, rtol=1e-5)

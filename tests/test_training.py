@@ -1,0 +1,195 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from inres import training
+from inres.checkpoints import Checkpoints
+from inres.data import batches
+from inres.logs import MetricLog, read_log
+
+STEPS, BATCH = 12, 4
+X = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+DATA = {"x": X, "y": X @ np.array([1.0, -2.0, 0.5], np.float32)}
+
+
+def loss_fn(params, batch_stats, batch, key):
+    """Noisy least squares with a running mean, so that every part of the state matters."""
+    noise = 0.01 * jax.random.normal(key, batch["y"].shape)
+    error = batch["x"] @ params["w"] + params["b"] - batch["y"] + noise
+    stats = {"mean": 0.9 * batch_stats["mean"] + 0.1 * batch["x"].mean(0)}
+    return jnp.mean(error**2), (stats, {"error": jnp.abs(error).mean()})
+
+
+def optimizer():
+    return training.sgd(
+        learning_rate=0.1,
+        steps=STEPS,
+        warmup_steps=3,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=0.01,
+    )[0]
+
+
+def fresh(mesh, ema=0.5):
+    variables = {
+        "params": {"w": jnp.zeros((3,)), "b": jnp.zeros(())},
+        "batch_stats": {"mean": jnp.zeros(3)},
+    }
+    return training.init_state(variables, optimizer(), ema=bool(ema), mesh=mesh)
+
+
+def train(root, steps, *, loss=loss_fn, data=DATA, resume=False, devices=1):
+    mesh = training.data_mesh(devices)
+    state = fresh(mesh)
+    checkpoints = Checkpoints(root / "checkpoints")
+    if resume:
+        state = checkpoints.restore(state)
+    start = int(state.step)
+    step = training.make_train_step(loss, optimizer(), key=jax.random.key(1), mesh=mesh, ema=0.5)
+    source = batches.batches(
+        data, weights=np.full(20, 1 / 20), batch=BATCH, seed=0, start=start, steps=STEPS
+    )
+    with MetricLog(root, step=start) as log:
+        try:
+            return training.fit(
+                state,
+                step,
+                source,
+                steps=steps,
+                steps_per_epoch=5,
+                mesh=mesh,
+                log=log,
+                checkpoints=checkpoints,
+                checkpoint_every=5,
+            )
+        finally:
+            checkpoints.close()
+
+
+@pytest.mark.parametrize("stop", [1, 5, 7, 11])
+def test_stopping_anywhere_changes_no_bit(tmp_path, stop):
+    whole = train(tmp_path / "whole", STEPS)
+    train(tmp_path / "parts", stop)
+    resumed = train(tmp_path / "parts", STEPS, resume=True)
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)
+    logs = [read_log(tmp_path / p / "log.jsonl") for p in ("whole", "parts")]
+    assert logs[0][-1]["loss"] == logs[1][-1]["loss"]
+    assert [r["step"] for r in logs[1]] == sorted({r["step"] for r in logs[1]})
+
+
+def test_ctrl_c_loses_no_step(tmp_path, monkeypatch):
+    whole = train(tmp_path / "whole", STEPS)
+    real = training.put_batch
+    calls = []
+
+    def interrupted(*args):
+        calls.append(1)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(training, "put_batch", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "parts", STEPS)
+    monkeypatch.setattr(training, "put_batch", real)
+    keeper = Checkpoints(tmp_path / "parts" / "checkpoints")
+    assert keeper.latest() == 7
+    keeper.close()
+    resumed = train(tmp_path / "parts", STEPS, resume=True)
+    for a, b in zip(jax.tree.leaves(whole), jax.tree.leaves(resumed), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_step_is_nesterov_sgd_by_hand():
+    mesh = training.data_mesh(1)
+    key = jax.random.key(1)
+    opt, rate = training.sgd(
+        learning_rate=0.1,
+        steps=9,
+        schedule="constant",
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=0.01,
+    )
+    state = training.init_state(
+        {"params": {"w": jnp.ones((3, 1))}, "batch_stats": {}}, opt, ema=False, mesh=mesh
+    )
+
+    def loss(params, stats, batch, key):
+        return jnp.mean((batch["x"] @ params["w"]) ** 2), (stats, {})
+
+    step = training.make_train_step(loss, opt, key=key, mesh=mesh)
+    w, velocity = np.ones((3, 1)), np.zeros((3, 1))
+    for _ in range(3):
+        state, metrics = step(state, training.put_batch({"x": X[:4]}, mesh))
+        product = X[:4] @ w
+        assert float(metrics["loss"]) == pytest.approx(np.mean(product**2), rel=1e-5)
+        gradient = 2 * X[:4].T @ product / 4 + 0.01 * w
+        velocity = 0.9 * velocity + gradient
+        w = w - 0.1 * (gradient + 0.9 * velocity)
+        np.testing.assert_allclose(state.params["w"], w, rtol=1e-5)
+    assert rate(7) == pytest.approx(0.1)
+
+
+def test_the_cosine_schedule_warms_up_and_ends_at_nothing():
+    _, rate = training.sgd(learning_rate=0.2, steps=100, warmup_steps=10)
+    assert float(rate(0)) == pytest.approx(0.02)
+    assert float(rate(10)) == pytest.approx(0.2)
+    assert float(rate(55)) == pytest.approx(0.1, rel=1e-3)
+    assert float(rate(100)) == pytest.approx(0.0, abs=1e-6)
+    with pytest.raises(ValueError, match="'linear'"):
+        training.sgd(learning_rate=0.2, steps=100, schedule="linear")
+
+
+def test_weight_decay_spares_biases():
+    opt, _ = training.sgd(learning_rate=1.0, steps=2, schedule="constant", weight_decay=0.5)
+    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
+    updates, _ = opt.update(jax.tree.map(jnp.zeros_like, params), opt.init(params), params)
+    new = optax.apply_updates(params, updates)
+    assert float(new["kernel"].max()) == 0.5
+    assert float(new["bias"].min()) == 1.0
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_and_value(tmp_path):
+    def explode(params, stats, batch, key):
+        loss, out = loss_fn(params, stats, batch, key)
+        return jnp.where(jnp.abs(params["b"]) > 0, jnp.nan, loss), out
+
+    with pytest.raises(training.TrainingError, match=r"loss is nan at step 2"):
+        train(tmp_path, STEPS, loss=explode)
+
+
+def test_the_log_has_rates_and_is_strict_json(tmp_path):
+    train(tmp_path, STEPS)
+    text = (tmp_path / "log.jsonl").read_text()
+    rows = [json.loads(line, parse_constant=lambda c: pytest.fail(c)) for line in text.splitlines()]
+    assert [r["step"] for r in rows] == [1, 5, 10, 12]
+    assert all(r["images_per_second"] > 0 and 0 <= r["input_wait_share"] <= 1 for r in rows)
+    assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    train(tmp_path, STEPS)
+    keeper = Checkpoints(tmp_path / "checkpoints")
+    mesh = training.data_mesh(1)
+    state = fresh(mesh)
+    other = state.replace(params={"w": jnp.zeros((4,)), "b": jnp.zeros(())})
+    with pytest.raises(ValueError, match=r"params/w is \(\(3,\), 'float32'\)"):
+        keeper.restore(other)
+    half = state.replace(params=jax.tree.map(lambda x: x.astype(jnp.bfloat16), state.params))
+    with pytest.raises(ValueError, match="bfloat16"):
+        keeper.restore(half)
+    with pytest.raises(ValueError, match="only in the"):
+        keeper.restore(state.replace(params={"w": jnp.zeros((3,))}))
+    keeper.close()
+    empty = Checkpoints(tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        empty.restore(state)
+    empty.close()
