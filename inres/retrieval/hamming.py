@@ -253,7 +253,8 @@ def compact(
     cell = jnp.searchsorted(ends, slot, side="right", method="scan").astype(jnp.int32)
     valid = cell < ends.size
     cell = jnp.minimum(cell, ends.size - 1)
-    query, tile = cell // n_tiles, cell % n_tiles
+    # lax, for jnp's division takes care of signs in a dozen steps.
+    query, tile = lax.div(cell, jnp.int32(n_tiles)), lax.rem(cell, jnp.int32(n_tiles))
     lanes = inside.at[query, tile].get(mode="promise_in_bounds").astype(jnp.float32)
     upper = np.triu(np.ones((LANES, LANES), np.float32))
     # Counts up to 1024 are exact in every float32 product.

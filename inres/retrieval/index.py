@@ -297,6 +297,11 @@ def _batches(function: Any, *columns: Any) -> Any:
     return jax.tree.map(lambda x: x.reshape(q, *x.shape[2:]), out)
 
 
+def programs() -> int:
+    """Programs of `search` compiled so far in this process."""
+    return search_padded._cache_size()  # type: ignore[attr-defined]
+
+
 @functools.partial(jax.jit, static_argnames=("k",))
 def hamming_padded(
     index: Index, codes: jax.Array, own: jax.Array | None, *, k: int

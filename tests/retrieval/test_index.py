@@ -153,10 +153,10 @@ def test_sizes_within_a_capacity_do_not_compile_again(archive):
         ask(built, gallery[:q], features[:q], threshold=threshold, k=10)
 
     run(1500, 3, 3)
-    before = index.search_padded._cache_size()
+    before = index.programs()
     for n, q, threshold in ((1501, 4, 5), (0, 2, 2), (2000, 3, 48)):
         run(n, q, threshold)
-    assert index.search_padded._cache_size() == before
+    assert index.programs() == before
 
 
 def test_many_queries_are_worked_off_in_batches(archive):

@@ -1,0 +1,144 @@
+"""Whatever the data, a search equals brute force; shapes are few, so that programs are shared."""
+
+import faiss
+import hypothesis
+import hypothesis.strategies as st
+import jax
+import numpy as np
+import oracle
+import pytest
+from test_index import ask, assert_equal
+
+from inres.retrieval import codes, hamming, index
+
+CAPACITY = 4096
+DIMS = 4
+BITS = 48
+
+
+def data_set(kind, n, seed):
+    """Codes, features, ids and groups of n items, with many ties of every sort."""
+    rng = np.random.default_rng(seed)
+    bits = rng.random((n, BITS)) < 0.5
+    if kind == "equal codes":
+        bits[:] = bits[:1]
+    elif kind == "zero codes":
+        bits[:] = False
+    elif kind == "few codes":
+        bits = bits[rng.integers(0, 5, n)] if n else bits
+    elif kind == "close codes":
+        bits = (bits[:1] if n else bits) ^ (rng.random((n, BITS)) < 0.1)
+    features = rng.integers(-3, 4, (n, DIMS)).astype(np.float32)
+    if seed % 3 == 0:
+        features[:] = features[rng.integers(0, min(n, 4), n)] if n else features
+    return codes.pack(bits), features, rng.permutation(2 * n)[:n], rng.integers(-1, 3, n)
+
+
+KINDS = ("random", "equal codes", "zero codes", "few codes", "close codes")
+COUNTS = st.sampled_from((0, 1, 2, 15, 16, 17, 1000, 1023, 1024, 1025, 3000, CAPACITY))
+
+
+@hypothesis.settings(max_examples=60, deadline=None)
+@hypothesis.given(
+    kind=st.sampled_from(KINDS),
+    n=COUNTS,
+    seed=st.integers(0, 1000),
+    thresholds=st.lists(st.integers(0, BITS + 2), min_size=4, max_size=4),
+    zero_query=st.booleans(),
+)
+def test_search_equals_brute_force(kind, n, seed, thresholds, zero_query):
+    packed, features, ids, groups = data_set(kind, n, seed)
+    rng = np.random.default_rng(seed + 1)
+    rows = rng.integers(0, n, 4) if n else np.zeros(4, int)
+    query_codes = packed[rows] if n and not zero_query else np.zeros((4, 2), np.uint32)
+    query_features = rng.integers(-3, 4, (4, DIMS)).astype(np.float32)
+    own = rng.integers(-1, 3, 4)
+    built = index.build(packed, features, bits=BITS, ids=ids, groups=groups, capacity=CAPACITY)
+    result = ask(
+        built, query_codes, query_features, threshold=np.array(thresholds), k=10, exclude=own
+    )
+    expected = oracle.search(
+        packed, features, query_codes, query_features,
+        threshold=thresholds, k=10, groups=groups, own=own, ids=ids,
+    )  # fmt: skip
+    assert_equal(result, expected)
+    got = index.search_hamming(built, query_codes, k=10, exclude=own)
+    wanted = oracle.search_hamming(packed, query_codes, k=10, groups=groups, own=own, ids=ids)
+    np.testing.assert_array_equal(got[0], wanted[0])
+    np.testing.assert_array_equal(got[1], wanted[1])
+
+
+@pytest.mark.parametrize("plan", ["together", "alone", "walk", "every tile"])
+def test_every_plan_gives_the_same(plan, archive, monkeypatch):
+    # Each plan is right for any pool; which one runs is a matter of time only.
+    gallery, features = archive(4000, dims=DIMS)
+    built = index.build(gallery, features, bits=BITS, capacity=CAPACITY)
+    if plan == "together":
+        monkeypatch.setattr(index, "TOGETHER_MANY", ((4 * CAPACITY, CAPACITY),))
+    else:
+        monkeypatch.setattr(index, "TOGETHER_MANY", ())
+        monkeypatch.setattr(index, "WALK_DENSITY", 10**6 if plan == "alone" else 0)
+    if plan == "every tile":
+        monkeypatch.setattr(index, "READ", 1)
+        monkeypatch.setattr(index, "_blocks_to_list", lambda k: 1)
+    thresholds = np.array([3, 6, 12, 49])
+    # A program of its own: the changed constants are not among the keys of the usual one's cache.
+    program = jax.jit(lambda *columns: index.search_padded.__wrapped__(*columns, None, k=10))
+    columns = program(built, gallery[:4], features[1:5], thresholds.astype(np.int32))
+    expected = oracle.search(
+        gallery, features, gallery[:4], features[1:5],
+        threshold=thresholds, k=10, groups=None, own=None,
+    )  # fmt: skip
+    assert_equal(index.Result(*map(np.asarray, columns)), expected)
+
+
+def test_growing_past_a_capacity(archive):
+    gallery, features = archive(CAPACITY + 1, dims=DIMS)
+    for n in (CAPACITY, CAPACITY + 1):
+        built = index.build(gallery[:n], features[:n], bits=BITS)
+        assert built.capacity == CAPACITY + (hamming.TILE if n > CAPACITY else 0)
+        result = ask(built, gallery[-4:], features[-4:], threshold=5, k=10)
+        expected = oracle.search(
+            gallery[:n], features[:n], gallery[-4:], features[-4:],
+            threshold=5, k=10, groups=None, own=None,
+        )  # fmt: skip
+        assert_equal(result, expected)
+
+
+def test_two_stages_agree_with_faiss(archive):
+    gallery, _ = archive(4000, dims=DIMS)
+    rng = np.random.default_rng(3)
+    features = rng.standard_normal((4000, DIMS), dtype=np.float32)
+    queries = rng.standard_normal((4, DIMS), dtype=np.float32)
+    binary, flat = faiss.IndexBinaryFlat(BITS), faiss.IndexFlatL2(DIMS)
+    octets = np.ascontiguousarray(gallery.view(np.uint8)[:, : BITS // 8])
+    binary.add(octets)
+    flat.add(features)
+    built = index.build(gallery, features, bits=BITS, capacity=CAPACITY)
+    result = ask(built, gallery[:4], queries, threshold=9, k=10)
+    ends, _, pool = binary.range_search(octets[:4], 9)
+    for row in range(4):
+        chosen = pool[ends[row] : ends[row + 1]]
+        only = faiss.SearchParameters(sel=faiss.IDSelectorBatch(chosen))
+        square, ids = flat.search(queries[row : row + 1], 10, params=only)
+        assert result.pool_size[row] == len(chosen)
+        np.testing.assert_array_equal(result.ids[row], ids[0])
+        np.testing.assert_allclose(result.distance[row] ** 2, square[0], rtol=1e-4)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_accelerators_are_asked_for_full_precision(platform, archive):
+    gallery, features = archive(3000, dims=DIMS)
+    built = index.build(gallery, features, bits=BITS)
+    arguments = (
+        built, gallery[:4], features[:4], np.full(4, 9, np.int32), np.full(4, -1, np.int32),
+    )  # fmt: skip
+    traced = index.search_padded.trace(*arguments, k=10)
+    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    products = [line for line in text.splitlines() if "dot_general" in line]
+    assert products
+    for line in products:
+        assert line.count("HIGHEST") == 2, line
+    jax.jit(index.hamming_padded, static_argnames="k").trace(built, gallery[:4], None, k=10).lower(
+        lowering_platforms=(platform,)
+    )
