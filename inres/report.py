@@ -808,8 +808,8 @@ def _lungs(run: _Run) -> str:
     measured = _json(run.workdir / "segment" / "metrics.json") or run.metrics.get("segmentation")
     if measured:
         parts.append("<p>The U-Net against the masks it learned from, on held-out scans.</p>")
-        words = {"dice": "Dice", "iou": "IoU"}
-        head = [_text(words.get(k, k.replace("_", " "))) for k in measured]
+        words = {k: k.replace("_", " ").replace("dice", "Dice") for k in measured} | {"iou": "IoU"}
+        head = [_text(words[k]) for k in measured]
         parts.append(_table(head, [[_value(v) for v in measured.values()]]))
     else:
         parts.append("<p>No lung segmentation was run on this data.</p>")

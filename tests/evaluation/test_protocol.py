@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -210,6 +211,21 @@ def test_parts_of_the_queries_give_what_the_whole_gives(sides, evaluation, monke
     parts = evaluate(*sides, classes=4, threshold=3)
     assert parts.rankings == evaluation.rankings
     np.testing.assert_array_equal(parts.top, evaluation.top)
+
+
+def test_memory_does_not_grow_with_the_queries(monkeypatch):
+    chunks = metrics.chunks
+    monkeypatch.setattr(metrics, "chunks", lambda q, n, **_: chunks(q, n, cells=60_000))
+    rng = np.random.default_rng(4)
+    gallery, peaks = embedded(rng, 3000, prefix="g"), []
+    for queries in (100, 400):
+        side = embedded(rng, queries, prefix="q")
+        tracemalloc.start()
+        evaluate(side, gallery, classes=4, threshold=3)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # Results grow by a few kB a query; one array [Q, N] kept for each ranking is far more.
+    assert peaks[1] < 1.6 * peaks[0]
 
 
 def test_classification_equals_scikit_learn(sides, evaluation):
