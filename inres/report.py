@@ -895,7 +895,7 @@ def _training(run: _Run) -> str:
     for stage, title, caption in (
         (
             "train",
-            "InRes-Net",
+            "AlexNet" if run.config.get("model", {}).get("name") == "alexnet" else "InRes-Net",
             "The network's training. Training and validation should rise together; a gap that "
             "widens is overfitting.",
         ),
