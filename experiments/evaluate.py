@@ -84,7 +84,7 @@ def embedded(
             "fc2": encoded.h,
             "fc3": encoded.fc3,
             "fc1_fc3": index.load_scale(workdir).join(encoded),
-            "pixels": images[rows].reshape(len(rows), -1).astype(np.float32) / 255.0,
+            "pixels": images[rows].reshape(len(rows), -1).astype(np.float32),
         },
         names=names,
     )
