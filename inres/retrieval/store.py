@@ -5,13 +5,18 @@
   features-<serial>.npy  [n, D] of a shard: float32 or float16, or bfloat16 as its uint16 pattern
   ids-<serial>.npy       int32 [n], ascending: the item of each row
   records-<serial>.sqlite  table `records`, integer primary key `id`, a column an item property
+  removed-<serial>.npy   int32 [m], ascending: items that are no longer part of the index
 
 The manifest (JSON) has `format` ("inres-index"), `version`, `bits`, `dims`, `dtype` (of the
-features), `model` (fingerprint of the network that made them), `count`, `next_id`, `columns`
-(name: "integer", "real" or "text"), `shards` and `sha256`. A shard is {`count`, `files`: {part:
-{`name`, `bytes`, `sha256`}}}. `sha256` of the manifest is that of the rest of it as compact JSON
-with sorted keys. Ids ascend from shard to shard. Files that the manifest does not name are no
-part of the index.
+features), `model` (fingerprint of the network that made them), `count` (of items, the removed
+ones left out), `next_id`, `next_serial`, `columns` (name: "integer", "real" or "text"), `shards`,
+`removed` (null or a file) and `sha256`. A file is {`name`, `bytes`, `sha256`}, a shard {`count`
+(of rows), `files`: {part: file}}. `sha256` of the manifest is that of the rest of it as compact
+JSON with sorted keys. Ids ascend from shard to shard, and are never given twice. Files that the
+manifest does not name are no part of the index.
+
+No named file ever changes: `inres.retrieval.updates` writes new ones and then replaces the
+manifest, so that a reader sees the old state or the new one.
 """
 
 import contextlib
@@ -23,7 +28,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 
 from inres import files
@@ -53,7 +58,8 @@ def _seal(manifest: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _write_manifest(root: Path, manifest: dict[str, Any]) -> None:
+def write_manifest(root: Path, manifest: dict[str, Any]) -> None:
+    """Replace the manifest: the moment at which a change becomes true."""
     files.write_json(root / MANIFEST, {**manifest, "sha256": _seal(manifest)})
 
 
@@ -83,7 +89,7 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     return manifest
 
 
-def _kinds(records: Sequence[Mapping[str, Value]]) -> dict[str, str]:
+def column_kinds(records: Sequence[Mapping[str, Value]]) -> dict[str, str]:
     """The columns of records and their kinds: the widest of integer, real and text seen."""
     names = tuple(records[0]) if records else ()
     seen: dict[str, set[type]] = {name: set() for name in names}
@@ -133,11 +139,11 @@ def _write_records(
 
 def _to_disk(features: np.ndarray, dtype: str) -> np.ndarray:
     if dtype == "bfloat16":
-        return np.asarray(features).astype(jnp.bfloat16).view(np.uint16)
+        return np.asarray(features).astype(ml_dtypes.bfloat16).view(np.uint16)
     return np.ascontiguousarray(features, dtype)
 
 
-def _write_shard(
+def write_shard(
     root: Path,
     serial: int,
     ids: np.ndarray,
@@ -158,16 +164,19 @@ def _write_shard(
             else:
                 array = {"codes": codes, "features": features, "ids": ids}[part]
                 np.save(path, _to_disk(array, dtype) if part == "features" else array)
-        path = root / name
-        entry["files"][part] = {
-            "name": name,
-            "bytes": path.stat().st_size,
-            "sha256": _sha256(path),
-        }
+        entry["files"][part] = file_entry(root / name)
     return entry
 
 
-def _check_items(codes, features, records, bits: int, dtype: str) -> tuple[np.ndarray, np.ndarray]:
+def file_entry(path: Path) -> dict[str, Any]:
+    """What the manifest says of a file."""
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)}
+
+
+def check_items(
+    codes: Any, features: Any, records: Sequence, bits: int, dtype: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Codes and features as arrays, if they and the records can be stored."""
     codes = codes_lib.check(np.asarray(codes), bits)
     features = np.asarray(features)
     if dtype not in DTYPES:
@@ -215,8 +224,8 @@ def save(
     Raises:
       ValueError, TypeError: shapes, dtypes or columns do not agree; nothing is written.
     """
-    codes, features = _check_items(codes, features, records, bits, dtype)
-    kinds = _kinds(records)
+    codes, features = check_items(codes, features, records, bits, dtype)
+    kinds = column_kinds(records)
     with files.atomic_path(path) as root:
         root.mkdir()
         shards: list[dict[str, Any]] = []
@@ -224,7 +233,7 @@ def save(
             rows = slice(start, start + shard_rows)
             ids = np.arange(len(codes), dtype=np.int32)[rows]
             shards.append(
-                _write_shard(
+                write_shard(
                     root,
                     len(shards),
                     ids,
@@ -235,7 +244,7 @@ def save(
                     kinds=kinds,
                 )
             )
-        _write_manifest(
+        write_manifest(
             root,
             {
                 "format": FORMAT,
@@ -246,15 +255,17 @@ def save(
                 "model": model,
                 "count": len(codes),
                 "next_id": len(codes),
+                "next_serial": len(shards),
                 "columns": kinds,
                 "shards": shards,
+                "removed": None,
             },
         )
 
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """Memory-mapped arrays of a shard, ids ascending."""
+    """Memory-mapped arrays of a shard, ids ascending; rows of removed items are still there."""
 
     ids: np.ndarray
     """int32 [n]."""
@@ -262,6 +273,16 @@ class Shard:
     """uint32 [n, W]."""
     features: np.ndarray
     """[n, D]; float32, float16 or bfloat16."""
+    live: np.ndarray | None
+    """bool [n], False for removed items; None: all are live."""
+
+    def __len__(self) -> int:
+        return len(self.ids) if self.live is None else int(self.live.sum())
+
+    def rows(self, name: str) -> np.ndarray:
+        """The live rows of `ids`, `codes` or `features`; mapped where all are live."""
+        array = getattr(self, name)
+        return array if self.live is None else array[self.live]
 
 
 class Records:
@@ -274,7 +295,14 @@ class Records:
         self._first = np.array([shard.ids[0] for shard in shards if len(shard.ids)], np.int64)
 
     def __len__(self) -> int:
-        return sum(len(shard.ids) for shard in self._shards)
+        return sum(len(shard) for shard in self._shards)
+
+    def _is_live(self, shard: int, ids: Sequence[int]) -> np.ndarray:
+        """bool for each of `ids` of a shard."""
+        live = self._shards[shard].live
+        if live is None:
+            return np.ones(len(ids), bool)
+        return live[np.searchsorted(self._shards[shard].ids, ids)]
 
     @contextlib.contextmanager
     def _open(self, shard: int) -> Iterator[sqlite3.Connection]:
@@ -309,7 +337,8 @@ class Records:
         for shard in np.unique(shard_of[shard_of >= 0]):
             names = "".join(f', "{name}"' for name in self.columns)
             with self._open(int(shard)) as db:
-                for i in set(wanted[shard_of == shard].tolist()):
+                inside = np.intersect1d(wanted[shard_of == shard], self._shards[shard].rows("ids"))
+                for i in inside.tolist():
                     query = f"SELECT id{names} FROM records WHERE id = ?"
                     for row in db.execute(query, (i,)):
                         found[i] = {
@@ -331,7 +360,9 @@ class Records:
         values: list[Value] = []
         for shard in range(len(self._paths)):
             with self._open(shard) as db:
-                values += [v for (v,) in db.execute(f'SELECT "{name}" FROM records ORDER BY id')]
+                rows = db.execute(f'SELECT id, "{name}" FROM records ORDER BY id').fetchall()
+            live = self._is_live(shard, [i for i, _ in rows])
+            values += [value for (_, value), keep in zip(rows, live, strict=True) if keep]
         if self.columns[name] == "text":
             return np.array(values, object)
         if self.columns[name] == "real" or None in values:
@@ -348,8 +379,20 @@ class Records:
         for shard in range(len(self._paths)):
             with self._open(shard) as db:
                 query = f"SELECT id FROM records WHERE {condition} ORDER BY id"
-                ids += [i for (i,) in db.execute(query, tuple(values))]
+                found = [i for (i,) in db.execute(query, tuple(values))]
+            ids += np.array(found, np.int64)[self._is_live(shard, found)].tolist()
         return np.array(ids, np.int32)
+
+    def all(self) -> Iterator[tuple[int, dict[str, Value]]]:
+        """(id, record) of every item, ids ascending."""
+        for shard in range(len(self._paths)):
+            with self._open(shard) as db:
+                rows = db.execute("SELECT * FROM records ORDER BY id").fetchall()
+            live = self._is_live(shard, [row[0] for row in rows])
+            for row, keep in zip(rows, live, strict=True):
+                if keep:
+                    pairs = zip(self.columns, row[1:], strict=True)
+                    yield row[0], {name: self._value(name, value) for name, value in pairs}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -364,10 +407,10 @@ class Stored:
     records: Records
 
     def __len__(self) -> int:
-        return sum(len(shard.ids) for shard in self.shards)
+        return sum(len(shard) for shard in self.shards)
 
     def _all(self, name: str) -> np.ndarray:
-        arrays = [getattr(shard, name) for shard in self.shards]
+        arrays = [shard.rows(name) for shard in self.shards]
         return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
 
     @property
@@ -386,7 +429,7 @@ class Stored:
         return self._all("features")
 
 
-def _open_array(path: Path, entry: Mapping[str, Any], shape: tuple[int, ...], dtype: str):
+def _open_array(path: Path, entry: Mapping[str, Any], shape: tuple[int, ...] | None, dtype: str):
     if not path.is_file():
         raise StoreError(f"{path}: missing; run the index stage again")
     if path.stat().st_size != entry["bytes"]:
@@ -397,13 +440,13 @@ def _open_array(path: Path, entry: Mapping[str, Any], shape: tuple[int, ...], dt
     if dtype == "sqlite":
         return None
     try:
-        array = np.load(path, mmap_mode="r" if 0 not in shape else None)
+        array = np.load(path, mmap_mode=None if shape is None or 0 in shape else "r")
     except (ValueError, OSError, EOFError) as error:
         raise StoreError(f"{path}: damaged ({error}); run the index stage again") from None
     kind = np.dtype(np.uint16) if dtype == "bfloat16" else np.dtype(dtype)
-    if array.shape != shape or array.dtype != kind:
+    if (shape is not None and array.shape != shape) or array.dtype != kind:
         raise StoreError(f"{path}: {array.dtype} {array.shape}, the manifest says {dtype} {shape}")
-    return array.view(jnp.bfloat16) if dtype == "bfloat16" else array
+    return array.view(ml_dtypes.bfloat16) if dtype == "bfloat16" else array
 
 
 def load(path: str | Path, *, model: str | None = None) -> Stored:
@@ -417,14 +460,27 @@ def load(path: str | Path, *, model: str | None = None) -> Stored:
       FileNotFoundError: no index at `path`.
       StoreError: damaged, incomplete, of another version or of another model.
     """
-    root = Path(path)
-    manifest = read_manifest(root)
+    while True:
+        manifest = read_manifest(path)
+        try:
+            return _open(Path(path), manifest, model)
+        except StoreError:
+            # A writer may have compacted meanwhile; then the new manifest names other files.
+            if read_manifest(path) == manifest:
+                raise
+
+
+def _open(root: Path, manifest: Mapping[str, Any], model: str | None) -> Stored:
     if model is not None and manifest["model"] != model:
         raise StoreError(
             f"{root / MANIFEST}: made with model {manifest['model']!r}, the queries come from "
             f"{model!r}; index the archive with the present network"
         )
     words = codes_lib.words(manifest["bits"])
+    removed = np.zeros(0, np.int32)
+    if manifest.get("removed"):
+        entry = manifest["removed"]
+        removed = _open_array(root / entry["name"], entry, None, "int32")
     shards, records = [], []
     for entry in manifest["shards"]:
         n = entry["count"]
@@ -438,8 +494,12 @@ def load(path: str | Path, *, model: str | None = None) -> Stored:
             part: _open_array(root / entry["files"][part]["name"], entry["files"][part], *kind)
             for part, kind in kinds.items()
         }
+        live = None
+        if len(removed):
+            gone = np.isin(arrays["ids"], removed)
+            live = ~gone if gone.any() else None
         records.append(root / entry["files"]["records"]["name"])
-        shards.append(Shard(arrays["ids"], arrays["codes"], arrays["features"]))
+        shards.append(Shard(arrays["ids"], arrays["codes"], arrays["features"], live))
     return Stored(
         path=root,
         bits=manifest["bits"],
@@ -458,9 +518,14 @@ def verify(path: str | Path) -> None:
     """
     root = Path(path)
     load(root)
-    for shard in read_manifest(root)["shards"]:
-        for entry in shard["files"].values():
-            if _sha256(root / entry["name"]) != entry["sha256"]:
-                raise StoreError(
-                    f"{root / entry['name']}: damaged (checksum differs); run the index stage again"
-                )
+    for entry in named_files(read_manifest(root)):
+        if _sha256(root / entry["name"]) != entry["sha256"]:
+            raise StoreError(
+                f"{root / entry['name']}: damaged (checksum differs); run the index stage again"
+            )
+
+
+def named_files(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The entries of all files of an index but the manifest."""
+    entries = [entry for shard in manifest["shards"] for entry in shard["files"].values()]
+    return [*entries, *([manifest["removed"]] if manifest.get("removed") else [])]
