@@ -207,8 +207,8 @@ def _pad(values: np.ndarray, size: int, fill: int = 0) -> np.ndarray:
     return out
 
 
-def _check_queries(index: Index, query_codes: Any, k: int, exclude: Any) -> np.ndarray:
-    codes = codes_lib.check(np.asarray(query_codes), index.bits, name="query_codes")
+def _check_queries(query_codes: Any, bits: int, k: int) -> np.ndarray:
+    codes = codes_lib.check(np.asarray(query_codes), bits, name="query_codes")
     if codes.ndim != 2:
         raise ValueError(f"query_codes have shape {codes.shape}, must be [Q, W]")
     if k < 1:
@@ -241,8 +241,26 @@ def search(
       TypeError: a wrong dtype.
       ValueError: shapes disagree with the index, or features are not finite.
     """
-    codes = _check_queries(index, query_codes, k, exclude)
-    features = _check_features(query_features, index.dims, "query_features")
+    q, columns = padded(
+        query_codes, query_features, threshold, exclude, bits=index.bits, dims=index.dims, k=k
+    )
+    out = search_padded(index, *columns, k=k, widen=widen)
+    return Result(*(np.asarray(column)[:q] for column in out))
+
+
+def padded(
+    query_codes: Any,
+    query_features: Any,
+    threshold: Any,
+    exclude: Any,
+    *,
+    bits: int,
+    dims: int,
+    k: int,
+) -> tuple[int, tuple[np.ndarray | None, ...]]:
+    """Check the arguments of `search`; give Q, and them padded as `search_padded` wants them."""
+    codes = _check_queries(query_codes, bits, k)
+    features = _check_features(query_features, dims, "query_features")
     q = len(codes)
     if len(features) != q:
         raise ValueError(f"{q} query codes but {len(features)} query features")
@@ -251,20 +269,15 @@ def search(
         raise ValueError(f"threshold must be an integer or integers [{q}]")
     if limits.size and limits.min() < 0:
         raise ValueError(f"threshold is {limits.min()}, must be 0 or more")
-    limits = np.broadcast_to(np.minimum(limits, index.bits + 1), (q,)).astype(np.int32)
-    own = None if exclude is None else _check_integers(exclude, q, "exclude")
+    limits = np.broadcast_to(np.minimum(limits, bits + 1), (q,)).astype(np.int32)
     size = padded_queries(q)
     # A threshold of -1 marks padding: an empty pool that is never widened.
-    out = search_padded(
-        index,
+    return q, (
         _pad(codes, size),
         _pad(features, size),
         _pad(limits, size, -1),
-        None if own is None else _pad(own, size, -1),
-        k=k,
-        widen=widen,
+        None if exclude is None else _pad(_check_integers(exclude, q, "exclude"), size, -1),
     )
-    return Result(*(np.asarray(column)[:q] for column in out))
 
 
 def search_hamming(
@@ -277,7 +290,7 @@ def search_hamming(
     Returns:
       (ids, hamming): int32 [Q, K] each; -1 where there are fewer than K items.
     """
-    codes = _check_queries(index, query_codes, k, exclude)
+    codes = _check_queries(query_codes, index.bits, k)
     q = len(codes)
     own = None if exclude is None else _check_integers(exclude, q, "exclude")
     size = padded_queries(q)
@@ -346,12 +359,48 @@ def search_padded(
 ) -> tuple[jax.Array, ...]:
     """The program of `search`; Q must be a padded size. Columns of `Result`, in its order."""
 
-    def batch(*columns):
-        queries = _widened(index, _Queries(*columns)) if widen else _Queries(*columns)
-        square, ids, distance, pool = _two_stages(index, queries, k)
-        return ids, distance, jnp.sqrt(square), pool, jnp.maximum(queries.threshold, 0)
+    if widen:
+        threshold = widened(threshold, nearest_padded(index, codes, own))
+    square, ids, distance, pool = ranked(index, codes, features, threshold, own, k=k)
+    return ids, distance, jnp.sqrt(square), pool, jnp.maximum(threshold, 0)
 
-    return _batches(batch, codes, features, threshold, own)
+
+def ranked(
+    index: Index,
+    codes: jax.Array,
+    features: jax.Array,
+    threshold: jax.Array,
+    own: jax.Array | None,
+    *,
+    k: int,
+) -> tuple[jax.Array, ...]:
+    """(squared distance, id, Hamming distance) [Q, k] and pool sizes [Q]; traceable."""
+    return _batches(
+        lambda *columns: _two_stages(index, _Queries(*columns), k),
+        codes, features, threshold, own,
+    )  # fmt: skip
+
+
+def nearest_padded(index: Index, codes: jax.Array, own: jax.Array | None) -> jax.Array:
+    """The smallest Hamming distance of each query, int32 [Q]; FAR: no item; traceable."""
+    groups = None if own is None else index.groups_by_id
+
+    def batch(codes, own):
+        return _each(
+            lambda code, group: hamming.nearest(
+                index.codes_by_id, code, index.count, groups, group
+            ),
+            codes,
+            own,
+        )
+
+    return _batches(batch, codes, own)
+
+
+def widened(threshold: jax.Array, nearest: jax.Array) -> jax.Array:
+    """Thresholds [Q], raised where the pool is empty; padding has a threshold below 0."""
+    empty = (nearest >= threshold) & (nearest < FAR) & (threshold >= 0)
+    return jnp.where(empty, nearest + 1, threshold)
 
 
 @flax.struct.dataclass
@@ -368,9 +417,9 @@ class _Queries:
         return jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, i, 1), self)
 
 
-def _each(function: Callable, queries: _Queries, *columns: Any) -> Any:
+def _each(function: Callable, *columns: Any) -> Any:
     """Map a scan over a batch; a batch of one is scanned bare, for then two cores share it."""
-    if len(queries.codes) > 1:
+    if len(columns[0]) > 1:
         return jax.vmap(function)(*columns)
     out = function(*jax.tree.map(lambda x: x[0], columns))
     return jax.tree.map(lambda x: x[None], out)
@@ -380,19 +429,6 @@ def _groups(index: Index, queries: _Queries) -> jax.Array | None:
     return None if queries.own is None else index.groups
 
 
-def _widened(index: Index, queries: _Queries) -> _Queries:
-    """Raise the threshold of each query whose pool is empty; padding has a threshold below 0."""
-    groups = None if queries.own is None else index.groups_by_id
-    nearest = _each(
-        lambda code, own: hamming.nearest(index.codes_by_id, code, index.count, groups, own),
-        queries,
-        queries.codes,
-        queries.own,
-    )
-    empty = (nearest >= queries.threshold) & (nearest < FAR) & (queries.threshold >= 0)
-    return dataclasses.replace(queries, threshold=jnp.where(empty, nearest + 1, queries.threshold))
-
-
 def _two_stages(index: Index, queries: _Queries, k: int) -> tuple[jax.Array, ...]:
     """(squared distance, id, Hamming distance) [Q, k] and pool sizes [Q] of one batch."""
     q = len(queries.codes)
@@ -400,7 +436,6 @@ def _two_stages(index: Index, queries: _Queries, k: int) -> tuple[jax.Array, ...
         lambda code, limit, own: hamming.scan_pool(
             index.codes, code, limit, index.count, _groups(index, queries), own
         ),
-        queries,
         queries.codes,
         queries.threshold,
         queries.own,

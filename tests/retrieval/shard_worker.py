@@ -1,0 +1,61 @@
+"""Run by test_sharded: one process's part in a search over several devices."""
+
+import json
+import sys
+
+import numpy as np
+
+DIMS, BITS, ITEMS = 24, 48, 5000
+
+
+def data():
+    """Items with ties and an offset, queries, groups."""
+    from inres.retrieval import codes
+
+    rng = np.random.default_rng(0)
+    middle = rng.random((4, BITS)) < 0.5
+    which = rng.integers(0, 4, ITEMS)
+    packed = codes.pack(middle[which] ^ (rng.random((ITEMS, BITS)) < 0.05))
+    features = (5 + rng.standard_normal((ITEMS, DIMS))).astype(np.float32)
+    features[1::3] = features[0::3][: len(features[1::3])]
+    return packed, features, rng.integers(-1, 6, ITEMS), rng.permutation(2 * ITEMS)[:ITEMS]
+
+
+def arguments(packed, features):
+    own = np.array([-1, 2, 0, 5])
+    codes = packed[:4].copy()
+    codes[3] ^= np.uint32(0xFFF)  # nothing near: to be widened
+    limits = np.array([3, 7, 25, 1])
+    return (codes, features[10:14] + np.float32(0.25)), {"threshold": limits, "exclude": own}
+
+
+def main():
+    processes, rank, port, counts = (int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], sys.argv[4])
+    import jax
+
+    if processes > 1:
+        jax.distributed.initialize(f"localhost:{port}", processes, rank)
+    from inres.retrieval import index, sharded
+
+    index.TOGETHER_MANY = ()  # one plan fewer to compile; all are tested on one device
+    packed, features, groups, ids = data()
+    queries, options = arguments(packed, features)
+    items = {"bits": BITS, "groups": groups, "ids": ids}
+    options |= {"k": 20, "widen": True}
+    out = {}
+    for count in map(int, counts.split(",")):
+        if count == 0:  # not sharded at all
+            result = index.search(index.build(packed, features, **items), *queries, **options)
+        else:
+            mesh = sharded.make_mesh(jax.devices()[:count])
+            built = sharded.build(packed, features, mesh=mesh, **items)
+            result = sharded.search(built, *queries, mesh=mesh, **options)
+        out[count] = {name: values.tolist() for name, values in vars(result).items()}
+    if rank == 0:
+        json.dump(out, sys.stdout)
+    if processes > 1:
+        jax.distributed.shutdown()
+
+
+if __name__ == "__main__":
+    main()
