@@ -71,3 +71,14 @@ def test_the_papers_initial_weights():
     )
     projection = np.asarray(params["head"]["fc2"]["kernel"])
     np.testing.assert_allclose(np.linalg.norm(projection, axis=0), 1.0, rtol=1e-5)
+
+
+def test_small_holes_are_filled_and_large_ones_kept():
+    mask = np.ones((40, 40), np.uint8)
+    mask[[0, -1]] = mask[:, [0, -1]] = 0
+    mask[5:10, 5:10] = 0  # a nodule: 25 of some 1,200 pixels
+    mask[20:35, 20:35] = 0  # the heart between two lungs that touch
+    mask[5, 38] = 0  # open to the outside: no hole
+    want = mask.copy()
+    want[5:10, 5:10] = 1
+    np.testing.assert_array_equal(encode.fill_small_holes(mask), want)
