@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments import common, evaluate, index, train
+from experiments import common, evaluate, index, segment, train
 from inres import encode, figures, files, recipe, report
 from inres.checkpoints import Checkpoints
 from inres.config import Config
@@ -161,8 +161,11 @@ def _unet_mask(config: Config, workdir: Path, slice_: np.ndarray) -> np.ndarray 
         return None
     c = config.segment
     model = recipe.build_unet(c)
+    spacing = segment.spacing_mm(config)
     variables = Checkpoints.read_variables(workdir / "segment" / "checkpoints")
-    return encode.make_segmenter(model, variables, size=c.size_px)(slice_[None])[0]
+    return encode.make_segmenter(model, variables, size=c.size_px, spacing_mm=spacing)(
+        slice_[None]
+    )[0]
 
 
 def _world() -> tuple[float, float, float] | None:

@@ -91,7 +91,8 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
         )
     checkpoints.close()
 
-    segment = encode.make_segmenter(model, state.variables, size=c.size_px)
+    spacing = spacing_mm(config)
+    segment = encode.make_segmenter(model, state.variables, size=c.size_px, spacing_mm=spacing)
     masks = _apply(segment, store, out)
     dice, iou = overlap(masks, store.lung_masks, np.flatnonzero(side == "test"))
     metrics = {
@@ -104,7 +105,7 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
         "parameters": sum(p.size for p in jax.tree.leaves(state.params)),
     }
     if (workdir / "prepare" / "audit.csv").is_file():
-        _audit(segment, store, masks, workdir / "prepare", out)
+        _audit(segment, store, masks, workdir / "prepare", out, spacing)
     _examples(store, masks, np.flatnonzero(side == "test"), out)
     files.write_json(out / "metrics.json", metrics)
     small.unlink()
@@ -147,12 +148,18 @@ def overlap(
     return np.array(dice), np.array(iou)
 
 
-def _audit(segment, store: items.ItemStore, masks: np.ndarray, prepared: Path, out: Path) -> None:
+def spacing_mm(config: Config) -> float:
+    """Pixel side of the stored slices; 0 for a folder's images, where it is unknown."""
+    return 0.0 if config.data.kind == "folder" else config.items.spacing_mm
+
+
+def _audit(
+    segment, store: items.ItemStore, masks: np.ndarray, prepared: Path, out: Path, spacing: float
+) -> None:
     """The preparation's audit, with the U-Net's share of each nodule's sphere added."""
     rows = files.read_csv(prepared / "audit.csv", ("scan", "nodule", "diameter_mm"))
     planes = np.load(prepared / "audit_slices.npy", mmap_mode="r")
     index = {item.nodule: i for i, item in enumerate(store.items) if item.nodule}
-    spacing = files.read_json(prepared / "meta.json").get("spacing_mm", 1.0)
     some = 16
     for first in progress(range(0, len(rows), some), name="audit", unit="batch"):
         outer = segment(np.asarray(planes[2 * first : 2 * (first + some)]))

@@ -127,6 +127,9 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
     optimizer, rate = recipe.optimizer(config, steps=steps, steps_per_epoch=per_epoch)
     state = _initial(config, model, optimizer)
     count = sum(p.size for p in jax.tree.leaves(state.params))
+    left_out = np.sum(data.side == "")
+    if left_out:
+        print(f"  note: {left_out} items are on no side of the split and left out")
     print(f"  {config.model.name}: {count:,} parameters, {len(rows)} training items")
     checkpoints = Checkpoints(out / "checkpoints")
     if checkpoints.latest() is not None:

@@ -147,8 +147,11 @@ class Split:
     val_share: float = 0.1
     """Share of the training scans kept for validation, where the kind names none."""
     seed: int = 0
+    shared_scans: str = "refuse"
+    """A scan on both sides of a split column: `refuse`, or `drop` its training items."""
 
     def __post_init__(self):
+        _one_of("split.shared_scans", self.shared_scans, ("refuse", "drop"))
         _one_of("split.kind", self.kind, ("subset", "scan", "slices", "column"))
         _share("split", self, "test_share", "val_share")
         self.test_subsets = tuple(self.test_subsets)

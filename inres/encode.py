@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy import ndimage
 
+from inres.ct import lungs
 from inres.models.head import Outputs
 from inres.progress import progress
 from inres.recipe import to_input
@@ -100,9 +101,17 @@ def fill_small_holes(mask: np.ndarray, *, share: float = 0.1) -> np.ndarray:
 
 
 def make_segmenter(
-    model: nn.Module, variables: dict[str, Any], *, size: int, batch: int = 8
+    model: nn.Module, variables: dict[str, Any], *, size: int, spacing_mm: float = 0.0, batch: int = 8
 ) -> Callable[[np.ndarray], np.ndarray]:
     """A function uint8 [N, S, S] slices -> uint8 [N, S, S] lung masks (1 inside).
+
+    Args:
+      model, variables: the trained U-Net.
+      size: side of its input, pixels.
+      spacing_mm: pixel side of the slices. Learned masks are then repaired at the pleura, like
+        those they were learned from (`lungs.repair`, without its margin, which is learned). 0
+        where it is unknown: no repair.
+      batch: slices at once.
 
     Slices are resized to the U-Net's `size`, and its logits back, on the device. Holes of up to
     a tenth of the lungs' area are filled, as in the masks it learned: a nodule is part of a lung.
@@ -115,6 +124,12 @@ def make_segmenter(
         logits = model.apply(variables, small[..., None], train=False)
         return (jax.image.resize(logits, (b, s, s), "linear") > 0).astype(jnp.uint8)
 
+    def finish(mask: np.ndarray) -> np.ndarray:
+        mask = fill_small_holes(mask)
+        if spacing_mm and mask.any():
+            mask = lungs.repair(mask[None] > 0, spacing_mm, margin_mm=0.0)[0].astype(np.uint8)
+        return mask
+
     def segment(slices: np.ndarray) -> np.ndarray:
         out = np.empty(slices.shape, np.uint8)
         width = min(batch, len(slices)) if len(slices) == 1 else batch
@@ -123,7 +138,7 @@ def make_segmenter(
             full = np.zeros((width, *part.shape[1:]), np.uint8)
             full[: len(part)] = part
             masks = np.asarray(apply(variables, full))[: len(part)]
-            out[start : start + len(part)] = [fill_small_holes(mask) for mask in masks]
+            out[start : start + len(part)] = [finish(mask) for mask in masks]
         return out
 
     return segment

@@ -36,6 +36,8 @@ def split_items(items: Sequence[Item], config: Split) -> np.ndarray:
                 "config.split.kind = 'column': the split column must hold train, test and perhaps "
                 f"val (found {sorted(set(side))}); use 'scan' to split at random by scan"
             )
+        if config.shared_scans == "drop":
+            side[shared_training(scans, side)] = ""
     elif config.kind == "scan":
         side = _draw(scans, config.test_share, "test", rng)
     else:
@@ -53,9 +55,9 @@ def split_items(items: Sequence[Item], config: Split) -> np.ndarray:
         shared = overlap(scans, side)
         if shared:
             raise ValueError(
-                f"scan {shared[0]} stands on two sides of the split ({len(shared)} such scans); "
-                "mend the split column, or ask for the leaking split with "
-                "--config.split.kind=slices"
+                f"scan {shared[0]} stands on two sides of the split ({len(shared)} such scans); mend "
+                "the split column, or leave out their training items with "
+                "--config.split.shared_scans=drop"
             )
     return side.astype(str)
 
@@ -67,6 +69,15 @@ def overlap(groups: np.ndarray, side: np.ndarray) -> list[str]:
         if name:
             sides.setdefault(str(group), set()).add(str(name))
     return sorted(group for group, names in sides.items() if len(names) > 1)
+
+
+def shared_training(groups: np.ndarray, side: np.ndarray) -> np.ndarray:
+    """Rows whose group also stands on a later side: train before val before test."""
+    rank = np.array([SIDES.index(name) if name else -1 for name in side])
+    last = {str(g): int(rank[groups == g].max()) for g in overlap(groups, side)}
+    return np.flatnonzero([
+        0 <= r < last.get(str(g), -1) for g, r in zip(groups, rank, strict=True)
+    ])
 
 
 def leaking_share(items: Sequence[Item], side: np.ndarray) -> float:

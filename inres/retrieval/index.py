@@ -425,6 +425,28 @@ def _each(function: Callable, *columns: Any) -> Any:
     return jax.tree.map(lambda x: x[None], out)
 
 
+def _scan(index: Index, queries: _Queries) -> jax.Array:
+    """Candidates in each block, uint8 [Q, T, 64].
+
+    A loop of one step, or none for an empty index. The compiler fuses nothing over its edge: else
+    it would scan anew for each reader of the result. And of all edges this one keeps both cores.
+    """
+    groups = _groups(index, queries)
+
+    def step(i, _):
+        # The step's number, 0, keeps the scan from being moved out of the loop.
+        codes = queries.codes ^ i.astype(jnp.uint32)
+        return _each(
+            lambda code, limit, own: hamming.scan_pool(
+                index.codes, code, limit, index.count, groups, own
+            ),
+            codes, queries.threshold, queries.own,
+        )  # fmt: skip
+
+    shape = (len(queries.codes), index.codes.shape[0], hamming.LANES)
+    return lax.fori_loop(0, jnp.minimum(index.count, 1), step, jnp.zeros(shape, jnp.uint8))
+
+
 def _groups(index: Index, queries: _Queries) -> jax.Array | None:
     return None if queries.own is None else index.groups
 
@@ -432,23 +454,18 @@ def _groups(index: Index, queries: _Queries) -> jax.Array | None:
 def _two_stages(index: Index, queries: _Queries, k: int) -> tuple[jax.Array, ...]:
     """(squared distance, id, Hamming distance) [Q, k] and pool sizes [Q] of one batch."""
     q = len(queries.codes)
-    inside = _each(
-        lambda code, limit, own: hamming.scan_pool(
-            index.codes, code, limit, index.count, _groups(index, queries), own
-        ),
-        queries.codes,
-        queries.threshold,
-        queries.own,
-    )
+    inside = _scan(index, queries)
     per_tile = jnp.sum(inside, axis=2, dtype=jnp.int32)  # [Q, T]
-    pool = jnp.sum(per_tile, axis=1)
+    ends = jnp.cumsum(per_tile, axis=1)
+    pool = ends[:, -1]
+    total = jnp.sum(pool.astype(jnp.float32))  # int32 might overflow
     tiers = TOGETHER_ONE if q == 1 else TOGETHER_MANY
     plans = [
-        functools.partial(_rank_together, index, queries, inside, per_tile, slots=s, width=w, k=k)
+        functools.partial(_rank_together, index, queries, inside, ends, slots=s, width=w, k=k)
         for s, w in tiers
     ]
-    fits = [(jnp.sum(pool) <= s) & (jnp.max(pool) <= w) for s, w in tiers]
-    plans.append(functools.partial(_rank_apart, index, queries, inside, per_tile, pool, k=k))
+    fits = [(total <= s) & (jnp.max(pool) <= w) for s, w in tiers]
+    plans.append(functools.partial(_rank_apart, index, queries, inside, ends, k=k))
     first = jnp.argmax(jnp.stack([*fits, jnp.asarray(True)]))
     return (*lax.switch(first, plans), pool)
 
@@ -467,16 +484,16 @@ def _distances(
     )
 
 
-def _rank_together(index, queries, inside, per_tile, *, slots, width, k):
+def _rank_together(index, queries, inside, ends, *, slots, width, k):
     """Rank pools of `slots` candidates in all, `width` at most in one: one pass for the batch."""
-    ends = jnp.cumsum(per_tile.reshape(-1))
+    last = jnp.cumsum(ends[:, -1])[:, None]
+    first = jnp.pad(last[:-1], ((1, 0), (0, 0)))
     found = hamming.compact(
-        index.codes, queries.codes, queries.threshold, index.count, inside, ends,
-        jnp.arange(slots, dtype=jnp.int32), _groups(index, queries), queries.own,
+        index.codes, queries.codes, queries.threshold, index.count, inside,
+        (first + ends).reshape(-1), jnp.arange(slots, dtype=jnp.int32),
+        _groups(index, queries), queries.own,
     )  # fmt: skip
     columns = _distances(index, queries, found)
-    last = ends.reshape(per_tile.shape)[:, -1:]
-    first = jnp.pad(last[:-1], ((1, 0), (0, 0)))
     slot = first + jnp.arange(width, dtype=jnp.int32)
     inner = slot < last
     slot = jnp.minimum(slot, slots - 1)
@@ -486,20 +503,22 @@ def _rank_together(index, queries, inside, per_tile, *, slots, width, k):
     )
 
 
-def _rank_apart(index, queries, inside, per_tile, pool, *, k):
+def _rank_apart(index, queries, inside, ends, *, k):
     """Rank pools of any size: walk the dense large ones as a batch, the others one by one."""
     q = len(queries.codes)
-    dense = pool > WALK_DENSITY * jnp.sum(per_tile > 0, axis=1)
-    walked = (per_tile > 0) & dense[:, None]
-    tiles = jnp.sum(jnp.any(walked, axis=0))
-    worth = jnp.sum(jnp.where(dense, pool, 0)) > tiles * (WALK_DENSITY * max(3, q))
-
+    pool = ends[:, -1]
+    active = jnp.diff(ends, axis=1, prepend=0) > 0  # [Q, T]
+    dense = pool > WALK_DENSITY * jnp.sum(active, axis=1)
+    walked = active & dense[:, None]
+    tiles = jnp.sum(jnp.any(walked, axis=0)).astype(jnp.float32)
+    work = jnp.sum(jnp.where(dense, pool, 0).astype(jnp.float32))
+    worth = work > tiles * (WALK_DENSITY * max(3, q))
     dense &= worth
     alone = lax.map(
         lambda i: lax.cond(
             dense[i],
             lambda: _nothing(k),
-            lambda: _rank_alone(index, queries.one(i), inside[i], per_tile[i], k=k),
+            lambda: _rank_alone(index, queries.one(i), inside[i], ends[i], k=k),
         ),
         jnp.arange(q),
     )
@@ -530,9 +549,8 @@ def _merge(top, columns, *, k):
     return rerank.best(*(jnp.concatenate(pair) for pair in zip(top, columns, strict=True)), k=k)
 
 
-def _rank_alone(index, query, inside, per_tile, *, k):
+def _rank_alone(index, query, inside, ends, *, k):
     """Rank the pool of one query, CHUNK candidates at a time."""
-    ends = jnp.cumsum(per_tile)
 
     def step(i, top):
         found = hamming.compact(

@@ -32,7 +32,7 @@ def test_a_table_comes_back_as_it_was(tmp_path):
 def test_every_bad_line_is_reported(tmp_path):
     path = tmp_path / "items.csv"
     path.write_text("image,scan,label,diameter_mm\na,s,1,x\nb,s,1.5,3\nc,s,1,-2\nd,s,1,4\n")
-    with pytest.raises(ValueError, match="line 2.*\n.*line 3.*\n.*line 4"):
+    with pytest.raises(ValueError, match=r"line 2.*\n.*line 3.*\n.*line 4"):
         items.read_table(path)
     path.write_text("image,scan\n")
     with pytest.raises(ValueError, match="column label missing"):
@@ -47,7 +47,7 @@ def test_a_store_whose_parts_disagree_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"slices\.npy"):
         items.open_store(tmp_path)
     np.save(tmp_path / "slices.npy", np.zeros((3, 4, 4), np.uint8))
-    with pytest.raises(ValueError, match="3, 4, 4.*2 rows"):
+    with pytest.raises(ValueError, match=r"3, 4, 4.*2 rows"):
         items.open_store(tmp_path)
     (tmp_path / "slices.npy").write_bytes(b"\x93NUMPY")
     with pytest.raises(ValueError, match=r"slices\.npy: damaged"):

@@ -54,6 +54,10 @@ def test_a_column_that_splits_a_scan_is_refused():
     rows[3] = dataclasses.replace(rows[3], split="test")
     with pytest.raises(ValueError, match="s0 stands on two sides"):
         splits.split_items(rows, Split(kind="column", val_share=0.0))
+    dropped = splits.split_items(rows, Split(kind="column", val_share=0.0, shared_scans="drop"))
+    want = ["" if r.scan == "s0" else "train" for r in rows]
+    want[3] = "test"
+    assert dropped.tolist() == want
 
 
 @pytest.mark.parametrize(
