@@ -69,24 +69,21 @@ def id_layout(values: np.ndarray, n_tiles: int, fill: int = 0) -> np.ndarray:
 def _block_distances(
     codes: jax.Array,
     query: jax.Array,
-    count: jax.Array,
     groups: jax.Array | None,
     query_group: jax.Array | None,
-    offset: np.ndarray,
     j: int,
 ) -> jax.Array:
-    """Distances uint32 [T, 64] of the j-th items of all blocks; FAR for what is no item.
+    """Distances uint32 [T, 64] of the j-th slots of all blocks; FAR for the query's own group.
 
-    codes [T, W, 16, 64] and groups [T, 16, 64]; offset [64]: place of those items in a tile.
+    codes [T, W, 16, 64] and groups [T, 16, 64].
     """
     d = lax.population_count(codes[:, 0, j] ^ query[0])
     for w in range(1, codes.shape[1]):
         d = d + lax.population_count(codes[:, w, j] ^ query[w])
-    left = count - TILE * lax.broadcasted_iota(jnp.int32, (codes.shape[0], 1), 0)
-    keep = offset[None, :] < left
     if groups is not None and query_group is not None:
-        keep &= (groups[:, j] != query_group) | (query_group < 0)
-    return jnp.where(keep, d, jnp.uint32(FAR))
+        own = (groups[:, j] == query_group) & (query_group >= 0)
+        d = jnp.where(own, jnp.uint32(FAR), d)
+    return d
 
 
 def scan_pool(
@@ -113,10 +110,15 @@ def scan_pool(
     limit = jnp.maximum(threshold, 0).astype(jnp.uint32)
     inside = jnp.zeros((t, LANES), jnp.uint32)
     for j in range(BLOCK):
-        offset = np.arange(j * LANES, (j + 1) * LANES, dtype=np.int32)
-        d = _block_distances(codes, query, count, groups, query_group, offset, j)
+        d = _block_distances(codes, query, groups, query_group, j)
         inside += (d < limit).astype(jnp.uint32)
-    return inside.astype(jnp.uint8)
+    # Empty slots have code zero and no group: taken off here, they cost the loop nothing.
+    zero = jnp.sum(lax.population_count(query), dtype=jnp.uint32)
+    left = count - TILE * lax.broadcasted_iota(jnp.int32, (t, LANES), 0)
+    lane = lax.broadcasted_iota(jnp.int32, (t, LANES), 1)
+    full = jnp.clip(lax.div(left - lane + (LANES - 1), LANES), 0, BLOCK)  # items of the block
+    empty = jnp.where(zero < limit, BLOCK - full, 0).astype(jnp.uint32)
+    return (inside - empty).astype(jnp.uint8)
 
 
 def nearest(
@@ -127,8 +129,11 @@ def nearest(
     query_group: jax.Array | None = None,
 ) -> jax.Array:
     """Smallest distance of one query to any item in id order, int32 []; FAR: there is none."""
-    least = scan_least(codes, query, count, groups, query_group)
-    return jnp.min(least).astype(jnp.int32)
+    distance, _ = top_k(
+        codes, query, scan_least(codes, query, count, groups, query_group), count, 1,
+        groups, query_group,
+    )  # fmt: skip
+    return distance[0]
 
 
 def scan_least(
@@ -138,13 +143,18 @@ def scan_least(
     groups: jax.Array | None = None,
     query_group: jax.Array | None = None,
 ) -> jax.Array:
-    """Block minima uint32 [T, 64] of one query over codes in id order [T, W, 16, 64]."""
-    least = jnp.full((codes.shape[0], LANES), FAR, jnp.uint32)
+    """Block minima uint32 [T, 64] of one query over codes in id order [T, W, 16, 64].
+
+    Blocks without items have FAR. In the one block that may have items and empty slots, the empty
+    ones count as code zero, so its minimum may be too small.
+    """
+    t = codes.shape[0]
+    least = jnp.full((t, LANES), FAR, jnp.uint32)
     for j in range(BLOCK):
-        offset = np.arange(j, TILE, BLOCK, dtype=np.int32)
-        d = _block_distances(codes, query, count, groups, query_group, offset, j)
-        least = jnp.minimum(least, d)
-    return least
+        least = jnp.minimum(least, _block_distances(codes, query, groups, query_group, j))
+    block = LANES * lax.broadcasted_iota(jnp.int32, (t, LANES), 0)
+    block += lax.broadcasted_iota(jnp.int32, (t, LANES), 1)
+    return jnp.where(BLOCK * block < count, least, jnp.uint32(FAR))
 
 
 def smallest(values: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
@@ -193,10 +203,11 @@ def top_k(
     Returns:
       (distance, item): int32 [k] each; distance FAR and item -1 where there are fewer than k.
     """
-    block = nearest_blocks(least, k)
+    # One more than k, in place of the block whose minimum may be that of an empty slot.
+    block = nearest_blocks(least, k + 1)
     tile, lane = block // LANES, block % LANES
-    members = codes[tile, :, :, lane]  # [k, W, 16]
-    d = _distance(jnp.moveaxis(members, 1, -1), query)  # [k, 16]
+    members = codes[tile, :, :, lane]  # [k + 1, W, 16]
+    d = _distance(jnp.moveaxis(members, 1, -1), query)
     item = block[:, None] * BLOCK + np.arange(BLOCK, dtype=np.int32)
     keep = item < count
     if groups is not None and query_group is not None:
@@ -268,7 +279,7 @@ def compact(
     for shift in (1, 2, 4, 8):
         hits = hits + jnp.pad(hits[:, :-shift], ((0, 0), (shift, 0)))
     j, _ = _find(hits, rank)
-    distance = jnp.take_along_axis(d, jnp.minimum(j, BLOCK - 1)[:, None], axis=1)[:, 0]
+    distance = jnp.take_along_axis(d, j[:, None], axis=1)[:, 0]
     return Slots(
         query=query,
         position=jnp.where(valid, tile * TILE + lane + LANES * j, 0),
@@ -277,10 +288,18 @@ def compact(
 
 
 def _find(sums: jax.Array, rank: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """In running sums [S, n], the column that holds item `rank` [S], and its rank there."""
-    passed = sums <= rank[:, None]
-    column = jnp.sum(passed, axis=1, dtype=jnp.int32)
-    return column, rank - jnp.max(jnp.where(passed, sums, 0), axis=1)
+    """In running sums [S, n], n a power of two, the column of item `rank` [S], and its rank there.
+
+    Beyond the last item: some column.
+    """
+    row, column = jnp.arange(len(rank)), jnp.zeros(len(rank), jnp.int32)
+    step = sums.shape[1] // 2
+    while step:
+        passed = sums.at[row, column + step - 1].get(mode="promise_in_bounds") <= rank
+        column = jnp.where(passed, column + step, column)
+        step //= 2
+    before = sums.at[row, jnp.maximum(column - 1, 0)].get(mode="promise_in_bounds")
+    return column, rank - jnp.where(column > 0, before, 0)
 
 
 def member_distances(

@@ -244,8 +244,39 @@ def search(
     q, columns = padded(
         query_codes, query_features, threshold, exclude, bits=index.bits, dims=index.dims, k=k
     )
-    out = search_padded(index, *columns, k=k, widen=widen)
-    return Result(*(np.asarray(column)[:q] for column in out))
+    parts = [
+        _search_batch(index, _Queries(*columns).batch(start), k, widen)
+        for start in range(0, len(columns[0]), QUERIES)
+    ]
+    return Result(*(np.concatenate(column)[:q] for column in zip(*parts, strict=True)))
+
+
+def _search_batch(index: Index, queries: "_Queries", k: int, widen: bool) -> tuple:
+    """Search one batch by a few programs in turn, the plan chosen here; columns of `Result`.
+
+    In one program (see `ranked`) the compiler would use one core for whatever stands in a branch,
+    and compute the scan anew for each reader.
+    """
+    if widen:
+        queries = dataclasses.replace(queries, threshold=_widen(index, queries))
+    inside = _scan(index, queries)
+    ends, pool, dense = _count(inside)
+    sizes = np.asarray(pool)
+    tiers = TOGETHER_ONE if len(sizes) == 1 else TOGETHER_MANY
+    total, largest = sizes.sum(dtype=np.int64), sizes.max()
+    for slots, width in tiers:
+        if total <= slots and largest <= width:
+            top = _together(index, queries, inside, ends, slots=slots, width=width, k=k)
+            break
+    else:
+        by_walk = np.asarray(dense)
+        top = _nothing(k, len(sizes))
+        if not by_walk[sizes > 0].all():
+            top = _alone(index, queries, inside, ends, dense, k=k)
+        if by_walk.any():
+            top = _walked(index, queries, ends, dense, top, k=k)
+    square, ids, distance = (np.asarray(column) for column in top)
+    return ids, distance, np.sqrt(square), sizes, np.maximum(np.asarray(queries.threshold), 0)
 
 
 def padded(
@@ -257,8 +288,8 @@ def padded(
     bits: int,
     dims: int,
     k: int,
-) -> tuple[int, tuple[np.ndarray | None, ...]]:
-    """Check the arguments of `search`; give Q, and them padded as `search_padded` wants them."""
+) -> tuple[int, tuple[Any, ...]]:
+    """Check the arguments of `search`; give Q, and them padded as `ranked` wants them."""
     codes = _check_queries(query_codes, bits, k)
     features = _check_features(query_features, dims, "query_features")
     q = len(codes)
@@ -312,7 +343,8 @@ def _batches(function: Any, *columns: Any) -> Any:
 
 def programs() -> int:
     """Programs of `search` compiled so far in this process."""
-    return search_padded._cache_size()  # type: ignore[attr-defined]
+    made: tuple[Any, ...] = (_widen, _scan, _count, _together, _alone, _walked)
+    return sum(function._cache_size() for function in made)
 
 
 @functools.partial(jax.jit, static_argnames=("k",))
@@ -344,25 +376,6 @@ def hamming_padded(
         jnp.pad(ids, short, constant_values=-1),
         jnp.pad(distance, short, constant_values=-1),
     )
-
-
-@functools.partial(jax.jit, static_argnames=("k", "widen"))
-def search_padded(
-    index: Index,
-    codes: jax.Array,
-    features: jax.Array,
-    threshold: jax.Array,
-    own: jax.Array | None,
-    *,
-    k: int,
-    widen: bool = False,
-) -> tuple[jax.Array, ...]:
-    """The program of `search`; Q must be a padded size. Columns of `Result`, in its order."""
-
-    if widen:
-        threshold = widened(threshold, nearest_padded(index, codes, own))
-    square, ids, distance, pool = ranked(index, codes, features, threshold, own, k=k)
-    return ids, distance, jnp.sqrt(square), pool, jnp.maximum(threshold, 0)
 
 
 def ranked(
@@ -416,6 +429,10 @@ class _Queries:
         """The batch of query `i` alone."""
         return jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, i, 1), self)
 
+    def batch(self, start: int) -> "_Queries":
+        """The batch that starts there."""
+        return jax.tree.map(lambda x: x[start : start + QUERIES], self)
+
 
 def _each(function: Callable, *columns: Any) -> Any:
     """Map a scan over a batch; a batch of one is scanned bare, for then two cores share it."""
@@ -425,49 +442,66 @@ def _each(function: Callable, *columns: Any) -> Any:
     return jax.tree.map(lambda x: x[None], out)
 
 
-def _scan(index: Index, queries: _Queries) -> jax.Array:
-    """Candidates in each block, uint8 [Q, T, 64].
-
-    A loop of one step, or none for an empty index. The compiler fuses nothing over its edge: else
-    it would scan anew for each reader of the result. And of all edges this one keeps both cores.
-    """
-    groups = _groups(index, queries)
-
-    def step(i, _):
-        # The step's number, 0, keeps the scan from being moved out of the loop.
-        codes = queries.codes ^ i.astype(jnp.uint32)
-        return _each(
-            lambda code, limit, own: hamming.scan_pool(
-                index.codes, code, limit, index.count, groups, own
-            ),
-            codes, queries.threshold, queries.own,
-        )  # fmt: skip
-
-    shape = (len(queries.codes), index.codes.shape[0], hamming.LANES)
-    return lax.fori_loop(0, jnp.minimum(index.count, 1), step, jnp.zeros(shape, jnp.uint8))
-
-
 def _groups(index: Index, queries: _Queries) -> jax.Array | None:
     return None if queries.own is None else index.groups
 
 
-def _two_stages(index: Index, queries: _Queries, k: int) -> tuple[jax.Array, ...]:
-    """(squared distance, id, Hamming distance) [Q, k] and pool sizes [Q] of one batch."""
-    q = len(queries.codes)
-    inside = _scan(index, queries)
-    per_tile = jnp.sum(inside, axis=2, dtype=jnp.int32)  # [Q, T]
+@jax.jit
+def _widen(index: Index, queries: _Queries) -> jax.Array:
+    return widened(queries.threshold, nearest_padded(index, queries.codes, queries.own))
+
+
+@jax.jit
+def _scan(index: Index, queries: _Queries) -> jax.Array:
+    """Candidates in each block, uint8 [Q, T, 64]."""
+    groups = _groups(index, queries)
+    return _each(
+        lambda code, limit, own: hamming.scan_pool(
+            index.codes, code, limit, index.count, groups, own
+        ),
+        queries.codes,
+        queries.threshold,
+        queries.own,
+    )
+
+
+@jax.jit
+def _count(inside: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Candidates up to and with each tile [Q, T], pool sizes [Q], and which pools to walk [Q].
+
+    A pool is walked where its tiles are dense with candidates, if such pools are worth it.
+    """
+    per_tile = jnp.sum(inside, axis=2, dtype=jnp.int32)
     ends = jnp.cumsum(per_tile, axis=1)
     pool = ends[:, -1]
-    total = jnp.sum(pool.astype(jnp.float32))  # int32 might overflow
-    tiers = TOGETHER_ONE if q == 1 else TOGETHER_MANY
-    plans = [
-        functools.partial(_rank_together, index, queries, inside, ends, slots=s, width=w, k=k)
-        for s, w in tiers
+    active = per_tile > 0
+    dense = pool > WALK_DENSITY * jnp.sum(active, axis=1)
+    tiles = jnp.sum(jnp.any(active & dense[:, None], axis=0)).astype(jnp.float32)
+    # int32 might overflow in a sum over queries.
+    work = jnp.sum(jnp.where(dense, pool, 0).astype(jnp.float32))
+    return ends, pool, dense & (work > tiles * (WALK_DENSITY * max(3, len(inside))))
+
+
+def _two_stages(index: Index, queries: _Queries, k: int) -> tuple[jax.Array, ...]:
+    """(squared distance, id, Hamming distance) [Q, k] and pool sizes [Q] of one batch."""
+    inside = _scan(index, queries)
+    ends, pool, dense = _count(inside)
+    tiers = TOGETHER_ONE if len(queries.codes) == 1 else TOGETHER_MANY
+    total = jnp.sum(pool.astype(jnp.float32))
+    fits = [(total <= slots) & (jnp.max(pool) <= width) for slots, width in tiers]
+    plans: list[Callable[[], Any]] = [
+        functools.partial(_together, index, queries, inside, ends, slots=slots, width=width, k=k)
+        for slots, width in tiers
     ]
-    fits = [(total <= s) & (jnp.max(pool) <= w) for s, w in tiers]
-    plans.append(functools.partial(_rank_apart, index, queries, inside, ends, k=k))
-    first = jnp.argmax(jnp.stack([*fits, jnp.asarray(True)]))
-    return (*lax.switch(first, plans), pool)
+
+    def apart():
+        top = _alone(index, queries, inside, ends, dense, k=k)
+        return lax.cond(
+            jnp.any(dense), lambda: _walked(index, queries, ends, dense, top, k=k), lambda: top
+        )
+
+    plans.append(apart)
+    return (*lax.switch(jnp.argmax(jnp.stack([*fits, jnp.asarray(True)])), plans), pool)
 
 
 def _distances(
@@ -484,7 +518,8 @@ def _distances(
     )
 
 
-def _rank_together(index, queries, inside, ends, *, slots, width, k):
+@functools.partial(jax.jit, static_argnames=("slots", "width", "k"))
+def _together(index, queries, inside, ends, *, slots, width, k):
     """Rank pools of `slots` candidates in all, `width` at most in one: one pass for the batch."""
     last = jnp.cumsum(ends[:, -1])[:, None]
     first = jnp.pad(last[:-1], ((1, 0), (0, 0)))
@@ -503,45 +538,39 @@ def _rank_together(index, queries, inside, ends, *, slots, width, k):
     )
 
 
-def _rank_apart(index, queries, inside, ends, *, k):
-    """Rank pools of any size: walk the dense large ones as a batch, the others one by one."""
-    q = len(queries.codes)
-    pool = ends[:, -1]
-    active = jnp.diff(ends, axis=1, prepend=0) > 0  # [Q, T]
-    dense = pool > WALK_DENSITY * jnp.sum(active, axis=1)
-    walked = active & dense[:, None]
-    tiles = jnp.sum(jnp.any(walked, axis=0)).astype(jnp.float32)
-    work = jnp.sum(jnp.where(dense, pool, 0).astype(jnp.float32))
-    worth = work > tiles * (WALK_DENSITY * max(3, q))
-    dense &= worth
-    alone = lax.map(
-        lambda i: lax.cond(
-            dense[i],
+@functools.partial(jax.jit, static_argnames=("k",))
+def _alone(index, queries, inside, ends, skip, *, k):
+    """Rank pools of any size one by one, but those to `skip` [Q]."""
+
+    def one(i):
+        return lax.cond(
+            skip[i],
             lambda: _nothing(k),
             lambda: _rank_alone(index, queries.one(i), inside[i], ends[i], k=k),
-        ),
-        jnp.arange(q),
-    )
-
-    def walk():
-        seen = _walk(index, queries, walked)
-        read = lax.map(
-            lambda i: lax.cond(
-                dense[i],
-                lambda: _read_walk(index, queries.one(i), seen, i, k=k),
-                lambda: _nothing(k),
-            ),
-            jnp.arange(q),
-        )
-        return tuple(
-            jnp.where(dense[:, None], new, old) for new, old in zip(read, alone, strict=True)
         )
 
-    return lax.cond(worth, walk, lambda: alone)
+    return lax.map(one, jnp.arange(len(skip)))
 
 
-def _nothing(k: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    return jnp.full(k, jnp.inf), jnp.full(k, -1, jnp.int32), jnp.full(k, -1, jnp.int32)
+@functools.partial(jax.jit, static_argnames=("k",))
+def _walked(index, queries, ends, dense, others, *, k):
+    """Rank the `dense` [Q] pools by one walk; for the rest, pass on the ranking of `others`."""
+    active = jnp.diff(ends, axis=1, prepend=0) > 0
+    seen = _walk(index, queries, active & dense[:, None])
+
+    def one(i):
+        return lax.cond(
+            dense[i],
+            lambda: _read_walk(index, queries.one(i), seen, i, k=k),
+            lambda: tuple(column[i] for column in others),
+        )
+
+    return lax.map(one, jnp.arange(len(dense)))
+
+
+def _nothing(k: int, *batch: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    none = jnp.full((*batch, k), -1, jnp.int32)
+    return jnp.full((*batch, k), jnp.inf), none, none
 
 
 def _merge(top, columns, *, k):

@@ -82,14 +82,14 @@ def test_every_plan_gives_the_same(plan, archive, monkeypatch):
         monkeypatch.setattr(index, "READ", 1)
         monkeypatch.setattr(index, "_blocks_to_list", lambda k: 1)
     thresholds = np.array([3, 6, 12, 49])
-    # A program of its own: the changed constants are not among the keys of the usual one's cache.
-    program = jax.jit(lambda *columns: index.search_padded.__wrapped__(*columns, None, k=10))
-    columns = program(built, gallery[:4], features[1:5], thresholds.astype(np.int32))
+    jax.clear_caches()  # the changed constants are not among the keys of the programs
+    result = index.search(built, gallery[:4], features[1:5], threshold=thresholds, k=10)
+    jax.clear_caches()
     expected = oracle.search(
         gallery, features, gallery[:4], features[1:5],
         threshold=thresholds, k=10, groups=None, own=None,
     )  # fmt: skip
-    assert_equal(index.Result(*map(np.asarray, columns)), expected)
+    assert_equal(result, expected)
 
 
 def test_growing_past_a_capacity(archive):
@@ -130,15 +130,13 @@ def test_two_stages_agree_with_faiss(archive):
 def test_accelerators_are_asked_for_full_precision(platform, archive):
     gallery, features = archive(3000, dims=DIMS)
     built = index.build(gallery, features, bits=BITS)
-    arguments = (
-        built, gallery[:4], features[:4], np.full(4, 9, np.int32), np.full(4, -1, np.int32),
-    )  # fmt: skip
-    traced = index.search_padded.trace(*arguments, k=10)
-    text = traced.lower(lowering_platforms=(platform,)).as_text()
+    _, columns = index.padded(
+        gallery[:4], features[:4], 9, np.full(4, -1), bits=BITS, dims=DIMS, k=10
+    )
+    ranked = jax.jit(lambda *c: index.ranked(*c, k=10))
+    text = ranked.trace(built, *columns).lower(lowering_platforms=(platform,)).as_text()
     products = [line for line in text.splitlines() if "dot_general" in line]
     assert products
     for line in products:
         assert line.count("HIGHEST") == 2, line
-    jax.jit(index.hamming_padded, static_argnames="k").trace(built, gallery[:4], None, k=10).lower(
-        lowering_platforms=(platform,)
-    )
+    index.hamming_padded.trace(built, gallery[:4], None, k=10).lower(lowering_platforms=(platform,))
