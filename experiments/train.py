@@ -157,6 +157,7 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
                 start=start,
                 steps=steps,
                 process=(jax.process_index(), jax.process_count()),
+                augmented=round(steps * (1.0 - c.clean_share)),
             ),
             steps=steps,
             steps_per_epoch=per_epoch,

@@ -268,11 +268,15 @@ class Train:
     flips: bool = True
     quarter_turns: bool = True
     shift_px: int = 3
-    brightness: float = 0.05
-    """Largest shift of the image's values, as a share of the window."""
-    contrast: float = 0.1
-    noise: float = 0.02
+    brightness: float = 0.0
+    """Largest shift of the image's values, as a share of the window. HU are calibrated, so this
+    and the next two are off by default."""
+    contrast: float = 0.0
+    noise: float = 0.0
     """Standard deviation of added noise, as a share of the window."""
+    clean_share: float = 0.4
+    """Share of the steps, at the end, without augmentation: the archive's images, most of which
+    train, are then fitted as they will be stored."""
     checkpoint_every: int = 1
     """Epochs between checkpoints."""
     eval_every: int = 1
@@ -284,6 +288,7 @@ class Train:
         )
         _not_negative("train", self, "momentum", "weight_decay", "warmup_epochs", "balance_power")
         _not_negative("train", self, "shift_px", "brightness", "contrast", "noise")
+        _share("train", self, "clean_share")
         _one_of("train.schedule", self.schedule, ("cosine", "constant"))
         _one_of("train.init", self.init, ("he", "gaussian"))
         _require(0 <= self.ema < 1, "train.ema", self.ema, "in [0, 1)")

@@ -65,7 +65,9 @@ def hash_loss(model: nn.Module, config: Config) -> training.LossFn:
 
     def loss_fn(params, batch_stats, batch, key):
         augment_key, dropout_key = jax.random.split(key)
-        images = augment(augment_key, to_input(batch["image"]), config.train)
+        images = to_input(batch["image"])
+        changed = augment(augment_key, images, config.train)
+        images = jnp.where(batch["augment"][:, None, None], changed, images)
         outputs, new = model.apply(
             {"params": params, "batch_stats": batch_stats},
             images[..., None],

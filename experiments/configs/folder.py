@@ -19,5 +19,5 @@ def get_config() -> Config:
     config.items = Items(size_px=64)
     config.split = Split(kind="column", shared_scans="drop")
     config.segment = Segment(size_px=64, width=16, steps=300)
-    config.train = Train(epochs=30, eval_every=5)
+    config.train = Train(epochs=25, eval_every=5)
     return config

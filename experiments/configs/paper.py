@@ -42,6 +42,7 @@ def get_config() -> Config:
         brightness=0.0,
         contrast=0.0,
         noise=0.0,
+        clean_share=0.0,
     )
     config.search = Search(threshold=3)
     return config

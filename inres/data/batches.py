@@ -50,6 +50,7 @@ def batches(
     start: int,
     steps: int,
     process: tuple[int, int] = (0, 1),
+    augmented: int | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
     """Batches of steps `start` to `steps` - 1, each a dict of [batch / processes, ...] arrays.
 
@@ -57,6 +58,7 @@ def batches(
       arrays: fields with a common first axis of N items; may be memory-mapped.
       weights: [N], how often each item is drawn, summing to 1.
       process: (index, count): this process loads its part of each global batch.
+      augmented: adds a field `augment`, bool [B]: true before this step. None: no such field.
     """
     n = len(weights)
     per_epoch = steps_per_epoch(n, batch)
@@ -74,7 +76,10 @@ def batches(
             cache.clear()
             cache[epoch] = order
         chosen = order[i * batch : (i + 1) * batch][part]
-        return {name: np.asarray(array[chosen]) for name, array in arrays.items()}
+        loaded = {name: np.asarray(array[chosen]) for name, array in arrays.items()}
+        if augmented is not None:
+            loaded["augment"] = np.full(len(chosen), step < augmented)
+        return loaded
 
     if start >= steps:
         return iter(())

@@ -52,6 +52,12 @@ def test_processes_share_a_batch_out():
         np.testing.assert_array_equal(np.concatenate([a["label"], b["label"]]), want["label"])
 
 
+def test_the_last_steps_are_not_augmented():
+    flags = [batch["augment"] for batch in take(2, 7, augmented=5)]
+    assert [bool(f.all()) for f in flags] == [bool(f.any()) for f in flags]
+    assert [bool(f[0]) for f in flags] == [True, True, True, False, False]
+
+
 def test_too_few_items_are_named():
     with pytest.raises(ConfigError, match=r"train\.batch = 64.*50"):
         take(0, 1, batch=64)
