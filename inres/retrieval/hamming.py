@@ -121,21 +121,6 @@ def scan_pool(
     return (inside - empty).astype(jnp.uint8)
 
 
-def nearest(
-    codes: jax.Array,
-    query: jax.Array,
-    count: jax.Array,
-    groups: jax.Array | None = None,
-    query_group: jax.Array | None = None,
-) -> jax.Array:
-    """Smallest distance of one query to any item in id order, int32 []; FAR: there is none."""
-    distance, _ = top_k(
-        codes, query, scan_least(codes, query, count, groups, query_group), count, 1,
-        groups, query_group,
-    )  # fmt: skip
-    return distance[0]
-
-
 def scan_least(
     codes: jax.Array,
     query: jax.Array,
@@ -165,53 +150,63 @@ def smallest(values: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     return -negative, index
 
 
-def nearest_blocks(least: jax.Array, k: int) -> jax.Array:
-    """The k blocks smallest by (minimum, block) of block minima [T, 64]; int32 [k], ascending.
+def nearest_blocks(least: jax.Array, tile_least: jax.Array, query: jax.Array, k: int) -> jax.Array:
+    """The k blocks smallest by (minimum, block) for one of Q queries; int32 [k], ascending.
 
-    Goes by tiles first: k tiles always hold them. `k` is capped at the number of blocks.
+    Goes by tiles first where that saves: k tiles always hold them.
+
+    Args:
+      least: uint32 [T, Q, 64], block minima.
+      tile_least: uint32 [Q, T], tile minima.
+      query: int32 [].
+      k: capped at the number of blocks.
     """
     t = least.shape[0]
     k = min(k, t * LANES)
-    least = least.astype(jnp.float32)
     if t <= 2 * k:
-        return jnp.sort(smallest(least.reshape(-1), k)[1])
-    tile = jnp.sort(smallest(jnp.min(least, axis=1), k)[1])
-    _, index = smallest(least[tile].reshape(-1), k)
+        return jnp.sort(smallest(least[:, query].reshape(-1).astype(jnp.float32), k)[1])
+    tile = jnp.sort(smallest(tile_least[query].astype(jnp.float32), k)[1])
+    _, index = smallest(least[tile, query].reshape(-1).astype(jnp.float32), k)
     return jnp.sort(tile[index // LANES] * LANES + index % LANES)
 
 
 def top_k(
     codes: jax.Array,
-    query: jax.Array,
+    queries: jax.Array,
     least: jax.Array,
+    tile_least: jax.Array,
+    query: jax.Array,
     count: jax.Array,
     k: int,
     groups: jax.Array | None = None,
-    query_group: jax.Array | None = None,
+    query_groups: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Exact top-k of one query by (distance, item) from its block minima in id order.
+    """Exact top-k of one of Q queries by (distance, item) from the block minima in id order.
 
     Args:
       codes: uint32 [T, W, 16, 64], id order.
-      query: uint32 [W].
-      least: uint32 [T, 64], from `scan_least`.
+      queries: uint32 [Q, W].
+      least: uint32 [T, Q, 64], from `scan_least`.
+      tile_least: uint32 [Q, T], its minima.
+      query: int32 [], which.
       count: int32 [].
       k: result length, at most the capacity.
       groups: int32 [T, 16, 64] or None.
-      query_group: int32 [] or None.
+      query_groups: int32 [Q] or None.
 
     Returns:
       (distance, item): int32 [k] each; distance FAR and item -1 where there are fewer than k.
     """
     # One more than k, in place of the block whose minimum may be that of an empty slot.
-    block = nearest_blocks(least, k + 1)
+    block = nearest_blocks(least, tile_least, query, k + 1)
     tile, lane = block // LANES, block % LANES
     members = codes[tile, :, :, lane]  # [k + 1, W, 16]
-    d = _distance(jnp.moveaxis(members, 1, -1), query)
+    d = _distance(jnp.moveaxis(members, 1, -1), queries[query])
     item = block[:, None] * BLOCK + np.arange(BLOCK, dtype=np.int32)
     keep = item < count
-    if groups is not None and query_group is not None:
-        keep &= (groups[tile, :, lane] != query_group) | (query_group < 0)
+    if groups is not None and query_groups is not None:
+        own = query_groups[query]
+        keep &= (groups[tile, :, lane] != own) | (own < 0)
     key = jnp.where(keep, d, FAR).reshape(-1).astype(jnp.float32)
     key, index = smallest(key, k)
     found = key < FAR
@@ -241,6 +236,7 @@ def compact(
     inside: jax.Array,
     ends: jax.Array,
     slot: jax.Array,
+    only: jax.Array | None = None,
     groups: jax.Array | None = None,
     query_groups: jax.Array | None = None,
 ) -> Slots:
@@ -254,9 +250,10 @@ def compact(
       queries: uint32 [Q, W].
       thresholds: int32 [Q].
       count: int32 [].
-      inside: uint8 [Q, T, 64], from `scan_pool`.
-      ends: int32 [Q * T], candidates up to and with each query's tile.
+      inside: uint8 [T, Q, 64], from `scan_pool`.
+      ends: int32 [Q * T], candidates up to and with each query's tile; [T] if `only` is given.
       slot: int32 [S], the numbers asked for.
+      only: int32 [], count the candidates of this query alone.
       groups: int32 [T, 1024] or None.
       query_groups: int32 [Q] or None.
     """
@@ -264,9 +261,12 @@ def compact(
     cell = jnp.searchsorted(ends, slot, side="right", method="scan").astype(jnp.int32)
     valid = cell < ends.size
     cell = jnp.minimum(cell, ends.size - 1)
-    # lax, for jnp's division takes care of signs in a dozen steps.
-    query, tile = lax.div(cell, jnp.int32(n_tiles)), lax.rem(cell, jnp.int32(n_tiles))
-    lanes = inside.at[query, tile].get(mode="promise_in_bounds").astype(jnp.float32)
+    if only is None:
+        # lax, for jnp's division takes care of signs in a dozen steps.
+        query, tile = lax.div(cell, jnp.int32(n_tiles)), lax.rem(cell, jnp.int32(n_tiles))
+    else:
+        query, tile = jnp.full_like(cell, only), cell
+    lanes = inside.at[tile, query].get(mode="promise_in_bounds").astype(jnp.float32)
     upper = np.triu(np.ones((LANES, LANES), np.float32))
     # Counts up to 1024 are exact in every float32 product.
     sums = jnp.matmul(lanes, upper, precision=lax.Precision.HIGHEST).astype(jnp.int32)

@@ -257,11 +257,14 @@ def _search_batch(index: Index, queries: "_Queries", k: int, widen: bool) -> tup
     In one program (see `ranked`) the compiler would use one core for whatever stands in a branch,
     and compute the scan anew for each reader.
     """
-    if widen:
-        queries = dataclasses.replace(queries, threshold=_widen(index, queries))
     inside = _scan(index, queries)
     ends, pool, dense = _count(inside)
     sizes = np.asarray(pool)
+    if widen and (sizes[np.asarray(queries.threshold) >= 0] == 0).any():
+        queries = dataclasses.replace(queries, threshold=_widen(index, queries))
+        inside = _scan(index, queries)
+        ends, pool, dense = _count(inside)
+        sizes = np.asarray(pool)
     tiers = TOGETHER_ONE if len(sizes) == 1 else TOGETHER_MANY
     total, largest = sizes.sum(dtype=np.int64), sizes.max()
     for slots, width in tiers:
@@ -324,11 +327,17 @@ def search_hamming(
     codes = _check_queries(query_codes, index.bits, k)
     q = len(codes)
     own = None if exclude is None else _check_integers(exclude, q, "exclude")
-    size = padded_queries(q)
-    ids, distance = hamming_padded(
-        index, _pad(codes, size), None if own is None else _pad(own, size, -1), k=k
-    )
-    return np.asarray(ids)[:q], np.asarray(distance)[:q]
+    codes = _pad(codes, padded_queries(q))
+    own = None if own is None else _pad(own, len(codes), -1)
+    parts = []
+    for start in range(0, len(codes), QUERIES):
+        batch = (
+            codes[start : start + QUERIES],
+            None if own is None else own[start : start + QUERIES],
+        )
+        parts.append(_nearest(index, *batch, _scan_least(index, *batch), k=k))
+    ids, distance = (np.concatenate(column)[:q] for column in zip(*parts, strict=True))
+    return ids, distance
 
 
 def _batches(function: Any, *columns: Any) -> Any:
@@ -347,28 +356,32 @@ def programs() -> int:
     return sum(function._cache_size() for function in made)
 
 
+@jax.jit
+def _scan_least(index: Index, codes: jax.Array, own: jax.Array | None) -> jax.Array:
+    """Block minima in id order, uint32 [T, Q, 64]."""
+    groups = None if own is None else index.groups_by_id
+    return _each(
+        lambda code, group: hamming.scan_least(index.codes_by_id, code, index.count, groups, group),
+        codes,
+        own,
+    )
+
+
 @functools.partial(jax.jit, static_argnames=("k",))
-def hamming_padded(
-    index: Index, codes: jax.Array, own: jax.Array | None, *, k: int
+def _nearest(
+    index: Index, codes: jax.Array, own: jax.Array | None, least: jax.Array, *, k: int
 ) -> tuple[jax.Array, jax.Array]:
-    """The program of `search_hamming`; Q must be a padded size."""
+    """(ids, distances) int32 [Q, k] from the block minima; -1 where there are fewer."""
     groups = None if own is None else index.groups_by_id
     depth = min(k, index.capacity)
+    tile_least = jnp.min(least, axis=2).T
 
-    def batch(codes, own):
-        least = jax.vmap(
-            lambda code, group: hamming.scan_least(
-                index.codes_by_id, code, index.count, groups, group
-            )
-        )(codes, own)
+    def one(i):
+        return hamming.top_k(
+            index.codes_by_id, codes, least, tile_least, i, index.count, depth, groups, own
+        )
 
-        def one(query):
-            code, least, group = query
-            return hamming.top_k(index.codes_by_id, code, least, index.count, depth, groups, group)
-
-        return lax.map(one, (codes, least, own))
-
-    distance, item = _batches(batch, codes, own)
+    distance, item = lax.map(one, jnp.arange(len(codes)))
     ids = jnp.where(item >= 0, index.ids_by_id[jnp.maximum(item, 0)], -1)
     distance = jnp.where(item >= 0, distance, -1)
     short = ((0, 0), (0, k - depth))
@@ -395,17 +408,11 @@ def ranked(
 
 
 def nearest_padded(index: Index, codes: jax.Array, own: jax.Array | None) -> jax.Array:
-    """The smallest Hamming distance of each query, int32 [Q]; FAR: no item; traceable."""
-    groups = None if own is None else index.groups_by_id
+    """Smallest Hamming distance of each query, int32 [Q]; FAR: no item; traceable."""
 
     def batch(codes, own):
-        return _each(
-            lambda code, group: hamming.nearest(
-                index.codes_by_id, code, index.count, groups, group
-            ),
-            codes,
-            own,
-        )
+        _, distance = _nearest(index, codes, own, _scan_least(index, codes, own), k=1)
+        return jnp.where(distance[:, 0] < 0, FAR, distance[:, 0])
 
     return _batches(batch, codes, own)
 
@@ -435,11 +442,14 @@ class _Queries:
 
 
 def _each(function: Callable, *columns: Any) -> Any:
-    """Map a scan over a batch; a batch of one is scanned bare, for then two cores share it."""
+    """A scan [T, 64] for each of a batch: [T, Q, 64], all queries of a tile in turn.
+
+    So a tile's codes are read once for all queries. A batch of one is scanned bare, for then two
+    cores share it.
+    """
     if len(columns[0]) > 1:
-        return jax.vmap(function)(*columns)
-    out = function(*jax.tree.map(lambda x: x[0], columns))
-    return jax.tree.map(lambda x: x[None], out)
+        return jax.vmap(function, out_axes=1)(*columns)
+    return function(*jax.tree.map(lambda x: x[0], columns))[:, None]
 
 
 def _groups(index: Index, queries: _Queries) -> jax.Array | None:
@@ -453,7 +463,7 @@ def _widen(index: Index, queries: _Queries) -> jax.Array:
 
 @jax.jit
 def _scan(index: Index, queries: _Queries) -> jax.Array:
-    """Candidates in each block, uint8 [Q, T, 64]."""
+    """Candidates in each block, uint8 [T, Q, 64]."""
     groups = _groups(index, queries)
     return _each(
         lambda code, limit, own: hamming.scan_pool(
@@ -471,7 +481,7 @@ def _count(inside: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
 
     A pool is walked where its tiles are dense with candidates, if such pools are worth it.
     """
-    per_tile = jnp.sum(inside, axis=2, dtype=jnp.int32)
+    per_tile = jnp.sum(inside, axis=2, dtype=jnp.int32).T
     ends = jnp.cumsum(per_tile, axis=1)
     pool = ends[:, -1]
     active = per_tile > 0
@@ -479,7 +489,7 @@ def _count(inside: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     tiles = jnp.sum(jnp.any(active & dense[:, None], axis=0)).astype(jnp.float32)
     # int32 might overflow in a sum over queries.
     work = jnp.sum(jnp.where(dense, pool, 0).astype(jnp.float32))
-    return ends, pool, dense & (work > tiles * (WALK_DENSITY * max(3, len(inside))))
+    return ends, pool, dense & (work > tiles * (WALK_DENSITY * max(3, len(pool))))
 
 
 def _two_stages(index: Index, queries: _Queries, k: int) -> tuple[jax.Array, ...]:
@@ -526,7 +536,7 @@ def _together(index, queries, inside, ends, *, slots, width, k):
     found = hamming.compact(
         index.codes, queries.codes, queries.threshold, index.count, inside,
         (first + ends).reshape(-1), jnp.arange(slots, dtype=jnp.int32),
-        _groups(index, queries), queries.own,
+        None, _groups(index, queries), queries.own,
     )  # fmt: skip
     columns = _distances(index, queries, found)
     slot = first + jnp.arange(width, dtype=jnp.int32)
@@ -546,7 +556,7 @@ def _alone(index, queries, inside, ends, skip, *, k):
         return lax.cond(
             skip[i],
             lambda: _nothing(k),
-            lambda: _rank_alone(index, queries.one(i), inside[i], ends[i], k=k),
+            lambda: _rank_alone(index, queries, inside, ends[i], i, k=k),
         )
 
     return lax.map(one, jnp.arange(len(skip)))
@@ -578,15 +588,16 @@ def _merge(top, columns, *, k):
     return rerank.best(*(jnp.concatenate(pair) for pair in zip(top, columns, strict=True)), k=k)
 
 
-def _rank_alone(index, query, inside, ends, *, k):
+def _rank_alone(index, queries, inside, ends, query, *, k):
     """Rank the pool of one query, CHUNK candidates at a time."""
 
     def step(i, top):
         found = hamming.compact(
-            index.codes, query.codes, query.threshold, index.count, inside[None], ends,
-            i * CHUNK + jnp.arange(CHUNK, dtype=jnp.int32), _groups(index, query), query.own,
+            index.codes, queries.codes, queries.threshold, index.count, inside, ends,
+            i * CHUNK + jnp.arange(CHUNK, dtype=jnp.int32), query,
+            _groups(index, queries), queries.own,
         )  # fmt: skip
-        return _merge(top, _distances(index, query, found), k=k)
+        return _merge(top, _distances(index, queries, found), k=k)
 
     return lax.fori_loop(0, -(-ends[-1] // CHUNK), step, _nothing(k))
 

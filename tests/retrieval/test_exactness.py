@@ -139,4 +139,5 @@ def test_accelerators_are_asked_for_full_precision(platform, archive):
     assert products
     for line in products:
         assert line.count("HIGHEST") == 2, line
-    index.hamming_padded.trace(built, gallery[:4], None, k=10).lower(lowering_platforms=(platform,))
+    nearest = jax.jit(index.nearest_padded).trace(built, columns[0], columns[3])
+    nearest.lower(lowering_platforms=(platform,))
