@@ -101,7 +101,12 @@ def fill_small_holes(mask: np.ndarray, *, share: float = 0.1) -> np.ndarray:
 
 
 def make_segmenter(
-    model: nn.Module, variables: dict[str, Any], *, size: int, spacing_mm: float = 0.0, batch: int = 8
+    model: nn.Module,
+    variables: dict[str, Any],
+    *,
+    size: int,
+    spacing_mm: float = 0.0,
+    batch: int = 8,
 ) -> Callable[[np.ndarray], np.ndarray]:
     """A function uint8 [N, S, S] slices -> uint8 [N, S, S] lung masks (1 inside).
 

@@ -12,6 +12,7 @@ from inres.config import Config, Segment
 from inres.data.augment import augment
 from inres.models.alexnet import AlexNet
 from inres.models.blocks import he_normal
+from inres.models.head import HashHead
 from inres.models.inres_net import InResNet
 from inres.models.unet import UNet
 
@@ -30,27 +31,23 @@ def build_model(config: Config, *, classes: int) -> InResNet | AlexNet:
     m = config.model
     if config.train.init == "gaussian":
         kernel: Any = nn.initializers.normal(GAUSSIAN_STD)
-        inits = {"kernel_init": kernel, "hash_init": random_projection, "logit_init": kernel}
+        inits = {"hash_init": random_projection, "logit_init": kernel}
     else:
-        inits = {"kernel_init": he_normal}
-    common = {
-        "classes": classes,
-        "bits": config.hash.bits,
-        "fc1": m.fc1,
-        "pooling": m.pooling,
-        "dropout": m.dropout,
-        "norm": m.norm,
-        **inits,
-    }
+        kernel, inits = he_normal, {}
+    head = HashHead(
+        classes, config.hash.bits, m.fc1, m.pooling, m.dropout, kernel_init=kernel, **inits
+    )
     if m.name == "alexnet":
-        return AlexNet(**common)
+        return AlexNet(head, m.norm, kernel)
     return InResNet(
+        head,
         stem=m.stem,
         stem_kernel=m.stem_kernel,
         stem_stride=m.stem_stride,
         stem_pool=m.stem_pool,
         residual_scale=m.residual_scale,
-        **common,
+        norm=m.norm,
+        kernel_init=kernel,
     )
 
 

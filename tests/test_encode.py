@@ -6,12 +6,13 @@ import pytest
 
 from inres import encode, recipe
 from inres.config import Config, Model, Train
+from inres.models.head import HashHead
 from inres.models.inres_net import InResNet
 
 
 @pytest.fixture(scope="module")
 def network():
-    model = InResNet(3, 10, stem=8, fc1=16)
+    model = InResNet(HashHead(3, 10, 16), stem=8)
     return model, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 1)))
 
 

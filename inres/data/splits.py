@@ -55,8 +55,8 @@ def split_items(items: Sequence[Item], config: Split) -> np.ndarray:
         shared = overlap(scans, side)
         if shared:
             raise ValueError(
-                f"scan {shared[0]} stands on two sides of the split ({len(shared)} such scans); mend "
-                "the split column, or leave out their training items with "
+                f"scan {shared[0]} stands on two sides of the split ({len(shared)} such scans); "
+                "mend the split column, or leave out their training items with "
                 "--config.split.shared_scans=drop"
             )
     return side.astype(str)
@@ -75,9 +75,9 @@ def shared_training(groups: np.ndarray, side: np.ndarray) -> np.ndarray:
     """Rows whose group also stands on a later side: train before val before test."""
     rank = np.array([SIDES.index(name) if name else -1 for name in side])
     last = {str(g): int(rank[groups == g].max()) for g in overlap(groups, side)}
-    return np.flatnonzero([
-        0 <= r < last.get(str(g), -1) for g, r in zip(groups, rank, strict=True)
-    ])
+    return np.flatnonzero(
+        [0 <= r < last.get(str(g), -1) for g, r in zip(groups, rank, strict=True)]
+    )
 
 
 def leaking_share(items: Sequence[Item], side: np.ndarray) -> float:

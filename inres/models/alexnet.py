@@ -13,15 +13,9 @@ LAYERS = ((96, 11, 4, True), (256, 5, 1, True), (384, 3, 1, False), (384, 3, 1, 
 class AlexNet(nn.Module):
     """Five convolutions, then FC1, the latent layer H in FC2's place, and FC3."""
 
-    classes: int
-    bits: int
-    fc1: int = 4096
-    pooling: str = "flatten"
-    dropout: float = 0.0
+    head: HashHead
     norm: str = "batch"
     kernel_init: Initializer = he_normal
-    hash_init: Initializer = nn.initializers.lecun_normal()
-    logit_init: Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> Outputs:
@@ -38,14 +32,4 @@ class AlexNet(nn.Module):
             )(x, train=train)
             if pooled:
                 x = max_pool_3x3_s2(x)
-        return HashHead(
-            self.fc1,
-            self.bits,
-            self.classes,
-            self.pooling,
-            self.dropout,
-            self.kernel_init,
-            self.hash_init,
-            self.logit_init,
-            name="head",
-        )(x, train=train)
+        return self.head(x, train=train)

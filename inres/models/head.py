@@ -25,11 +25,12 @@ class Outputs:
 class HashHead(nn.Module):
     """Feature map -> FC1 -> latent hash layer H (sigmoid) -> FC3."""
 
-    fc1: int
-    bits: int
     classes: int
-    pooling: str
-    """`average` over the map, or `flatten`."""
+    bits: int
+    fc1: int = 256
+    """The paper's width is 4096."""
+    pooling: str = "average"
+    """`average` over the map, or `flatten` (the paper's)."""
     dropout: float = 0.0
     kernel_init: Initializer = he_normal
     hash_init: Initializer = nn.initializers.lecun_normal()

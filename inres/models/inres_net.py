@@ -13,20 +13,14 @@ class InResNet(nn.Module):
     The paper's width: stem 64 of 7x7/2 with max-pooling, FC1 4096 on the flattened map.
     """
 
-    classes: int
-    bits: int
+    head: HashHead
     stem: int = 32
     stem_kernel: int = 3
     stem_stride: int = 2
     stem_pool: bool = False
-    fc1: int = 256
-    pooling: str = "average"
     residual_scale: float = 1.0
-    dropout: float = 0.0
     norm: str = "batch"
     kernel_init: Initializer = he_normal
-    hash_init: Initializer = nn.initializers.lecun_normal()
-    logit_init: Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> Outputs:
@@ -46,14 +40,4 @@ class InResNet(nn.Module):
             x = InRed(self.residual_scale, self.norm, self.kernel_init, name=f"inred_{level}")(
                 x, train=train
             )
-        return HashHead(
-            self.fc1,
-            self.bits,
-            self.classes,
-            self.pooling,
-            self.dropout,
-            self.kernel_init,
-            self.hash_init,
-            self.logit_init,
-            name="head",
-        )(x, train=train)
+        return self.head(x, train=train)

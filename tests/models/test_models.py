@@ -6,6 +6,7 @@ import pytest
 
 from inres.models import blocks
 from inres.models.alexnet import AlexNet
+from inres.models.head import HashHead
 from inres.models.inres_net import InResNet
 from inres.models.unet import UNet
 
@@ -30,31 +31,31 @@ def middle(n):
     return inv2 + 3 * conv(c, r, 1) + 2 * conv(r, r, 3) + conv(r, c // 2, 3)
 
 
-def head(inputs, fc1, bits, classes):
+def layers(inputs, fc1, bits, classes):
     return (inputs + 1) * fc1 + (fc1 + 1) * bits + (bits + 1) * classes
 
 
-PAPER = dict(classes=8, bits=48, stem=64, stem_kernel=7, stem_stride=2, stem_pool=True)
+PAPER = dict(stem=64, stem_kernel=7, stem_stride=2, stem_pool=True)
 
 
 def test_paper_width_has_its_parameters():
     convolutions = conv(1, 64, 7) + sum(middle(n) for n in (64, 128, 256))
     assert convolutions == 1_346_816
-    assert head(7 * 7 * 512, 4096, 48, 8) + convolutions == 104_308_408
-    model = InResNet(**PAPER, fc1=4096, pooling="flatten")
+    assert layers(7 * 7 * 512, 4096, 48, 8) + convolutions == 104_308_408
+    model = InResNet(HashHead(8, 48, 4096, "flatten"), **PAPER)
     assert parameters(model, 224) == 104_308_408
 
 
 def test_light_width_has_its_parameters():
-    assert parameters(InResNet(**PAPER, fc1=1024), 224) == 1_921_720
-    light = conv(1, 32, 3) + sum(middle(n) for n in (32, 64, 128)) + head(256, 256, 48, 8)
-    assert parameters(InResNet(classes=8, bits=48), 64) == light
+    assert parameters(InResNet(HashHead(8, 48, 1024), **PAPER), 224) == 1_921_720
+    light = conv(1, 32, 3) + sum(middle(n) for n in (32, 64, 128)) + layers(256, 256, 48, 8)
+    assert parameters(InResNet(HashHead(8, 48)), 64) == light
 
 
 def test_alexnet_has_its_parameters():
-    layers = [(1, 96, 11), (96, 256, 5), (256, 384, 3), (384, 384, 3), (384, 256, 3)]
-    by_hand = sum(conv(*layer) for layer in layers) + head(7 * 7 * 256, 4096, 48, 8)
-    assert parameters(AlexNet(classes=8, bits=48), 224) == by_hand
+    widths = [(1, 96, 11), (96, 256, 5), (256, 384, 3), (384, 384, 3), (384, 256, 3)]
+    by_hand = sum(conv(*layer) for layer in widths) + layers(7 * 7 * 256, 4096, 48, 8)
+    assert parameters(AlexNet(HashHead(8, 48, 4096, "flatten")), 224) == by_hand
 
 
 def test_unet_has_its_parameters():
@@ -66,14 +67,16 @@ def test_unet_has_its_parameters():
     assert parameters(UNet(width=4, depth=2), 16) == by_hand
 
 
-@pytest.mark.parametrize("model", [InResNet(5, 12), AlexNet(5, 12, fc1=32)])
+@pytest.mark.parametrize(
+    "model", [InResNet(HashHead(5, 12)), AlexNet(HashHead(5, 12, 32, "flatten"))]
+)
 @pytest.mark.parametrize("train", [False, True])
 def test_both_networks_have_one_interface(model, train):
     images = jax.random.uniform(jax.random.key(1), (3, 64, 64, 1))
     variables = jax.jit(model.init)(jax.random.key(0), images)
     apply = jax.jit(lambda v, x: model.apply(v, x, train=train, mutable=["batch_stats"])[0])
     out = apply(variables, images)
-    assert out.fc1.shape == (3, model.fc1)
+    assert out.fc1.shape == (3, model.head.fc1)
     assert out.u.shape == out.h.shape == (3, 12)
     assert out.fc3.shape == (3, 5)
     np.testing.assert_allclose(out.h, 1 / (1 + np.exp(-np.asarray(out.u))), rtol=1e-5)
@@ -124,4 +127,4 @@ def test_unet_gives_one_logit_a_pixel_and_sees_far():
 
 def test_an_unknown_pooling_is_named():
     with pytest.raises(ValueError, match="'max'"):
-        InResNet(2, 4, pooling="max").init(jax.random.key(0), jnp.zeros((1, 32, 32, 1)))
+        InResNet(HashHead(2, 4, pooling="max")).init(jax.random.key(0), jnp.zeros((1, 32, 32, 1)))

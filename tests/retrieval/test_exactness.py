@@ -77,7 +77,7 @@ def test_every_plan_gives_the_same(plan, archive, monkeypatch):
         monkeypatch.setattr(index, "TOGETHER_MANY", ((4 * CAPACITY, CAPACITY),))
     else:
         monkeypatch.setattr(index, "TOGETHER_MANY", ())
-        monkeypatch.setattr(index, "WALK_DENSITY", 10**6 if plan == "alone" else 0)
+        monkeypatch.setitem(index.WALK_DENSITY, 4, 10**6 if plan == "alone" else 0)
     if plan == "every tile":
         monkeypatch.setattr(index, "READ", 1)
         monkeypatch.setattr(index, "_blocks_to_list", lambda k: 1)
