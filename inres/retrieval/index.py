@@ -36,8 +36,9 @@ TOGETHER_MANY = ((1024, 64), (8192, 512))
 """(candidates of a batch, of one query): pools up to these are ranked in one pass."""
 CHUNK = 1024
 """Candidates ranked at a time where a pool is ranked alone."""
-WALK_DENSITY = 12
-"""Candidates in a tile from which walking the tile is cheaper than compacting them, a query."""
+WALK_DENSITY = {1: 12, 4: 12, 16: 5, 64: 5}
+"""Candidates in a tile from which walking the tile is cheaper than compacting them, a query, by
+the size of the batch."""
 READ = 32
 """Blocks read at a time after a walk."""
 BOUND_BLOCKS = 128
@@ -485,11 +486,12 @@ def _count(inside: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     ends = jnp.cumsum(per_tile, axis=1)
     pool = ends[:, -1]
     active = per_tile > 0
-    dense = pool > WALK_DENSITY * jnp.sum(active, axis=1)
+    density = WALK_DENSITY[len(pool)]
+    dense = pool > density * jnp.sum(active, axis=1)
     tiles = jnp.sum(jnp.any(active & dense[:, None], axis=0)).astype(jnp.float32)
     # int32 might overflow in a sum over queries.
     work = jnp.sum(jnp.where(dense, pool, 0).astype(jnp.float32))
-    return ends, pool, dense & (work > tiles * (WALK_DENSITY * max(3, len(pool))))
+    return ends, pool, dense & (work > tiles * (density * max(3, len(pool))))
 
 
 def _two_stages(index: Index, queries: _Queries, k: int) -> tuple[jax.Array, ...]:
