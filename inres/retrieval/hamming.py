@@ -9,6 +9,7 @@ which items share a block:
   K blocks smallest by (minimum, block) hold the K items smallest by (distance, item).
 """
 
+import functools
 from typing import Any
 
 import flax.struct
@@ -23,6 +24,8 @@ BLOCK = 16
 """Items of a block."""
 LANES = TILE // BLOCK
 """Blocks of a tile."""
+GROUP = 8
+"""Blocks of a group; a tile has as many groups."""
 FAR = 0x7FFF
 """Distance of what is no item: padding, and what a query excludes. Above any real distance."""
 MAX_BITS = 16384
@@ -94,7 +97,7 @@ def scan_pool(
     groups: jax.Array | None = None,
     query_group: jax.Array | None = None,
 ) -> jax.Array:
-    """Candidates of one query in each block: uint8 [T, 64].
+    """Candidates of one query: uint16 [T, 64], bit j set where item j of the block is one.
 
     Args:
       codes: uint32 [T, W, 1024], walk order.
@@ -108,17 +111,28 @@ def scan_pool(
     codes = codes.reshape(t, w, BLOCK, LANES)
     groups = None if groups is None else groups.reshape(t, BLOCK, LANES)
     limit = jnp.maximum(threshold, 0).astype(jnp.uint32)
-    inside = jnp.zeros((t, LANES), jnp.uint32)
+    masks = jnp.zeros((t, LANES), jnp.uint32)
     for j in range(BLOCK):
         d = _block_distances(codes, query, groups, query_group, j)
-        inside += (d < limit).astype(jnp.uint32)
-    # Empty slots have code zero and no group: taken off here, they cost the loop nothing.
-    zero = jnp.sum(lax.population_count(query), dtype=jnp.uint32)
+        masks |= (d < limit).astype(jnp.uint32) << j
+    # Empty slots come last: struck out here, they cost the loop nothing.
     left = count - TILE * lax.broadcasted_iota(jnp.int32, (t, LANES), 0)
     lane = lax.broadcasted_iota(jnp.int32, (t, LANES), 1)
     full = jnp.clip(lax.div(left - lane + (LANES - 1), LANES), 0, BLOCK)  # items of the block
-    empty = jnp.where(zero < limit, BLOCK - full, 0).astype(jnp.uint32)
-    return (inside - empty).astype(jnp.uint8)
+    return (masks & ((jnp.uint32(1) << full.astype(jnp.uint32)) - 1)).astype(jnp.uint16)
+
+
+def count_pool(masks: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Candidates by group and by tile, from masks uint16 [T, Q, 64]: uint8 [T, Q, 8], int32 [T, Q].
+
+    Written as sums of slices: reductions over so short an axis are slow on the CPU.
+    """
+    t, q, _ = masks.shape
+    pairs = masks.reshape(t, q, LANES // GROUP, GROUP // 2, 2)
+    hits = lax.population_count(lax.bitcast_convert_type(pairs, jnp.uint32))
+    groups = functools.reduce(jnp.add, (hits[..., i] for i in range(GROUP // 2)))
+    per_tile = functools.reduce(jnp.add, (groups[..., i] for i in range(LANES // GROUP)))
+    return groups.astype(jnp.uint8), per_tile.astype(jnp.int32)
 
 
 def scan_least(
@@ -231,33 +245,26 @@ class Slots:
 def compact(
     codes: jax.Array,
     queries: jax.Array,
-    thresholds: jax.Array,
-    count: jax.Array,
-    inside: jax.Array,
+    masks: jax.Array,
+    groups: jax.Array,
     ends: jax.Array,
     slot: jax.Array,
     only: jax.Array | None = None,
-    groups: jax.Array | None = None,
-    query_groups: jax.Array | None = None,
 ) -> Slots:
-    """Find single candidates by their number, from what the scan counted.
+    """Find single candidates by their number, from what the scan left.
 
-    Three steps, each exact: the tile by binary search, the block by the counts of its tile, the
-    item by the distances of its block. So the cost is that of the slots asked for.
+    Tile, group, block and item by bisection, so the cost is that of the slots asked for.
 
     Args:
       codes: uint32 [T, W, 1024], walk order.
       queries: uint32 [Q, W].
-      thresholds: int32 [Q].
-      count: int32 [].
-      inside: uint8 [T, Q, 64], from `scan_pool`.
+      masks: uint16 [T, Q, 64], from `scan_pool`.
+      groups: uint8 [T, Q, 8], from `count_pool`.
       ends: int32 [Q * T], candidates up to and with each query's tile; [T] if `only` is given.
       slot: int32 [S], the numbers asked for.
       only: int32 [], count the candidates of this query alone.
-      groups: int32 [T, 1024] or None.
-      query_groups: int32 [Q] or None.
     """
-    n_tiles = codes.shape[0]
+    n_tiles, q, _ = masks.shape
     cell = jnp.searchsorted(ends, slot, side="right", method="scan").astype(jnp.int32)
     valid = cell < ends.size
     cell = jnp.minimum(cell, ends.size - 1)
@@ -266,38 +273,42 @@ def compact(
         query, tile = lax.div(cell, jnp.int32(n_tiles)), lax.rem(cell, jnp.int32(n_tiles))
     else:
         query, tile = jnp.full_like(cell, only), cell
-    lanes = inside.at[tile, query].get(mode="promise_in_bounds").astype(jnp.float32)
-    upper = np.triu(np.ones((LANES, LANES), np.float32))
-    # Counts up to 1024 are exact in every float32 product.
-    sums = jnp.matmul(lanes, upper, precision=lax.Precision.HIGHEST).astype(jnp.int32)
-    before = jnp.where(cell > 0, ends[cell - 1], 0)
-    lane, rank = _find(sums, slot - before)
-    place = lane[:, None] + LANES * np.arange(BLOCK, dtype=np.int32)
-    own = None if query_groups is None else query_groups[query, None]
-    d = member_distances(codes, queries[query, None], tile[:, None], place, count, groups, own)
-    hits = (d < thresholds[query, None]).astype(jnp.int32)
-    for shift in (1, 2, 4, 8):
-        hits = hits + jnp.pad(hits[:, :-shift], ((0, 0), (shift, 0)))
-    j, _ = _find(hits, rank)
-    distance = jnp.take_along_axis(d, j[:, None], axis=1)[:, 0]
+    rank = slot - jnp.where(cell > 0, ends[cell - 1], 0)
+    group, rank = _find(groups.at[tile, query].get(mode="promise_in_bounds"), rank)
+    blocks = masks.reshape(n_tiles, q, LANES // GROUP, GROUP)
+    blocks = blocks.at[tile, query, group].get(mode="promise_in_bounds")  # [S, 8]
+    lane, rank = _find(lax.population_count(blocks), rank)
+    mask = jnp.take_along_axis(blocks, lane[:, None], axis=1)[:, 0].astype(jnp.int32)
+    j = jnp.zeros_like(rank)
+    for step in (8, 4, 2, 1):
+        below = lax.population_count((mask >> j) & ((1 << step) - 1))
+        passed = below <= rank
+        rank = jnp.where(passed, rank - below, rank)
+        j = jnp.where(passed, j + step, j)
+    place = group * GROUP + lane + LANES * j
+    distance = jnp.zeros_like(rank)
+    for w in range(codes.shape[1]):
+        word = codes.at[tile, w, place].get(mode="promise_in_bounds") ^ queries[query, w]
+        distance += lax.population_count(word).astype(jnp.int32)
     return Slots(
         query=query,
-        position=jnp.where(valid, tile * TILE + lane + LANES * j, 0),
+        position=jnp.where(valid, tile * TILE + place, 0),
         distance=jnp.where(valid, distance, FAR),
     )
 
 
-def _find(sums: jax.Array, rank: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """In running sums [S, n], n a power of two, the column of item `rank` [S], and its rank there.
+def _find(counts: jax.Array, rank: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The column of counts [S, 8] that holds item `rank` [S], and its rank there.
 
     Beyond the last item: some column.
     """
+    upper = np.triu(np.ones((GROUP, GROUP), np.float32))
+    sums = jnp.matmul(counts.astype(jnp.float32), upper, precision=lax.Precision.HIGHEST)
+    sums = sums.astype(jnp.int32)
     row, column = jnp.arange(len(rank)), jnp.zeros(len(rank), jnp.int32)
-    step = sums.shape[1] // 2
-    while step:
+    for step in (4, 2, 1):
         passed = sums.at[row, column + step - 1].get(mode="promise_in_bounds") <= rank
         column = jnp.where(passed, column + step, column)
-        step //= 2
     before = sums.at[row, jnp.maximum(column - 1, 0)].get(mode="promise_in_bounds")
     return column, rank - jnp.where(column > 0, before, 0)
 

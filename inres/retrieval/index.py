@@ -34,9 +34,9 @@ QUERIES = 64
 TOGETHER_ONE = ((64, 64), (1024, 1024))
 TOGETHER_MANY = ((1024, 64), (8192, 512))
 """(candidates of a batch, of one query): pools up to these are ranked in one pass."""
-CHUNK = 1024
+CHUNK = 512
 """Candidates ranked at a time where a pool is ranked alone."""
-WALK_DENSITY = {1: 12, 4: 12, 16: 5, 64: 5}
+WALK_DENSITY = {1: 16, 4: 16, 16: 9, 64: 9}
 """Candidates in a tile from which walking the tile is cheaper than compacting them, a query, by
 the size of the batch."""
 READ = 32
@@ -258,27 +258,25 @@ def _search_batch(index: Index, queries: "_Queries", k: int, widen: bool) -> tup
     In one program (see `ranked`) the compiler would use one core for whatever stands in a branch,
     and compute the scan anew for each reader.
     """
-    inside = _scan(index, queries)
-    ends, pool, dense = _count(inside)
-    sizes = np.asarray(pool)
+    pools = _count(_scan(index, queries))
+    sizes = np.asarray(pools.size)
     if widen and (sizes[np.asarray(queries.threshold) >= 0] == 0).any():
         queries = dataclasses.replace(queries, threshold=_widen(index, queries))
-        inside = _scan(index, queries)
-        ends, pool, dense = _count(inside)
-        sizes = np.asarray(pool)
+        pools = _count(_scan(index, queries))
+        sizes = np.asarray(pools.size)
     tiers = TOGETHER_ONE if len(sizes) == 1 else TOGETHER_MANY
     total, largest = sizes.sum(dtype=np.int64), sizes.max()
     for slots, width in tiers:
         if total <= slots and largest <= width:
-            top = _together(index, queries, inside, ends, slots=slots, width=width, k=k)
+            top = _together(index, queries, pools, slots=slots, width=width, k=k)
             break
     else:
-        by_walk = np.asarray(dense)
+        by_walk = np.asarray(pools.dense)
         top = _nothing(k, len(sizes))
         if not by_walk[sizes > 0].all():
-            top = _alone(index, queries, inside, ends, dense, k=k)
+            top = _alone(index, queries, pools, k=k)
         if by_walk.any():
-            top = _walked(index, queries, ends, dense, top, k=k)
+            top = _walked(index, queries, pools, top, k=k)
     square, ids, distance = (np.asarray(column) for column in top)
     return ids, distance, np.sqrt(square), sizes, np.maximum(np.asarray(queries.threshold), 0)
 
@@ -464,7 +462,7 @@ def _widen(index: Index, queries: _Queries) -> jax.Array:
 
 @jax.jit
 def _scan(index: Index, queries: _Queries) -> jax.Array:
-    """Candidates in each block, uint8 [T, Q, 64]."""
+    """Masks of candidates, uint16 [T, Q, 64]."""
     groups = _groups(index, queries)
     return _each(
         lambda code, limit, own: hamming.scan_pool(
@@ -476,44 +474,53 @@ def _scan(index: Index, queries: _Queries) -> jax.Array:
     )
 
 
-@jax.jit
-def _count(inside: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Candidates up to and with each tile [Q, T], pool sizes [Q], and which pools to walk [Q].
+@flax.struct.dataclass
+class _Pools:
+    """What the scan found."""
 
-    A pool is walked where its tiles are dense with candidates, if such pools are worth it.
-    """
-    per_tile = jnp.sum(inside, axis=2, dtype=jnp.int32).T
-    ends = jnp.cumsum(per_tile, axis=1)
-    pool = ends[:, -1]
-    active = per_tile > 0
-    density = WALK_DENSITY[len(pool)]
-    dense = pool > density * jnp.sum(active, axis=1)
+    masks: jax.Array  # uint16 [T, Q, 64]
+    groups: jax.Array  # uint8 [T, Q, 8], candidates in each group of blocks
+    ends: jax.Array  # int32 [Q, T], candidates up to and with each tile
+    size: jax.Array  # int32 [Q]
+    dense: jax.Array  # bool [Q], to be walked
+
+
+@jax.jit
+def _count(masks: jax.Array) -> _Pools:
+    """Count the pools, and choose those to walk: dense ones, if together they are worth it."""
+    groups, per_tile = hamming.count_pool(masks)
+    ends = jnp.cumsum(per_tile.T, axis=1)
+    size = ends[:, -1]
+    active = (per_tile > 0).T
+    density = WALK_DENSITY[len(size)]
+    dense = size > density * jnp.sum(active, axis=1)
     tiles = jnp.sum(jnp.any(active & dense[:, None], axis=0)).astype(jnp.float32)
     # int32 might overflow in a sum over queries.
-    work = jnp.sum(jnp.where(dense, pool, 0).astype(jnp.float32))
-    return ends, pool, dense & (work > tiles * (density * max(3, len(pool))))
+    work = jnp.sum(jnp.where(dense, size, 0).astype(jnp.float32))
+    worth = work > tiles * (density * max(3, len(size)))
+    return _Pools(masks, groups, ends, size, dense & worth)
 
 
 def _two_stages(index: Index, queries: _Queries, k: int) -> tuple[jax.Array, ...]:
     """(squared distance, id, Hamming distance) [Q, k] and pool sizes [Q] of one batch."""
-    inside = _scan(index, queries)
-    ends, pool, dense = _count(inside)
+    pools = _count(_scan(index, queries))
     tiers = TOGETHER_ONE if len(queries.codes) == 1 else TOGETHER_MANY
-    total = jnp.sum(pool.astype(jnp.float32))
-    fits = [(total <= slots) & (jnp.max(pool) <= width) for slots, width in tiers]
+    total = jnp.sum(pools.size.astype(jnp.float32))
+    fits = [(total <= slots) & (jnp.max(pools.size) <= width) for slots, width in tiers]
     plans: list[Callable[[], Any]] = [
-        functools.partial(_together, index, queries, inside, ends, slots=slots, width=width, k=k)
+        functools.partial(_together, index, queries, pools, slots=slots, width=width, k=k)
         for slots, width in tiers
     ]
 
     def apart():
-        top = _alone(index, queries, inside, ends, dense, k=k)
+        top = _alone(index, queries, pools, k=k)
         return lax.cond(
-            jnp.any(dense), lambda: _walked(index, queries, ends, dense, top, k=k), lambda: top
+            jnp.any(pools.dense), lambda: _walked(index, queries, pools, top, k=k), lambda: top
         )
 
     plans.append(apart)
-    return (*lax.switch(jnp.argmax(jnp.stack([*fits, jnp.asarray(True)])), plans), pool)
+    plan = jnp.argmax(jnp.stack([*fits, jnp.asarray(True)]))
+    return (*lax.switch(plan, plans), pools.size)
 
 
 def _distances(
@@ -531,15 +538,12 @@ def _distances(
 
 
 @functools.partial(jax.jit, static_argnames=("slots", "width", "k"))
-def _together(index, queries, inside, ends, *, slots, width, k):
+def _together(index, queries, pools, *, slots, width, k):
     """Rank pools of `slots` candidates in all, `width` at most in one: one pass for the batch."""
-    last = jnp.cumsum(ends[:, -1])[:, None]
+    last = jnp.cumsum(pools.size)[:, None]
     first = jnp.pad(last[:-1], ((1, 0), (0, 0)))
-    found = hamming.compact(
-        index.codes, queries.codes, queries.threshold, index.count, inside,
-        (first + ends).reshape(-1), jnp.arange(slots, dtype=jnp.int32),
-        None, _groups(index, queries), queries.own,
-    )  # fmt: skip
+    ends, slot = (first + pools.ends).reshape(-1), jnp.arange(slots, dtype=jnp.int32)
+    found = hamming.compact(index.codes, queries.codes, pools.masks, pools.groups, ends, slot)
     columns = _distances(index, queries, found)
     slot = first + jnp.arange(width, dtype=jnp.int32)
     inner = slot < last
@@ -551,33 +555,33 @@ def _together(index, queries, inside, ends, *, slots, width, k):
 
 
 @functools.partial(jax.jit, static_argnames=("k",))
-def _alone(index, queries, inside, ends, skip, *, k):
-    """Rank pools of any size one by one, but those to `skip` [Q]."""
+def _alone(index, queries, pools, *, k):
+    """Rank pools of any size one by one, but those to be walked."""
 
     def one(i):
         return lax.cond(
-            skip[i],
+            pools.dense[i],
             lambda: _nothing(k),
-            lambda: _rank_alone(index, queries, inside, ends[i], i, k=k),
+            lambda: _rank_alone(index, queries, pools, i, k=k),
         )
 
-    return lax.map(one, jnp.arange(len(skip)))
+    return lax.map(one, jnp.arange(len(pools.size)))
 
 
 @functools.partial(jax.jit, static_argnames=("k",))
-def _walked(index, queries, ends, dense, others, *, k):
-    """Rank the `dense` [Q] pools by one walk; for the rest, pass on the ranking of `others`."""
-    active = jnp.diff(ends, axis=1, prepend=0) > 0
-    seen = _walk(index, queries, active & dense[:, None])
+def _walked(index, queries, pools, others, *, k):
+    """Rank the dense pools by one walk; for the rest, pass on the ranking of `others`."""
+    active = jnp.diff(pools.ends, axis=1, prepend=0) > 0
+    seen = _walk(index, queries, active & pools.dense[:, None])
 
     def one(i):
         return lax.cond(
-            dense[i],
+            pools.dense[i],
             lambda: _read_walk(index, queries.one(i), seen, i, k=k),
             lambda: tuple(column[i] for column in others),
         )
 
-    return lax.map(one, jnp.arange(len(dense)))
+    return lax.map(one, jnp.arange(len(pools.size)))
 
 
 def _nothing(k: int, *batch: int) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -590,15 +594,15 @@ def _merge(top, columns, *, k):
     return rerank.best(*(jnp.concatenate(pair) for pair in zip(top, columns, strict=True)), k=k)
 
 
-def _rank_alone(index, queries, inside, ends, query, *, k):
+def _rank_alone(index, queries, pools, query, *, k):
     """Rank the pool of one query, CHUNK candidates at a time."""
+    ends = pools.ends[query]
 
     def step(i, top):
+        slot = i * CHUNK + jnp.arange(CHUNK, dtype=jnp.int32)
         found = hamming.compact(
-            index.codes, queries.codes, queries.threshold, index.count, inside, ends,
-            i * CHUNK + jnp.arange(CHUNK, dtype=jnp.int32), query,
-            _groups(index, queries), queries.own,
-        )  # fmt: skip
+            index.codes, queries.codes, pools.masks, pools.groups, ends, slot, query
+        )
         return _merge(top, _distances(index, queries, found), k=k)
 
     return lax.fori_loop(0, -(-ends[-1] // CHUNK), step, _nothing(k))
