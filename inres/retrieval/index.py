@@ -3,15 +3,16 @@
 What `search` promises, for any data: the result is that of brute force over the pool {Hamming
 distance < threshold, own group left out}, ordered by (Euclidean distance, lowest id).
 
-How. One pass over the codes counts each query's pool and notes where it is. A small pool is
-compacted and its rows read. A large one is walked: items lie sorted by code, so a pool is mostly
-whole tiles; all queries of a batch pass each tile that holds a candidate of any of them, and keep
-per block of rows the lower bound that the features' int8 sketch gives. The blocks of least bound
-are then read in full. If the nearest unread bound does not exceed the K-th distance, the tiles
-that might hold a nearer row are read in full too. No step can overflow unseen.
+How. One pass over the codes marks each query's pool, and the plan is chosen by the counted sizes.
+A small pool is compacted and its rows read. A large, dense one is walked: items lie sorted by
+code, so a pool is mostly whole tiles; all queries of a batch pass each tile that holds a candidate
+of any of them, and keep per block of rows the lower bound that the features' int8 sketch gives.
+The blocks of least bound are then read in full, until the nearest unread bound exceeds the K-th
+distance; if the list of blocks ends before that, the tiles that might still hold a nearer row are
+read. No step can overflow unseen.
 
 Capacities are padded and counts are data: another number of items within the capacity, of queries
-within the padded size, or of candidates does not compile anew.
+within the padded size, or of candidates compiles nothing that `warm` has not compiled.
 """
 
 import dataclasses
@@ -109,7 +110,7 @@ def _check_features(features: Any, dims: int | None, name: str) -> np.ndarray:
     if array.size:
         # min and max carry NaN along, and take no copy.
         largest = max(-float(array.min()), float(array.max()))
-        limit = float(np.sqrt(1e38 / array.shape[1]) / 2)
+        limit = float(np.sqrt(1e37 / array.shape[1]) / 2)
         if not np.isfinite(largest):
             row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
             raise ValueError(f"{name}: row {row} is not finite; NaN and inf have no rank")
@@ -349,6 +350,28 @@ def _batches(function: Any, *columns: Any) -> Any:
     return jax.tree.map(lambda x: x.reshape(q, *x.shape[2:]), out)
 
 
+def warm(
+    index: Index, *, k: int, queries: int = 1, exclude: bool = False, widen: bool = False
+) -> None:
+    """Compile ahead every program that a search of up to `queries` queries may need.
+
+    Without it each plan is compiled when it is first chosen. Afterwards no search with this k
+    and no more queries of the same padded size compiles, whatever the pools.
+    """
+    size = min(padded_queries(queries), QUERIES)
+    nobody = np.full(size, -1, np.int32)
+    codes = np.zeros((size, index.codes.shape[1]), np.uint32)
+    features = np.zeros((size, index.dims), np.float32)
+    columns: tuple[Any, ...] = (codes, features, nobody, nobody if exclude else None)
+    batch = _Queries(*columns)
+    if widen:
+        _widen(index, batch)
+    pools = _count(_scan(index, batch))
+    for slots, width in TOGETHER_ONE if size == 1 else TOGETHER_MANY:
+        _together(index, batch, pools, slots=slots, width=width, k=k)
+    _walked(index, batch, pools, _alone(index, batch, pools, k=k), k=k)
+
+
 def programs() -> int:
     """Programs of `search` compiled so far in this process."""
     made: tuple[Any, ...] = (_widen, _scan, _count, _together, _alone, _walked)
@@ -586,7 +609,7 @@ def _walked(index, queries, pools, others, *, k):
 
 def _nothing(k: int, *batch: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     none = jnp.full((*batch, k), -1, jnp.int32)
-    return jnp.full((*batch, k), jnp.inf), none, none
+    return jnp.full((*batch, k), jnp.inf, jnp.float32), none, none
 
 
 def _merge(top, columns, *, k):

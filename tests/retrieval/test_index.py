@@ -152,9 +152,10 @@ def test_sizes_within_a_capacity_do_not_compile_again(archive):
         built = index.build(gallery[:n], features[:n], bits=48, capacity=CAPACITY)
         ask(built, gallery[:q], features[:q], threshold=threshold, k=10)
 
-    run(1500, 3, 3)
+    built = index.build(gallery[:5], features[:5], bits=48, capacity=CAPACITY)
+    index.warm(built, k=10, queries=3, exclude=True)
     before = index.programs()
-    for n, q, threshold in ((1501, 4, 5), (0, 2, 2), (2000, 3, 48)):
+    for n, q, threshold in ((1501, 4, 5), (0, 2, 2), (2000, 3, 48), (2000, 4, 12)):
         run(n, q, threshold)
     assert index.programs() == before
 
