@@ -37,9 +37,11 @@ def keep_freed_memory() -> None:
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
-        trim_threshold, mmap_max = -1, -4  # malloc.h
+        trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8  # malloc.h
         mallopt(mmap_max, 0)
         mallopt(trim_threshold, 2**31 - 1)
+        mallopt(top_pad, 2**26)
+        mallopt(arena_max, 1)  # other arenas are too small for such buffers
 
 
 def launch(run: Callable[[Config, Path], None]) -> None:
