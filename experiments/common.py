@@ -44,8 +44,12 @@ def keep_freed_memory() -> None:
         mallopt(arena_max, 1)  # other arenas are too small for such buffers
 
 
-def launch(run: Callable[[Config, Path], None]) -> None:
-    """Parse flags, check the config, hold the workdir, run; errors end in one line."""
+def launch(run: Callable[[Config, Path], None], *, reads_only: bool = False) -> None:
+    """Parse flags, check the config, hold the workdir, run; errors end in one line.
+
+    An entry point that `reads_only` neither holds the workdir nor leaves its config there, and
+    must be given the config that the workdir was made with, but for the section `search`.
+    """
 
     def main(argv: list[str]) -> None:
         if len(argv) > 1:
@@ -55,6 +59,10 @@ def launch(run: Callable[[Config, Path], None]) -> None:
         try:
             config = config_lib.checked(CONFIG.value)
             workdir = Path(str(WORKDIR.value)).expanduser().resolve()
+            if reads_only:
+                _same_config(workdir, config)
+                run(config, workdir)
+                return
             with stages.lock(workdir):
                 _redo(workdir, REDO.value)
                 _describe(workdir, config)
@@ -96,6 +104,22 @@ def _redo(workdir: Path, redo: list[str]) -> None:
     if redo:
         for stage in STAGES[min(STAGES.index(stage) for stage in redo) :]:
             stages.forget(workdir, stage)
+
+
+def _same_config(workdir: Path, config: Config) -> None:
+    path = workdir / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; run the stages in this workdir first")
+    made = config_lib.to_dict(config_lib.from_dict(files.read_json(path)))
+    asked = config_lib.to_dict(config)
+    for values in (made, asked):
+        values.pop("search")
+    if made != asked:
+        raise stages.StageError(
+            f"{path}: the workdir was made with another config: "
+            + stages.difference(made, asked)
+            + "; give the same --config and flags"
+        )
 
 
 def _describe(workdir: Path, config: Config) -> None:

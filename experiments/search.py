@@ -215,4 +215,4 @@ def _cell(row: Mapping[str, Any], name: str) -> str:
 
 
 if __name__ == "__main__":
-    common.launch(run)
+    common.launch(run, reads_only=True)

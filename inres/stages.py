@@ -70,7 +70,7 @@ def run(workdir: Path, stage: str, inputs: Mapping[str, Any], work: Callable[[Pa
             break
         raise StageError(
             f"{root} was made with another config or other data: "
-            + _difference(flat(record["inputs"]), flat(inputs))
+            + difference(record["inputs"], inputs)
             + f"; use another --workdir, or --redo={stage} to make it anew"
         )
     root.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,9 @@ def run(workdir: Path, stage: str, inputs: Mapping[str, Any], work: Callable[[Pa
     return mark
 
 
-def _difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """The first fields in which two nested dicts differ, in words."""
+    old, new = flat(old), flat(new)
     keys = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
     own = [k for k in keys if not k.startswith("upstream.")] or keys
     shown = [f"{k} was {old.get(k)!r}, now {new.get(k)!r}" for k in own[:4]]

@@ -141,6 +141,8 @@ def test_a_place_in_a_scan_finds_its_own_nodule(smoke, tmp_path):
     assert float(first["euclidean"]) == pytest.approx(0, abs=1e-3)
     error = refused("search", *flags[:3], "--world=0,0")
     assert "three numbers" in error
+    error = refused("search", *flags, "--config.items.crop_mm=20")
+    assert "items.crop_mm was 64.0, now 20.0" in error
 
 
 def test_an_interrupted_training_goes_on_to_the_same_weights(smoke, tmp_path):
@@ -206,6 +208,13 @@ def test_a_folder_of_crops_goes_the_same_road(tmp_path):
     assert metrics["rankings"]["two_stage"]["map_macro"] > 0.95
     assert metrics["rankings"]["two_stage"]["diameter_error_mm_at_10"] is None
     assert metrics["segmentation"] is None
-    (root / "items.csv").write_text("\n".join(lines).replace(",0,,,train", ",2,,,train") + "\n")
+    (root / "items.csv").write_text("\n".join(lines).replace(",1,,,train", ",0,,,train") + "\n")
+    error = refused("prepare", *flags)
+    assert "other data: files was" in error
     error = refused("train", *flags[:2], *flags[3:], f"--workdir={tmp_path / 'v'}")
     assert "run the segment stage first" in error
+    for stage in ("prepare", "segment"):
+        assert call(stage, *flags[:2], f"--workdir={tmp_path / 'v'}").returncode == 0
+    error = refused("train", *flags[:2], *flags[3:], f"--workdir={tmp_path / 'v'}")
+    assert "class 1 has" in error
+    assert "none to train on" in error
