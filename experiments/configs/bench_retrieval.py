@@ -1,6 +1,8 @@
-"""What `experiments/bench.py` measures: small enough for a quarter of an hour on two cores.
+"""What `experiments/bench.py` measures; the bench's docstring says how long and on what machine.
 
-The long form of the same, on a quiet machine with 24 GB:
+    python -m experiments.bench --config=experiments/configs/bench_retrieval.py --workdir=runs/bench
+
+Its long form, on a machine with 24 GB:
 
     --config.sizes="(10_000, 100_000, 1_000_000, 10_000_000)" --config.queries="(1, 64, 1024)"
 """
