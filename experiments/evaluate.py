@@ -100,7 +100,9 @@ def check_index(
     """
     stored = store.load(workdir / "index" / "archive")
     groups, numbers = scan_groups(stored.records.column("scan"))
-    built = index_lib.build(stored.codes, stored.features, bits=stored.bits, groups=groups)
+    built = index_lib.build(
+        stored.codes, stored.features, bits=stored.bits, groups=groups, ids=stored.ids
+    )
     own = np.array([-1 if own_scan else numbers.get(str(scan), -1) for scan in queries.scans])
     found = index_lib.search(
         built,

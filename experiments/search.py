@@ -63,7 +63,9 @@ def run(config: Config, workdir: Path) -> None:
     groups, numbers = evaluate.scan_groups(stored.records.column("scan"))
     own = -1 if OWN_SCAN.value else numbers.get(query.scan, -1)
     result = index_lib.search(
-        index_lib.build(stored.codes, stored.features, bits=stored.bits, groups=groups),
+        index_lib.build(
+            stored.codes, stored.features, bits=stored.bits, groups=groups, ids=stored.ids
+        ),
         codes.pack(codes.binarize(encoded.h)),
         index.fine_features(config, encoded, index.load_scale(workdir)),
         threshold=config.search.threshold,
