@@ -65,8 +65,8 @@ def launch(run: Callable[[Config, Path], None], *, reads_only: bool = False) -> 
                 return
             with stages.lock(workdir):
                 _redo(workdir, REDO.value)
-                _describe(workdir, config)
                 run(config, workdir)
+                describe(workdir, config)
         except KeyboardInterrupt:
             print("interrupted; run the same command again to go on", file=sys.stderr)
             sys.exit(130)
@@ -122,8 +122,8 @@ def _same_config(workdir: Path, config: Config) -> None:
         )
 
 
-def _describe(workdir: Path, config: Config) -> None:
-    """Write the config and the environment of this run beside its results."""
+def describe(workdir: Path, config: Config) -> None:
+    """Write the config and the environment of a run beside its results."""
     files.write_json(workdir / "config.json", config_lib.to_dict(config))
     packages = ("jax", "jaxlib", "flax", "optax", "numpy", "SimpleITK", "orbax-checkpoint", "grain")
     environment = {

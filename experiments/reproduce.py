@@ -17,6 +17,7 @@ def run(config: Config, workdir: Path) -> None:
     """Every stage in order, then the report."""
     for stage in (prepare, segment, train, index, evaluate):
         stage.run(config, workdir)
+    common.describe(workdir, config)  # the report shows it
     page = report.build_report(workdir)
     print(summary(workdir, page))
 

@@ -104,7 +104,7 @@ def write_evaluation(
             split: {str(label): int(count) for label, count in enumerate(counts)}
             for split, counts in dataset.items()
         },
-        **({"segmentation": dict(segmentation)} if segmentation else {}),
+        "segmentation": dict(segmentation) if segmentation else None,
         "classification": evaluation.classification,
         "pool": evaluation.pool,
         "paper": evaluation.paper,
@@ -647,7 +647,7 @@ def _cards(run: _Run) -> str:
                 largest if sum(counts) else "",
             )
         )
-    dice = run.metrics.get("segmentation", {}).get("dice")
+    dice = (run.metrics.get("segmentation") or {}).get("dice")
     if dice is not None:
         cards.append(
             _card(

@@ -1,5 +1,7 @@
 """Train state, the jitted SGD step and the fit loop; knows no dataset and no model by name."""
 
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -141,6 +143,29 @@ def make_train_step(
     )
 
 
+def _defer_interrupt() -> tuple[list[bool], Callable[[], None]]:
+    """Let Ctrl-C wait for the end of a step: (a list, not empty once asked; how to undo it).
+
+    A step donates its state; broken off inside, there would be none left to save. A second
+    Ctrl-C does not wait.
+    """
+    asked: list[bool] = []
+    if threading.current_thread() is not threading.main_thread():
+        return asked, lambda: None
+    before = signal.getsignal(signal.SIGINT)
+
+    def handle(number: int, frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(True)
+
+    def release() -> None:
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, handle)
+    return asked, release
+
+
 def fit(
     state: TrainState,
     train_step: Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]],
@@ -209,12 +234,16 @@ def fit(
             log.write(row)
             began, waited, window = now, 0.0, done
 
+    asked, release = _defer_interrupt()
+
     def save(done: int) -> None:
         if checkpoints is not None:
             checkpoints.save(done, state)
 
     try:
         for i in bar:
+            if asked:
+                raise KeyboardInterrupt
             before = time.perf_counter()
             local = next(source)
             waited += time.perf_counter() - before
@@ -236,11 +265,14 @@ def fit(
                 settle()
                 save(done)
         settle()
+        if asked:
+            raise KeyboardInterrupt
     except KeyboardInterrupt:
         if jax.process_count() == 1 and int(state.step) > start:
             save(int(state.step))
         raise
     finally:
+        release()
         bar.close()
         if checkpoints is not None:
             checkpoints.wait()

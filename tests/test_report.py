@@ -313,7 +313,9 @@ def browse(tmp_path_factory):
             *("--virtual-time-budget=10000", f"--window-size={max(width, 600)},1000", *flags),
             *("--dump-dom", path.as_uri()),
         ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", timeout=120, check=True
+        )
         found = re.search(r'data-probe="([^"]*)"', done.stdout)
         assert found, done.stderr[-2000:]
         return json.loads(html.unescape(found.group(1))), done.stderr

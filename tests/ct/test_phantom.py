@@ -341,7 +341,7 @@ def test_interrupt_leaves_whole_files_and_another_run_completes_them(tmp_path):
     root = tmp_path / "scans"
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     run = subprocess.Popen(
-        [sys.executable, script, root], env=env, stderr=subprocess.PIPE, text=True
+        [sys.executable, script, root], env=env, stderr=subprocess.PIPE, encoding="utf-8"
     )
     deadline = time.monotonic() + 60
     while not list(root.glob("subset*/*.mhd")):

@@ -378,7 +378,7 @@ def test_ctrl_c_ends_all_processes_at_once(tree, tmp_path):
         stderr=subprocess.PIPE,
         start_new_session=True,
         env=os.environ | {"PYTHONPATH": str(root)},
-        text=True,
+        encoding="utf-8",
     )
     assert process.stdout.readline() == "go\n"
     time.sleep(2.5)  # workers are starting or at work: a scan takes longer at full size

@@ -27,7 +27,9 @@ def command(module, *args):
 
 
 def call(module, *args):
-    return subprocess.run(command(module, *args), cwd=ROOT, capture_output=True, text=True)
+    return subprocess.run(
+        command(module, *args), cwd=ROOT, capture_output=True, text=True, encoding="utf-8"
+    )
 
 
 def refused(module, *args):
@@ -152,7 +154,12 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(smoke, tmp_path):
     args = command("train", SMOKE, f"--workdir={other}")
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
-        args, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+        args,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env=environment,
     )
     log = other / "train" / "log.jsonl"
     deadline = time.monotonic() + 120
@@ -165,7 +172,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(smoke, tmp_path):
     assert process.returncode == 130, errors
     assert "interrupted; run the same command again" in errors
     assert not (other / "train" / "stage.json").is_file()
-    done = subprocess.run(args, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(args, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stderr
     assert "resumed at step" in done.stdout
     marks = [

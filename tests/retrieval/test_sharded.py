@@ -31,7 +31,7 @@ def run(processes, devices, counts):
                 sys.executable, Path(shard_worker.__file__),
                 str(processes), str(rank), str(port), ",".join(map(str, counts)),
             ],
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
         )
         for rank in range(processes)
     ]  # fmt: skip
