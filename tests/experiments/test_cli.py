@@ -19,7 +19,7 @@ RANKINGS = (
     "two_stage hamming fc1 fc2 fc3 fc1_fc3 pixels predicted_class chance".split()  # noqa: SIM905
 )
 
-pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group("cli")]
+pytestmark = pytest.mark.e2e
 
 
 def command(module, *args):

@@ -116,8 +116,11 @@ def test_a_killed_writer_leaves_the_old_state_or_the_new():
     root = script.parents[2]
     run = subprocess.run(
         [sys.executable, script, "--kills", "15"],
-        capture_output=True, encoding="utf-8", timeout=120, env={**os.environ, "PYTHONPATH": str(root)},
-    )  # fmt: skip
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
     assert run.returncode == 0, run.stderr
     done, cut = map(int, re.findall(r"(\d+) changes .* (\d+) cut", run.stdout)[0])
     assert done > 0
