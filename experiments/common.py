@@ -68,8 +68,9 @@ def launch(run: Callable[[Config, Path], None], *, reads_only: bool = False) -> 
                 run(config, workdir)
                 describe(workdir, config)
         except KeyboardInterrupt:
-            print("interrupted; run the same command again to go on", file=sys.stderr)
-            sys.exit(130)
+            print("interrupted; run the same command again to go on", file=sys.stderr, flush=True)
+            sys.stdout.flush()
+            os._exit(130)  # a device thread broken off in a program can crash the teardown
         except (ValueError, OSError, RuntimeError) as error:
             if DEBUG.value:
                 raise
