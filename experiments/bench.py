@@ -29,7 +29,7 @@ from inres import benchmark, files
 from inres.progress import progress
 from inres.retrieval import codes as codes_lib
 from inres.retrieval import index as index_lib
-from inres.retrieval import store
+from inres.retrieval import plans, store
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The cases.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory of the results.")
@@ -207,7 +207,7 @@ def measure(config: Any, kind: str, n: int, bits: int, dims: int) -> list[dict]:
                 calls=config.single_queries,
             ),
             "build_s": round(build_s, 2),
-            "compilations": index_lib.programs(),
+            "compilations": plans.programs(),
             "peak_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
         }
     )

@@ -22,7 +22,7 @@ from inres.retrieval import index as index_lib
 def run(config: Config, workdir: Path) -> None:
     """Judge, unless that was done."""
     inputs = {
-        "search": common.part(config.search),
+        "search": common.part(config.search, "threshold", "features"),
         "upstream": {"index": stages.done(workdir, "index")},
     }
     stages.run(workdir, "evaluation", inputs, lambda out: _evaluate(config, workdir, out))

@@ -8,7 +8,8 @@
 
 The query is an item of the table (by its row), an image file, or a place in a scan; it takes the
 gallery's own road. Prints a table and writes it as CSV beside a panel of query and results. The
-query's own scan is left out unless --own_scan. The threshold is set by --config.search.threshold.
+query's own scan is left out unless --own_scan. Fields of --config.search set the pool (threshold,
+min_pool, nearest), the ranking (rank) and which items are looked at (same_class, where).
 """
 
 import dataclasses
@@ -62,16 +63,20 @@ def run(config: Config, workdir: Path) -> None:
     encoded = encode.make_encoder(model, variables)(query.image[None])
     groups, numbers = evaluate.scan_groups(stored.records.column("scan"))
     own = -1 if OWN_SCAN.value else numbers.get(query.scan, -1)
-    result = index_lib.search(
+    result = find(
+        config,
         index_lib.build(
-            stored.codes, stored.features, bits=stored.bits, groups=groups, ids=stored.ids
+            stored.codes,
+            stored.features,
+            bits=stored.bits,
+            groups=groups,
+            labels=stored.records.column("label"),
+            ids=stored.ids,
         ),
-        codes.pack(codes.binarize(encoded.h)),
+        stored.records,
+        encoded,
         index.fine_features(config, encoded, index.load_scale(workdir)),
-        threshold=config.search.threshold,
-        k=config.search.k,
-        exclude=np.array([own]),
-        widen=config.search.widen,
+        own=own,
     )
     ids = [int(i) for i in result.ids[0] if i >= 0]
     records = stored.records.many(ids)
@@ -85,7 +90,7 @@ def run(config: Config, workdir: Path) -> None:
             "diameter_mm": _blank(record["diameter_mm"]),
             "malignancy": _blank(record["malignancy"]),
             "hamming": int(result.hamming[0, rank - 1]),
-            "euclidean": f"{float(result.distance[0, rank - 1]):.4f}",
+            "euclidean": _blank(result.distance[0, rank - 1], "{:.4f}"),
         }
         for rank, record in enumerate(records, start=1)
     ]
@@ -104,7 +109,7 @@ def run(config: Config, workdir: Path) -> None:
             _number(record["diameter_mm"]),
             str(record["scan"]),
             int(result.hamming[0, i]),
-            float(result.distance[0, i]),
+            None if np.isnan(result.distance[0, i]) else float(result.distance[0, i]),
         )
         for i, record in enumerate(records)
     ]
@@ -116,6 +121,39 @@ def run(config: Config, workdir: Path) -> None:
     )
     written = figures.save(panel, stem.parent / stem.name)
     print(f"wrote {stem}.csv and {', '.join(str(path) for path in written)}")
+
+
+def find(
+    config: Config,
+    built: index_lib.Index,
+    records: store.Records,
+    encoded: encode.Encoded,
+    features: np.ndarray,
+    *,
+    own: int,
+) -> index_lib.Result:
+    """The search that the config describes, of one query; the scan numbered `own` is left out.
+
+    Raises:
+      ValueError: the condition on the records is not one.
+    """
+    c = config.search
+    if c.where:
+        built = index_lib.keep(built, records.where(c.where))
+    query = codes.pack(codes.binarize(encoded.h))
+    who: dict[str, Any] = {
+        "k": c.k,
+        "exclude": np.array([own]),
+        "only": encoded.fc3.argmax(axis=1) if c.same_class else None,
+    }
+    if c.rank == "euclidean":
+        radius = {"threshold": c.threshold, "min_pool": c.min_pool}
+        pool: dict[str, Any] = {"nearest": c.nearest} if c.nearest else radius
+        return index_lib.search(built, query, features, **pool, **who)
+    ids, distance = index_lib.search_hamming(built, query, **who)
+    unknown = np.full(ids.shape, np.nan, np.float32)
+    size = (ids >= 0).sum(axis=1)
+    return index_lib.Result(ids, distance, unknown, size, distance.max(axis=1) + 1)
 
 
 def read_query(config: Config, workdir: Path) -> Query:
@@ -181,23 +219,28 @@ def _world() -> tuple[float, float, float] | None:
 
 
 def _verdict(config: Config, result: index_lib.Result) -> str:
+    c = config.search
     size, used = int(result.pool_size[0]), int(result.threshold[0])
+    among = "of the predicted class " * c.same_class + f"where {c.where} " * bool(c.where)
     if size == 0:
         return (
-            f"no item has a Hamming distance below {used}: the pool is empty; raise "
-            "--config.search.threshold, or let it widen with --config.search.widen"
+            f"no item {among}has a Hamming distance below {used}: the pool is empty; raise "
+            "--config.search.threshold, or let it widen with --config.search.min_pool=1"
         )
-    widened = f" (widened from {config.search.threshold})" if used > config.search.threshold else ""
-    return f"{size} items in the pool, Hamming distance below {used}{widened}"
+    if c.rank == "hamming":
+        return f"the {size} items {among}nearest by Hamming distance"
+    raised = not c.nearest and used > c.threshold
+    widened = f" (raised from {c.threshold})" if raised else ""
+    return f"{size} items {among}in the pool, Hamming distance below {used}{widened}"
 
 
 def _number(value: Any) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _blank(value: Any) -> str:
+def _blank(value: Any, form: str = "{:.3g}") -> str:
     number = _number(value)
-    return "" if np.isnan(number) else f"{number:.3g}"
+    return "" if np.isnan(number) else form.format(number)
 
 
 def format_table(rows: list[dict[str, Any]]) -> str:

@@ -303,12 +303,30 @@ class Search:
     k: int = 10
     features: str = "fc1"
     """Ranked by `fc1` (section 3.3) or `fc1_fc3` (Fig. 8)."""
-    widen: bool = False
-    """Raise the threshold of an empty pool to the nearest code's distance + 1."""
+    rank: str = "euclidean"
+    """Of `experiments.search`, as all below: the pool by `euclidean` distance, or all items by
+    `hamming` distance alone."""
+    min_pool: int = 0
+    """Raise the threshold of a query whose pool is smaller, until it is not."""
+    nearest: int = 0
+    """The pool is so many nearest codes, whatever the threshold; 0: the threshold's pool."""
+    same_class: bool = False
+    """Only items of the class that FC3 predicts for the query (section 4.2)."""
+    where: str = ""
+    """Only items whose records meet this SQL condition, as in
+    `diameter_mm BETWEEN 5 AND 8 AND malignancy >= 4` or `scan <> '1.3.6.1'`."""
 
     def __post_init__(self):
         _positive("search", self, "threshold", "k")
+        _not_negative("search", self, "min_pool", "nearest")
         _one_of("search.features", self.features, ("fc1", "fc1_fc3"))
+        _one_of("search.rank", self.rank, ("euclidean", "hamming"))
+        _require(
+            not (self.nearest and self.min_pool),
+            "search.min_pool",
+            self.min_pool,
+            "0 where search.nearest sets the pool",
+        )
 
 
 @dataclasses.dataclass

@@ -27,9 +27,56 @@ LANES = TILE // BLOCK
 GROUP = 8
 """Blocks of a group; a tile has as many groups."""
 FAR = 0x7FFF
-"""Distance of what is no item: padding, and what a query excludes. Above any real distance."""
+"""Distance of what is no item: padding, and what is hidden. Above any real distance."""
 MAX_BITS = 16384
 """Distances and block counts share a uint32 word, and float32 keys stay exact."""
+
+
+@flax.struct.dataclass
+class Tags:
+    """What may hide an item from a query. Arrays, or None: nothing does."""
+
+    group: Any
+    """int32 [...], what the item belongs to (its scan); -1: to nothing."""
+    label: Any
+    """int32 [...], the item's class; below 0: hidden from every query."""
+
+    def at(self, index: Any) -> "Tags":
+        """The tags at an index within bounds."""
+        return jax.tree.map(lambda tag: tag.at[index].get(mode="promise_in_bounds"), self)
+
+
+@flax.struct.dataclass
+class Wants:
+    """What queries want hidden. Arrays, or None: nothing."""
+
+    own: Any
+    """int32 [...], the group that is left out; -1: none."""
+    only: Any
+    """int32 [...], the label that is wanted; -1: any."""
+
+    def at(self, index: Any) -> "Wants":
+        """The wants at an index."""
+        return jax.tree.map(lambda want: want[index], self)
+
+
+def hidden(tags: Tags, wants: Wants) -> jax.Array | None:
+    """Where items are hidden from queries, bool of the shapes' broadcast; None: nowhere."""
+    out = None
+    if tags.group is not None and wants.own is not None:
+        out = (tags.group == wants.own) & (wants.own >= 0)
+    if tags.label is not None:
+        away = tags.label < 0
+        if wants.only is not None:
+            away = jnp.where(wants.only >= 0, tags.label != wants.only, away)
+        out = away if out is None else out | away
+    return out
+
+
+def _hide(distance: jax.Array, tags: Tags, wants: Wants) -> jax.Array:
+    """Distances, FAR where the item is hidden."""
+    away = hidden(tags, wants)
+    return distance if away is None else jnp.where(away, distance.dtype.type(FAR), distance)
 
 
 def distances(queries: jax.Array, codes: jax.Array) -> jax.Array:
@@ -70,23 +117,16 @@ def id_layout(values: np.ndarray, n_tiles: int, fill: int = 0) -> np.ndarray:
 
 
 def _block_distances(
-    codes: jax.Array,
-    query: jax.Array,
-    groups: jax.Array | None,
-    query_group: jax.Array | None,
-    j: int,
+    codes: jax.Array, query: jax.Array, tags: Tags, wants: Wants, j: int
 ) -> jax.Array:
-    """Distances uint32 [T, 64] of the j-th slots of all blocks; FAR for the query's own group.
+    """Distances uint32 [T, 64] of the j-th slots of all blocks; FAR where hidden.
 
-    codes [T, W, 16, 64] and groups [T, 16, 64].
+    codes [T, W, 16, 64] and tags [T, 16, 64].
     """
     d = lax.population_count(codes[:, 0, j] ^ query[0])
     for w in range(1, codes.shape[1]):
         d = d + lax.population_count(codes[:, w, j] ^ query[w])
-    if groups is not None and query_group is not None:
-        own = (groups[:, j] == query_group) & (query_group >= 0)
-        d = jnp.where(own, jnp.uint32(FAR), d)
-    return d
+    return _hide(d, jax.tree.map(lambda tag: tag[:, j], tags), wants)
 
 
 def scan_pool(
@@ -94,8 +134,8 @@ def scan_pool(
     query: jax.Array,
     threshold: jax.Array,
     count: jax.Array,
-    groups: jax.Array | None = None,
-    query_group: jax.Array | None = None,
+    tags: Tags,
+    wants: Wants,
 ) -> jax.Array:
     """Candidates of one query: uint16 [T, 64], bit j set where item j of the block is one.
 
@@ -104,16 +144,16 @@ def scan_pool(
       query: uint32 [W].
       threshold: int32 [], a candidate's distance is below it.
       count: int32 [], the valid items; those after are padding.
-      groups: int32 [T, 1024], or None where nothing is excluded.
-      query_group: int32 [], items of this group are excluded; -1 excludes none.
+      tags: of the items, [T, 1024].
+      wants: of the query, [].
     """
     t, w, _ = codes.shape
     codes = codes.reshape(t, w, BLOCK, LANES)
-    groups = None if groups is None else groups.reshape(t, BLOCK, LANES)
+    tags = jax.tree.map(lambda tag: tag.reshape(t, BLOCK, LANES), tags)
     limit = jnp.maximum(threshold, 0).astype(jnp.uint32)
     masks = jnp.zeros((t, LANES), jnp.uint32)
     for j in range(BLOCK):
-        d = _block_distances(codes, query, groups, query_group, j)
+        d = _block_distances(codes, query, tags, wants, j)
         masks |= (d < limit).astype(jnp.uint32) << j
     # Empty slots come last: struck out here, they cost the loop nothing.
     left = count - TILE * lax.broadcasted_iota(jnp.int32, (t, LANES), 0)
@@ -136,11 +176,7 @@ def count_pool(masks: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def scan_least(
-    codes: jax.Array,
-    query: jax.Array,
-    count: jax.Array,
-    groups: jax.Array | None = None,
-    query_group: jax.Array | None = None,
+    codes: jax.Array, query: jax.Array, count: jax.Array, tags: Tags, wants: Wants
 ) -> jax.Array:
     """Block minima uint32 [T, 64] of one query over codes in id order [T, W, 16, 64].
 
@@ -150,7 +186,7 @@ def scan_least(
     t = codes.shape[0]
     least = jnp.full((t, LANES), FAR, jnp.uint32)
     for j in range(BLOCK):
-        least = jnp.minimum(least, _block_distances(codes, query, groups, query_group, j))
+        least = jnp.minimum(least, _block_distances(codes, query, tags, wants, j))
     block = LANES * lax.broadcasted_iota(jnp.int32, (t, LANES), 0)
     block += lax.broadcasted_iota(jnp.int32, (t, LANES), 1)
     return jnp.where(BLOCK * block < count, least, jnp.uint32(FAR))
@@ -192,8 +228,8 @@ def top_k(
     query: jax.Array,
     count: jax.Array,
     k: int,
-    groups: jax.Array | None = None,
-    query_groups: jax.Array | None = None,
+    tags: Tags,
+    wants: Wants,
 ) -> tuple[jax.Array, jax.Array]:
     """Exact top-k of one of Q queries by (distance, item) from the block minima in id order.
 
@@ -205,8 +241,8 @@ def top_k(
       query: int32 [], which.
       count: int32 [].
       k: result length, at most the capacity.
-      groups: int32 [T, 16, 64] or None.
-      query_groups: int32 [Q] or None.
+      tags: of the items, [T, 16, 64].
+      wants: of the queries, [Q].
 
     Returns:
       (distance, item): int32 [k] each; distance FAR and item -1 where there are fewer than k.
@@ -216,12 +252,9 @@ def top_k(
     tile, lane = block // LANES, block % LANES
     members = codes[tile, :, :, lane]  # [k + 1, W, 16]
     d = _distance(jnp.moveaxis(members, 1, -1), queries[query])
+    d = _hide(d, jax.tree.map(lambda tag: tag[tile, :, lane], tags), wants.at(query))
     item = block[:, None] * BLOCK + np.arange(BLOCK, dtype=np.int32)
-    keep = item < count
-    if groups is not None and query_groups is not None:
-        own = query_groups[query]
-        keep &= (groups[tile, :, lane] != own) | (own < 0)
-    key = jnp.where(keep, d, FAR).reshape(-1).astype(jnp.float32)
+    key = jnp.where(item < count, d, FAR).reshape(-1).astype(jnp.float32)
     key, index = smallest(key, k)
     found = key < FAR
     return (
@@ -319,24 +352,23 @@ def member_distances(
     tile: jax.Array,
     place: Any,
     count: jax.Array,
-    groups: jax.Array | None = None,
-    query_group: jax.Array | None = None,
+    tags: Tags,
+    wants: Wants,
 ) -> jax.Array:
-    """Distances int32 of single items in walk order, FAR for what is no item.
+    """Distances int32 of single items in walk order, FAR for what is no item or hidden.
 
     `tile` and `place` (the item in its tile) are int32 of shapes that broadcast, and within
-    bounds; `query` is uint32 [..., W] and `query_group` int32 [...] of such shapes.
+    bounds; `query` is uint32 [..., W] and `wants` [...] of such shapes; `tags` are [T, 1024].
     """
 
     def at(array, *index):
         return array.at[index].get(mode="promise_in_bounds")
 
     words = [at(codes, tile, w, place) ^ query[..., w] for w in range(codes.shape[1])]
-    d = sum(lax.population_count(word).astype(jnp.int32) for word in words)
-    keep = tile * TILE + place < count
-    if groups is not None and query_group is not None:
-        keep &= (at(groups, tile, place) != query_group) | (query_group < 0)
-    return jnp.where(keep, d, FAR)
+    counts = (lax.population_count(word).astype(jnp.int32) for word in words)
+    d = functools.reduce(jnp.add, counts)
+    d = _hide(d, tags.at((tile, place)), wants)
+    return jnp.where(tile * TILE + place < count, d, FAR)
 
 
 def tile_distances(
@@ -344,16 +376,17 @@ def tile_distances(
     queries: jax.Array,
     tile: jax.Array,
     count: jax.Array,
-    groups: jax.Array | None = None,
-    query_groups: jax.Array | None = None,
+    tags: Tags,
+    wants: Wants,
 ) -> jax.Array:
-    """Distances int32 [Q, 1024] of queries [Q, W] to one tile's items, FAR for what is no item."""
+    """Distances int32 [Q, 1024] of queries [Q, W] to one tile's items.
+
+    FAR for what is no item or hidden; `tags` are [T, 1024], `wants` [Q].
+    """
     words = lax.dynamic_index_in_dim(codes, tile, keepdims=False)
     d = jnp.zeros((len(queries), TILE), jnp.uint32)
     for w in range(codes.shape[1]):
         d += lax.population_count(words[w][None] ^ queries[:, w, None])
-    keep = (np.arange(TILE, dtype=np.int32) < count - tile * TILE)[None]
-    if groups is not None and query_groups is not None:
-        theirs = lax.dynamic_index_in_dim(groups, tile, keepdims=False)[None]
-        keep = keep & ((theirs != query_groups[:, None]) | (query_groups[:, None] < 0))
-    return jnp.where(keep, d.astype(jnp.int32), FAR)
+    theirs = jax.tree.map(lambda tag: lax.dynamic_index_in_dim(tag, tile), tags)  # [1, 1024]
+    d = _hide(d.astype(jnp.int32), theirs, jax.tree.map(lambda want: want[:, None], wants))
+    return jnp.where(np.arange(TILE, dtype=np.int32) < count - tile * TILE, d, FAR)

@@ -1,10 +1,11 @@
 """The same search over a mesh of devices: each holds a part of the items and ranks it, the parts'
 winners are gathered and merged. The answer is that of one device, id for id.
 
-A query costs (12 k + 8) bytes from each device: its k best (squared distance, id, Hamming
-distance), its pool size and its nearest distance.
+A query costs (12 k + 4) bytes from each device: its k best (squared distance, id, Hamming
+distance) and its pool size; a pool by number costs 8 bytes more for each item of it.
 """
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -15,7 +16,8 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from inres.retrieval import index as index_lib
-from inres.retrieval import rerank
+from inres.retrieval import plans, rerank
+from inres.retrieval.hamming import FAR
 from inres.retrieval.index import Index, Result
 
 AXIS = "items"
@@ -34,6 +36,7 @@ def build(
     bits: int,
     mesh: Mesh,
     groups: Any = None,
+    labels: Any = None,
     ids: Any = None,
     capacity: int = 0,
 ) -> Index:
@@ -42,12 +45,12 @@ def build(
     Every process gives all items (memory-mapped arrays will do) and reads those of its devices.
     Arguments and errors as in `index.build`.
     """
+    codes, features, ids, groups, labels = index_lib.check_items(
+        codes, features, bits=bits, ids=ids, groups=groups, labels=labels
+    )
     devices = list(mesh.devices.flat)
-    n, p = len(codes), len(devices)
-    ids = np.arange(n, dtype=np.int32) if ids is None else np.asarray(ids)
-    if len(np.unique(ids)) != n:
-        raise ValueError("ids must be 0 or more, each once")
-    room = -(-max(n, capacity) // p)
+    p = len(devices)
+    room = -(-max(len(codes), capacity) // p)
     local = []
     for place, device in enumerate(devices):
         if device.process_index != jax.process_index():
@@ -57,7 +60,8 @@ def build(
                 codes[place::p],
                 features[place::p],
                 bits=bits,
-                groups=None if groups is None else np.asarray(groups)[place::p],
+                groups=groups[place::p],
+                labels=None if labels is None else labels[place::p],
                 ids=ids[place::p],
                 capacity=room,
             )
@@ -78,55 +82,76 @@ def search(
     query_features: Any,
     *,
     mesh: Mesh,
-    threshold: Any,
     k: int,
+    threshold: Any = None,
+    nearest: int | None = None,
+    min_pool: int = 0,
     exclude: Any = None,
-    widen: bool = False,
+    only: Any = None,
 ) -> Result:
     """As `index.search`, over an Index of this module's `build`; every process must call it."""
-    q, columns = index_lib.padded(
-        query_codes,
-        query_features,
-        threshold,
-        exclude,
-        bits=index.bits,
-        dims=index.features.shape[-1],
-        k=k,
+    queries = index_lib.check_queries(
+        query_codes, query_features, bits=index.bits, dims=index.features.shape[-1], k=k,
+        threshold=threshold, nearest=nearest, min_pool=min_pool, exclude=exclude, only=only,
+        labelled=index.tags.label is not None,
+    )  # fmt: skip
+    out = search_padded(
+        index, plans.padded(queries), mesh=mesh, k=k, nearest=nearest, min_pool=min_pool
     )
-    out = search_padded(index, *columns, mesh=mesh, k=k, widen=widen)
-    return Result(*(np.asarray(column)[:q] for column in out))
+    return Result(*(np.asarray(column)[: len(queries.codes)] for column in out))
 
 
-@functools.partial(jax.jit, static_argnames=("mesh", "k", "widen"))
+@functools.partial(jax.jit, static_argnames=("mesh", "k", "nearest", "min_pool"))
 def search_padded(
     index: Index,
-    codes: jax.Array,
-    features: jax.Array,
-    threshold: jax.Array,
-    own: jax.Array | None,
+    queries: plans.Queries,
     *,
     mesh: Mesh,
     k: int,
-    widen: bool,
+    nearest: int | None,
+    min_pool: int,
 ) -> tuple[jax.Array, ...]:
     """The program of `search`; the collectives stand outside of every branch and loop."""
 
-    def local(index, codes, features, threshold, own):
+    def gather(*columns):
+        return (lax.all_gather(column, AXIS, axis=1, tiled=True) for column in columns)
+
+    def local(index, queries):
         index = jax.tree.map(lambda leaf: leaf[0], index)
-        if widen:
-            nearest = index_lib.nearest_padded(index, codes, own)
-            threshold = index_lib.widened(threshold, lax.pmin(nearest, AXIS))
-        *top, pool = index_lib.ranked(index, codes, features, threshold, own, k=k)
-        gathered = (lax.all_gather(column, AXIS, axis=1, tiled=True) for column in top)
-        square, ids, distance = rerank.best(*gathered, k=k)
-        pool = lax.psum(pool, AXIS)
-        return ids, distance, jnp.sqrt(square), pool, jnp.maximum(threshold, 0)
+        threshold, m = queries.threshold, nearest or min_pool
+        if m:
+            ids, distance, place = plans.nearest_of_all(index, queries, k=m)
+            every_id, every_distance = _first(*gather(ids, distance), k=m)
+        if nearest:
+            # Of its own nearest, each device ranks those that are among the nearest of all.
+            last_id, last = every_id[:, -1:], every_distance[:, -1:]
+            inside = (distance < last) | ((distance == last) & (ids <= last_id)) | (last < 0)
+            inside &= place >= 0
+            top = plans.rank_given(
+                index, queries, jnp.where(inside, place, -1), jnp.where(inside, distance, -1), k=k
+            )
+            pool = jnp.sum(inside, axis=1, dtype=jnp.int32)
+            threshold = jnp.max(every_distance, axis=1) + 1
+        else:
+            if min_pool:
+                threshold = plans.raised(threshold, every_distance)
+            queries = dataclasses.replace(queries, threshold=threshold)
+            top, pool = plans.ranked(index, queries, k=k)
+        square, ids, distance = rerank.best(*gather(*top), k=k)
+        return ids, distance, jnp.sqrt(square), lax.psum(pool, AXIS), jnp.maximum(threshold, 0)
 
     everywhere = PartitionSpec()
     return jax.shard_map(
         local,
         mesh=mesh,
-        in_specs=(PartitionSpec(AXIS), everywhere, everywhere, everywhere, everywhere),
+        in_specs=(PartitionSpec(AXIS), everywhere),
         out_specs=everywhere,
         check_vma=False,
-    )(index, codes, features, threshold, own)
+    )(index, queries)
+
+
+def _first(ids: jax.Array, distance: jax.Array, *, k: int) -> tuple[jax.Array, jax.Array]:
+    """The k first of columns [Q, n] by (distance, id), what is missing (-1) last."""
+    missing = jnp.where(distance < 0, FAR, distance)
+    missing, ids = lax.sort((missing, ids), num_keys=2)
+    return ids[:, :k], jnp.where(missing < FAR, missing, -1)[:, :k]

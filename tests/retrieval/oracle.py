@@ -7,7 +7,22 @@ def hamming(queries: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return np.bitwise_count(queries[:, None] ^ codes[None]).sum(-1, dtype=np.int64)
 
 
-def search(codes, features, query_codes, query_features, *, threshold, k, groups, own, ids=None):
+def search(
+    codes,
+    features,
+    query_codes,
+    query_features,
+    *,
+    k,
+    threshold=None,
+    nearest=None,
+    min_pool=0,
+    groups=None,
+    own=None,
+    labels=None,
+    only=None,
+    ids=None,
+):
     """Ids, Hamming and squared distances, pool sizes. Exact where features are small integers."""
     n, q = len(codes), len(query_codes)
     ids = np.arange(n) if ids is None else np.asarray(ids)
@@ -17,10 +32,15 @@ def search(codes, features, query_codes, query_features, *, threshold, k, groups
     out_square = np.full((q, k), np.inf)
     pool_size = np.zeros(q, int)
     for row in range(q):
-        inside = distance[row] < np.broadcast_to(threshold, q)[row]
-        if own is not None and own[row] >= 0:
-            inside &= groups != own[row]
-        pool = np.flatnonzero(inside)
+        seen = np.flatnonzero(visible(n, row, groups, own, labels, only))
+        order = seen[np.lexsort((ids[seen], distance[row, seen]))]
+        if nearest is not None:
+            pool = order[:nearest]
+        else:
+            limit = np.broadcast_to(threshold, q)[row]
+            if min_pool and len(order):
+                limit = max(limit, distance[row, order[:min_pool][-1]] + 1)
+            pool = np.sort(seen[distance[row, seen] < limit])
         wide = features[pool].astype(np.float64) - query_features[row].astype(np.float64)
         square = (wide**2).sum(1)
         order = np.lexsort((ids[pool], square))[:k]
@@ -31,15 +51,25 @@ def search(codes, features, query_codes, query_features, *, threshold, k, groups
     return out_ids, out_hamming, out_square, pool_size
 
 
-def search_hamming(codes, query_codes, *, k, groups=None, own=None, ids=None):
+def visible(n, row, groups, own, labels, only):
+    """What query `row` may find."""
+    seen = np.ones(n, bool)
+    if own is not None and own[row] >= 0:
+        seen &= groups != own[row]
+    if labels is not None:
+        seen &= labels == only[row] if only is not None and only[row] >= 0 else labels >= 0
+    return seen
+
+
+def search_hamming(
+    codes, query_codes, *, k, groups=None, own=None, labels=None, only=None, ids=None
+):
     n, q = len(codes), len(query_codes)
     ids = np.arange(n) if ids is None else np.asarray(ids)
     distance = hamming(query_codes, codes)
     out_ids, out_hamming = np.full((q, k), -1), np.full((q, k), -1)
     for row in range(q):
-        pool = np.arange(n)
-        if own is not None and own[row] >= 0:
-            pool = pool[groups != own[row]]
+        pool = np.flatnonzero(visible(n, row, groups, own, labels, only))
         order = pool[np.lexsort((ids[pool], distance[row, pool]))[:k]]
         out_ids[row, : len(order)] = ids[order]
         out_hamming[row, : len(order)] = distance[row, order]

@@ -35,13 +35,13 @@ def main():
 
     if processes > 1:
         jax.distributed.initialize(f"localhost:{port}", processes, rank)
-    from inres.retrieval import index, sharded
+    from inres.retrieval import index, plans, sharded
 
-    index.TOGETHER_MANY = ()  # one plan fewer to compile; all are tested on one device
+    plans.TOGETHER_MANY = ()  # one plan fewer to compile; all are tested on one device
     packed, features, groups, ids = data()
     queries, options = arguments(packed, features)
     items = {"bits": BITS, "groups": groups, "ids": ids}
-    options |= {"k": 20, "widen": True}
+    options |= {"k": 20, "min_pool": 1}
     out = {}
     for count in map(int, counts.split(",")):
         if count == 0:  # not sharded at all

@@ -1,5 +1,6 @@
 """Whatever the data, a search equals brute force; shapes are few, so that programs are shared."""
 
+import both
 import faiss
 import hypothesis
 import hypothesis.strategies as st
@@ -9,7 +10,7 @@ import oracle
 import pytest
 from test_index import ask, assert_equal
 
-from inres.retrieval import codes, hamming, index
+from inres.retrieval import codes, hamming, index, plans
 
 CAPACITY = 4096
 DIMS = 4
@@ -45,8 +46,9 @@ COUNTS = st.sampled_from((0, 1, 2, 15, 16, 17, 1000, 1023, 1024, 1025, 3000, CAP
     seed=st.integers(0, 1000),
     thresholds=st.lists(st.integers(0, BITS + 2), min_size=4, max_size=4),
     zero_query=st.booleans(),
+    min_pool=st.sampled_from((0, 0, 1, 30)),
 )
-def test_search_equals_brute_force(kind, n, seed, thresholds, zero_query):
+def test_search_equals_brute_force(kind, n, seed, thresholds, zero_query, min_pool):
     packed, features, ids, groups = data_set(kind, n, seed)
     rng = np.random.default_rng(seed + 1)
     rows = rng.integers(0, n, 4) if n else np.zeros(4, int)
@@ -55,14 +57,15 @@ def test_search_equals_brute_force(kind, n, seed, thresholds, zero_query):
     own = rng.integers(-1, 3, 4)
     built = index.build(packed, features, bits=BITS, ids=ids, groups=groups, capacity=CAPACITY)
     result = ask(
-        built, query_codes, query_features, threshold=np.array(thresholds), k=10, exclude=own
-    )
+        built, query_codes, query_features, threshold=np.array(thresholds), k=10, exclude=own,
+        min_pool=min_pool,
+    )  # fmt: skip
     expected = oracle.search(
         packed, features, query_codes, query_features,
-        threshold=thresholds, k=10, groups=groups, own=own, ids=ids,
+        threshold=thresholds, k=10, groups=groups, own=own, ids=ids, min_pool=min_pool,
     )  # fmt: skip
     assert_equal(result, expected)
-    got = index.search_hamming(built, query_codes, k=10, exclude=own)
+    got = both.search_hamming(built, query_codes, k=10, exclude=own)
     wanted = oracle.search_hamming(packed, query_codes, k=10, groups=groups, own=own, ids=ids)
     np.testing.assert_array_equal(got[0], wanted[0])
     np.testing.assert_array_equal(got[1], wanted[1])
@@ -74,16 +77,18 @@ def test_every_plan_gives_the_same(plan, archive, monkeypatch):
     gallery, features = archive(4000, dims=DIMS)
     built = index.build(gallery, features, bits=BITS, capacity=CAPACITY)
     if plan == "together":
-        monkeypatch.setattr(index, "TOGETHER_MANY", ((4 * CAPACITY, CAPACITY),))
+        monkeypatch.setattr(plans, "TOGETHER_MANY", ((4 * CAPACITY, CAPACITY),))
     else:
-        monkeypatch.setattr(index, "TOGETHER_MANY", ())
-        monkeypatch.setitem(index.WALK_DENSITY, 4, 10**6 if plan == "alone" else 0)
+        monkeypatch.setattr(plans, "TOGETHER_MANY", ())
+        monkeypatch.setitem(plans.WALK_DENSITY, 4, 10**6 if plan == "alone" else 0)
     if plan == "every tile":
-        monkeypatch.setattr(index, "READ", 1)
-        monkeypatch.setattr(index, "_blocks_to_list", lambda k: 1)
+        monkeypatch.setattr(plans, "READ", 1)
+        monkeypatch.setattr(plans, "_blocks_to_list", lambda k: 1)
     thresholds = np.array([3, 6, 12, 49])
     jax.clear_caches()  # the changed constants are not among the keys of the programs
-    result = index.search(built, gallery[:4], features[1:5], threshold=thresholds, k=10)
+    result = index.search(
+        built, gallery[:4], features[1:5], threshold=thresholds, k=10, engine="jax"
+    )
     jax.clear_caches()
     expected = oracle.search(
         gallery, features, gallery[:4], features[1:5],
@@ -130,14 +135,16 @@ def test_two_stages_agree_with_faiss(archive):
 def test_accelerators_are_asked_for_full_precision(platform, archive):
     gallery, features = archive(3000, dims=DIMS)
     built = index.build(gallery, features, bits=BITS)
-    _, columns = index.padded(
-        gallery[:4], features[:4], 9, np.full(4, -1), bits=BITS, dims=DIMS, k=10
+    queries = plans.padded(
+        index.check_queries(
+            gallery[:4], features[:4], bits=BITS, dims=DIMS, k=10, threshold=9, exclude=[-1] * 4
+        )
     )
-    ranked = jax.jit(lambda *c: index.ranked(*c, k=10))
-    text = ranked.trace(built, *columns).lower(lowering_platforms=(platform,)).as_text()
+    ranked = jax.jit(lambda *c: plans.ranked(*c, k=10))
+    text = ranked.trace(built, queries).lower(lowering_platforms=(platform,)).as_text()
     products = [line for line in text.splitlines() if "dot_general" in line]
     assert products
     for line in products:
         assert line.count("HIGHEST") == 2, line
-    nearest = jax.jit(index.nearest_padded).trace(built, columns[0], columns[3])
+    nearest = jax.jit(lambda *c: plans.nearest(*c, k=10)).trace(built, queries)
     nearest.lower(lowering_platforms=(platform,))

@@ -1,3 +1,4 @@
+import both
 import faiss
 import jax
 import numpy as np
@@ -41,7 +42,7 @@ def test_top_k_agrees_with_faiss(bits, k, rng):
     flat.add(gallery.view(np.uint8))
     expected, _ = flat.search(queries.view(np.uint8), k)
     built = index.build(gallery, features(len(gallery)), bits=bits)
-    ids, distance = index.search_hamming(built, queries, k=k)
+    ids, distance = both.search_hamming(built, queries, k=k)
     np.testing.assert_array_equal(distance, expected)
     np.testing.assert_array_equal(ids, oracle.search_hamming(gallery, queries, k=k)[0])
 
@@ -53,7 +54,7 @@ def test_ties_go_to_the_lowest_id(bits, rng):
     own = np.array([-1, 3])
     groups = rng.integers(-1, 5, 5000)
     built = index.build(gallery, features(5000), bits=bits, ids=ids, groups=groups)
-    got = index.search_hamming(built, gallery[:2], k=40, exclude=own)
+    got = both.search_hamming(built, gallery[:2], k=40, exclude=own)
     expected = oracle.search_hamming(gallery, gallery[:2], k=40, groups=groups, own=own, ids=ids)
     np.testing.assert_array_equal(got[0], expected[0])
     np.testing.assert_array_equal(got[1], expected[1])
@@ -63,7 +64,7 @@ def test_ties_go_to_the_lowest_id(bits, rng):
 def test_more_wanted_than_there_are(items):
     # All-zero codes and query: padding must not come back.
     built = index.build(np.zeros((items, 1), np.uint32), features(items), bits=16)
-    ids, distance = index.search_hamming(built, np.zeros((1, 1), np.uint32), k=8)
+    ids, distance = both.search_hamming(built, np.zeros((1, 1), np.uint32), k=8)
     np.testing.assert_array_equal(ids[0], [*range(items), *[-1] * (8 - items)])
     np.testing.assert_array_equal(distance[0], [0] * items + [-1] * (8 - items))
 

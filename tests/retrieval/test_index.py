@@ -1,18 +1,19 @@
+import both
 import jax
 import numpy as np
 import oracle
 import pytest
 
-from inres.retrieval import codes, index
+from inres.retrieval import codes, index, plans
 
 CAPACITY = 9216
 """One for most tests, so that they share compiled programs."""
 
 
 def ask(built, query_codes, query_features, *, exclude=None, **kwargs):
-    """Search with groups always given, so that most tests share one compiled program."""
+    """Search by all engines, groups always given: most tests share one compiled program."""
     own = np.full(len(query_codes), -1) if exclude is None else exclude
-    return index.search(built, query_codes, query_features, exclude=own, **kwargs)
+    return both.search(built, query_codes, query_features, exclude=own, **kwargs)
 
 
 def assert_equal(result, expected):
@@ -44,7 +45,7 @@ def test_equals_brute_force(case, archive, rng):
     query_codes, query_features = gallery[:3], features[[5, 6, 7]] + 1
     groups, own = rng.integers(-1, 4, n), np.array([2, -1, 0])
     built = index.build(gallery, features, bits=bits, groups=groups, capacity=CAPACITY)
-    result = index.search(built, query_codes, query_features, threshold=threshold, k=k, exclude=own)
+    result = both.search(built, query_codes, query_features, threshold=threshold, k=k, exclude=own)
     expected = oracle.search(
         gallery, features, query_codes, query_features,
         threshold=threshold, k=k, groups=groups, own=own,
@@ -57,7 +58,7 @@ def test_each_query_has_its_own_plan_and_threshold(archive):
     thresholds = np.array([0, 1, 2, 4, 6, 12, 25, 49, 1000])
     q = len(thresholds)
     built = index.build(gallery, features, capacity=CAPACITY, bits=48)
-    result = index.search(built, gallery[:q], features[:q], threshold=thresholds, k=10)
+    result = both.search(built, gallery[:q], features[:q], threshold=thresholds, k=10)
     expected = oracle.search(
         gallery, features, gallery[:q], features[:q],
         threshold=thresholds, k=10, groups=None, own=None,
@@ -117,7 +118,7 @@ def test_an_empty_pool_says_so_and_widens_if_asked(archive):
     assert empty.pool_size[0] == 0
     assert (empty.ids[0] == -1).all()
     assert np.isinf(empty.distance[0]).all()
-    wide = ask(built, far, features[:2], threshold=1, k=10, widen=True)
+    wide = ask(built, far, features[:2], threshold=1, k=10, min_pool=1)
     nearest = oracle.hamming(far[:1], gallery).min()
     assert nearest > 0
     np.testing.assert_array_equal(wide.threshold, [nearest + 1, 1])
@@ -133,7 +134,7 @@ def test_an_empty_index_has_only_empty_pools():
         np.zeros((0, 2), np.uint32), np.zeros((0, 8), np.float32), bits=48, capacity=CAPACITY
     )
     zero = np.zeros((2, 2), np.uint32), np.zeros((2, 8), np.float32)
-    result = ask(built, *zero, threshold=49, k=10, widen=True)
+    result = ask(built, *zero, threshold=49, k=10, min_pool=1)
     assert (result.ids == -1).all()
     np.testing.assert_array_equal(result.pool_size, [0, 0])
 
@@ -153,22 +154,75 @@ def test_sizes_within_a_capacity_do_not_compile_again(archive):
         ask(built, gallery[:q], features[:q], threshold=threshold, k=10)
 
     built = index.build(gallery[:5], features[:5], bits=48, capacity=CAPACITY)
-    index.warm(built, k=10, queries=3, exclude=True)
-    before = index.programs()
+    plans.warm(built, k=10, queries=3, exclude=True)
+    before = plans.programs()
     for n, q, threshold in ((1501, 4, 5), (0, 2, 2), (2000, 3, 48), (2000, 4, 12)):
         run(n, q, threshold)
-    assert index.programs() == before
+    assert plans.programs() == before
 
 
 def test_many_queries_are_worked_off_in_batches(archive):
     gallery, features = archive(3000)
     built = index.build(gallery, features, capacity=CAPACITY, bits=48)
-    result = index.search(built, gallery[:150], features[:150], threshold=8, k=10)
+    result = both.search(built, gallery[:150], features[:150], threshold=8, k=10)
     expected = oracle.search(
         gallery, features, gallery[:150], features[:150],
         threshold=8, k=10, groups=None, own=None,
     )  # fmt: skip
     assert_equal(result, expected)
+
+
+@pytest.mark.parametrize(
+    "pool", [{"threshold": 5}, {"threshold": 3, "min_pool": 60}, {"nearest": 60}, {"nearest": 1}]
+)
+def test_what_is_hidden_is_in_no_pool(pool, archive, rng):
+    n, q = 3000, 4
+    gallery, features = archive(n)
+    ids, groups = rng.permutation(2 * n)[:n], rng.integers(-1, 4, n)
+    labels = rng.integers(-1, 3, n)
+    kinds = {"groups": groups, "labels": labels, "ids": ids}
+    built = index.build(gallery, features, bits=48, capacity=CAPACITY, **kinds)
+    own, only = np.array([2, -1, 0, 1]), np.array([-1, 1, 2, 0])
+    result = both.search(
+        built, gallery[:q], features[1 : q + 1], k=10, exclude=own, only=only, **pool
+    )
+    expected = oracle.search(
+        gallery,
+        features,
+        gallery[:q],
+        features[1 : q + 1],
+        k=10,
+        own=own,
+        only=only,
+        **kinds,
+        **pool,
+    )
+    assert_equal(result, expected)
+
+
+def test_a_filter_is_an_index_of_fewer_items(archive, rng):
+    n = 3000
+    gallery, features = archive(n)
+    ids, labels = rng.permutation(2 * n)[:n], rng.integers(-1, 3, n)
+    chosen = rng.random(n) < 0.1
+    options = {"threshold": 20, "k": 10}
+    for known in (None, labels):
+        built = index.build(gallery, features, bits=48, capacity=CAPACITY, ids=ids, labels=known)
+        kept = index.keep(built, ids[chosen])
+        left = chosen if known is None else chosen & (labels >= 0)
+        expected = oracle.search(
+            gallery[left], features[left], gallery[:4], features[:4], ids=ids[left], **options
+        )
+        assert_equal(both.search(kept, gallery[:4], features[:4], **options), expected)
+        np.testing.assert_array_equal(
+            both.search_hamming(kept, gallery[:4], k=10)[0],
+            oracle.search_hamming(gallery[left], gallery[:4], k=10, ids=ids[left])[0],
+        )
+    # The index itself is as it was.
+    all_of_it = oracle.search(
+        gallery, features, gallery[:4], features[:4], ids=ids, labels=labels, **options
+    )
+    assert_equal(both.search(built, gallery[:4], features[:4], **options), all_of_it)
 
 
 def test_the_index_is_a_pytree(archive):
@@ -212,12 +266,22 @@ def test_wrong_input_is_named(archive):
         index.search(built, gallery, features, threshold=2.5, k=1)
     with pytest.raises(ValueError, match="exclude"):
         index.search(built, gallery, features, threshold=2, k=1, exclude=np.zeros(3, int))
+    with pytest.raises(ValueError, match="no labels"):
+        index.search(built, gallery, features, threshold=2, k=1, only=np.zeros(10, int))
+    with pytest.raises(ValueError, match="either by threshold or by nearest"):
+        index.search(built, gallery, features, k=1)
+    with pytest.raises(ValueError, match="min_pool"):
+        index.search(built, gallery, features, k=1, nearest=3, min_pool=2)
+    with pytest.raises(ValueError, match="engine"):
+        index.search(built, gallery, features, k=1, nearest=3, engine="faiss")
+    with pytest.raises(ValueError, match="labels"):
+        index.with_labels(built, np.zeros(9, int))
 
 
 def test_bits_come_from_activations(rng):
     activations = rng.random((50, 20)).astype(np.float32)
     packed = codes.pack(codes.binarize(activations))
     built = index.build(packed, activations, bits=20)
-    ids, distance = index.search_hamming(built, packed, k=1)
+    ids, distance = both.search_hamming(built, packed, k=1)
     assert (distance[:, 0] == 0).all()
     assert (packed[ids[:, 0]] == packed).all()

@@ -1,0 +1,273 @@
+// The CPU kernel of the search: the same results as the jitted programs of index.py, which are
+// its oracle in the tests. Plain C++17 with a C interface, called from native.py; no Python or
+// JAX headers, so that it builds wherever there is a compiler.
+//
+// Exactness. Distances are float32 sums of (query - feature)^2 in one fixed order (32 partial
+// sums), the same on every processor; rows are ranked by (distance, id). A row is passed over
+// only if a lower bound of its distance, rounding included, exceeds the K-th distance so far.
+// kernel_body.h is compiled once for each instruction set, and chosen when it is called.
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <thread>
+#include <vector>
+
+#if defined(__x86_64__) && defined(__GNUC__)
+#define INRES_X86 1
+#include <immintrin.h>
+#endif
+
+namespace {
+
+constexpr int64_t kTile = 1024;  // items of a tile, as in hamming.py
+constexpr int kLanes = 64;       // blocks of a tile in id order
+constexpr int kBlock = 16;       // consecutive items of a block in id order
+constexpr int kChunk = 16;       // items of one mask
+constexpr int kChunks = kTile / kChunk;
+constexpr float kUlp = 5.9604644775390625e-08f;  // 2^-24, unit roundoff of float32
+
+}  // namespace
+
+// Field for field native.py's Items: the arrays of an Index.
+struct Items {
+  const uint32_t* codes;           // [T, W, 1024], walk order
+  const float* features;           // [C, D], walk order
+  const int32_t* ids;              // [C], walk order
+  const int32_t* groups;           // [T, 1024], walk order
+  const int32_t* labels;           // [T, 1024], walk order; null: no labels
+  const int8_t* sketch;            // [C, D]
+  const float* centre;             // [T, D]
+  const float* scale;              // [T, 1024]
+  const float* norm;               // [T, 1024]
+  const float* slack;              // [T]
+  const uint32_t* codes_by_id;     // [T, W, 16, 64]
+  const int32_t* groups_by_id;     // [T, 16, 64]
+  const int32_t* labels_by_id;     // [T, 16, 64]; null: no labels
+  const int32_t* ids_by_id;        // [C], ascending
+  const int32_t* place;            // [C], walk-order position of an item in id order
+  int64_t tiles;
+  int64_t count;
+  int64_t words;
+  int64_t dims;
+};
+
+// Field for field native.py's Queries.
+struct Queries {
+  const uint32_t* codes;     // [Q, W]
+  const float* features;     // [Q, D]; null in a search by Hamming distance alone
+  const int32_t* threshold;  // [Q]; null in a search by Hamming distance alone
+  const int32_t* own;        // [Q], group left out, -1: none; null: nobody leaves one out
+  const int32_t* only;       // [Q], label wanted, -1: any; null: all want any
+  int64_t count;
+  int64_t k;
+};
+
+namespace {
+
+// Whether an item is hidden from a query: of its own group, or not of the label it wants.
+// A negative label hides an item from everyone.
+struct Sight {
+  const int32_t* groups;
+  const int32_t* labels;
+  int32_t own;
+  int32_t only;
+
+  Sight(const int32_t* groups, const int32_t* labels, const Queries& q, int64_t row)
+      : groups(groups), labels(labels), own(q.own ? q.own[row] : -1),
+        only(q.only ? q.only[row] : -1) {}
+  bool all() const { return own < 0 && labels == nullptr; }
+  bool hidden(int64_t i) const {
+    if (own >= 0 && groups[i] == own) return true;
+    if (labels == nullptr) return false;
+    return only >= 0 ? labels[i] != only : labels[i] < 0;
+  }
+};
+
+struct Found {
+  uint64_t key;  // bits of the squared distance, then the id: orders by (distance, id)
+  int64_t position;
+  bool operator<(const Found& other) const { return key < other.key; }
+};
+
+uint64_t key_of(float square, int32_t id) {
+  uint32_t bits;  // of a float that is not negative: ordered as the float
+  std::memcpy(&bits, &square, 4);
+  return uint64_t{bits} << 32 | static_cast<uint32_t>(id);
+}
+
+float square_of(uint64_t key) {
+  const uint32_t bits = static_cast<uint32_t>(key >> 32);
+  float square;
+  std::memcpy(&square, &bits, 4);
+  return square;
+}
+
+// The K best rows so far; a max-heap once it is full.
+struct Best {
+  size_t k = 0;
+  std::vector<Found> rows;
+
+  bool full() const { return rows.size() == k; }
+  float worst() const { return square_of(rows.front().key); }
+  void offer(uint64_t key, int64_t position) {
+    if (!full()) {
+      rows.push_back({key, position});
+      if (full()) std::make_heap(rows.begin(), rows.end());
+    } else if (key < rows.front().key) {
+      std::pop_heap(rows.begin(), rows.end());
+      rows.back() = {key, position};
+      std::push_heap(rows.begin(), rows.end());
+    }
+  }
+};
+
+// The smallest K-th squared distance that any thread has seen: nothing beyond it is wanted.
+class Shared {
+ public:
+  float get() const { return value_.load(std::memory_order_relaxed); }
+  void lower(float square) {
+    float seen = get();
+    while (square < seen && !value_.compare_exchange_weak(seen, square)) {
+    }
+  }
+
+ private:
+  std::atomic<float> value_{std::numeric_limits<float>::infinity()};
+};
+
+// Runs work(thread) on `threads` threads, the caller's among them.
+template <typename Work>
+void run_on(int threads, const Work& work) {
+  std::vector<std::thread> others;
+  for (int i = 1; i < threads; ++i) others.emplace_back([&work, i] { work(i); });
+  work(0);
+  for (std::thread& other : others) other.join();
+}
+
+// The order of (Hamming distance, item): items in id order, so lowest ids come first.
+struct Nearest {
+  static constexpr int kShift = 40;
+  std::vector<uint64_t> keys;
+  uint32_t limit;  // only distances below it can still be among the K nearest
+};
+
+}  // namespace
+
+#define INRES_BODY plain
+#include "kernel_body.h"
+#undef INRES_BODY
+
+#ifdef INRES_X86
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx2,fma,popcnt"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx2,fma,popcnt")
+#endif
+#define INRES_BODY avx2
+#include "kernel_body.h"
+#undef INRES_BODY
+#if defined(__clang__)
+#pragma clang attribute pop
+#pragma clang attribute push( \
+    __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,avx512vnni,popcnt"))), \
+    apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,avx512vnni,popcnt,prefer-vector-width=512")
+#endif
+#define INRES_BODY avx512
+#define INRES_AVX512 1
+#include "kernel_body.h"
+#undef INRES_AVX512
+#undef INRES_BODY
+#if defined(__clang__)
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
+
+namespace {
+
+// 0: plain, 1: AVX2, 2: AVX-512 with vector popcount.
+int processor() {
+#ifdef INRES_X86
+  static const int level = [] {
+    __builtin_cpu_init();
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512vnni"))
+      return 2;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("popcnt"))
+      return 1;
+    return 0;
+  }();
+  return level;
+#else
+  return 0;
+#endif
+}
+
+}  // namespace
+
+#ifdef INRES_X86
+#define INRES_CALL(level, function, ...)                    \
+  ((level) == 2   ? avx512::function(__VA_ARGS__)           \
+   : (level) == 1 ? avx2::function(__VA_ARGS__)             \
+                  : plain::function(__VA_ARGS__))
+#else
+#define INRES_CALL(level, function, ...) plain::function(__VA_ARGS__)
+#endif
+
+extern "C" {
+
+// native.py's ABI.
+int inres_abi() { return 1; }
+
+// The best instruction set of this processor that the kernel has code for.
+int inres_level() { return processor(); }
+
+// index.search: ids, Hamming and Euclidean distances [Q, k], pool sizes [Q].
+int inres_search(const Items* items, const Queries* queries, int threads, int level, int32_t* ids,
+                 int32_t* hamming, float* distance, int32_t* pool) {
+  level = std::min(level, processor());
+  try {
+    INRES_CALL(level, search, *items, *queries, threads, ids, hamming, distance, pool);
+    return 0;
+  } catch (...) {
+    return 1;  // out of memory or of threads
+  }
+}
+
+// index.search_hamming: ids, distances and places in id order, [Q, k].
+int inres_nearest(const Items* items, const Queries* queries, int threads, int level,
+                  int32_t* ids, int32_t* hamming, int32_t* item) {
+  level = std::min(level, processor());
+  try {
+    INRES_CALL(level, nearest, *items, *queries, threads, ids, hamming, item);
+    return 0;
+  } catch (...) {
+    return 1;
+  }
+}
+
+// Ranks given items [Q, m] (places in id order, -1: none) by (distance, id).
+int inres_rank(const Items* items, const Queries* queries, int threads, int level,
+               const int32_t* item, int64_t m, int32_t* ids, int32_t* hamming, float* distance) {
+  level = std::min(level, processor());
+  try {
+    INRES_CALL(level, rank_given, *items, *queries, threads, item, m, ids, hamming, distance);
+    return 0;
+  } catch (...) {
+    return 1;
+  }
+}
+}
