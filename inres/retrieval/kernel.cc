@@ -9,11 +9,13 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -139,6 +141,13 @@ class Shared {
  private:
   std::atomic<float> value_{std::numeric_limits<float>::infinity()};
 };
+
+// Starting a thread takes some 50 microseconds, as long as scanning a thousand tiles.
+constexpr auto kPatience = std::chrono::microseconds(60);
+
+int worth_starting(int threads, int64_t tiles) {
+  return static_cast<int>(std::min<int64_t>(threads, 1 + tiles / 2048));
+}
 
 // Runs work(thread) on `threads` threads, the caller's among them.
 template <typename Work>

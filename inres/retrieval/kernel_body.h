@@ -114,11 +114,14 @@ inline float squared_distance(const float* a, const float* b, int64_t dims) {
   return sums[0];
 }
 
-inline void prefetch_row(const float* row, int64_t dims) {
+template <typename T>
+inline void prefetch_row(const T* row, int64_t dims) {
   const char* bytes = reinterpret_cast<const char*>(row);
-  const int64_t size = std::min<int64_t>(4 * dims, 1024);  // the hardware goes on from there
+  const int64_t size = std::min<int64_t>(sizeof(T) * dims, 1024);  // the hardware goes on then
   for (int64_t i = 0; i < size; i += 64) __builtin_prefetch(bytes + i);
 }
+
+constexpr int64_t kAhead = 4;  // rows asked for before they are needed
 
 // Inner products of `kQueries` vectors [D] with one row of the sketch.
 template <int kQueries>
@@ -179,7 +182,6 @@ inline void read_rows(const Tile& tile, const float* query, Search& s, const uin
                       int64_t n) {
   const Items& items = tile.items;
   const float* rows = items.features + tile.first * items.dims;
-  constexpr int64_t kAhead = 4;
   for (int64_t i = 0; i < std::min(kAhead, n); ++i)
     prefetch_row(rows + places[i] * items.dims, items.dims);
   for (int64_t i = 0; i < n; ++i) {
@@ -265,6 +267,7 @@ inline void rank_pending(const Tile& tile, const Queries& queries, std::vector<S
     if (!together) {
       const float* moved = p.moved.data();
       for (int64_t i = 0; i < p.n; ++i) {
+        if (i + kAhead < p.n) prefetch_row(sketch + p.places[i + kAhead] * items.dims, items.dims);
         const int8_t* row = sketch + p.places[i] * items.dims;
         products<1>(&moved, row, items.dims, &p.product[p.places[i]]);
       }
@@ -357,10 +360,8 @@ inline std::vector<Search> start(const Items& items, const Queries& queries, int
 void search(const Items& items, const Queries& queries, int threads, int32_t* ids,
             int32_t* hamming, float* distance, int32_t* pool) {
   const int64_t used = (items.count + kTile - 1) / kTile;
-  // A thread costs some ten microseconds to start: as much as these tiles.
-  threads = static_cast<int>(std::min<int64_t>(threads, 1 + used * queries.count / 256));
-  const bool by_query = queries.count >= 4 * threads;
-  if (by_query) {
+  if (queries.count >= 4 * threads) {
+    threads = worth_starting(threads, used * queries.count);
     const int64_t share = ((queries.count + threads - 1) / threads + 3) / 4 * 4;
     run_on(threads, [&](int thread) {
       const int64_t first = std::min(thread * share, queries.count);
@@ -380,18 +381,30 @@ void search(const Items& items, const Queries& queries, int threads, int32_t* id
   std::vector<std::vector<Search>> parts(threads);
   std::atomic<int64_t> next{0};
   constexpr int64_t kStep = 16;  // tiles taken at a time
-  run_on(threads, [&](int thread) {
+  std::vector<std::thread> others;
+  const auto begin = std::chrono::steady_clock::now();
+  const std::function<void(int)> work = [&](int thread) {
     std::vector<Search>& mine = parts[thread];
     mine = start(items, queries, queries.count);
     for (int64_t q = 0; q < queries.count; ++q) mine[q].shared = &shared[q];
     Pending pending[4];
-    for (int64_t t; (t = next.fetch_add(kStep)) < used;)
+    for (int64_t t; (t = next.fetch_add(kStep)) < used;) {
       for (int64_t end = std::min(t + kStep, used); t < end; ++t)
         pass_tile(items, queries, t, 0, queries.count, mine, pending);
-  });
+      // How long a search takes shows only as pools are met: others are called when it is long.
+      if (thread == 0 && others.empty() && std::chrono::steady_clock::now() - begin > kPatience)
+        try {
+          for (int i = 1; i < threads; ++i) others.emplace_back(work, i);
+        } catch (const std::system_error&) {  // no more threads: it goes without them
+          threads = 1 + static_cast<int>(others.size());
+        }
+    }
+  };
+  work(0);
+  for (std::thread& other : others) other.join();
   for (int64_t q = 0; q < queries.count; ++q) {
     Search& all = parts[0][q];
-    for (int thread = 1; thread < threads; ++thread) {
+    for (size_t thread = 1; thread <= others.size(); ++thread) {
       all.pool += parts[thread][q].pool;
       for (const Found& found : parts[thread][q].best.rows)
         all.best.offer(found.key, found.position);
@@ -477,7 +490,7 @@ void nearest(const Items& items, const Queries& queries, int threads, int32_t* i
   const int64_t used = (items.count + kTile - 1) / kTile;
   const size_t k = static_cast<size_t>(std::min(queries.k, std::max<int64_t>(items.count, 1)));
   const Nearest fresh{{}, static_cast<uint32_t>(32 * items.words + 1)};
-  threads = static_cast<int>(std::min<int64_t>(threads, 1 + used * queries.count / 256));
+  threads = worth_starting(threads, used * queries.count);
   if (queries.count >= 4 * threads) {
     const int64_t share = (queries.count + threads - 1) / threads;
     run_on(threads, [&](int thread) {
@@ -514,7 +527,7 @@ void nearest(const Items& items, const Queries& queries, int threads, int32_t* i
 
 void rank_given(const Items& items, const Queries& queries, int threads, const int32_t* item,
                 int64_t m, int32_t* ids, int32_t* hamming, float* distance) {
-  threads = static_cast<int>(std::min<int64_t>(threads, 1 + queries.count * m / 4096));
+  threads = worth_starting(threads, queries.count * m / 2);
   std::atomic<int64_t> next{0};
   run_on(threads, [&](int) {
     for (int64_t q; (q = next.fetch_add(1)) < queries.count;) {

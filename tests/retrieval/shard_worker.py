@@ -1,5 +1,6 @@
 """Run by test_sharded: one process's part in a search over several devices."""
 
+import functools
 import json
 import sys
 
@@ -9,7 +10,7 @@ DIMS, BITS, ITEMS = 24, 48, 5000
 
 
 def data():
-    """Items with ties and an offset, queries, groups."""
+    """Items with ties and an offset, groups, labels, ids."""
     from inres.retrieval import codes
 
     rng = np.random.default_rng(0)
@@ -18,15 +19,18 @@ def data():
     packed = codes.pack(middle[which] ^ (rng.random((ITEMS, BITS)) < 0.05))
     features = (5 + rng.standard_normal((ITEMS, DIMS))).astype(np.float32)
     features[1::3] = features[0::3][: len(features[1::3])]
-    return packed, features, rng.integers(-1, 6, ITEMS), rng.permutation(2 * ITEMS)[:ITEMS]
+    tags = {"groups": rng.integers(-1, 6, ITEMS), "labels": rng.integers(-1, 3, ITEMS)}
+    return packed, features, tags | {"ids": rng.permutation(2 * ITEMS)[:ITEMS]}
 
 
 def arguments(packed, features):
-    own = np.array([-1, 2, 0, 5])
+    """Queries and what they want; and two kinds of pools."""
     codes = packed[:4].copy()
-    codes[3] ^= np.uint32(0xFFF)  # nothing near: to be widened
-    limits = np.array([3, 7, 25, 1])
-    return (codes, features[10:14] + np.float32(0.25)), {"threshold": limits, "exclude": own}
+    codes[3] ^= np.uint32(0xFFF)  # nothing near: its threshold is raised
+    wants = {"exclude": np.array([-1, 2, 0, 5]), "only": np.array([1, -1, -1, 2]), "k": 20}
+    radius = {"threshold": np.array([3, 7, 25, 1]), "min_pool": 3}
+    pools = {"radius": wants | radius, "nearest": wants | {"nearest": 150}}
+    return (codes, features[10:14] + np.float32(0.25)), pools
 
 
 def main():
@@ -38,19 +42,21 @@ def main():
     from inres.retrieval import index, plans, sharded
 
     plans.TOGETHER_MANY = ()  # one plan fewer to compile; all are tested on one device
-    packed, features, groups, ids = data()
-    queries, options = arguments(packed, features)
-    items = {"bits": BITS, "groups": groups, "ids": ids}
-    options |= {"k": 20, "min_pool": 1}
+    packed, features, tags = data()
+    queries, pools = arguments(packed, features)
+    items = {"bits": BITS} | tags
     out = {}
     for count in map(int, counts.split(",")):
         if count == 0:  # not sharded at all
-            result = index.search(index.build(packed, features, **items), *queries, **options)
+            built = index.build(packed, features, **items)
+            ask = functools.partial(index.search, built, engine="jax")
         else:
             mesh = sharded.make_mesh(jax.devices()[:count])
             built = sharded.build(packed, features, mesh=mesh, **items)
-            result = sharded.search(built, *queries, mesh=mesh, **options)
-        out[count] = {name: values.tolist() for name, values in vars(result).items()}
+            ask = functools.partial(sharded.search, built, mesh=mesh)
+        for pool, options in pools.items():
+            result = ask(*queries, **options)
+            out[f"{count} {pool}"] = {n: values.tolist() for n, values in vars(result).items()}
     if rank == 0:
         json.dump(out, sys.stdout)
     if processes > 1:

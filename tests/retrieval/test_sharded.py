@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import oracle
 import pytest
 import shard_worker
 
@@ -46,31 +47,45 @@ def run(processes, devices, counts):
     return json.loads(said[0][0].splitlines()[-1])
 
 
-def assert_same(reported, expected):
-    for devices, got in reported.items():
-        for name, values in expected.items():
-            np.testing.assert_array_equal(got[name], values, f"{name}, {devices} devices")
+def assert_same(reported, expected, counts):
+    for count in counts:
+        for pool in ("radius", "nearest"):
+            for name, values in expected[f"0 {pool}"].items():
+                got = reported[f"{count} {pool}"][name]
+                np.testing.assert_array_equal(got, values, f"{name}, {count} devices, {pool}")
 
 
 @pytest.fixture(scope="module")
 def one_process():
-    return run(1, 8, (0, 1, 2, 3, 8))
+    return run(1, 8, (0, 1, 2, 3, 4, 8))
 
 
 def test_the_data_is_worth_testing(one_process):
-    single = one_process["0"]
-    assert single["threshold"][:3] == [3, 7, 25]
+    single = one_process["0 radius"]
+    assert single["threshold"][1:3] == [7, 25]
     assert single["threshold"][3] > 1
     distance = np.array(single["distance"])
     assert (distance[:, 1:] == distance[:, :-1])[np.isfinite(distance[:, 1:])].any()
+    assert one_process["0 nearest"]["pool_size"] == [150] * 4
+
+
+def test_one_device_gives_what_brute_force_gives(one_process):
+    packed, features, tags = shard_worker.data()
+    queries, pools = shard_worker.arguments(packed, features)
+    for pool, options in pools.items():
+        options["own"] = options.pop("exclude")
+        ids, hamming, square, size = oracle.search(packed, features, *queries, **tags, **options)
+        got = one_process[f"0 {pool}"]
+        np.testing.assert_array_equal(got["pool_size"], size)
+        np.testing.assert_allclose(np.square(got["distance"]), square, rtol=1e-5)
+        # Of the duplicated rows the lower id comes first, so ids are comparable.
+        np.testing.assert_array_equal(got["ids"], ids)
+        np.testing.assert_array_equal(got["hamming"], hamming)
 
 
 def test_any_number_of_devices_gives_the_same(one_process):
-    assert set(one_process) == {"0", "1", "2", "3", "8"}
-    assert_same(one_process, one_process["0"])
+    assert_same(one_process, one_process, (1, 2, 3, 4, 8))
 
 
 def test_two_processes_give_the_same(one_process):
-    two = run(2, 2, (4,))
-    assert set(two) == {"4"}
-    assert_same(two, one_process["0"])
+    assert_same(run(2, 2, (4,)), one_process, (4,))
