@@ -1,8 +1,5 @@
 """The same search over a mesh of devices: each holds a part of the items and ranks it, the parts'
 winners are gathered and merged. The answer is that of one device, id for id.
-
-A query costs (12 k + 4) bytes from each device: its k best (squared distance, id, Hamming
-distance) and its pool size; a pool by number costs 8 bytes more for each item of it.
 """
 
 import dataclasses
@@ -27,6 +24,15 @@ def make_mesh(devices: Any = None) -> Mesh:
     """A mesh of one axis over `devices`; default: all, of all processes."""
     devices = jax.devices() if devices is None else devices
     return Mesh(np.array(devices), (AXIS,))
+
+
+def bytes_exchanged(*, k: int, pool: int = 0) -> int:
+    """Bytes that one query costs from each device to each other.
+
+    Its k best (squared distance, id, Hamming distance) and its pool size; and, where the pool is
+    set by number (`nearest` or `min_pool`), an id and a distance for each item of it.
+    """
+    return 12 * k + 4 + 8 * pool
 
 
 def build(
