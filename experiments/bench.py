@@ -184,7 +184,7 @@ def context(config: ConfigDict, case: Case) -> Iterator[dict[str, Any]]:
     """What else faiss offers: a selection instead of a gather, and approximate binary indexes."""
     k, codes, features = config.k, case.query_codes[:64], case.query_features[:64]
     selecting = Selecting(case.peer)
-        for q in (1, 64):
+    for q in (1, 64):
         limit = case.threshold(0.01, q)
         rivals = {
             "ours": lambda q=q, t=limit: index_lib.search(
