@@ -185,12 +185,10 @@ def context(config: ConfigDict, case: Case) -> Iterator[dict[str, Any]]:
     k, codes, features = config.k, case.query_codes[:64], case.query_features[:64]
     selecting = Selecting(case.peer)
     for q in (1, 64):
-        limit = case.threshold(0.01, q)
-        rivals = {
-            "ours": lambda q=q, t=limit: index_lib.search(
-                case.built, codes[:q], features[:q], threshold=t, k=k
-            ),
-            "peer": lambda q=q, t=limit: selecting.search(codes[:q], features[:q], t, k),
+        limit, queries = case.threshold(0.01, q), (codes[:q], features[:q])
+        rivals: dict[str, Any] = {
+            "ours": functools.partial(index_lib.search, case.built, *queries, threshold=limit, k=k),
+            "peer": functools.partial(selecting.search, *queries, limit, k),
         }
         row = {"case": "two stages, faiss ID selector", "queries": q, "wanted": 0.01}
         yield row | compare(config, rivals) | {"recall": 1.0}

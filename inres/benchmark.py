@@ -1,8 +1,10 @@
 """The timing protocol: rivals take turns in one run, and disturbed rounds do not count.
 
-A time is that of one call with its result on the host. Rivals alternate within a round, so that a
-slow spell meets them all; a round in which other programs used the processors is set aside; what
-is reported is the median over rounds, and its spread.
+A time is that of one call with its result on the host. In a round each rival has its turn, so that
+a slow spell meets them all; a turn begins with a pause, since a peer's threads may go on spinning
+after its last call, and with an untimed call, so that caches hold the rival's own data. A round in
+which other programs used the processors is set aside; what is reported is the median over rounds,
+and its spread.
 """
 
 import dataclasses
@@ -51,6 +53,20 @@ def _busy_seconds() -> float:
     return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
 
 
+PAUSE_SECONDS = 0.01
+
+
+def _turn(call: Callable[[], Any], seconds: float) -> list[float]:
+    """Times of calls that fill `seconds`, without the first where it is not most of the turn."""
+    taken: list[float] = []
+    end = time.perf_counter() + seconds
+    while not taken or time.perf_counter() < end:
+        begin = time.perf_counter()
+        call()
+        taken.append(time.perf_counter() - begin)
+    return taken[1:] if len(taken) > 2 else taken
+
+
 def interleaved(
     rivals: Mapping[str, Callable[[], Any]],
     *,
@@ -62,7 +78,7 @@ def interleaved(
 
     Args:
       rivals: calls that return only when their result is ready. Each is called once untimed.
-      rounds: rounds; in each, every rival runs several times in turn and its median counts.
+      rounds: rounds; in each, every rival runs several times and its median counts.
       round_seconds: least length of a round, long enough to see other programs' use.
       others_share: share of the processors that others may use in a round that counts.
 
@@ -74,13 +90,11 @@ def interleaved(
     seconds: dict[str, list[float]] = {name: [] for name in rivals}
     calm = []
     for _ in range(rounds):
-        taken: dict[str, list[float]] = {name: [] for name in rivals}
+        taken: dict[str, list[float]] = {}
         start, busy, own = time.perf_counter(), _busy_seconds(), time.process_time()
-        while time.perf_counter() - start < round_seconds:
-            for name, call in rivals.items():
-                begin = time.perf_counter()
-                call()
-                taken[name].append(time.perf_counter() - begin)
+        for name, call in rivals.items():
+            time.sleep(PAUSE_SECONDS)
+            taken[name] = _turn(call, round_seconds / len(rivals))
         length = (time.perf_counter() - start) * len(os.sched_getaffinity(0))
         others = (_busy_seconds() - busy) - (time.process_time() - own)
         calm.append(not others > others_share * length)

@@ -28,6 +28,8 @@ GROUP = 8
 """Blocks of a group; a tile has as many groups."""
 FAR = 0x7FFF
 """Distance of what is no item: padding, and what is hidden. Above any real distance."""
+ALIGNMENT = 64
+"""Bytes; of memory that JAX takes over on a CPU."""
 MAX_BITS = 16384
 """Distances and block counts share a uint32 word, and float32 keys stay exact."""
 
@@ -100,12 +102,20 @@ def tiles(items: int) -> int:
     return -(-need // step) * step
 
 
+def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Zeros that JAX takes over as they are on a CPU; it would copy memory aligned otherwise."""
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    room = np.zeros(size + ALIGNMENT, np.uint8)
+    skip = -room.ctypes.data % ALIGNMENT
+    return room[skip : skip + size].view(dtype).reshape(shape)
+
+
 def walk_layout(codes: np.ndarray, n_tiles: int) -> np.ndarray:
     """uint32 [N, W] to [T, W, 1024], zero-padded."""
     n, w = codes.shape
     out = np.zeros((n_tiles * TILE, w), np.uint32)
     out[:n] = codes
-    return np.ascontiguousarray(out.reshape(n_tiles, TILE, w).transpose(0, 2, 1))
+    return _laid(out.reshape(n_tiles, TILE, w).transpose(0, 2, 1))
 
 
 def id_layout(values: np.ndarray, n_tiles: int, fill: int = 0) -> np.ndarray:
@@ -113,7 +123,13 @@ def id_layout(values: np.ndarray, n_tiles: int, fill: int = 0) -> np.ndarray:
     n, w = values.shape
     out = np.full((n_tiles * TILE, w), fill, values.dtype)
     out[:n] = values
-    return np.ascontiguousarray(out.reshape(n_tiles, LANES, BLOCK, w).transpose(0, 3, 2, 1))
+    return _laid(out.reshape(n_tiles, LANES, BLOCK, w).transpose(0, 3, 2, 1))
+
+
+def _laid(view: np.ndarray) -> np.ndarray:
+    out = aligned(view.shape, view.dtype)
+    out[...] = view
+    return out
 
 
 def _block_distances(

@@ -10,6 +10,7 @@ give the same results.
 
 import dataclasses
 import functools
+import math
 from typing import Any
 
 import flax.struct
@@ -21,8 +22,6 @@ from inres.retrieval import codes as codes_lib
 from inres.retrieval import hamming, native, plans, rerank
 from inres.retrieval.hamming import TILE, Tags
 
-ALIGNMENT = 64
-"""Bytes; of memory that JAX takes over on a CPU."""
 ENGINES = ("auto", "native", "jax")
 """`native`: the CPU kernel; `jax`: the jitted programs; `auto`: the kernel where it can."""
 
@@ -126,11 +125,12 @@ def _check_features(features: Any, dims: int | None, name: str) -> np.ndarray:
 
 def _check_values(rows: np.ndarray, name: str, numbers: np.ndarray | None = None) -> None:
     """Raise for rows float32 [N, D] that have no rank; `numbers` are theirs for the message."""
-    limit = float(np.sqrt(1e37 / rows.shape[1]) / 2)
+    limit = math.sqrt(1e37 / rows.shape[1]) / 2
     # The squared length of a few queries is most often smaller than any one element may be.
     if rows.size < 1 << 16:
+        flat = rows.reshape(-1)
         with np.errstate(all="ignore"):
-            if np.dot(rows.reshape(-1), rows.reshape(-1)) < limit:
+            if np.dot(flat, flat) < limit:
                 return
     # min and max carry NaN along, and take no copy.
     largest = max(-float(rows.min()), float(rows.max()))
@@ -151,11 +151,7 @@ def _sorted_rows(features: np.ndarray, order: np.ndarray, capacity: int) -> jax.
     Raises:
       ValueError: a row is not finite.
     """
-    dims = features.shape[1]
-    # JAX takes over memory that is aligned so, and would copy other.
-    room = np.zeros(capacity * dims + ALIGNMENT // 4, np.float32)
-    skip = -room.ctypes.data % ALIGNMENT // 4
-    rows = room[skip : skip + capacity * dims].reshape(capacity, dims)
+    rows = hamming.aligned((capacity, features.shape[1]), np.float32)
     for start in range(0, len(order), 1 << 16):
         part = order[start : start + (1 << 16)]
         rows[start : start + len(part)] = features[part]
@@ -346,7 +342,9 @@ def check_queries(
     if nearest is not None and min_pool:
         raise ValueError("min_pool raises a threshold; nearest has none")
     limits = None
-    if threshold is not None:
+    if type(threshold) is int and threshold >= 0:  # as most often
+        limits = np.full(q, min(threshold, bits + 1), np.int32)
+    elif threshold is not None:
         limits = np.asarray(threshold)
         if limits.shape not in ((), (q,)) or limits.dtype.kind not in "iu":
             raise ValueError(f"threshold must be an integer or integers [{q}]")

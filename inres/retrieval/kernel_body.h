@@ -28,6 +28,8 @@ int64_t mask_of_width(const uint32_t* codes, const uint32_t* query, int64_t word
     __m512i d = _mm512_setzero_si512();
 #pragma GCC unroll 8
     for (int64_t w = 0; w < w_end; ++w) {
+      // The next tile's: a processor does not look ahead past a page, and a tile's word is one.
+      __builtin_prefetch(codes + (w_end + w) * kTile + c * kChunk);
       const __m512i code = _mm512_loadu_si512(codes + w * kTile + c * kChunk);
       const __m512i word = _mm512_set1_epi32(static_cast<int>(query[w]));
       d = _mm512_add_epi32(d, _mm512_popcnt_epi32(_mm512_xor_si512(code, word)));
@@ -65,7 +67,8 @@ int64_t mask_tile(const uint32_t* codes, const uint32_t* query, int64_t words, u
 inline uint32_t distance_at(const uint32_t* codes, const uint32_t* query, int64_t words,
                             int64_t place) {
   uint32_t d = 0;
-  for (int64_t w = 0; w < words; ++w) d += count_bits(codes[w * kTile + place] ^ query[w]);
+  for (int64_t w = 0; w < words; ++w)
+    d += static_cast<uint32_t>(__builtin_popcount(codes[w * kTile + place] ^ query[w]));
   return d;
 }
 
@@ -240,8 +243,8 @@ struct Pending {
   int64_t n;
   float length;
   std::vector<float> moved;
-  std::vector<float> product = std::vector<float>(kTile);
-  std::vector<uint16_t> places = std::vector<uint16_t>(kTile);
+  std::vector<float> product;
+  std::vector<uint16_t> places;
 };
 
 // Ranks the candidates of up to four queries in one tile by its sketch.
@@ -317,6 +320,8 @@ inline void pass_tile(const Items& items, const Queries& queries, int64_t t, int
     if (read == n) continue;
     Pending& p = pending[waiting];
     p.moved.resize(items.dims);
+    p.product.resize(kTile);
+    p.places.resize(kTile);
     p.length = move_query(tile, query, p.moved.data());
     p.query = q;
     p.n = n - read;
@@ -379,32 +384,17 @@ void search(const Items& items, const Queries& queries, int threads, int32_t* id
   }
   std::vector<Shared> shared(queries.count);
   std::vector<std::vector<Search>> parts(threads);
-  std::atomic<int64_t> next{0};
-  constexpr int64_t kStep = 16;  // tiles taken at a time
-  std::vector<std::thread> others;
-  const auto begin = std::chrono::steady_clock::now();
-  const std::function<void(int)> work = [&](int thread) {
-    std::vector<Search>& mine = parts[thread];
+  std::vector<Pending> pendings(4 * threads);
+  for (std::vector<Search>& mine : parts) {
     mine = start(items, queries, queries.count);
     for (int64_t q = 0; q < queries.count; ++q) mine[q].shared = &shared[q];
-    Pending pending[4];
-    for (int64_t t; (t = next.fetch_add(kStep)) < used;) {
-      for (int64_t end = std::min(t + kStep, used); t < end; ++t)
-        pass_tile(items, queries, t, 0, queries.count, mine, pending);
-      // How long a search takes shows only as pools are met: others are called when it is long.
-      if (thread == 0 && others.empty() && std::chrono::steady_clock::now() - begin > kPatience)
-        try {
-          for (int i = 1; i < threads; ++i) others.emplace_back(work, i);
-        } catch (const std::system_error&) {  // no more threads: it goes without them
-          threads = 1 + static_cast<int>(others.size());
-        }
-    }
-  };
-  work(0);
-  for (std::thread& other : others) other.join();
+  }
+  const int took_part = share_out(threads, used, [&](int thread, int64_t t) {
+    pass_tile(items, queries, t, 0, queries.count, parts[thread], &pendings[4 * thread]);
+  });
   for (int64_t q = 0; q < queries.count; ++q) {
     Search& all = parts[0][q];
-    for (size_t thread = 1; thread <= others.size(); ++thread) {
+    for (int thread = 1; thread < took_part; ++thread) {
       all.pool += parts[thread][q].pool;
       for (const Found& found : parts[thread][q].best.rows)
         all.best.offer(found.key, found.position);
@@ -490,8 +480,8 @@ void nearest(const Items& items, const Queries& queries, int threads, int32_t* i
   const int64_t used = (items.count + kTile - 1) / kTile;
   const size_t k = static_cast<size_t>(std::min(queries.k, std::max<int64_t>(items.count, 1)));
   const Nearest fresh{{}, static_cast<uint32_t>(32 * items.words + 1)};
-  threads = worth_starting(threads, used * queries.count);
   if (queries.count >= 4 * threads) {
+    threads = worth_starting(threads, used * queries.count);
     const int64_t share = (queries.count + threads - 1) / threads;
     run_on(threads, [&](int thread) {
       const int64_t first = std::min(thread * share, queries.count);
@@ -505,19 +495,15 @@ void nearest(const Items& items, const Queries& queries, int threads, int32_t* i
     });
     return;
   }
-  // Each thread takes a run of tiles, so that within it ids ascend.
-  std::vector<std::vector<Nearest>> parts(threads);
-  run_on(threads, [&](int thread) {
-    std::vector<Nearest>& mine = parts[thread];
-    mine.assign(queries.count, fresh);
-    const int64_t begin = used * thread / threads, end = used * (thread + 1) / threads;
-    for (int64_t t = begin; t < end; ++t)
-      for (int64_t q = 0; q < queries.count; ++q)
-        pass_nearest(items, queries, t, q, k, mine[q]);
+  std::vector<std::vector<Nearest>> parts(threads, std::vector<Nearest>(queries.count, fresh));
+  // Each thread's tiles ascend, and so do the ids that it meets.
+  const int took_part = share_out(threads, used, [&](int thread, int64_t t) {
+    for (int64_t q = 0; q < queries.count; ++q)
+      pass_nearest(items, queries, t, q, k, parts[thread][q]);
   });
   for (int64_t q = 0; q < queries.count; ++q) {
     Nearest& all = parts[0][q];
-    for (int thread = 1; thread < threads; ++thread)
+    for (int thread = 1; thread < took_part; ++thread)
       all.keys.insert(all.keys.end(), parts[thread][q].keys.begin(), parts[thread][q].keys.end());
     write_nearest(items, queries, q, k, all, ids, hamming, item);
   }
