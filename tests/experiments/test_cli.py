@@ -2,44 +2,19 @@
 
 import csv
 import json
-import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
-import numpy as np
 import pytest
+from cli import ENVIRONMENT, ROOT, SMOKE, call, command, refused, results
 
-ROOT = Path(__file__).resolve().parents[2]
-SMOKE = "--config=experiments/configs/smoke.py"
 RANKINGS = (
     "two_stage hamming fc1 fc2 fc3 fc1_fc3 pixels predicted_class chance".split()  # noqa: SIM905
 )
 
 pytestmark = pytest.mark.e2e
-
-
-def command(module, *args):
-    return [sys.executable, "-m", f"experiments.{module}", *map(str, args)]
-
-
-def call(module, *args):
-    return subprocess.run(
-        command(module, *args), cwd=ROOT, capture_output=True, text=True, encoding="utf-8"
-    )
-
-
-def refused(module, *args):
-    """The one line with which a command refuses."""
-    done = call(module, *args)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1, done.stderr
-    return done.stderr[done.stderr.index("error: ") :]
 
 
 @pytest.fixture(scope="module")
@@ -83,28 +58,6 @@ def test_another_config_is_refused_by_name(smoke):
     assert "--redo=train" in error
 
 
-@pytest.mark.parametrize(
-    ("flag", "part"),
-    [
-        ("--config.hash.bit=64", "bit"),
-        ("--config.hash.bits=0", "config.hash.bits = 0"),
-        ("--config.hash.bits=many", "bits"),
-        ("--config.train.schedule=linear", "config.train.schedule"),
-        ("--config.data.kind=luna16", "config.data.root"),
-        ("--redo=trian", "trian"),
-    ],
-)
-def test_a_mistyped_setting_stops_before_work(tmp_path, flag, part):
-    error = refused("reproduce", SMOKE, f"--workdir={tmp_path / 'w'}", flag)
-    assert part in error
-    assert not list((tmp_path / "w").glob("*/*"))
-
-
-def results(stem):
-    with open(f"{stem}.csv", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_an_item_finds_others_but_not_its_own_scan(smoke, tmp_path):
     workdir, _ = smoke
     with open(workdir / "prepare" / "items.csv", newline="") as file:
@@ -126,6 +79,31 @@ def test_an_item_finds_others_but_not_its_own_scan(smoke, tmp_path):
         "0",
         pytest.approx(0, abs=1e-3),
     )
+
+
+def test_a_search_takes_other_pools_rankings_and_filters(smoke, tmp_path):
+    workdir, _ = smoke
+    flags = (SMOKE, f"--workdir={workdir}", "--item=3", f"--out={tmp_path / 'a'}")
+    chosen = ("--config.search.nearest=5", "--config.search.where=label > 0")
+    done = call("search", *flags, *chosen)
+    assert done.returncode == 0, done.stderr
+    assert "5 items where label > 0 in the pool" in done.stdout
+    found = results(tmp_path / "a")
+    assert len(found) == 5
+    assert all(float(r["diameter_mm"]) > 0 for r in found)
+    distances = [float(r["euclidean"]) for r in found]
+    assert distances == sorted(distances)
+    chosen = ("--config.search.rank=hamming", "--config.search.same_class=true")
+    done = call("search", *flags, *chosen)
+    assert done.returncode == 0, done.stderr
+    found = results(tmp_path / "a")
+    assert {r["euclidean"] for r in found} == {""}
+    assert len({r["class"] for r in found}) == 1
+    bits = [int(r["hamming"]) for r in found]
+    assert bits == sorted(bits)
+    error = refused("search", *flags, "--config.search.where=diametre > 3")
+    assert "diametre" in error
+    assert "diameter_mm" in error  # the columns there are
 
 
 def test_a_place_in_a_scan_finds_its_own_nodule(smoke, tmp_path):
@@ -152,7 +130,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(smoke, tmp_path):
     other = tmp_path / "w"
     shutil.copytree(workdir, other, ignore=shutil.ignore_patterns("train", "index", "evaluation"))
     args = command("train", SMOKE, f"--workdir={other}")
-    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    environment = {**ENVIRONMENT, "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         args,
         cwd=ROOT,
@@ -172,56 +150,10 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(smoke, tmp_path):
     assert process.returncode == 130, errors
     assert "interrupted; run the same command again" in errors
     assert not (other / "train" / "stage.json").is_file()
-    done = subprocess.run(args, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+    done = call("train", SMOKE, f"--workdir={other}")
     assert done.returncode == 0, done.stderr
     assert "resumed at step" in done.stdout
     marks = [
         json.loads((w / "train" / "summary.json").read_text())["model"] for w in (workdir, other)
     ]
     assert marks[0] == marks[1]
-
-
-def test_a_folder_of_crops_goes_the_same_road(tmp_path):
-    """Bright discs of two sizes, no scans, no masks: learned and found."""
-    import SimpleITK as sitk
-
-    root = tmp_path / "data"
-    (root / "images").mkdir(parents=True)
-    rng = np.random.default_rng(0)
-    y, x = np.mgrid[:32, :32] - 15.5
-    lines = ["image,scan,nodule,label,diameter_mm,malignancy,split"]
-    for i in range(120):
-        radius = (3, 8)[i % 2] + rng.random()
-        image = 200 * (np.hypot(x, y) < radius) + rng.integers(0, 40, (32, 32))
-        sitk.WriteImage(
-            sitk.GetImageFromArray(image.astype(np.uint8)), str(root / f"images/{i}.png")
-        )
-        lines.append(f"images/{i}.png,s{i // 4},,{i % 2},,,{'test' if i >= 90 else 'train'}")
-    (root / "items.csv").write_text("\n".join(lines) + "\n")
-    flags = (
-        "--config=experiments/configs/folder.py",
-        f"--config.data.root={root}",
-        f"--workdir={tmp_path / 'w'}",
-        "--config.items.size_px=32",
-        "--config.model.stem=8",
-        "--config.model.fc1=32",
-        "--config.train.epochs=12",
-        "--config.train.batch=16",
-        "--config.hash.bits=16",
-    )
-    done = call("reproduce", *flags)
-    assert done.returncode == 0, done.stdout + done.stderr
-    metrics = json.loads((tmp_path / "w" / "evaluation" / "metrics.json").read_text())
-    assert metrics["rankings"]["two_stage"]["map_macro"] > 0.95
-    assert metrics["rankings"]["two_stage"]["diameter_error_mm_at_10"] is None
-    assert metrics["segmentation"] is None
-    (root / "items.csv").write_text("\n".join(lines).replace(",1,,,train", ",0,,,train") + "\n")
-    error = refused("prepare", *flags)
-    assert "other data: files was" in error
-    error = refused("train", *flags[:2], *flags[3:], f"--workdir={tmp_path / 'v'}")
-    assert "run the segment stage first" in error
-    for stage in ("prepare", "segment"):
-        assert call(stage, *flags[:2], f"--workdir={tmp_path / 'v'}").returncode == 0
-    error = refused("train", *flags[:2], *flags[3:], f"--workdir={tmp_path / 'v'}")
-    assert "class 1 has" in error
-    assert "none to train on" in error

@@ -1,0 +1,72 @@
+"""The real command line on a folder of images, and what it refuses."""
+
+import json
+
+import numpy as np
+import pytest
+from cli import SMOKE, call, refused
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.mark.parametrize(
+    ("flag", "part"),
+    [
+        ("--config.hash.bit=64", "bit"),
+        ("--config.hash.bits=0", "config.hash.bits = 0"),
+        ("--config.hash.bits=many", "bits"),
+        ("--config.train.schedule=linear", "config.train.schedule"),
+        ("--config.data.kind=luna16", "config.data.root"),
+        ("--redo=trian", "trian"),
+    ],
+)
+def test_a_mistyped_setting_stops_before_work(tmp_path, flag, part):
+    error = refused("reproduce", SMOKE, f"--workdir={tmp_path / 'w'}", flag)
+    assert part in error
+    assert not list((tmp_path / "w").glob("*/*"))
+
+
+def test_a_folder_of_crops_goes_the_same_road(tmp_path):
+    """Bright discs of two sizes, no scans, no masks: learned and found."""
+    import SimpleITK as sitk
+
+    root = tmp_path / "data"
+    (root / "images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:32, :32] - 15.5
+    lines = ["image,scan,nodule,label,diameter_mm,malignancy,split"]
+    for i in range(120):
+        radius = (3, 8)[i % 2] + rng.random()
+        image = 200 * (np.hypot(x, y) < radius) + rng.integers(0, 40, (32, 32))
+        sitk.WriteImage(
+            sitk.GetImageFromArray(image.astype(np.uint8)), str(root / f"images/{i}.png")
+        )
+        lines.append(f"images/{i}.png,s{i // 4},,{i % 2},,,{'test' if i >= 90 else 'train'}")
+    (root / "items.csv").write_text("\n".join(lines) + "\n")
+    flags = (
+        "--config=experiments/configs/folder.py",
+        f"--config.data.root={root}",
+        f"--workdir={tmp_path / 'w'}",
+        "--config.items.size_px=32",
+        "--config.model.stem=8",
+        "--config.model.fc1=32",
+        "--config.train.epochs=12",
+        "--config.train.batch=16",
+        "--config.hash.bits=16",
+    )
+    done = call("reproduce", *flags)
+    assert done.returncode == 0, done.stdout + done.stderr
+    metrics = json.loads((tmp_path / "w" / "evaluation" / "metrics.json").read_text())
+    assert metrics["rankings"]["two_stage"]["map_macro"] > 0.95
+    assert metrics["rankings"]["two_stage"]["diameter_error_mm_at_10"] is None
+    assert metrics["segmentation"] is None
+    (root / "items.csv").write_text("\n".join(lines).replace(",1,,,train", ",0,,,train") + "\n")
+    error = refused("prepare", *flags)
+    assert "other data: files was" in error
+    error = refused("train", *flags[:2], *flags[3:], f"--workdir={tmp_path / 'v'}")
+    assert "run the segment stage first" in error
+    for stage in ("prepare", "segment"):
+        assert call(stage, *flags[:2], f"--workdir={tmp_path / 'v'}").returncode == 0
+    error = refused("train", *flags[:2], *flags[3:], f"--workdir={tmp_path / 'v'}")
+    assert "class 1 has" in error
+    assert "none to train on" in error
