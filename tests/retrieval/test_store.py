@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from inres.retrieval import store
+from inres.retrieval import shards, store
 
 
 def make_records(n):
@@ -82,7 +82,7 @@ def test_an_empty_index_is_an_index(tmp_path):
     store.verify(tmp_path / "i")
 
 
-@pytest.mark.parametrize("part", store.PARTS)
+@pytest.mark.parametrize("part", shards.PARTS)
 def test_a_flipped_byte_is_found(saved, part):
     path = next(saved[0].glob(f"{part}-000001.*"))
     raw = bytearray(path.read_bytes())
@@ -92,7 +92,7 @@ def test_a_flipped_byte_is_found(saved, part):
         store.verify(saved[0])
 
 
-@pytest.mark.parametrize("part", store.PARTS)
+@pytest.mark.parametrize("part", shards.PARTS)
 def test_a_truncated_or_missing_shard_is_found_on_opening(saved, part):
     path = next(saved[0].glob(f"{part}-000001.*"))
     path.write_bytes(path.read_bytes()[:-5])
