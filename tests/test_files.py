@@ -1,3 +1,4 @@
+import errno
 import os
 
 import pytest
@@ -60,3 +61,32 @@ def test_a_number_is_finite(text):
     with pytest.raises(ValueError, match=r"f\.csv: line 7: d is"):
         files.number({"d": text}, "d", where="f.csv: line 7")
     assert files.number({"d": " 2.5 "}, "d", where="") == 2.5
+
+
+def test_a_full_disk_is_named(tmp_path):
+    def fill():
+        with files.atomic_path(tmp_path / "a.bin") as part:
+            part.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match=r"disk is full; free some space.*/a\.bin'") as error:
+        fill()
+    assert error.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_little_space_is_told_beforehand(tmp_path):
+    files.require_space(tmp_path, 1)
+    with pytest.raises(OSError, match=r"1e\+09 GB are needed.*free some space"):
+        files.require_space(tmp_path, 10**18)
+
+
+def test_a_lock_has_one_holder(tmp_path):
+    with (
+        files.lock(tmp_path / "lock", ValueError("first")),
+        pytest.raises(ValueError, match="second"),
+        files.lock(tmp_path / "lock", ValueError("second")),
+    ):
+        pass
+    with files.lock(tmp_path / "lock", ValueError("third")):
+        pass

@@ -279,12 +279,14 @@ def open_shard(
 def check_file(root: Path, entry: Mapping[str, Any]) -> Path:
     """The path of a file of the manifest, if it is there in its size."""
     path = root / entry["name"]
-    if not path.is_file():
-        raise StoreError(f"{path}: missing; run the index stage again")
-    if path.stat().st_size != entry["bytes"]:
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise StoreError(f"{path}: missing; run the index stage again") from None
+    if size != entry["bytes"]:
         raise StoreError(
-            f"{path}: {path.stat().st_size} bytes where the manifest says {entry['bytes']}; "
-            "run the index stage again"
+            f"{path}: {size} bytes where the manifest says {entry['bytes']}; run the index stage "
+            "again"
         )
     return path
 
