@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.stats
 from absl import app, flags
 from ml_collections import config_flags
 
 from inres import files
+from inres.evaluation import agreement
 from inres.progress import progress
 from inres.retrieval import codes as codes_lib
 from inres.retrieval import shards, store, updates
@@ -172,41 +172,16 @@ def storage(config: Any, n: int, dtype: str, items: tuple, path: Path) -> dict[s
     return row
 
 
-def order(distances: np.ndarray) -> np.ndarray:
-    """Items by (distance, id)."""
-    return np.argsort(distances, kind="stable")
-
-
-def ranking_change(exact: np.ndarray, other: np.ndarray, k: int) -> dict[str, float]:
-    """How a ranking by other distances departs from the exact one in its first k places.
-
-    Args:
-      exact: float64 [N] distances of one query.
-      other: float64 [N], the same items.
-      k: places, at most N.
-
-    Returns:
-      differs and reordered (0 or 1: another set, another order), overlap (share of the k),
-      displacement (the most places by which one of the k moved), tau (Kendall's, over the k).
-    """
-    first, second = order(exact), order(other)
-    top = first[:k]
-    place = np.empty(len(second), np.int64)
-    place[second] = np.arange(len(second))
-    overlap = len(np.intersect1d(top, second[:k])) / k
-    return {
-        "differs": float(overlap < 1),
-        "reordered": float((top != second[:k]).any()),
-        "overlap": overlap,
-        "displacement": float(np.abs(place[top] - np.arange(k)).max()),
-        "tau": float(scipy.stats.kendalltau(exact[top], other[top]).statistic),
-    }
-
-
 def distances(query: np.ndarray, features: np.ndarray) -> np.ndarray:
     """Squared Euclidean distances by direct difference, float64 [N]."""
     difference = features - query
     return np.einsum("nd,nd->n", difference, difference)
+
+
+def mean(values: list[float]) -> float | None:
+    """The mean of those that are known, None where none is."""
+    known = [value for value in values if value == value]
+    return round(sum(known) / len(known), 5) if known else None
 
 
 def rankings(config: Any, data: str, wide: np.ndarray, queries: np.ndarray, own: Any) -> list[dict]:
@@ -229,9 +204,9 @@ def rankings(config: Any, data: str, wide: np.ndarray, queries: np.ndarray, own:
             if self_ >= 0:
                 truth[self_] = found[self_] = np.inf
             for k in RANKS:
-                changes[k].append(ranking_change(truth, found, k))
+                changes[k].append(agreement.ranking_change(truth, found, k))
         for k, seen in changes.items():
-            means = {name: np.mean([one[name] for one in seen]) for name in seen[0]}
+            means = {name: mean([one[name] for one in seen]) for name in seen[0]}
             rows.append(
                 {
                     "data": data,
@@ -239,10 +214,7 @@ def rankings(config: Any, data: str, wide: np.ndarray, queries: np.ndarray, own:
                     "queries": len(queries),
                     "dtype": dtype,
                     "k": k,
-                    "set_differs": round(float(means["differs"]), 4),
-                    "order_differs": round(float(means["reordered"]), 4),
-                    "overlap": round(float(means["overlap"]), 5),
-                    "tau": round(float(means["tau"]), 5),
+                    **means,
                     "largest_displacement": int(max(one["displacement"] for one in seen)),
                     "bytes_an_item": stored.shape[1] * shards.feature_type(dtype).itemsize,
                 }
