@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import ctypes
 import errno
 import fcntl
 import json
@@ -52,12 +53,22 @@ def _replacing(path: Path, hold: Path) -> Iterator[Path]:
                 os.fsync(handle)
             finally:
                 os.close(handle)
-        if part.is_dir() and path.is_dir():
+        if not (part.is_dir() and path.is_dir()):
+            os.replace(part, path)
+        elif not _exchange(part, path):
             path.rename(hold / "old")  # a directory cannot be renamed over a full one
-        os.replace(part, path)
+            os.replace(part, path)
         sync_dir(path.parent)
     finally:
         shutil.rmtree(hold, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Let two paths change names in one step; False where the system cannot (Linux can)."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    names = os.fsencode(first.absolute()), os.fsencode(second.absolute())
+    return rename is not None and rename(here, names[0], here, names[1], exchange) == 0
 
 
 REMEDY = "free some space and try again; what was there before is unchanged"
@@ -92,7 +103,8 @@ def require_space(path: Path, need: int) -> None:
 def lock(path: str | os.PathLike, held: Exception) -> Iterator[None]:
     """Hold the lock file `path`, or raise `held` if another process holds it.
 
-    The system releases it if the process dies.
+    The system releases it if the process dies. Who held it may have replaced the directory, and
+    with it the file: then `held` is raised, too.
     """
     handle = os.open(path, os.O_CREAT | os.O_RDWR)
     try:
@@ -100,6 +112,8 @@ def lock(path: str | os.PathLike, held: Exception) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise held from None
+        if not (os.path.exists(path) and os.path.samestat(os.fstat(handle), os.stat(path))):
+            raise held
         yield
     finally:
         os.close(handle)

@@ -1,5 +1,8 @@
 import errno
 import os
+import sys
+from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -28,6 +31,31 @@ def test_a_directory_replaces_a_full_one(tmp_path):
             part.mkdir()
             (part / text).write_text(text)
     assert os.listdir(tmp_path / "d") == ["new"]
+    assert os.listdir(tmp_path) == ["d"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can exchange two names")
+def test_a_directory_is_never_absent_while_it_is_replaced(tmp_path):
+    (tmp_path / "d").mkdir()
+    with (
+        mock.patch.object(os, "replace", side_effect=AssertionError),
+        mock.patch.object(Path, "rename", side_effect=AssertionError),
+        files.atomic_path(tmp_path / "d") as part,
+    ):
+        part.mkdir()
+        (part / "new").touch()
+    assert os.listdir(tmp_path / "d") == ["new"]
+    assert os.listdir(tmp_path) == ["d"]
+
+
+def test_a_directory_is_replaced_where_names_cannot_be_exchanged(tmp_path):
+    (tmp_path / "d" / "old").mkdir(parents=True)
+    with (
+        mock.patch.object(files, "_exchange", return_value=False),
+        files.atomic_path(tmp_path / "d") as part,
+    ):
+        part.mkdir()
+    assert os.listdir(tmp_path / "d") == []
     assert os.listdir(tmp_path) == ["d"]
 
 
@@ -89,4 +117,17 @@ def test_a_lock_has_one_holder(tmp_path):
     ):
         pass
     with files.lock(tmp_path / "lock", ValueError("third")):
+        pass
+
+
+def test_a_lock_file_that_was_replaced_is_no_lock(tmp_path):
+    def replace(handle, _):
+        (tmp_path / "lock").unlink()
+        (tmp_path / "lock").touch()
+
+    with (
+        mock.patch("fcntl.flock", side_effect=replace),
+        pytest.raises(ValueError, match="held"),
+        files.lock(tmp_path / "lock", ValueError("held")),
+    ):
         pass

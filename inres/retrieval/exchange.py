@@ -65,7 +65,17 @@ def import_npy(
         raise store.StoreError(f"{features}: {wide.dtype} {wide.shape}, must be floats [N, D]")
     if records is None:
         records = {"row": np.arange(len(packed))}
-    store.save(path, packed, wide, records, bits=bits, model=model, dtype=dtype)
+    with _naming(codes, features):
+        store.save(path, packed, wide, records, bits=bits, model=model, dtype=dtype)
+
+
+@contextlib.contextmanager
+def _naming(*paths: str | Path) -> Iterator[None]:
+    """Say in which files the values are that cannot be stored."""
+    try:
+        yield
+    except ValueError as error:
+        raise store.StoreError(f"{', '.join(map(str, paths))}: {error}") from None
 
 
 def _read(path: Path) -> np.ndarray:
@@ -175,7 +185,8 @@ def import_faiss(
     packed = _in_blocks(octets, widen, words)
     if records is None:
         records = {"faiss_id": ids}
-    store.save(path, packed, wide, records, bits=bits, model=model, dtype=dtype)
+    with _naming(binary, flat):
+        store.save(path, packed, wide, records, bits=bits, model=model, dtype=dtype)
 
 
 def _read_faiss(path: Path) -> tuple[np.ndarray, np.ndarray]:

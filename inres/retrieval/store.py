@@ -15,6 +15,7 @@ manifest, so that a reader sees the old state or the new one. Nothing here holds
 in memory than a block of rows, but for what is asked for: `Stored.features`, `Records.column`.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -34,6 +35,7 @@ from inres.retrieval.shards import Rows, Shard
 FORMAT = "inres-index"
 VERSION = 1
 MANIFEST = "manifest.json"
+LOCK = "lock"
 SHARD_ROWS = 1 << 20
 
 
@@ -72,6 +74,18 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     if manifest.get("sha256") != _seal(manifest):
         raise StoreError(f"{path}: damaged (checksum differs); run the index stage again")
     return manifest
+
+
+def hold(root: Path) -> contextlib.AbstractContextManager[None]:
+    """Hold the index at `root` for one writer.
+
+    Raises:
+      StoreError: another writer holds it.
+    """
+    return files.lock(
+        root / LOCK,
+        StoreError(f"{root}: another program is writing to this index; try again when it is done"),
+    )
 
 
 def checked(
@@ -142,6 +156,7 @@ def save(
 
     Raises:
       ValueError, TypeError: the items do not agree or cannot be stored; nothing is written.
+      StoreError: another program is writing to the index at `path`.
       OSError: the disk is full; nothing is left.
     """
     codes, features, columns = checked(codes, features, records, bits, dtype)
@@ -163,7 +178,10 @@ def save(
         "removed": None,
     }
     rows = shards_lib.given(ids, codes, features, [*columns.values()], bits=bits, dtype=dtype)
-    with files.atomic_path(path) as root:
+    with contextlib.ExitStack() as stack:
+        if Path(path, MANIFEST).is_file():
+            stack.enter_context(hold(Path(path)))
+        root = stack.enter_context(files.atomic_path(path))
         root.mkdir()
         write_shards(root, manifest, rows, shard_rows)
         write_manifest(root, manifest)
@@ -329,16 +347,20 @@ def load(path: str | Path, *, model: str | None = None, verify: bool = False) ->
     """
     root = Path(path)
     while True:
+        directory = root.stat().st_ino if root.is_dir() else None
         manifest = read_manifest(root)
         try:
             stored = open_manifest(root, manifest, model)
             if verify:
                 shards_lib.check_sums(root, named_files(manifest))
-            return stored
         except StoreError:
             # A writer may have replaced files meanwhile; then the new manifest names others.
             if read_manifest(root) == manifest:
                 raise
+            continue
+        # An index saved over this one has files of the same names.
+        if root.stat().st_ino == directory:
+            return stored
 
 
 def open_manifest(root: Path, manifest: Mapping[str, Any], model: str | None = None) -> Stored:

@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from inres import files
 from inres.retrieval import records as records_lib
 from inres.retrieval import shards as shards_lib
 from inres.retrieval import store
-from inres.retrieval.records import Given, StoreError
+from inres.retrieval.records import Given
+from inres.retrieval.store import StoreError
 
-LOCK = "lock"
 NONE = np.zeros(0, np.int32)
 
 
@@ -35,10 +34,7 @@ def _writing(path: str | Path, model: str | None) -> Iterator[tuple[Path, dict[s
     """
     root = Path(path)
     store.read_manifest(root)
-    held = StoreError(
-        f"{root}: another program is writing to this index; try again when it is done"
-    )
-    with files.lock(root / LOCK, held):
+    with store.hold(root):
         manifest = store.read_manifest(root)
         if model is not None and manifest["model"] != model:
             raise StoreError(
@@ -55,7 +51,7 @@ def _writing(path: str | Path, model: str | None) -> Iterator[tuple[Path, dict[s
 def _remove_leftovers(root: Path, manifest: Mapping[str, Any]) -> None:
     named = {entry["name"] for entry in store.named_files(manifest)}
     for path in root.iterdir():
-        if path.name in named or path.name in (store.MANIFEST, LOCK):
+        if path.name in named or path.name in (store.MANIFEST, store.LOCK):
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -44,6 +44,11 @@ def test_import_from_npy(tmp_path, rng):
         exchange.import_npy(
             tmp_path / "c", tmp_path / "bad.npy", tmp_path / "features.npy", bits=BITS, model="x"
         )
+    np.save(tmp_path / "bad.npy", np.full((9, 4), np.nan))
+    with pytest.raises(store.StoreError, match=r"bad\.npy: features of row 0"):
+        exchange.import_npy(
+            tmp_path / "c", tmp_path / "codes.npy", tmp_path / "bad.npy", bits=BITS, model="x"
+        )
     with pytest.raises(FileNotFoundError, match=r"none\.npy"):
         exchange.import_npy(
             tmp_path / "c", tmp_path / "none.npy", tmp_path / "features.npy", bits=BITS, model="x"

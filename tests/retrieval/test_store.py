@@ -235,6 +235,22 @@ def test_every_flipped_byte_of_the_manifest_is_found(saved):
             store.load(saved[0])
 
 
+def test_an_index_saved_over_another_is_not_mixed_with_it(saved, monkeypatch):
+    path, gallery, features = saved
+    open_manifest = store.open_manifest
+
+    def beside_a_writer(root, manifest, model):
+        if manifest["model"] == "m1":
+            rows = make_records(50)
+            store.save(path, gallery, -features, rows, bits=48, model="m2", shard_rows=20)
+        return open_manifest(root, manifest, model)
+
+    monkeypatch.setattr(store, "open_manifest", beside_a_writer)
+    opened = store.load(path)
+    assert opened.model == "m2"
+    np.testing.assert_array_equal(opened.features, -features)
+
+
 def test_no_index_is_said(tmp_path):
     with pytest.raises(FileNotFoundError, match="index stage"):
         store.load(tmp_path)

@@ -164,7 +164,7 @@ def test_no_more_files_than_are_named(path):
     updates.remove(path, [3])
     updates.compact(path)
     named = {entry["name"] for entry in store.named_files(store.read_manifest(path))}
-    assert {p.name for p in path.iterdir()} == named | {store.MANIFEST, updates.LOCK}
+    assert {p.name for p in path.iterdir()} == named | {store.MANIFEST, store.LOCK}
 
 
 def test_a_reader_keeps_the_state_it_opened(path):
@@ -178,7 +178,7 @@ def test_a_reader_keeps_the_state_it_opened(path):
 
 def test_a_full_disk_leaves_the_old_state_wherever_it_strikes(path, tmp_path):
     shutil.copytree(path, tmp_path / "copy")
-    before = {*(p.name for p in path.iterdir()), updates.LOCK}
+    before = {*(p.name for p in path.iterdir()), store.LOCK}
     with mock.patch.object(os, "fsync") as sync:
         updates.add(tmp_path / "copy", *items(range(30, 50)))
     assert sync.call_count > 8
@@ -261,6 +261,8 @@ def test_the_second_writer_is_told(path):
     assert ready.wait(60)
     with pytest.raises(store.StoreError, match="another program"):
         updates.add(path, *items([30]))
+    with pytest.raises(store.StoreError, match="another program"):
+        store.save(path, *items([30]), bits=BITS, model="m")
     release.set()
     holder.join()
     updates.add(path, *items([30]))
