@@ -7,6 +7,7 @@ removed by the next one.
 
 import contextlib
 import itertools
+import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +21,8 @@ from inres.retrieval import store
 from inres.retrieval.records import Given
 from inres.retrieval.store import StoreError
 
+OURS = re.compile(r"\.?((codes|features|ids|records|removed)-\d+|manifest\.json)\.")
+"""Begins the names of an index's files and of those that a killed writer leaves."""
 NONE = np.zeros(0, np.int32)
 
 
@@ -27,7 +30,7 @@ NONE = np.zeros(0, np.int32)
 def _writing(path: str | Path, model: str | None) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Hold the index for one writer; give its directory and manifest.
 
-    Files that the manifest does not name are removed before and after, also after an error.
+    Leftovers that the manifest does not name are removed before and after, also after an error.
 
     Raises:
       StoreError: another writer holds it, or it is of another model.
@@ -51,7 +54,7 @@ def _writing(path: str | Path, model: str | None) -> Iterator[tuple[Path, dict[s
 def _remove_leftovers(root: Path, manifest: Mapping[str, Any]) -> None:
     named = {entry["name"] for entry in store.named_files(manifest)}
     for path in root.iterdir():
-        if path.name in named or path.name in (store.MANIFEST, store.LOCK):
+        if path.name in named or not OURS.match(path.name):
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

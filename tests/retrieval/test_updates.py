@@ -160,11 +160,13 @@ def test_everything_removed_and_begun_again(path):
 def test_no_more_files_than_are_named(path):
     (path / "codes-000077.npy").write_bytes(b"left by a killed writer")
     (path / ".codes-000078.npy.x").mkdir()
+    (path / ".manifest.json.x").mkdir()
+    (path / "notes.txt").write_text("not ours to remove")
     updates.add(path, *items(range(30, 40)))
     updates.remove(path, [3])
     updates.compact(path)
     named = {entry["name"] for entry in store.named_files(store.read_manifest(path))}
-    assert {p.name for p in path.iterdir()} == named | {store.MANIFEST, store.LOCK}
+    assert {p.name for p in path.iterdir()} == named | {store.MANIFEST, store.LOCK, "notes.txt"}
 
 
 def test_a_reader_keeps_the_state_it_opened(path):
