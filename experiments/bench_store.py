@@ -3,7 +3,7 @@
     python -m experiments.bench_store --config=experiments/configs/bench_store.py \\
         --workdir=runs/bench_store --config.trained=runs/phantom/index/archive
 
-Leaves in the workdir bench_store.json and bench_store.md. About 3 minutes on two cores. Memory is
+Leaves in the workdir bench_store.json and bench_store.md. About 2 minutes on two cores. Memory is
 what a step adds to the process at its highest, files mapped into it left out (Linux alone tells).
 Before an opening that is called cold, the system is asked to forget the index's pages.
 """

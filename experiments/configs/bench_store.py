@@ -3,7 +3,7 @@
     python -m experiments.bench_store --config=experiments/configs/bench_store.py \\
         --workdir=runs/bench_store
 
-Its long form; 10 GB of features as float32, so 35 GB of disk while it runs, and 10 minutes on two
+Its long form; 10 GB of features as float32, so 35 GB of disk while it runs, and 5 minutes on two
 cores:
 
     --config.sizes="(10_000_000,)"
