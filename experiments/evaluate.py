@@ -98,7 +98,7 @@ def check_index(
     Raises:
       RuntimeError: they are not; names the first query.
     """
-    stored = store.load(workdir / "index" / "archive")
+    stored = store.load(workdir / "index" / "archive", verify=True)
     groups, numbers = scan_groups(stored.records.column("scan"))
     built = index_lib.build(
         stored.codes, stored.features, bits=stored.bits, groups=groups, ids=stored.ids

@@ -59,7 +59,8 @@ def run(config: Config, workdir: Path) -> None:
     table = items.open_store(workdir / "prepare")
     classes = train.labelled(config, table).classes
     model, variables = train.trained(config, workdir, classes)
-    stored = store.load(workdir / "index" / "archive", model=encode.fingerprint(variables))
+    fingerprint = encode.fingerprint(variables)
+    stored = store.load(workdir / "index" / "archive", model=fingerprint, verify=True)
     encoded = encode.make_encoder(model, variables)(query.image[None])
     groups, numbers = evaluate.scan_groups(stored.records.column("scan"))
     own = -1 if OWN_SCAN.value else numbers.get(query.scan, -1)

@@ -2,6 +2,9 @@
 
 import contextlib
 import csv
+import ctypes
+import errno
+import fcntl
 import json
 import os
 import shutil
@@ -27,10 +30,20 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     Works for one file or one directory. On any exception nothing is left behind and an
     older `path` stays as it was. The temporary name keeps the suffix of `path`, since
     writers choose their format by it.
+
+    Raises:
+      OSError: whatever the writing raises; that of a full disk names `path` and the remedy.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    hold = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    with _full_disk_named(path):
+        hold = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        with _replacing(path, hold) as part:
+            yield part
+
+
+@contextlib.contextmanager
+def _replacing(path: Path, hold: Path) -> Iterator[Path]:
     part = hold / path.name
     try:
         yield part
@@ -40,12 +53,70 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
                 os.fsync(handle)
             finally:
                 os.close(handle)
-        if part.is_dir() and path.is_dir():
+        if not (part.is_dir() and path.is_dir()):
+            os.replace(part, path)
+        elif not _exchange(part, path):
             path.rename(hold / "old")  # a directory cannot be renamed over a full one
-        os.replace(part, path)
+            os.replace(part, path)
         sync_dir(path.parent)
     finally:
         shutil.rmtree(hold, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Let two paths change names in one step; False where the system cannot (Linux can)."""
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    names = os.fsencode(first.absolute()), os.fsencode(second.absolute())
+    return rename is not None and rename(here, names[0], here, names[1], exchange) == 0
+
+
+REMEDY = "free some space and try again; what was there before is unchanged"
+
+
+@contextlib.contextmanager
+def _full_disk_named(path: Path) -> Iterator[None]:
+    """Give the error of a full disk, which often names nothing, its place and remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            error.filename = str(path)
+            if error.strerror == os.strerror(errno.ENOSPC):
+                error.strerror = f"the disk is full; {REMEDY}"
+        raise
+
+
+def require_space(path: Path, need: int) -> None:
+    """Refuse to start where `need` bytes cannot fit.
+
+    Raises:
+      OSError: the disk of the directory `path` has too little room.
+    """
+    free = shutil.disk_usage(path).free
+    if free < need:
+        room = f"{need / 1e9:.3g} GB are needed, {free / 1e9:.3g} are free"
+        raise OSError(errno.ENOSPC, f"{room}; {REMEDY}", str(path))
+
+
+@contextlib.contextmanager
+def lock(path: str | os.PathLike, held: Exception) -> Iterator[None]:
+    """Hold the lock file `path`, or raise `held` if another process holds it.
+
+    The system releases it if the process dies. Who held it may have replaced the directory, and
+    with it the file: then `held` is raised, too.
+    """
+    handle = os.open(path, os.O_CREAT | os.O_RDWR)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise held from None
+        if not (os.path.exists(path) and os.path.samestat(os.fstat(handle), os.stat(path))):
+            raise held
+        yield
+    finally:
+        os.close(handle)
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

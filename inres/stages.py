@@ -1,10 +1,8 @@
 """A stage's results are kept once: skipped where done, resumed where interrupted."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -117,14 +115,6 @@ def lock(workdir: Path) -> Iterator[None]:
       StageError: another process works in it.
     """
     workdir.mkdir(parents=True, exist_ok=True)
-    handle = os.open(workdir / ".lock", os.O_CREAT | os.O_RDWR)
-    try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StageError(
-                f"{workdir}: another process works here; use another --workdir"
-            ) from None
+    held = StageError(f"{workdir}: another process works here; use another --workdir")
+    with files.lock(workdir / ".lock", held):
         yield
-    finally:
-        os.close(handle)

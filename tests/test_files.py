@@ -1,4 +1,8 @@
+import errno
 import os
+import sys
+from pathlib import Path
+from unittest import mock
 
 import pytest
 
@@ -27,6 +31,31 @@ def test_a_directory_replaces_a_full_one(tmp_path):
             part.mkdir()
             (part / text).write_text(text)
     assert os.listdir(tmp_path / "d") == ["new"]
+    assert os.listdir(tmp_path) == ["d"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can exchange two names")
+def test_a_directory_is_never_absent_while_it_is_replaced(tmp_path):
+    (tmp_path / "d").mkdir()
+    with (
+        mock.patch.object(os, "replace", side_effect=AssertionError),
+        mock.patch.object(Path, "rename", side_effect=AssertionError),
+        files.atomic_path(tmp_path / "d") as part,
+    ):
+        part.mkdir()
+        (part / "new").touch()
+    assert os.listdir(tmp_path / "d") == ["new"]
+    assert os.listdir(tmp_path) == ["d"]
+
+
+def test_a_directory_is_replaced_where_names_cannot_be_exchanged(tmp_path):
+    (tmp_path / "d" / "old").mkdir(parents=True)
+    with (
+        mock.patch.object(files, "_exchange", return_value=False),
+        files.atomic_path(tmp_path / "d") as part,
+    ):
+        part.mkdir()
+    assert os.listdir(tmp_path / "d") == []
     assert os.listdir(tmp_path) == ["d"]
 
 
@@ -60,3 +89,45 @@ def test_a_number_is_finite(text):
     with pytest.raises(ValueError, match=r"f\.csv: line 7: d is"):
         files.number({"d": text}, "d", where="f.csv: line 7")
     assert files.number({"d": " 2.5 "}, "d", where="") == 2.5
+
+
+def test_a_full_disk_is_named(tmp_path):
+    def fill():
+        with files.atomic_path(tmp_path / "a.bin") as part:
+            part.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match=r"disk is full; free some space.*/a\.bin'") as error:
+        fill()
+    assert error.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_little_space_is_told_beforehand(tmp_path):
+    files.require_space(tmp_path, 1)
+    with pytest.raises(OSError, match=r"1e\+09 GB are needed.*free some space"):
+        files.require_space(tmp_path, 10**18)
+
+
+def test_a_lock_has_one_holder(tmp_path):
+    with (
+        files.lock(tmp_path / "lock", ValueError("first")),
+        pytest.raises(ValueError, match="second"),
+        files.lock(tmp_path / "lock", ValueError("second")),
+    ):
+        pass
+    with files.lock(tmp_path / "lock", ValueError("third")):
+        pass
+
+
+def test_a_lock_file_that_was_replaced_is_no_lock(tmp_path):
+    def replace(handle, _):
+        (tmp_path / "lock").unlink()
+        (tmp_path / "lock").touch()
+
+    with (
+        mock.patch("fcntl.flock", side_effect=replace),
+        pytest.raises(ValueError, match="held"),
+        files.lock(tmp_path / "lock", ValueError("held")),
+    ):
+        pass

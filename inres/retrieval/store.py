@@ -7,49 +7,36 @@
   records-<serial>.sqlite  table `records`, integer primary key `id`, a column an item property
   removed-<serial>.npy   int32 [m], ascending: items that are no longer part of the index
 
-The manifest (JSON) has `format` ("inres-index"), `version`, `bits`, `dims`, `dtype` (of the
-features), `model` (fingerprint of the network that made them), `count` (of items, the removed
-ones left out), `next_id`, `next_serial`, `columns` (name: "integer", "real" or "text"), `shards`,
-`removed` (null or a file) and `sha256`. A file is {`name`, `bytes`, `sha256`}, a shard {`count`
-(of rows), `files`: {part: file}}. `sha256` of the manifest is that of the rest of it as compact
-JSON with sorted keys. Ids ascend from shard to shard, and are never given twice. Files that the
-manifest does not name are no part of the index.
+The README's section "The index on disk" has the whole format: the manifest's keys, byte and bit
+order, checksums, and what a reader may rely on.
 
 No named file ever changes: `inres.retrieval.updates` writes new ones and then replaces the
-manifest, so that a reader sees the old state or the new one.
+manifest, so that a reader sees the old state or the new one. Nothing here holds more of an index
+in memory than a block of rows, but for what is asked for: `Stored.features`, `Records.column`.
 """
 
 import contextlib
 import dataclasses
 import hashlib
 import json
-import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from inres import files
 from inres.retrieval import codes as codes_lib
+from inres.retrieval import records as records_lib
+from inres.retrieval import shards as shards_lib
+from inres.retrieval.records import Given, StoreError, Value
+from inres.retrieval.shards import Rows, Shard
 
 FORMAT = "inres-index"
 VERSION = 1
 MANIFEST = "manifest.json"
+LOCK = "lock"
 SHARD_ROWS = 1 << 20
-PARTS = ("codes", "features", "ids", "records")
-DTYPES = ("float32", "float16", "bfloat16")
-Value = int | float | str | None
-
-
-class StoreError(ValueError):
-    """The index on disk is damaged or not the one that was asked for; names the file."""
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _seal(manifest: Mapping[str, Any]) -> str:
@@ -89,120 +76,63 @@ def read_manifest(path: str | Path) -> dict[str, Any]:
     return manifest
 
 
-def column_kinds(records: Sequence[Mapping[str, Value]]) -> dict[str, str]:
-    """The columns of records and their kinds: the widest of integer, real and text seen."""
-    names = tuple(records[0]) if records else ()
-    seen: dict[str, set[type]] = {name: set() for name in names}
-    for row, record in enumerate(records):
-        if tuple(record) != names:
-            raise ValueError(f"record {row} has columns {list(record)}, record 0 {list(names)}")
-        for name, value in record.items():
-            seen[name].add(type(value))
-    kinds = {}
-    for name, types in seen.items():
-        if not name.isidentifier() or name.lower() == "id":
-            raise ValueError(f"column {name!r}: must be an identifier other than 'id'")
-        types = types - {type(None)}
-        if types <= {int, bool, np.int32, np.int64}:
-            kinds[name] = "integer"
-        elif types <= {int, bool, float, np.int32, np.int64, np.float32, np.float64}:
-            kinds[name] = "real"
-        elif types <= {str}:
-            kinds[name] = "text"
-        else:
-            raise TypeError(f"column {name!r} mixes {sorted(t.__name__ for t in types)}")
-    return kinds
+def hold(root: Path) -> contextlib.AbstractContextManager[None]:
+    """Hold the index at `root` for one writer.
+
+    Raises:
+      StoreError: another writer holds it.
+    """
+    return files.lock(
+        root / LOCK,
+        StoreError(f"{root}: another program is writing to this index; try again when it is done"),
+    )
 
 
-def _plain(value: Any, kind: str) -> Value:
-    if value is None or (kind == "real" and value != value):
-        return None
-    return {"integer": int, "real": float, "text": str}[kind](value)
+def checked(
+    codes: Any, features: Any, records: Given, bits: int, dtype: str
+) -> tuple[np.ndarray, np.ndarray, dict[str, records_lib.Column]]:
+    """Items as arrays and columns, their forms checked; their values are when they are written.
 
-
-def _write_records(
-    path: Path, ids: np.ndarray, records: Iterable[Mapping[str, Value]], kinds: Mapping[str, str]
-) -> None:
-    columns = "".join(f', "{name}" {kind.upper()}' for name, kind in kinds.items())
-    marks = ", ".join("?" * (len(kinds) + 1))
-    with contextlib.closing(sqlite3.connect(path)) as db, db:
-        db.execute("PRAGMA journal_mode = OFF")
-        db.execute(f"CREATE TABLE records (id INTEGER PRIMARY KEY{columns})")
-        db.executemany(
-            f"INSERT INTO records VALUES ({marks})",
-            (
-                (int(i), *(_plain(record[name], kind) for name, kind in kinds.items()))
-                for i, record in zip(ids, records, strict=True)
-            ),
-        )
-
-
-def _to_disk(features: np.ndarray, dtype: str) -> np.ndarray:
-    if dtype == "bfloat16":
-        return np.asarray(features).astype(ml_dtypes.bfloat16).view(np.uint16)
-    return np.ascontiguousarray(features, dtype)
-
-
-def write_shard(
-    root: Path,
-    serial: int,
-    ids: np.ndarray,
-    codes: np.ndarray,
-    features: np.ndarray,
-    records: Iterable[Mapping[str, Value]],
-    *,
-    dtype: str,
-    kinds: Mapping[str, str],
-) -> dict[str, Any]:
-    """Write the four files of a shard, each whole or absent; give its manifest entry."""
-    entry: dict[str, Any] = {"count": len(ids), "files": {}}
-    for part in PARTS:
-        name = f"{part}-{serial:06d}.{'sqlite' if part == 'records' else 'npy'}"
-        with files.atomic_path(root / name) as path:
-            if part == "records":
-                _write_records(path, ids, records, kinds)
-            else:
-                array = {"codes": codes, "features": features, "ids": ids}[part]
-                np.save(path, _to_disk(array, dtype) if part == "features" else array)
-        entry["files"][part] = file_entry(root / name)
-    return entry
-
-
-def file_entry(path: Path) -> dict[str, Any]:
-    """What the manifest says of a file."""
-    return {"name": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)}
-
-
-def check_items(
-    codes: Any, features: Any, records: Sequence, bits: int, dtype: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Codes and features as arrays, if they and the records can be stored."""
-    codes = codes_lib.check(np.asarray(codes), bits)
-    features = np.asarray(features)
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype is {dtype!r}, must be one of {', '.join(DTYPES)}")
-    if codes.ndim != 2 or features.ndim != 2 or not len(codes) == len(features) == len(records):
+    Raises:
+      ValueError, TypeError: shapes, dtypes or columns do not agree.
+    """
+    codes, features = np.asarray(codes), np.asarray(features)
+    codes_lib.check(codes[:0], bits)
+    shards_lib.feature_type(dtype)
+    n = len(codes) if records == {} else records_lib.length(records)
+    if codes.ndim != 2 or features.ndim != 2 or not len(codes) == len(features) == n:
         raise ValueError(
-            f"codes {codes.shape}, features {features.shape} and {len(records)} records must be "
+            f"codes {codes.shape}, features {features.shape} and {n} records must be "
             "[N, W], [N, D] and N"
         )
     if features.shape[1] < 1:
         raise ValueError("features have no columns")
-    for start in range(0, len(features), SHARD_ROWS):
-        part = features[start : start + SHARD_ROWS]
-        if dtype == "float16":
-            with np.errstate(over="ignore"):
-                part = part.astype(np.float16)
-        if not np.isfinite(part.astype(np.float32)).all():
-            raise ValueError(f"features from row {start} on are not all finite as {dtype}")
-    return codes, features
+    if features.dtype.kind not in "biuf" and features.dtype != shards_lib.feature_type("bfloat16"):
+        raise TypeError(f"features are {features.dtype}, must be numbers")
+    return codes, features, records_lib.columns(records)
+
+
+def write_shards(root: Path, manifest: dict[str, Any], rows: Rows, shard_rows: int) -> None:
+    """Write rows as shards and enter them in `manifest`, which is not yet written.
+
+    Raises:
+      OSError: the disk has too little room.
+    """
+    words, width = codes_lib.words(manifest["bits"]), manifest["dims"]
+    row_bytes = 4 * words + 4 + width * np.dtype(shards_lib.ON_DISK[manifest["dtype"]]).itemsize
+    files.require_space(root, rows.count * row_bytes)
+    for start in range(0, rows.count, shard_rows):
+        part = shards_lib.part_of(rows, start, start + shard_rows)
+        entry = shards_lib.write(root, manifest["next_serial"], part, manifest)
+        manifest["shards"].append(entry)
+        manifest["next_serial"] += 1
 
 
 def save(
     path: str | Path,
     codes: Any,
     features: Any,
-    records: Sequence[Mapping[str, Value]],
+    records: Given,
     *,
     bits: int,
     model: str,
@@ -211,111 +141,69 @@ def save(
 ) -> None:
     """Write an index of N items, ids 0 ... N - 1; an index at `path` is replaced as a whole.
 
+    Memory-mapped arrays are read a block at a time.
+
     Args:
       path: directory to make.
       codes: uint32 [N, W].
-      features: float32 [N, D], finite.
-      records: N mappings with the same keys; int, float (NaN: unknown), str or None.
+      features: floats [N, D], finite in `dtype`.
+      records: N mappings with the same keys, or a mapping of columns, name -> N values; int,
+        float (NaN: unknown), str or None.
       bits: code length.
       model: fingerprint of the network that made codes and features.
       dtype: stored type of the features: float32, float16 or bfloat16.
       shard_rows: items of a shard at most.
 
     Raises:
-      ValueError, TypeError: shapes, dtypes or columns do not agree; nothing is written.
+      ValueError, TypeError: the items do not agree or cannot be stored; nothing is written.
+      StoreError: another program is writing to the index at `path`.
+      OSError: the disk is full; nothing is left.
     """
-    codes, features = check_items(codes, features, records, bits, dtype)
-    kinds = column_kinds(records)
-    with files.atomic_path(path) as root:
+    codes, features, columns = checked(codes, features, records, bits, dtype)
+    if len(codes) > np.iinfo(np.int32).max:
+        raise ValueError(f"{len(codes)} items: ids are int32")
+    ids = np.arange(len(codes), dtype=np.int32)
+    manifest = {
+        "format": FORMAT,
+        "version": VERSION,
+        "bits": bits,
+        "dims": features.shape[1],
+        "dtype": dtype,
+        "model": model,
+        "count": len(codes),
+        "next_id": len(codes),
+        "next_serial": 0,
+        "columns": records_lib.kinds(columns),
+        "shards": [],
+        "removed": None,
+    }
+    rows = shards_lib.given(ids, codes, features, [*columns.values()], bits=bits, dtype=dtype)
+    with contextlib.ExitStack() as stack:
+        if Path(path, MANIFEST).is_file():
+            stack.enter_context(hold(Path(path)))
+        root = stack.enter_context(files.atomic_path(path))
         root.mkdir()
-        shards: list[dict[str, Any]] = []
-        for start in range(0, max(1, len(codes)), shard_rows):
-            rows = slice(start, start + shard_rows)
-            ids = np.arange(len(codes), dtype=np.int32)[rows]
-            shards.append(
-                write_shard(
-                    root,
-                    len(shards),
-                    ids,
-                    codes[rows],
-                    features[rows],
-                    records[rows],
-                    dtype=dtype,
-                    kinds=kinds,
-                )
-            )
-        write_manifest(
-            root,
-            {
-                "format": FORMAT,
-                "version": VERSION,
-                "bits": bits,
-                "dims": features.shape[1],
-                "dtype": dtype,
-                "model": model,
-                "count": len(codes),
-                "next_id": len(codes),
-                "next_serial": len(shards),
-                "columns": kinds,
-                "shards": shards,
-                "removed": None,
-            },
-        )
-
-
-@dataclasses.dataclass(frozen=True)
-class Shard:
-    """Memory-mapped arrays of a shard, ids ascending; rows of removed items are still there."""
-
-    ids: np.ndarray
-    """int32 [n]."""
-    codes: np.ndarray
-    """uint32 [n, W]."""
-    features: np.ndarray
-    """[n, D]; float32, float16 or bfloat16."""
-    live: np.ndarray | None
-    """bool [n], False for removed items; None: all are live."""
-
-    def __len__(self) -> int:
-        return len(self.ids) if self.live is None else int(self.live.sum())
-
-    def rows(self, name: str) -> np.ndarray:
-        """The live rows of `ids`, `codes` or `features`; mapped where all are live."""
-        array = getattr(self, name)
-        return array if self.live is None else array[self.live]
+        write_shards(root, manifest, rows, shard_rows)
+        write_manifest(root, manifest)
 
 
 class Records:
     """The records of an index: `records[id]` is a dict of the item's properties."""
 
-    def __init__(self, paths: Sequence[Path], shards: Sequence[Shard], kinds: Mapping[str, str]):
+    def __init__(self, path: Path, shards: Sequence[Shard], kinds: Mapping[str, str]):
         self.columns = dict(kinds)
-        self._paths = list(paths)
+        self._path = path
         self._shards = list(shards)
-        self._first = np.array([shard.ids[0] for shard in shards if len(shard.ids)], np.int64)
+        self._first = np.array([shard.ids[0] for shard in self._shards], np.int64)
 
     def __len__(self) -> int:
         return sum(len(shard) for shard in self._shards)
 
-    def _is_live(self, shard: int, ids: Sequence[int]) -> np.ndarray:
-        """bool for each of `ids` of a shard."""
-        live = self._shards[shard].live
-        if live is None:
-            return np.ones(len(ids), bool)
-        return live[np.searchsorted(self._shards[shard].ids, ids)]
-
-    @contextlib.contextmanager
-    def _open(self, shard: int) -> Iterator[sqlite3.Connection]:
-        path = self._paths[shard]
-        try:
-            uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
-            with contextlib.closing(sqlite3.connect(uri, uri=True)) as db:
-                yield db
-        except sqlite3.DatabaseError as error:
-            raise StoreError(f"{path}: damaged ({error}); run the index stage again") from None
-
-    def _value(self, name: str, value: Value) -> Value:
-        return float("nan") if value is None and self.columns[name] == "real" else value
+    def _dict(self, row: Sequence[Any]) -> dict[str, Value]:
+        return {
+            name: value if kind != "real" else float("nan" if value is None else value)
+            for (name, kind), value in zip(self.columns.items(), row, strict=True)
+        }
 
     def __getitem__(self, id_: int) -> dict[str, Value]:
         """The record of item `id_`; NaN where a real number is unknown.
@@ -334,21 +222,15 @@ class Records:
         wanted = np.asarray(ids, np.int64).reshape(-1)
         shard_of = np.searchsorted(self._first, wanted, side="right") - 1
         found: dict[int, dict[str, Value]] = {}
-        for shard in np.unique(shard_of[shard_of >= 0]):
-            names = "".join(f', "{name}"' for name in self.columns)
-            with self._open(int(shard)) as db:
-                inside = np.intersect1d(wanted[shard_of == shard], self._shards[shard].rows("ids"))
-                for i in inside.tolist():
-                    query = f"SELECT id{names} FROM records WHERE id = ?"
-                    for row in db.execute(query, (i,)):
-                        found[i] = {
-                            name: self._value(name, value)
-                            for name, value in zip(self.columns, row[1:], strict=True)
-                        }
-        missing = [int(i) for i in wanted if int(i) not in found]
+        for place in np.unique(shard_of[shard_of >= 0]):
+            shard, inside = self._shards[place], np.unique(wanted[shard_of == place])
+            for i in inside[shard.contains(inside)].tolist():
+                for row in shard.table.select(self.columns, "id = ?", (i,)):
+                    found[i] = self._dict(row)
+        missing = [i for i in wanted.tolist() if i not in found]
         if missing:
-            raise KeyError(f"no item {missing[0]} in {self._paths[0].parent}")
-        return [found[int(i)] for i in wanted]
+            raise KeyError(f"no item {missing[0]} in {self._path}")
+        return [found[i] for i in wanted.tolist()]
 
     def column(self, name: str) -> np.ndarray:
         """A column over all items, ids ascending: int64, float64 (NaN: unknown) or object [N].
@@ -357,51 +239,55 @@ class Records:
         """
         if name not in self.columns:
             raise KeyError(f"no column {name!r}; there are {', '.join(self.columns)}")
-        values: list[Value] = []
-        for shard in range(len(self._paths)):
-            with self._open(shard) as db:
-                rows = db.execute(f'SELECT id, "{name}" FROM records ORDER BY id').fetchall()
-            live = self._is_live(shard, [i for i, _ in rows])
-            values += [value for (_, value), keep in zip(rows, live, strict=True) if keep]
-        if self.columns[name] == "text":
-            return np.array(values, object)
-        if self.columns[name] == "real" or None in values:
-            return np.array([np.nan if v is None else v for v in values], np.float64)
-        return np.array(values, np.int64)
+        kind = self.columns[name]
+        parts = [np.zeros(0, {"text": object, "real": np.float64, "integer": np.int64}[kind])]
+        same: dict[Value, Value] = {}
+        for shard in self._shards:
+            values = [value for (value,) in shard.select([name])]
+            if kind == "text":
+                # One object for equal texts: a scan's name stands at each of its items.
+                parts.append(np.array([same.setdefault(v, v) for v in values], object))
+            else:
+                unknown = kind == "real" or None in values
+                parts.append(np.array(values, np.float64 if unknown else np.int64))
+        return np.concatenate(parts)
 
     def where(self, condition: str, values: Sequence[Value] = ()) -> np.ndarray:
         """Ids int32 of the items for which an SQL condition holds, ascending.
 
-        `condition` is an SQL expression on the columns, with `?` for each of `values`, for
-        instance `where("diameter_mm BETWEEN ? AND ?", (5, 8))`.
+        `condition` is an SQL expression on the columns of one item, with `?` for each of `values`,
+        for instance `where("diameter_mm BETWEEN ? AND ?", (5, 8))`.
+
+        Raises:
+          ValueError: no such condition can be asked.
         """
-        ids: list[int] = []
-        for shard in range(len(self._paths)):
-            with self._open(shard) as db:
-                query = f"SELECT id FROM records WHERE {condition} ORDER BY id"
-                found = [i for (i,) in db.execute(query, tuple(values))]
-            ids += np.array(found, np.int64)[self._is_live(shard, found)].tolist()
-        return np.array(ids, np.int32)
+        records_lib.check_condition(self.columns, condition, values)
+        parts = [np.zeros(0, np.int32)]
+        for shard in self._shards:
+            found = shard.table.select(["id"], f"({condition})", values)
+            ids = np.array([i for (i,) in found], np.int32)
+            parts.append(np.setdiff1d(ids, shard.removed, assume_unique=True))
+        return np.concatenate(parts)
 
     def all(self) -> Iterator[tuple[int, dict[str, Value]]]:
         """(id, record) of every item, ids ascending."""
-        for shard in range(len(self._paths)):
-            with self._open(shard) as db:
-                rows = db.execute("SELECT * FROM records ORDER BY id").fetchall()
-            live = self._is_live(shard, [row[0] for row in rows])
-            for row, keep in zip(rows, live, strict=True):
-                if keep:
-                    pairs = zip(self.columns, row[1:], strict=True)
-                    yield row[0], {name: self._value(name, value) for name, value in pairs}
+        for shard in self._shards:
+            for i, *row in shard.select(["id", *self.columns]):
+                yield i, self._dict(row)
 
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """An index on disk, opened: arrays are memory-mapped, nothing has been read yet."""
+    """An index on disk, opened: arrays are memory-mapped, and read when they are used.
+
+    It stays as it was opened, whatever a writer does meanwhile.
+    """
 
     path: Path
     bits: int
     dims: int
+    dtype: str
+    """Stored type of the features."""
     model: str
     shards: tuple[Shard, ...]
     records: Records
@@ -410,8 +296,25 @@ class Stored:
         return sum(len(shard) for shard in self.shards)
 
     def _all(self, name: str) -> np.ndarray:
-        arrays = [shard.rows(name) for shard in self.shards]
-        return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+        if len(self.shards) == 1:
+            return self.shards[0].rows(name)
+        forms: dict[str, tuple[tuple[int, ...], Any]] = {
+            "ids": ((), np.int32),
+            "codes": ((codes_lib.words(self.bits),), np.uint32),
+            "features": ((self.dims,), shards_lib.feature_type(self.dtype)),
+        }
+        shape, dtype = forms[name]
+        out = np.empty((len(self), *shape), dtype)
+        start = 0
+        for shard in self.shards:
+            part = out[start : start + len(shard)]
+            array = getattr(shard, name)
+            if shard.live is None:
+                part[...] = array
+            else:
+                np.compress(shard.live, array, axis=0, out=part)
+            start += len(shard)
+        return out
 
     @property
     def ids(self) -> np.ndarray:
@@ -429,84 +332,60 @@ class Stored:
         return self._all("features")
 
 
-def _open_array(path: Path, entry: Mapping[str, Any], shape: tuple[int, ...] | None, dtype: str):
-    if not path.is_file():
-        raise StoreError(f"{path}: missing; run the index stage again")
-    if path.stat().st_size != entry["bytes"]:
-        raise StoreError(
-            f"{path}: {path.stat().st_size} bytes where the manifest says {entry['bytes']}; "
-            "run the index stage again"
-        )
-    if dtype == "sqlite":
-        return None
-    try:
-        array = np.load(path, mmap_mode=None if shape is None or 0 in shape else "r")
-    except (ValueError, OSError, EOFError) as error:
-        raise StoreError(f"{path}: damaged ({error}); run the index stage again") from None
-    kind = np.dtype(np.uint16) if dtype == "bfloat16" else np.dtype(dtype)
-    if (shape is not None and array.shape != shape) or array.dtype != kind:
-        raise StoreError(f"{path}: {array.dtype} {array.shape}, the manifest says {dtype} {shape}")
-    return array.view(ml_dtypes.bfloat16) if dtype == "bfloat16" else array
-
-
-def load(path: str | Path, *, model: str | None = None) -> Stored:
-    """Open an index without reading its arrays; sizes and headers are checked.
+def load(path: str | Path, *, model: str | None = None, verify: bool = False) -> Stored:
+    """Open an index without reading its items; sizes and headers are checked.
 
     Args:
       path: the directory.
       model: fingerprint of the network that will make the queries; None takes any.
+      verify: read every file and compare it with its checksum, too: for those who are going to
+        read them all anyway.
 
     Raises:
       FileNotFoundError: no index at `path`.
-      StoreError: damaged, incomplete, of another version or of another model.
+      StoreError: damaged, incomplete, of another version or of another model; names the file.
     """
+    root = Path(path)
     while True:
-        manifest = read_manifest(path)
+        directory = root.stat().st_ino if root.is_dir() else None
+        manifest = read_manifest(root)
         try:
-            return _open(Path(path), manifest, model)
+            stored = open_manifest(root, manifest, model)
+            if verify:
+                shards_lib.check_sums(root, named_files(manifest))
         except StoreError:
-            # A writer may have compacted meanwhile; then the new manifest names other files.
-            if read_manifest(path) == manifest:
+            # A writer may have replaced files meanwhile; then the new manifest names others.
+            if read_manifest(root) == manifest:
                 raise
+            continue
+        # An index saved over this one has files of the same names.
+        if root.stat().st_ino == directory:
+            return stored
 
 
-def _open(root: Path, manifest: Mapping[str, Any], model: str | None) -> Stored:
+def open_manifest(root: Path, manifest: Mapping[str, Any], model: str | None = None) -> Stored:
+    """Open the index that a manifest describes; as `load`, but for that manifest alone."""
     if model is not None and manifest["model"] != model:
         raise StoreError(
             f"{root / MANIFEST}: made with model {manifest['model']!r}, the queries come from "
             f"{model!r}; index the archive with the present network"
         )
-    words = codes_lib.words(manifest["bits"])
     removed = np.zeros(0, np.int32)
-    if manifest.get("removed"):
-        entry = manifest["removed"]
-        removed = _open_array(root / entry["name"], entry, None, "int32")
-    shards, records = [], []
-    for entry in manifest["shards"]:
-        n = entry["count"]
-        kinds = {
-            "codes": ((n, words), "uint32"),
-            "features": ((n, manifest["dims"]), manifest["dtype"]),
-            "ids": ((n,), "int32"),
-            "records": ((), "sqlite"),
-        }
-        arrays = {
-            part: _open_array(root / entry["files"][part]["name"], entry["files"][part], *kind)
-            for part, kind in kinds.items()
-        }
-        live = None
-        if len(removed):
-            gone = np.isin(arrays["ids"], removed)
-            live = ~gone if gone.any() else None
-        records.append(root / entry["files"]["records"]["name"])
-        shards.append(Shard(arrays["ids"], arrays["codes"], arrays["features"], live))
+    if manifest["removed"]:
+        shards_lib.check_sums(root, [manifest["removed"]])
+        gone = sum(entry["count"] for entry in manifest["shards"]) - manifest["count"]
+        removed = shards_lib.open_array(root, manifest["removed"], (gone,), "<i4")
+    shards = tuple(
+        shards_lib.open_shard(root, entry, manifest, removed) for entry in manifest["shards"]
+    )
     return Stored(
         path=root,
         bits=manifest["bits"],
         dims=manifest["dims"],
+        dtype=manifest["dtype"],
         model=manifest["model"],
-        shards=tuple(shards),
-        records=Records(records, shards, manifest["columns"]),
+        shards=shards,
+        records=Records(root, shards, manifest["columns"]),
     )
 
 
@@ -516,16 +395,10 @@ def verify(path: str | Path) -> None:
     Raises:
       StoreError: a file is missing or differs; names the first such.
     """
-    root = Path(path)
-    load(root)
-    for entry in named_files(read_manifest(root)):
-        if _sha256(root / entry["name"]) != entry["sha256"]:
-            raise StoreError(
-                f"{root / entry['name']}: damaged (checksum differs); run the index stage again"
-            )
+    load(path, verify=True)
 
 
 def named_files(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The entries of all files of an index but the manifest."""
     entries = [entry for shard in manifest["shards"] for entry in shard["files"].values()]
-    return [*entries, *([manifest["removed"]] if manifest.get("removed") else [])]
+    return [*entries, *([manifest["removed"]] if manifest["removed"] else [])]

@@ -6,37 +6,38 @@ removed by the next one.
 """
 
 import contextlib
-import fcntl
+import itertools
+import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from inres import files
+from inres.retrieval import records as records_lib
+from inres.retrieval import shards as shards_lib
 from inres.retrieval import store
-from inres.retrieval.store import StoreError, Value
+from inres.retrieval.records import Given
+from inres.retrieval.store import StoreError
 
-LOCK = "lock"
+OURS = re.compile(r"\.?((codes|features|ids|records|removed)-\d+|manifest\.json)\.")
+"""Begins the names of an index's files and of those that a killed writer leaves."""
+NONE = np.zeros(0, np.int32)
 
 
 @contextlib.contextmanager
 def _writing(path: str | Path, model: str | None) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Hold the index for one writer; give its directory and manifest, leftovers removed.
+    """Hold the index for one writer; give its directory and manifest.
+
+    Leftovers that the manifest does not name are removed before and after, also after an error.
 
     Raises:
       StoreError: another writer holds it, or it is of another model.
     """
     root = Path(path)
     store.read_manifest(root)
-    with open(root / LOCK, "a", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(
-                f"{root}: another program is writing to this index; try again when it is done"
-            ) from None
+    with store.hold(root):
         manifest = store.read_manifest(root)
         if model is not None and manifest["model"] != model:
             raise StoreError(
@@ -44,13 +45,16 @@ def _writing(path: str | Path, model: str | None) -> Iterator[tuple[Path, dict[s
                 f"with {model!r}; index the archive with one network"
             )
         _remove_leftovers(root, manifest)
-        yield root, manifest
+        try:
+            yield root, manifest
+        finally:
+            _remove_leftovers(root, store.read_manifest(root))
 
 
 def _remove_leftovers(root: Path, manifest: Mapping[str, Any]) -> None:
     named = {entry["name"] for entry in store.named_files(manifest)}
     for path in root.iterdir():
-        if path.name in named or path.name in (store.MANIFEST, LOCK):
+        if path.name in named or not OURS.match(path.name):
             continue
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -59,16 +63,12 @@ def _remove_leftovers(root: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def add(
-    path: str | Path,
-    codes: Any,
-    features: Any,
-    records: Sequence[Mapping[str, Value]],
-    *,
-    model: str | None = None,
+    path: str | Path, codes: Any, features: Any, records: Given, *, model: str | None = None
 ) -> np.ndarray:
     """Append N items to the index at `path`; once this returns they are there for good.
 
-    Arguments as in `store.save`; the records need the index's columns.
+    Arguments as in `store.save`; the records need the index's columns. Small shards at the end are
+    written anew together with the items, so that adding one by one leaves few.
 
     Returns:
       The new items' ids, int32 [N], above all that ever were.
@@ -76,60 +76,61 @@ def add(
     Raises:
       StoreError: another writer is at work, or the model is another.
       ValueError, TypeError: the items do not fit the index; nothing is changed.
+      OSError: the disk is full; nothing is changed.
     """
     with _writing(path, model) as (root, manifest):
-        codes, features = store.check_items(
-            codes, features, records, manifest["bits"], manifest["dtype"]
-        )
+        bits, dtype = manifest["bits"], manifest["dtype"]
+        codes, features, columns = store.checked(codes, features, records, bits, dtype)
         if features.shape[1] != manifest["dims"]:
             raise ValueError(
                 f"features have {features.shape[1]} columns, {root} holds {manifest['dims']}"
             )
-        kinds = store.column_kinds(records)
-        if len(records) and not manifest["count"] and not manifest["columns"]:
-            manifest["columns"] = kinds
-        elif len(records) and tuple(kinds) != tuple(manifest["columns"]):
-            raise ValueError(
-                f"records have the columns {', '.join(kinds)}, {root} has "
-                f"{', '.join(manifest['columns'])}"
-            )
         if manifest["next_id"] + len(codes) > np.iinfo(np.int32).max:
             raise ValueError(f"{root}: no int32 ids are left; save the index anew")
         ids = np.arange(len(codes), dtype=np.int32) + np.int32(manifest["next_id"])
-        if len(ids):
-            _append(root, manifest, ids, codes, features, records)
-            store.write_manifest(root, manifest)
+        if len(ids) == 0:
+            return ids
+        kinds = records_lib.kinds(columns, manifest["columns"])
+        if manifest["shards"]:
+            kinds = records_lib.widened(manifest["columns"], kinds)
+        values = [columns[name] for name in kinds]
+        new = shards_lib.given(ids, codes, features, values, bits=bits, dtype=dtype)
+        kept, tail = _split(manifest["shards"], len(ids))
+        old = [_source(root, manifest, entry, kinds) for entry in tail]
+        manifest |= {
+            "columns": kinds,
+            "count": manifest["count"] + len(ids),
+            "next_id": manifest["next_id"] + len(ids),
+            "shards": kept,
+        }
+        store.write_shards(root, manifest, shards_lib.joined([*old, new]), store.SHARD_ROWS)
+        store.write_manifest(root, manifest)
         return ids
 
 
-def _append(
+def _split(shards: list[dict[str, Any]], new: int) -> tuple[list, list]:
+    """The shards that stay, and the last ones, to be joined with `new` rows.
+
+    Joined are those not longer than what follows them: a row is then copied a logarithm of times,
+    and a logarithm of shards is left.
+    """
+    first, rows = len(shards), new
+    while first and shards[first - 1]["count"] <= min(rows, store.SHARD_ROWS - rows):
+        first -= 1
+        rows += shards[first]["count"]
+    return shards[:first], shards[first:]
+
+
+def _source(
     root: Path,
-    manifest: dict[str, Any],
-    ids: np.ndarray,
-    codes: np.ndarray,
-    features: np.ndarray,
-    records: Sequence[Mapping[str, Value]],
-) -> None:
-    """Write shards and enter them in `manifest`, which is not yet written."""
-    # An index of no items is one empty shard.
-    manifest["shards"] = [shard for shard in manifest["shards"] if shard["count"]]
-    for start in range(0, max(1, len(ids)), store.SHARD_ROWS):
-        rows = slice(start, start + store.SHARD_ROWS)
-        manifest["shards"].append(
-            store.write_shard(
-                root,
-                manifest["next_serial"],
-                ids[rows],
-                codes[rows],
-                features[rows],
-                records[rows],
-                dtype=manifest["dtype"],
-                kinds=manifest["columns"],
-            )
-        )
-        manifest["next_serial"] += 1
-    manifest["count"] += len(ids)
-    manifest["next_id"] = max(manifest["next_id"], int(ids.max(initial=-1)) + 1)
+    manifest: Mapping[str, Any],
+    entry: Mapping[str, Any],
+    columns: Iterable[str],
+    removed: np.ndarray = NONE,
+) -> shards_lib.Rows:
+    """The rows of a shard, to be copied: a damaged file must not get a new checksum."""
+    shards_lib.check_sums(root, list(entry["files"].values()))
+    return shards_lib.open_shard(root, entry, manifest, removed).source(columns)
 
 
 def remove(path: str | Path, ids: Sequence[int] | np.ndarray, *, model: str | None = None) -> None:
@@ -138,41 +139,55 @@ def remove(path: str | Path, ids: Sequence[int] | np.ndarray, *, model: str | No
     Raises:
       KeyError: one of `ids` is no item; nothing is changed.
       StoreError: another writer is at work.
+      OSError: the disk is full; nothing is changed.
     """
     with _writing(path, model) as (root, manifest):
-        opened = store.load(root)
+        opened = store.open_manifest(root, manifest)
         ids = np.unique(np.asarray(ids, np.int64))
-        missing = ids[~np.isin(ids, opened.ids)]
-        if len(missing):
-            raise KeyError(f"no item {missing[0]} in {root}")
+        known = np.zeros(len(ids), bool)
+        for shard in opened.shards:
+            known |= shard.contains(ids)
+        if not known.all():
+            raise KeyError(f"no item {ids[np.argmin(known)]} in {root}")
         if len(ids) == 0:
             return
-        dead = [shard.ids[~shard.live] for shard in opened.shards if shard.live is not None]
-        removed = np.sort(np.concatenate([*dead, ids])).astype(np.int32)
-        name = f"removed-{manifest['next_serial']:06d}.npy"
-        with files.atomic_path(root / name) as part:
-            np.save(part, removed)
-        manifest["removed"] = store.file_entry(root / name)
+        gone = [shard.removed for shard in opened.shards]
+        removed = np.sort(np.concatenate([*gone, ids.astype(np.int32)]))
+        manifest["removed"] = shards_lib.write_array(
+            root / f"removed-{manifest['next_serial']:06d}.npy", removed.shape, "<i4", [removed]
+        )
         manifest["next_serial"] += 1
         manifest["count"] -= len(ids)
         store.write_manifest(root, manifest)
-        _remove_leftovers(root, manifest)
 
 
 def compact(path: str | Path) -> None:
-    """Write the items of the index at `path` in as few shards as there can be; ids stay.
+    """Free the room of removed items at `path` and join small shards; ids stay.
+
+    Shards that would not gain stay as they are. Needs room for the others a second time.
 
     Raises:
-      StoreError: another writer is at work, or the index is damaged.
+      StoreError: another writer is at work, or the index is damaged; nothing is changed.
+      OSError: the disk is full; nothing is changed.
     """
     with _writing(path, None) as (root, manifest):
-        opened = store.load(root)
-        full = [len(shard) == store.SHARD_ROWS for shard in opened.shards]
-        if manifest.get("removed") is None and all(full[:-1]):
-            return
-        ids, codes, features = opened.ids, opened.codes, opened.features
-        records = [record for _, record in opened.records.all()]
-        manifest |= {"shards": [], "removed": None, "count": 0}
-        _append(root, manifest, ids, codes, features, records)
-        store.write_manifest(root, manifest)
-        _remove_leftovers(root, manifest)
+        old, opened = manifest["shards"], store.open_manifest(root, manifest).shards
+        manifest |= {"shards": [], "removed": None}
+        runs = itertools.groupby(
+            zip(old, opened, strict=True),
+            lambda pair: len(pair[1].removed) == 0 and len(pair[1]) >= store.SHARD_ROWS,
+        )
+        for full, pairs in runs:
+            entries, shards = zip(*pairs, strict=True)
+            removed = sum(len(shard.removed) for shard in shards)
+            least = -(-sum(len(shard) for shard in shards) // store.SHARD_ROWS)
+            if full or (not removed and len(shards) == least):
+                manifest["shards"] += entries
+                continue
+            rows = [
+                _source(root, manifest, entry, manifest["columns"], shard.removed)
+                for entry, shard in zip(entries, shards, strict=True)
+            ]
+            store.write_shards(root, manifest, shards_lib.joined(rows), store.SHARD_ROWS)
+        if manifest["shards"] != old:
+            store.write_manifest(root, manifest)

@@ -1,11 +1,16 @@
 import json
 import math
+import re
+import tracemalloc
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from inres.retrieval import store
+from inres.retrieval import codes, records, shards, store, updates
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def make_records(n):
@@ -41,8 +46,24 @@ def test_round_trip(saved):
     store.verify(path)
 
 
-def test_records_by_id_by_column_and_by_condition(saved):
-    records = store.load(saved[0]).records
+def column_forms(rows):
+    """The same records in every form that can be given."""
+    lists = {name: [row[name] for row in rows] for name in rows[0]}
+    arrays = lists | {"label": np.array(lists["label"], np.int16)}
+    arrays |= {"diameter_mm": np.array(lists["diameter_mm"]), "scan": np.array(lists["scan"])}
+    return {"dicts": rows, "lists": lists, "arrays": arrays}
+
+
+@pytest.mark.parametrize("form", ["dicts", "lists", "arrays"])
+def test_records_by_id_by_column_and_by_condition(tmp_path, archive, monkeypatch, form):
+    monkeypatch.setattr(records, "BLOCK", 7)
+    path = tmp_path / "i"
+    given = column_forms(make_records(50))[form]
+    store.save(path, *archive(50), given, bits=48, model="", shard_rows=20)
+    check_records(store.load(path).records)
+
+
+def check_records(records):
     expected = make_records(50)
     assert len(records) == 50
     for i in (0, 1, 19, 20, 49):
@@ -82,17 +103,94 @@ def test_an_empty_index_is_an_index(tmp_path):
     store.verify(tmp_path / "i")
 
 
-@pytest.mark.parametrize("part", store.PARTS)
-def test_a_flipped_byte_is_found(saved, part):
-    path = next(saved[0].glob(f"{part}-000001.*"))
+def flip(path):
     raw = bytearray(path.read_bytes())
     raw[-3] ^= 4
     path.write_bytes(raw)
+
+
+@pytest.mark.parametrize("part", shards.PARTS)
+def test_a_flipped_byte_is_found(saved, part):
+    path = next(saved[0].glob(f"{part}-000001.*"))
+    flip(path)
     with pytest.raises(store.StoreError, match=path.name):
         store.verify(saved[0])
+    with pytest.raises(store.StoreError, match=path.name):
+        store.load(saved[0], verify=True)
 
 
-@pytest.mark.parametrize("part", store.PARTS)
+def test_a_flipped_byte_of_the_removed_is_found_on_opening(saved):
+    updates.remove(saved[0], [3, 9])
+    path = next(saved[0].glob("removed-*"))
+    flip(path)
+    with pytest.raises(store.StoreError, match=path.name):
+        store.load(saved[0])
+
+
+def test_opening_reads_no_items(saved):
+    updates.remove(saved[0], [7, *range(20, 30)])
+    for part in ("codes", "features", "ids", "records"):
+        # Neither header nor, of the ids, the ends are touched.
+        path = next(saved[0].glob(f"{part}-000001.*"))
+        raw = bytearray(path.read_bytes())
+        middle = slice(140, 170) if part == "ids" else slice(len(raw) // 2, len(raw))
+        raw[middle] = b"\xff" * len(raw[middle])
+        path.write_bytes(raw)
+    opened = store.load(saved[0])
+    assert len(opened) == len(opened.records) == 39
+    assert [len(shard) for shard in opened.shards] == [19, 10, 10]
+
+
+def test_saving_holds_a_block_and_not_the_items(tmp_path, monkeypatch):
+    n, dims = 8000, 128
+    monkeypatch.setattr(shards, "BLOCK_BYTES", 1 << 16)
+    monkeypatch.setattr(records, "BLOCK", 128)
+    monkeypatch.setattr(store, "SHARD_ROWS", 3000)
+    wide = np.lib.format.open_memmap(tmp_path / "wide.npy", "w+", np.float32, (n, dims))
+    wide[:] = np.arange(n)[:, None]
+    packed = np.lib.format.open_memmap(tmp_path / "codes.npy", "w+", np.uint32, (n, 1))
+    tracemalloc.start()
+    try:
+        store.save(tmp_path / "i", packed, wide, {"row": np.arange(n)}, bits=32, model="")
+        updates.add(tmp_path / "i", packed, wide, {"row": np.arange(n)})
+        updates.remove(tmp_path / "i", range(0, 2 * n, 5))
+        updates.compact(tmp_path / "i")
+        store.verify(tmp_path / "i")
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < wide.nbytes / 2
+    got = store.load(tmp_path / "i")
+    np.testing.assert_array_equal(got.features[:, 0], [i % n for i in range(2 * n) if i % 5])
+
+
+def test_another_program_reads_it_by_the_readme(tmp_path, archive):
+    """The README's example, as it is printed, on an index with every kind of change."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"<!-- reads the index -->\n```python\n(.*?)```", text, re.DOTALL)
+    path = tmp_path / "i"
+    packed, wide = archive(60, bits=45)
+    rows = make_records(60)
+    store.save(path, packed[:40], wide[:40], rows[:40], bits=45, model="é", shard_rows=20)
+    updates.remove(path, [5, 39])
+    updates.compact(path)
+    updates.add(path, packed[40:], wide[40:], rows[40:])
+    updates.remove(path, [50, 0])
+    names: dict = {}
+    exec(example.replace("runs/phantom/index/archive", str(path)), names)
+    left = sorted(set(range(60)) - {5, 39, 50, 0})
+    assert sorted(names["items"]) == left
+    assert names["manifest"]["count"] == len(left)
+    for i in left:
+        bits, feature, record = names["items"][i]
+        np.testing.assert_array_equal(bits, codes.unpack(packed[i], 45))
+        np.testing.assert_array_equal(feature, wide[i])
+        diameter = rows[i]["diameter_mm"]
+        known = [rows[i]["scan"], rows[i]["label"], None if math.isnan(diameter) else diameter]
+        assert record == (i, *known, rows[i]["note"])
+
+
+@pytest.mark.parametrize("part", shards.PARTS)
 def test_a_truncated_or_missing_shard_is_found_on_opening(saved, part):
     path = next(saved[0].glob(f"{part}-000001.*"))
     path.write_bytes(path.read_bytes()[:-5])
@@ -135,6 +233,22 @@ def test_every_flipped_byte_of_the_manifest_is_found(saved):
             pass
         with pytest.raises(store.StoreError, match=r"manifest\.json"):
             store.load(saved[0])
+
+
+def test_an_index_saved_over_another_is_not_mixed_with_it(saved, monkeypatch):
+    path, gallery, features = saved
+    open_manifest = store.open_manifest
+
+    def beside_a_writer(root, manifest, model):
+        if manifest["model"] == "m1":
+            rows = make_records(50)
+            store.save(path, gallery, -features, rows, bits=48, model="m2", shard_rows=20)
+        return open_manifest(root, manifest, model)
+
+    monkeypatch.setattr(store, "open_manifest", beside_a_writer)
+    opened = store.load(path)
+    assert opened.model == "m2"
+    np.testing.assert_array_equal(opened.features, -features)
 
 
 def test_no_index_is_said(tmp_path):

@@ -1,0 +1,186 @@
+"""The records of items in SQLite: one table a shard, an integer key `id`, a column a property."""
+
+import contextlib
+import errno
+import os
+import sqlite3
+import weakref
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+BLOCK = 1 << 14
+"""Rows looked at in one go."""
+Value = int | float | str | None
+Column = Sequence[Any] | np.ndarray
+Given = Sequence[Mapping[str, Value]] | Mapping[str, Column]
+
+
+class StoreError(ValueError):
+    """The index on disk is damaged or not the one that was asked for; names the file."""
+
+
+def columns(records: Given) -> dict[str, Column]:
+    """Records as columns: name -> N values.
+
+    Args:
+      records: N mappings with the same keys, or already name -> N values (lists or arrays).
+
+    Raises:
+      ValueError: a record lacks a column or has one more; a column is no row of values.
+    """
+    if isinstance(records, Mapping):
+        for name, values in records.items():
+            if np.ndim(values[:0]) != 1:
+                raise ValueError(f"column {name!r} has shape {np.shape(values)}, must be [N]")
+        return dict(records)
+    names = tuple(records[0]) if len(records) else ()
+    for row, record in enumerate(records):
+        if record.keys() != set(names):
+            raise ValueError(f"record {row} has columns {list(record)}, record 0 {list(names)}")
+    return {name: [record[name] for record in records] for name in names}
+
+
+def length(given: Given) -> int:
+    """The number of records; columns of unequal length are refused, by a ValueError."""
+    if not isinstance(given, Mapping):
+        return len(given)
+    lengths = {name: len(values) for name, values in given.items()}
+    if len(set(lengths.values())) > 1:
+        raise ValueError(f"the columns of the records have {lengths} values")
+    return next(iter(lengths.values()), 0)
+
+
+def kinds(given: Mapping[str, Column], known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The kind of each column: the widest of "integer", "real" and "text" seen.
+
+    A column of which no value is known is of its `known` kind, or counts as integer.
+
+    Raises:
+      ValueError: a name is no identifier, or a number does not fit 64 bits.
+      TypeError: a column mixes numbers and text, or holds something else.
+    """
+    if len({name.lower() for name in given}) < len(given):
+        raise ValueError(f"columns {', '.join(given)}: some differ by case alone")
+    known = known or {}
+    return {name: _kind(name, v) or known.get(name, "integer") for name, v in given.items()}
+
+
+def _kind(name: str, values: Column) -> str:
+    """The kind of a column, "" where no value is known."""
+    if not name.isidentifier() or name.lower() == "id":
+        raise ValueError(f"column {name!r}: must be an identifier other than 'id'")
+    seen: set[type] = set()
+    for start in range(0, len(values), BLOCK):
+        block = plain(values[start : start + BLOCK])
+        here = set(map(type, block))
+        if int in here and not all(-(2**63) <= v < 2**63 for v in block if type(v) is int):
+            raise ValueError(f"column {name!r} holds integers of more than 64 bits")
+        seen |= here
+    seen.discard(type(None))
+    if not seen:
+        return ""
+    if seen <= {int, bool}:
+        return "integer"
+    if seen <= {int, bool, float}:
+        return "real"
+    if seen <= {str}:
+        return "text"
+    raise TypeError(f"column {name!r} mixes {sorted(t.__name__ for t in seen)}")
+
+
+def plain(values: Column) -> list[Any]:
+    """Values as Python's own types; those of Python stay."""
+    if isinstance(values, np.ndarray):
+        if values.dtype != object:
+            return values.tolist()
+        values = values.tolist()
+    return [v.item() if isinstance(v, np.generic) else v for v in values]
+
+
+def widened(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
+    """The kinds of a table that takes in records of other kinds: integers become real.
+
+    Raises:
+      ValueError: other columns, or text beside numbers.
+    """
+    if old.keys() != new.keys():
+        raise ValueError(f"records have the columns {', '.join(new)}, not {', '.join(old)}")
+    out = dict(old)
+    for name, kind in new.items():
+        if "text" in (kind, old[name]) and kind != old[name]:
+            raise ValueError(f"column {name!r} holds {kind}, not {old[name]}")
+        if kind == "real":
+            out[name] = kind
+    return out
+
+
+def write(path: Path, kinds: Mapping[str, str], blocks: Iterable[Iterable[Sequence[Any]]]) -> None:
+    """Write a table from blocks of rows (id, value of each column in turn); NaN becomes NULL.
+
+    Raises:
+      OSError: the disk is full, or cannot be written.
+    """
+    declared = "".join(f', "{name}" {kind.upper()}' for name, kind in kinds.items())
+    marks = ", ".join("?" * (len(kinds) + 1))
+    try:
+        with contextlib.closing(sqlite3.connect(path)) as db, db:
+            db.execute("PRAGMA journal_mode = OFF")
+            db.execute(f"CREATE TABLE records (id INTEGER PRIMARY KEY{declared})")
+            for rows in blocks:
+                db.executemany(f"INSERT INTO records VALUES ({marks})", rows)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None
+        raise OSError(errno.EIO, str(error), str(path)) from None
+
+
+class Table:
+    """The records of one shard, opened; it can be read for as long as it lives, even if unlinked.
+
+    Raises:
+      StoreError: the file is missing or damaged, on opening or when read.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+        with self._naming_damage():
+            # SQLite itself takes turns between threads.
+            self._db = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        weakref.finalize(self, self._db.close)
+
+    @contextlib.contextmanager
+    def _naming_damage(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{self.path}: damaged ({error}); run the index stage again") from None
+
+    def select(
+        self, names: Iterable[str], condition: str = "1", values: Sequence[Value] = ()
+    ) -> list[tuple[Any, ...]]:
+        """The named columns of the rows for which a condition holds, ids ascending."""
+        wanted = ", ".join(f'"{name}"' for name in names) or "NULL"
+        query = f"SELECT {wanted} FROM records WHERE {condition} ORDER BY id"
+        with self._naming_damage():
+            return self._db.execute(query, tuple(values)).fetchall()
+
+
+def check_condition(kinds: Mapping[str, str], condition: str, values: Sequence[Value]) -> None:
+    """Try an SQL condition on an empty table of these columns.
+
+    Raises:
+      ValueError: it is no condition on them, or `values` are not as many as its marks.
+    """
+    declared = "".join(f', "{name}" {kind.upper()}' for name, kind in kinds.items())
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        db.execute(f"CREATE TABLE records (id INTEGER PRIMARY KEY{declared})")
+        try:
+            db.execute(f"SELECT id FROM records WHERE {condition}", tuple(values))
+        except sqlite3.Error as error:
+            raise ValueError(
+                f"condition {condition!r}: {error}; the columns are {', '.join(kinds)}"
+            ) from None
