@@ -160,8 +160,10 @@ def _partners(rows: np.ndarray, others: np.ndarray, count: int) -> np.ndarray:
 def _twins(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Pairs of twins, int64 [M, 2], of images that are distinct on each side."""
     cells_to_pixels = left.shape[1] ** 2 / min(GRID, left.shape[1]) ** 2
-    coarse = _coarse(left)
-    energy, area = _energy(coarse), _shown(left).sum(axis=(1, 2))
+    blocks = list(_blocks(len(left), left[0].size))
+    coarse = np.concatenate([_coarse(left[rows]) for rows in blocks])
+    area = np.concatenate([_shown(left[rows]).sum(axis=(1, 2)) for rows in blocks])
+    energy = _energy(coarse)
     # |a - b|^2 <= limit (|a|^2 + |b|^2), as one product of vectors with two cells more.
     keep = np.float32(MAX_RELATIVE - 1.0)
     extended = np.concatenate([2 * coarse, keep * energy, np.full_like(energy, keep)], axis=1)
