@@ -26,7 +26,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Directory of all results.")
 REDO = flags.DEFINE_list("redo", [], "Stages to make anew, with all that follow them.")
 DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 
-STAGES = ("scans", "prepare", "segment", "train", "index", "evaluation")
+STAGES = ("scans", "prepare", "split", "segment", "train", "index", "evaluation")
 
 
 def keep_freed_memory() -> None:
