@@ -62,7 +62,7 @@ def launch(run: Callable[[Config, Path], None], *, reads_only: bool = False) -> 
             run(config, workdir)
             return
         with stages.lock(workdir):
-            _redo(workdir, REDO.value)
+            redo(workdir)
             run(config, workdir)
             describe(workdir, config)
 
@@ -107,12 +107,13 @@ def _parse(argv: list[str]) -> list[str]:
         sys.exit(1)
 
 
-def _redo(workdir: Path, redo: list[str]) -> None:
-    for stage in redo:
+def redo(workdir: Path) -> None:
+    """Remove what --redo names from `workdir`, with all that follows."""
+    for stage in REDO.value:
         if stage not in STAGES:
             raise ValueError(f"--redo={stage}: must be among {', '.join(STAGES)}")
-    if redo:
-        for stage in STAGES[min(STAGES.index(stage) for stage in redo) :]:
+    if REDO.value:
+        for stage in STAGES[min(STAGES.index(stage) for stage in REDO.value) :]:
             stages.forget(workdir, stage)
 
 
