@@ -127,9 +127,8 @@ def grouped(entries: list[Entry]) -> list[comparison.Recipe]:
     recipes = []
     for members in groups.values():
         if len({seed for seed, _ in members}) == len(members):
-            name = members[0][1].name
-            many = f" and {len(members) - 1} more seeds" if len(members) > 1 else ""
-            recipes.append(_loaded(name + many, [entry for _, entry in members]))
+            many = f" ({len(members)} seeds)" if len(members) > 1 else ""
+            recipes.append(_loaded(members[0][1].name + many, [entry for _, entry in members]))
         else:  # the same run twice, say before and after a change of the code
             recipes += [_loaded(entry.name, [entry]) for _, entry in members]
     return recipes
@@ -169,6 +168,8 @@ def words(found: comparison.Comparison) -> str:
         score = next(iter(by_name.values()))
         over = f"{score.queries} queries of {score.patients} patients"
         lines += ["", f"{MEAN.value} {measure.replace('_', ' ')}, {over}"]
+        if score.patients < intervals.FEW_PATIENTS:
+            lines.append("  note: so few patients that intervals are too narrow")
         best_first = -1 if comparison.lower_is_better(measure) else 1
         width = max(map(len, by_name))
         for name, score in sorted(by_name.items(), key=lambda item: -best_first * item[1].value):
