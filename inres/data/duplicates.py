@@ -176,18 +176,17 @@ def _twins(left: np.ndarray, right: np.ndarray) -> np.ndarray:
             other = _energy(moved)
             columns = np.concatenate([moved, np.ones_like(other), other], axis=1).T
             for rows in _blocks(len(left), len(images)):
-                at = np.flatnonzero(extended[rows] @ columns >= -1e-3)
+                room = (extended[rows] @ columns).ravel()
+                at = np.flatnonzero(room >= -1e-3)
                 i, j = rows.start + at // len(images), at % len(images)
-                gap = np.empty(len(i), np.float32)
-                for some in _blocks(len(i), coarse.shape[1]):
-                    gap[some] = _energy(coarse[i[some]] - moved[j[some]])[:, 0]
+                gap = MAX_RELATIVE * (energy[i, 0] + other[j, 0]) - room[at]
                 # Averaging and smoothing only ever lessen a difference.
                 close = gap * cells_to_pixels <= MAX_RMS**2 * (area[i] + part_area[j] + 1)
                 found.append(np.stack([i[close], part.start + j[close]], axis=1))
     pairs = np.unique(np.concatenate(found), axis=0)
     near = [
         difference(left[pairs[some, 0]], right[pairs[some, 1]]) <= MAX_RMS
-        for some in _blocks(len(pairs), left.shape[1] ** 2)
+        for some in _blocks(len(pairs), 16 * left.shape[1] ** 2)  # stays in the cache
     ]
     return pairs[np.concatenate(near)] if near else pairs
 
