@@ -59,12 +59,15 @@ class Data:
     (`seg-lungs-LUNA16`, labels 3 and 4)."""
     workers: int = 0
     """Processes that make or prepare scans; 0 means one per core."""
+    seed: int = 0
+    """Of what is drawn for the data: phantoms and normal slices. Apart from `config.seed`, which is
+    that of training, so that several seeds of a recipe are tested on the same queries."""
 
     def __post_init__(self):
         _one_of("data.kind", self.kind, ("phantom", "luna16", "folder"))
         _one_of("data.expect_counts", self.expect_counts, ("auto", "strict", "off"))
         _one_of("data.lung_masks", self.lung_masks, ("threshold", "luna16"))
-        _not_negative("data", self, "max_thickness_mm", "workers")
+        _not_negative("data", self, "max_thickness_mm", "workers", "seed")
 
 
 @dataclasses.dataclass
@@ -328,6 +331,7 @@ class Config:
 
     name: str = "phantom"
     seed: int = 0
+    """Of training: initial weights, order of the items, augmentation, dropout."""
     data: Data = dataclasses.field(default_factory=Data)
     phantom: Phantom = dataclasses.field(default_factory=Phantom)
     items: Items = dataclasses.field(default_factory=Items)
