@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import common, index, train
+from experiments import common, index, split, train
 from inres import files, report, stages
 from inres.config import Config
 from inres.data import items, splits
+from inres.evaluation import runs
 from inres.evaluation.protocol import Embedded, Evaluation, evaluate
 from inres.retrieval import codes, store
 from inres.retrieval import index as index_lib
@@ -62,9 +63,10 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
         query_images=images[queries],
         gallery_images=images[gallery],
     )
-    leaks = splits.leaking_share(table.items, data.side)
-    if leaks:
-        print(f"  note: {leaks:.0%} of test nodules have a nodule of their scan in training")
+    names, patients = (f(table.items)[queries] for f in (items.item_names, items.patients))
+    runs.write(out, runs.Run(names, patients, query_side.labels, evaluation.per_query))
+    for line in split.leak_lines(workdir):
+        print(f"  note: {line}")
 
 
 def embedded(

@@ -28,7 +28,7 @@ def smoke(tmp_path_factory):
 
 def test_one_command_makes_everything(smoke):
     workdir, printed = smoke
-    for stage in ("scans", "prepare", "segment", "train", "index", "evaluation"):
+    for stage in ("scans", "prepare", "split", "segment", "train", "index", "evaluation"):
         assert (workdir / stage / "stage.json").is_file(), stage
     assert f"report   {workdir / 'report.html'}" in printed
     assert "the index agrees with the evaluation on all" in printed
@@ -47,7 +47,7 @@ def test_a_second_run_skips_every_stage(smoke):
     workdir, _ = smoke
     done = call("reproduce", SMOKE, f"--workdir={workdir}")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("done already, skipped") == 6
+    assert done.stdout.count("done already, skipped") == 7
     assert "started" not in done.stdout
 
 

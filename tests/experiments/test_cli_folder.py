@@ -65,7 +65,7 @@ def test_a_folder_of_crops_goes_the_same_road(tmp_path):
     assert "other data: files was" in error
     error = refused("train", *flags[:2], *flags[3:], f"--workdir={tmp_path / 'v'}")
     assert "run the segment stage first" in error
-    for stage in ("prepare", "segment"):
+    for stage in ("prepare", "split", "segment"):
         assert call(stage, *flags[:2], f"--workdir={tmp_path / 'v'}").returncode == 0
     error = refused("train", *flags[:2], *flags[3:], f"--workdir={tmp_path / 'v'}")
     assert "class 1 has" in error
