@@ -224,8 +224,8 @@ def test_memory_does_not_grow_with_the_queries(monkeypatch):
         evaluate(side, gallery, classes=4, threshold=3)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    # Results grow by a few kB a query; one array [Q, N] kept for each ranking is far more.
-    assert peaks[1] < 1.6 * peaks[0]
+    # Results take some 40 kB a query; one array [Q, N] kept for each ranking is 260 kB.
+    assert (peaks[1] - peaks[0]) / 300 < 60_000
 
 
 def test_classification_equals_scikit_learn(sides, evaluation):
@@ -294,7 +294,7 @@ def test_whole_numbers_are_exact():
 
 
 def test_gains_grade_by_class_and_part_normals_from_nodules():
-    gains = protocol.size_gains(np.array([0, 1, 4]), np.array([0, 1, 2, 3, 4, 7]))
+    gains = protocol.size_gains(np.array([[0], [1], [4]]), np.array([0, 1, 2, 3, 4, 7]))
     np.testing.assert_array_equal(
         gains, [[3, 0, 0, 0, 0, 0], [0, 3, 2, 1, 0, 0], [0, 0, 1, 2, 3, 0]]
     )
