@@ -316,7 +316,7 @@ def expected_top(top: Top, values: np.ndarray) -> np.ndarray:
         largest[full] = np.maximum.reduceat(np.abs(values), top.first[full])
         counts = np.frexp(np.diff(top.first).astype(np.float64))[1]
         scale = 62 - counts - np.frexp(largest)[1]
-        values = np.rint(values * np.exp2(scale)[query]).astype(np.int64)
+        values = np.rint(values * np.ldexp(1.0, scale)[query]).astype(np.int64)
     sums = np.add.reduceat(values.astype(np.int64), top.groups)
     sizes = np.diff(top.groups, append=len(top.items))
     means = np.ldexp(sums / sizes, -scale[query[top.groups]])
@@ -336,7 +336,8 @@ def ideal_gain(gains: np.ndarray, k: int) -> np.ndarray:
     """Discounted gain of the best first k, float64 [Q]; `gains` [Q, N], 0 for items left out."""
     cut = max(gains.shape[1] - k, 0)
     highest = np.sort(np.partition(gains, cut, axis=1)[:, cut:], axis=1)[:, ::-1]
-    return (highest * _discount(k)[: highest.shape[1]]).sum(axis=1)
+    # Contiguous, since the order of a sum follows the layout.
+    return np.ascontiguousarray(highest * _discount(k)[: highest.shape[1]]).sum(axis=1)
 
 
 def _discount(k: int) -> np.ndarray:

@@ -9,6 +9,7 @@ the gallery.
 import dataclasses
 import itertools
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -337,7 +338,8 @@ def two_stage(
     """
     # 2^1000 is above any squared distance of float32 features, and its multiples are exact.
     behind = np.ldexp(1.0 + np.arange(int(hamming.max(initial=0)) + 1), 1000)
-    order = np.where(hamming < threshold, fine, behind[hamming])
+    order = behind[hamming]
+    np.copyto(order, fine, where=hamming < threshold)
     order[excluded] = np.inf
     return order
 
@@ -497,6 +499,11 @@ def evaluate(
     known = columns.keys() & archive.keys()
     distances = _Distances(queries, gallery, classes=classes, threshold=threshold, fine=fine)
     parts: dict[str, list[dict[str, np.ndarray]]] = {}
+    waiting: deque[tuple[str, Iterator[dict[str, np.ndarray]]]] = deque()
+
+    def take(name: str, judged: Iterator[dict[str, np.ndarray]]) -> None:
+        parts.setdefault(name, []).extend(judged)
+
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for rows in metrics.chunks(len(queries), len(gallery), cells=_CELLS):
             excluded = (mine[rows, None] == theirs) & (not own_scan)
@@ -522,7 +529,11 @@ def evaluate(
                 judged = threads.map(
                     _Judge.judge, tasks, itertools.repeat(name), (found[cut] for cut in cuts)
                 )
-                parts.setdefault(name, []).extend(judged)
+                # One ranking is judged while the distances of the next are made.
+                waiting.append((name, judged))
+                if len(waiting) > 1:
+                    take(*waiting.popleft())
+            take(*waiting.popleft())
     per_query = {
         name: {key: np.concatenate([part[key] for part in found]) for key in found[0]}
         for name, found in parts.items()
@@ -551,9 +562,11 @@ def evaluate(
     )
     class_hamming = _macro_rows(per_query["hamming"].pop("class_hamming"), labels, classes)
     curves = {"recall": metrics.RECALL_GRID}
+    scored = np.bincount(labels[relevant > 0], minlength=classes)
     for name, values in per_query.items():
         for suffix, prefix in (("", ""), ("_worst", "worst/"), ("_best", "best/")):
-            curves[prefix + name] = _macro_columns(values.pop("curve" + suffix), labels)
+            sums = values.pop("curve" + suffix).sum(axis=0)
+            curves[prefix + name] = (sums[scored > 0] / scored[scored > 0, None]).mean(axis=0)
     classification, confusion = None, None
     if "fc3" in queries.features:
         predicted = queries.features["fc3"].argmax(axis=1)
@@ -632,7 +645,7 @@ class _Judge:
                 metrics.average_precision(one),
                 metrics.precision_at(one, k),
                 metrics.recall_at(one, k),
-                metrics.precision_recall(one),
+                self._class_sums(metrics.precision_recall(one)),
             )
             out |= {name + suffix: v for name, v in zip(_ORDERED, values, strict=True)}
         out |= self._graded(top)
@@ -651,6 +664,12 @@ class _Judge:
         if name == "hamming":
             out["class_hamming"] = self._class_hamming()
         return out
+
+    def _class_sums(self, values: np.ndarray) -> np.ndarray:
+        """Sums of [q, G] by class, undefined ones as 0: [1, classes, G], far less to keep."""
+        member = self.truth.queries["labels"] == np.arange(self.distances.classes)[:, None]
+        known = np.nan_to_num(values)
+        return np.stack([known[rows].sum(axis=0) for rows in member])[None]
 
     def _graded(self, top: metrics.Top) -> dict[str, np.ndarray]:
         """nDCG by each kind of gain, and means over the first k; NaN where nothing is known."""
