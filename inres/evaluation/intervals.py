@@ -1,0 +1,380 @@
+"""How far a mean over queries can be trusted: patients are drawn again, not queries.
+
+Queries of one patient resemble each other, so an interval that resamples queries is too narrow.
+Here a resample draws as many patients as there are, with replacement, and takes all queries of
+each draw along; the statistic is computed anew in every resample (cluster bootstrap; Davison and
+Hinkley 1997, section 3.8). Intervals are percentile intervals. Differences between two runs are
+paired: both are judged in the same resample.
+
+The p-value of a difference is that of a sign-flip test by patient. Its null hypothesis: within
+every patient the results of the two runs could be exchanged without changing how likely the
+data are. It is two-sided and exact where all flips can be listed; else flips are drawn, and the
+observed one counts among them, so that p is never 0 (Phipson and Smyth 2010).
+
+What varies is the choice of patients; the trained networks are held fixed. How much training
+itself varies is told by several seeds (`over_seeds`).
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+RESAMPLES = 10_000
+LEVEL = 0.95
+_CELLS = 1 << 22
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """A statistic and its interval; NaN where it is undefined (`low`, `high`: one patient)."""
+
+    value: float
+    low: float
+    high: float
+    level: float
+    patients: int
+    """Patients with a query that counts."""
+    queries: int
+    """Queries that count: those for which the measure is defined."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields, None for NaN."""
+        return _plain(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference(Interval):
+    """Ours minus theirs over the same queries, with its interval and p-value."""
+
+    p_value: float
+    """Two-sided, of the sign-flip test by patient."""
+    exact: bool
+    """All flips were listed, none drawn."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Seeds(Interval):
+    """The mean over seeds; its interval is over patients, each query's seeds averaged."""
+
+    by_seed: tuple[float, ...]
+    """The statistic of each seed."""
+    spread: float
+    """Standard deviation over seeds (n - 1); NaN for one seed."""
+
+
+def _plain(record: Any) -> dict[str, Any]:
+    """A dataclass as JSON's types."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return [clean(v) for v in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return {name: clean(value) for name, value in dataclasses.asdict(record).items()}
+
+
+def patient_rows(scans: np.ndarray) -> np.ndarray:
+    """The patient of every query as a number 0..P-1, int64 [Q].
+
+    `scans` is str [Q] and groups what belongs to one patient; where it is empty nothing is
+    known, and the query counts as a patient of its own.
+    """
+    scans = np.asarray(scans, str)
+    unknown = scans == ""
+    known, rows = np.unique(scans[~unknown], return_inverse=True)
+    out = np.empty(len(scans), np.int64)
+    out[~unknown] = rows
+    out[unknown] = len(known) + np.arange(unknown.sum())
+    return out
+
+
+def _draws(patients: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each patient is drawn, float64 [b, P], in blocks of bounded memory."""
+    rng = np.random.default_rng([seed, 29])
+    step = max(1, _CELLS // patients)
+    for start in range(0, resamples, step):
+        rows = min(step, resamples - start)
+        drawn = rng.integers(0, patients, (rows, patients))
+        drawn += patients * np.arange(rows)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=rows * patients)
+        yield counts.reshape(rows, patients).astype(np.float64)
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray], np.ndarray],
+    scans: np.ndarray,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> np.ndarray:
+    """A statistic of the queries in every resample of patients, float64 [resamples, ...].
+
+    Args:
+      statistic: takes weights float64 [b, Q], how often each query is in each of b resamples
+        (whole numbers), and gives one value, or an array, for each: [b, ...].
+      scans: str [Q], as in `patient_rows`.
+      resamples: how many.
+      seed: the same seed draws the same patients, whatever the statistic: two statistics of
+        one set of queries are paired.
+    """
+    patients = patient_rows(scans)
+    count = _at_least_one(patients)
+    small = max(1, _CELLS // len(patients))
+    found = []
+    for drawn in _draws(count, resamples, seed):
+        for start in range(0, len(drawn), small):
+            found.append(np.asarray(statistic(drawn[start : start + small, patients])))
+    return np.concatenate(found).astype(np.float64)
+
+
+def statistic_interval(
+    statistic: Callable[[np.ndarray], np.ndarray],
+    scans: np.ndarray,
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """The interval of any one statistic of the queries; arguments as `bootstrap` has them."""
+    value = float(np.asarray(statistic(np.ones((1, len(scans)))))[0])
+    drawn = bootstrap(statistic, scans, resamples=resamples, seed=seed)
+    patients = int(patient_rows(scans).max()) + 1
+    low, high = _percentiles(drawn[:, None], level, np.array([patients]))[0]
+    return Interval(value, float(low), float(high), level, patients, len(scans))
+
+
+def mean_interval(
+    values: np.ndarray,
+    scans: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Interval:
+    """`mean_intervals` of one measure."""
+    named = {"": values}
+    return mean_intervals(named, scans, labels, level=level, resamples=resamples, seed=seed)[""]
+
+
+def mean_intervals(
+    values: Mapping[str, np.ndarray],
+    scans: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Means over queries with their intervals, all measures in the same resamples.
+
+    Args:
+      values: by name, float [Q], NaN where a query does not count for the measure.
+      scans: str [Q], as in `patient_rows`.
+      labels: int [Q], for macro means: the mean over classes of the class mean, as
+        `metrics.macro`. In each resample a class counts if it has a query there. Without
+        labels: micro means, over all queries.
+      level: of the interval.
+      resamples: how many resamples.
+      seed: of the draws.
+
+    Raises:
+      ValueError: the arrays differ in length, or there is no query.
+    """
+    table = _Sums.of(np.stack([_row(v, scans, n) for n, v in values.items()]), scans, labels)
+    whole = table.means(np.ones((1, table.patients)))[0]
+    drawn = [table.means(counts) for counts in _draws(table.patients, resamples, seed)]
+    ends = _percentiles(np.concatenate(drawn), level, table.known_patients)
+    return {
+        name: Interval(
+            float(whole[i]),
+            float(ends[i, 0]),
+            float(ends[i, 1]),
+            level,
+            int(table.known_patients[i]),
+            int(table.known_queries[i]),
+        )
+        for i, name in enumerate(values)
+    }
+
+
+def over_seeds(
+    values: np.ndarray,
+    scans: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Seeds:
+    """Several runs of one recipe over the same queries: mean, spread and interval of the mean.
+
+    Args:
+      values: float [S, Q], a row for each seed; a query undefined in one seed counts in none.
+      scans, labels, level, resamples, seed: as `mean_intervals` has them.
+    """
+    values = np.atleast_2d(np.asarray(values, np.float64))
+    values = np.where(np.isfinite(values).all(axis=0), values, np.nan)
+    mean = mean_interval(
+        values.mean(axis=0), scans, labels, level=level, resamples=resamples, seed=seed
+    )
+    table = _Sums.of(values, scans, labels)
+    each = table.means(np.ones((1, table.patients)))[0]
+    spread = float(each.std(ddof=1)) if len(each) > 1 else math.nan
+    return Seeds(**vars(mean), by_seed=tuple(each.tolist()), spread=spread)
+
+
+def difference(
+    ours: np.ndarray,
+    theirs: np.ndarray,
+    scans: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Difference:
+    """Ours minus theirs, of two runs over the same queries in the same order.
+
+    Args:
+      ours, theirs: float [Q]; queries undefined in either count in neither.
+      scans, labels, level, resamples, seed: as `mean_intervals` has them. The interval is that
+        of the paired bootstrap; `resamples` is also the number of flips drawn for the p-value.
+
+    Raises:
+      ValueError: the arrays differ in length.
+    """
+    gap = _row(ours, scans, "ours") - _row(theirs, scans, "theirs")
+    mean = mean_interval(gap, scans, labels, level=level, resamples=resamples, seed=seed)
+    shares = _Sums.of(gap[None], scans, labels).shares()
+    p_value, exact = sign_flip(shares, flips=resamples, seed=seed)
+    return Difference(**vars(mean), p_value=p_value, exact=exact)
+
+
+def sign_flip(shares: np.ndarray, *, flips: int = RESAMPLES, seed: int = 0) -> tuple[float, bool]:
+    """The two-sided p-value of a sum of `shares` [P] under random signs, and whether it is exact.
+
+    p is the share of sign patterns whose sum is at least as far from 0 as the observed one. All
+    patterns are listed where there are no more than `flips`; else so many are drawn, and the
+    observed one is counted among them.
+    """
+    shares = np.asarray(shares, np.float64)
+    shares = shares[np.isfinite(shares) & (shares != 0)]  # a zero changes no sum
+    count = len(shares)
+    if count == 0:
+        return 1.0, True
+    # Sums of the same numbers in another order differ in their last digits.
+    far = abs(shares.sum()) - 1e-12 * np.abs(shares).sum()
+    if 2**count <= flips:
+        signs = 1.0 - 2.0 * ((np.arange(2**count)[:, None] >> np.arange(count)) & 1)
+        return float(np.mean(np.abs(signs @ shares) >= far)), True
+    rng = np.random.default_rng([seed, 31])
+    step = max(1, _CELLS // count)
+    beyond = 0
+    for start in range(0, flips, step):
+        rows = min(step, flips - start)
+        signs = 1.0 - 2.0 * rng.integers(0, 2, (rows, count), dtype=np.int8)
+        beyond += int(np.sum(np.abs(signs @ shares) >= far))
+    return (1 + beyond) / (1 + flips), False
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """Holm's (1979) adjusted p-values [n]: below a, the family errs with probability under a."""
+    p_values = np.asarray(p_values, np.float64)
+    order = np.argsort(p_values, kind="stable")
+    scaled = p_values[order] * np.arange(len(p_values), 0, -1)
+    out = np.empty(len(p_values))
+    out[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return out
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sums:
+    """Sums of M measures by patient and class: all that a resampled mean needs."""
+
+    sums: np.ndarray
+    """float64 [P, M, C]"""
+    counts: np.ndarray
+    """float64 [P, M, C], the queries summed."""
+
+    @classmethod
+    def of(cls, values: np.ndarray, scans: np.ndarray, labels: np.ndarray | None) -> "_Sums":
+        """From values [M, Q]; those that are not finite do not count."""
+        patients = patient_rows(scans)
+        count = _at_least_one(patients)
+        classes = np.zeros(len(patients), np.int64)
+        if labels is not None:
+            _, classes = np.unique(_row(labels, scans, "labels"), return_inverse=True)
+        width = int(classes.max()) + 1
+        cell = patients * width + classes
+        known = np.isfinite(values)
+        shape = (count, width)
+        sums, counts = (
+            np.stack(
+                [np.bincount(cell, row, minlength=count * width).reshape(shape) for row in rows],
+                axis=1,
+            )
+            for rows in (np.where(known, values, 0.0), known.astype(np.float64))
+        )
+        return cls(sums, counts)
+
+    @property
+    def patients(self) -> int:
+        return len(self.sums)
+
+    @property
+    def known_patients(self) -> np.ndarray:
+        """int [M]: patients with a query that counts."""
+        return (self.counts.sum(axis=2) > 0).sum(axis=0)
+
+    @property
+    def known_queries(self) -> np.ndarray:
+        """float [M]: queries that count."""
+        return self.counts.sum(axis=(0, 2))
+
+    def means(self, drawn: np.ndarray) -> np.ndarray:
+        """The mean of each measure with patients drawn so often: [B, P] -> [B, M]."""
+        shape = (len(drawn), *self.sums.shape[1:])
+        sums, counts = (
+            (drawn @ side.reshape(self.patients, -1)).reshape(shape)
+            for side in (self.sums, self.counts)
+        )
+        there = counts > 0
+        mean = np.where(there, sums / np.maximum(counts, 1.0), 0.0).sum(axis=2)
+        classes = there.sum(axis=2)
+        return np.where(classes > 0, mean / np.maximum(classes, 1), np.nan)
+
+    def shares(self) -> np.ndarray:
+        """What each patient adds to the mean of the first measure, float64 [P]."""
+        total = self.counts[:, 0].sum(axis=0)
+        weights = np.where(total > 0, 1.0 / np.maximum(total, 1.0), 0.0)
+        return self.sums[:, 0] @ weights / max(int((total > 0).sum()), 1)
+
+
+def _percentiles(drawn: np.ndarray, level: float, patients: np.ndarray) -> np.ndarray:
+    """Both ends of the percentile interval of [B, M], as [M, 2]; NaN for fewer than 2 patients."""
+    out = np.full((drawn.shape[1], 2), np.nan)
+    ends = (50.0 * (1.0 - level), 50.0 * (1.0 + level))
+    for i in np.flatnonzero(patients > 1):
+        known = drawn[np.isfinite(drawn[:, i]), i]
+        if len(known):
+            out[i] = np.percentile(known, ends)
+    return out
+
+
+def _at_least_one(patients: np.ndarray) -> int:
+    """How many patients there are."""
+    if not len(patients):
+        raise ValueError("no queries: nothing to resample")
+    return int(patients.max()) + 1
+
+
+def _row(values: np.ndarray, scans: np.ndarray, name: str) -> np.ndarray:
+    """`values` as an array [Q], one a scan."""
+    values = np.asarray(values)
+    if values.shape != (len(scans),):
+        raise ValueError(f"{name} has shape {values.shape}, but there are {len(scans)} queries")
+    return values
