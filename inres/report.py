@@ -1,10 +1,9 @@
-"""What an evaluation leaves on disk, and the one-file HTML report over a whole workdir."""
+"""The one-file HTML report over a whole workdir."""
 
 import base64
 import dataclasses
 import html
 import json
-import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,18 +13,13 @@ import numpy as np
 
 from inres import figures, files
 from inres.data.items import CLASS_NAMES, read_table
-from inres.evaluation.protocol import RANKINGS, Embedded, Evaluation
+from inres.evaluation.protocol import RANKINGS
+from inres.results import PAPER_COUNTS, PAPER_SCORES
 
-PAPER_COUNTS = (1000, 270, 232, 276, 234, 100, 55, 19)
-"""Items of each class (paper, Table 2)."""
-PAPER_SCORES = (84.6, 77.5, 76.5, 73.8, 76.7, 65.7, 52.1, 52.0)
-"""Score of each class (paper, Table 3)."""
 PAPER_PRECISION = 0.73
 """Retrieval precision (paper, section 5)."""
 LOST_BELOW = 0.5
 """A nodule counts as lost by a mask that keeps less than this share of its sphere."""
-
-# --- the evaluation's files -------------------------------------------------------------------
 
 
 def class_names(classes: int) -> list[str]:
@@ -35,270 +29,74 @@ def class_names(classes: int) -> list[str]:
     return ["no nodule", "nodule"] if classes == 2 else [str(label) for label in range(classes)]
 
 
-def write_evaluation(
-    evaluation: Evaluation,
-    out: Path,
-    *,
-    dataset: Mapping[str, Sequence[int]],
-    segmentation: Mapping[str, float] | None = None,
-    names: Sequence[str],
-    queries: Embedded,
-    gallery: Embedded,
-    query_images: np.ndarray,
-    gallery_images: np.ndarray,
-) -> Path:
-    """Write metrics, curves, tables and figures of an evaluation into the folder `out`.
-
-    Files: `metrics.json`, `curves.json`, `table2.csv`, `table3.csv`, `rankings.csv`,
-    `galleries.csv` (provenance of every image of the search panels) and `figures/*.png` and
-    `.svg`. `metrics.json` comes last: where it stands, the rest is whole.
-
-    Args:
-      evaluation: from `protocol.evaluate`.
-      out: usually `<workdir>/evaluation`.
-      dataset: items of each class by split, as `{"train": [n_0, n_1, ...]}`.
-      segmentation: `dice` and `iou`, where a U-Net was trained.
-      names: the classes, as `class_names`.
-      queries, gallery: what was evaluated.
-      query_images, gallery_images: uint8 [Q, S, S] and [N, S, S].
-
-    Returns:
-      The path of `metrics.json`.
-
-    Raises:
-      ValueError: images or counts do not match the items or classes.
-    """
-    for name, images, side in (
-        ("query_images", query_images, queries),
-        ("gallery_images", gallery_images, gallery),
-    ):
-        if images.dtype != np.uint8 or images.ndim != 3 or len(images) != len(side):
-            raise ValueError(
-                f"{name} must be uint8 [{len(side)}, S, S], got {images.dtype} {images.shape}"
-            )
-    for split, counts in dataset.items():
-        if len(counts) != len(names):
-            raise ValueError(f"dataset[{split!r}] has {len(counts)} counts for {len(names)} names")
-    shots = _panels(evaluation, queries, gallery, query_images, gallery_images, names)
-    drawn = {shot.stem: shot.figure for shot in shots} | _plots(
-        evaluation, dataset, names, query_images, queries
-    )
-    for stem, figure in drawn.items():
-        figures.save(figure, out / "figures" / stem)
-    columns = ("figure", "rank", "name", "scan", "label", "diameter_mm", "hamming", "distance")
-    files.write_csv(out / "galleries.csv", columns, [row for shot in shots for row in shot.rows])
-    for name, table in _tables(evaluation, dataset, names).items():
-        files.write_csv(out / name, list(table[0]) if table else [], table)
-    files.write_json(
-        out / "curves.json",
-        {
-            "class_names": list(names),
-            "captions": {shot.stem: shot.caption for shot in shots},
-            "precision_recall": {k: _plain(v) for k, v in evaluation.curves.items()},
-            "pools": {k: _plain(v) for k, v in evaluation.pools.items()},
-            "confusion": None if evaluation.confusion is None else evaluation.confusion.tolist(),
-        },
-    )
-    metrics = {
-        "dataset": {
-            split: {str(label): int(count) for label, count in enumerate(counts)}
-            for split, counts in dataset.items()
-        },
-        "segmentation": dict(segmentation) if segmentation else None,
-        "classification": evaluation.classification,
-        "pool": evaluation.pool,
-        "paper": evaluation.paper,
-        "rankings": evaluation.rankings,
-        "protocol": evaluation.counts,
-    }
-    files.write_json(out / "metrics.json", metrics)
-    return out / "metrics.json"
-
-
-def _plain(values: np.ndarray) -> list[Any]:
-    """JSON's numbers; NaN becomes null."""
-    return [None if value != value else value for value in np.asarray(values).tolist()]
-
-
-def _tables(
-    evaluation: Evaluation, dataset: Mapping[str, Sequence[int]], names: Sequence[str]
-) -> dict[str, list[dict[str, Any]]]:
-    """Rows of the CSV tables by file name; the paper's columns stand where its classes do."""
-    paper = list(names) == list(CLASS_NAMES)
-    table2 = [
-        {
-            "class": label,
-            "name": name,
-            **{split: int(counts[label]) for split, counts in dataset.items()},
-            "all": int(sum(counts[label] for counts in dataset.values())),
-            **({"paper": PAPER_COUNTS[label]} if paper else {}),
-        }
-        for label, name in enumerate(names)
-    ]
-    per_class = evaluation.classification["per_class"] if evaluation.classification else []
-    table3 = [
-        {
-            "class": row["class"],
-            "name": names[row["class"]],
-            **{k: v for k, v in row.items() if k != "class"},
-            **({"paper": PAPER_SCORES[row["class"]] / 100} if paper else {}),
-        }
-        for row in per_class
-    ]
-    rankings = [{"ranking": name, **row} for name, row in evaluation.rankings.items()]
-    return {"table2.csv": table2, "table3.csv": table3, "rankings.csv": rankings}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Shot:
-    """One search panel with its words and the provenance of its images."""
-
-    stem: str
-    figure: Any
-    caption: str
-    rows: list[dict[str, Any]]
-
-
-def _panels(
-    evaluation: Evaluation,
-    queries: Embedded,
-    gallery: Embedded,
-    query_images: np.ndarray,
-    gallery_images: np.ndarray,
-    names: Sequence[str],
-) -> list[_Shot]:
-    """The paper's Figs. 9 and 10, and one panel for every class: the median query of each."""
-    precision = evaluation.per_query["two_stage"]["search_precision"]
-    groups = {"query_normal": queries.labels == 0, "query_nodule": queries.labels > 0}
-    groups |= {f"query_class_{c}": queries.labels == c for c in range(1, len(names))}
-    shots = []
-    for stem, chosen in groups.items():
-        rows = np.flatnonzero(chosen)
-        if not len(rows) or (len(names) == 2 and stem == "query_class_1"):
-            continue
-        rows = rows[np.argsort(precision[rows], kind="stable")]
-        query = int(rows[len(rows) // 2])
-        shots.append(
-            _shot(stem, query, evaluation, queries, gallery, query_images, gallery_images, names)
-        )
-    return shots
-
-
-def _shot(
-    stem: str,
-    query: int,
-    evaluation: Evaluation,
-    queries: Embedded,
-    gallery: Embedded,
-    query_images: np.ndarray,
-    gallery_images: np.ndarray,
-    names: Sequence[str],
-) -> _Shot:
-    def shown(side: Embedded, images: np.ndarray, row: int, **distances: Any) -> figures.Shown:
-        return figures.Shown(
-            images[row],
-            int(side.labels[row]),
-            float(side.diameters_mm[row]),
-            str(side.scans[row]),
-            **distances,
-        )
-
-    def record(side: Embedded, row: int, rank: int, **distances: Any) -> dict[str, Any]:
-        diameter = float(side.diameters_mm[row])
-        return {
-            "figure": stem,
-            "rank": rank,
-            "name": str(side.names[row]),
-            "scan": str(side.scans[row]),
-            "label": int(side.labels[row]),
-            "diameter_mm": "" if math.isnan(diameter) else diameter,
-            **distances,
-        }
-
-    results, rows = [], [record(queries, query, 0)]
-    for rank, row in enumerate(evaluation.top[query], start=1):
-        if row < 0:
-            break
-        distances = {
-            "hamming": int(evaluation.top_hamming[query, rank - 1]),
-            "distance": float(evaluation.top_distance[query, rank - 1]),
-        }
-        results.append(shown(gallery, gallery_images, int(row), **distances))
-        rows.append(record(gallery, int(row), rank, **distances))
-    label = int(queries.labels[query])
-    figure = figures.search_panel(
-        shown(queries, query_images, query),
-        results,
-        class_names=names,
-        title=f"Query: {figures.class_title(label, names)}",
-    )
-    right = sum(result.label == label for result in results)
-    kind = {"query_normal": "normal queries", "query_nodule": "nodule queries"}.get(
-        stem, f"queries of class {figures.class_title(label, names)}"
-    )
-    paper = {"query_normal": "9", "query_nodule": "10"}.get(stem)
-    manner = f" (in the manner of the paper's Fig. {paper})" if paper else ""
-    caption = (
-        f"{right} of {len(results)} results share the query's class{manner}. It is the median of "
-        f"the {kind} by search precision, not a chosen one. Blue tick: same class; black cross: "
-        "another; red: diameter; H and E: Hamming and Euclidean distance."
-    )
-    return _Shot(stem, figure, caption, rows)
-
-
-def _plots(
-    evaluation: Evaluation,
-    dataset: Mapping[str, Sequence[int]],
-    names: Sequence[str],
-    images: np.ndarray,
-    queries: Embedded,
-) -> dict[str, Any]:
-    """The other figures of the evaluation, by stem."""
-    pools, counts = evaluation.pools, evaluation.counts
-    used = min(counts["threshold"] - 1, counts["bits"])
-    drawn = {
-        "precision_recall": figures.precision_recall(
-            evaluation.curves,
-            pool=(float(pools["recall"][used]), float(pools["precision"][used])),
-        ),
-        "pools": figures.pools(pools, threshold=counts["threshold"], items=counts["gallery"]),
-        "class_counts": figures.class_counts(dataset, names),
-        "samples": figures.sample_sheet(images, queries.labels, queries.diameters_mm, names),
-    }
-    if evaluation.confusion is not None:
-        drawn["confusion"] = figures.confusion(evaluation.confusion, names)
-    return drawn
-
-
 # --- the report -------------------------------------------------------------------------------
 
 _UNKNOWN = "\N{EN DASH}"
 _NO_BREAK = "\N{NO-BREAK SPACE}"
 _CAPTIONS = {
+    "baselines": "Mean average precision of every ranking, the best on top; bars are 95 % "
+    "intervals over patients, blue is what is judged. Look whether the blue ones stand above "
+    "softmax and predicted class, which use the same labels, and clear of the label-free ones.",
     "precision_recall": "Precision against recall, tie-exact, mean over classes (the paper's "
     "Fig. 8). Look at how far the two-stage search stays above raw pixels and chance, and "
-    "whether it beats ranking by predicted class; the diamond is the candidate pool itself.",
+    "whether it beats ranking by predicted class; the diamond is the candidate pool itself. The "
+    "shaded span is what ties in the codes leave to the order of the archive.",
+    "lookups": "Hamming lookup: all items within a radius, each code from radius 0 at the left; "
+    "diamonds mark radius 2. Look for high precision at radius 2 with few empty lookups: a code "
+    "that finds nothing is precise about nothing (an empty lookup counts as precision 0).",
+    "efficiency": "The paper's claim of efficiency. Left: share of the true ten nearest (by the "
+    "fine feature, over the whole archive) that the two-stage search still finds, against what is "
+    "left to compare; the label is the Hamming threshold. Right: the same against the measured "
+    "time of a query, in batches, on the machine of this run. A steep rise at the left is good.",
     "pools": "What a threshold costs and keeps. Left: a higher threshold finds more (recall) and "
     "empties fewer pools, but lets in other classes (precision). Right: the share of the archive "
     "that the fine stage must then compare.",
+    "class_hamming": "Mean Hamming distance between classes. A dark diagonal means codes that "
+    "part the classes; for sizes, distances should grow with the distance from the diagonal.",
+    "map": "The fine feature in two principal components, fitted on the archive. Look whether "
+    "queries (triangles) lie among items of their own colour; what two components do not show, "
+    "the rest of the variance may still part.",
     "confusion": "Where the classifier (argmax of FC3) errs. Counts far from the diagonal are "
     "grave; neighbours of the diagonal are often diameters close to a class edge.",
     "samples": "Test items as the network sees them, a row a class, from small to large.",
-    "class_counts": "Items of each class in each part.",
+    "class_counts": "Items of each class in each part. Look for classes with few test items: "
+    "their numbers are the least certain, and weigh as much as others in macro means.",
 }
 _COLUMNS = (
     ("map_macro", "mAP macro", "mean average precision, mean over classes"),
     ("map_micro", "mAP micro", "mean average precision, mean over queries"),
+    ("map_at_r_macro", "mAP@R", "over the first R ranks, R being the query's relevant items"),
+    ("map_at_1000_macro", "mAP@1000", "over the first 1000 ranks"),
+    ("precision_at_1_macro", "P@1", "precision of the first, mean over classes"),
+    ("precision_at_5_macro", "P@5", "precision of the first five, mean over classes"),
     ("precision_at_10_macro", "P@10 macro", "precision of the first ten, mean over classes"),
     ("precision_at_10_micro", "P@10 micro", "precision of the first ten, mean over queries"),
     ("recall_at_10", "R@10", "recall of the first ten, mean over classes"),
     ("ndcg_at_10", "nDCG@10", "graded by class difference, mean over classes"),
+    ("ndcg_mm_at_10", "nDCG@10 mm", "graded by diameter difference, mean over classes"),
     (
         "diameter_error_mm_at_10",
         "mm@10",
         "mean diameter difference of the first ten, in mm, for nodule queries",
     ),
+    ("ndcg_malignancy_at_10", "nDCG@10 mal.", "graded by the difference of malignancy ratings"),
+    (
+        "malignancy_error_at_10",
+        "mal. error@10",
+        "mean difference of malignancy ratings (1 to 5) of the first ten",
+    ),
+    (
+        "malignancy_agreement_at_10",
+        "mal. agree@10",
+        "share of the first ten on the query's side of malignancy (rating 3 left out)",
+    ),
 )
+_SMALLER_IS_BETTER = ("diameter_error_mm_at_10", "malignancy_error_at_10")
+_HEADLINES = (
+    *("map_macro", "precision_at_10_macro", "ndcg_at_10", "ndcg_mm_at_10"),
+    *("diameter_error_mm_at_10", "malignancy_agreement_at_10"),
+)
+"""Columns of the short table."""
 _NOTES = {
     "two_stage": "pool by fine distance, then the rest by Hamming distance",
     "hamming": "codes alone",
@@ -306,8 +104,17 @@ _NOTES = {
     "fc2": "activations before binarization",
     "fc3": "logits",
     "fc1_fc3": "both together",
-    "pixels": "no network",
+    "embedding": "all items by Euclidean distance",
+    "softmax": "chance that both are of one class, by FC3",
     "predicted_class": "same argmax of FC3 first: three bits",
+    "itq_fc1": "label-free code, fitted on training items",
+    "lsh_fc1": "random hyperplanes",
+    "itq_embedding": "label-free code, fitted on training items",
+    "lsh_embedding": "random hyperplanes",
+    "pixels": "no network",
+    "hog": "histograms of oriented gradients, no network",
+    "itq_pixels": "label-free code, no network",
+    "lsh_pixels": "random hyperplanes, no network",
     "chance": "random order",
 }
 _STYLE = """
@@ -390,11 +197,14 @@ def build_report(workdir: Path) -> Path:
         workdir,
         files.read_json(path),
         _json(workdir / "evaluation" / "curves.json"),
+        _galleries(workdir / "evaluation" / "galleries.csv"),
         _json(workdir / "config.json"),
         _json(workdir / "environment.json"),
     )
     sections = [
+        ("Against the baselines", "baselines", _against(run)),
         ("Search", "search", _search(run)),
+        ("Codes and cost", "codes", _codes(run)),
         ("Classification", "classification", _classification(run)),
         ("Data", "data", _data(run)),
         ("Lungs", "lungs", _lungs(run)),
@@ -427,6 +237,7 @@ class _Run:
     workdir: Path
     metrics: dict[str, Any]
     curves: dict[str, Any]
+    galleries: list[dict[str, str]]
     config: dict[str, Any]
     environment: dict[str, Any]
 
@@ -451,9 +262,20 @@ class _Run:
     def ranking(self, name: str, key: str) -> float | None:
         return self.metrics.get("rankings", {}).get(name, {}).get(key)
 
+    def ends(self, *path: str) -> Sequence[float] | None:
+        """An interval of `metrics.json`; None where there is none."""
+        found: Any = self.metrics.get("intervals") or {}
+        for key in path:
+            found = (found or {}).get(key)
+        return found
+
 
 def _json(path: Path) -> dict[str, Any]:
     return files.read_json(path) if path.is_file() else {}
+
+
+def _galleries(path: Path) -> list[dict[str, str]]:
+    return files.read_csv(path, ("figure", "name", "scan")) if path.is_file() else []
 
 
 def _text(value: object) -> str:
@@ -463,6 +285,14 @@ def _text(value: object) -> str:
 
 def _number(value: float | None, digits: int = 3) -> str:
     return _UNKNOWN if value is None else f"{value:.{digits}f}"
+
+
+def _between(ends: Sequence[float] | None, digits: int, unit: str = "") -> str:
+    """`95 %: 0.71 to 0.79`, or nothing."""
+    if ends is None:
+        return ""
+    low, high = (f"{end:.{digits}f}" for end in ends)
+    return f"95 %: {low} to {high}{unit}".replace(" ", _NO_BREAK)
 
 
 def _share(value: float | None) -> str:
@@ -599,31 +429,32 @@ def _beside(run: _Run, key: str, digits: int, *names: str) -> str:
 
 def _cards(run: _Run) -> str:
     """The few numbers that matter, each with what it must be compared with."""
-    baselines = ("chance", "pixels", "predicted_class")
+    baselines = ("softmax", "predicted_class", "pixels", "chance")
     cards = [
         _card(
             "Search precision, top 10",
             _number(run.metrics.get("paper", {}).get("search_precision"), 2),
+            _between(run.ends("paper", "search_precision"), 2),
             f"paper {PAPER_PRECISION}, on LUNA16" if run.paper_classes else "",
             _beside(run, "precision_at_10_micro", 2, *baselines),
         ),
-        _card(
-            "Macro mAP, two-stage",
-            _number(run.ranking("two_stage", "map_macro"), 2),
-            "Hamming alone " + _number(run.ranking("hamming", "map_macro"), 2),
-            _beside(run, "map_macro", 2, *baselines),
-        ),
     ]
-    error = run.ranking("two_stage", "diameter_error_mm_at_10")
-    if error is not None:
-        cards.append(
-            _card(
-                "Diameter error, top 10",
-                f"{error:.1f} mm",
-                "nodule queries; a normal counts as 0 mm",
-                _beside(run, "diameter_error_mm_at_10", 1, "chance", "pixels"),
+    for label, key, digits, unit in (
+        ("Macro mAP, two-stage", "map_macro", 3, ""),
+        ("nDCG@10 by class", "ndcg_at_10", 3, ""),
+        ("Diameter error, top 10", "diameter_error_mm_at_10", 2, " mm"),
+        ("Malignancy agreement, top 10", "malignancy_agreement_at_10", 2, ""),
+    ):
+        value = run.ranking("two_stage", key)
+        if value is not None:
+            cards.append(
+                _card(
+                    label,
+                    _number(value, digits) + unit,
+                    _between(run.ends("rankings", "two_stage", key), digits, unit),
+                    _beside(run, key, digits, *baselines),
+                )
             )
-        )
     pool, items = run.metrics.get("pool", {}), run.metrics.get("protocol", {}).get("gallery")
     if pool:
         of = f" ({_share(pool['mean_size'] / items)})" if items else ""
@@ -643,6 +474,7 @@ def _cards(run: _Run) -> str:
             _card(
                 "Classification accuracy",
                 _number(classification["accuracy"], 2),
+                _between(run.ends("classification", "accuracy"), 2),
                 f"macro recall {_number(classification['macro_recall'], 2)}",
                 largest if sum(counts) else "",
             )
@@ -659,58 +491,173 @@ def _cards(run: _Run) -> str:
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
-def _search(run: _Run) -> str:
+def _against(run: _Run) -> str:
+    """The judged search and every baseline: the numbers that matter, with intervals."""
     folder = run.workdir / "evaluation" / "figures"
+    found = run.metrics.get("rankings", {})
+    names = [name for name in RANKINGS if name in found]
+    columns = [c for c in _COLUMNS if c[0] in _HEADLINES and _anywhere(run, names, c[0])]
+    rows = []
+    for name in names:
+        cells = [_ranking_cell(name)]
+        for key, _, _ in columns:
+            digits = 2 if key in _SMALLER_IS_BETTER else 3
+            ends = run.ends("rankings", name, key)
+            small = f"<small>{ends[0]:.{digits}f} to {ends[1]:.{digits}f}</small>" if ends else ""
+            cells.append(_number(found[name].get(key), digits) + small)
+        cells.append(_margin(run.ends("margins", name, "map_macro")))
+        rows.append(cells)
+    head = ["ranking", *(f'<abbr title="{_text(t)}">{_text(n)}</abbr>' for _, n, t in columns)]
+    head.append('<abbr title="mAP of the two-stage search minus this">two-stage is ahead by</abbr>')
+    patients = (run.metrics.get("intervals") or {}).get("patients")
+    note = (
+        f"Small print: 95 % intervals by bootstrap over {patients} patients (or scans), whose "
+        "queries are drawn together; a margin is paired, its p-value that of a sign-flip test by "
+        "patient. They say how certain these test items make the numbers, not how another "
+        "training run would turn out."
+        if patients
+        else "No intervals were made for this run."
+    )
+    picture = _figure(folder / "baselines", _CAPTIONS["baselines"], wide=True)
+    curve = _figure(folder / "precision_recall", _CAPTIONS["precision_recall"], wide=True)
+    table = f"{_table(head, rows)}<p class='note'>{note}</p>"
+    return table + _rankings(run) + picture + curve
+
+
+def _anywhere(run: _Run, names: Sequence[str], key: str) -> bool:
+    return any(run.ranking(name, key) is not None for name in names)
+
+
+def _ranking_cell(name: str) -> str:
+    return f"{_text(figures.RANKING_NAMES[name])}<small>{_text(_NOTES[name])}</small>"
+
+
+def _margin(margin: Any) -> str:
+    """`+0.021`, its interval and p-value."""
+    if not margin or margin.get("value") is None:
+        return _UNKNOWN
+    small = ""
+    if margin["low"] is not None:
+        p = margin["p_value"]
+        told = "p &lt; 0.001" if p < 0.001 else f"p = {p:.3f}"
+        small = f"<small>{margin['low']:+.3f} to {margin['high']:+.3f}, {told}</small>"
+    return f"{margin['value']:+.3f}{small}"
+
+
+def _search(run: _Run) -> str:
     captions = run.curves.get("captions", {})
+    if not captions:
+        return "<p>No images were given, so no search is shown.</p>"
     shown = "".join(
-        _figure(folder / stem, captions.get(stem, ""), wide=True)
-        for stem in ("query_normal", "query_nodule")
+        _shot(run, stem) for stem in ("query_normal", "query_nodule") if stem in captions
     )
-    if "query_normal" not in captions and captions:
+    if "query_normal" not in captions:
         shown = "<p>This data has no normal items, so only a nodule is shown as query.</p>" + shown
-    more = "".join(
-        _figure(folder / stem, captions[stem], wide=True)
-        for stem in sorted(captions)
-        if stem.startswith("query_class")
-    )
+    more = "".join(_shot(run, s) for s in sorted(captions) if s.startswith("query_class"))
     if more:
         shown += _details("One query of every class", more)
-    curve = _figure(folder / "precision_recall", _CAPTIONS["precision_recall"], wide=True)
-    pools = _figure(folder / "pools", _CAPTIONS["pools"], wide=True)
-    known = {"query_normal", "query_nodule", *captions, *_CAPTIONS}
-    others = sorted({p.stem for p in folder.glob("*.*") if p.suffix in (".png", ".svg")} - known)
-    rest = "".join(_figure(folder / stem, stem.replace("_", " "), wide=True) for stem in others)
-    if rest:
-        rest = _details("Further figures", rest)
-    return shown + _rankings(run) + curve + pools + rest
+    if "errors" in captions:
+        shown += f"<h3>Where it fails</h3>{_shot(run, 'errors')}"
+    return shown
+
+
+def _shot(run: _Run, stem: str) -> str:
+    """A panel with the provenance of its images."""
+    folder = run.workdir / "evaluation" / "figures"
+    rows = [row for row in run.galleries if row["figure"] == stem]
+    lines = [
+        (
+            "query" if row["rank"] == "0" else row["rank"],
+            *(_text(row.get(name, "")) or _UNKNOWN for name in ("name", "nodule", "scan")),
+            _text(figures.class_title(int(row["label"]), run.names)),
+            _text(f"{float(row['diameter_mm']):.1f}" if row["diameter_mm"] else _UNKNOWN),
+        )
+        for row in rows
+    ]
+    head = ("rank", "file or item", "nodule", "scan", "class", "mm")
+    table = _details("Where these images come from", _table(head, lines, left=5)) if rows else ""
+    return _figure(folder / stem, run.curves["captions"][stem], wide=True) + table
+
+
+def _codes(run: _Run) -> str:
+    """What the codes are like, what a lookup finds and what a search costs."""
+    folder = run.workdir / "evaluation" / "figures"
+    statistics, lookup = run.metrics.get("codes", {}), run.metrics.get("lookup", {})
+    rows = [
+        (
+            _ranking_cell(name),
+            str(row["bits"]),
+            str(row["distinct_codes"]),
+            _number(row["bit_entropy"]),
+            _number(row["bit_correlation"]),
+            _number(lookup[name]["precision_macro"]),
+            _share(lookup[name]["empty_share"]),
+        )
+        for name, row in statistics.items()
+    ]
+    head = (
+        "code",
+        "bits",
+        '<abbr title="of the archive\'s items">distinct codes</abbr>',
+        '<abbr title="mean over the bits; 1 is best">entropy of a bit</abbr>',
+        '<abbr title="mean |r| over pairs of bits; 0 is best">correlation</abbr>',
+        '<abbr title="of all items in Hamming radius 2, mean over classes">P in radius 2</abbr>',
+        '<abbr title="queries with no item within Hamming radius 2">empty</abbr>',
+    )
+    drawn = "".join(
+        _figure(folder / stem, _CAPTIONS[stem], wide=True)
+        for stem in ("lookups", "efficiency", "pools")
+    )
+    costs = run.metrics.get("efficiency") or ()
+    cost = _table(
+        ("Hamming threshold (less than)", "mean pool", "true ten nearest found", "ms a query"),
+        [
+            (
+                str(row["threshold"]),
+                f"{row['mean_pool']:.1f}",
+                _share(row["neighbours_kept"]),
+                f"{1e3 * row['seconds_per_query']:.3f}",
+            )
+            for row in costs
+        ],
+    )
+    pair = _figure(folder / "class_hamming", _CAPTIONS["class_hamming"]) + _figure(
+        folder / "map", _CAPTIONS["map"]
+    )
+    cost = f"<h3>Cost of a search</h3>{cost}" if costs else ""
+    table = _table(head, rows) if rows else ""
+    return f'{table}{drawn}{cost}<div class="pair">{pair}</div>'
 
 
 def _rankings(run: _Run) -> str:
-    """The table of all rankings, the best of each column marked."""
+    """The table of all rankings and measures, the best of each column marked."""
     found = run.metrics.get("rankings", {})
     names = [name for name in RANKINGS if name in found]
-    columns = [c for c in _COLUMNS if any(found[n].get(c[0]) is not None for n in names)]
+    columns = [c for c in _COLUMNS if _anywhere(run, names, c[0])]
     best = {}
     for key, _, _ in columns:
         values = [found[n][key] for n in names if n != "chance" and found[n].get(key) is not None]
         if values:
-            best[key] = min(values) if key.startswith("diameter") else max(values)
+            best[key] = min(values) if key in _SMALLER_IS_BETTER else max(values)
     rows = []
     for name in names:
-        cells = [f"{_text(figures.RANKING_NAMES[name])}<small>{_text(_NOTES[name])}</small>"]
+        cells = [_ranking_cell(name)]
         for key, _, _ in columns:
             value = found[name].get(key)
-            digits = 2 if key.startswith("diameter") else 3
+            digits = 2 if key in _SMALLER_IS_BETTER else 3
             mark = name != "chance" and value is not None and value == best[key]
             text = _number(value, digits)
             cells.append(f'<td class="best">{text}</td>' if mark else text)
+        low, high = (found[name].get(f"map_macro_{order}") for order in ("worst", "best"))
+        cells.append(f"{_number(low)} to {_number(high)}")
         rows.append(cells)
     head = ["ranking", *(f'<abbr title="{_text(t)}">{_text(n)}</abbr>' for _, n, t in columns)]
+    head.append('<abbr title="macro mAP in the worst and best order of ties">mAP by ties</abbr>')
     missing = [n for k, n, _ in _COLUMNS if k not in {c[0] for c in columns}]
     protocol = run.metrics.get("protocol", {})
     without, pairs = (protocol.get(k, 0) for k in ("queries_without_relevant", "excluded_pairs"))
     notes = [
-        "Best of each column shaded (chance aside); for mm, smaller is better.",
+        "Best of each column shaded (chance aside); for errors, smaller is better.",
         "Every figure is the expected value over all orders of equal distances, so it does not "
         "depend on the order of the archive.",
         "Macro: mean over classes; micro: mean over queries; R and nDCG are macro.",
@@ -726,7 +673,8 @@ def _rankings(run: _Run) -> str:
         )
     if "mm@10" in missing:
         notes.append("Diameters are unknown here, so there is no error in mm.")
-    return f"<h3>Every ranking</h3>{_table(head, rows)}<p class='note'>{' '.join(notes)}</p>"
+    note = f"<p class='note'>{' '.join(notes)}</p>"
+    return _details("Every measure of every ranking", _table(head, rows)) + note
 
 
 def _classification(run: _Run) -> str:

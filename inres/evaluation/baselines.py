@@ -4,10 +4,15 @@ The codes are fitted on training items alone and do not depend on their order.
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from scipy import linalg
 from skimage.feature import hog as skimage_hog
+
+from inres.evaluation import metrics
+from inres.evaluation.pca import principal
+from inres.evaluation.protocol import Embedded
 
 SAMPLE = 20_000
 """Most training items that a code is fitted on; more are sampled."""
@@ -41,7 +46,10 @@ class Hyperplanes:
 
     def encode(self, vectors: np.ndarray) -> np.ndarray:
         """bool [N, h], the codes of `vectors` [N, D]."""
-        return (vectors - self.mean) @ self.planes >= 0
+        out = np.empty((len(vectors), self.planes.shape[1]), bool)
+        for rows in metrics.chunks(*vectors.shape, cells=1 << 22):
+            out[rows] = (vectors[rows] - self.mean) @ self.planes >= 0
+        return out
 
 
 def lsh(vectors: np.ndarray, *, bits: int, seed: int) -> Hyperplanes:
@@ -74,29 +82,6 @@ def itq(vectors: np.ndarray, *, bits: int, seed: int, rounds: int = 50) -> Hyper
     return Hyperplanes(mean, components @ rotation)
 
 
-def principal(vectors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Principal components of `vectors` [N, D]: mean [D], axes [D, c] and variance shares [c].
-
-    The largest first; c is `count`, or less where the vectors span less. An axis points to where
-    its largest entry is positive.
-    """
-    vectors = np.asarray(vectors, np.float64)
-    mean = vectors.mean(axis=0)
-    centred = vectors - mean
-    # Of the two Gram matrices, which have the same eigenvalues, the smaller.
-    wide = centred.shape[1] > centred.shape[0]
-    gram = centred @ centred.T if wide else centred.T @ centred
-    size = len(gram)
-    values, axes = linalg.eigh(gram, subset_by_index=(max(size - count, 0), size - 1))
-    total = np.trace(gram)
-    kept = values > 1e-12 * max(total, np.finfo(np.float64).tiny)
-    values, axes = values[kept][::-1], axes[:, kept][:, ::-1]
-    if wide:
-        axes = centred.T @ axes / np.sqrt(values)
-    largest = axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])]
-    return mean, axes * np.sign(largest), values / total if len(values) else values
-
-
 def _sample(vectors: np.ndarray, seed: int) -> np.ndarray:
     """float64 [N or SAMPLE, D], in an order that the order of `vectors` does not decide."""
     rows = np.ascontiguousarray(vectors)
@@ -106,3 +91,33 @@ def _sample(vectors: np.ndarray, seed: int) -> np.ndarray:
         rng = np.random.default_rng([seed, 47])
         order = order[np.sort(rng.choice(len(order), SAMPLE, replace=False))]
     return rows[order].astype(np.float64)
+
+
+def with_codes(
+    queries: Embedded,
+    gallery: Embedded,
+    *,
+    fitted: np.ndarray,
+    bits: int,
+    seed: int,
+    sources: Sequence[str],
+) -> tuple[Embedded, Embedded]:
+    """Both sides with ITQ and LSH codes over some of their features.
+
+    Args:
+      queries, gallery: what is searched.
+      fitted: bool [N], the gallery items on which codes are fitted: those that train.
+      bits: code length.
+      seed: of the fits.
+      sources: names of features; codes are named `itq_NAME` and `lsh_NAME`.
+    """
+    codes: tuple[dict[str, np.ndarray], ...] = (dict(queries.codes), dict(gallery.codes))
+    for name in sources:
+        for method in (itq, lsh):
+            planes = method(gallery.features[name][fitted], bits=bits, seed=seed)
+            for side, out in zip((queries, gallery), codes, strict=True):
+                out[f"{method.__name__}_{name}"] = planes.encode(side.features[name])
+    return (
+        dataclasses.replace(queries, codes=codes[0]),
+        dataclasses.replace(gallery, codes=codes[1]),
+    )

@@ -168,6 +168,8 @@ class Evaluation:
     """`accuracy`, `macro_recall`, `per_class` (a list) of the argmax of FC3; None without FC3."""
     confusion: np.ndarray | None
     """int64 [classes, classes], rows the truth, columns the predicted class."""
+    correct: np.ndarray | None
+    """bool [Q]: the argmax of FC3 is the query's class; None without FC3."""
     curves: dict[str, np.ndarray]
     """`recall` [G] and, by ranking, the macro mean of interpolated precision [G]; that of the
     worst and best order of ties under `worst/NAME` and `best/NAME`."""
@@ -562,15 +564,17 @@ def evaluate(
     )
     class_hamming = _macro_rows(per_query["hamming"].pop("class_hamming"), labels, classes)
     curves = {"recall": metrics.RECALL_GRID}
-    scored = np.bincount(labels[relevant > 0], minlength=classes)
+    scored = np.bincount(labels[relevant > 0], minlength=classes)[:, None]
+    nan = np.full(len(metrics.RECALL_GRID), np.nan)
     for name, values in per_query.items():
         for suffix, prefix in (("", ""), ("_worst", "worst/"), ("_best", "best/")):
             sums = values.pop("curve" + suffix).sum(axis=0)
-            curves[prefix + name] = (sums[scored > 0] / scored[scored > 0, None]).mean(axis=0)
-    classification, confusion = None, None
+            means = np.where(scored > 0, sums / np.maximum(scored, 1), 0.0)
+            curves[prefix + name] = means.sum(axis=0) / (scored > 0).sum() if scored.any() else nan
+    classification, confusion, correct = None, None, None
     if "fc3" in queries.features:
         predicted = queries.features["fc3"].argmax(axis=1)
-        confusion = _confusion(labels, predicted, classes)
+        confusion, correct = _confusion(labels, predicted, classes), predicted == labels
         classification = _classification(queries, confusion)
     return Evaluation(
         rankings={name: summary(values, labels, k) for name, values in per_query.items()},
@@ -581,8 +585,9 @@ def evaluate(
         paper={"search_precision": float(two["search_precision"].mean())},
         classification=classification,
         confusion=confusion,
+        correct=correct,
         curves=curves,
-        pools={**lookups["hamming"], "neighbours_kept": np.nanmean(kept, axis=0)},
+        pools={**lookups["hamming"], "neighbours_kept": _column_means(kept)},
         lookups=lookups,
         lookup=lookup,
         codes={
@@ -750,13 +755,17 @@ def _known(value: float) -> float | None:
     return None if value != value else value
 
 
+def _column_means(values: np.ndarray) -> np.ndarray:
+    """Mean of the known values of each column of [Q, G]; NaN where there is none."""
+    means = [metrics.micro(column) for column in values.T]
+    return np.array([np.nan if mean is None else mean for mean in means])
+
+
 def _macro_rows(values: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     """Mean of the rows of each class of [Q, G], as [classes, G]; NaN where there is none."""
     out = np.full((classes, values.shape[1]), np.nan)
     for label in np.unique(labels):
-        for column, known in enumerate(values[labels == label].T):
-            mean = metrics.micro(known)
-            out[label, column] = np.nan if mean is None else mean
+        out[label] = _column_means(values[labels == label])
     return out
 
 

@@ -5,7 +5,7 @@ import pytest
 from skimage.feature import hog as reference_hog
 from sklearn.decomposition import PCA
 
-from inres.evaluation import baselines
+from inres.evaluation import baselines, pca
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +17,7 @@ def vectors():
 @pytest.mark.parametrize("shape", [(60, 12), (9, 12)])
 def test_principal_components_equal_scikit_learn(vectors, shape):
     some = vectors[: shape[0]]
-    mean, axes, shares = baselines.principal(some, 4)
+    mean, axes, shares = pca.principal(some, 4)
     expected = PCA(4, svd_solver="full").fit(some)
     np.testing.assert_allclose(mean, expected.mean_)
     np.testing.assert_allclose(shares, expected.explained_variance_ratio_, rtol=1e-8)
@@ -27,7 +27,7 @@ def test_principal_components_equal_scikit_learn(vectors, shape):
 
 def test_no_more_components_than_there_are():
     rng = np.random.default_rng(1)
-    _, axes, shares = baselines.principal(rng.normal(size=(4, 30)), 10)
+    _, axes, shares = pca.principal(rng.normal(size=(4, 30)), 10)
     assert axes.shape == (30, 3)
     assert shares.sum() == pytest.approx(1.0)
     np.testing.assert_allclose(axes.T @ axes, np.eye(3), atol=1e-9)
@@ -39,7 +39,7 @@ def quantization_error(vectors, code):
 
 
 def test_itq_rotates_the_components_and_lowers_the_error(vectors):
-    _, axes, _ = baselines.principal(vectors, 6)
+    _, axes, _ = pca.principal(vectors, 6)
     none, some, more = (
         baselines.itq(vectors, bits=6, seed=0, rounds=rounds) for rounds in (0, 1, 50)
     )
