@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,22 +51,31 @@ def launch(run: Callable[[Config, Path], None], *, reads_only: bool = False) -> 
     must be given the config that the workdir was made with, but for the section `search`.
     """
 
-    def main(argv: list[str]) -> None:
+    def main() -> None:
+        config = config_lib.checked(CONFIG.value)
+        workdir = Path(str(WORKDIR.value)).expanduser().resolve()
+        if reads_only:
+            _same_config(workdir, config)
+            run(config, workdir)
+            return
+        with stages.lock(workdir):
+            _redo(workdir, REDO.value)
+            run(config, workdir)
+            describe(workdir, config)
+
+    start(main, required=("config", "workdir"))
+
+
+def start(main: Callable[[], None], *, required: Sequence[str]) -> None:
+    """Parse flags and run; errors end in one line."""
+
+    def guarded(argv: list[str]) -> None:
         if len(argv) > 1:
             raise app.UsageError(f"unknown argument {argv[1]!r}; flags begin with --")
         logging.set_verbosity(logging.ERROR)
         keep_freed_memory()
         try:
-            config = config_lib.checked(CONFIG.value)
-            workdir = Path(str(WORKDIR.value)).expanduser().resolve()
-            if reads_only:
-                _same_config(workdir, config)
-                run(config, workdir)
-                return
-            with stages.lock(workdir):
-                _redo(workdir, REDO.value)
-                run(config, workdir)
-                describe(workdir, config)
+            main()
         except KeyboardInterrupt:
             print("interrupted; run the same command again to go on", file=sys.stderr, flush=True)
             sys.stdout.flush()
@@ -77,8 +86,8 @@ def launch(run: Callable[[Config, Path], None], *, reads_only: bool = False) -> 
             print(f"error: {explain(error)}", file=sys.stderr)
             sys.exit(1)
 
-    flags.mark_flags_as_required(["config", "workdir"])
-    app.run(main, flags_parser=_parse)
+    flags.mark_flags_as_required(required)
+    app.run(guarded, flags_parser=_parse)
 
 
 def explain(error: BaseException) -> str:
@@ -126,6 +135,11 @@ def _same_config(workdir: Path, config: Config) -> None:
 def describe(workdir: Path, config: Config) -> None:
     """Write the config and the environment of a run beside its results."""
     files.write_json(workdir / "config.json", config_lib.to_dict(config))
+    describe_environment(workdir)
+
+
+def describe_environment(workdir: Path) -> None:
+    """Write command, machine and versions beside the results."""
     packages = ("jax", "jaxlib", "flax", "optax", "numpy", "SimpleITK", "orbax-checkpoint", "grain")
     environment = {
         "command": " ".join(["python", "-m", _module(), *sys.argv[1:]]),

@@ -74,6 +74,8 @@ def save(figure: Figure, stem: str | Path, *, dpi: int = 160) -> list[Path]:
     kinds = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     style: dict[Any, Any] = {"svg.hashsalt": "inres", "svg.fonttype": "path", "pdf.fonttype": 42}
     with mpl.rc_context(style):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # found once, it serves all three
         for suffix, metadata in kinds.items():
             path = Path(f"{stem}{suffix}")
             with files.atomic_path(path) as part:

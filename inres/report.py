@@ -880,6 +880,7 @@ def _settings(run: _Run) -> str:
             ("Config", run.config),
             ("Environment", run.environment),
             ("Preparation", _json(run.workdir / "prepare" / "meta.json")),
+            ("What was judged", _json(run.workdir / "judged.json")),
         )
         if values
     ]

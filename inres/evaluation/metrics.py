@@ -17,6 +17,7 @@ are as large as the distances; `chunks` cuts the queries so that memory stays bo
 
 import dataclasses
 import functools
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -447,7 +448,7 @@ def code_statistics(bits: np.ndarray) -> dict[str, float | int]:
 def micro(values: np.ndarray) -> float | None:
     """Mean over the queries for which the measure [Q] is defined; None if there are none."""
     values = values[np.isfinite(values)]
-    return float(values.mean()) if len(values) else None
+    return math.fsum(values) / len(values) if len(values) else None  # in any order the same
 
 
 def macro(values: np.ndarray, labels: np.ndarray) -> float | None:
@@ -457,4 +458,4 @@ def macro(values: np.ndarray, labels: np.ndarray) -> float | None:
     """
     means = [micro(values[labels == label]) for label in np.unique(labels)]
     known = [mean for mean in means if mean is not None]
-    return float(np.mean(known)) if known else None
+    return math.fsum(known) / len(known) if known else None
