@@ -423,7 +423,7 @@ def baselines(
       measure: what the numbers are.
     """
     known = sorted((v, n) for n, v in values.items() if v is not None)
-    figure = _figure(7.4, 1.1 + 0.27 * len(known))
+    figure = _figure(5.4, 1.1 + 0.27 * len(known))
     axes = _axes(figure.add_subplot(), title="Every ranking", x=measure, y="ranking")
     for place, (value, name) in enumerate(known):
         color = BLUE if name in OURS else GREY
@@ -444,7 +444,7 @@ def baselines(
     axes.set_yticks(range(len(known)), [RANKING_NAMES[name] for _, name in known])
     for label, (_, name) in zip(axes.get_yticklabels(), known, strict=True):
         label.set_color(BLUE if name in OURS else INK)
-    axes.set_xlim(0, 1.08)
+    axes.set_xlim(0, 1.2 * max([0.1, *(v for v, _ in known)]))
     axes.grid(axis="y", visible=False)
     return figure
 
@@ -501,24 +501,30 @@ def efficiency(
     share = sweep["mean_size"] / items
     left.plot(share, sweep["neighbours_kept"], color=BLUE, linewidth=1.8)
     _axes(right, title="What it costs", x="time of a query (ms)", y=y)
-    for row in measured:
-        at = int(row["threshold"]) - 1
-        text = f"<{row['threshold']}"
-        for axes, x in ((left, share[at]), (right, 1e3 * row["seconds_per_query"])):
+    slowest = 1e3 * max((row["seconds_per_query"] for row in measured), default=1.0)
+    for axes, widest in ((left, 1.0), (right, slowest)):
+        labelled: list[np.ndarray] = []
+        for row in measured:
+            x = 1e3 * row["seconds_per_query"]
+            if axes is left:
+                x = share[int(row["threshold"]) - 1]
+            place = np.array([x / widest, row["neighbours_kept"]])
             axes.plot(x, row["neighbours_kept"], "o", color=BLUE, markersize=5)
-            axes.annotate(
-                text,
-                (x, row["neighbours_kept"]),
-                xytext=(5, -9),
-                textcoords="offset points",
-                fontsize=8,
-                color=MUTED,
-            )
+            if all(np.abs(place - other).max() > 0.07 for other in labelled):
+                labelled.append(place)
+                axes.annotate(
+                    f"<{row['threshold']}",
+                    (x, row["neighbours_kept"]),
+                    xytext=(5, -9),
+                    textcoords="offset points",
+                    fontsize=8,
+                    color=MUTED,
+                )
     if not measured:
         middle: dict[str, Any] = {"ha": "center", "va": "center", "transform": right.transAxes}
         right.text(0.5, 0.5, "not measured", color=MUTED, **middle)
     else:
-        right.set_xlim(left=0)
+        right.set_xlim(0, 1.15 * slowest)
     for axes in (left, right):
         axes.set_ylim(0, 1.05)
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
@@ -530,7 +536,7 @@ def efficiency(
 def class_hamming(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     """Mean Hamming distance of queries (rows) to items (columns) by class; NaN stays blank."""
     size = 1.9 + 0.55 * len(matrix)
-    figure = _figure(size + 0.6, size)
+    figure = _figure(max(size + 0.6, 5.0), size)
     axes = figure.add_subplot()
     image = axes.imshow(matrix, cmap="Blues_r", vmin=0)
     known = matrix[np.isfinite(matrix)]
@@ -591,11 +597,11 @@ def embedding_map(
         x=f"first principal component ({shown[0]} of the variance)",
         y=f"second principal component ({shown[1]})",
     )
-    colors = mpl.colormaps["viridis"](np.linspace(0, 0.95, max(len(names), 2)))
+    colors = mpl.colormaps["viridis"](np.linspace(0, 0.88, max(len(names), 2)))
     flat = [np.pad(side, ((0, 0), (0, max(0, 2 - side.shape[1])))) for side in (items, queries)]
     looks: tuple[dict[str, Any], ...] = (
         {"marker": "o", "s": 9, "alpha": 0.45, "linewidths": 0},
-        {"marker": "^", "s": 24, "edgecolors": INK, "linewidths": 0.5},
+        {"marker": "^", "s": 16, "edgecolors": INK, "linewidths": 0.4},
     )
     for label in range(len(names)):
         for side, own, look in zip(flat, (labels, query_labels), looks, strict=True):
@@ -620,7 +626,7 @@ def confusion(matrix: np.ndarray, names: Sequence[str], *, title: str = "") -> F
     total = matrix.sum(axis=1, keepdims=True)
     share = matrix / np.maximum(total, 1)
     size = 1.9 + 0.55 * len(matrix)
-    figure = _figure(size + 0.6, size)
+    figure = _figure(max(size + 0.6, 5.0), size)
     axes = figure.add_subplot()
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(*matrix.shape):

@@ -150,8 +150,8 @@ th,td{padding:7px 12px;text-align:right;border-bottom:1px solid var(--line);whit
 tr:last-child td{border-bottom:0}
 th{font-weight:600;color:var(--muted);font-size:.86rem}
 th:first-child,td:first-child,td.text,th.text{text-align:left}
-td small{display:block;white-space:normal;min-width:10rem;line-height:1.35;
-color:var(--muted);font-size:.8rem}
+td small{display:block;line-height:1.35;color:var(--muted);font-size:.8rem}
+td:first-child small{white-space:normal;min-width:10rem}
 td.best{background:var(--best);font-weight:650}
 td.wrap{white-space:normal;overflow-wrap:anywhere;min-width:12rem}
 figure{margin:14px 0 22px}
@@ -508,7 +508,7 @@ def _against(run: _Run) -> str:
         cells.append(_margin(run.ends("margins", name, "map_macro")))
         rows.append(cells)
     head = ["ranking", *(f'<abbr title="{_text(t)}">{_text(n)}</abbr>' for _, n, t in columns)]
-    head.append('<abbr title="mAP of the two-stage search minus this">two-stage is ahead by</abbr>')
+    head.append('<abbr title="mAP of the two-stage search minus this">two-stage ahead by</abbr>')
     patients = (run.metrics.get("intervals") or {}).get("patients")
     note = (
         f"Small print: 95 % intervals by bootstrap over {patients} patients (or scans), whose "
@@ -518,7 +518,7 @@ def _against(run: _Run) -> str:
         if patients
         else "No intervals were made for this run."
     )
-    picture = _figure(folder / "baselines", _CAPTIONS["baselines"], wide=True)
+    picture = _figure(folder / "baselines", _CAPTIONS["baselines"])
     curve = _figure(folder / "precision_recall", _CAPTIONS["precision_recall"], wide=True)
     table = f"{_table(head, rows)}<p class='note'>{note}</p>"
     return table + _rankings(run) + picture + curve

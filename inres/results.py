@@ -20,7 +20,7 @@ PAPER_SCORES = (84.6, 77.5, 76.5, 73.8, 76.7, 65.7, 52.1, 52.0)
 WORST = 6
 """Queries of the error gallery."""
 MAPPED = 3000
-"""Most points of a map."""
+"""Most items of a map; of queries a tenth as many, or they would hide them."""
 
 
 def write_evaluation(
@@ -361,14 +361,17 @@ def _plots(
 
 def _map(fine: str, queries: Embedded, gallery: Embedded, names: Sequence[str]) -> Any:
     """The first two principal components of the fine feature, fitted on the gallery."""
-    some = np.linspace(0, len(gallery) - 1, min(len(gallery), MAPPED)).astype(int)
+    some, asked = (
+        np.linspace(0, len(side) - 1, min(len(side), most)).astype(int)
+        for side, most in ((gallery, MAPPED), (queries, MAPPED // 10))
+    )
     mean, axes, shares = principal(gallery.features[fine][some], 2)
     points = [(side.features[fine] - mean) @ axes for side in (gallery, queries)]
     return figures.embedding_map(
         points[0][some],
         gallery.labels[some],
-        points[1][:MAPPED],
-        queries.labels[:MAPPED],
+        points[1][asked],
+        queries.labels[asked],
         shares,
         names,
         feature=figures.RANKING_NAMES[fine],

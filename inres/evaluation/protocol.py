@@ -300,7 +300,7 @@ def _columns(side: Embedded) -> dict[str, np.ndarray]:
     columns = {"labels": np.asarray(side.labels)}
     for name in ("diameters_mm", "malignancy"):
         values = getattr(side, name)
-        if values is not None and np.isfinite(values).any():
+        if values is not None and (np.asarray(values) > 0).any():  # NaN compares false
             columns[name] = np.asarray(values, np.float64)
     return columns
 
