@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from inres.evaluation import intervals, metrics
-from inres.evaluation.protocol import MEASURES, Evaluation
+from inres.evaluation.judging import MEASURES
+from inres.evaluation.protocol import Evaluation
 
 MARGINS = ("map_macro", "precision_at_{k}_macro", "ndcg_at_{k}", "diameter_error_mm_at_{k}")
 """Measures whose difference to every other ranking is told."""

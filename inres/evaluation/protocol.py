@@ -8,15 +8,16 @@ the gallery.
 
 import dataclasses
 import itertools
+import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from inres.evaluation import metrics
+from inres.evaluation import judging, metrics
 from inres.evaluation.euclidean import Euclidean
 
 RANKINGS = (
@@ -43,55 +44,6 @@ RANKINGS = (
 
 RADIUS = 2
 """Hamming radius of the lookup that is reported as one number."""
-DEEP = 1000
-"""Depth of the mAP that hashing papers report."""
-MM_SCALE = 5.0
-"""A diameter difference of so many mm, or more, has no graded relevance."""
-RATING_SCALE = 2.0
-"""A difference in malignancy (ratings 1 to 5) of so much, or more, has no graded relevance."""
-INDETERMINATE = 3.0
-"""The malignancy rating between benign and malignant; it agrees with neither."""
-
-
-class Measure(NamedTuple):
-    """One number of a ranking: a mean over queries."""
-
-    key: str
-    """In `Evaluation.rankings`; `{k}` stands for the length of the result list."""
-    column: str
-    """In `Evaluation.per_query`."""
-    macro: bool
-    """The mean over classes of the class mean, else the mean over queries."""
-
-
-MEASURES = (
-    Measure("map_macro", "average_precision", True),
-    Measure("map_micro", "average_precision", False),
-    Measure("map_macro_worst", "average_precision_worst", True),
-    Measure("map_macro_best", "average_precision_best", True),
-    Measure("map_at_r_macro", "average_precision_at_r", True),
-    Measure(f"map_at_{DEEP}_macro", f"average_precision_at_{DEEP}", True),
-    Measure("precision_at_{k}_macro", "precision", True),
-    Measure("precision_at_{k}_micro", "precision", False),
-    Measure("precision_at_{k}_macro_worst", "precision_worst", True),
-    Measure("precision_at_{k}_macro_best", "precision_best", True),
-    Measure("precision_at_1_macro", "precision_at_1", True),
-    Measure("precision_at_5_macro", "precision_at_5", True),
-    Measure("recall_at_{k}", "recall", True),
-    Measure("recall_at_{k}_worst", "recall_worst", True),
-    Measure("recall_at_{k}_best", "recall_best", True),
-    Measure("recall_at_1", "recall_at_1", True),
-    Measure("recall_at_5", "recall_at_5", True),
-    Measure("ndcg_at_{k}", "ndcg", True),
-    Measure("ndcg_at_{k}_worst", "ndcg_worst", True),
-    Measure("ndcg_at_{k}_best", "ndcg_best", True),
-    Measure("ndcg_mm_at_{k}", "ndcg_mm", True),
-    Measure("ndcg_malignancy_at_{k}", "ndcg_malignancy", False),
-    Measure("diameter_error_mm_at_{k}", "diameter_error_mm", False),
-    Measure("malignancy_error_at_{k}", "malignancy_error", False),
-    Measure("malignancy_agreement_at_{k}", "malignancy_agreement", False),
-)
-"""Every number of a ranking."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,100 +154,6 @@ class Evaluation:
     contains."""
 
 
-# --- graded relevance: functions of two arrays that broadcast -----------------------------------
-
-
-def size_gains(queries: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Relevance by class: max(0, 3 - |class difference|), 0 between normal (0) and nodule; int8."""
-    gap = np.abs(queries.astype(np.int16) - items.astype(np.int16))
-    return np.where((queries == 0) == (items == 0), np.maximum(0, 3 - gap), 0).astype(np.int8)
-
-
-def diameter_gains(queries: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Relevance by diameter in mm: 1 - |difference| / 5 mm, at least 0; 0 if one is unknown.
-
-    A normal item (0 mm) has no relevance for a nodule nor a nodule for a normal query.
-    """
-    gain = _fading(queries, items, MM_SCALE)
-    return np.where((queries == 0) == (items == 0), gain, 0.0)
-
-
-def malignancy_gains(queries: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Relevance by malignancy: 1 - |difference| / 2, at least 0; 0 if one is unknown."""
-    return _fading(queries, items, RATING_SCALE)
-
-
-def _fading(queries: np.ndarray, items: np.ndarray, scale: float) -> np.ndarray:
-    gap = np.abs(queries.astype(np.float64) - items)
-    return np.where(np.isfinite(gap), np.maximum(0.0, 1.0 - gap / scale), 0.0)
-
-
-def diameter_errors(queries: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """|diameter difference| in mm for nodules as queries, NaN for others and unknown ones."""
-    return np.where(queries > 0, np.abs(queries.astype(np.float64) - items), np.nan)
-
-
-def malignancy_errors(queries: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """|difference of the ratings|, NaN where one is unknown."""
-    return np.abs(queries.astype(np.float64) - items)
-
-
-def malignancy_agreement(queries: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """1 where both are benign (below 3) or both malignant, else 0; NaN if unknown or exactly 3."""
-    known = np.isfinite(queries + items) & (queries != INDETERMINATE) & (items != INDETERMINATE)
-    same = (queries < INDETERMINATE) == (items < INDETERMINATE)
-    return np.where(known, same, np.nan)
-
-
-_GAINS: dict[str, tuple[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]] = {
-    "ndcg": ("labels", size_gains),
-    "ndcg_mm": ("diameters_mm", diameter_gains),
-    "ndcg_malignancy": ("malignancy", malignancy_gains),
-}
-_MEANS = {
-    "diameter_error_mm": ("diameters_mm", diameter_errors),
-    "malignancy_error": ("malignancy", malignancy_errors),
-    "malignancy_agreement": ("malignancy", malignancy_agreement),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Truth:
-    """What is known of q queries and the N items of the gallery."""
-
-    queries: Mapping[str, np.ndarray]
-    """Columns [q]; those that are nowhere known are absent."""
-    gallery: Mapping[str, np.ndarray]
-    """Columns [N]."""
-    excluded: np.ndarray
-    """bool [q, N]"""
-    relevance: np.ndarray
-    """bool [q, N]"""
-    ideals: Mapping[str, np.ndarray]
-    """The ideal discounted gain [q], by measure."""
-
-    @classmethod
-    def of(
-        cls,
-        queries: Mapping[str, np.ndarray],
-        gallery: Mapping[str, np.ndarray],
-        excluded: np.ndarray,
-        k: int,
-    ) -> "_Truth":
-        ideals = {}
-        for name, (column, gain) in _GAINS.items():
-            if column in queries:
-                gains = gain(queries[column][:, None], gallery[column])
-                gains[excluded] = 0
-                ideals[name] = metrics.ideal_gain(gains, k)
-        relevance = queries["labels"][:, None] == gallery["labels"]
-        return cls(queries, gallery, excluded, relevance, ideals)
-
-    def at(self, top: metrics.Top, column: str, value: Callable) -> np.ndarray:
-        """A graded value [C] of the candidates."""
-        return value(self.queries[column][top.query], self.gallery[column][top.items])
-
-
 def _columns(side: Embedded) -> dict[str, np.ndarray]:
     columns = {"labels": np.asarray(side.labels)}
     for name in ("diameters_mm", "malignancy"):
@@ -361,10 +219,8 @@ class _Part(NamedTuple):
 class _Distances:
     """The distances of every ranking, for one part of the queries at a time."""
 
-    def __init__(
-        self, queries: Embedded, gallery: Embedded, *, classes: int, threshold: int, fine: str
-    ):
-        self.classes, self.threshold, self.fine = classes, threshold, fine
+    def __init__(self, queries: Embedded, gallery: Embedded, *, threshold: int, fine: str):
+        self.threshold, self.fine = threshold, fine
         shared = [n for n in queries.features if n in gallery.features and n in RANKINGS]
         self.euclidean = {
             name: Euclidean(queries.features[name], gallery.features[name])
@@ -384,6 +240,11 @@ class _Distances:
     def part(self, rows: slice, excluded: np.ndarray) -> _Part:
         """The distances that rankings share."""
         return _Part(rows, excluded, self._hamming("hamming", rows), self._squared(rows))
+
+    @property
+    def bits(self) -> dict[str, int]:
+        """Code length of each ranking by codes."""
+        return {name: code.shape[1] for name, (code, _) in self.codes.items()}
 
     def _hamming(self, name: str, rows: slice) -> np.ndarray:
         queries, gallery = self.codes[name]
@@ -496,93 +357,30 @@ def evaluate(
       ValueError: a label is unknown or out of range, or the sides do not fit each other.
     """
     _check(queries, gallery, classes, threshold, fine)
-    mine, theirs = _same_scan(queries.scans, gallery.scans)
-    columns, archive = _columns(queries), _columns(gallery)
-    known = columns.keys() & archive.keys()
-    distances = _Distances(queries, gallery, classes=classes, threshold=threshold, fine=fine)
-    parts: dict[str, list[dict[str, np.ndarray]]] = {}
-    waiting: deque[tuple[str, Iterator[dict[str, np.ndarray]]]] = deque()
-
-    def take(name: str, judged: Iterator[dict[str, np.ndarray]]) -> None:
-        parts.setdefault(name, []).extend(judged)
-
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for rows in metrics.chunks(len(queries), len(gallery), cells=_CELLS):
-            excluded = (mine[rows, None] == theirs) & (not own_scan)
-            part = distances.part(rows, excluded)
-            # Each thread judges some of the rows: what it holds is small.
-            cuts = list(metrics.chunks(*excluded.shape))
-            asked = [{name: columns[name][rows][cut] for name in known} for cut in cuts]
-            tasks = [
-                _Judge(truth, part.hamming[cut], part.fine[cut], distances, k)
-                for cut, truth in zip(
-                    cuts,
-                    threads.map(
-                        _Truth.of,
-                        asked,
-                        itertools.repeat(archive),
-                        (excluded[cut] for cut in cuts),
-                        itertools.repeat(k),
-                    ),
-                    strict=True,
-                )
-            ]
-            for name, found in distances.each(part):
-                judged = threads.map(
-                    _Judge.judge, tasks, itertools.repeat(name), (found[cut] for cut in cuts)
-                )
-                # One ranking is judged while the distances of the next are made.
-                waiting.append((name, judged))
-                if len(waiting) > 1:
-                    take(*waiting.popleft())
-            take(*waiting.popleft())
-    per_query = {
-        name: {key: np.concatenate([part[key] for part in found]) for key in found[0]}
-        for name, found in parts.items()
-    }
-    labels, bits = queries.labels, queries.bits.shape[1]
+    distances = _Distances(queries, gallery, threshold=threshold, fine=fine)
+    setting = judging.Setting(classes, threshold, fine, k, distances.bits)
+    per_query = _judged(queries, gallery, distances, setting, own_scan=own_scan)
+    labels = queries.labels
     two = per_query["two_stage"]
-    relevant = two["relevant"]
-    lookups, lookup = {}, {}
-    for name in distances.codes:
-        sizes, hits = (per_query[name].pop(key) for key in ("lookup_sizes", "lookup_hits"))
-        lookups[name] = _pool_sweep(sizes, hits, relevant, labels)
-        column = min(RADIUS, sizes.shape[1] - 1)
-        precision = np.where(
-            relevant > 0, hits[:, column] / np.maximum(sizes[:, column], 1), np.nan
-        )
-        per_query[name]["precision_in_radius"] = precision
-        lookup[name] = {
-            "precision_macro": metrics.macro(precision, labels),
-            "precision_micro": metrics.micro(precision),
-            "recall_macro": _known(lookups[name]["recall"][column]),
-            "empty_share": float(lookups[name]["empty_share"][column]),
-        }
+    lookups, lookup = _lookups(per_query, labels, setting.bits)
     kept = per_query[fine].pop("neighbours_kept")
     top, top_hamming, top_distance = (
         two.pop(key) for key in ("top", "top_hamming", "top_distance")
     )
     class_hamming = _macro_rows(per_query["hamming"].pop("class_hamming"), labels, classes)
-    curves = {"recall": metrics.RECALL_GRID}
-    scored = np.bincount(labels[relevant > 0], minlength=classes)[:, None]
-    nan = np.full(len(metrics.RECALL_GRID), np.nan)
-    for name, values in per_query.items():
-        for suffix, prefix in (("", ""), ("_worst", "worst/"), ("_best", "best/")):
-            sums = values.pop("curve" + suffix).sum(axis=0)
-            means = np.where(scored > 0, sums / np.maximum(scored, 1), 0.0)
-            curves[prefix + name] = means.sum(axis=0) / (scored > 0).sum() if scored.any() else nan
+    curves = _curves(per_query, labels, classes)
     classification, confusion, correct = None, None, None
     if "fc3" in queries.features:
         predicted = queries.features["fc3"].argmax(axis=1)
         confusion, correct = _confusion(labels, predicted, classes), predicted == labels
         classification = _classification(queries, confusion)
     return Evaluation(
-        rankings={name: summary(values, labels, k) for name, values in per_query.items()},
+        rankings={n: judging.summary(values, labels, k) for n, values in per_query.items()},
         pool={
             "mean_size": float(two["pool_size"].mean()),
             "empty_share": float((two["pool_size"] == 0).mean()),
         },
-        paper={"search_precision": float(two["search_precision"].mean())},
+        paper={"search_precision": math.fsum(two["search_precision"]) / len(queries)},
         classification=classification,
         confusion=confusion,
         correct=correct,
@@ -603,151 +401,103 @@ def evaluate(
             "queries": len(queries),
             "gallery": len(gallery),
             "classes": classes,
-            "bits": bits,
+            "bits": setting.bits["hamming"],
             "threshold": threshold,
             "k": k,
             "fine": fine,
             "own_scan": own_scan,
             "excluded_pairs": int(two.pop("excluded").sum()),
-            "queries_without_relevant": int((relevant == 0).sum()),
+            "queries_without_relevant": int((two["relevant"] == 0).sum()),
         },
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Judge:
-    """Some queries with all that judging their rankings takes."""
+_PerQuery = dict[str, dict[str, np.ndarray]]
+"""By ranking and measure, [Q] or [Q, ...]."""
 
-    truth: _Truth
-    hamming: np.ndarray
-    """int16 [q, N]"""
-    fine: np.ndarray
-    """float64 [q, N], squared."""
-    distances: _Distances
-    k: int
 
-    def judge(self, name: str, found: np.ndarray) -> dict[str, np.ndarray]:
-        """Every measure of one ranking by its distances [q, N]: each [q] or [q, ...]."""
-        truth, k = self.truth, self.k
-        ranking = metrics.rank(found)
-        hits = metrics.find(ranking, truth.relevance)
-        top = metrics.top(ranking, k)
-        out = {
-            "relevant": hits.total,
-            "average_precision_at_r": metrics.average_precision(hits, hits.total),
-            f"average_precision_at_{DEEP}": metrics.average_precision(hits, DEEP),
+def _judged(
+    queries: Embedded,
+    gallery: Embedded,
+    distances: _Distances,
+    setting: judging.Setting,
+    *,
+    own_scan: bool,
+) -> _PerQuery:
+    """Every ranking of every query, judged; the queries in parts, each part on all cores."""
+    mine, theirs = _same_scan(queries.scans, gallery.scans)
+    columns, archive = _columns(queries), _columns(gallery)
+    columns = {name: columns[name] for name in columns.keys() & archive.keys()}
+    parts: dict[str, list[dict[str, np.ndarray]]] = {}
+    waiting: deque[tuple[str, Iterator[dict[str, np.ndarray]]]] = deque()
+
+    def take() -> None:
+        name, judged = waiting.popleft()
+        parts.setdefault(name, []).extend(judged)
+
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for rows in metrics.chunks(len(queries), len(gallery), cells=_CELLS):
+            excluded = (mine[rows, None] == theirs) & (not own_scan)
+            part = distances.part(rows, excluded)
+            # A thread takes some of the rows at a time: what it holds is small.
+            cuts = list(metrics.chunks(*excluded.shape))
+
+            def judge(cut: slice, rows: slice = rows, part: _Part = part) -> judging.Judge:
+                asked = {name: column[rows][cut] for name, column in columns.items()}
+                truth = judging.Truth.of(asked, archive, part.excluded[cut], setting.k)
+                return judging.Judge(truth, part.hamming[cut], part.fine[cut], setting)
+
+            judges = list(threads.map(judge, cuts))
+            for name, found in distances.each(part):
+                each = (found[cut] for cut in cuts)
+                judged = threads.map(judging.Judge.judge, judges, itertools.repeat(name), each)
+                # One ranking is judged while the distances of the next are made.
+                waiting.append((name, judged))
+                if len(waiting) > 1:
+                    take()
+            take()
+    return {
+        name: {key: np.concatenate([part[key] for part in found]) for key in found[0]}
+        for name, found in parts.items()
+    }
+
+
+def _lookups(
+    per_query: _PerQuery, labels: np.ndarray, bits: Mapping[str, int]
+) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, dict[str, float | None]]]:
+    """`Evaluation.lookups` and `Evaluation.lookup`; adds `precision_in_radius` [Q]."""
+    lookups, lookup = {}, {}
+    for name, width in bits.items():
+        values = per_query[name]
+        sizes, hits = (values.pop(key) for key in ("lookup_sizes", "lookup_hits"))
+        lookups[name] = _pool_sweep(sizes, hits, values["relevant"], labels)
+        column = min(RADIUS, width)
+        share = hits[:, column] / np.maximum(sizes[:, column], 1)
+        precision = np.where(values["relevant"] > 0, share, np.nan)
+        values["precision_in_radius"] = precision
+        lookup[name] = {
+            "precision_macro": metrics.macro(precision, labels),
+            "precision_micro": metrics.micro(precision),
+            "recall_macro": _known(lookups[name]["recall"][column]),
+            "empty_share": float(lookups[name]["empty_share"][column]),
         }
-        for depth in (1, 5):
-            out[f"precision_at_{depth}"] = metrics.precision_at(hits, depth)
-            out[f"recall_at_{depth}"] = metrics.recall_at(hits, depth)
-        tied = (hits.size > hits.inside).any()
-        for suffix, order in (("", None), ("_worst", metrics.worst), ("_best", metrics.best)):
-            if order is not None and not tied:
-                out |= {name + suffix: out[name] for name in _ORDERED}
-                continue
-            one = hits if order is None else order(hits)
-            values = (
-                metrics.average_precision(one),
-                metrics.precision_at(one, k),
-                metrics.recall_at(one, k),
-                self._class_sums(metrics.precision_recall(one)),
-            )
-            out |= {name + suffix: v for name, v in zip(_ORDERED, values, strict=True)}
-        out |= self._graded(top)
-        if name == "two_stage":
-            out |= self._returned(hits, top)
-        if name == self.distances.fine:
-            bits = self.distances.codes["hamming"][0].shape[1]
-            out["neighbours_kept"] = metrics.neighbours_kept(ranking, self.hamming, k, bits=bits)
-        if name in self.distances.codes:
-            out["lookup_sizes"], out["lookup_hits"] = metrics.lookup(
-                found,
-                truth.relevance,
-                truth.excluded,
-                bits=self.distances.codes[name][0].shape[1],
-            )
-        if name == "hamming":
-            out["class_hamming"] = self._class_hamming()
-        return out
-
-    def _class_sums(self, values: np.ndarray) -> np.ndarray:
-        """Sums of [q, G] by class, undefined ones as 0: [1, classes, G], far less to keep."""
-        member = self.truth.queries["labels"] == np.arange(self.distances.classes)[:, None]
-        known = np.nan_to_num(values)
-        return np.stack([known[rows].sum(axis=0) for rows in member])[None]
-
-    def _graded(self, top: metrics.Top) -> dict[str, np.ndarray]:
-        """nDCG by each kind of gain, and means over the first k; NaN where nothing is known."""
-        rows, out = len(self.hamming), {}
-        for name, (column, gain) in _GAINS.items():
-            out[name] = np.full(rows, np.nan)
-            if name not in self.truth.ideals:
-                continue
-            gains, ideal = self.truth.at(top, column, gain), self.truth.ideals[name]
-            out[name] = metrics.ndcg(top, gains, ideal)
-            if name == "ndcg":
-                for suffix, best in (("_worst", False), ("_best", True)):
-                    order = metrics.tie_order(top, gains, descending=best)
-                    untied = dataclasses.replace(
-                        top, items=top.items[order], groups=np.arange(len(order))
-                    )
-                    out[name + suffix] = metrics.ndcg(untied, gains[order], ideal)
-        for name, (column, value) in _MEANS.items():
-            out[name] = np.full(rows, np.nan)
-            if column in self.truth.queries:
-                out[name] = metrics.mean_top(top, self.truth.at(top, column, value))
-        return out
-
-    def _returned(self, hits: metrics.Hits, top: metrics.Top) -> dict[str, np.ndarray]:
-        """What the two-stage search gives back, ties by lowest row."""
-        k = self.k
-        pool = (self.hamming < self.distances.threshold) & ~self.truth.excluded
-        sizes = pool.sum(axis=1)
-        returned = np.minimum(sizes, k)
-        query = top.query
-        position = np.arange(len(query)) - top.first[query]
-        shown = position < returned[query]
-        at = (query[shown], position[shown])
-        rows = np.full((len(sizes), k), -1, np.int64)
-        bits = np.full(rows.shape, -1, np.int32)
-        distance = np.full(rows.shape, np.nan)
-        rows[at] = top.items[shown]
-        bits[at] = self.hamming[query[shown], top.items[shown]]
-        distance[at] = np.sqrt(self.fine[query[shown], top.items[shown]])
-        return {
-            "search_precision": metrics.hits_at(hits, returned) / np.maximum(returned, 1),
-            "pool_size": sizes.astype(np.float64),
-            "excluded": self.truth.excluded.sum(axis=1),
-            "top": rows,
-            "top_hamming": bits,
-            "top_distance": distance,
-        }
-
-    def _class_hamming(self) -> np.ndarray:
-        """Mean Hamming distance to the items of each class, float64 [q, classes]."""
-        labels = self.truth.gallery["labels"]
-        member = (labels[:, None] == np.arange(self.distances.classes)).astype(np.float64)
-        allowed = ~self.truth.excluded
-        total = (self.hamming * allowed) @ member  # whole numbers: exact
-        count = allowed @ member
-        return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return lookups, lookup
 
 
-_ORDERED = ("average_precision", "precision", "recall", "curve")
-"""Measures that are also given for the worst and the best order of ties (and nDCG)."""
+def _curves(per_query: _PerQuery, labels: np.ndarray, classes: int) -> dict[str, np.ndarray]:
+    """`Evaluation.curves`, from the sums by class of each part of the queries."""
+    curves = {"recall": metrics.RECALL_GRID}
+    for name, values in per_query.items():
+        scored = np.bincount(labels[values["relevant"] > 0], minlength=classes)
+        there = scored > 0
+        for suffix, prefix in (("", ""), ("_worst", "worst/"), ("_best", "best/")):
+            sums = values.pop("curve" + suffix).sum(axis=0)
+            curves[prefix + name] = _column_means(sums[there] / scored[there, None])
+    return curves
+
+
 _CELLS = 1 << 23
 """Cells of the distances [q, N] that are held at once."""
-
-
-def summary(
-    values: Mapping[str, np.ndarray], labels: np.ndarray, k: int
-) -> dict[str, float | None]:
-    """The numbers of one ranking, from its measures [Q]."""
-    out = {}
-    for key, column, macro in MEASURES:
-        mean = metrics.macro(values[column], labels) if macro else metrics.micro(values[column])
-        out[key.format(k=k)] = mean
-    return out
 
 
 def _known(value: float) -> float | None:

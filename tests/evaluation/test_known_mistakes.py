@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from inres.evaluation import metrics, protocol
+from inres.evaluation import judging, metrics
 from inres.evaluation.protocol import Embedded, evaluate
 
 
@@ -91,7 +91,7 @@ def test_supervised_codes_stand_beside_the_classifier_and_chance():
         both.append(dataclasses.replace(one, features=features))
     found = evaluate(*both, classes=3, threshold=2)
     assert {"predicted_class", "softmax", "chance"} < set(found.rankings)
-    for key in (m.key.format(k=10) for m in protocol.MEASURES):
+    for key in (m.key.format(k=10) for m in judging.MEASURES):
         assert all(key in row for row in found.rankings.values())
 
 

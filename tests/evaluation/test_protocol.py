@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
-from inres.evaluation import metrics, protocol
+from inres.evaluation import metrics, protocol, relevance
 from inres.evaluation.protocol import Embedded, Euclidean, evaluate
 
 RUNS = settings(max_examples=25, deadline=None)
@@ -311,7 +311,7 @@ def test_whole_numbers_are_exact():
 
 
 def test_gains_grade_by_class_and_part_normals_from_nodules():
-    gains = protocol.size_gains(np.array([[0], [1], [4]]), np.array([0, 1, 2, 3, 4, 7]))
+    gains = relevance.size_gains(np.array([[0], [1], [4]]), np.array([0, 1, 2, 3, 4, 7]))
     np.testing.assert_array_equal(
         gains, [[3, 0, 0, 0, 0, 0], [0, 3, 2, 1, 0, 0], [0, 0, 1, 2, 3, 0]]
     )
@@ -408,18 +408,18 @@ def test_graded_relevance_by_millimetres_and_malignancy_worked_by_hand():
     known = np.array([0.0, 10.0, np.nan])
     items = np.array([0.0, 10.0, 12.0, 20.0, np.nan])
     np.testing.assert_allclose(
-        protocol.diameter_gains(known[:, None], items),
+        relevance.diameter_gains(known[:, None], items),
         [[1, 0, 0, 0, 0], [0, 1, 0.6, 0, 0], [0, 0, 0, 0, 0]],
     )
     ratings = np.array([[1.0], [3.0], [5.0], [np.nan]])
     others = np.array([1.0, 2.0, 3.0, 4.5, np.nan])
     nan = np.nan
     np.testing.assert_allclose(
-        protocol.malignancy_gains(ratings, others),
+        relevance.malignancy_gains(ratings, others),
         [[1, 0.5, 0, 0, 0], [0, 0.5, 1, 0.25, 0], [0, 0, 0, 0.75, 0], [0, 0, 0, 0, 0]],
     )
     np.testing.assert_array_equal(
-        protocol.malignancy_agreement(ratings, others),
+        relevance.malignancy_agreement(ratings, others),
         [[1, 1, nan, 0, nan], [nan] * 5, [0, 0, nan, 1, nan], [nan] * 5],
     )
 
