@@ -1,17 +1,14 @@
 """The one-file HTML report over a whole workdir."""
 
-import base64
 import dataclasses
-import html
 import json
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from inres import figures, files
+from inres import figures, files, page
 from inres.data.items import CLASS_NAMES, read_table
 from inres.evaluation.protocol import RANKINGS
 from inres.results import PAPER_COUNTS, PAPER_SCORES
@@ -31,8 +28,6 @@ def class_names(classes: int) -> list[str]:
 
 # --- the report -------------------------------------------------------------------------------
 
-_UNKNOWN = "\N{EN DASH}"
-_NO_BREAK = "\N{NO-BREAK SPACE}"
 _CAPTIONS = {
     "baselines": "Mean average precision of every ranking, the best on top; bars are 95 % "
     "intervals over patients, blue is what is judged. Look whether the blue ones stand above "
@@ -117,66 +112,6 @@ _NOTES = {
     "lsh_pixels": "random hyperplanes, no network",
     "chance": "random order",
 }
-_STYLE = """
-:root{--bg:#f6f7f9;--card:#fff;--ink:#1b1f24;--muted:#5b6470;--line:#dfe3e8;--accent:#0067a3;
---best:#e4f1fa;--warn:#fff4d6;--warn-ink:#6b4a00}
-@media(prefers-color-scheme:dark){:root{--bg:#12161b;--card:#1b2128;--ink:#e8ebef;--muted:#a3adb8;
---line:#323a44;--accent:#6db9ea;--best:#173649;--warn:#3a2f10;--warn-ink:#f2d58a}}
-*{box-sizing:border-box}
-html{color-scheme:light dark;-webkit-text-size-adjust:100%;scroll-behavior:smooth}
-body{margin:0;background:var(--bg);color:var(--ink);
-font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans","DejaVu Sans",sans-serif}
-main{max-width:1080px;margin:0 auto;padding:28px 20px 64px}
-h1{font-size:1.75rem;line-height:1.2;margin:0 0 6px;letter-spacing:-.01em}
-h2{font-size:1.3rem;margin:48px 0 10px;padding-top:8px;scroll-margin-top:8px}
-h3{font-size:1.02rem;margin:26px 0 8px}
-p{margin:0 0 12px;max-width:72ch}
-.sub,.note,figcaption{color:var(--muted)}
-.note,figcaption{font-size:.9rem}
-.lead{font-size:1.1rem;margin:14px 0 18px}
-nav{display:flex;flex-wrap:wrap;gap:4px 18px;margin:0 0 6px;font-size:.94rem}
-a{color:var(--accent)}
-.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(280px,1fr));gap:14px;
-margin:20px 0}
-.card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:14px 16px}
-.card .label{font-size:.9rem;color:var(--muted)}
-.card .value{font-size:2.05rem;font-weight:650;line-height:1.2;
-font-variant-numeric:tabular-nums}
-.card .beside{font-size:.86rem;color:var(--muted);margin-top:4px}
-.scroll{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:12px;
-margin:10px 0 14px;-webkit-overflow-scrolling:touch}
-table{border-collapse:collapse;width:100%;font-size:.92rem;font-variant-numeric:tabular-nums}
-th,td{padding:7px 12px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
-tr:last-child td{border-bottom:0}
-th{font-weight:600;color:var(--muted);font-size:.86rem}
-th:first-child,td:first-child,td.text,th.text{text-align:left}
-td small{display:block;line-height:1.35;color:var(--muted);font-size:.8rem}
-td:first-child small{white-space:normal;min-width:10rem}
-td.best{background:var(--best);font-weight:650}
-td.wrap{white-space:normal;overflow-wrap:anywhere;min-width:12rem}
-figure{margin:14px 0 22px}
-.paper{background:#fff;border:1px solid var(--line);border-radius:12px;padding:10px;
-overflow-x:auto;-webkit-overflow-scrolling:touch}
-.paper img{display:block;max-width:100%;height:auto;margin:0 auto}
-figcaption{margin-top:8px;max-width:92ch}
-.note{max-width:92ch}
-.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:0 18px}
-.warn{background:var(--warn);color:var(--warn-ink);border-radius:10px;padding:10px 14px;
-max-width:none}
-details{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:0 14px;
-margin:10px 0}
-summary{cursor:pointer;padding:11px 0;font-weight:600}
-details .scroll{border-width:1px 0 0;border-radius:0;margin:0 -14px;max-height:480px;
-overflow-y:auto}
-details .scroll:last-child{border-radius:0 0 12px 12px}
-footer{margin-top:56px;border-top:1px solid var(--line);padding-top:14px}
-@media(max-width:640px){main{padding:18px 14px 48px}h1{font-size:1.4rem}h2{margin-top:38px}
-.cards{grid-template-columns:repeat(2,minmax(0,1fr));gap:10px}.card{padding:11px 12px}
-.card .value{font-size:1.6rem}.paper{padding:6px}
-.paper img.wide{max-width:none;width:720px!important}
-th,td{padding:6px 9px}}
-@media print{body{background:#fff}.card,.scroll,figure{break-inside:avoid}}
-"""
 
 
 def build_report(workdir: Path) -> Path:
@@ -214,19 +149,19 @@ def build_report(workdir: Path) -> Path:
     links = "".join(f'<a href="#{name}">{title}</a>' for title, name, _ in sections)
     body = "".join(f'<h2 id="{name}">{title}</h2>{text}' for title, name, text in sections)
     title = f"inres: {run.name}"
-    page = (
+    document = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
-        f'<title>{_text(title)}</title><link rel="icon" href="data:,">'
-        f"<style>{_STYLE}</style></head><body><main>"
+        f'<title>{page.text(title)}</title><link rel="icon" href="data:,">'
+        f"<style>{page.STYLE}</style></head><body><main>"
         f"<header><h1>Search for similar lung CT slices</h1>{_head(run)}</header>"
         f"{_cards(run)}<nav>{links}</nav>{body}"
         '<footer class="note">Written by inres. For research; not a medical device.</footer>'
         "</main></body></html>\n"
     )
     out = workdir / "report.html"
-    files.write_text(out, page)
+    files.write_text(out, document)
     return out
 
 
@@ -278,117 +213,19 @@ def _galleries(path: Path) -> list[dict[str, str]]:
     return files.read_csv(path, ("figure", "name", "scan")) if path.is_file() else []
 
 
-def _text(value: object) -> str:
-    """Escaped for HTML."""
-    return html.escape(str(value), quote=True)
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    return _UNKNOWN if value is None else f"{value:.{digits}f}"
-
-
-def _between(ends: Sequence[float] | None, digits: int, unit: str = "") -> str:
-    """`95 %: 0.71 to 0.79`, or nothing."""
-    if ends is None:
-        return ""
-    low, high = (f"{end:.{digits}f}" for end in ends)
-    return f"95 %: {low} to {high}{unit}".replace(" ", _NO_BREAK)
-
-
-def _share(value: float | None) -> str:
-    if value is None:
-        return _UNKNOWN
-    return f"{100 * value:.1f} %" if 0 < value < 0.1 else f"{100 * value:.0f} %"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
-    """A table that scrolls in its box; cells are HTML, the first `left` columns text."""
-
-    def line(cells: Sequence[str], tag: str) -> str:
-        parts = []
-        for place, cell in enumerate(cells):
-            kind = ' class="text"' if 0 < place < left else ""
-            parts.append(cell if cell.startswith("<td") else f"<{tag}{kind}>{cell}</{tag}>")
-        return f"<tr>{''.join(parts)}</tr>"
-
-    body = "".join(line(row, "td") for row in rows)
-    return (
-        f'<div class="scroll" tabindex="0"><table><thead>{line(head, "th")}</thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
-def _details(title: str, text: str) -> str:
-    return f"<details><summary>{_text(title)}</summary>{text}</details>"
-
-
-def _pairs(values: Mapping[str, Any]) -> str:
-    """Names and values as a table; nested mappings by dotted names."""
-    rows = [
-        (f"<code>{_text(name)}</code>", f'<td class="text wrap">{_value(value)}</td>')
-        for name, value in _flat(values)
-    ]
-    return _table(("name", "value"), rows, left=2)
-
-
-def _value(value: object) -> str:
-    """A value of unknown kind, escaped; floats to six digits."""
-    return _text(f"{value:.6g}" if isinstance(value, float) else value)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _figure(stem: Path, caption: str, *, wide: bool = False) -> str:
-    """The figure saved under `stem` with its caption; empty where there is none.
-
-    Of SVG and PNG the smaller is taken. On a phone a `wide` figure scrolls in its box.
-    """
-    found = [path for kind in ("svg", "png") if (path := Path(f"{stem}.{kind}")).is_file()]
-    if not found:
-        return ""
-    path = min(found, key=lambda file: file.stat().st_size)
-    mime = {".png": "image/png", ".svg": "image/svg+xml"}[path.suffix]
-    source = f"data:{mime};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
-    size = _points(found[0])
-    look = f' style="width:{size * _PX_PER_POINT:.0f}px"' if size else ""
-    return (
-        f'<figure><div class="paper"><img{" class=wide" if wide else ""}{look} src="{source}" '
-        f'alt="{_text(caption)}"></div><figcaption>{_text(caption)}</figcaption></figure>'
-    )
-
-
-_PX_PER_POINT = 96 / 72 * 1.1
-"""Screen size of figures: a little above print."""
-
-
-def _points(path: Path) -> float | None:
-    """Width of an SVG in points, as matplotlib writes it; None for other files."""
-    if path.suffix != ".svg":
-        return None
-    with open(path, encoding="utf-8") as file:
-        found = re.search(r'<svg[^>]* width="([0-9.]+)pt"', file.read(4096))
-    return float(found.group(1)) if found else None
-
-
 def _drawn(run: _Run, name: str, figure: Any, caption: str) -> str:
     """Save a figure made for the report beside it, and show it."""
     figures.save(figure, run.workdir / "figures" / name)
-    return _figure(run.workdir / "figures" / name, caption, wide=True)
+    return page.figure(run.workdir / "figures" / name, caption, wide=True)
 
 
 def _head(run: _Run) -> str:
     """The run in a line, and its result in a sentence."""
     protocol = run.metrics.get("protocol", {})
-    facts = [f"run <b>{_text(run.name)}</b>"]
+    facts = [f"run <b>{page.text(run.name)}</b>"]
     data = run.config.get("data", {})
     if data.get("kind") == "folder":
-        facts.append(_text(Path(str(data.get("root", ""))).name))
+        facts.append(page.text(Path(str(data.get("root", ""))).name))
     elif data.get("kind"):
         facts.append({"phantom": "synthetic scans", "luna16": "LUNA16"}[data["kind"]])
     if protocol:
@@ -396,45 +233,37 @@ def _head(run: _Run) -> str:
         facts.append(f"{protocol['queries']} queries, archive of {protocol['gallery']} items")
         facts.append(
             f"{protocol['bits']}-bit codes, Hamming distance below {protocol['threshold']}, "
-            f"then {_text(fine)}"
+            f"then {page.text(fine)}"
         )
     precision = run.metrics.get("paper", {}).get("search_precision")
     chance = run.ranking("chance", "precision_at_10_micro")
     lead = ""
     if precision is not None:
         lead = (
-            f'<p class="lead">Of the ten nearest slices found, <b>{_share(precision)}</b> on '
+            f'<p class="lead">Of the ten nearest slices found, <b>{page.share(precision)}</b> on '
             "average are of the query's own class"
-            + (f"; by chance it would be {_share(chance)}" if chance is not None else "")
+            + (f"; by chance it would be {page.share(chance)}" if chance is not None else "")
             + (" (the paper reports 73 % on LUNA16)." if run.paper_classes else ".")
             + "</p>"
         )
     return f'<p class="sub">{" · ".join(facts)}</p>{lead}'
 
 
-def _card(label: str, value: str, *beside: str) -> str:
-    lines = "".join(f"<div>{_text(line)}</div>" for line in beside if line)
-    return (
-        f'<div class="card"><div class="label">{_text(label)}</div>'
-        f'<div class="value">{_text(value)}</div><div class="beside">{lines}</div></div>'
-    )
-
-
 def _beside(run: _Run, key: str, digits: int, *names: str) -> str:
     """`chance 0.27 · raw pixels 0.51` for one measure."""
     found = [(figures.RANKING_NAMES[n], run.ranking(n, key)) for n in names]
-    words = (f"{n} {_number(v, digits)}" for n, v in found if v is not None)
-    return " · ".join(word.replace(" ", _NO_BREAK) for word in words)
+    words = (f"{n} {page.number(v, digits)}" for n, v in found if v is not None)
+    return " · ".join(word.replace(" ", page.NO_BREAK) for word in words)
 
 
 def _cards(run: _Run) -> str:
     """The few numbers that matter, each with what it must be compared with."""
     baselines = ("softmax", "predicted_class", "pixels", "chance")
     cards = [
-        _card(
+        page.card(
             "Search precision, top 10",
-            _number(run.metrics.get("paper", {}).get("search_precision"), 2),
-            _between(run.ends("paper", "search_precision"), 2),
+            page.number(run.metrics.get("paper", {}).get("search_precision"), 2),
+            page.between(run.ends("paper", "search_precision"), 2),
             f"paper {PAPER_PRECISION}, on LUNA16" if run.paper_classes else "",
             _beside(run, "precision_at_10_micro", 2, *baselines),
         ),
@@ -448,44 +277,44 @@ def _cards(run: _Run) -> str:
         value = run.ranking("two_stage", key)
         if value is not None:
             cards.append(
-                _card(
+                page.card(
                     label,
-                    _number(value, digits) + unit,
-                    _between(run.ends("rankings", "two_stage", key), digits, unit),
+                    page.number(value, digits) + unit,
+                    page.between(run.ends("rankings", "two_stage", key), digits, unit),
                     _beside(run, key, digits, *baselines),
                 )
             )
     pool, items = run.metrics.get("pool", {}), run.metrics.get("protocol", {}).get("gallery")
     if pool:
-        of = f" ({_share(pool['mean_size'] / items)})" if items else ""
+        of = f" ({page.share(pool['mean_size'] / items)})" if items else ""
         cards.append(
-            _card(
+            page.card(
                 "Mean candidate pool",
                 f"{pool['mean_size']:.0f}",
                 f"of {items} items{of}" if items else "",
-                f"{_share(pool['empty_share'])} of pools are empty",
+                f"{page.share(pool['empty_share'])} of pools are empty",
             )
         )
     classification = run.metrics.get("classification")
     if classification:
         counts = list(run.metrics.get("dataset", {}).get("test", {}).values())
-        largest = f"always the largest class {_number(max(counts) / sum(counts), 2)}"
+        largest = f"always the largest class {page.number(max(counts) / sum(counts), 2)}"
         cards.append(
-            _card(
+            page.card(
                 "Classification accuracy",
-                _number(classification["accuracy"], 2),
-                _between(run.ends("classification", "accuracy"), 2),
-                f"macro recall {_number(classification['macro_recall'], 2)}",
+                page.number(classification["accuracy"], 2),
+                page.between(run.ends("classification", "accuracy"), 2),
+                f"macro recall {page.number(classification['macro_recall'], 2)}",
                 largest if sum(counts) else "",
             )
         )
     dice = (run.metrics.get("segmentation") or {}).get("dice")
     if dice is not None:
         cards.append(
-            _card(
+            page.card(
                 "Lung mask Dice (U-Net)",
-                _number(dice, 3),
-                f"IoU {_number(run.metrics['segmentation'].get('iou'), 3)}, held-out scans",
+                page.number(dice, 3),
+                f"IoU {page.number(run.metrics['segmentation'].get('iou'), 3)}, held-out scans",
             )
         )
     return f'<div class="cards">{"".join(cards)}</div>'
@@ -504,10 +333,13 @@ def _against(run: _Run) -> str:
             digits = 2 if key in _SMALLER_IS_BETTER else 3
             ends = run.ends("rankings", name, key)
             small = f"<small>{ends[0]:.{digits}f} to {ends[1]:.{digits}f}</small>" if ends else ""
-            cells.append(_number(found[name].get(key), digits) + small)
+            cells.append(page.number(found[name].get(key), digits) + small)
         cells.append(_margin(run.ends("margins", name, "map_macro")))
         rows.append(cells)
-    head = ["ranking", *(f'<abbr title="{_text(t)}">{_text(n)}</abbr>' for _, n, t in columns)]
+    head = [
+        "ranking",
+        *(f'<abbr title="{page.text(t)}">{page.text(n)}</abbr>' for _, n, t in columns),
+    ]
     head.append('<abbr title="mAP of the two-stage search minus this">two-stage ahead by</abbr>')
     patients = (run.metrics.get("intervals") or {}).get("patients")
     note = (
@@ -518,9 +350,9 @@ def _against(run: _Run) -> str:
         if patients
         else "No intervals were made for this run."
     )
-    picture = _figure(folder / "baselines", _CAPTIONS["baselines"])
-    curve = _figure(folder / "precision_recall", _CAPTIONS["precision_recall"], wide=True)
-    table = f"{_table(head, rows)}<p class='note'>{note}</p>"
+    picture = page.figure(folder / "baselines", _CAPTIONS["baselines"])
+    curve = page.figure(folder / "precision_recall", _CAPTIONS["precision_recall"], wide=True)
+    table = f"{page.table(head, rows)}<p class='note'>{note}</p>"
     return table + _rankings(run) + picture + curve
 
 
@@ -529,13 +361,13 @@ def _anywhere(run: _Run, names: Sequence[str], key: str) -> bool:
 
 
 def _ranking_cell(name: str) -> str:
-    return f"{_text(figures.RANKING_NAMES[name])}<small>{_text(_NOTES[name])}</small>"
+    return f"{page.text(figures.RANKING_NAMES[name])}<small>{page.text(_NOTES[name])}</small>"
 
 
 def _margin(margin: Any) -> str:
     """`+0.021`, its interval and p-value."""
     if not margin or margin.get("value") is None:
-        return _UNKNOWN
+        return page.UNKNOWN
     small = ""
     if margin["low"] is not None:
         p = margin["p_value"]
@@ -555,7 +387,7 @@ def _search(run: _Run) -> str:
         shown = "<p>This data has no normal items, so only a nodule is shown as query.</p>" + shown
     more = "".join(_shot(run, s) for s in sorted(captions) if s.startswith("query_class"))
     if more:
-        shown += _details("One query of every class", more)
+        shown += page.details("One query of every class", more)
     if "errors" in captions:
         shown += f"<h3>Where it fails</h3>{_shot(run, 'errors')}"
     return shown
@@ -568,15 +400,19 @@ def _shot(run: _Run, stem: str) -> str:
     lines = [
         (
             "query" if row["rank"] == "0" else row["rank"],
-            *(_text(row.get(name, "")) or _UNKNOWN for name in ("name", "nodule", "scan")),
-            _text(figures.class_title(int(row["label"]), run.names)),
-            _text(f"{float(row['diameter_mm']):.1f}" if row["diameter_mm"] else _UNKNOWN),
+            *(page.text(row.get(name, "")) or page.UNKNOWN for name in ("name", "nodule", "scan")),
+            page.text(figures.class_title(int(row["label"]), run.names)),
+            page.text(f"{float(row['diameter_mm']):.1f}" if row["diameter_mm"] else page.UNKNOWN),
         )
         for row in rows
     ]
     head = ("rank", "file or item", "nodule", "scan", "class", "mm")
-    table = _details("Where these images come from", _table(head, lines, left=5)) if rows else ""
-    return _figure(folder / stem, run.curves["captions"][stem], wide=True) + table
+    table = (
+        page.details("Where these images come from", page.table(head, lines, left=5))
+        if rows
+        else ""
+    )
+    return page.figure(folder / stem, run.curves["captions"][stem], wide=True) + table
 
 
 def _codes(run: _Run) -> str:
@@ -588,10 +424,10 @@ def _codes(run: _Run) -> str:
             _ranking_cell(name),
             str(row["bits"]),
             str(row["distinct_codes"]),
-            _number(row["bit_entropy"]),
-            _number(row["bit_correlation"]),
-            _number(lookup[name]["precision_macro"]),
-            _share(lookup[name]["empty_share"]),
+            page.number(row["bit_entropy"]),
+            page.number(row["bit_correlation"]),
+            page.number(lookup[name]["precision_macro"]),
+            page.share(lookup[name]["empty_share"]),
         )
         for name, row in statistics.items()
     ]
@@ -605,27 +441,27 @@ def _codes(run: _Run) -> str:
         '<abbr title="queries with no item within Hamming radius 2">empty</abbr>',
     )
     drawn = "".join(
-        _figure(folder / stem, _CAPTIONS[stem], wide=True)
+        page.figure(folder / stem, _CAPTIONS[stem], wide=True)
         for stem in ("lookups", "efficiency", "pools")
     )
     costs = run.metrics.get("efficiency") or ()
-    cost = _table(
+    cost = page.table(
         ("Hamming threshold (less than)", "mean pool", "true ten nearest found", "ms a query"),
         [
             (
                 str(row["threshold"]),
                 f"{row['mean_pool']:.1f}",
-                _share(row["neighbours_kept"]),
+                page.share(row["neighbours_kept"]),
                 f"{1e3 * row['seconds_per_query']:.3f}",
             )
             for row in costs
         ],
     )
-    pair = _figure(folder / "class_hamming", _CAPTIONS["class_hamming"]) + _figure(
+    pair = page.figure(folder / "class_hamming", _CAPTIONS["class_hamming"]) + page.figure(
         folder / "map", _CAPTIONS["map"]
     )
     cost = f"<h3>Cost of a search</h3>{cost}" if costs else ""
-    table = _table(head, rows) if rows else ""
+    table = page.table(head, rows) if rows else ""
     return f'{table}{drawn}{cost}<div class="pair">{pair}</div>'
 
 
@@ -646,12 +482,15 @@ def _rankings(run: _Run) -> str:
             value = found[name].get(key)
             digits = 2 if key in _SMALLER_IS_BETTER else 3
             mark = name != "chance" and value is not None and value == best[key]
-            text = _number(value, digits)
+            text = page.number(value, digits)
             cells.append(f'<td class="best">{text}</td>' if mark else text)
         low, high = (found[name].get(f"map_macro_{order}") for order in ("worst", "best"))
-        cells.append(f"{_number(low)} to {_number(high)}")
+        cells.append(f"{page.number(low)} to {page.number(high)}")
         rows.append(cells)
-    head = ["ranking", *(f'<abbr title="{_text(t)}">{_text(n)}</abbr>' for _, n, t in columns)]
+    head = [
+        "ranking",
+        *(f'<abbr title="{page.text(t)}">{page.text(n)}</abbr>' for _, n, t in columns),
+    ]
     head.append('<abbr title="macro mAP in the worst and best order of ties">mAP by ties</abbr>')
     missing = [n for k, n, _ in _COLUMNS if k not in {c[0] for c in columns}]
     protocol = run.metrics.get("protocol", {})
@@ -674,7 +513,7 @@ def _rankings(run: _Run) -> str:
     if "mm@10" in missing:
         notes.append("Diameters are unknown here, so there is no error in mm.")
     note = f"<p class='note'>{' '.join(notes)}</p>"
-    return _details("Every measure of every ranking", _table(head, rows)) + note
+    return page.details("Every measure of every ranking", page.table(head, rows)) + note
 
 
 def _classification(run: _Run) -> str:
@@ -688,9 +527,9 @@ def _classification(run: _Run) -> str:
     rows = []
     for row in found["per_class"]:
         label = row["class"]
-        cells = [_text(run.names[label]), str(row["support"])]
+        cells = [page.text(run.names[label]), str(row["support"])]
         for key in ("recall", "precision", "f1", "average_precision"):
-            cells.append(_UNKNOWN if row[key] is None else f"{100 * row[key]:.1f}")
+            cells.append(page.UNKNOWN if row[key] is None else f"{100 * row[key]:.1f}")
         if run.paper_classes:
             cells.append(f"{PAPER_SCORES[label]:.1f}")
         rows.append(cells)
@@ -703,7 +542,7 @@ def _classification(run: _Run) -> str:
         "the average precision of one class against the rest by softmax.</p>"
     )
     folder = run.workdir / "evaluation" / "figures"
-    return text + _table(head, rows) + _figure(folder / "confusion", _CAPTIONS["confusion"])
+    return text + page.table(head, rows) + page.figure(folder / "confusion", _CAPTIONS["confusion"])
 
 
 def _data(run: _Run) -> str:
@@ -711,7 +550,7 @@ def _data(run: _Run) -> str:
     dataset = run.metrics.get("dataset", {})
     splits = [s for s in ("train", "val", "test") if s in dataset]
     splits += [s for s in dataset if s not in splits]
-    head = ["class (mm)" if run.paper_classes else "class", *map(_text, splits), "all"]
+    head = ["class (mm)" if run.paper_classes else "class", *map(page.text, splits), "all"]
     if run.paper_classes:
         head.append("paper")
     rows, totals = [], [0] * (len(splits) + 1)
@@ -720,7 +559,7 @@ def _data(run: _Run) -> str:
         counts.append(sum(counts))
         totals = [a + b for a, b in zip(totals, counts, strict=True)]
         paper = [str(PAPER_COUNTS[label])] if run.paper_classes else []
-        rows.append([_text(name), *map(str, counts), *paper])
+        rows.append([page.text(name), *map(str, counts), *paper])
     paper = [str(sum(PAPER_COUNTS))] if run.paper_classes else []
     rows.append(["<b>all</b>", *(f"<b>{n}</b>" for n in totals), *paper])
     intro = ""
@@ -742,12 +581,12 @@ def _data(run: _Run) -> str:
             "scan": "at random by scan",
             "column": "as the data says",
         }
-        intro += f"<p>Split {_text(words.get(kind, kind))}.</p>"
+        intro += f"<p>Split {page.text(words.get(kind, kind))}.</p>"
     folder = run.workdir / "evaluation" / "figures"
-    drawn = _figure(folder / "class_counts", _CAPTIONS["class_counts"]) + _figure(
+    drawn = page.figure(folder / "class_counts", _CAPTIONS["class_counts"]) + page.figure(
         folder / "samples", _CAPTIONS["samples"], wide=True
     )
-    return intro + _table(head, rows) + drawn
+    return intro + page.table(head, rows) + drawn
 
 
 def _lungs(run: _Run) -> str:
@@ -757,12 +596,12 @@ def _lungs(run: _Run) -> str:
     if measured:
         parts.append("<p>The U-Net against the masks it learned from, on held-out scans.</p>")
         words = {k: k.replace("_", " ").replace("dice", "Dice") for k in measured} | {"iou": "IoU"}
-        head = [_text(words[k]) for k in measured]
-        parts.append(_table(head, [[_value(v) for v in measured.values()]]))
+        head = [page.text(words[k]) for k in measured]
+        parts.append(page.table(head, [[page.value(v) for v in measured.values()]]))
     else:
         parts.append("<p>No lung segmentation was run on this data.</p>")
     parts.append(
-        _figure(
+        page.figure(
             run.workdir / "segment" / "examples",
             "Slices with the outline of the mask by threshold and that of the U-Net. Where the "
             "two part, look whether a nodule at the pleura was cut off.",
@@ -797,11 +636,11 @@ def _audit(run: _Run, path: Path) -> str:
     diameters = columns.pop("diameter_mm")
     lost = {kind: values < LOST_BELOW for kind, values in columns.items()}
     head = ["mask", "nodules", "mean share kept", f"lost (below {LOST_BELOW:.0%})"]
-    table = _table(
+    table = page.table(
         head,
         [
             (
-                _text(figures.MASK_NAMES[kind]),
+                page.text(figures.MASK_NAMES[kind]),
                 str(len(rows)),
                 f"{100 * columns[kind].mean():.1f} %",
                 str(int(lost[kind].sum())),
@@ -823,19 +662,19 @@ def _audit(run: _Run, path: Path) -> str:
     order = any_lost[np.lexsort((columns[final][any_lost], ~lost[final][any_lost]))]
     listed = [
         (
-            _text(figures.short(rows[i]["scan"], keep=16)),
-            _text(figures.short(rows[i]["nodule"], keep=24)),
+            page.text(figures.short(rows[i]["scan"], keep=16)),
+            page.text(figures.short(rows[i]["nodule"], keep=24)),
             f"{diameters[i]:.1f}",
             *(f"{100 * columns[kind][i]:.0f} %" for kind in kinds),
         )
         for i in order
     ]
-    lines = _table(
-        ("scan", "nodule", "mm", *(_text(figures.MASK_NAMES[k]) for k in kinds)), listed, left=2
+    lines = page.table(
+        ("scan", "nodule", "mm", *(page.text(figures.MASK_NAMES[k]) for k in kinds)), listed, left=2
     )
     count = "1 nodule" if len(any_lost) == 1 else f"{len(any_lost)} nodules"
     title = f"{count} lost by at least one of the masks"
-    return f"<h3>Nodules and masks</h3>{table}{figure}{_details(title, lines)}"
+    return f"<h3>Nodules and masks</h3>{table}{figure}{page.details(title, lines)}"
 
 
 def _training(run: _Run) -> str:
@@ -856,7 +695,7 @@ def _training(run: _Run) -> str:
             parts.append(_drawn(run, f"{stage}_curves", figure, caption))
     summary = _json(run.workdir / "train" / "summary.json")
     if summary:
-        parts.append(_details("Summary of the training", _pairs(summary)))
+        parts.append(page.details("Summary of the training", page.pairs(summary)))
     return "".join(parts) or "<p>There is no training log in this folder.</p>"
 
 
@@ -875,7 +714,7 @@ def _jsonl(path: Path) -> list[dict[str, Any]]:
 
 def _settings(run: _Run) -> str:
     parts = [
-        _details(title, _pairs(values))
+        page.details(title, page.pairs(values))
         for title, values in (
             ("Config", run.config),
             ("Environment", run.environment),

@@ -447,10 +447,11 @@ def _judged(
                 truth = judging.Truth.of(asked, archive, part.excluded[cut], setting.k)
                 return judging.Judge(truth, part.hamming[cut], part.fine[cut], setting)
 
-            judges = list(threads.map(judge, cuts))
+            spread = threads.map if len(cuts) > 1 else map
+            judges = list(spread(judge, cuts))
             for name, found in distances.each(part):
                 each = (found[cut] for cut in cuts)
-                judged = threads.map(judging.Judge.judge, judges, itertools.repeat(name), each)
+                judged = spread(judging.Judge.judge, judges, itertools.repeat(name), each)
                 # One ranking is judged while the distances of the next are made.
                 waiting.append((name, judged))
                 if len(waiting) > 1:
