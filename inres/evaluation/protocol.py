@@ -450,7 +450,7 @@ def _judged(
             spread = threads.map if len(cuts) > 1 else map
             judges = list(spread(judge, cuts))
             for name, found in distances.each(part):
-                each = (found[cut] for cut in cuts)
+                each = [found[cut] for cut in cuts]
                 judged = spread(judging.Judge.judge, judges, itertools.repeat(name), each)
                 # One ranking is judged while the distances of the next are made.
                 waiting.append((name, judged))
