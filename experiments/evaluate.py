@@ -61,6 +61,7 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
         fine=config.search.features,
         own_scan=own_scan,
     )
+    intervals = confidence(evaluation, query_side.labels, query_side.scans)
     efficiency = check_index(config, workdir, query_side, evaluation, own_scan=own_scan)
     counts = {
         side: np.bincount(data.labels[data.side == side], minlength=data.classes).tolist()
@@ -73,13 +74,14 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
         dataset=counts,
         segmentation=files.read_json(segmented) if segmented.is_file() else None,
         names=report.class_names(data.classes),
-        intervals=confidence(evaluation, query_side.labels, query_side.scans),
+        intervals=intervals,
         efficiency=efficiency,
         queries=query_side,
         gallery=gallery_side,
         query_images=images[queries],
         gallery_images=images[gallery],
     )
+    print(results.in_words(evaluation, intervals))
     leaks = splits.leaking_share(table.items, data.side)
     if leaks:
         print(f"  note: {leaks:.0%} of test nodules have a nodule of their scan in training")

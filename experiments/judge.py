@@ -104,6 +104,7 @@ def judge(
         own_scan=SPLIT.value == "slices",
     )
     labels = np.array([item.label for item in table])
+    intervals = confidence(evaluation, queries.labels, queries.scans)
     results.write_evaluation(
         evaluation,
         workdir / "evaluation",
@@ -116,7 +117,7 @@ def judge(
         gallery=gallery,
         query_images=None if images is None else images[parts[0]],
         gallery_images=None if images is None else images[parts[1]],
-        intervals=confidence(evaluation, queries.labels, queries.scans),
+        intervals=intervals,
     )
     files.write_json(
         workdir / "judged.json",
@@ -129,11 +130,8 @@ def judge(
             "seed": SEED.value,
         },
     )
-    two, chance = (evaluation.rankings[name] for name in ("two_stage", "chance"))
-    print(
-        f"  {len(queries)} queries, archive of {len(gallery)} items, {bits} bits\n"
-        f"  two-stage search: macro mAP {two['map_macro']:.3f} (chance {chance['map_macro']:.3f})"
-    )
+    print(f"  {len(queries)} queries, archive of {len(gallery)} items, {bits} bits")
+    print(results.in_words(evaluation, intervals))
 
 
 def embedded(

@@ -88,7 +88,7 @@ _COLUMNS = (
 )
 _SMALLER_IS_BETTER = ("diameter_error_mm_at_10", "malignancy_error_at_10")
 _HEADLINES = (
-    *("map_macro", "precision_at_10_macro", "ndcg_at_10", "ndcg_mm_at_10"),
+    *("map_macro", "precision_at_10_macro", "ndcg_at_10"),
     *("diameter_error_mm_at_10", "malignancy_agreement_at_10"),
 )
 """Columns of the short table."""
@@ -334,13 +334,13 @@ def _against(run: _Run) -> str:
             ends = run.ends("rankings", name, key)
             small = f"<small>{ends[0]:.{digits}f} to {ends[1]:.{digits}f}</small>" if ends else ""
             cells.append(page.number(found[name].get(key), digits) + small)
-        cells.append(_margin(run.ends("margins", name, "map_macro")))
+        cells.insert(2, _margin(run.ends("margins", name, "map_macro")))
         rows.append(cells)
     head = [
         "ranking",
         *(f'<abbr title="{page.text(t)}">{page.text(n)}</abbr>' for _, n, t in columns),
     ]
-    head.append('<abbr title="mAP of the two-stage search minus this">two-stage ahead by</abbr>')
+    head.insert(2, '<abbr title="mAP of the two-stage search minus this">two-stage minus it</abbr>')
     patients = (run.metrics.get("intervals") or {}).get("patients")
     note = (
         f"Small print: 95 % intervals by bootstrap over {patients} patients (or scans), whose "
@@ -500,7 +500,7 @@ def _rankings(run: _Run) -> str:
         "Every figure is the expected value over all orders of equal distances, so it does not "
         "depend on the order of the archive.",
         "Macro: mean over classes; micro: mean over queries; R and nDCG are macro.",
-        "A supervised code should beat ranking by predicted class.",
+        "A supervised code should beat ranking by predicted class and by softmax.",
         "Items of the query's own scan may be returned here, as in the paper's split."
         if protocol.get("own_scan")
         else f"Items of the query's own scan are never returned ({pairs} pairs left out).",

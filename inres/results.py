@@ -125,6 +125,20 @@ def write_evaluation(
     return out / "metrics.json"
 
 
+def in_words(evaluation: Evaluation, intervals: Mapping[str, Any] | None = None) -> str:
+    """The judged search and every baseline as lines of text: what a run prints."""
+    k = evaluation.counts["k"]
+    keys = ("map_macro", f"precision_at_{k}_macro", f"ndcg_at_{k}")
+    lines = [f"  {'':<24}{'macro mAP':>9}  {'95 %':<14}  {f'P@{k}':>5}  {f'nDCG@{k}':>7}"]
+    for name, row in evaluation.rankings.items():
+        ends = (intervals or {}).get("rankings", {}).get(name, {}).get(keys[0])
+        between = f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else ""
+        shown = ["-" if row[key] is None else f"{row[key]:.3f}" for key in keys]
+        title = figures.RANKING_NAMES[name]
+        lines.append(f"  {title:<24}{shown[0]:>9}  {between:<14}  {shown[1]:>5}  {shown[2]:>7}")
+    return "\n".join(lines)
+
+
 def _plain(values: np.ndarray) -> list[Any]:
     """JSON's numbers; NaN becomes null."""
     return [None if value != value else value for value in np.asarray(values).tolist()]

@@ -47,6 +47,7 @@ def flags(data, workdir, **more):
 def test_vectors_are_judged_by_the_same_protocol(data, tmp_path):
     done = call(*flags(data, tmp_path, codes="codes.npy"), "--threshold=4")
     assert done.returncode == 0, done.stderr
+    assert "LSH on the vectors" in done.stdout
     found = metrics(tmp_path)
     assert set(found["rankings"]) == {
         *("two_stage", "hamming", "embedding", "itq_embedding", "lsh_embedding", "chance")
