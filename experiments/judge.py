@@ -130,7 +130,8 @@ def judge(
             "seed": SEED.value,
         },
     )
-    print(f"  {len(queries)} queries, archive of {len(gallery)} items, {bits} bits")
+    width = evaluation.counts["bits"]
+    print(f"  {len(queries)} queries, archive of {len(gallery)} items, codes of {width} bits")
     print(results.in_words(evaluation, intervals))
 
 
