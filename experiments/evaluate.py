@@ -4,7 +4,7 @@
 
 Leaves <workdir>/evaluation: metrics.json (keys in the README), curves, tables and figures. The
 ranking that is judged is recomputed from the embeddings in NumPy; the index must agree with it,
-and is timed. Baseline codes are fitted on training items. About a minute for 4,000 items.
+and is timed. Baseline codes are fitted on training items. Half a minute for 4,000 items.
 """
 
 import time

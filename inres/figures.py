@@ -642,7 +642,7 @@ def confusion(matrix: np.ndarray, names: Sequence[str], *, title: str = "") -> F
         )
     _axes(
         axes,
-        title=title or "True and predicted class of the test queries",
+        title=title or "True and predicted class",
         x="predicted class (diameter in mm)" if _in_mm(names) else "predicted class",
         y="true class (diameter in mm)" if _in_mm(names) else "true class",
     )

@@ -269,21 +269,6 @@ def test_the_report_says_the_numbers(full):
         assert f"<td>{score:.1f}</td>" in page
 
 
-def test_without_images_there_are_numbers_alone(full, tmp_path):
-    rng = np.random.default_rng(0)
-    (queries, _), (gallery, _) = side(rng, 20, "q"), side(rng, 40, "g")
-    results.write_evaluation(
-        evaluate(queries, gallery, classes=8, threshold=3),
-        tmp_path / "evaluation",
-        dataset={"test": [1] * 8},
-        names=CLASS_NAMES,
-        queries=queries,
-        gallery=gallery,
-    )
-    assert not (tmp_path / "evaluation" / "figures" / "errors.png").exists()
-    assert "No images were given" in report.build_report(tmp_path).read_text(encoding="utf-8")
-
-
 def test_missing_parts_are_left_out_with_a_sentence(folder):
     page = folder[1]
     for sentence in (
