@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Directory of all results.")
 REDO = flags.DEFINE_list("redo", [], "Stages to make anew, with all that follow them.")
 DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 
-STAGES = ("scans", "prepare", "segment", "train", "index", "evaluation")
+STAGES = ("scans", "prepare", "split", "segment", "train", "index", "evaluation")
 
 
 def keep_freed_memory() -> None:
@@ -51,7 +51,10 @@ def launch(run: Callable[[Config, Path], None], *, reads_only: bool = False) -> 
     must be given the config that the workdir was made with, but for the section `search`.
     """
 
-    def main() -> None:
+    def work(arguments: list[str]) -> None:
+        if arguments:
+            raise app.UsageError(f"unknown argument {arguments[0]!r}; flags begin with --")
+        keep_freed_memory()
         config = config_lib.checked(CONFIG.value)
         workdir = Path(str(WORKDIR.value)).expanduser().resolve()
         if reads_only:
@@ -59,23 +62,21 @@ def launch(run: Callable[[Config, Path], None], *, reads_only: bool = False) -> 
             run(config, workdir)
             return
         with stages.lock(workdir):
-            _redo(workdir, REDO.value)
+            redo(workdir)
             run(config, workdir)
             describe(workdir, config)
 
-    start(main, required=("config", "workdir"))
+    flags.mark_flags_as_required(["config", "workdir"])
+    launch_with_arguments(work)
 
 
-def start(main: Callable[[], None], *, required: Sequence[str]) -> None:
-    """Parse flags and run; errors end in one line."""
+def launch_with_arguments(run: Callable[[list[str]], None]) -> None:
+    """Parse flags and give `run` what else is on the command line; errors end in one line."""
 
-    def guarded(argv: list[str]) -> None:
-        if len(argv) > 1:
-            raise app.UsageError(f"unknown argument {argv[1]!r}; flags begin with --")
+    def main(argv: list[str]) -> None:
         logging.set_verbosity(logging.ERROR)
-        keep_freed_memory()
         try:
-            main()
+            run(argv[1:])
         except KeyboardInterrupt:
             print("interrupted; run the same command again to go on", file=sys.stderr, flush=True)
             sys.stdout.flush()
@@ -86,8 +87,7 @@ def start(main: Callable[[], None], *, required: Sequence[str]) -> None:
             print(f"error: {explain(error)}", file=sys.stderr)
             sys.exit(1)
 
-    flags.mark_flags_as_required(required)
-    app.run(guarded, flags_parser=_parse)
+    app.run(main, flags_parser=_parse)
 
 
 def explain(error: BaseException) -> str:
@@ -107,12 +107,13 @@ def _parse(argv: list[str]) -> list[str]:
         sys.exit(1)
 
 
-def _redo(workdir: Path, redo: list[str]) -> None:
-    for stage in redo:
+def redo(workdir: Path) -> None:
+    """Remove what --redo names from `workdir`, with all that follows."""
+    for stage in REDO.value:
         if stage not in STAGES:
             raise ValueError(f"--redo={stage}: must be among {', '.join(STAGES)}")
-    if redo:
-        for stage in STAGES[min(STAGES.index(stage) for stage in redo) :]:
+    if REDO.value:
+        for stage in STAGES[min(STAGES.index(stage) for stage in REDO.value) :]:
             stages.forget(workdir, stage)
 
 

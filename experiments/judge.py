@@ -37,8 +37,10 @@ SIZE = flags.DEFINE_integer("size_px", 64, "Side to which images are resized.")
 SEED = flags.DEFINE_integer("seed", 0, "Of the split and of the codes.")
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     """Check all input, then judge and write the report."""
+    if arguments:
+        raise ConfigError(f"unknown argument {arguments[0]!r}; flags begin with --")
     if BITS.value < 1:
         raise ConfigError(f"--bits={BITS.value}: must be at least 1")
     workdir = Path(str(common.WORKDIR.value)).expanduser().resolve()
@@ -232,4 +234,5 @@ def read_images(root: Path, table: Sequence[items.Item]) -> np.ndarray | None:
 
 
 if __name__ == "__main__":
-    common.start(main, required=("embeddings", "items", "workdir"))
+    flags.mark_flags_as_required(["embeddings", "items", "workdir"])
+    common.launch_with_arguments(main)

@@ -89,7 +89,7 @@ def write_evaluation(
         figures.save(figure, out / "figures" / stem)
     files.write_csv(out / "galleries.csv", PROVENANCE, [row for shot in shots for row in shot.rows])
     for name, rows in _tables(evaluation, dataset, names, intervals, efficiency).items():
-        tables.write(out / name, list(rows[0]) if rows else [], rows)
+        tables.write_table(out / name, {key: key for key in (rows[0] if rows else ())}, rows)
     files.write_json(
         out / "curves.json",
         {

@@ -1,5 +1,6 @@
-"""Tables for people and papers: the same rows as CSV and as LaTeX."""
+"""A table as CSV, for programs, and as LaTeX, for a paper."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,52 +9,54 @@ from inres import files
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
-    **{mark: "\\" + mark for mark in "&%$#_{}"},
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
+    **{character: f"\\{character}" for character in "&%$#_{}"},
 }
 
 
-def write(stem: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Path]:
-    """Write rows as `<stem>.csv`, in full precision, and as `<stem>.tex`, to three digits.
+def write_table(
+    stem: str | Path, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]
+) -> list[Path]:
+    """Write `rows` as `<stem>.csv` and `<stem>.tex` (a `tabular`, for booktabs).
 
-    The LaTeX is a `tabular` in the manner of the booktabs package, to be put into a document
-    with `\\input`. Missing values and None stay blank.
+    `columns` maps the keys of a row, which head the CSV, to the LaTeX table's headings. Unknown
+    values (None, NaN, no such key) stay blank.
     """
-    blank = [{k: "" if v is None else v for k, v in row.items()} for row in rows]
-    files.write_csv(Path(f"{stem}.csv"), columns, blank)
-    files.write_text(Path(f"{stem}.tex"), latex(columns, rows))
-    return [Path(f"{stem}.csv"), Path(f"{stem}.tex")]
-
-
-def latex(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows as a LaTeX `tabular`; a column is set to the right if it holds numbers alone."""
-    numeric = [
-        all(isinstance(row.get(c), int | float | None) for row in rows) and bool(rows)
-        for c in columns
-    ]
+    paths = [Path(f"{stem}.csv"), Path(f"{stem}.tex")]
+    known = [{key: _known(row.get(key)) for key in columns} for row in rows]
+    files.write_csv(paths[0], list(columns), known)
+    numeric = {
+        key: all(isinstance(row[key], (int, float)) for row in known if row[key] != "")
+        for key in columns
+    }
     lines = [
-        r"\begin{tabular}{" + "".join("r" if right else "l" for right in numeric) + "}",
+        rf"\begin{{tabular}}{{{''.join('r' if numeric[key] else 'l' for key in columns)}}}",
         r"\toprule",
-        " & ".join(map(escape, columns)) + r" \\",
+        _line(map(escape, columns.values())),
         r"\midrule",
-        *(" & ".join(_cell(row.get(c)) for c in columns) + r" \\" for row in rows),
+        *(_line(_cell(row[key]) for key in columns) for row in known),
         r"\bottomrule",
         r"\end{tabular}",
     ]
-    return "\n".join(lines) + "\n"
+    files.write_text(paths[1], "\n".join(lines) + "\n")
+    return paths
 
 
 def escape(text: str) -> str:
-    """Text in which LaTeX sees no command."""
-    return "".join(_SPECIAL.get(mark, mark) for mark in text)
+    """`text` as LaTeX shows it."""
+    return "".join(_SPECIAL.get(character, character) for character in text)
 
 
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
+def _known(value: Any) -> Any:
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) else value
+
+
+def _cell(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.3f}" if abs(value) < 1e4 else f"{value:.4g}"
+        return f"${value:.3f}$" if abs(value) >= 0.001 or value == 0 else f"${value:.1e}$"
     return escape(str(value))
+
+
+def _line(cells) -> str:
+    return " & ".join(cells) + r" \\"

@@ -1,28 +1,24 @@
-"""Tables as CSV and LaTeX."""
-
 import csv
 
 from inres import tables
 
 
-def test_the_same_rows_as_csv_and_latex(tmp_path):
+def test_a_table_for_programs_and_one_for_a_paper(tmp_path):
+    columns = {"name": "run_name", "score": "mAP", "n": "n"}
     rows = [
-        {"name": "50 % & a_b", "value": 0.123456789, "n": 3},
-        {"name": ">23", "value": None, "n": 12345},
+        {"name": "a_1 & 50 %", "score": 1 / 3, "n": 12, "unused": 0},
+        {"name": "b", "score": float("nan"), "n": 0},
+        {"name": "c\\d", "score": 1e-5},
     ]
-    written = tables.write(tmp_path / "t", ("name", "value", "n"), rows)
-    assert [path.name for path in written] == ["t.csv", "t.tex"]
-    with open(written[0], newline="") as file:
+    paths = tables.write_table(tmp_path / "t", columns, rows)
+    assert [p.name for p in paths] == ["t.csv", "t.tex"]
+    with open(paths[0], newline="") as file:
         read = list(csv.DictReader(file))
-    assert read[0] == {"name": "50 % & a_b", "value": "0.123456789", "n": "3"}
-    assert read[1]["value"] == ""
-    assert written[1].read_text() == (
-        "\\begin{tabular}{lrr}\n"
-        "\\toprule\n"
-        "name & value & n \\\\\n"
-        "\\midrule\n"
-        "50 \\% \\& a\\_b & 0.123 & 3 \\\\\n"
-        "\\textgreater{}23 &  & 12345 \\\\\n"
-        "\\bottomrule\n"
-        "\\end{tabular}\n"
-    )
+    assert read[0] == {"name": "a_1 & 50 %", "score": repr(1 / 3), "n": "12"}
+    assert (read[1]["score"], read[2]["n"]) == ("", "")
+    lines = paths[1].read_text().splitlines()
+    assert lines[0] == r"\begin{tabular}{lrr}"
+    assert lines[2] == r"run\_name & mAP & n \\"
+    assert lines[4] == r"a\_1 \& 50 \% & $0.333$ & 12 \\"
+    assert lines[5] == r"b &  & 0 \\"
+    assert lines[6] == r"c\textbackslash{}d & $1.0e-05$ &  \\"
