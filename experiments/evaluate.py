@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from experiments import common, index, train
+from experiments import common, index, split, train
 from inres import files, report, results, stages
 from inres.config import Config
 from inres.data import items, splits
-from inres.evaluation import baselines
+from inres.evaluation import baselines, runs
 from inres.evaluation.confidence import confidence
 from inres.evaluation.protocol import Embedded, Evaluation, evaluate
 from inres.retrieval import codes, store
@@ -61,7 +61,8 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
         fine=config.search.features,
         own_scan=own_scan,
     )
-    intervals = confidence(evaluation, query_side.labels, query_side.scans)
+    names, patients = (f(table.items)[queries] for f in (items.item_names, items.patients))
+    intervals = confidence(evaluation, query_side.labels, patients)
     efficiency = check_index(config, workdir, query_side, evaluation, own_scan=own_scan)
     counts = {
         side: np.bincount(data.labels[data.side == side], minlength=data.classes).tolist()
@@ -82,9 +83,9 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
         gallery_images=images[gallery],
     )
     print(results.in_words(evaluation, intervals))
-    leaks = splits.leaking_share(table.items, data.side)
-    if leaks:
-        print(f"  note: {leaks:.0%} of test nodules have a nodule of their scan in training")
+    runs.write(out, runs.Run(names, patients, query_side.labels, evaluation.per_query))
+    for line in split.leak_lines(workdir):
+        print(f"  note: {line}")
 
 
 def embedded(

@@ -23,13 +23,13 @@ from experiments import common
 from inres import files, report, results, stages
 from inres.config import Config, ConfigError, Split
 from inres.data import folder, items, splits, views
-from inres.evaluation import baselines, protocol
+from inres.evaluation import baselines, protocol, runs
 from inres.evaluation.confidence import confidence
 
 EMBEDDINGS = flags.DEFINE_string("embeddings", None, "Vectors, .npy, numbers [N, D].")
 CODES = flags.DEFINE_string("codes", None, "Codes, .npy, 0 and 1 (or bool) [N, h].")
 ITEMS = flags.DEFINE_string("items", None, "Table of the N items, .csv.")
-SPLIT = flags.DEFINE_enum("split", "column", ("column", "scan", "slices"), "Who is a query.")
+SPLIT = flags.DEFINE_enum("split", "column", ("column", "patient", "slices"), "Who is a query.")
 TEST_SHARE = flags.DEFINE_float("test_share", 0.3, "Share of test items where no column says it.")
 BITS = flags.DEFINE_integer("bits", 48, "Length of ITQ and LSH codes; as --codes where given.")
 THRESHOLD = flags.DEFINE_integer("threshold", 3, "Candidates differ in fewer bits than this.")
@@ -51,15 +51,32 @@ def main(arguments: list[str]) -> None:
         raise ConfigError(f"{path}: {unknown} items have no label; leave them out, vectors too")
     vectors = read_vectors(Path(str(EMBEDDINGS.value)), len(table), path)
     codes = read_codes(Path(CODES.value), len(table), path) if CODES.value else None
-    side = splits.split_items(
-        table, Split(kind=SPLIT.value, test_share=TEST_SHARE.value, seed=SEED.value)
-    )
     images = read_images(path.parent, table)
+    side = sides(table, images)
     with stages.lock(workdir):
         judge(workdir, table, side, vectors, codes, images)
         common.describe_environment(workdir)
         page = report.build_report(workdir)
     print(f"  report   {page}\n  metrics  {workdir / 'evaluation' / 'metrics.json'}")
+
+
+def sides(table: Sequence[items.Item], images: np.ndarray | None) -> np.ndarray:
+    """The side of every item, str [N]; without images, pictures cannot be compared.
+
+    Raises:
+      ValueError: a patient, a scan or a picture stands on two sides.
+    """
+    rule = Split(kind=SPLIT.value, test_share=TEST_SHARE.value, seed=SEED.value)
+    if images is not None:
+        return splits.split_items(table, rule, images)[0]
+    side = splits.assign(table, rule)
+    shared = splits.shared_groups(items.patients(table), side)
+    if shared and rule.kind != "slices":
+        raise ValueError(
+            f"{ITEMS.value}: {shared[0]} stands on two sides of the split ({len(shared)} such "
+            "patients or scans); mend the split column, or use --split=patient"
+        )
+    return side
 
 
 def judge(
@@ -106,7 +123,8 @@ def judge(
         own_scan=SPLIT.value == "slices",
     )
     labels = np.array([item.label for item in table])
-    intervals = confidence(evaluation, queries.labels, queries.scans)
+    names, patients = (f(table)[parts[0]] for f in (items.item_names, items.patients))
+    intervals = confidence(evaluation, queries.labels, patients)
     results.write_evaluation(
         evaluation,
         workdir / "evaluation",
@@ -131,6 +149,10 @@ def judge(
             "split": SPLIT.value,
             "seed": SEED.value,
         },
+    )
+    runs.write(
+        workdir / "evaluation",
+        runs.Run(names, patients, queries.labels, evaluation.per_query),
     )
     width = evaluation.counts["bits"]
     print(f"  {len(queries)} queries, archive of {len(gallery)} items, codes of {width} bits")

@@ -25,11 +25,11 @@ def run(config: Config, workdir: Path) -> None:
         "items": common.part(config.items, "hu_min", "hu_max"),
     }
     if config.data.kind != "folder":
-        inputs["seed"] = config.seed
+        inputs["data"]["seed"] = config.data.seed
         names = ("spacing_mm", "canvas_px", "normals", "normal_clearance_mm")
         inputs["items"] |= common.part(config.items, *names)
     if config.data.kind == "phantom" and not config.data.root:
-        made = {"phantom": common.part(config.phantom), "seed": config.seed}
+        made = {"phantom": common.part(config.phantom), "seed": config.data.seed}
         workers = common.workers(config)
         inputs["upstream"] = {
             "scans": stages.run(
@@ -37,7 +37,7 @@ def run(config: Config, workdir: Path) -> None:
                 "scans",
                 made,
                 lambda out: phantom.write_dataset(
-                    out, config.phantom, seed=config.seed, workers=workers
+                    out, config.phantom, seed=config.data.seed, workers=workers
                 ),
             )
         }

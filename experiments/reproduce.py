@@ -1,4 +1,4 @@
-"""The whole road: prepare -> segment -> train -> index -> evaluate -> report.
+"""The whole road: prepare -> split -> segment -> train -> index -> evaluate -> report.
 
     python -m experiments.reproduce --config=experiments/configs/phantom.py --workdir=runs/phantom
 
@@ -8,14 +8,14 @@ paths of what it made and the numbers that matter.
 
 from pathlib import Path
 
-from experiments import common, evaluate, index, prepare, segment, train
+from experiments import common, evaluate, index, prepare, segment, split, train
 from inres import files, report
 from inres.config import Config
 
 
 def run(config: Config, workdir: Path) -> None:
     """Every stage in order, then the report."""
-    for stage in (prepare, segment, train, index, evaluate):
+    for stage in (prepare, split, segment, train, index, evaluate):
         stage.run(config, workdir)
     common.describe(workdir, config)  # the report shows it
     page = report.build_report(workdir)
@@ -44,6 +44,7 @@ def summary(workdir: Path, page: Path) -> str:
         line("Hamming distance alone: macro mAP", rankings["hamming"]["map_macro"]),
         line("mean search precision", metrics["paper"]["search_precision"], "(paper: 0.73)"),
         line("mean pool size, items", metrics["pool"]["mean_size"]),
+        *(f"  the split: {text}" for text in split.leak_lines(workdir)),
         "",
         f"  report   {page}",
         f"  metrics  {workdir / 'evaluation' / 'metrics.json'}",

@@ -11,33 +11,23 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from experiments import common
+from experiments import common, split
 from inres import encode, figures, files, recipe, stages, training
 from inres.checkpoints import Checkpoints
 from inres.config import Config
-from inres.data import audit, batches, items, splits, views
+from inres.data import audit, batches, items, views
 from inres.logs import MetricLog
 from inres.progress import progress
 
 
 def run(config: Config, workdir: Path) -> None:
     """Train and apply the U-Net, unless that was done."""
-    upstream = {"prepare": stages.done(workdir, "prepare")}
     inputs = {
         "segment": common.part(config.segment),
-        "split": common.part(config.split),
         "seed": config.seed,
-        "upstream": upstream,
+        "upstream": {"split": stages.done(workdir, "split")},
     }
     stages.run(workdir, "segment", inputs, lambda out: _segment(config, workdir, out))
-
-
-def sides(config: Config, table: tuple[items.Item, ...]) -> np.ndarray:
-    """The split of the items; pairs without labels are held out by index."""
-    if all(item.label < 0 for item in table):
-        held = np.arange(len(table)) % config.segment.holdout_every == 0
-        return np.where(held, "test", "train")
-    return splits.split_items(table, config.split)
 
 
 def _segment(config: Config, workdir: Path, out: Path) -> None:
@@ -47,7 +37,7 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
         print(f"  segment: {why}; images are taken as they are prepared")
         return
     c = config.segment
-    side = sides(config, store.items)
+    side = split.sides(workdir)
     train = np.flatnonzero(side == "train")
     small = out / "pairs.npz"
     if not small.is_file():

@@ -15,11 +15,11 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from experiments import common
+from experiments import common, split
 from inres import encode, files, recipe, stages, training
 from inres.checkpoints import Checkpoints
 from inres.config import Config, ConfigError
-from inres.data import batches, items, splits, views
+from inres.data import batches, items, views
 from inres.evaluation import metrics
 from inres.evaluation.protocol import hamming_distances
 from inres.logs import MetricLog
@@ -41,7 +41,7 @@ class Labelled:
 def run(config: Config, workdir: Path) -> None:
     """Train, unless that was done."""
     inputs = {
-        **{n: common.part(getattr(config, n)) for n in ("split", "model", "hash", "loss", "train")},
+        **{n: common.part(getattr(config, n)) for n in ("model", "hash", "loss", "train")},
         "items": common.part(config.items, "view", "crop_mm", "segmented", "size_px"),
         "seed": config.seed,
         "upstream": {"segment": stages.done(workdir, "segment")},
@@ -59,7 +59,7 @@ def labelled(config: Config, store: items.ItemStore) -> Labelled:
     table = store.root / "items.csv"
     if np.any(labels < 0):
         raise ConfigError(f"{table}: items without a label; only the segment stage can use them")
-    side = splits.split_items(store.items, config.split)
+    side = split.sides(store.root.parent)
     trained = set(labels[side == "train"].tolist())
     for name in ("val", "test"):
         for label in sorted(set(labels[side == name].tolist()) - trained):

@@ -59,12 +59,15 @@ class Data:
     (`seg-lungs-LUNA16`, labels 3 and 4)."""
     workers: int = 0
     """Processes that make or prepare scans; 0 means one per core."""
+    seed: int = 0
+    """Of what is drawn for the data: phantoms and normal slices. Apart from `config.seed`, which is
+    that of training, so that several seeds of a recipe are tested on the same queries."""
 
     def __post_init__(self):
         _one_of("data.kind", self.kind, ("phantom", "luna16", "folder"))
         _one_of("data.expect_counts", self.expect_counts, ("auto", "strict", "off"))
         _one_of("data.lung_masks", self.lung_masks, ("threshold", "luna16"))
-        _not_negative("data", self, "max_thickness_mm", "workers")
+        _not_negative("data", self, "max_thickness_mm", "workers", "seed")
 
 
 @dataclasses.dataclass
@@ -138,26 +141,37 @@ class Split:
     """Which items train, validate and test."""
 
     kind: str = "subset"
-    """`subset` (official folds), `scan` (random by scan), `slices` (the paper's random split
-    of slices, which leaks) or `column` (the `split` column of items.csv)."""
+    """`subset` (official folds), `patient` (random by patient; where none is known each scan is
+    one), `slices` (the paper's random split of slices, which leaks) or `column` (the `split`
+    column of items.csv)."""
     test_subsets: tuple[int, ...] = (9,)
     val_subsets: tuple[int, ...] = (8,)
+    folds: int = 0
+    """For `patient` and `slices`: draw so many subsets, each of about as many items, and
+    use them as official ones; 0: draw by the shares below."""
     test_share: float = 0.3
-    """For `scan` and `slices` (paper, section 4.2: 0.3)."""
+    """For `patient` and `slices` (paper, section 4.2: 0.3)."""
     val_share: float = 0.1
-    """Share of the training scans kept for validation, where the kind names none."""
+    """Share of the training part kept for validation, where nothing names a validation part."""
     seed: int = 0
-    shared_scans: str = "refuse"
-    """A scan on both sides of a split column: `refuse`, or `drop` its training items."""
+    overlap: str = "refuse"
+    """A patient, a scan or a near-identical image on two sides: `refuse`, or `drop` the training
+    items. Under `slices` overlap is counted instead."""
 
     def __post_init__(self):
-        _one_of("split.shared_scans", self.shared_scans, ("refuse", "drop"))
-        _one_of("split.kind", self.kind, ("subset", "scan", "slices", "column"))
+        _one_of("split.kind", self.kind, ("subset", "patient", "slices", "column"))
+        _one_of("split.overlap", self.overlap, ("refuse", "drop"))
         _share("split", self, "test_share", "val_share")
         self.test_subsets = tuple(self.test_subsets)
         self.val_subsets = tuple(self.val_subsets)
         both = set(self.test_subsets) & set(self.val_subsets)
         _require(not both, "split.val_subsets", self.val_subsets, "disjoint from test_subsets")
+        _require(self.folds == 0 or self.folds >= 2, "split.folds", self.folds, "0, or at least 2")
+        if self.folds and self.kind in ("patient", "slices"):
+            for name in ("test_subsets", "val_subsets"):
+                value = getattr(self, name)
+                inside = all(0 <= fold < self.folds for fold in value)
+                _require(inside, f"split.{name}", value, f"of 0..{self.folds - 1} (split.folds)")
 
 
 @dataclasses.dataclass
@@ -317,6 +331,7 @@ class Config:
 
     name: str = "phantom"
     seed: int = 0
+    """Of training: initial weights, order of the items, augmentation, dropout."""
     data: Data = dataclasses.field(default_factory=Data)
     phantom: Phantom = dataclasses.field(default_factory=Phantom)
     items: Items = dataclasses.field(default_factory=Items)

@@ -27,6 +27,8 @@ def test_a_config_survives_json():
         ("model", "dropout", 1.0),
         ("split", "val_subsets", (9,)),
         ("split", "test_share", 1.5),
+        ("split", "overlap", "ignore"),
+        ("split", "folds", 1),
         ("data", "kind", "dicom"),
         ("phantom", "scans", 3),
         ("search", "threshold", 0),
@@ -37,6 +39,12 @@ def test_an_impossible_value_is_named(section, field, value):
     setattr(getattr(config, section), field, value)
     with pytest.raises(lib.ConfigError, match=rf"config\.{section}\.{field}"):
         lib.checked(config)
+
+
+def test_a_fold_that_is_not_drawn_is_named():
+    with pytest.raises(lib.ConfigError, match=r"config\.split\.test_subsets = \(9,\).*of 0\.\.4"):
+        lib.Split(kind="patient", folds=5)
+    assert lib.Split(kind="patient", folds=5, test_subsets=(4,), val_subsets=()).folds == 5
 
 
 def test_an_unknown_field_is_named():

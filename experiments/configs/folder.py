@@ -3,10 +3,11 @@
     python -m experiments.reproduce --config=experiments/configs/folder.py \\
         --config.data.root=FOLDER --workdir=runs/folder
 
-A blank is unknown; diameter 0 is no nodule; `scan` groups what must not be split. The images
-are crops already, of one size, in whatever SimpleITK reads. With masks/ beside images/, a U-Net
-learns them; a folder of images/ and masks/ alone serves `experiments.segment`. Without a split
-column, set --config.split.kind=scan. About 6 minutes for 4,000 images of 64 x 64 on two cores.
+A blank is unknown; diameter 0 is no nodule; `scan` groups what must not be split, and so does a
+column `patient`, where there is one. The images are crops already, of one size, in whatever
+SimpleITK reads. With masks/ beside images/, a U-Net learns them; a folder of images/ and masks/
+alone serves `experiments.segment`. Without a split column, set --config.split.kind=patient. About
+6 minutes for 4,000 images of 64 x 64 on two cores.
 """
 
 from inres.config import Config, Data, Items, Segment, Split, Train
@@ -17,7 +18,7 @@ def get_config() -> Config:
     config = Config(name="folder")
     config.data = Data(kind="folder")
     config.items = Items(size_px=64)
-    config.split = Split(kind="column", shared_scans="drop")
+    config.split = Split(kind="column", overlap="drop")
     config.segment = Segment(size_px=64, width=16, steps=300)
     config.train = Train(epochs=25, eval_every=5)
     return config

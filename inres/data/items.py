@@ -54,7 +54,7 @@ class Item:
     image: str
     """The image file in a folder; empty for items cut from scans."""
     scan: str
-    """What must not be split: the series."""
+    """The series; what must not be split, with all other scans of its patient."""
     nodule: str = ""
     """The annotation, unique over scans; empty for normal items."""
     label: int = -1
@@ -72,9 +72,36 @@ class Item:
     row: float = float("nan")
     col: float = float("nan")
     """The same point in the canvas, in pixels; NaN: the image is a crop already."""
+    patient: str = ""
+    """Whose scan it is; empty where unknown, and then each scan counts as a patient."""
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Item))
+
+
+def item_names(items: Sequence[Item]) -> np.ndarray:
+    """A name for every item, str [N], by which it is known in every run on the same data.
+
+    The image file, else the nodule, else scan and position of a normal; a name that was there
+    before gets a number.
+    """
+    seen: dict[str, int] = {}
+    names = []
+    for item in items:
+        place = f"{item.scan}@{item.x_mm:g},{item.y_mm:g},{item.z_mm:g}"
+        name = item.image or item.nodule or place
+        seen[name] = seen.get(name, 0) + 1
+        names.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return np.array(names, str)
+
+
+def patients(items: Sequence[Item]) -> np.ndarray:
+    """Whose each item is, str [N]: the patient, where unknown the scan; empty if that is too.
+
+    A patient that one item of a scan names is that of all its items.
+    """
+    known = {item.scan: item.patient for item in items if item.scan and item.patient}
+    return np.array([item.patient or known.get(item.scan, item.scan) for item in items], str)
 
 
 def write_table(path: Path, items: Sequence[Item]) -> None:

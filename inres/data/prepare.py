@@ -335,7 +335,7 @@ class _Job:
             del items[name]
         sources = [self.entry.path, *self.entry.path.parent.glob(f"{self.entry.uid}.*raw")]
         stats = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(set(sources))]
-        parts = [_FORMAT, items, self.config.seed, self.config.data.lung_masks, self.cap]
+        parts = [_FORMAT, items, self.config.data.seed, self.config.data.lung_masks, self.cap]
         parts += [repr(self.entry), stats]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
@@ -382,7 +382,7 @@ def _work(job: _Job) -> None:
         audit_planes += [
             cut.nearest_plane(index[0] + sign * PLANE_OFFSET * radius) for sign in (-1, 1)
         ]
-    rng = np.random.default_rng([config.seed, zlib.crc32(entry.uid.encode())])
+    rng = np.random.default_rng([config.data.seed, zlib.crc32(entry.uid.encode())])
     for z in _normal_planes(cut, job, rng):
         place = np.array([z, *_lung_point(cut, z, config, rng)], np.float64)
         world = cut.volume.index_to_world(place)
@@ -566,7 +566,7 @@ def _assemble(
         with np.load(job.path) as stored:
             texts.append(json.loads(str(stored["text"])))
     offered = [sum(not item["nodule"] for item in items) for items, _, _ in texts]
-    quota = _even(offered, config.items.normals, np.random.default_rng(config.seed))
+    quota = _even(offered, config.items.normals, np.random.default_rng(config.data.seed))
     # A file's normals come after its nodules, in random order: a prefix is a random choice.
     counts = [
         len(items) - offer + take

@@ -64,3 +64,23 @@ def test_a_store_whose_parts_disagree_is_refused(tmp_path):
     store = items.open_store(tmp_path)
     assert store.lung_masks is None
     assert store.column("scan").tolist() == ["s", "s"]
+
+
+def test_every_item_has_a_name_and_a_patient():
+    rows = [
+        item(image="a.png", scan="s", patient="p"),
+        item(image="a.png", scan="s"),
+        item(nodule="n", scan="t"),
+        item(scan="t", x_mm=1.5, y_mm=2.0, z_mm=-3.25),
+        item(scan="t", x_mm=1.5, y_mm=2.0, z_mm=-3.25),
+        item(scan="", image="b.png"),
+    ]
+    assert items.item_names(rows).tolist() == [
+        "a.png",
+        "a.png#2",
+        "n",
+        "t@1.5,2,-3.25",
+        "t@1.5,2,-3.25#2",
+        "b.png",
+    ]
+    assert items.patients(rows).tolist() == ["p", "p", "t", "t", "t", ""]

@@ -180,7 +180,8 @@ def test_two_workers_and_a_second_run_give_the_same(tree, store, tmp_path):
     other = run(make_config(tree), tree, tmp_path / "o", workers=2)
     for name in ("items.csv", "audit.csv", "meta.json", "slices.npy", "lung_masks.npy"):
         assert (other.root / name).read_bytes() == (store.root / name).read_bytes()
-    changed = dataclasses.replace(make_config(tree), seed=1)
+    changed = make_config(tree)
+    changed.data = dataclasses.replace(changed.data, seed=1)
     assert table(run(changed, tree, tmp_path / "p")) != table(store)
 
 

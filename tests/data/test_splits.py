@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import ndimage
 
 from inres.config import ConfigError, Split
 from inres.data import splits
@@ -18,26 +19,76 @@ def archive(scans=40, each=5, **values):
     ]
 
 
+def pictures(count, seed=0):
+    """Images that are all different."""
+    noise = np.random.default_rng(seed).normal(size=(count, 16, 16))
+    smooth = ndimage.gaussian_filter(noise, (0, 1.5, 1.5))
+    return np.clip(120 + 40 * smooth / smooth.std(), 0, 255).astype(np.uint8)
+
+
+def scans(rows):
+    return np.array([row.scan for row in rows])
+
+
 @given(st.integers(0, 1000), st.sampled_from([0.1, 0.3, 0.5]))
-def test_random_splits_by_scan_share_no_scan(seed, share):
+def test_random_splits_by_patient_share_no_scan(seed, share):
     rows = archive()
-    side = splits.split_items(rows, Split(kind="scan", test_share=share, seed=seed))
-    assert not splits.overlap(np.array([r.scan for r in rows]), side)
+    side = splits.assign(rows, Split(kind="patient", test_share=share, seed=seed))
+    assert not splits.shared_groups(scans(rows), side)
     assert np.mean(side == "test") == pytest.approx(share, abs=0.03)
     assert splits.leaking_share(rows, side) == 0.0
 
 
+@given(st.integers(0, 1000))
+def test_scans_of_one_patient_stay_together(seed):
+    """Two scans a patient; of some items the scan alone says whose they are."""
+    rows = [
+        dataclasses.replace(row, patient="" if i % 5 else f"p{int(row.scan[1:]) // 2}")
+        for i, row in enumerate(archive())
+    ]
+    side = splits.assign(rows, Split(kind="patient", test_share=0.4, val_share=0.2, seed=seed))
+    whose = np.array([f"p{int(row.scan[1:]) // 2}" for row in rows])
+    assert not splits.shared_groups(whose, side)
+    assert set(side) == {"train", "val", "test"}
+
+
 def test_subsets_go_where_they_are_sent():
     rows = archive()
-    side = splits.split_items(rows, Split(test_subsets=(9, 1), val_subsets=(8,)))
+    side = splits.assign(rows, Split(test_subsets=(9, 1), val_subsets=(8,)))
     for row, name in zip(rows, side, strict=True):
         assert name == {9: "test", 1: "test", 8: "val"}.get(row.subset, "train")
 
 
-def test_the_papers_split_leaks_and_says_how_much():
+@given(st.integers(0, 100), st.sampled_from(["patient", "slices"]), st.integers(2, 8))
+def test_drawn_folds_test_every_item_once(seed, kind, folds):
     rows = archive()
-    side = splits.split_items(rows, Split(kind="slices", test_share=0.3, val_share=0.0))
+    tested = np.zeros(len(rows), int)
+    for fold in range(folds):
+        config = Split(
+            kind=kind, folds=folds, test_subsets=(fold,), val_subsets=(), val_share=0.0, seed=seed
+        )
+        side = splits.assign(rows, config)
+        assert np.mean(side == "test") == pytest.approx(1 / folds, abs=0.05)
+        assert kind == "slices" or not splits.shared_groups(scans(rows), side)
+        tested += side == "test"
+    assert (tested == 1).all()
+
+
+def test_the_papers_split_leaks_and_says_how_much():
+    """Counted item by item, the plain way; one picture is there twice, in other scans."""
+    rows, images = archive(), pictures(200)
+    config = Split(kind="slices", test_share=0.3, val_share=0.0)
+    side = splits.assign(rows, config)
+    train, test = np.flatnonzero(side == "train")[:1], np.flatnonzero(side == "test")[-1:]
+    images[test] = images[train]
+    assert scans(rows)[train] != scans(rows)[test]
+    again, leaks = splits.split_items(rows, config, images)
+    assert (again == side).all()
     assert np.mean(side == "test") == pytest.approx(0.3, abs=0.01)
+    known = set(scans(rows)[side == "train"])
+    by_hand = [row.scan in known for row, own in zip(rows, side, strict=True) if own == "test"]
+    assert leaks["test_items_of_shared"] == {"scans": sum(by_hand), "patients": 0, "twins": 1}
+    assert leaks["examples"] == [[rows[train[0]].nodule, rows[test[0]].nodule]]
     by_hand = [
         any(
             o.scan == r.scan and o.label > 0 and s == "train"
@@ -46,18 +97,57 @@ def test_the_papers_split_leaks_and_says_how_much():
         for r, own in zip(rows, side, strict=True)
         if own == "test" and r.label > 0
     ]
-    assert splits.leaking_share(rows, side) == np.mean(by_hand) > 0.5
+    assert leaks["nodule_share"] == splits.leaking_share(rows, side) == np.mean(by_hand) > 0.5
+    assert any("near-identical" in line for line in splits.leak_lines(leaks))
 
 
-def test_a_column_that_splits_a_scan_is_refused():
-    rows = archive(split="train")
-    rows[3] = dataclasses.replace(rows[3], split="test")
+def column(rows, side):
+    return [dataclasses.replace(row, split=name) for row, name in zip(rows, side, strict=True)]
+
+
+def left(rows, images, **values):
+    config = Split(kind="column", val_share=0.0, overlap="drop", **values)
+    side, leaks = splits.split_items(rows, config, images)
+    assert leaks["shared"] == {"scans": 0, "patients": 0, "twins": 0}
+    assert leaks["left_out"] == np.sum(side == "")
+    return side
+
+
+def test_a_scan_on_two_sides_is_refused_or_its_training_items_dropped():
+    images = pictures(200)
+    rows = archive()
+    sides = ["test" if i == 3 else "train" for i in range(200)]
+    rows = column(rows, sides)
     with pytest.raises(ValueError, match="s0 stands on two sides"):
-        splits.split_items(rows, Split(kind="column", val_share=0.0))
-    dropped = splits.split_items(rows, Split(kind="column", val_share=0.0, shared_scans="drop"))
+        splits.split_items(rows, Split(kind="column", val_share=0.0), images)
     want = ["" if r.scan == "s0" else "train" for r in rows]
     want[3] = "test"
-    assert dropped.tolist() == want
+    assert left(rows, images).tolist() == want
+
+
+def test_a_patient_on_two_sides_is_refused_or_its_training_items_dropped():
+    images = pictures(200)
+    rows = [
+        dataclasses.replace(r, patient="p" if r.scan in ("s0", "s9") else "") for r in archive()
+    ]
+    rows = column(rows, ["test" if r.scan in ("s8", "s9") else "train" for r in rows])
+    with pytest.raises(ValueError, match="patient p stands on two sides"):
+        splits.split_items(rows, Split(kind="column", val_share=0.0), images)
+    side = left(rows, images)
+    assert {r.scan for r, s in zip(rows, side, strict=True) if not s} == {"s0"}
+
+
+@pytest.mark.parametrize("sides", [("train", "test"), ("train", "val"), ("val", "test")])
+def test_a_picture_on_two_sides_is_refused_or_the_earlier_one_dropped(sides):
+    """A copy, moved by a pixel and brighter by one, under another scan's name."""
+    rows, images = archive(), pictures(200)
+    named = ["train"] * 100 + ["val"] * 50 + ["test"] * 50
+    earlier, later = (named.index(side) + 7 for side in sides)
+    images[later] = np.minimum(np.roll(images[earlier], 1, axis=0), 254) + 1
+    rows = column(rows, named)
+    with pytest.raises(ValueError, match=rf"{rows[earlier].nodule}.*show the same picture"):
+        splits.split_items(rows, Split(kind="column"), images)
+    assert np.flatnonzero(left(rows, images) == "").tolist() == [earlier]
 
 
 @pytest.mark.parametrize(
@@ -65,15 +155,22 @@ def test_a_column_that_splits_a_scan_is_refused():
     [
         (Split(kind="column"), "split column"),
         (Split(test_subsets=(11,), val_subsets=()), "'test'"),
-        (Split(kind="scan", test_share=0.0), "'test'"),
+        (Split(kind="patient", test_share=0.0), "'test'"),
     ],
 )
 def test_an_empty_side_is_named(config, message):
     with pytest.raises(ConfigError, match=message):
-        splits.split_items(archive(), config)
+        splits.assign(archive(), config)
 
 
 def test_items_without_a_subset_are_told_what_to_do():
     rows = [dataclasses.replace(r, subset=-1) for r in archive()]
-    with pytest.raises(ConfigError, match="use 'scan' or 'column'"):
-        splits.split_items(rows, Split())
+    with pytest.raises(ConfigError, match="use 'patient' or 'column'"):
+        splits.assign(rows, Split())
+
+
+def test_items_of_unknown_scan_are_each_on_their_own():
+    rows = [dataclasses.replace(r, scan="") for r in archive()]
+    side, leaks = splits.split_items(rows, Split(kind="patient", test_share=0.3), pictures(200))
+    assert np.mean(side == "test") == pytest.approx(0.3, abs=0.01)
+    assert leaks["shared"]["scans"] == 0

@@ -54,7 +54,7 @@ def smoke(tmp_path_factory):
 
 def test_one_command_makes_everything(smoke):
     workdir, printed = smoke
-    for stage in ("scans", "prepare", "segment", "train", "index", "evaluation"):
+    for stage in ("scans", "prepare", "split", "segment", "train", "index", "evaluation"):
         assert (workdir / stage / "stage.json").is_file(), stage
     assert f"report   {workdir / 'report.html'}" in printed
     assert "the index agrees with the evaluation on all" in printed
@@ -78,7 +78,7 @@ def test_a_second_run_skips_every_stage(smoke):
     workdir, _ = smoke
     done = call("reproduce", SMOKE, f"--workdir={workdir}")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("done already, skipped") == 6
+    assert done.stdout.count("done already, skipped") == 7
     assert "started" not in done.stdout
 
 
@@ -226,7 +226,7 @@ def test_a_folder_of_crops_goes_the_same_road(tmp_path):
     assert "other data: files was" in error
     error = refused("train", *flags[:2], *flags[3:], f"--workdir={tmp_path / 'v'}")
     assert "run the segment stage first" in error
-    for stage in ("prepare", "segment"):
+    for stage in ("prepare", "split", "segment"):
         assert call(stage, *flags[:2], f"--workdir={tmp_path / 'v'}").returncode == 0
     error = refused("train", *flags[:2], *flags[3:], f"--workdir={tmp_path / 'v'}")
     assert "class 1 has" in error

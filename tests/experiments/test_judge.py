@@ -71,7 +71,7 @@ def test_vectors_are_judged_by_the_same_protocol(data, tmp_path):
 def test_without_codes_or_a_split_column(data, tmp_path):
     rows = [row.rsplit(",", 1)[0] for row in (data / "items.csv").read_text().splitlines()]
     (data / "bare.csv").write_text("\n".join(rows) + "\n")
-    done = call(*flags(data, tmp_path, items="bare.csv"), "--split=scan", "--bits=4")
+    done = call(*flags(data, tmp_path, items="bare.csv"), "--split=patient", "--bits=4")
     assert done.returncode == 0, done.stderr
     found = metrics(tmp_path)
     assert found["protocol"]["bits"] == 4

@@ -1,0 +1,186 @@
+"""Test every item once: a run for each fold, their queries pooled (8 train, 1 validates, 1 tests).
+
+    python -m experiments.folds --config=experiments/configs/luna16.py \\
+        --config.data.root=LUNA16 --workdir=runs/luna16_folds
+
+The largest class of LUNA16 has 19 nodules, so one fold tests two of them. Folds are the official
+subsets, or --config.split.folds drawn at random (--config.split.kind=patient). Fold i tests on
+subset i and validates on the one before it, where the config validates at all. The items are
+prepared once and shared; everything that learns, the U-Net too, is made anew for each fold, in
+<workdir>/folds/<i>, a workdir like any other. Interrupted, it goes on where it stopped; --only=2,3
+makes some folds alone, say on several machines.
+
+Leaves <workdir>/evaluation: per_query.npz (as one run, for `experiments.compare`), folds.json,
+rankings.csv and rankings.tex, with intervals over patients. A query is searched in its own fold's
+archive by its own fold's network; only its scores are pooled. Takes as long as the folds.
+"""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from experiments import common, evaluate, index, prepare, segment, split, train
+from inres import files, stages, tables
+from inres.config import Config, ConfigError
+from inres.data import items, splits
+from inres.evaluation import intervals, runs
+
+ONLY = flags.DEFINE_list("only", [], "Folds to make; empty: all, and pool them.")
+
+SHARED = ("scans", "prepare")
+"""Stages that know nothing of the split."""
+MEASURES = {
+    "average_precision": "macro mAP",
+    "precision": "macro precision@10",
+    "ndcg": "macro nDCG@10",
+    "recall": "macro recall@10",
+}
+"""Of the pooled table, all macro."""
+
+
+def run(config: Config, workdir: Path) -> None:
+    """Make the folds and pool them."""
+    prepare.run(config, workdir)
+    count = fold_count(config, workdir)
+    chosen = _only(count) or list(range(count))
+    for fold in chosen:
+        print(f"fold {fold}, {chosen.index(fold) + 1} of {len(chosen)}")
+        run_fold(config, workdir, fold, count)
+    if len(chosen) == count:
+        pool(config, workdir, count)
+
+
+def fold_count(config: Config, workdir: Path) -> int:
+    """How many folds there are.
+
+    Raises:
+      ConfigError: the split has no folds, or fewer than it needs.
+    """
+    kind, least = config.split.kind, 3 if _validates(config) else 2
+    if kind == "subset":
+        table = items.open_store(workdir / "prepare").items
+        present = sorted(set(splits.subsets(table, config.split).tolist()))
+        count = present[-1] + 1
+        if len(present) != count:
+            raise ConfigError(
+                f"{workdir / 'prepare'}: subsets {present} are there, but folds need all of "
+                f"0..{count - 1}; draw them with --config.split.kind=patient "
+                "--config.split.folds=10"
+            )
+    elif kind == "column" or not config.split.folds:
+        raise ConfigError(
+            f"config.split.kind = {kind!r} without config.split.folds has no folds; use 'subset', "
+            "or 'patient' with --config.split.folds=10"
+        )
+    else:
+        count = config.split.folds
+    if count < least:
+        raise ConfigError(f"config.split: {count} folds, at least {least} are needed")
+    return count
+
+
+def _validates(config: Config) -> bool:
+    return bool(config.split.val_subsets) or config.split.val_share > 0
+
+
+def fold_config(config: Config, fold: int, count: int) -> Config:
+    """The config of one fold: it tests on one subset and validates on the one before."""
+    validating = ((fold - 1) % count,) if _validates(config) else ()
+    part = dataclasses.replace(config.split, test_subsets=(fold,), val_subsets=validating)
+    return dataclasses.replace(config, split=part)
+
+
+def fold_root(workdir: Path, fold: int) -> Path:
+    """The workdir of one fold."""
+    return workdir / "folds" / str(fold)
+
+
+def run_fold(config: Config, workdir: Path, fold: int, count: int) -> None:
+    """All stages of one fold, in its own workdir, on the shared items."""
+    root, own = fold_root(workdir, fold), fold_config(config, fold, count)
+    share_stages(workdir, root)
+    with stages.lock(root):
+        common.redo(root)
+        for stage in (split, segment, train, index, evaluate):
+            stage.run(own, root)
+        common.describe(root, own)
+
+
+def share_stages(source: Path, root: Path) -> None:
+    """Let the workdir `root` use the scans and items of the workdir `source`, by links."""
+    root.mkdir(parents=True, exist_ok=True)
+    for name in SHARED:
+        link, target = root / name, source / name
+        if target.is_dir() and not link.is_symlink():
+            link.symlink_to(os.path.relpath(target.resolve(), root.resolve()))
+
+
+def pool(config: Config, workdir: Path, count: int) -> dict[str, Any]:
+    """Put the folds' queries together; write and print what they say as one."""
+    roots = [fold_root(workdir, fold) for fold in range(count)]
+    pooled = runs.pool([runs.read(root / "evaluation") for root in roots])
+    out = workdir / "evaluation"
+    rows = ranking_rows(pooled)
+    columns = {"ranking": "ranking"} | {
+        f"{measure}{end}": f"{name}{words}"
+        for measure, name in MEASURES.items()
+        for end, words in (("", ""), ("_low", ", low"), ("_high", ", high"))
+    }
+    tables.write_table(out / "rankings", columns, rows)
+    result = {
+        "folds": count,
+        "queries": len(pooled),
+        "patients": len(set(intervals.patient_rows(pooled.scans).tolist())),
+        "queries_by_class": {
+            str(label): int((pooled.labels == label).sum())
+            for label in sorted(set(pooled.labels.tolist()))
+        },
+        "leaks": [files.read_json(root / "split" / "leaks.json") for root in roots],
+        "rankings": rows,
+    }
+    files.write_json(out / "folds.json", result)
+    runs.write(out, pooled)
+    print(f"\n{len(pooled)} test queries of {result['patients']} patients in {count} folds")
+    for row in rows:
+        value, low, high = (row[f"average_precision{end}"] for end in ("", "_low", "_high"))
+        print(f"  {row['ranking']:<20} macro mAP {value:.3f} [{low:.3f}, {high:.3f}]")
+    print(f"\n  tables   {out}")
+    return result
+
+
+def ranking_rows(run: runs.Run) -> list[dict[str, Any]]:
+    """A row for each ranking: the macro mean of each measure, and its interval."""
+    named = {
+        f"{ranking}/{measure}": run.measure(ranking, measure)
+        for ranking, measures in run.values.items()
+        for measure in MEASURES
+        if measure in measures
+    }
+    found = intervals.mean_intervals(named, run.scans, run.labels)
+    rows: dict[str, dict[str, Any]] = {}
+    for name, interval in found.items():
+        ranking, measure = name.split("/", 1)
+        plain = interval.as_json()
+        rows.setdefault(ranking, {"ranking": ranking}).update(
+            {
+                measure: plain["value"],
+                f"{measure}_low": plain["low"],
+                f"{measure}_high": plain["high"],
+            }
+        )
+    return list(rows.values())
+
+
+def _only(count: int) -> list[int]:
+    """The folds that --only names."""
+    bad = [text for text in ONLY.value if not text.isdigit() or int(text) >= count]
+    if bad:
+        raise ValueError(f"--only={','.join(ONLY.value)}: {bad[0]!r} is no fold of 0..{count - 1}")
+    return sorted({int(text) for text in ONLY.value})
+
+
+if __name__ == "__main__":
+    common.launch(run)

@@ -1,0 +1,149 @@
+"""Who is ahead, by how much, and whether it is more than chance."""
+
+import dataclasses
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from inres.evaluation import intervals
+from inres.evaluation.runs import Run, aligned
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """Runs that differ in their seed alone, judged by one ranking."""
+
+    name: str
+    runs: Sequence[Run]
+    ranking: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Two recipes and one measure; `ahead` is the better."""
+
+    measure: str
+    ahead: str
+    behind: str
+    difference: intervals.Difference
+    """Ahead minus behind, seeds averaged query by query."""
+    p_holm: float
+    """Corrected for all pairs and measures that were compared together."""
+    told_apart: bool
+    """`p_holm` is below 1 - level."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """What `compare` found."""
+
+    scores: dict[str, dict[str, intervals.Seeds]]
+    """By measure and recipe."""
+    pairs: list[Pair]
+
+
+def lower_is_better(measure: str) -> bool:
+    """Errors are better when small, everything else when large."""
+    return "error" in measure
+
+
+def compare(
+    recipes: Sequence[Recipe],
+    measures: Sequence[str],
+    *,
+    macro: bool = True,
+    level: float = intervals.LEVEL,
+    resamples: int = intervals.RESAMPLES,
+    seed: int = 0,
+) -> Comparison:
+    """Every pair of recipes by every measure, over the same queries.
+
+    Seeds of a recipe are averaged query by query before recipes are compared. The p-values are
+    those of `intervals.difference`, corrected together by Holm's method.
+
+    Args:
+      recipes: two or more; their runs must have the same queries.
+      measures: names under each run's ranking.
+      macro: compare the mean over classes of the class means; else the mean over queries.
+      level, resamples, seed: as `intervals` has them.
+
+    Raises:
+      ValueError: fewer than two recipes, a measure that a run lacks, or other queries; names
+        the difference.
+    """
+    if len(recipes) < 2:
+        raise ValueError(f"{len(recipes)} recipe to compare; give two or more")
+    runs = aligned(
+        {
+            recipe.name if len(recipe.runs) == 1 else f"{recipe.name}, run {number}": run
+            for recipe in recipes
+            for number, run in enumerate(recipe.runs, start=1)
+        }
+    )
+    first = next(iter(runs.values()))
+    labels = first.labels if macro else None
+    kept: dict[str, Any] = {"level": level, "resamples": resamples, "seed": seed}
+    scores: dict[str, dict[str, intervals.Seeds]] = {}
+    found: list[tuple[str, str, str, intervals.Difference]] = []
+    for measure in measures:
+        each: dict[str, np.ndarray] = {}
+        left = iter(runs.values())
+        for recipe in recipes:
+            mine = itertools.islice(left, len(recipe.runs))
+            each[recipe.name] = np.stack([run.measure(recipe.ranking, measure) for run in mine])
+        scores[measure] = {
+            name: intervals.over_seeds(values, first.scans, labels, **kept)
+            for name, values in each.items()
+        }
+        for a, b in itertools.combinations(each, 2):
+            ours, theirs = each[a].mean(axis=0), each[b].mean(axis=0)
+            gap = intervals.difference(ours, theirs, first.scans, labels, **kept)
+            if (gap.value < 0) != lower_is_better(measure) and gap.value != 0:
+                a, b = b, a
+                gap = intervals.difference(theirs, ours, first.scans, labels, **kept)
+            found.append((measure, a, b, gap))
+    adjusted = intervals.holm(np.array([gap.p_value for *_, gap in found]))
+    pairs = [
+        Pair(measure, ahead, behind, gap, float(p), bool(p < 1.0 - level))
+        for (measure, ahead, behind, gap), p in zip(found, adjusted, strict=True)
+    ]
+    return Comparison(scores, pairs)
+
+
+def score_rows(scores: Mapping[str, Mapping[str, intervals.Seeds]]) -> list[dict[str, Any]]:
+    """A row for each recipe and measure: what a table of scores holds."""
+    return [
+        {
+            "measure": measure,
+            "recipe": name,
+            "seeds": len(score.by_seed),
+            "value": score.value,
+            "low": score.low,
+            "high": score.high,
+            "spread": score.spread,
+            "queries": score.queries,
+            "patients": score.patients,
+        }
+        for measure, by_name in scores.items()
+        for name, score in by_name.items()
+    ]
+
+
+def pair_rows(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    """A row for each pair: what a table of differences holds."""
+    return [
+        {
+            "measure": pair.measure,
+            "ahead": pair.ahead,
+            "behind": pair.behind,
+            "difference": pair.difference.value,
+            "low": pair.difference.low,
+            "high": pair.difference.high,
+            "p": pair.difference.p_value,
+            "p_holm": pair.p_holm,
+            "verdict": "more than chance" if pair.told_apart else "not told apart",
+        }
+        for pair in pairs
+    ]

@@ -1,0 +1,171 @@
+"""What a run found query by query, on disk, and how the queries of several runs are matched.
+
+`<workdir>/evaluation/per_query.npz` holds
+  names                 str [Q], by which a query is known in every run on the same data
+  scans                 str [Q], groups what belongs to one patient
+  labels                int32 [Q], the class
+  <ranking>/<measure>   float64 [Q] each, NaN where the measure is undefined
+"""
+
+import dataclasses
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inres import files
+
+FILE = "per_query.npz"
+_COLUMNS = ("names", "scans", "labels")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The per-query results of a run; Q queries."""
+
+    names: np.ndarray
+    """str [Q], all different."""
+    scans: np.ndarray
+    """str [Q], what belongs to one patient; empty where unknown."""
+    labels: np.ndarray
+    """int32 [Q]"""
+    values: Mapping[str, Mapping[str, np.ndarray]]
+    """By ranking and measure, float64 [Q], NaN where undefined."""
+
+    def __post_init__(self):
+        names, counts = np.unique(self.names, return_counts=True)
+        if (counts > 1).any():
+            raise ValueError(f"query {names[counts > 1][0]} is there {counts.max()} times")
+        arrays = {"scans": self.scans, "labels": self.labels} | {
+            f"{ranking}/{measure}": array
+            for ranking, measures in self.values.items()
+            for measure, array in measures.items()
+        }
+        for name, array in arrays.items():
+            if np.shape(array) != self.names.shape:
+                raise ValueError(f"{name} is {np.shape(array)} for {len(self.names)} queries")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def measure(self, ranking: str, measure: str) -> np.ndarray:
+        """One measure of one ranking, float64 [Q].
+
+        Raises:
+          ValueError: the run lacks it; names what there is.
+        """
+        for asked, there in ((ranking, self.values), (measure, self.values.get(ranking, {}))):
+            if asked not in there:
+                raise ValueError(f"no {asked!r} in this run (has {', '.join(there)})")
+        return self.values[ranking][measure]
+
+    def take(self, rows: np.ndarray) -> "Run":
+        """The queries `rows`, in that order."""
+        values = {
+            ranking: {measure: array[rows] for measure, array in measures.items()}
+            for ranking, measures in self.values.items()
+        }
+        return Run(self.names[rows], self.scans[rows], self.labels[rows], values)
+
+
+def write(root: Path, run: Run) -> None:
+    """Write `run` to the file `FILE` in the folder `root`."""
+    columns: dict[str, Any] = {
+        "names": np.asarray(run.names, str),
+        "scans": np.asarray(run.scans, str),
+        "labels": np.asarray(run.labels, np.int32),
+    }
+    for ranking, measures in run.values.items():
+        for measure, array in measures.items():
+            columns[f"{ranking}/{measure}"] = np.asarray(array, np.float64)
+    with files.atomic_path(root / FILE) as part:
+        np.savez_compressed(part, **columns)
+
+
+def read(root: Path) -> Run:
+    """The run in the folder `root`.
+
+    Raises:
+      FileNotFoundError: there is none.
+      ValueError: it is damaged.
+    """
+    path = root / FILE
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; run the evaluate stage (--redo=evaluation)")
+    try:
+        with np.load(path) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        columns = [arrays.pop(name) for name in _COLUMNS]
+        values: dict[str, dict[str, np.ndarray]] = {}
+        for name, array in arrays.items():
+            ranking, measure = name.split("/", 1)
+            values.setdefault(ranking, {})[measure] = array
+        return Run(columns[0], columns[1], columns[2], values)
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path}: damaged ({error}); run with --redo=evaluation") from None
+
+
+def aligned(runs: Mapping[str, Run]) -> dict[str, Run]:
+    """The same runs, all with their queries in the order of the first.
+
+    Raises:
+      ValueError: two runs do not have the same queries, scans and labels; names the first
+        difference.
+    """
+    out: dict[str, Run] = {}
+    for name, run in runs.items():
+        if not out:
+            first, base = name, run
+            out[name] = run
+            continue
+        for label, only in (
+            (first, np.setdiff1d(base.names, run.names)),
+            (name, np.setdiff1d(run.names, base.names)),
+        ):
+            if len(only):
+                shown = ", ".join(only[:3]) + (", ..." if len(only) > 3 else "")
+                raise ValueError(
+                    f"{first} ({len(base)} queries) and {name} ({len(run)}) have other queries; "
+                    f"{len(only)} are in {label} alone: {shown}. Runs can only be compared over "
+                    "the same queries: give both the same data and split"
+                )
+        rows = np.argsort(run.names)[np.argsort(np.argsort(base.names))]
+        run = run.take(rows)
+        for column in ("scans", "labels"):
+            differ = np.flatnonzero(getattr(run, column) != getattr(base, column))
+            if len(differ):
+                row = differ[0]
+                raise ValueError(
+                    f"{first} and {name} differ in {column} of {len(differ)} queries, first "
+                    f"{base.names[row]}: {getattr(base, column)[row]} and "
+                    f"{getattr(run, column)[row]}; they are not runs on the same data"
+                )
+        out[name] = run
+    return out
+
+
+def pool(runs: Sequence[Run]) -> Run:
+    """The queries of all runs as one: what the folds of a cross-validation found together.
+
+    Only the measures that all runs have are kept.
+
+    Raises:
+      ValueError: a query is in two of them.
+    """
+
+    def joined(name: str) -> np.ndarray:
+        return np.concatenate([getattr(run, name) for run in runs])
+
+    values = {
+        ranking: {
+            measure: np.concatenate([run.values[ranking][measure] for run in runs])
+            for measure in measures
+            if all(measure in run.values.get(ranking, {}) for run in runs)
+        }
+        for ranking, measures in runs[0].values.items()
+    }
+    kept = {ranking: measures for ranking, measures in values.items() if measures}
+    return Run(joined("names"), joined("scans"), joined("labels"), kept)

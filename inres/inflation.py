@@ -1,0 +1,170 @@
+"""By how much a split that leaks inflates scores: the figure and its numbers.
+
+Every item is tested once under each of three protocols, by networks of one recipe trained on
+shares of one size, so the scores are paired query by query. The random split of slices leaks
+twice: networks are trained on slices of the scans they are tested on, and those slices stand in
+the archive that is searched. Leaving a query's own scan out of its search closes the second leak.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from inres import figures, files
+from inres.evaluation import intervals
+from inres.evaluation.runs import Run, aligned
+
+PROTOCOLS = {
+    "slices": "random slices",
+    "slices_other_scans": "random slices, own scan left out",
+    "patient": "by patient",
+}
+"""From the most to the least leaking."""
+PARTS = {
+    "archive": ("slices", "slices_other_scans"),
+    "training": ("slices_other_scans", "patient"),
+    "all": ("slices", "patient"),
+}
+"""What each leak adds: the difference of two protocols."""
+PART_NAMES = {
+    "archive": "own scan in the archive",
+    "training": "own scan in training",
+    "all": "both: the inflation",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Measure:
+    """One score that is compared."""
+
+    name: str
+    ranking: str
+    measure: str
+    macro: bool
+
+
+MEASURES = (
+    Measure("macro mAP, two-stage search", "two_stage", "average_precision", True),
+    Measure("mean search precision (the paper's)", "two_stage", "search_precision", False),
+    Measure("accuracy of FC3", "fc3", "correct", False),
+    Measure("macro mAP, raw pixels", "pixels", "average_precision", True),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Inflation:
+    """One measure under the three protocols."""
+
+    measure: Measure
+    scores: dict[str, intervals.Interval]
+    """By protocol."""
+    gaps: dict[str, intervals.Difference]
+    """By part."""
+
+
+def inflations(
+    protocols: Mapping[str, Run], measures: Sequence[Measure] = MEASURES, *, seed: int = 0
+) -> list[Inflation]:
+    """Judge the same queries under the protocols that `PROTOCOLS` names.
+
+    Raises:
+      ValueError: the runs have other queries, or lack a measure; names the difference.
+    """
+    matched = aligned(protocols)
+    out = []
+    for measure in measures:
+        run = matched["patient"]
+        labels = run.labels if measure.macro else None
+        values = {n: r.measure(measure.ranking, measure.measure) for n, r in matched.items()}
+        scores = intervals.mean_intervals(values, run.scans, labels, seed=seed)
+        gaps = {
+            part: intervals.difference(values[a], values[b], run.scans, labels, seed=seed)
+            for part, (a, b) in PARTS.items()
+        }
+        out.append(Inflation(measure, scores, gaps))
+    return out
+
+
+def rows(found: Sequence[Inflation]) -> list[dict[str, object]]:
+    """A row for each measure: the scores, and the inflation with interval and p-value."""
+    table = []
+    for one in found:
+        row: dict[str, object] = {"measure": one.measure.name}
+        for name, score in one.scores.items():
+            row |= {name: score.value, f"{name}_low": score.low, f"{name}_high": score.high}
+        for part, gap in one.gaps.items():
+            row |= {f"{part}_gap": gap.value, f"{part}_low": gap.low, f"{part}_high": gap.high}
+            row[f"{part}_p"] = gap.p_value
+        table.append(row)
+    return table
+
+
+_LOOK = {
+    "slices": (figures.VERMILION, "s"),
+    "slices_other_scans": (figures.ORANGE, "D"),
+    "patient": (figures.BLUE, "o"),
+    "archive": (figures.GREY, "D"),
+    "training": (figures.GREY, "s"),
+    "all": (figures.VERMILION, "o"),
+}
+
+
+def figure(found: Sequence[Inflation], *, title: str) -> Figure:
+    """Scores under each protocol on the left, what each leak adds on the right.
+
+    Points are means, bars their intervals over patients; on the right a bar that does not reach
+    0 is more than chance.
+    """
+    height = 1.6 + 0.85 * len(found)
+    sheet = Figure(figsize=(10.5, height), facecolor="white", layout="constrained")
+    FigureCanvasAgg(sheet)
+    sheet.suptitle(title, fontsize=11.5, color=figures.INK, x=0.01, ha="left")
+    left, right = sheet.subplots(1, 2, sharey=True, width_ratios=(1.25, 1))
+    for axes, kind, names in ((left, "scores", PROTOCOLS), (right, "gaps", PART_NAMES)):
+        for place, name in enumerate(names):
+            colour, marker = _LOOK[name]
+            at = np.arange(len(found)) + 0.22 * (place - (len(names) - 1) / 2)
+            some = [getattr(one, kind)[name] for one in found]
+            value = np.array([interval.value for interval in some])
+            ends = np.array([[interval.low, interval.high] for interval in some]).T
+            bars = np.abs(np.nan_to_num(ends - value, nan=0.0))
+            axes.errorbar(
+                value,
+                at,
+                xerr=bars,
+                fmt=marker,
+                color=colour,
+                markersize=6,
+                capsize=3,
+                linewidth=1.5,
+                label=names[name],
+            )
+        axes.grid(axis="x", color=figures.GRID, linewidth=0.7)
+        axes.set_axisbelow(True)
+        axes.tick_params(labelsize=9, colors=figures.MUTED)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+        axes.legend(fontsize=8.5, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=1)
+    left.set_yticks(np.arange(len(found)), [one.measure.name for one in found])
+    left.tick_params(axis="y", labelsize=9.5, colors=figures.INK)
+    left.set_ylim(len(found) - 0.5, -0.5)
+    left.set_xlabel("score (0 to 1), 95 % interval over patients", fontsize=9.5)
+    right.axvline(0, color=figures.INK, linewidth=1)
+    right.set_xlabel("what the leak adds to the score", fontsize=9.5)
+    return sheet
+
+
+def save(sheet: Figure, stem: Path) -> list[Path]:
+    """Write the figure as PNG, SVG and PDF; the same figure gives the same bytes."""
+    paths = figures.save(sheet, stem)
+    path = stem.with_suffix(".pdf")
+    if path not in paths:
+        with mpl.rc_context({"pdf.fonttype": 42}), files.atomic_path(path) as part:
+            sheet.savefig(part, metadata={"CreationDate": None})
+        paths.append(path)
+    return paths

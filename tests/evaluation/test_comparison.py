@@ -1,0 +1,89 @@
+"""Comparisons of recipes: who is ahead, corrected for how many are compared."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from inres.evaluation import comparison, intervals, metrics, runs
+
+
+def run(shift, *, seed=0, queries=60, order=None):
+    """A run whose scores are common noise plus `shift` plus its own noise."""
+    base = np.random.default_rng(99)
+    names = np.array([f"q{i}" for i in range(queries)])
+    labels = np.arange(queries) % 3
+    common = base.random(queries)
+    own = np.random.default_rng(seed).normal(0, 0.02, queries)
+    values = {"ap": common + shift + own, "error_mm": 5 - common - shift - own}
+    scans = np.array([f"s{i // 2}" for i in range(queries)])
+    made = runs.Run(names, scans, labels, {"two_stage": values, "chance": {"ap": 0 * common}})
+    return made if order is None else made.take(order)
+
+
+def recipe(name, *members, ranking="two_stage"):
+    return comparison.Recipe(name, members, ranking)
+
+
+def test_who_is_ahead_and_what_cannot_be_told_apart():
+    order = np.random.default_rng(5).permutation(60)
+    found = comparison.compare(
+        [
+            recipe("low", run(0.0)),
+            recipe("high", run(0.1, seed=1, order=order), run(0.1, seed=2)),
+            recipe("same", run(0.0, seed=3)),
+        ],
+        ["ap"],
+        resamples=2000,
+    )
+    pairs = {frozenset((p.ahead, p.behind)): p for p in found.pairs}
+    assert len(pairs) == 3
+    for other in ("low", "same"):
+        pair = pairs[frozenset(("high", other))]
+        assert (pair.ahead, pair.told_apart) == ("high", True)
+        assert pair.difference.low < 0.1 < pair.difference.high
+    pair = pairs[frozenset(("low", "same"))]
+    assert not pair.told_apart
+    assert pair.difference.value >= 0
+    p = [q.difference.p_value for q in found.pairs]
+    assert [q.p_holm for q in found.pairs] == intervals.holm(p).tolist()
+    score = found.scores["ap"]["high"]
+    each = [run(0.1, seed=s).values["two_stage"]["ap"] for s in (1, 2)]
+    assert score.by_seed == pytest.approx(
+        [metrics.macro(v, run(0).labels) for v in each], abs=1e-12
+    )
+    assert score.value == pytest.approx(np.mean(score.by_seed))
+
+
+def test_a_small_error_is_ahead():
+    found = comparison.compare(
+        [recipe("worse", run(0.0)), recipe("better", run(0.2, seed=1))],
+        ["ap", "error_mm"],
+        macro=False,
+        resamples=500,
+    )
+    assert [(p.ahead, p.behind) for p in found.pairs] == [("better", "worse")] * 2
+    by_measure = {p.measure: p.difference for p in found.pairs}
+    assert by_measure["error_mm"].value == pytest.approx(-by_measure["ap"].value)
+    rows = comparison.pair_rows(found.pairs)
+    assert [r["verdict"] for r in rows] == ["more than chance"] * 2
+
+
+def test_equal_runs_are_rarely_told_apart():
+    """The family errs in about 5 % of all cases, or less, however many are compared."""
+    wrong = 0
+    for trial in range(60):
+        seeds = 10 * trial + np.arange(4)
+        found = comparison.compare(
+            [recipe(str(s), run(0.0, seed=s, queries=24)) for s in seeds], ["ap"], resamples=200
+        )
+        wrong += any(p.told_apart for p in found.pairs)
+    assert stats.binomtest(wrong, 60, 0.05, alternative="greater").pvalue > 0.001
+
+
+def test_what_cannot_be_compared_is_refused():
+    with pytest.raises(ValueError, match="two or more"):
+        comparison.compare([recipe("a", run(0))], ["ap"])
+    with pytest.raises(ValueError, match="other queries; 10 are in a alone"):
+        comparison.compare([recipe("a", run(0)), recipe("b", run(0, queries=50))], ["ap"])
+    with pytest.raises(ValueError, match="no 'fc7' in this run"):
+        comparison.compare([recipe("a", run(0)), recipe("b", run(0), ranking="fc7")], ["ap"])

@@ -1,0 +1,102 @@
+"""The command that compares finished runs."""
+
+import csv
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inres import config as config_lib
+from inres.evaluation import runs
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def call(*args):
+    return subprocess.run(
+        [sys.executable, "-m", "experiments.compare", *map(str, args)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+    )
+
+
+@pytest.fixture(scope="module")
+def workdirs(tmp_path_factory):
+    """Two recipes of two seeds each, apart by 0.2, and a run on other queries."""
+    root = tmp_path_factory.mktemp("runs")
+    made = {}
+    for name, bits, seed, shift, queries in (
+        ("a0", 48, 0, 0.0, 40),
+        ("a1", 48, 1, 0.0, 40),
+        ("b0", 64, 0, 0.2, 40),
+        ("b1", 64, 1, 0.2, 40),
+        ("c0", 64, 2, 0.2, 39),
+    ):
+        made[name] = root / name
+        config = config_lib.Config(seed=seed, hash=config_lib.Hash(bits=bits))
+        made[name].mkdir()
+        (made[name] / "config.json").write_text(json.dumps(dataclasses.asdict(config)))
+        number = np.arange(queries)
+        noise = np.random.default_rng(seed + bits).normal(0, 0.05, queries)
+        score = 0.4 + shift + np.random.default_rng(7).normal(0, 0.2, 40)[:queries] + noise
+        values = {
+            "two_stage": {"average_precision": score},
+            "pixels": {"average_precision": score - 0.3},
+        }
+        names, scans = (np.char.add(t, n.astype(str)) for t, n in (("q", number), ("s", number)))
+        run = runs.Run(names, scans, number % 4, values)
+        runs.write(made[name] / "evaluation", run)
+    return made
+
+
+def test_seeds_are_grouped_and_the_better_recipe_is_named(workdirs, tmp_path):
+    four = [workdirs[name] for name in ("a0", "b0", "a1", "b1")]
+    done = call(*four, f"--out={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    b, a = (f"{workdirs[n]} (2 seeds)" for n in ("b0", "a0"))
+    assert f"{b} is ahead of {a} by 0." in done.stdout
+    assert "more than chance" in done.stdout
+    found = json.loads((tmp_path / "comparison.json").read_text())
+    scores = found["scores"]["average_precision"]
+    assert list(scores) == [a, b]
+    stored = [runs.read(workdirs[n] / "evaluation") for n in ("b0", "b1")]
+    for seed, run in zip(scores[b]["by_seed"], stored, strict=True):
+        values = run.measure("two_stage", "average_precision")
+        assert seed == pytest.approx(np.mean([values[i::4].mean() for i in range(4)]))
+    with open(tmp_path / "differences.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["ahead"], row["verdict"]) == (b, "more than chance")
+    assert float(row["low"]) < 0.2 < float(row["high"])
+    assert float(row["difference"]) == pytest.approx(0.2, abs=0.03)
+    assert r"\begin{tabular}" in (tmp_path / "scores.tex").read_text()
+
+
+def test_rankings_of_one_run_and_groups_by_hand(workdirs, tmp_path):
+    a, b = workdirs["a0"], workdirs["b0"]
+    done = call(f"{a}:pixels", f"--group=mixed={a},{b}", f"--out={tmp_path}", "--mean=micro")
+    assert done.returncode == 0, done.stderr
+    assert f"mixed is ahead of {a}:pixels by 0." in done.stdout
+    found = json.loads((tmp_path / "comparison.json").read_text())
+    assert found["differences"][0]["value"] == pytest.approx(0.4, abs=0.03)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("a0", "c0"), "1 are in"),
+        (("a0",), "give two or more"),
+        (("a0", "missing"), "no workdir of a run"),
+    ],
+)
+def test_what_cannot_be_compared_ends_in_one_line(workdirs, tmp_path, names, message):
+    done = call(*(workdirs.get(n, tmp_path / n) for n in names), f"--out={tmp_path / 'out'}")
+    assert done.returncode == 1
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,115 @@
+"""Folds: every item is tested once, in a workdir of its own; queries are pooled."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from experiments import common, folds
+from inres.config import Config, ConfigError, Split
+from inres.data import splits
+from inres.data.items import Item, write_table
+from inres.evaluation import metrics, runs
+
+
+def archive(root, subsets=range(4)):
+    rows = [
+        Item("", f"s{s}", f"n{s}.{i}", i % 3, subset=s % len(subsets))
+        for s in range(8)
+        for i in "012"
+        for i in [int(i)]
+    ]
+    rows = [dataclasses.replace(row, subset=subsets[row.subset]) for row in rows]
+    write_table(root / "prepare" / "items.csv", rows)
+    np.save(root / "prepare" / "slices.npy", np.zeros((len(rows), 8, 8), np.uint8))
+    return rows
+
+
+@pytest.mark.parametrize(
+    "split", [Split(), Split(kind="patient", folds=4, test_subsets=(3,), val_subsets=(1,))]
+)
+def test_every_item_is_tested_once_and_validates_once(tmp_path, split):
+    rows = archive(tmp_path)
+    config = Config(split=split)
+    assert folds.fold_count(config, tmp_path) == 4
+    seen = {name: np.zeros(len(rows), int) for name in splits.SIDES}
+    for fold in range(4):
+        side = splits.assign(rows, folds.fold_config(config, fold, 4).split)
+        for name in seen:
+            seen[name] += side == name
+    assert {name: set(count) for name, count in seen.items()} == {
+        "train": {2},
+        "val": {1},
+        "test": {1},
+    }
+    without = Config(split=dataclasses.replace(split, val_subsets=(), val_share=0.0))
+    assert folds.fold_config(without, 2, 4).split.val_subsets == ()
+
+
+@pytest.mark.parametrize(
+    ("split", "subsets", "message"),
+    [
+        (Split(kind="column"), range(4), "has no folds"),
+        (Split(kind="patient"), range(4), "has no folds"),
+        (Split(), (0, 1, 3), r"subsets \[0, 1, 3\] are there"),
+        (Split(), (0, 1), "at least 3"),
+    ],
+)
+def test_a_split_without_folds_is_refused(tmp_path, split, subsets, message):
+    archive(tmp_path, subsets)
+    with pytest.raises(ConfigError, match=message):
+        folds.fold_count(Config(split=split), tmp_path)
+
+
+def test_a_fold_learns_anew_on_shared_items(tmp_path, monkeypatch):
+    """Each stage gets the fold's config and workdir; the items there are the common ones."""
+    archive(tmp_path)
+    calls = []
+    for stage in (folds.split, folds.segment, folds.train, folds.index, folds.evaluate):
+        name = stage.__name__.rpartition(".")[2]
+        monkeypatch.setattr(
+            stage, "run", lambda config, root, name=name: calls.append((name, config, root))
+        )
+    monkeypatch.setattr(common, "redo", lambda root: None)
+    config = Config()
+    for _ in range(2):  # the second time everything is there
+        folds.run_fold(config, tmp_path, 3, 4)
+    root = tmp_path / "folds" / "3"
+    assert [name for name, *_ in calls[:5]] == ["split", "segment", "train", "index", "evaluate"]
+    assert {str(place) for _, _, place in calls} == {str(root)}
+    assert {own.split.test_subsets for _, own, _ in calls} == {(3,)}
+    assert {own.split.val_subsets for _, own, _ in calls} == {(2,)}
+    assert (root / "prepare").samefile(tmp_path / "prepare")
+    assert not (root / "scans").exists()
+    assert json.loads((root / "config.json").read_text())["split"]["test_subsets"] == [3]
+
+
+def test_queries_of_all_folds_are_pooled(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    made = []
+    for fold in range(3):
+        names = np.array([f"q{fold}.{i}" for i in range(8)])
+        values = {"two_stage": {"average_precision": rng.random(8), "ndcg": rng.random(8)}}
+        run = runs.Run(names, names, np.arange(8) % (2 + fold), values)
+        root = folds.fold_root(tmp_path, fold)
+        runs.write(root / "evaluation", run)
+        (root / "split").mkdir()
+        (root / "split" / "leaks.json").write_text(json.dumps({"shared": {"twins": fold}}))
+        made.append(run)
+    folds.pool(Config(), tmp_path, 3)
+    values, labels = (
+        np.concatenate(parts)
+        for parts in (
+            [run.measure("two_stage", "average_precision") for run in made],
+            [run.labels for run in made],
+        )
+    )
+    found = json.loads((tmp_path / "evaluation" / "folds.json").read_text())
+    (row,) = found["rankings"]
+    assert row["average_precision"] == pytest.approx(metrics.macro(values, labels))
+    assert row["average_precision_low"] < row["average_precision"] < row["average_precision_high"]
+    assert (found["queries"], found["patients"]) == (24, 24)
+    assert [leak["shared"]["twins"] for leak in found["leaks"]] == [0, 1, 2]
+    assert len(runs.read(tmp_path / "evaluation")) == 24
+    assert "24 test queries of 24 patients in 3 folds" in capsys.readouterr().out
