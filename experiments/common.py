@@ -136,6 +136,11 @@ def _same_config(workdir: Path, config: Config) -> None:
 def describe(workdir: Path, config: Config) -> None:
     """Write the config and the environment of a run beside its results."""
     files.write_json(workdir / "config.json", config_lib.to_dict(config))
+    describe_environment(workdir)
+
+
+def describe_environment(workdir: Path) -> None:
+    """Write command, machine and versions beside the results."""
     packages = ("jax", "jaxlib", "flax", "optax", "numpy", "SimpleITK", "orbax-checkpoint", "grain")
     environment = {
         "command": " ".join(["python", "-m", _module(), *sys.argv[1:]]),

@@ -3,21 +3,28 @@
     python -m experiments.evaluate --config=experiments/configs/phantom.py --workdir=runs/phantom
 
 Leaves <workdir>/evaluation: metrics.json (keys in the README), curves, tables and figures. The
-ranking that is judged is recomputed from the embeddings in NumPy; the index must agree with it.
+ranking that is judged is recomputed from the embeddings in NumPy; the index must agree with it,
+and is timed. Baseline codes are fitted on training items. Half a minute for 4,000 items.
 """
 
+import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from experiments import common, index, split, train
-from inres import files, report, stages
+from inres import files, report, results, stages
 from inres.config import Config
 from inres.data import items, splits
-from inres.evaluation import runs
+from inres.evaluation import baselines, runs
+from inres.evaluation.confidence import confidence
 from inres.evaluation.protocol import Embedded, Evaluation, evaluate
 from inres.retrieval import codes, store
 from inres.retrieval import index as index_lib
+
+REPEATS = 5
+"""Timings of each threshold; their median counts."""
 
 
 def run(config: Config, workdir: Path) -> None:
@@ -36,6 +43,14 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
     queries, gallery = np.flatnonzero(data.side == "test"), index.archived(data)
     query_side = embedded(config, workdir, table, images, queries)
     gallery_side = embedded(config, workdir, table, images, gallery)
+    query_side, gallery_side = baselines.with_codes(
+        query_side,
+        gallery_side,
+        fitted=data.side[gallery] == "train",
+        bits=config.hash.bits,
+        seed=config.seed,
+        sources=("fc1", "pixels"),
+    )
     # The paper's random split of slices leaks by design; there, own scans stay.
     own_scan = config.split.kind == "slices"
     evaluation = evaluate(
@@ -46,24 +61,28 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
         fine=config.search.features,
         own_scan=own_scan,
     )
-    check_index(config, workdir, query_side, evaluation, own_scan=own_scan)
+    names, patients = (f(table.items)[queries] for f in (items.item_names, items.patients))
+    intervals = confidence(evaluation, query_side.labels, patients)
+    efficiency = check_index(config, workdir, query_side, evaluation, own_scan=own_scan)
     counts = {
         side: np.bincount(data.labels[data.side == side], minlength=data.classes).tolist()
         for side in splits.SIDES
     }
     segmented = workdir / "segment" / "metrics.json"
-    report.write_evaluation(
+    results.write_evaluation(
         evaluation,
         out,
         dataset=counts,
         segmentation=files.read_json(segmented) if segmented.is_file() else None,
         names=report.class_names(data.classes),
+        intervals=intervals,
+        efficiency=efficiency,
         queries=query_side,
         gallery=gallery_side,
         query_images=images[queries],
         gallery_images=images[gallery],
     )
-    names, patients = (f(table.items)[queries] for f in (items.item_names, items.patients))
+    print(results.in_words(evaluation, intervals))
     runs.write(out, runs.Run(names, patients, query_side.labels, evaluation.per_query))
     for line in split.leak_lines(workdir):
         print(f"  note: {line}")
@@ -86,16 +105,23 @@ def embedded(
             "fc2": encoded.h,
             "fc3": encoded.fc3,
             "fc1_fc3": index.load_scale(workdir).join(encoded),
-            "pixels": images[rows].reshape(len(rows), -1).astype(np.float32),
+            "pixels": images[rows].reshape(len(rows), -1),
+            "hog": baselines.hog(images[rows]),
         },
         names=names,
+        malignancy=table.column("malignancy")[rows],
+        nodules=table.column("nodule")[rows],
     )
 
 
 def check_index(
     config: Config, workdir: Path, queries: Embedded, evaluation: Evaluation, *, own_scan: bool
-) -> None:
+) -> list[dict[str, Any]]:
     """Search the index for every query: pools and distances must be those that were judged.
+
+    Returns:
+      What searching costs by threshold: `threshold`, `mean_pool`, `neighbours_kept` and the
+      measured `seconds_per_query`.
 
     Raises:
       RuntimeError: they are not; names the first query.
@@ -106,14 +132,15 @@ def check_index(
         stored.codes, stored.features, bits=stored.bits, groups=groups, ids=stored.ids
     )
     own = np.array([-1 if own_scan else numbers.get(str(scan), -1) for scan in queries.scans])
-    found = index_lib.search(
-        built,
-        codes.pack(queries.bits),
-        np.asarray(queries.features[config.search.features], np.float32),
-        threshold=config.search.threshold,
-        k=evaluation.top.shape[1],
-        exclude=own,
-    )
+    packed = codes.pack(queries.bits)
+    features = np.asarray(queries.features[config.search.features], np.float32)
+
+    def search(threshold: int) -> index_lib.Result:
+        return index_lib.search(
+            built, packed, features, threshold=threshold, k=evaluation.top.shape[1], exclude=own
+        )
+
+    found = search(config.search.threshold)
     judged = np.nan_to_num(evaluation.top_distance, nan=np.inf)
     wrong = ~np.isclose(found.distance, judged, rtol=1e-4, atol=1e-4).all(axis=1)
     if wrong.any():
@@ -123,6 +150,29 @@ def check_index(
             f"{queries.names[row]}: {found.distance[row]} against {judged[row]}"
         )
     print(f"  the index agrees with the evaluation on all {len(judged)} queries")
+    rows = []
+    for threshold in thresholds(config.search.threshold, stored.bits):
+        search(threshold)  # compiles
+        seconds = []
+        for _ in range(REPEATS):
+            began = time.perf_counter()
+            search(threshold)
+            seconds.append((time.perf_counter() - began) / len(judged))
+        rows.append(
+            {
+                "threshold": threshold,
+                "mean_pool": float(evaluation.pools["mean_size"][threshold - 1]),
+                "neighbours_kept": float(evaluation.pools["neighbours_kept"][threshold - 1]),
+                "seconds_per_query": float(np.median(seconds)),
+            }
+        )
+    return rows
+
+
+def thresholds(used: int, bits: int) -> list[int]:
+    """Those that are timed: the one used, some around it, and the whole archive."""
+    some = (1, 2, used, 2 * used, bits // 4, bits // 3, bits // 2, bits + 1)
+    return sorted({t for t in some if 1 <= t <= bits + 1})
 
 
 def scan_groups(scans: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:

@@ -70,10 +70,8 @@ def labelled(config: Config, store: items.ItemStore) -> Labelled:
             )
     if len(trained) < 2:
         raise ConfigError(f"{table}: all training items are of class {trained}; nothing to learn")
-    # Table 2's eight classes where labels are sizes, so that a class keeps its name everywhere.
-    sized = np.isfinite(store.column("diameter_mm")).any() and labels.max() < items.CLASSES
-    known = labels.max() > 1 and sized
-    return Labelled(store.items, labels, side, items.CLASSES if known else int(labels.max()) + 1)
+    classes = items.class_count(labels, store.column("diameter_mm"))
+    return Labelled(store.items, labels, side, classes)
 
 
 def make_views(config: Config, workdir: Path, out: Path) -> np.ndarray:

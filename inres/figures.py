@@ -1,7 +1,7 @@
 """Every figure: functions from arrays to matplotlib Figures, without pyplot or global state.
 
 Colours are Okabe and Ito's, told apart by any eye and in grey print together with the line
-styles. `save` writes a figure as PNG and as SVG.
+styles. `save` writes a figure as PNG, SVG and PDF.
 """
 
 import dataclasses
@@ -36,28 +36,47 @@ RANKING_NAMES = {
     "fc2": "FC2 (hash layer)",
     "fc3": "FC3",
     "fc1_fc3": "FC1+FC3",
-    "pixels": "raw pixels",
+    "embedding": "vectors given",
+    "softmax": "softmax",
     "predicted_class": "predicted class",
+    "itq_fc1": "PCA+ITQ on FC1",
+    "lsh_fc1": "LSH on FC1",
+    "itq_embedding": "PCA+ITQ on the vectors",
+    "lsh_embedding": "LSH on the vectors",
+    "pixels": "raw pixels",
+    "hog": "HOG",
+    "itq_pixels": "PCA+ITQ on pixels",
+    "lsh_pixels": "LSH on pixels",
     "chance": "chance",
 }
+OURS = ("two_stage", "hamming")
+"""The rankings that are judged; all others are what they are compared with."""
 _LINES: dict[str, tuple[str, Any, float]] = {
     "two_stage": (BLUE, "-", 2.6),
     "hamming": (SKY, "-", 1.6),
     "fc1": (VERMILION, "-", 1.6),
-    "fc2": (ORANGE, "--", 1.6),
-    "fc3": (GREEN, "-.", 1.6),
-    "fc1_fc3": (PURPLE, "-", 1.6),
-    "pixels": (GREY, (0, (5, 2)), 1.4),
+    "embedding": (VERMILION, "-", 1.6),
+    "softmax": (GREEN, "-.", 1.6),
     "predicted_class": (BLACK, ":", 1.6),
+    "itq_fc1": (ORANGE, "--", 1.6),
+    "itq_embedding": (ORANGE, "--", 1.6),
+    "pixels": (GREY, (0, (5, 2)), 1.4),
+    "hog": (PURPLE, (0, (3, 1, 1, 1)), 1.4),
+    "itq_pixels": (ORANGE, ":", 1.4),
     "chance": (GREY, ":", 1.4),
 }
+"""The rankings whose curves are drawn; of all of them one would see none."""
 
 
 def save(figure: Figure, stem: str | Path, *, dpi: int = 160) -> list[Path]:
-    """Write `figure` as `<stem>.png` and `<stem>.svg`; the same figure gives the same bytes."""
+    """Write `figure` as PNG, SVG and PDF; the same figure gives the same bytes."""
     paths = []
-    with mpl.rc_context({"svg.hashsalt": "inres", "svg.fonttype": "path"}):
-        for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None})):
+    kinds = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+    style: dict[Any, Any] = {"svg.hashsalt": "inres", "svg.fonttype": "path", "pdf.fonttype": 42}
+    with mpl.rc_context(style):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # found once, it serves all three
+        for suffix, metadata in kinds.items():
             path = Path(f"{stem}{suffix}")
             with files.atomic_path(path) as part:
                 figure.savefig(part, dpi=dpi, metadata=metadata)
@@ -253,6 +272,45 @@ def search_panel(
     return figure
 
 
+def error_sheet(
+    lines: Sequence[tuple[Shown, Sequence[Shown], str]], *, class_names: Sequence[str] = ()
+) -> Figure:
+    """A row for each query: the query in a thick frame, a note, and what was returned instead.
+
+    Marks and captions are those of `search_panel`.
+    """
+    side, below, top, gap = 1.25, 0.5, 0.42, 0.1
+    columns = max([1, *(len(results) for _, results, _ in lines)])
+    first = 0.15 + side + 0.3
+    width = first + columns * (side + gap)
+    height = top + len(lines) * (side + below) + 0.05
+    figure, axes = _sheet(width, height, "Worst queries (left), and what they returned")
+    under: dict[str, Any] = {"color": INK, "ha": "center", "va": "top", "fontsize": 7.5}
+    for row, (query, results, note) in enumerate(lines):
+        y = top + row * (side + below)
+        _show(axes, query, (0.15, y, side), color=INK, width=2.4, size=8)
+        text = _lines(class_title(query.label, class_names), note, short(query.scan))
+        axes.text(0.15 + side / 2, y + side + 0.03, text, **under)
+        if not results:
+            text = "nothing: no item has a code this near"
+            axes.text(first, y + side / 2, text, fontsize=9.5, color=MUTED, va="center")
+        for place, shown in enumerate(results):
+            x = first + place * (side + gap)
+            same = query.label == shown.label
+            color = BLUE if same else INK
+            _show(axes, shown, (x, y, side), color=color, width=1.4, size=8)
+            mark = "\N{HEAVY CHECK MARK}" if same else "\N{HEAVY BALLOT X}"
+            corner: dict[str, Any] = {"va": "top", "ha": "right", "bbox": _LABEL}
+            axes.text(x + side - 0.05, y + 0.05, mark, fontsize=10, color=color, **corner)
+            distance = "" if shown.distance is None else f"E {shown.distance:.3g}"
+            hamming = "" if shown.hamming is None else f"H {shown.hamming}  "
+            text = _lines(
+                class_title(shown.label, class_names), hamming + distance, short(shown.scan)
+            )
+            axes.text(x + side / 2, y + side + 0.03, text, **under)
+    return figure
+
+
 # --- retrieval ------------------------------------------------------------------------------
 
 
@@ -265,13 +323,24 @@ def precision_recall(
     """The paper's Fig. 8: interpolated precision by recall, macro mean over queries.
 
     Args:
-      curves: `recall` [G] and precision [G] by ranking, as `Evaluation.curves`.
+      curves: `recall` [G] and precision [G] by ranking, as `Evaluation.curves`; the span from
+        `worst/hamming` to `best/hamming` is shaded.
       pool: recall and precision of the candidate pool at the threshold used, drawn as a point.
     """
     figure = _figure(7.4, 4.6)
     axes = _axes(figure.add_subplot(), title=title, x="recall", y="precision (macro mean)")
-    for name in (n for n in RANKING_NAMES if n in curves):
+    for name in (n for n in _LINES if n in curves):
         color, style, width = _LINES[name]
+        if name == "hamming" and "worst/hamming" in curves:
+            axes.fill_between(
+                curves["recall"],
+                curves["worst/hamming"],
+                curves["best/hamming"],
+                color=SKY,
+                alpha=0.25,
+                linewidth=0,
+                label="Hamming: worst to best\norder of ties",
+            )
         axes.plot(
             curves["recall"],
             curves[name],
@@ -340,12 +409,224 @@ def pools(values: Mapping[str, np.ndarray], *, threshold: int, items: int) -> Fi
     return figure
 
 
+def baselines(
+    values: Mapping[str, float | None],
+    intervals: Mapping[str, Sequence[float] | None],
+    *,
+    measure: str,
+) -> Figure:
+    """One number of every ranking with its interval, the best on top.
+
+    Args:
+      values: by ranking; None is left out.
+      intervals: low and high end by ranking, where there are any.
+      measure: what the numbers are.
+    """
+    known = sorted((v, n) for n, v in values.items() if v is not None)
+    figure = _figure(5.4, 1.1 + 0.27 * len(known))
+    axes = _axes(figure.add_subplot(), title="Every ranking", x=measure, y="ranking")
+    for place, (value, name) in enumerate(known):
+        color = BLUE if name in OURS else GREY
+        ends = intervals.get(name)
+        if ends is not None:
+            axes.plot(ends, (place, place), color=color, linewidth=3, alpha=0.45)
+        axes.plot(value, place, "D" if name in OURS else "o", color=color, markersize=6)
+        right = value if ends is None else max(ends)
+        axes.annotate(
+            f"{value:.3f}",
+            (right, place),
+            xytext=(7, 0),
+            textcoords="offset points",
+            fontsize=8.5,
+            color=INK,
+            va="center",
+        )
+    axes.set_yticks(range(len(known)), [RANKING_NAMES[name] for _, name in known])
+    for label, (_, name) in zip(axes.get_yticklabels(), known, strict=True):
+        label.set_color(BLUE if name in OURS else INK)
+    axes.set_xlim(0, 1.2 * max([0.1, *(v for v, _ in known)]))
+    axes.grid(axis="y", visible=False)
+    return figure
+
+
+def lookups(sweeps: Mapping[str, Mapping[str, np.ndarray]], *, radius: int = 2) -> Figure:
+    """Hamming lookup of each code: what lies within a radius (`Evaluation.lookups`)."""
+    figure = _figure(8.4, 3.7)
+    left, right = figure.subplots(1, 2)
+    _axes(
+        left,
+        title="Precision and recall by radius",
+        x="recall of the lookup",
+        y="precision of the lookup",
+    )
+    _axes(
+        right,
+        title="Queries that find nothing",
+        x="Hamming radius (bits, at most)",
+        y="share of empty lookups",
+    )
+    looks = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PURPLE, ":"), (GREY, (0, (5, 2))))
+    for place, (name, sweep) in enumerate(sweeps.items()):
+        color, style = looks[place % len(looks)]
+        width = 2.4 if name in OURS else 1.5
+        look: dict[str, Any] = {"color": color, "linestyle": style, "linewidth": width}
+        at = min(radius, len(sweep["recall"]) - 1)
+        left.plot(sweep["recall"], sweep["precision"], label=RANKING_NAMES[name], **look)
+        left.plot(sweep["recall"][at], sweep["precision"][at], "D", color=color, markersize=6)
+        right.plot(sweep["threshold"] - 1, sweep["empty_share"], **look)
+    left.set(xlim=(0, 1.02), ylim=(0, 1.02))
+    right.set_ylim(0, 1.02)
+    right.yaxis.set_major_formatter(PercentFormatter(1.0))
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
+    right.axvline(radius, color=INK, linewidth=1, linestyle=(0, (2, 2)))
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8.5, frameon=False)
+    return figure
+
+
+def efficiency(
+    sweep: Mapping[str, np.ndarray], measured: Sequence[Mapping[str, Any]], *, items: int
+) -> Figure:
+    """The paper's claim: near the full search's answer, at a share of its work.
+
+    Args:
+      sweep: `Evaluation.pools`.
+      measured: `threshold`, `neighbours_kept` and `seconds_per_query` of timed searches; without
+        any the right half says so.
+      items: of the archive.
+    """
+    figure = _figure(8.4, 3.7)
+    left, right = figure.subplots(1, 2)
+    y = "true 10 nearest that are found"
+    _axes(left, title="What is left to compare", x="mean pool (share of the archive)", y=y)
+    share = sweep["mean_size"] / items
+    left.plot(share, sweep["neighbours_kept"], color=BLUE, linewidth=1.8)
+    _axes(right, title="What it costs", x="time of a query (ms)", y=y)
+    slowest = 1e3 * max((row["seconds_per_query"] for row in measured), default=1.0)
+    for axes, widest in ((left, 1.0), (right, slowest)):
+        labelled: list[np.ndarray] = []
+        for row in measured:
+            x = 1e3 * row["seconds_per_query"]
+            if axes is left:
+                x = share[int(row["threshold"]) - 1]
+            place = np.array([x / widest, row["neighbours_kept"]])
+            axes.plot(x, row["neighbours_kept"], "o", color=BLUE, markersize=5)
+            if all(np.abs(place - other).max() > 0.07 for other in labelled):
+                labelled.append(place)
+                axes.annotate(
+                    f"<{row['threshold']}",
+                    (x, row["neighbours_kept"]),
+                    xytext=(5, -9),
+                    textcoords="offset points",
+                    fontsize=8,
+                    color=MUTED,
+                )
+    if not measured:
+        middle: dict[str, Any] = {"ha": "center", "va": "center", "transform": right.transAxes}
+        right.text(0.5, 0.5, "not measured", color=MUTED, **middle)
+    else:
+        right.set_xlim(0, 1.15 * slowest)
+    for axes in (left, right):
+        axes.set_ylim(0, 1.05)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    left.set_xlim(-0.02, 1.05)
+    left.xaxis.set_major_formatter(PercentFormatter(1.0))
+    return figure
+
+
+def class_hamming(matrix: np.ndarray, names: Sequence[str]) -> Figure:
+    """Mean Hamming distance of queries (rows) to items (columns) by class; NaN stays blank."""
+    size = 1.9 + 0.55 * len(matrix)
+    figure = _figure(max(size + 0.6, 5.0), size)
+    axes = figure.add_subplot()
+    image = axes.imshow(matrix, cmap="Blues_r", vmin=0)
+    known = matrix[np.isfinite(matrix)]
+    middle = known.max() * 0.45 if len(known) else 0.0
+    for row, column in np.ndindex(*matrix.shape):
+        value = matrix[row, column]
+        text, color = ("·", GREY) if np.isnan(value) else (f"{value:.1f}", INK)
+        axes.text(
+            column,
+            row,
+            text,
+            ha="center",
+            va="center",
+            fontsize=8.5,
+            color="white" if value < middle else color,
+        )
+    unit = " (diameter in mm)" if _in_mm(names) else ""
+    _axes(
+        axes,
+        title="Hamming distance between classes",
+        x=f"class of the items{unit}",
+        y=f"class of the queries{unit}",
+    )
+    axes.grid(False)
+    axes.set_xticks(range(len(names)), names, rotation=45 if len(names) > 4 else 0)
+    axes.set_yticks(range(len(names)), names)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8)
+    bar.set_label("mean distance (bits)", fontsize=9, color=INK)
+    bar.ax.tick_params(labelsize=8, colors=MUTED)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def embedding_map(
+    items: np.ndarray,
+    labels: np.ndarray,
+    queries: np.ndarray,
+    query_labels: np.ndarray,
+    shares: np.ndarray,
+    names: Sequence[str],
+    *,
+    feature: str,
+) -> Figure:
+    """Items and queries in two principal components of a feature, coloured by class.
+
+    Args:
+      items, queries: float [N, c] and [Q, c]; of c < 2 the missing one is 0.
+      labels, query_labels: int [N] and [Q].
+      shares: share of the variance of each component.
+      names: of the classes.
+      feature: what the map is of.
+    """
+    figure = _figure(7.4, 4.8)
+    shown = [f"{100 * s:.0f} %" for s in shares] + ["0 %"] * 2
+    axes = _axes(
+        figure.add_subplot(),
+        title=f"{feature}: archive and queries",
+        x=f"first principal component ({shown[0]} of the variance)",
+        y=f"second principal component ({shown[1]})",
+    )
+    colors = mpl.colormaps["viridis"](np.linspace(0, 0.88, max(len(names), 2)))
+    flat = [np.pad(side, ((0, 0), (0, max(0, 2 - side.shape[1])))) for side in (items, queries)]
+    looks: tuple[dict[str, Any], ...] = (
+        {"marker": "o", "s": 9, "alpha": 0.45, "linewidths": 0},
+        {"marker": "^", "s": 16, "edgecolors": INK, "linewidths": 0.4},
+    )
+    for label in range(len(names)):
+        for side, own, look in zip(flat, (labels, query_labels), looks, strict=True):
+            rows = own == label
+            if rows.any():
+                axes.scatter(*side[rows, :2].T, color=colors[label], **look)
+    handles = [
+        Line2D([], [], marker="o", linestyle="", color=c, label=class_title(i, names))
+        for i, c in enumerate(colors[: len(names)])
+        if (labels == i).any() or (query_labels == i).any()
+    ]
+    handles += [
+        Line2D([], [], marker=m, linestyle="", color=GREY, markeredgecolor=INK, label=t)
+        for m, t in (("o", "archive"), ("^", "query"))
+    ]
+    _legend(axes, handles=handles, loc="center left", bbox_to_anchor=(1.01, 0.5))
+    return figure
+
+
 def confusion(matrix: np.ndarray, names: Sequence[str], *, title: str = "") -> Figure:
     """Queries by true class (rows) and predicted class, shaded by the share of the row."""
     total = matrix.sum(axis=1, keepdims=True)
     share = matrix / np.maximum(total, 1)
     size = 1.9 + 0.55 * len(matrix)
-    figure = _figure(size + 0.6, size)
+    figure = _figure(max(size + 0.6, 5.0), size)
     axes = figure.add_subplot()
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for row, column in np.ndindex(*matrix.shape):
@@ -361,7 +642,7 @@ def confusion(matrix: np.ndarray, names: Sequence[str], *, title: str = "") -> F
         )
     _axes(
         axes,
-        title=title or "True and predicted class of the test queries",
+        title=title or "True and predicted class",
         x="predicted class (diameter in mm)" if _in_mm(names) else "predicted class",
         y="true class (diameter in mm)" if _in_mm(names) else "true class",
     )

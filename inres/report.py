@@ -1,31 +1,22 @@
-"""What an evaluation leaves on disk, and the one-file HTML report over a whole workdir."""
+"""The one-file HTML report over a whole workdir."""
 
-import base64
 import dataclasses
-import html
 import json
-import math
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from inres import figures, files
+from inres import figures, files, page
 from inres.data.items import CLASS_NAMES, read_table
-from inres.evaluation.protocol import RANKINGS, Embedded, Evaluation
+from inres.evaluation.protocol import RANKINGS
+from inres.results import PAPER_COUNTS, PAPER_SCORES
 
-PAPER_COUNTS = (1000, 270, 232, 276, 234, 100, 55, 19)
-"""Items of each class (paper, Table 2)."""
-PAPER_SCORES = (84.6, 77.5, 76.5, 73.8, 76.7, 65.7, 52.1, 52.0)
-"""Score of each class (paper, Table 3)."""
 PAPER_PRECISION = 0.73
 """Retrieval precision (paper, section 5)."""
 LOST_BELOW = 0.5
 """A nodule counts as lost by a mask that keeps less than this share of its sphere."""
-
-# --- the evaluation's files -------------------------------------------------------------------
 
 
 def class_names(classes: int) -> list[str]:
@@ -35,270 +26,72 @@ def class_names(classes: int) -> list[str]:
     return ["no nodule", "nodule"] if classes == 2 else [str(label) for label in range(classes)]
 
 
-def write_evaluation(
-    evaluation: Evaluation,
-    out: Path,
-    *,
-    dataset: Mapping[str, Sequence[int]],
-    segmentation: Mapping[str, float] | None = None,
-    names: Sequence[str],
-    queries: Embedded,
-    gallery: Embedded,
-    query_images: np.ndarray,
-    gallery_images: np.ndarray,
-) -> Path:
-    """Write metrics, curves, tables and figures of an evaluation into the folder `out`.
-
-    Files: `metrics.json`, `curves.json`, `table2.csv`, `table3.csv`, `rankings.csv`,
-    `galleries.csv` (provenance of every image of the search panels) and `figures/*.png` and
-    `.svg`. `metrics.json` comes last: where it stands, the rest is whole.
-
-    Args:
-      evaluation: from `protocol.evaluate`.
-      out: usually `<workdir>/evaluation`.
-      dataset: items of each class by split, as `{"train": [n_0, n_1, ...]}`.
-      segmentation: `dice` and `iou`, where a U-Net was trained.
-      names: the classes, as `class_names`.
-      queries, gallery: what was evaluated.
-      query_images, gallery_images: uint8 [Q, S, S] and [N, S, S].
-
-    Returns:
-      The path of `metrics.json`.
-
-    Raises:
-      ValueError: images or counts do not match the items or classes.
-    """
-    for name, images, side in (
-        ("query_images", query_images, queries),
-        ("gallery_images", gallery_images, gallery),
-    ):
-        if images.dtype != np.uint8 or images.ndim != 3 or len(images) != len(side):
-            raise ValueError(
-                f"{name} must be uint8 [{len(side)}, S, S], got {images.dtype} {images.shape}"
-            )
-    for split, counts in dataset.items():
-        if len(counts) != len(names):
-            raise ValueError(f"dataset[{split!r}] has {len(counts)} counts for {len(names)} names")
-    shots = _panels(evaluation, queries, gallery, query_images, gallery_images, names)
-    drawn = {shot.stem: shot.figure for shot in shots} | _plots(
-        evaluation, dataset, names, query_images, queries
-    )
-    for stem, figure in drawn.items():
-        figures.save(figure, out / "figures" / stem)
-    columns = ("figure", "rank", "name", "scan", "label", "diameter_mm", "hamming", "distance")
-    files.write_csv(out / "galleries.csv", columns, [row for shot in shots for row in shot.rows])
-    for name, table in _tables(evaluation, dataset, names).items():
-        files.write_csv(out / name, list(table[0]) if table else [], table)
-    files.write_json(
-        out / "curves.json",
-        {
-            "class_names": list(names),
-            "captions": {shot.stem: shot.caption for shot in shots},
-            "precision_recall": {k: _plain(v) for k, v in evaluation.curves.items()},
-            "pools": {k: _plain(v) for k, v in evaluation.pools.items()},
-            "confusion": None if evaluation.confusion is None else evaluation.confusion.tolist(),
-        },
-    )
-    metrics = {
-        "dataset": {
-            split: {str(label): int(count) for label, count in enumerate(counts)}
-            for split, counts in dataset.items()
-        },
-        "segmentation": dict(segmentation) if segmentation else None,
-        "classification": evaluation.classification,
-        "pool": evaluation.pool,
-        "paper": evaluation.paper,
-        "rankings": evaluation.rankings,
-        "protocol": evaluation.counts,
-    }
-    files.write_json(out / "metrics.json", metrics)
-    return out / "metrics.json"
-
-
-def _plain(values: np.ndarray) -> list[Any]:
-    """JSON's numbers; NaN becomes null."""
-    return [None if value != value else value for value in np.asarray(values).tolist()]
-
-
-def _tables(
-    evaluation: Evaluation, dataset: Mapping[str, Sequence[int]], names: Sequence[str]
-) -> dict[str, list[dict[str, Any]]]:
-    """Rows of the CSV tables by file name; the paper's columns stand where its classes do."""
-    paper = list(names) == list(CLASS_NAMES)
-    table2 = [
-        {
-            "class": label,
-            "name": name,
-            **{split: int(counts[label]) for split, counts in dataset.items()},
-            "all": int(sum(counts[label] for counts in dataset.values())),
-            **({"paper": PAPER_COUNTS[label]} if paper else {}),
-        }
-        for label, name in enumerate(names)
-    ]
-    per_class = evaluation.classification["per_class"] if evaluation.classification else []
-    table3 = [
-        {
-            "class": row["class"],
-            "name": names[row["class"]],
-            **{k: v for k, v in row.items() if k != "class"},
-            **({"paper": PAPER_SCORES[row["class"]] / 100} if paper else {}),
-        }
-        for row in per_class
-    ]
-    rankings = [{"ranking": name, **row} for name, row in evaluation.rankings.items()]
-    return {"table2.csv": table2, "table3.csv": table3, "rankings.csv": rankings}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Shot:
-    """One search panel with its words and the provenance of its images."""
-
-    stem: str
-    figure: Any
-    caption: str
-    rows: list[dict[str, Any]]
-
-
-def _panels(
-    evaluation: Evaluation,
-    queries: Embedded,
-    gallery: Embedded,
-    query_images: np.ndarray,
-    gallery_images: np.ndarray,
-    names: Sequence[str],
-) -> list[_Shot]:
-    """The paper's Figs. 9 and 10, and one panel for every class: the median query of each."""
-    precision = evaluation.per_query["two_stage"]["search_precision"]
-    groups = {"query_normal": queries.labels == 0, "query_nodule": queries.labels > 0}
-    groups |= {f"query_class_{c}": queries.labels == c for c in range(1, len(names))}
-    shots = []
-    for stem, chosen in groups.items():
-        rows = np.flatnonzero(chosen)
-        if not len(rows) or (len(names) == 2 and stem == "query_class_1"):
-            continue
-        rows = rows[np.argsort(precision[rows], kind="stable")]
-        query = int(rows[len(rows) // 2])
-        shots.append(
-            _shot(stem, query, evaluation, queries, gallery, query_images, gallery_images, names)
-        )
-    return shots
-
-
-def _shot(
-    stem: str,
-    query: int,
-    evaluation: Evaluation,
-    queries: Embedded,
-    gallery: Embedded,
-    query_images: np.ndarray,
-    gallery_images: np.ndarray,
-    names: Sequence[str],
-) -> _Shot:
-    def shown(side: Embedded, images: np.ndarray, row: int, **distances: Any) -> figures.Shown:
-        return figures.Shown(
-            images[row],
-            int(side.labels[row]),
-            float(side.diameters_mm[row]),
-            str(side.scans[row]),
-            **distances,
-        )
-
-    def record(side: Embedded, row: int, rank: int, **distances: Any) -> dict[str, Any]:
-        diameter = float(side.diameters_mm[row])
-        return {
-            "figure": stem,
-            "rank": rank,
-            "name": str(side.names[row]),
-            "scan": str(side.scans[row]),
-            "label": int(side.labels[row]),
-            "diameter_mm": "" if math.isnan(diameter) else diameter,
-            **distances,
-        }
-
-    results, rows = [], [record(queries, query, 0)]
-    for rank, row in enumerate(evaluation.top[query], start=1):
-        if row < 0:
-            break
-        distances = {
-            "hamming": int(evaluation.top_hamming[query, rank - 1]),
-            "distance": float(evaluation.top_distance[query, rank - 1]),
-        }
-        results.append(shown(gallery, gallery_images, int(row), **distances))
-        rows.append(record(gallery, int(row), rank, **distances))
-    label = int(queries.labels[query])
-    figure = figures.search_panel(
-        shown(queries, query_images, query),
-        results,
-        class_names=names,
-        title=f"Query: {figures.class_title(label, names)}",
-    )
-    right = sum(result.label == label for result in results)
-    kind = {"query_normal": "normal queries", "query_nodule": "nodule queries"}.get(
-        stem, f"queries of class {figures.class_title(label, names)}"
-    )
-    paper = {"query_normal": "9", "query_nodule": "10"}.get(stem)
-    manner = f" (in the manner of the paper's Fig. {paper})" if paper else ""
-    caption = (
-        f"{right} of {len(results)} results share the query's class{manner}. It is the median of "
-        f"the {kind} by search precision, not a chosen one. Blue tick: same class; black cross: "
-        "another; red: diameter; H and E: Hamming and Euclidean distance."
-    )
-    return _Shot(stem, figure, caption, rows)
-
-
-def _plots(
-    evaluation: Evaluation,
-    dataset: Mapping[str, Sequence[int]],
-    names: Sequence[str],
-    images: np.ndarray,
-    queries: Embedded,
-) -> dict[str, Any]:
-    """The other figures of the evaluation, by stem."""
-    pools, counts = evaluation.pools, evaluation.counts
-    used = min(counts["threshold"] - 1, counts["bits"])
-    drawn = {
-        "precision_recall": figures.precision_recall(
-            evaluation.curves,
-            pool=(float(pools["recall"][used]), float(pools["precision"][used])),
-        ),
-        "pools": figures.pools(pools, threshold=counts["threshold"], items=counts["gallery"]),
-        "class_counts": figures.class_counts(dataset, names),
-        "samples": figures.sample_sheet(images, queries.labels, queries.diameters_mm, names),
-    }
-    if evaluation.confusion is not None:
-        drawn["confusion"] = figures.confusion(evaluation.confusion, names)
-    return drawn
-
-
 # --- the report -------------------------------------------------------------------------------
 
-_UNKNOWN = "\N{EN DASH}"
-_NO_BREAK = "\N{NO-BREAK SPACE}"
 _CAPTIONS = {
+    "baselines": "Mean average precision of every ranking, the best on top; bars are 95 % "
+    "intervals over patients, blue is what is judged. Look whether the blue ones stand above "
+    "softmax and predicted class, which use the same labels, and clear of the label-free ones.",
     "precision_recall": "Precision against recall, tie-exact, mean over classes (the paper's "
     "Fig. 8). Look at how far the two-stage search stays above raw pixels and chance, and "
-    "whether it beats ranking by predicted class; the diamond is the candidate pool itself.",
+    "whether it beats ranking by predicted class; the diamond is the candidate pool itself. The "
+    "shaded span is what ties in the codes leave to the order of the archive.",
+    "lookups": "Hamming lookup: all items within a radius, each code from radius 0 at the left; "
+    "diamonds mark radius 2. Look for high precision at radius 2 with few empty lookups: a code "
+    "that finds nothing is precise about nothing (an empty lookup counts as precision 0).",
+    "efficiency": "The paper's claim of efficiency. Left: share of the true ten nearest (by the "
+    "fine feature, over the whole archive) that the two-stage search still finds, against what is "
+    "left to compare; the label is the Hamming threshold. Right: the same against the measured "
+    "time of a query, in batches, on the machine of this run. A steep rise at the left is good.",
     "pools": "What a threshold costs and keeps. Left: a higher threshold finds more (recall) and "
     "empties fewer pools, but lets in other classes (precision). Right: the share of the archive "
     "that the fine stage must then compare.",
+    "class_hamming": "Mean Hamming distance between classes. A dark diagonal means codes that "
+    "part the classes; for sizes, distances should grow with the distance from the diagonal.",
+    "map": "The fine feature in two principal components, fitted on the archive. Look whether "
+    "queries (triangles) lie among items of their own colour; what two components do not show, "
+    "the rest of the variance may still part.",
     "confusion": "Where the classifier (argmax of FC3) errs. Counts far from the diagonal are "
     "grave; neighbours of the diagonal are often diameters close to a class edge.",
     "samples": "Test items as the network sees them, a row a class, from small to large.",
-    "class_counts": "Items of each class in each part.",
+    "class_counts": "Items of each class in each part. Look for classes with few test items: "
+    "their numbers are the least certain, and weigh as much as others in macro means.",
 }
 _COLUMNS = (
     ("map_macro", "mAP macro", "mean average precision, mean over classes"),
     ("map_micro", "mAP micro", "mean average precision, mean over queries"),
+    ("map_at_r_macro", "mAP@R", "over the first R ranks, R being the query's relevant items"),
+    ("map_at_1000_macro", "mAP@1000", "over the first 1000 ranks"),
+    ("precision_at_1_macro", "P@1", "precision of the first, mean over classes"),
+    ("precision_at_5_macro", "P@5", "precision of the first five, mean over classes"),
     ("precision_at_10_macro", "P@10 macro", "precision of the first ten, mean over classes"),
     ("precision_at_10_micro", "P@10 micro", "precision of the first ten, mean over queries"),
     ("recall_at_10", "R@10", "recall of the first ten, mean over classes"),
     ("ndcg_at_10", "nDCG@10", "graded by class difference, mean over classes"),
+    ("ndcg_mm_at_10", "nDCG@10 mm", "graded by diameter difference, mean over classes"),
     (
         "diameter_error_mm_at_10",
         "mm@10",
         "mean diameter difference of the first ten, in mm, for nodule queries",
     ),
+    ("ndcg_malignancy_at_10", "nDCG@10 mal.", "graded by the difference of malignancy ratings"),
+    (
+        "malignancy_error_at_10",
+        "mal. error@10",
+        "mean difference of malignancy ratings (1 to 5) of the first ten",
+    ),
+    (
+        "malignancy_agreement_at_10",
+        "mal. agree@10",
+        "share of the first ten on the query's side of malignancy (rating 3 left out)",
+    ),
 )
+_SMALLER_IS_BETTER = ("diameter_error_mm_at_10", "malignancy_error_at_10")
+_HEADLINES = (
+    *("map_macro", "precision_at_10_macro", "ndcg_at_10"),
+    *("diameter_error_mm_at_10", "malignancy_agreement_at_10"),
+)
+"""Columns of the short table."""
 _NOTES = {
     "two_stage": "pool by fine distance, then the rest by Hamming distance",
     "hamming": "codes alone",
@@ -306,70 +99,19 @@ _NOTES = {
     "fc2": "activations before binarization",
     "fc3": "logits",
     "fc1_fc3": "both together",
-    "pixels": "no network",
+    "embedding": "all items by Euclidean distance",
+    "softmax": "chance that both are of one class, by FC3",
     "predicted_class": "same argmax of FC3 first: three bits",
+    "itq_fc1": "label-free code, fitted on training items",
+    "lsh_fc1": "random hyperplanes",
+    "itq_embedding": "label-free code, fitted on training items",
+    "lsh_embedding": "random hyperplanes",
+    "pixels": "no network",
+    "hog": "histograms of oriented gradients, no network",
+    "itq_pixels": "label-free code, no network",
+    "lsh_pixels": "random hyperplanes, no network",
     "chance": "random order",
 }
-_STYLE = """
-:root{--bg:#f6f7f9;--card:#fff;--ink:#1b1f24;--muted:#5b6470;--line:#dfe3e8;--accent:#0067a3;
---best:#e4f1fa;--warn:#fff4d6;--warn-ink:#6b4a00}
-@media(prefers-color-scheme:dark){:root{--bg:#12161b;--card:#1b2128;--ink:#e8ebef;--muted:#a3adb8;
---line:#323a44;--accent:#6db9ea;--best:#173649;--warn:#3a2f10;--warn-ink:#f2d58a}}
-*{box-sizing:border-box}
-html{color-scheme:light dark;-webkit-text-size-adjust:100%;scroll-behavior:smooth}
-body{margin:0;background:var(--bg);color:var(--ink);
-font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans","DejaVu Sans",sans-serif}
-main{max-width:1080px;margin:0 auto;padding:28px 20px 64px}
-h1{font-size:1.75rem;line-height:1.2;margin:0 0 6px;letter-spacing:-.01em}
-h2{font-size:1.3rem;margin:48px 0 10px;padding-top:8px;scroll-margin-top:8px}
-h3{font-size:1.02rem;margin:26px 0 8px}
-p{margin:0 0 12px;max-width:72ch}
-.sub,.note,figcaption{color:var(--muted)}
-.note,figcaption{font-size:.9rem}
-.lead{font-size:1.1rem;margin:14px 0 18px}
-nav{display:flex;flex-wrap:wrap;gap:4px 18px;margin:0 0 6px;font-size:.94rem}
-a{color:var(--accent)}
-.cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(280px,1fr));gap:14px;
-margin:20px 0}
-.card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:14px 16px}
-.card .label{font-size:.9rem;color:var(--muted)}
-.card .value{font-size:2.05rem;font-weight:650;line-height:1.2;
-font-variant-numeric:tabular-nums}
-.card .beside{font-size:.86rem;color:var(--muted);margin-top:4px}
-.scroll{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:12px;
-margin:10px 0 14px;-webkit-overflow-scrolling:touch}
-table{border-collapse:collapse;width:100%;font-size:.92rem;font-variant-numeric:tabular-nums}
-th,td{padding:7px 12px;text-align:right;border-bottom:1px solid var(--line);white-space:nowrap}
-tr:last-child td{border-bottom:0}
-th{font-weight:600;color:var(--muted);font-size:.86rem}
-th:first-child,td:first-child,td.text,th.text{text-align:left}
-td small{display:block;white-space:normal;min-width:10rem;line-height:1.35;
-color:var(--muted);font-size:.8rem}
-td.best{background:var(--best);font-weight:650}
-td.wrap{white-space:normal;overflow-wrap:anywhere;min-width:12rem}
-figure{margin:14px 0 22px}
-.paper{background:#fff;border:1px solid var(--line);border-radius:12px;padding:10px;
-overflow-x:auto;-webkit-overflow-scrolling:touch}
-.paper img{display:block;max-width:100%;height:auto;margin:0 auto}
-figcaption{margin-top:8px;max-width:92ch}
-.note{max-width:92ch}
-.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:0 18px}
-.warn{background:var(--warn);color:var(--warn-ink);border-radius:10px;padding:10px 14px;
-max-width:none}
-details{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:0 14px;
-margin:10px 0}
-summary{cursor:pointer;padding:11px 0;font-weight:600}
-details .scroll{border-width:1px 0 0;border-radius:0;margin:0 -14px;max-height:480px;
-overflow-y:auto}
-details .scroll:last-child{border-radius:0 0 12px 12px}
-footer{margin-top:56px;border-top:1px solid var(--line);padding-top:14px}
-@media(max-width:640px){main{padding:18px 14px 48px}h1{font-size:1.4rem}h2{margin-top:38px}
-.cards{grid-template-columns:repeat(2,minmax(0,1fr));gap:10px}.card{padding:11px 12px}
-.card .value{font-size:1.6rem}.paper{padding:6px}
-.paper img.wide{max-width:none;width:720px!important}
-th,td{padding:6px 9px}}
-@media print{body{background:#fff}.card,.scroll,figure{break-inside:avoid}}
-"""
 
 
 def build_report(workdir: Path) -> Path:
@@ -390,11 +132,14 @@ def build_report(workdir: Path) -> Path:
         workdir,
         files.read_json(path),
         _json(workdir / "evaluation" / "curves.json"),
+        _galleries(workdir / "evaluation" / "galleries.csv"),
         _json(workdir / "config.json"),
         _json(workdir / "environment.json"),
     )
     sections = [
+        ("Against the baselines", "baselines", _against(run)),
         ("Search", "search", _search(run)),
+        ("Codes and cost", "codes", _codes(run)),
         ("Classification", "classification", _classification(run)),
         ("Data", "data", _data(run)),
         ("Lungs", "lungs", _lungs(run)),
@@ -404,19 +149,19 @@ def build_report(workdir: Path) -> Path:
     links = "".join(f'<a href="#{name}">{title}</a>' for title, name, _ in sections)
     body = "".join(f'<h2 id="{name}">{title}</h2>{text}' for title, name, text in sections)
     title = f"inres: {run.name}"
-    page = (
+    document = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         '<meta name="color-scheme" content="light dark">'
-        f'<title>{_text(title)}</title><link rel="icon" href="data:,">'
-        f"<style>{_STYLE}</style></head><body><main>"
+        f'<title>{page.text(title)}</title><link rel="icon" href="data:,">'
+        f"<style>{page.STYLE}</style></head><body><main>"
         f"<header><h1>Search for similar lung CT slices</h1>{_head(run)}</header>"
         f"{_cards(run)}<nav>{links}</nav>{body}"
         '<footer class="note">Written by inres. For research; not a medical device.</footer>'
         "</main></body></html>\n"
     )
     out = workdir / "report.html"
-    files.write_text(out, page)
+    files.write_text(out, document)
     return out
 
 
@@ -427,6 +172,7 @@ class _Run:
     workdir: Path
     metrics: dict[str, Any]
     curves: dict[str, Any]
+    galleries: list[dict[str, str]]
     config: dict[str, Any]
     environment: dict[str, Any]
 
@@ -451,114 +197,35 @@ class _Run:
     def ranking(self, name: str, key: str) -> float | None:
         return self.metrics.get("rankings", {}).get(name, {}).get(key)
 
+    def ends(self, *path: str) -> Sequence[float] | None:
+        """An interval of `metrics.json`; None where there is none."""
+        found: Any = self.metrics.get("intervals") or {}
+        for key in path:
+            found = (found or {}).get(key)
+        return found
+
 
 def _json(path: Path) -> dict[str, Any]:
     return files.read_json(path) if path.is_file() else {}
 
 
-def _text(value: object) -> str:
-    """Escaped for HTML."""
-    return html.escape(str(value), quote=True)
-
-
-def _number(value: float | None, digits: int = 3) -> str:
-    return _UNKNOWN if value is None else f"{value:.{digits}f}"
-
-
-def _share(value: float | None) -> str:
-    if value is None:
-        return _UNKNOWN
-    return f"{100 * value:.1f} %" if 0 < value < 0.1 else f"{100 * value:.0f} %"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
-    """A table that scrolls in its box; cells are HTML, the first `left` columns text."""
-
-    def line(cells: Sequence[str], tag: str) -> str:
-        parts = []
-        for place, cell in enumerate(cells):
-            kind = ' class="text"' if 0 < place < left else ""
-            parts.append(cell if cell.startswith("<td") else f"<{tag}{kind}>{cell}</{tag}>")
-        return f"<tr>{''.join(parts)}</tr>"
-
-    body = "".join(line(row, "td") for row in rows)
-    return (
-        f'<div class="scroll" tabindex="0"><table><thead>{line(head, "th")}</thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
-
-
-def _details(title: str, text: str) -> str:
-    return f"<details><summary>{_text(title)}</summary>{text}</details>"
-
-
-def _pairs(values: Mapping[str, Any]) -> str:
-    """Names and values as a table; nested mappings by dotted names."""
-    rows = [
-        (f"<code>{_text(name)}</code>", f'<td class="text wrap">{_value(value)}</td>')
-        for name, value in _flat(values)
-    ]
-    return _table(("name", "value"), rows, left=2)
-
-
-def _value(value: object) -> str:
-    """A value of unknown kind, escaped; floats to six digits."""
-    return _text(f"{value:.6g}" if isinstance(value, float) else value)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def _figure(stem: Path, caption: str, *, wide: bool = False) -> str:
-    """The figure saved under `stem` with its caption; empty where there is none.
-
-    Of SVG and PNG the smaller is taken. On a phone a `wide` figure scrolls in its box.
-    """
-    found = [path for kind in ("svg", "png") if (path := Path(f"{stem}.{kind}")).is_file()]
-    if not found:
-        return ""
-    path = min(found, key=lambda file: file.stat().st_size)
-    mime = {".png": "image/png", ".svg": "image/svg+xml"}[path.suffix]
-    source = f"data:{mime};base64,{base64.b64encode(path.read_bytes()).decode('ascii')}"
-    size = _points(found[0])
-    look = f' style="width:{size * _PX_PER_POINT:.0f}px"' if size else ""
-    return (
-        f'<figure><div class="paper"><img{" class=wide" if wide else ""}{look} src="{source}" '
-        f'alt="{_text(caption)}"></div><figcaption>{_text(caption)}</figcaption></figure>'
-    )
-
-
-_PX_PER_POINT = 96 / 72 * 1.1
-"""Screen size of figures: a little above print."""
-
-
-def _points(path: Path) -> float | None:
-    """Width of an SVG in points, as matplotlib writes it; None for other files."""
-    if path.suffix != ".svg":
-        return None
-    with open(path, encoding="utf-8") as file:
-        found = re.search(r'<svg[^>]* width="([0-9.]+)pt"', file.read(4096))
-    return float(found.group(1)) if found else None
+def _galleries(path: Path) -> list[dict[str, str]]:
+    return files.read_csv(path, ("figure", "name", "scan")) if path.is_file() else []
 
 
 def _drawn(run: _Run, name: str, figure: Any, caption: str) -> str:
     """Save a figure made for the report beside it, and show it."""
     figures.save(figure, run.workdir / "figures" / name)
-    return _figure(run.workdir / "figures" / name, caption, wide=True)
+    return page.figure(run.workdir / "figures" / name, caption, wide=True)
 
 
 def _head(run: _Run) -> str:
     """The run in a line, and its result in a sentence."""
     protocol = run.metrics.get("protocol", {})
-    facts = [f"run <b>{_text(run.name)}</b>"]
+    facts = [f"run <b>{page.text(run.name)}</b>"]
     data = run.config.get("data", {})
     if data.get("kind") == "folder":
-        facts.append(_text(Path(str(data.get("root", ""))).name))
+        facts.append(page.text(Path(str(data.get("root", ""))).name))
     elif data.get("kind"):
         facts.append({"phantom": "synthetic scans", "luna16": "LUNA16"}[data["kind"]])
     if protocol:
@@ -566,155 +233,274 @@ def _head(run: _Run) -> str:
         facts.append(f"{protocol['queries']} queries, archive of {protocol['gallery']} items")
         facts.append(
             f"{protocol['bits']}-bit codes, Hamming distance below {protocol['threshold']}, "
-            f"then {_text(fine)}"
+            f"then {page.text(fine)}"
         )
     precision = run.metrics.get("paper", {}).get("search_precision")
     chance = run.ranking("chance", "precision_at_10_micro")
     lead = ""
     if precision is not None:
         lead = (
-            f'<p class="lead">Of the ten nearest slices found, <b>{_share(precision)}</b> on '
+            f'<p class="lead">Of the ten nearest slices found, <b>{page.share(precision)}</b> on '
             "average are of the query's own class"
-            + (f"; by chance it would be {_share(chance)}" if chance is not None else "")
+            + (f"; by chance it would be {page.share(chance)}" if chance is not None else "")
             + (" (the paper reports 73 % on LUNA16)." if run.paper_classes else ".")
             + "</p>"
         )
     return f'<p class="sub">{" · ".join(facts)}</p>{lead}'
 
 
-def _card(label: str, value: str, *beside: str) -> str:
-    lines = "".join(f"<div>{_text(line)}</div>" for line in beside if line)
-    return (
-        f'<div class="card"><div class="label">{_text(label)}</div>'
-        f'<div class="value">{_text(value)}</div><div class="beside">{lines}</div></div>'
-    )
-
-
 def _beside(run: _Run, key: str, digits: int, *names: str) -> str:
     """`chance 0.27 · raw pixels 0.51` for one measure."""
     found = [(figures.RANKING_NAMES[n], run.ranking(n, key)) for n in names]
-    words = (f"{n} {_number(v, digits)}" for n, v in found if v is not None)
-    return " · ".join(word.replace(" ", _NO_BREAK) for word in words)
+    words = (f"{n} {page.number(v, digits)}" for n, v in found if v is not None)
+    return " · ".join(word.replace(" ", page.NO_BREAK) for word in words)
 
 
 def _cards(run: _Run) -> str:
     """The few numbers that matter, each with what it must be compared with."""
-    baselines = ("chance", "pixels", "predicted_class")
+    baselines = ("softmax", "predicted_class", "pixels", "chance")
     cards = [
-        _card(
+        page.card(
             "Search precision, top 10",
-            _number(run.metrics.get("paper", {}).get("search_precision"), 2),
+            page.number(run.metrics.get("paper", {}).get("search_precision"), 2),
+            page.between(run.ends("paper", "search_precision"), 2),
             f"paper {PAPER_PRECISION}, on LUNA16" if run.paper_classes else "",
             _beside(run, "precision_at_10_micro", 2, *baselines),
         ),
-        _card(
-            "Macro mAP, two-stage",
-            _number(run.ranking("two_stage", "map_macro"), 2),
-            "Hamming alone " + _number(run.ranking("hamming", "map_macro"), 2),
-            _beside(run, "map_macro", 2, *baselines),
-        ),
     ]
-    error = run.ranking("two_stage", "diameter_error_mm_at_10")
-    if error is not None:
-        cards.append(
-            _card(
-                "Diameter error, top 10",
-                f"{error:.1f} mm",
-                "nodule queries; a normal counts as 0 mm",
-                _beside(run, "diameter_error_mm_at_10", 1, "chance", "pixels"),
+    for label, key, digits, unit in (
+        ("Macro mAP, two-stage", "map_macro", 3, ""),
+        ("nDCG@10 by class", "ndcg_at_10", 3, ""),
+        ("Diameter error, top 10", "diameter_error_mm_at_10", 2, " mm"),
+        ("Malignancy agreement, top 10", "malignancy_agreement_at_10", 2, ""),
+    ):
+        value = run.ranking("two_stage", key)
+        if value is not None:
+            cards.append(
+                page.card(
+                    label,
+                    page.number(value, digits) + unit,
+                    page.between(run.ends("rankings", "two_stage", key), digits, unit),
+                    _beside(run, key, digits, *baselines),
+                )
             )
-        )
     pool, items = run.metrics.get("pool", {}), run.metrics.get("protocol", {}).get("gallery")
     if pool:
-        of = f" ({_share(pool['mean_size'] / items)})" if items else ""
+        of = f" ({page.share(pool['mean_size'] / items)})" if items else ""
         cards.append(
-            _card(
+            page.card(
                 "Mean candidate pool",
                 f"{pool['mean_size']:.0f}",
                 f"of {items} items{of}" if items else "",
-                f"{_share(pool['empty_share'])} of pools are empty",
+                f"{page.share(pool['empty_share'])} of pools are empty",
             )
         )
     classification = run.metrics.get("classification")
     if classification:
         counts = list(run.metrics.get("dataset", {}).get("test", {}).values())
-        largest = f"always the largest class {_number(max(counts) / sum(counts), 2)}"
+        largest = f"always the largest class {page.number(max(counts) / sum(counts), 2)}"
         cards.append(
-            _card(
+            page.card(
                 "Classification accuracy",
-                _number(classification["accuracy"], 2),
-                f"macro recall {_number(classification['macro_recall'], 2)}",
+                page.number(classification["accuracy"], 2),
+                page.between(run.ends("classification", "accuracy"), 2),
+                f"macro recall {page.number(classification['macro_recall'], 2)}",
                 largest if sum(counts) else "",
             )
         )
     dice = (run.metrics.get("segmentation") or {}).get("dice")
     if dice is not None:
         cards.append(
-            _card(
+            page.card(
                 "Lung mask Dice (U-Net)",
-                _number(dice, 3),
-                f"IoU {_number(run.metrics['segmentation'].get('iou'), 3)}, held-out scans",
+                page.number(dice, 3),
+                f"IoU {page.number(run.metrics['segmentation'].get('iou'), 3)}, held-out scans",
             )
         )
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
-def _search(run: _Run) -> str:
+def _against(run: _Run) -> str:
+    """The judged search and every baseline: the numbers that matter, with intervals."""
     folder = run.workdir / "evaluation" / "figures"
+    found = run.metrics.get("rankings", {})
+    names = [name for name in RANKINGS if name in found]
+    columns = [c for c in _COLUMNS if c[0] in _HEADLINES and _anywhere(run, names, c[0])]
+    rows = []
+    for name in names:
+        cells = [_ranking_cell(name)]
+        for key, _, _ in columns:
+            digits = 2 if key in _SMALLER_IS_BETTER else 3
+            ends = run.ends("rankings", name, key)
+            small = f"<small>{ends[0]:.{digits}f} to {ends[1]:.{digits}f}</small>" if ends else ""
+            cells.append(page.number(found[name].get(key), digits) + small)
+        cells.insert(2, _margin(run.ends("margins", name, "map_macro")))
+        rows.append(cells)
+    head = [
+        "ranking",
+        *(f'<abbr title="{page.text(t)}">{page.text(n)}</abbr>' for _, n, t in columns),
+    ]
+    head.insert(2, '<abbr title="mAP of the two-stage search minus this">two-stage minus it</abbr>')
+    patients = (run.metrics.get("intervals") or {}).get("patients")
+    note = (
+        f"Small print: 95 % intervals by bootstrap over {patients} patients (or scans), whose "
+        "queries are drawn together; a margin is paired, its p-value that of a sign-flip test by "
+        "patient. They say how certain these test items make the numbers, not how another "
+        "training run would turn out."
+        if patients
+        else "No intervals were made for this run."
+    )
+    picture = page.figure(folder / "baselines", _CAPTIONS["baselines"])
+    curve = page.figure(folder / "precision_recall", _CAPTIONS["precision_recall"], wide=True)
+    table = f"{page.table(head, rows)}<p class='note'>{note}</p>"
+    return table + _rankings(run) + picture + curve
+
+
+def _anywhere(run: _Run, names: Sequence[str], key: str) -> bool:
+    return any(run.ranking(name, key) is not None for name in names)
+
+
+def _ranking_cell(name: str) -> str:
+    return f"{page.text(figures.RANKING_NAMES[name])}<small>{page.text(_NOTES[name])}</small>"
+
+
+def _margin(margin: Any) -> str:
+    """`+0.021`, its interval and p-value."""
+    if not margin or margin.get("value") is None:
+        return page.UNKNOWN
+    small = ""
+    if margin["low"] is not None:
+        p = margin["p_value"]
+        told = "p &lt; 0.001" if p < 0.001 else f"p = {p:.3f}"
+        small = f"<small>{margin['low']:+.3f} to {margin['high']:+.3f}, {told}</small>"
+    return f"{margin['value']:+.3f}{small}"
+
+
+def _search(run: _Run) -> str:
     captions = run.curves.get("captions", {})
+    if not captions:
+        return "<p>No images were given, so no search is shown.</p>"
     shown = "".join(
-        _figure(folder / stem, captions.get(stem, ""), wide=True)
-        for stem in ("query_normal", "query_nodule")
+        _shot(run, stem) for stem in ("query_normal", "query_nodule") if stem in captions
     )
-    if "query_normal" not in captions and captions:
+    if "query_normal" not in captions:
         shown = "<p>This data has no normal items, so only a nodule is shown as query.</p>" + shown
-    more = "".join(
-        _figure(folder / stem, captions[stem], wide=True)
-        for stem in sorted(captions)
-        if stem.startswith("query_class")
-    )
+    more = "".join(_shot(run, s) for s in sorted(captions) if s.startswith("query_class"))
     if more:
-        shown += _details("One query of every class", more)
-    curve = _figure(folder / "precision_recall", _CAPTIONS["precision_recall"], wide=True)
-    pools = _figure(folder / "pools", _CAPTIONS["pools"], wide=True)
-    known = {"query_normal", "query_nodule", *captions, *_CAPTIONS}
-    others = sorted({p.stem for p in folder.glob("*.*") if p.suffix in (".png", ".svg")} - known)
-    rest = "".join(_figure(folder / stem, stem.replace("_", " "), wide=True) for stem in others)
-    if rest:
-        rest = _details("Further figures", rest)
-    return shown + _rankings(run) + curve + pools + rest
+        shown += page.details("One query of every class", more)
+    if "errors" in captions:
+        shown += f"<h3>Where it fails</h3>{_shot(run, 'errors')}"
+    return shown
+
+
+def _shot(run: _Run, stem: str) -> str:
+    """A panel with the provenance of its images."""
+    folder = run.workdir / "evaluation" / "figures"
+    rows = [row for row in run.galleries if row["figure"] == stem]
+    lines = [
+        (
+            "query" if row["rank"] == "0" else row["rank"],
+            *(page.text(row.get(name, "")) or page.UNKNOWN for name in ("name", "nodule", "scan")),
+            page.text(figures.class_title(int(row["label"]), run.names)),
+            page.text(f"{float(row['diameter_mm']):.1f}" if row["diameter_mm"] else page.UNKNOWN),
+        )
+        for row in rows
+    ]
+    head = ("rank", "file or item", "nodule", "scan", "class", "mm")
+    table = (
+        page.details("Where these images come from", page.table(head, lines, left=5))
+        if rows
+        else ""
+    )
+    return page.figure(folder / stem, run.curves["captions"][stem], wide=True) + table
+
+
+def _codes(run: _Run) -> str:
+    """What the codes are like, what a lookup finds and what a search costs."""
+    folder = run.workdir / "evaluation" / "figures"
+    statistics, lookup = run.metrics.get("codes", {}), run.metrics.get("lookup", {})
+    rows = [
+        (
+            _ranking_cell(name),
+            str(row["bits"]),
+            str(row["distinct_codes"]),
+            page.number(row["bit_entropy"]),
+            page.number(row["bit_correlation"]),
+            page.number(lookup[name]["precision_macro"]),
+            page.share(lookup[name]["empty_share"]),
+        )
+        for name, row in statistics.items()
+    ]
+    head = (
+        "code",
+        "bits",
+        '<abbr title="of the archive\'s items">distinct codes</abbr>',
+        '<abbr title="mean over the bits; 1 is best">entropy of a bit</abbr>',
+        '<abbr title="mean |r| over pairs of bits; 0 is best">correlation</abbr>',
+        '<abbr title="of all items in Hamming radius 2, mean over classes">P in radius 2</abbr>',
+        '<abbr title="queries with no item within Hamming radius 2">empty</abbr>',
+    )
+    drawn = "".join(
+        page.figure(folder / stem, _CAPTIONS[stem], wide=True)
+        for stem in ("lookups", "efficiency", "pools")
+    )
+    costs = run.metrics.get("efficiency") or ()
+    cost = page.table(
+        ("Hamming threshold (less than)", "mean pool", "true ten nearest found", "ms a query"),
+        [
+            (
+                str(row["threshold"]),
+                f"{row['mean_pool']:.1f}",
+                page.share(row["neighbours_kept"]),
+                f"{1e3 * row['seconds_per_query']:.3f}",
+            )
+            for row in costs
+        ],
+    )
+    pair = page.figure(folder / "class_hamming", _CAPTIONS["class_hamming"]) + page.figure(
+        folder / "map", _CAPTIONS["map"]
+    )
+    cost = f"<h3>Cost of a search</h3>{cost}" if costs else ""
+    table = page.table(head, rows) if rows else ""
+    return f'{table}{drawn}{cost}<div class="pair">{pair}</div>'
 
 
 def _rankings(run: _Run) -> str:
-    """The table of all rankings, the best of each column marked."""
+    """The table of all rankings and measures, the best of each column marked."""
     found = run.metrics.get("rankings", {})
     names = [name for name in RANKINGS if name in found]
-    columns = [c for c in _COLUMNS if any(found[n].get(c[0]) is not None for n in names)]
+    columns = [c for c in _COLUMNS if _anywhere(run, names, c[0])]
     best = {}
     for key, _, _ in columns:
         values = [found[n][key] for n in names if n != "chance" and found[n].get(key) is not None]
         if values:
-            best[key] = min(values) if key.startswith("diameter") else max(values)
+            best[key] = min(values) if key in _SMALLER_IS_BETTER else max(values)
     rows = []
     for name in names:
-        cells = [f"{_text(figures.RANKING_NAMES[name])}<small>{_text(_NOTES[name])}</small>"]
+        cells = [_ranking_cell(name)]
         for key, _, _ in columns:
             value = found[name].get(key)
-            digits = 2 if key.startswith("diameter") else 3
+            digits = 2 if key in _SMALLER_IS_BETTER else 3
             mark = name != "chance" and value is not None and value == best[key]
-            text = _number(value, digits)
+            text = page.number(value, digits)
             cells.append(f'<td class="best">{text}</td>' if mark else text)
+        low, high = (found[name].get(f"map_macro_{order}") for order in ("worst", "best"))
+        cells.append(f"{page.number(low)} to {page.number(high)}")
         rows.append(cells)
-    head = ["ranking", *(f'<abbr title="{_text(t)}">{_text(n)}</abbr>' for _, n, t in columns)]
+    head = [
+        "ranking",
+        *(f'<abbr title="{page.text(t)}">{page.text(n)}</abbr>' for _, n, t in columns),
+    ]
+    head.append('<abbr title="macro mAP in the worst and best order of ties">mAP by ties</abbr>')
     missing = [n for k, n, _ in _COLUMNS if k not in {c[0] for c in columns}]
     protocol = run.metrics.get("protocol", {})
     without, pairs = (protocol.get(k, 0) for k in ("queries_without_relevant", "excluded_pairs"))
     notes = [
-        "Best of each column shaded (chance aside); for mm, smaller is better.",
+        "Best of each column shaded (chance aside); for errors, smaller is better.",
         "Every figure is the expected value over all orders of equal distances, so it does not "
         "depend on the order of the archive.",
         "Macro: mean over classes; micro: mean over queries; R and nDCG are macro.",
-        "A supervised code should beat ranking by predicted class.",
+        "A supervised code should beat ranking by predicted class and by softmax.",
         "Items of the query's own scan may be returned here, as in the paper's split."
         if protocol.get("own_scan")
         else f"Items of the query's own scan are never returned ({pairs} pairs left out).",
@@ -726,7 +512,8 @@ def _rankings(run: _Run) -> str:
         )
     if "mm@10" in missing:
         notes.append("Diameters are unknown here, so there is no error in mm.")
-    return f"<h3>Every ranking</h3>{_table(head, rows)}<p class='note'>{' '.join(notes)}</p>"
+    note = f"<p class='note'>{' '.join(notes)}</p>"
+    return page.details("Every measure of every ranking", page.table(head, rows)) + note
 
 
 def _classification(run: _Run) -> str:
@@ -740,9 +527,9 @@ def _classification(run: _Run) -> str:
     rows = []
     for row in found["per_class"]:
         label = row["class"]
-        cells = [_text(run.names[label]), str(row["support"])]
+        cells = [page.text(run.names[label]), str(row["support"])]
         for key in ("recall", "precision", "f1", "average_precision"):
-            cells.append(_UNKNOWN if row[key] is None else f"{100 * row[key]:.1f}")
+            cells.append(page.UNKNOWN if row[key] is None else f"{100 * row[key]:.1f}")
         if run.paper_classes:
             cells.append(f"{PAPER_SCORES[label]:.1f}")
         rows.append(cells)
@@ -755,7 +542,7 @@ def _classification(run: _Run) -> str:
         "the average precision of one class against the rest by softmax.</p>"
     )
     folder = run.workdir / "evaluation" / "figures"
-    return text + _table(head, rows) + _figure(folder / "confusion", _CAPTIONS["confusion"])
+    return text + page.table(head, rows) + page.figure(folder / "confusion", _CAPTIONS["confusion"])
 
 
 def _data(run: _Run) -> str:
@@ -763,7 +550,7 @@ def _data(run: _Run) -> str:
     dataset = run.metrics.get("dataset", {})
     splits = [s for s in ("train", "val", "test") if s in dataset]
     splits += [s for s in dataset if s not in splits]
-    head = ["class (mm)" if run.paper_classes else "class", *map(_text, splits), "all"]
+    head = ["class (mm)" if run.paper_classes else "class", *map(page.text, splits), "all"]
     if run.paper_classes:
         head.append("paper")
     rows, totals = [], [0] * (len(splits) + 1)
@@ -772,7 +559,7 @@ def _data(run: _Run) -> str:
         counts.append(sum(counts))
         totals = [a + b for a, b in zip(totals, counts, strict=True)]
         paper = [str(PAPER_COUNTS[label])] if run.paper_classes else []
-        rows.append([_text(name), *map(str, counts), *paper])
+        rows.append([page.text(name), *map(str, counts), *paper])
     paper = [str(sum(PAPER_COUNTS))] if run.paper_classes else []
     rows.append(["<b>all</b>", *(f"<b>{n}</b>" for n in totals), *paper])
     intro = ""
@@ -794,12 +581,12 @@ def _data(run: _Run) -> str:
             "scan": "at random by scan",
             "column": "as the data says",
         }
-        intro += f"<p>Split {_text(words.get(kind, kind))}.</p>"
+        intro += f"<p>Split {page.text(words.get(kind, kind))}.</p>"
     folder = run.workdir / "evaluation" / "figures"
-    drawn = _figure(folder / "class_counts", _CAPTIONS["class_counts"]) + _figure(
+    drawn = page.figure(folder / "class_counts", _CAPTIONS["class_counts"]) + page.figure(
         folder / "samples", _CAPTIONS["samples"], wide=True
     )
-    return intro + _table(head, rows) + drawn
+    return intro + page.table(head, rows) + drawn
 
 
 def _lungs(run: _Run) -> str:
@@ -809,12 +596,12 @@ def _lungs(run: _Run) -> str:
     if measured:
         parts.append("<p>The U-Net against the masks it learned from, on held-out scans.</p>")
         words = {k: k.replace("_", " ").replace("dice", "Dice") for k in measured} | {"iou": "IoU"}
-        head = [_text(words[k]) for k in measured]
-        parts.append(_table(head, [[_value(v) for v in measured.values()]]))
+        head = [page.text(words[k]) for k in measured]
+        parts.append(page.table(head, [[page.value(v) for v in measured.values()]]))
     else:
         parts.append("<p>No lung segmentation was run on this data.</p>")
     parts.append(
-        _figure(
+        page.figure(
             run.workdir / "segment" / "examples",
             "Slices with the outline of the mask by threshold and that of the U-Net. Where the "
             "two part, look whether a nodule at the pleura was cut off.",
@@ -849,11 +636,11 @@ def _audit(run: _Run, path: Path) -> str:
     diameters = columns.pop("diameter_mm")
     lost = {kind: values < LOST_BELOW for kind, values in columns.items()}
     head = ["mask", "nodules", "mean share kept", f"lost (below {LOST_BELOW:.0%})"]
-    table = _table(
+    table = page.table(
         head,
         [
             (
-                _text(figures.MASK_NAMES[kind]),
+                page.text(figures.MASK_NAMES[kind]),
                 str(len(rows)),
                 f"{100 * columns[kind].mean():.1f} %",
                 str(int(lost[kind].sum())),
@@ -875,19 +662,19 @@ def _audit(run: _Run, path: Path) -> str:
     order = any_lost[np.lexsort((columns[final][any_lost], ~lost[final][any_lost]))]
     listed = [
         (
-            _text(figures.short(rows[i]["scan"], keep=16)),
-            _text(figures.short(rows[i]["nodule"], keep=24)),
+            page.text(figures.short(rows[i]["scan"], keep=16)),
+            page.text(figures.short(rows[i]["nodule"], keep=24)),
             f"{diameters[i]:.1f}",
             *(f"{100 * columns[kind][i]:.0f} %" for kind in kinds),
         )
         for i in order
     ]
-    lines = _table(
-        ("scan", "nodule", "mm", *(_text(figures.MASK_NAMES[k]) for k in kinds)), listed, left=2
+    lines = page.table(
+        ("scan", "nodule", "mm", *(page.text(figures.MASK_NAMES[k]) for k in kinds)), listed, left=2
     )
     count = "1 nodule" if len(any_lost) == 1 else f"{len(any_lost)} nodules"
     title = f"{count} lost by at least one of the masks"
-    return f"<h3>Nodules and masks</h3>{table}{figure}{_details(title, lines)}"
+    return f"<h3>Nodules and masks</h3>{table}{figure}{page.details(title, lines)}"
 
 
 def _training(run: _Run) -> str:
@@ -908,7 +695,7 @@ def _training(run: _Run) -> str:
             parts.append(_drawn(run, f"{stage}_curves", figure, caption))
     summary = _json(run.workdir / "train" / "summary.json")
     if summary:
-        parts.append(_details("Summary of the training", _pairs(summary)))
+        parts.append(page.details("Summary of the training", page.pairs(summary)))
     return "".join(parts) or "<p>There is no training log in this folder.</p>"
 
 
@@ -927,11 +714,12 @@ def _jsonl(path: Path) -> list[dict[str, Any]]:
 
 def _settings(run: _Run) -> str:
     parts = [
-        _details(title, _pairs(values))
+        page.details(title, page.pairs(values))
         for title, values in (
             ("Config", run.config),
             ("Environment", run.environment),
             ("Preparation", _json(run.workdir / "prepare" / "meta.json")),
+            ("What was judged", _json(run.workdir / "judged.json")),
         )
         if values
     ]

@@ -70,7 +70,7 @@ def test_saving_gives_png_and_svg_with_the_same_bytes_each_time(tmp_path):
 
     first = figures.save(draw(), tmp_path / "one" / "figure")
     second = figures.save(draw(), tmp_path / "two" / "figure")
-    assert [path.name for path in first] == ["figure.png", "figure.svg"]
+    assert [path.name for path in first] == ["figure.png", "figure.svg", "figure.pdf"]
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
     assert imread(first[0]).shape[2] == 4
     assert ET.parse(first[1]).getroot().tag.endswith("svg")
@@ -80,13 +80,19 @@ def all_figures():
     rng = np.random.default_rng(0)
     grid = np.linspace(0, 1, 11)
     curves = {"recall": grid, **{name: 1 - grid * rng.random() for name in RANKINGS}}
+    curves |= {"worst/hamming": curves["hamming"] / 2, "best/hamming": curves["hamming"]}
     pools = {
         "threshold": np.arange(1, 10),
         "precision": np.linspace(0.9, 0.2, 9),
         "recall": np.linspace(0.1, 1, 9),
         "mean_size": np.linspace(1, 50, 9),
         "empty_share": np.linspace(0.5, 0, 9),
+        "neighbours_kept": np.linspace(0, 1, 9),
     }
+    timed = [{"threshold": 3, "neighbours_kept": 0.25, "seconds_per_query": 1e-3}]
+    matrix = rng.random((8, 8)) * 20
+    matrix[3] = np.nan
+    line = (figures.Shown(IMAGE, 3, 7.0, "s"), [figures.Shown(IMAGE, 2, 5.0, "t", hamming=1)], "n")
     mask = np.zeros((16, 16), bool)
     mask[4:9, 3:8] = True
     rows = [
@@ -97,6 +103,34 @@ def all_figures():
     return {
         "precision_recall": figures.precision_recall(curves, pool=(0.3, 0.8)),
         "pools": figures.pools(pools, threshold=3, items=50),
+        "baselines": figures.baselines(
+            {**{name: rng.random() for name in RANKINGS}, "fc2": None},
+            {"two_stage": (0.2, 0.4), "chance": None},
+            measure="mAP",
+        ),
+        "lookups": figures.lookups({"hamming": pools, "itq_fc1": pools}),
+        "efficiency": figures.efficiency(pools, timed, items=50),
+        "efficiency_untimed": figures.efficiency(pools, [], items=50),
+        "class_hamming": figures.class_hamming(matrix, CLASS_NAMES),
+        "map": figures.embedding_map(
+            rng.normal(size=(30, 2)),
+            np.arange(30) % 8,
+            rng.normal(size=(9, 2)),
+            np.arange(9) % 3,
+            np.array([0.5, 0.2]),
+            CLASS_NAMES,
+            feature="FC1",
+        ),
+        "map_of_a_line": figures.embedding_map(
+            rng.normal(size=(5, 1)),
+            np.zeros(5, int),
+            rng.normal(size=(2, 1)),
+            np.zeros(2, int),
+            np.ones(1),
+            ["a"],
+            feature="FC1",
+        ),
+        "errors": figures.error_sheet([line, (line[0], [], "empty")], class_names=CLASS_NAMES),
         "confusion": figures.confusion(rng.integers(0, 9, (8, 8)), CLASS_NAMES),
         "coverage": figures.coverage(
             rng.random(20) * 20, {"threshold": rng.random(20), "unet": rng.random(20)}
@@ -119,7 +153,8 @@ def test_every_figure_is_drawn_without_a_warning():
 
 def test_every_plot_names_its_axes():
     drawn = all_figures()
-    for name in ("precision_recall", "pools", "coverage", "counts", "training", "confusion"):
+    sheets = ("samples", "masks", "masks_without_unet", "errors")  # of images
+    for name in drawn.keys() - sheets:
         for axes in drawn[name].axes:
             if axes.get_label() == "<colorbar>":
                 continue

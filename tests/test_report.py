@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inres import config, figures, files, report
+from inres import config, figures, files, report, results
 from inres.data.items import CLASS_NAMES, Item, size_class, write_table
+from inres.evaluation import baselines
+from inres.evaluation.confidence import confidence
 from inres.evaluation.protocol import RANKINGS, Embedded, evaluate
 
 NASTY = "<script>alert('scan')</script>&\"x\""
@@ -42,9 +44,12 @@ def side(rng, n, prefix, *, classes=8, diameters=True):
                 "fc2": bits.astype(np.float32),
                 "fc3": logits.astype(np.float32),
                 "fc1_fc3": np.concatenate([fc1, logits], axis=1).astype(np.float32),
-                "pixels": images.reshape(n, -1).astype(np.float32),
+                "pixels": images.reshape(n, -1),
+                "hog": baselines.hog(images),
             },
             np.array([f"{prefix}/{i}" for i in range(n)]),
+            malignancy=rng.integers(1, 6, n).astype(float) if diameters else None,
+            nodules=np.array([f"{prefix}/n{i}" for i in range(n)]),
         ),
         images,
     )
@@ -55,12 +60,21 @@ def write_run(workdir, *, classes=8, lungs=True, seed=0):
     rng = np.random.default_rng(seed)
     queries, query_images = side(rng, 30, "q", classes=classes)
     gallery, gallery_images = side(rng, 80, "g", classes=classes)
+    queries, gallery = baselines.with_codes(
+        queries,
+        gallery,
+        fitted=np.arange(80) < 60,
+        bits=16,
+        seed=0,
+        sources=("fc1", "pixels"),
+    )
     found = evaluate(queries, gallery, classes=classes, threshold=3)
+    timed = {"threshold": 3, "mean_pool": 4.5, "neighbours_kept": 0.5, "seconds_per_query": 2e-3}
     counts = {
         "train": np.bincount(gallery.labels, minlength=classes).tolist(),
         "test": np.bincount(queries.labels, minlength=classes).tolist(),
     }
-    report.write_evaluation(
+    results.write_evaluation(
         found,
         workdir / "evaluation",
         dataset=counts,
@@ -70,6 +84,8 @@ def write_run(workdir, *, classes=8, lungs=True, seed=0):
         gallery=gallery,
         query_images=query_images,
         gallery_images=gallery_images,
+        intervals=confidence(found, queries.labels, queries.scans, resamples=50) if lungs else None,
+        efficiency=[timed] if lungs else None,
     )
     if not lungs:
         return found, counts
@@ -117,8 +133,18 @@ def test_metrics_have_the_documented_keys_and_are_strict_json(full):
     assert set(metrics["pool"]) == {"mean_size", "empty_share"}
     assert metrics["paper"] == {"search_precision": found.paper["search_precision"]}
     assert {"accuracy", "macro_recall", "per_class"} == set(metrics["classification"])
-    assert tuple(metrics["rankings"]) == RANKINGS
+    assert list(metrics["rankings"]) == [n for n in RANKINGS if "embedding" not in n]
     assert metrics["rankings"] == found.rankings
+    assert metrics["lookup"] == found.lookup
+    assert metrics["codes"].keys() == {"hamming", *found.lookup}
+    assert metrics["efficiency"][0]["seconds_per_query"] == 2e-3
+    ends = metrics["intervals"]["rankings"]["two_stage"]["map_macro"]
+    assert ends[0] <= metrics["rankings"]["two_stage"]["map_macro"] <= ends[1]
+    assert metrics["intervals"]["patients"] == 5  # four scans, and one with a nasty name
+    margin = metrics["intervals"]["margins"]["pixels"]["map_macro"]
+    assert margin["value"] == pytest.approx(
+        metrics["rankings"]["two_stage"]["map_macro"] - metrics["rankings"]["pixels"]["map_macro"]
+    )
 
 
 def test_unknown_diameters_are_null(folder):
@@ -144,7 +170,12 @@ def test_tables_stand_beside_the_papers(full):
     ]
     assert float(table3[0]["recall"]) == found.classification["per_class"][0]["recall"]
     rankings = rows_of(workdir / "evaluation" / "rankings.csv")
-    assert [row["ranking"] for row in rankings] == list(RANKINGS)
+    assert [row["ranking"] for row in rankings] == list(found.rankings)
+    assert float(rankings[0]["map_macro"]) == found.rankings["two_stage"]["map_macro"]
+    for name in ("table2", "table3", "rankings", "margins", "codes", "lookup", "efficiency"):
+        text = (workdir / "evaluation" / f"{name}.tex").read_text()
+        assert text.startswith("\\begin{tabular}")
+        assert len(rows_of(workdir / "evaluation" / f"{name}.csv")) == text.count("\\\\") - 1
 
 
 def test_every_image_of_a_gallery_has_its_provenance(full):
@@ -155,6 +186,25 @@ def test_every_image_of_a_gallery_has_its_provenance(full):
     expected = [f"g/{i}" for i in found.top[query] if i >= 0]
     assert [row["name"] for row in shown[1:]] == expected
     assert [row["rank"] for row in shown] == [str(i) for i in range(len(expected) + 1)]
+    for row in rows:
+        side, item = row["name"].split("/")
+        assert row["nodule"] == f"{side}/n{item}"
+        assert row["scan"].startswith(side)
+    page = full[3]
+    assert page.count("Where these images come from") == len({row["figure"] for row in rows})
+    for row in shown:
+        assert f'<td class="text">{row["nodule"]}</td>' in page
+
+
+def test_the_error_gallery_shows_the_worst_queries(full):
+    workdir, found, _, _ = full
+    rows = [r for r in rows_of(workdir / "evaluation" / "galleries.csv") if r["figure"] == "errors"]
+    scores = found.per_query["two_stage"]["average_precision"]
+    asked = [row for row in rows if row["rank"] == "0"]
+    queries = [int(row["query"]) for row in asked]
+    assert queries[0] == np.nanargmin(scores)
+    assert list(scores[queries]) == sorted(scores[queries])
+    assert len({row["scan"] for row in asked}) == len(asked)  # one a scan
 
 
 class _Parser(html.parser.HTMLParser):
@@ -205,6 +255,10 @@ def test_text_of_the_data_is_escaped(full):
 def test_the_report_says_the_numbers(full):
     _, found, _, page = full
     assert f"{found.paper['search_precision']:.2f}</div>" in page
+    told = files.read_json(full[0] / "evaluation" / "metrics.json")["intervals"]
+    low, high = told["rankings"]["two_stage"]["map_macro"]
+    assert f"95 %: {low:.3f} to {high:.3f}".replace(" ", "\N{NO-BREAK SPACE}") in page
+    assert f"{told['margins']['chance']['map_macro']['value']:+.3f}" in page
     assert "paper 0.73" in page
     for row in found.rankings.values():
         assert f"{row['map_macro']:.3f}" in page
@@ -223,6 +277,7 @@ def test_missing_parts_are_left_out_with_a_sentence(folder):
         "There is no training log",
         "Diameters are unknown here",
         "Neither config nor environment",
+        "No intervals were made",
     ):
         assert sentence in page, sentence
     assert "paper 0.73" not in page
@@ -267,7 +322,7 @@ def test_bad_input_is_refused_by_name(tmp_path, full):
         ("dataset", {"test": [1]}, "has 1 counts for 8 names"),
     ):
         with pytest.raises(ValueError, match=message):
-            report.write_evaluation(found, tmp_path / "out", **(arguments | {name: value}))
+            results.write_evaluation(found, tmp_path / "out", **(arguments | {name: value}))
     assert not (tmp_path / "out").exists()
 
 

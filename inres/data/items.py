@@ -38,6 +38,15 @@ def size_class(diameter_mm: np.ndarray | float) -> np.ndarray:
     return np.where(diameter > 0, label, 0).astype(np.int32)
 
 
+def class_count(labels: np.ndarray, diameters_mm: np.ndarray) -> int:
+    """How many classes known labels [N] are of: Table 2's eight where they are sizes.
+
+    So a size class keeps its name everywhere, also where the largest classes are absent.
+    """
+    sized = np.isfinite(diameters_mm).any() and 1 < labels.max() < CLASSES
+    return CLASSES if sized else int(labels.max()) + 1
+
+
 @dataclasses.dataclass(frozen=True)
 class Item:
     """One image of the archive. Unknown numbers are NaN, unknown text is empty."""

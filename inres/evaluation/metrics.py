@@ -1,19 +1,23 @@
 """Retrieval measures that do not depend on the order of ties: expectations over all orders.
 
-Every measure starts from `rank(distances)`. Distances are [Q, N], smaller is nearer, and +inf
-leaves an item out of that query's ranking. Items at equal distance form a tie group. A measure
-is its expected value over all orders of the items inside the groups, each order as likely as
-any other; where nothing ties it is the textbook value.
+Every measure starts from `rank(distances)`. Distances are [Q, N], smaller is nearer, and `far`
+of their dtype leaves an item out of that query's ranking. Items at equal distance form a tie
+group. A measure is its expected value over all orders of the items inside the groups, each
+order as likely as any other; where nothing ties it is the textbook value. `best` and `worst`
+give the same measures for the most and the least favourable order.
 
 A shuffled gallery gives the same results in every digit: counts are integers, sums of real
 values are taken in fixed-point integers (no rounding, hence no order), and everything else is
 computed from them by position in the ranking.
 
-The arrays here are as large as the distances, several times over; `chunks` cuts the queries
-so that memory stays bounded.
+Only groups that hold a relevant item (`Hits`) and items that may stand among the first k
+(`Top`) are looked at one by one, so that the cost is that of sorting the distances. The arrays
+are as large as the distances; `chunks` cuts the queries so that memory stays bounded.
 """
 
 import dataclasses
+import functools
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -29,22 +33,25 @@ def chunks(queries: int, items: int, *, cells: int = 1 << 20) -> Iterator[slice]
         yield slice(start, min(start + step, queries))
 
 
+def far(dtype: np.dtype) -> float | int:
+    """The distance that leaves an item out: +inf of floats, the largest of integers."""
+    return np.inf if dtype.kind == "f" else int(np.iinfo(dtype).max)
+
+
 @dataclasses.dataclass(frozen=True)
 class Ranking:
-    """Sorted distances of Q queries to N items, as tie groups."""
+    """Distances of Q queries to N items, and the same sorted."""
 
-    order: np.ndarray
-    """int64 [Q, N]: item at each position; arbitrary inside a tie group, excluded items last."""
-    start: np.ndarray
-    """int64 [Q, N]: position at which the group of this position begins."""
-    stop: np.ndarray
-    """int64 [Q, N]: position after that group's end."""
+    distances: np.ndarray
+    """[Q, N]"""
+    ordered: np.ndarray
+    """[Q, N]: each row sorted; items that are left out come last."""
     items: np.ndarray
     """int64 [Q]: items that are ranked at all."""
 
 
 def rank(distances: np.ndarray) -> Ranking:
-    """Sort each row of `distances` [Q, N] (real numbers; +inf: not in this ranking).
+    """Sort each row of `distances` [Q, N], integers or floats; `far` leaves an item out.
 
     Raises:
       ValueError: not a matrix, no items, or a distance is NaN or -inf.
@@ -52,97 +59,136 @@ def rank(distances: np.ndarray) -> Ranking:
     distances = np.asarray(distances)
     if distances.ndim != 2 or distances.shape[1] == 0:
         raise ValueError(f"distances must be [queries, items >= 1], got shape {distances.shape}")
-    if np.isnan(distances).any() or np.isneginf(distances).any():
+    ordered = np.sort(distances, axis=1)  # NaN comes last
+    if np.isnan(ordered[:, -1]).any() or np.isneginf(ordered[:, 0]).any():
         raise ValueError("distances must not be NaN or -inf; +inf excludes an item")
-    order = np.argsort(distances, axis=1)
-    sorted_ = np.take_along_axis(distances, order, axis=1)
-    position = np.arange(distances.shape[1])
-    edge = sorted_[:, 1:] != sorted_[:, :-1]
-    ends = np.ones((len(distances), 1), bool)
-    first = np.concatenate([ends, edge], axis=1)
-    last = np.concatenate([edge, ends], axis=1)
-    start = np.maximum.accumulate(np.where(first, position, 0), axis=1)
-    stop = np.where(last, position + 1, len(position))
-    stop = np.minimum.accumulate(stop[:, ::-1], axis=1)[:, ::-1]
-    return Ranking(order, start, stop, np.isfinite(distances).sum(axis=1))
-
-
-def _in_order(ranking: Ranking, values: np.ndarray, width: int | None = None) -> np.ndarray:
-    """The first `width` of `values` [Q, N] by position, zero for excluded items."""
-    values = np.asarray(values)
-    if values.shape != ranking.order.shape:
-        raise ValueError(f"values {values.shape} do not match distances {ranking.order.shape}")
-    ranked = np.take_along_axis(values, ranking.order[:, :width], axis=1)
-    if (ranking.items < ranked.shape[1]).any():
-        ranked[np.arange(ranked.shape[1]) >= ranking.items[:, None]] = 0
-    return ranked
-
-
-def _cumulative(integers: np.ndarray) -> np.ndarray:
-    """int64 [Q, N + 1]: sums of the first 0..N columns."""
-    out = np.zeros((len(integers), integers.shape[1] + 1), np.int64)
-    np.cumsum(integers, axis=1, out=out[:, 1:])
-    return out
+    limit = far(distances.dtype)
+    items = np.array([np.searchsorted(row, limit) for row in ordered], np.int64)
+    return Ranking(distances, ordered, items)
 
 
 @dataclasses.dataclass(frozen=True)
 class Hits:
-    """Where the relevant items of Q rankings stand, by position; integers [Q, N]."""
+    """The tie groups that hold relevant items: G groups of Q queries, nearest first."""
 
-    ranking: Ranking
-    before: np.ndarray
-    """Relevant items before the group of this position."""
-    inside: np.ndarray
-    """Relevant items in that group."""
+    items: np.ndarray
+    """int64 [Q]: items that are ranked at all."""
     total: np.ndarray
     """int64 [Q]: relevant items that are ranked at all."""
+    query: np.ndarray
+    """int64 [G], ascending."""
+    start: np.ndarray
+    """int64 [G]: items ranked before the group."""
+    size: np.ndarray
+    """int64 [G]: items of the group."""
+    before: np.ndarray
+    """int64 [G]: relevant items ranked before the group."""
+    inside: np.ndarray
+    """int64 [G]: relevant items of the group, 1 or more."""
 
 
 def find(ranking: Ranking, relevance: np.ndarray) -> Hits:
-    """Count relevant items by tie group; `relevance` is bool [Q, N]."""
-    found = _cumulative(_in_order(ranking, relevance))
-    before = np.take_along_axis(found, ranking.start, axis=1)
-    inside = np.take_along_axis(found, ranking.stop, axis=1) - before
-    return Hits(ranking, before, inside, found[:, -1])
+    """Count relevant items by tie group; `relevance` is bool [Q, N].
 
-
-def average_precision(hits: Hits) -> np.ndarray:
-    """Expected average precision over the whole ranking, float64 [Q]; NaN without relevant items.
-
-    For a tie group of n items, r of them relevant, after N items of which P are relevant, the
-    group adds (r/n) sum_{i=1..n} [P + 1 + (i-1)(r-1)/(n-1)] / (N+i), and the total is divided
-    by all relevant items of the ranking. After He et al., "Hashing as tie-aware learning to
-    rank", CVPR 2018.
+    Raises:
+      ValueError: `relevance` does not match the distances.
     """
-    start, size = hits.ranking.start, hits.ranking.stop - hits.ranking.start
-    position = np.arange(size.shape[1])
-    others = (position - start) * ((hits.inside - 1) / np.maximum(size - 1, 1))
-    gain = hits.inside / size * (hits.before + 1 + others) / (position + 1)
-    return _ratio(gain.sum(axis=1), hits.total)
+    relevance = np.asarray(relevance, bool)
+    if relevance.shape != ranking.distances.shape:
+        raise ValueError(
+            f"relevance {relevance.shape} does not match distances {ranking.distances.shape}"
+        )
+    limit = far(ranking.distances.dtype)
+    columns: list[tuple[np.ndarray, ...]] = []
+    total = np.zeros(len(relevance), np.int64)
+    for row, (distances, ordered) in enumerate(
+        zip(ranking.distances, ranking.ordered, strict=True)
+    ):
+        found = np.sort(distances[relevance[row]])
+        found = found[: np.searchsorted(found, limit)]
+        total[row] = len(found)
+        before = _edges(found)
+        levels = found[before]
+        start = np.searchsorted(ordered, levels, side="left")
+        size = np.searchsorted(ordered, levels, side="right") - start
+        columns.append((start, size, before, np.diff(before, append=len(found))))
+    counts = [len(column[0]) for column in columns]
+    query = np.repeat(np.arange(len(relevance)), counts)
+    joined = (np.concatenate(parts).astype(np.int64) for parts in zip(*columns, strict=True))
+    return Hits(ranking.items, total, query, *joined)
 
 
-def precision_recall(hits: Hits, recalls: np.ndarray = RECALL_GRID) -> np.ndarray:
-    """Interpolated precision at each of `recalls` [G], float64 [Q, G]; NaN without relevant items.
+def _edges(ordered: np.ndarray) -> np.ndarray:
+    """int64: positions at which the groups of equal values of a sorted row begin."""
+    return np.flatnonzero(np.r_[len(ordered) > 0, ordered[1:] != ordered[:-1]])
 
-    After each rank i the expected hits E_i give the point (recall E_i / R, precision E_i / i),
-    R being all relevant items. The value at a level is the best precision of all points whose
-    recall is at least the level, as in TREC's interpolated curve.
-    """
-    start, size = hits.ranking.start, hits.ranking.stop - hits.ranking.start
-    rank_ = np.arange(1, size.shape[1] + 1)
-    expected = hits.before + hits.inside * (rank_ - start) / size
-    best = np.maximum.accumulate((expected / rank_)[:, ::-1], axis=1)[:, ::-1]
-    out = np.full((len(expected), len(recalls)), np.nan)
-    for row in np.flatnonzero(hits.total):
-        # The slack is for levels such as 0.3 * 10, which floats put above 3.
-        needed = np.asarray(recalls) * hits.total[row] - 1e-9
-        out[row] = best[row, np.searchsorted(expected[row], needed)]
-    return out
+
+def best(hits: Hits) -> Hits:
+    """The most favourable order of all ties: relevant items first in their group."""
+    return dataclasses.replace(hits, size=hits.inside)
+
+
+def worst(hits: Hits) -> Hits:
+    """The least favourable order of all ties: relevant items last in their group."""
+    return dataclasses.replace(hits, start=hits.start + hits.size - hits.inside, size=hits.inside)
+
+
+@functools.lru_cache(maxsize=4)
+def _harmonic(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Harmonic numbers 0..count, float64, and what rounding took from them."""
+    exact = np.r_[0, np.cumsum(1 / np.arange(1, count + 1, dtype=np.longdouble))]
+    return exact.astype(np.float64), (exact - exact.astype(np.float64)).astype(np.float64)
+
+
+def _sum(hits: Hits, values: np.ndarray) -> np.ndarray:
+    """float64 [Q]: sums of `values` [G] by query."""
+    return np.bincount(hits.query, values, minlength=len(hits.total))
 
 
 def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """above / below, NaN where `below` is 0."""
     return np.where(below > 0, above / np.where(below > 0, below, 1), np.nan)
+
+
+def average_precision(hits: Hits, at: int | np.ndarray | None = None) -> np.ndarray:
+    """Expected average precision, float64 [Q]; NaN for queries without relevant items.
+
+    Over the whole ranking, or over its first `at` ranks (one number, or one a query), where the
+    sum is divided by the most hits that fit, min(at, relevant items), not by those that were
+    found. `at=hits.total` is MAP@R (Musgrave et al., "A metric learning reality check", 2020).
+
+    For a tie group of n items, r of them relevant, after N items of which P are relevant, the
+    group adds (r/n) sum_{i=1..n} [P + 1 + (i-1)(r-1)/(n-1)] / (N+i). After He et al., "Hashing
+    as tie-aware learning to rank", CVPR 2018.
+
+    Raises:
+      ValueError: `at` is below 0.
+    """
+    at = hits.items if at is None else _ranks(hits, at)
+    wanted = np.minimum(hits.total, at)
+    near = hits.start < at[hits.query]
+    query, start, size, before, inside = (
+        column[near] for column in (hits.query, hits.start, hits.size, hits.before, hits.inside)
+    )
+    ranks = np.minimum(at[query] - start, size)
+    slope = (inside - 1) / np.maximum(size - 1, 1)
+    # The sum's term is slope + (P + 1 - slope (N + 1)) / (N + i).
+    harmonic, lost = _harmonic(1 << int(hits.items.max(initial=1)).bit_length())
+    stop = start + ranks
+    part = (harmonic[stop] - harmonic[start]) + (lost[stop] - lost[start])
+    gain = (slope * ranks + (before + 1 - slope * (start + 1)) * part) * (inside / size)
+    return _ratio(np.bincount(query, gain, minlength=len(wanted)), wanted)
+
+
+def _ranks(hits: Hits, k: int | np.ndarray) -> np.ndarray:
+    """int64 [Q]: a rank for each query.
+
+    Raises:
+      ValueError: one is below 0.
+    """
+    if np.any(np.asarray(k) < 0):
+        raise ValueError(f"k is {k}: must be 0 or more")
+    return np.broadcast_to(k, hits.total.shape)
 
 
 def hits_at(hits: Hits, k: int | np.ndarray) -> np.ndarray:
@@ -151,14 +197,8 @@ def hits_at(hits: Hits, k: int | np.ndarray) -> np.ndarray:
     Raises:
       ValueError: a k is below 0.
     """
-    if np.any(np.asarray(k) < 0):
-        raise ValueError(f"k is {k}: must be 0 or more")
-    rows, items = hits.before.shape
-    k = np.minimum(np.broadcast_to(k, rows), items)
-    at = (np.arange(rows), np.maximum(k, 1) - 1)
-    start, stop = hits.ranking.start[at], hits.ranking.stop[at]
-    expected = hits.before[at] + hits.inside[at] * (k - start) / (stop - start)
-    return np.where(k > 0, expected, 0.0)
+    ranks = np.clip(_ranks(hits, k)[hits.query] - hits.start, 0, hits.size)
+    return _sum(hits, hits.inside * ranks / hits.size)
 
 
 def precision_at(hits: Hits, k: int) -> np.ndarray:
@@ -174,51 +214,159 @@ def recall_at(hits: Hits, k: int) -> np.ndarray:
     return _ratio(hits_at(hits, k), hits.total)
 
 
-def expected_top(ranking: Ranking, values: np.ndarray, k: int) -> np.ndarray:
-    """Expected value at each of the first k positions, float64 [Q, k], of `values` [Q, N].
+def precision_recall(hits: Hits, recalls: np.ndarray = RECALL_GRID) -> np.ndarray:
+    """Interpolated precision at each of `recalls` [G], float64 [Q, G]; NaN without relevant items.
 
-    It is the mean over the tie group of the position; 0 beyond the ranking's end.
+    After each rank i the expected hits E_i give the point (recall E_i / R, precision E_i / i),
+    R being all relevant items. The value at a level is the best precision of all points whose
+    recall is at least the level, as in TREC's interpolated curve.
     """
-    if k < 1:
-        raise ValueError(f"k is {k}: must be at least 1")
-    start, stop = ranking.start[:, :k], ranking.stop[:, :k]
-    ranked = _in_order(ranking, values, int(stop.max(initial=1)))
-    rows = len(ranked)
-    scale = np.zeros((rows, 1), np.int64)
-    if ranked.dtype.kind == "f":  # fixed point, with as many bits as cannot overflow
-        _, top = np.frexp(np.abs(ranked).max(axis=1, keepdims=True))
-        scale = 62 - ranking.order.shape[1].bit_length() - top
-        ranked = np.rint(np.ldexp(ranked.astype(np.float64), scale)).astype(np.int64)
-    sums = _cumulative(ranked)
-    inside = np.take_along_axis(sums, stop, axis=1) - np.take_along_axis(sums, start, axis=1)
-    out = np.zeros((rows, k))
-    out[:, : start.shape[1]] = np.ldexp(inside / (stop - start), -scale)
+    recalls = np.asarray(recalls, np.float64)
+    out = np.full((len(hits.total), len(recalls)), np.nan)
+    if not len(hits.query) or not len(recalls):
+        return out
+
+    def precision(group: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+        """At that many ranks into each group."""
+        found = hits.before[group] + hits.inside[group] * ranks / hits.size[group]
+        return found / (hits.start[group] + ranks)
+
+    # Inside a group precision is a hyperbola in i, so its best rank is the first or the last.
+    every = np.arange(len(hits.query))
+    last = precision(every, hits.size)
+    first = precision(every, np.ones_like(hits.size))
+    bounds = np.searchsorted(hits.query, np.arange(len(out) + 1))
+    after = hits.before + hits.inside
+    for query in np.flatnonzero(hits.total):
+        mine = slice(bounds[query], bounds[query + 1])
+        peak = np.maximum(first[mine], last[mine])[::-1]
+        later = np.r_[np.maximum.accumulate(peak)[::-1][1:], 0.0]
+        # The slack is for levels such as 0.3 * 10, which floats put above 3.
+        needed = recalls * hits.total[query] - 1e-9
+        place = np.searchsorted(after[mine], needed)
+        group = place + mine.start
+        missing = (needed - hits.before[group]) * hits.size[group] / hits.inside[group]
+        here = precision(group, np.clip(np.ceil(missing), 1, hits.size[group]))
+        out[query] = np.maximum(np.maximum(here, last[group]), later[place])
     return out
 
 
-def ndcg_at(ranking: Ranking, gains: np.ndarray, k: int) -> np.ndarray:
-    """Expected discounted gain of the first k, by that of the best order; float64 [Q].
+@dataclasses.dataclass(frozen=True)
+class Top:
+    """The items that some order of the ties puts among the first k: C of them, nearest first."""
 
-    `gains` is [Q, N], 0 or more. The discount of rank i is log2(i + 1). The best order is that
-    of the ranked items, excluded ones left out. NaN where no ranked item has a gain.
+    k: int
+    first: np.ndarray
+    """int64 [Q + 1]: those of query q are first[q] to first[q + 1]."""
+    items: np.ndarray
+    """int64 [C]: columns of the distances; arbitrary inside a tie group."""
+    groups: np.ndarray
+    """int64 [T]: where in [C] each tie group begins."""
+
+    @property
+    def query(self) -> np.ndarray:
+        """int64 [C], ascending."""
+        return np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
+
+
+def top(ranking: Ranking, k: int) -> Top:
+    """The candidates for the first k positions of each ranking.
+
+    Raises:
+      ValueError: k is below 1.
     """
-    discount = 1.0 / np.log2(np.arange(2, k + 2))
-    ranked = _in_order(ranking, gains)
-    cut = max(ranked.shape[1] - k, 0)
-    best = np.sort(np.partition(ranked, cut, axis=1)[:, cut:], axis=1)[:, ::-1]
-    ideal = (best * discount[: best.shape[1]]).sum(axis=1)
-    return _ratio((expected_top(ranking, gains, k) * discount).sum(axis=1), ideal)
+    if k < 1:
+        raise ValueError(f"k is {k}: must be at least 1")
+    first, items, groups = [0], [], []
+    for distances, ordered, count in zip(
+        ranking.distances, ranking.ordered, ranking.items, strict=True
+    ):
+        chosen = np.empty(0, np.int64)
+        if count:
+            chosen = np.flatnonzero(distances <= ordered[min(k, count) - 1])
+            chosen = chosen[np.argsort(distances[chosen], kind="stable")]
+        items.append(chosen)
+        groups.append(first[-1] + _edges(distances[chosen]))
+        first.append(first[-1] + len(chosen))
+    return Top(k, np.array(first), np.concatenate(items), np.concatenate(groups))
 
 
-def mean_at(ranking: Ranking, values: np.ndarray, k: int) -> np.ndarray:
-    """Expected mean of the known `values` [Q, N] among the first k, float64 [Q]; NaN is unknown.
+def in_top(top: Top, values: np.ndarray) -> np.ndarray:
+    """[C]: `values` [Q, N] of the candidates."""
+    return np.asarray(values)[top.query, top.items]
+
+
+def expected_top(top: Top, values: np.ndarray) -> np.ndarray:
+    """Expected value at each of the first k positions, float64 [Q, k].
+
+    It is the mean over the tie group of the position; 0 beyond the ranking's end.
+
+    Args:
+      top: the candidates.
+      values: float64 or integers [C], as `in_top` gives them.
+    """
+    rows = len(top.first) - 1
+    out = np.zeros((rows, top.k))
+    if not len(top.items):
+        return out
+    query = top.query
+    scale = np.zeros(rows, np.int64)
+    if values.dtype.kind == "f":  # fixed point, with as many bits as cannot overflow
+        largest = np.zeros(rows)
+        full = np.flatnonzero(np.diff(top.first))
+        largest[full] = np.maximum.reduceat(np.abs(values), top.first[full])
+        counts = np.frexp(np.diff(top.first).astype(np.float64))[1]
+        scale = 62 - counts - np.frexp(largest)[1]
+        values = np.rint(values * np.ldexp(1.0, scale)[query]).astype(np.int64)
+    sums = np.add.reduceat(values.astype(np.int64), top.groups)
+    sizes = np.diff(top.groups, append=len(top.items))
+    means = np.ldexp(sums / sizes, -scale[query[top.groups]])
+    position = np.arange(len(top.items)) - top.first[query]
+    shown = position < top.k
+    out[query[shown], position[shown]] = np.repeat(means, sizes)[shown]
+    return out
+
+
+def tie_order(top: Top, values: np.ndarray, *, descending: bool) -> np.ndarray:
+    """int64 [C]: the candidates with every tie broken by `values` [C]."""
+    group = np.repeat(np.arange(len(top.groups)), np.diff(top.groups, append=len(top.items)))
+    return np.lexsort((-values if descending else values, group))
+
+
+def ideal_gain(gains: np.ndarray, k: int) -> np.ndarray:
+    """Discounted gain of the best first k, float64 [Q]; `gains` [Q, N], 0 for items left out."""
+    cut = max(gains.shape[1] - k, 0)
+    highest = np.sort(np.partition(gains, cut, axis=1)[:, cut:], axis=1)[:, ::-1]
+    # Contiguous, since the order of a sum follows the layout.
+    return np.ascontiguousarray(highest * _discount(k)[: highest.shape[1]]).sum(axis=1)
+
+
+def _discount(k: int) -> np.ndarray:
+    return 1.0 / np.log2(np.arange(2, k + 2))
+
+
+def ndcg(top: Top, gains: np.ndarray, ideal: np.ndarray) -> np.ndarray:
+    """Expected discounted gain of the first k, by the ideal one; float64 [Q].
+
+    The discount of rank i is log2(i + 1). NaN where no ranked item has a gain.
+
+    Args:
+      top: the candidates.
+      gains: [C], 0 or more.
+      ideal: [Q], from `ideal_gain` over all ranked items.
+    """
+    return _ratio((expected_top(top, gains) * _discount(top.k)).sum(axis=1), ideal)
+
+
+def mean_top(top: Top, values: np.ndarray) -> np.ndarray:
+    """Expected mean of the known `values` [C] among the first k, float64 [Q]; NaN is unknown.
 
     Where some are unknown: the expected sum of the known ones, by their expected number. NaN
     where none is known.
     """
     known = np.isfinite(values)
-    total = expected_top(ranking, np.where(known, values, 0.0), k).sum(axis=1)
-    return _ratio(total, expected_top(ranking, known, k).sum(axis=1))
+    total = expected_top(top, np.where(known, values, 0.0)).sum(axis=1)
+    return _ratio(total, expected_top(top, known).sum(axis=1))
 
 
 def lookup(
@@ -235,19 +383,72 @@ def lookup(
     Returns:
       Two int64 [Q, bits + 1]: column t counts the items with a distance less than t + 1.
     """
-    rows, width = len(hamming), bits + 2
-    column = np.where(excluded, bits + 1, hamming) + width * np.arange(rows)[:, None]
-    counts = []
-    for weight in (None, relevance.ravel().astype(np.float64)):
-        count = np.bincount(column.ravel(), weight, minlength=rows * width).reshape(rows, width)
-        counts.append(np.cumsum(count[:, : bits + 1], axis=1).astype(np.int64))
+    out = np.zeros((2, len(hamming), bits + 1), np.int64)
+    for query, row in enumerate(np.where(excluded, bits + 1, hamming)):
+        for side, distances in zip(out, (row, row[relevance[query]]), strict=True):
+            side[query] = np.bincount(distances, minlength=bits + 2)[: bits + 1]
+    counts = np.cumsum(out, axis=2)
     return counts[0], counts[1]
+
+
+def neighbours_kept(ranking: Ranking, hamming: np.ndarray, k: int, *, bits: int) -> np.ndarray:
+    """Share of the true `k` nearest that a pool below each Hamming threshold still returns.
+
+    An item counts as a true neighbour if it is no farther than the k-th nearest, so that ties
+    are fair (Aumüller et al., "ANN-Benchmarks", 2020). Searching the pool by the same distance
+    returns all true neighbours that it holds, up to k.
+
+    Args:
+      ranking: of all items by the fine distance.
+      hamming: integers [Q, N], 0..bits.
+      k: neighbours wanted.
+      bits: length of the codes.
+
+    Returns:
+      float64 [Q, bits + 1]: column t is for a distance less than t + 1. NaN without items.
+    """
+    candidates = top(ranking, k)
+    width = bits + 2
+    cell = candidates.query * width + in_top(candidates, hamming)
+    rows = len(hamming)
+    inside = np.bincount(cell, minlength=rows * width).reshape(rows, width)[:, : bits + 1]
+    wanted = np.minimum(k, ranking.items)[:, None]
+    return _ratio(np.minimum(np.cumsum(inside, axis=1), wanted), wanted)
+
+
+def code_statistics(bits: np.ndarray) -> dict[str, float | int]:
+    """What a set of codes bool [N, h] makes of its bits.
+
+    Returns:
+      `bits` (h), `distinct_codes`, `bit_entropy` (mean over the bits, 1 is best, of the entropy
+      in bits of each), `constant_bits`, and `bit_correlation` (mean |Pearson's r| over the pairs
+      of bits that are not constant, 0 is best; NaN where there is no such pair).
+    """
+    ones, count = bits.sum(axis=0), len(bits)
+    share = np.stack([ones, count - ones]) / count
+    entropy = -(share * np.log2(np.where(share > 0, share, 1.0))).sum(axis=0)
+    varied = bits[:, (ones > 0) & (ones < count)].astype(np.float64)
+    together = varied.T @ varied  # whole numbers: exact, so in any order of the rows
+    mine = varied.sum(axis=0)
+    covariance = count * together - np.outer(mine, mine)
+    deviation = np.sqrt(np.diag(covariance))
+    pairs = np.triu_indices(varied.shape[1], 1)
+    packed = np.packbits(bits, axis=1)
+    packed = packed[np.lexsort(packed.T)]
+    r = (covariance / np.outer(deviation, deviation))[pairs]
+    return {
+        "bits": bits.shape[1],
+        "distinct_codes": 1 + int(np.any(packed[1:] != packed[:-1], axis=1).sum()),
+        "bit_entropy": float(entropy.mean()),
+        "constant_bits": bits.shape[1] - varied.shape[1],
+        "bit_correlation": float(np.abs(r).mean()) if len(r) else float("nan"),
+    }
 
 
 def micro(values: np.ndarray) -> float | None:
     """Mean over the queries for which the measure [Q] is defined; None if there are none."""
     values = values[np.isfinite(values)]
-    return float(values.mean()) if len(values) else None
+    return math.fsum(values) / len(values) if len(values) else None  # in any order the same
 
 
 def macro(values: np.ndarray, labels: np.ndarray) -> float | None:
@@ -257,4 +458,4 @@ def macro(values: np.ndarray, labels: np.ndarray) -> float | None:
     """
     means = [micro(values[labels == label]) for label in np.unique(labels)]
     known = [mean for mean in means if mean is not None]
-    return float(np.mean(known)) if known else None
+    return math.fsum(known) / len(known) if known else None

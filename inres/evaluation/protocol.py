@@ -7,12 +7,18 @@ the gallery.
 """
 
 import dataclasses
+import itertools
+import math
+import os
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from inres.evaluation import metrics
+from inres.evaluation import judging, metrics
+from inres.evaluation.euclidean import Euclidean
 
 RANKINGS = (
     "two_stage",
@@ -21,11 +27,23 @@ RANKINGS = (
     "fc2",
     "fc3",
     "fc1_fc3",
-    "pixels",
+    "embedding",
+    "softmax",
     "predicted_class",
+    "itq_fc1",
+    "lsh_fc1",
+    "itq_embedding",
+    "lsh_embedding",
+    "pixels",
+    "hog",
+    "itq_pixels",
+    "lsh_pixels",
     "chance",
 )
 """Every ranking, in the order of tables. A ranking whose features are absent is left out."""
+
+RADIUS = 2
+"""Hamming radius of the lookup that is reported as one number."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +59,16 @@ class Embedded:
     bits: np.ndarray
     """bool [N, h], the code."""
     features: Mapping[str, np.ndarray]
-    """float [N, D] by name: `fc1`, `fc2` (activations of H), `fc3` (logits), `fc1_fc3`,
-    `pixels`."""
+    """Numbers [N, D] by name: `fc1`, `fc2` (activations of H), `fc3` (logits), `fc1_fc3`,
+    `embedding` (another program's vectors), `pixels`, `hog`."""
     names: np.ndarray
     """str [N], where an item comes from."""
+    codes: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    """bool [N, h] by name: codes of the baselines, as `itq_fc1`."""
+    malignancy: np.ndarray | None = None
+    """float [N], ratings 1 to 5, NaN where unknown; None: nowhere known."""
+    nodules: np.ndarray | None = None
+    """str [N], the annotation, empty for normal items; None: nowhere known."""
 
     def __post_init__(self):
         columns = {
@@ -53,7 +77,11 @@ class Embedded:
             "bits": (self.bits, 2),
             "names": (self.names, 1),
             **{f"features[{name!r}]": (value, 2) for name, value in self.features.items()},
+            **{f"codes[{name!r}]": (value, 2) for name, value in self.codes.items()},
         }
+        for name in ("malignancy", "nodules"):
+            if getattr(self, name) is not None:
+                columns[name] = (getattr(self, name), 1)
         if np.ndim(self.labels) != 1 or len(self.labels) == 0:
             raise ValueError(f"labels must be [N >= 1], got shape {np.shape(self.labels)}")
         for name, (value, ndim) in columns.items():
@@ -62,8 +90,9 @@ class Embedded:
                     f"{name} must be {ndim}-dimensional with {len(self.labels)} rows, one a "
                     f"label; got shape {np.shape(value)}"
                 )
-        if np.asarray(self.bits).dtype != bool:
-            raise ValueError(f"bits must be bool, got {np.asarray(self.bits).dtype}")
+        for name, value in {"bits": self.bits, **self.codes}.items():
+            if np.asarray(value).dtype != bool:
+                raise ValueError(f"{name} must be bool, got {np.asarray(value).dtype}")
         for name, value in self.features.items():
             if not np.isfinite(value).all():
                 raise ValueError(f"features[{name!r}] hold NaN or infinity; nothing can rank them")
@@ -71,14 +100,18 @@ class Embedded:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def all_codes(self) -> dict[str, np.ndarray]:
+        """The code under its ranking's name, `hamming`, and those of the baselines."""
+        return {"hamming": self.bits, **self.codes}
+
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
     """What `evaluate` found. Unknown numbers are None."""
 
     rankings: dict[str, dict[str, float | None]]
-    """By ranking: `map_macro`, `map_micro`, `precision_at_10_macro`, `precision_at_10_micro`,
-    `recall_at_10`, `ndcg_at_10` (both macro), `diameter_error_mm_at_10` (micro)."""
+    """By ranking: every measure of `MEASURES`."""
     pool: dict[str, float]
     """`mean_size` and `empty_share` of the candidate pools, own scan left out."""
     paper: dict[str, float]
@@ -87,11 +120,25 @@ class Evaluation:
     """`accuracy`, `macro_recall`, `per_class` (a list) of the argmax of FC3; None without FC3."""
     confusion: np.ndarray | None
     """int64 [classes, classes], rows the truth, columns the predicted class."""
+    correct: np.ndarray | None
+    """bool [Q]: the argmax of FC3 is the query's class; None without FC3."""
     curves: dict[str, np.ndarray]
-    """`recall` [G] and, by ranking, the macro mean of interpolated precision [G]."""
+    """`recall` [G] and, by ranking, the macro mean of interpolated precision [G]; that of the
+    worst and best order of ties under `worst/NAME` and `best/NAME`."""
     pools: dict[str, np.ndarray]
     """By Hamming threshold 1..h+1: `threshold`, macro `precision` (0 for an empty pool), macro
-    `recall`, `mean_size`, `empty_share`."""
+    `recall`, `mean_size`, `empty_share`, and `neighbours_kept`: the share of the k nearest by
+    the fine feature, over the whole gallery, that the two-stage search returns."""
+    lookups: dict[str, dict[str, np.ndarray]]
+    """By ranking by codes: its pools, as `pools` but for `neighbours_kept`."""
+    lookup: dict[str, dict[str, float | None]]
+    """By ranking by codes: `precision_macro`, `precision_micro`, `recall_macro` and
+    `empty_share` of all items within Hamming radius 2; an empty lookup has precision 0."""
+    codes: dict[str, dict[str, float | int | None]]
+    """By ranking by codes: `metrics.code_statistics` of the gallery."""
+    class_hamming: np.ndarray
+    """float64 [classes, classes]: mean Hamming distance of the queries of a class (row) to the
+    items of a class (column); NaN where there is none."""
     top: np.ndarray
     """int64 [Q, k]: gallery rows of the two-stage search, nearest first, ties by lowest row; -1
     where the pool has fewer."""
@@ -107,14 +154,16 @@ class Evaluation:
     contains."""
 
 
-def size_gains(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    """Graded relevance of classes [Q] to classes [N], int8 [Q, N].
+def _columns(side: Embedded) -> dict[str, np.ndarray]:
+    columns = {"labels": np.asarray(side.labels)}
+    for name in ("diameters_mm", "malignancy"):
+        values = getattr(side, name)
+        if values is not None and (np.asarray(values) > 0).any():  # NaN compares false
+            columns[name] = np.asarray(values, np.float64)
+    return columns
 
-    max(0, 3 - |class difference|), and 0 between normal (class 0) and nodule.
-    """
-    gap = np.abs(queries[:, None].astype(np.int64) - gallery[None])
-    both = (queries == 0)[:, None] == (gallery == 0)[None]
-    return np.where(both, np.maximum(0, 3 - gap), 0).astype(np.int8)
+
+# --- distances ----------------------------------------------------------------------------------
 
 
 def hamming_distances(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
@@ -123,90 +172,20 @@ def hamming_distances(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
     return ((queries.shape[1] - a @ b.T) / 2).astype(np.int16)  # whole numbers: exact
 
 
-class Euclidean:
-    """Squared Euclidean distances that do not depend on the order of rows or of summation.
+def log_softmax(logits: np.ndarray) -> np.ndarray:
+    """Logarithms of the class probabilities, float64 [N, C]."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
 
-    |a|^2 - 2ab + |b|^2 in floats loses rankings where features have a common offset, and its
-    rounding depends on a row's place in the matrix, which would break exact ties. Here features
-    are centred, and split into two whole numbers of at most 22 bits; every product and sum is
-    then exact in float64. What remains is the rounding of features to about 1e-11 of their range.
+
+def disagreement(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+    """float64 [Q, N]: the chance that two items are of different classes, by their softmax.
+
+    Probabilities [Q, C] and [N, C] are rounded to 24 binary digits, so that sums are exact and
+    equal items tie wherever they stand.
     """
-
-    def __init__(self, queries: np.ndarray, gallery: np.ndarray):
-        """Prepare features float [Q, D] and [N, D]; the ranges of both decide the rounding.
-
-        Raises:
-          ValueError: the widths differ.
-        """
-        if queries.shape[1] != gallery.shape[1]:
-            raise ValueError(f"{queries.shape[1]} features a query, {gallery.shape[1]} an item")
-        low = np.minimum(queries.min(axis=0), gallery.min(axis=0)).astype(np.float64)
-        high = np.maximum(queries.max(axis=0), gallery.max(axis=0)).astype(np.float64)
-        both = (side[rows] for side in (queries, gallery) for rows in _blocks(side))
-        whole = not any((some % 1).any() for some in both)
-        self._centre = np.zeros(len(low)) if whole else (low + high) / 2
-        top = np.abs([low - self._centre, high - self._centre]).max()
-        # |a - b|^2 of D numbers up to 2^bits is at most D * 2^(2 bits + 2) <= 2^53.
-        self._bits = min(22, (51 - len(low).bit_length()) // 2)
-        self._exponent = self._bits - int(np.frexp(top)[1])
-        if whole:
-            self._exponent = min(self._exponent, 0)
-        self._queries, self._gallery = self._split(queries), self._split(gallery)
-
-    def _split(self, side: np.ndarray) -> "_Split":
-        """[M, D] as coarse and fine whole numbers."""
-        coarse, fine = np.empty(side.shape, np.float32), np.empty(side.shape, np.float32)
-        norms = np.empty((3, len(side), 1))
-        for rows in _blocks(side):
-            scaled = np.ldexp(side[rows].astype(np.float64) - self._centre, self._exponent)
-            high = np.rint(scaled)
-            low = np.rint(np.ldexp(scaled - high, self._bits))
-            coarse[rows], fine[rows] = high, low
-            for norm, product in zip(norms, (high * high, high * low, low * low), strict=True):
-                norm[rows, 0] = product.sum(axis=1)
-        return _Split(coarse, fine if fine.any() else None, norms)
-
-    def rows(self, part: slice) -> np.ndarray:
-        """Squared distances of the queries in `part` to all items, float64 [q, N]."""
-        step = 2.0**-self._bits
-        a, a_fine = self._queries.rows(part)
-        out = np.empty((len(a), len(self._gallery.coarse)))
-        for rows in _blocks(self._gallery.coarse):
-            b, b_fine = self._gallery.rows(rows)
-            gap, cross, low = (
-                left[part] + right[rows].T
-                for left, right in zip(self._queries.norms, self._gallery.norms, strict=True)
-            )
-            gap -= 2.0 * (a @ b.T)
-            if b_fine is not None:
-                cross -= a @ b_fine.T
-            if a_fine is not None:
-                cross -= a_fine @ b.T
-            if a_fine is not None and b_fine is not None:
-                low -= 2.0 * (a_fine @ b_fine.T)
-            gap += 2 * step * cross + step**2 * low
-            out[:, rows] = np.ldexp(np.maximum(gap, 0.0), -2 * self._exponent)
-        return out
-
-
-class _Split(NamedTuple):
-    """Features [M, D] as whole numbers, exact in float32: coarse + 2^-bits fine."""
-
-    coarse: np.ndarray
-    fine: np.ndarray | None
-    """None where all are 0."""
-    norms: np.ndarray
-    """float64 [3, M, 1]: coarse . coarse, coarse . fine, fine . fine of each row."""
-
-    def rows(self, rows: slice) -> tuple[np.ndarray, np.ndarray | None]:
-        """Some rows of both, float64."""
-        fine = None if self.fine is None else self.fine[rows].astype(np.float64)
-        return self.coarse[rows].astype(np.float64), fine
-
-
-def _blocks(features: np.ndarray) -> Iterator[slice]:
-    """Rows of [M, D] in blocks of bounded memory."""
-    return metrics.chunks(*features.shape, cells=1 << 22)
+    a, b = (np.rint(np.ldexp(side, 24)) for side in (queries, gallery))
+    return 1.0 - np.ldexp(a @ b.T, -48)
 
 
 def two_stage(
@@ -218,50 +197,96 @@ def two_stage(
     others follow by Hamming distance, ties kept. Excluded items are +inf.
     """
     # 2^1000 is above any squared distance of float32 features, and its multiples are exact.
-    order = np.where(hamming < threshold, fine, np.ldexp(1.0 + hamming, 1000))
+    behind = np.ldexp(1.0 + np.arange(int(hamming.max(initial=0)) + 1), 1000)
+    order = behind[hamming]
+    np.copyto(order, fine, where=hamming < threshold)
     order[excluded] = np.inf
     return order
+
+
+class _Part(NamedTuple):
+    """What several rankings of some queries share."""
+
+    rows: slice
+    excluded: np.ndarray
+    """bool [q, N]"""
+    hamming: np.ndarray
+    """int16 [q, N]"""
+    fine: np.ndarray
+    """float64 [q, N], squared."""
 
 
 class _Distances:
     """The distances of every ranking, for one part of the queries at a time."""
 
     def __init__(self, queries: Embedded, gallery: Embedded, *, threshold: int, fine: str):
-        self.queries, self.gallery = queries, gallery
         self.threshold, self.fine = threshold, fine
         shared = [n for n in queries.features if n in gallery.features and n in RANKINGS]
-        wanted = sorted({fine, *shared})
         self.euclidean = {
-            name: Euclidean(queries.features[name], gallery.features[name]) for name in wanted
+            name: Euclidean(queries.features[name], gallery.features[name])
+            for name in sorted({fine, *shared})
         }
-        self.predicted = None
+        self.codes = {
+            name: (code, gallery.all_codes[name])
+            for name, code in queries.all_codes.items()
+            if name in gallery.all_codes
+        }
+        self.softmax = None
         if "fc3" in shared:
-            self.predicted = [side.features["fc3"].argmax(1) for side in (queries, gallery)]
+            self.softmax = [
+                np.exp(log_softmax(side.features["fc3"])) for side in (queries, gallery)
+            ]
 
-    def part(
-        self, part: slice, hamming: np.ndarray, fine: np.ndarray, excluded: np.ndarray
-    ) -> Iterator[tuple[str, np.ndarray]]:
-        """Name and distances [q, N] of each ranking, +inf where `excluded`."""
+    def part(self, rows: slice, excluded: np.ndarray) -> _Part:
+        """The distances that rankings share."""
+        return _Part(rows, excluded, self._hamming("hamming", rows), self._squared(rows))
+
+    @property
+    def bits(self) -> dict[str, int]:
+        """Code length of each ranking by codes."""
+        return {name: code.shape[1] for name, (code, _) in self.codes.items()}
+
+    def _hamming(self, name: str, rows: slice) -> np.ndarray:
+        queries, gallery = self.codes[name]
+        return hamming_distances(queries[rows], gallery)
+
+    def _squared(self, rows: slice) -> np.ndarray:
+        return self.euclidean[self.fine].rows(rows)
+
+    def each(self, part: _Part) -> Iterator[tuple[str, np.ndarray]]:
+        """Name and distances [q, N] of each ranking, `metrics.far` where excluded."""
         for name in RANKINGS:
             if name == "two_stage":
-                distances = two_stage(fine, hamming, threshold=self.threshold, excluded=excluded)
-            elif name == "hamming":
-                distances = hamming
+                yield (
+                    name,
+                    two_stage(
+                        part.fine, part.hamming, threshold=self.threshold, excluded=part.excluded
+                    ),
+                )
+                continue
+            if name == "hamming":
+                distances = part.hamming.copy()
             elif name == "chance":
-                distances = np.zeros(hamming.shape, np.int16)
-            elif name == "predicted_class":
-                if self.predicted is None:
+                distances = np.zeros(part.excluded.shape, np.int8)
+            elif name in ("softmax", "predicted_class"):
+                if self.softmax is None:
                     continue
-                distances = self.predicted[0][part, None] != self.predicted[1]
+                queries, gallery = self.softmax[0][part.rows], self.softmax[1]
+                if name == "softmax":
+                    distances = disagreement(queries, gallery)
+                else:
+                    differ = queries.argmax(axis=1)[:, None] != gallery.argmax(axis=1)
+                    distances = differ.astype(np.int8)
             elif name == self.fine:
-                distances = fine
+                distances = part.fine.copy()
             elif name in self.euclidean:
-                distances = self.euclidean[name].rows(part)
+                distances = self.euclidean[name].rows(part.rows)
+            elif name in self.codes:
+                distances = self._hamming(name, part.rows)
             else:
                 continue
-            if distances.dtype.kind != "f":
-                distances = distances.astype(np.float32)
-            yield name, np.where(excluded, np.inf, distances).astype(distances.dtype)
+            distances[part.excluded] = metrics.far(distances.dtype)
+            yield name, distances
 
 
 def _same_scan(queries: np.ndarray, gallery: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -286,12 +311,17 @@ def _check(queries: Embedded, gallery: Embedded, classes: int, threshold: int, f
             )
         if fine not in side.features:
             raise ValueError(f"no features {fine!r} in {name} (has {', '.join(side.features)})")
-    if queries.bits.shape[1] != gallery.bits.shape[1]:
-        raise ValueError(
-            f"codes of {queries.bits.shape[1]} bits in queries, {gallery.bits.shape[1]} in gallery"
-        )
+    for name, code in queries.all_codes.items():
+        other = gallery.all_codes.get(name)
+        if other is not None and other.shape[1] != code.shape[1]:
+            raise ValueError(
+                f"codes of {code.shape[1]} bits in queries, {other.shape[1]} in gallery ({name})"
+            )
     if threshold < 1:
         raise ValueError(f"threshold is {threshold}: must be at least 1, or every pool is empty")
+
+
+# --- the protocol -------------------------------------------------------------------------------
 
 
 def evaluate(
@@ -307,8 +337,8 @@ def evaluate(
     """Search `gallery` for every query by every ranking and judge the results.
 
     An item is relevant if its class is the query's. Memory is bounded: queries are taken in
-    parts. Measures are defined in `metrics`; those over the top k stand under names that end in
-    the k asked for (`precision_at_10_macro`).
+    parts, each judged on all cores. Measures are defined in `metrics`; those over the top k
+    stand under names that end in the k asked for (`precision_at_10_macro`).
 
     Diameter error: queries are the nodules of known diameter; the expected mean over the top k
     of |diameter difference| in mm, where a normal item counts as 0 mm (returning a normal for a
@@ -327,66 +357,42 @@ def evaluate(
       ValueError: a label is unknown or out of range, or the sides do not fit each other.
     """
     _check(queries, gallery, classes, threshold, fine)
-    bits = queries.bits.shape[1]
-    mine, theirs = _same_scan(queries.scans, gallery.scans)
     distances = _Distances(queries, gallery, threshold=threshold, fine=fine)
-    parts: dict[str, list[dict[str, np.ndarray]]] = {}
-    pools: list[tuple[np.ndarray, np.ndarray]] = []
-    search: list[tuple[np.ndarray, ...]] = []
-    pairs = 0
-    for part in metrics.chunks(len(queries), len(gallery)):
-        excluded = mine[part, None] == theirs
-        excluded &= not own_scan
-        pairs += int(excluded.sum())
-        labels = queries.labels[part]
-        relevance = labels[:, None] == gallery.labels
-        truth = _Truth(
-            relevance,
-            size_gains(labels, gallery.labels),
-            _diameter_gaps(queries.diameters_mm[part], gallery.diameters_mm),
-        )
-        hamming = hamming_distances(queries.bits[part], gallery.bits)
-        near = distances.euclidean[fine].rows(part)
-        pools.append(metrics.lookup(hamming, relevance, excluded, bits=bits))
-        sizes = pools[-1][0][:, min(threshold - 1, bits)]
-        for name, found in distances.part(part, hamming, near, excluded):
-            ranking = metrics.rank(found)
-            hits = metrics.find(ranking, relevance)
-            parts.setdefault(name, []).append(_judge(hits, truth, k))
-            if name == "two_stage":
-                returned = np.minimum(sizes, k)
-                share = metrics.hits_at(hits, returned) / np.maximum(returned, 1)
-                search.append((share, *_top(found, returned, hamming, near, k)))
-    per_query = {
-        name: {key: np.concatenate([part[key] for part in found]) for key in found[0]}
-        for name, found in parts.items()
-    }
-    curves = {name: values.pop("curve") for name, values in per_query.items()}
-    sizes, hits_in = (np.concatenate(side) for side in zip(*pools, strict=True))
-    share, top, top_hamming, top_distance = (
-        np.concatenate(side) for side in zip(*search, strict=True)
+    setting = judging.Setting(classes, threshold, fine, k, distances.bits)
+    per_query = _judged(queries, gallery, distances, setting, own_scan=own_scan)
+    labels = queries.labels
+    two = per_query["two_stage"]
+    lookups, lookup = _lookups(per_query, labels, setting.bits)
+    kept = per_query[fine].pop("neighbours_kept")
+    top, top_hamming, top_distance = (
+        two.pop(key) for key in ("top", "top_hamming", "top_distance")
     )
-    per_query["two_stage"]["search_precision"] = share
-    per_query["two_stage"]["pool_size"] = sizes[:, min(threshold - 1, bits)].astype(np.float64)
-    relevant = per_query["two_stage"]["relevant"]
-    classification, confusion = None, None
-    if distances.predicted is not None:
-        confusion = _confusion(queries.labels, distances.predicted[0], classes)
+    class_hamming = _macro_rows(per_query["hamming"].pop("class_hamming"), labels, classes)
+    curves = _curves(per_query, labels, classes)
+    classification, confusion, correct = None, None, None
+    if "fc3" in queries.features:
+        predicted = queries.features["fc3"].argmax(axis=1)
+        confusion, correct = _confusion(labels, predicted, classes), predicted == labels
         classification = _classification(queries, confusion)
     return Evaluation(
-        rankings={name: _summary(values, queries.labels, k) for name, values in per_query.items()},
+        rankings={n: judging.summary(values, labels, k) for n, values in per_query.items()},
         pool={
-            "mean_size": float(per_query["two_stage"]["pool_size"].mean()),
-            "empty_share": float((per_query["two_stage"]["pool_size"] == 0).mean()),
+            "mean_size": float(two["pool_size"].mean()),
+            "empty_share": float((two["pool_size"] == 0).mean()),
         },
-        paper={"search_precision": float(share.mean())},
+        paper={"search_precision": math.fsum(two["search_precision"]) / len(queries)},
         classification=classification,
         confusion=confusion,
-        curves={
-            "recall": metrics.RECALL_GRID,
-            **{name: _macro_columns(curve, queries.labels) for name, curve in curves.items()},
+        correct=correct,
+        curves=curves,
+        pools={**lookups["hamming"], "neighbours_kept": _column_means(kept)},
+        lookups=lookups,
+        lookup=lookup,
+        codes={
+            name: {key: _known(value) for key, value in metrics.code_statistics(code).items()}
+            for name, (_, code) in distances.codes.items()
         },
-        pools=_pool_sweep(sizes, hits_in, relevant, queries.labels),
+        class_hamming=class_hamming,
         top=top,
         top_hamming=top_hamming,
         top_distance=top_distance,
@@ -395,76 +401,123 @@ def evaluate(
             "queries": len(queries),
             "gallery": len(gallery),
             "classes": classes,
-            "bits": bits,
+            "bits": setting.bits["hamming"],
             "threshold": threshold,
             "k": k,
             "fine": fine,
             "own_scan": own_scan,
-            "excluded_pairs": pairs,
-            "queries_without_relevant": int((relevant == 0).sum()),
+            "excluded_pairs": int(two.pop("excluded").sum()),
+            "queries_without_relevant": int((two["relevant"] == 0).sum()),
         },
     )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Truth:
-    """What is known of queries and items: each [q, N]."""
-
-    relevance: np.ndarray
-    gains: np.ndarray
-    gaps_mm: np.ndarray | None
+_PerQuery = dict[str, dict[str, np.ndarray]]
+"""By ranking and measure, [Q] or [Q, ...]."""
 
 
-def _diameter_gaps(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray | None:
-    """|diameter difference| [q, N], NaN where it does not count; None where it never does."""
-    nodule = queries > 0  # NaN compares false
-    if not nodule.any() or not np.isfinite(gallery).any():
-        return None
-    return np.where(nodule[:, None], np.abs(queries[:, None].astype(np.float64) - gallery), np.nan)
+def _judged(
+    queries: Embedded,
+    gallery: Embedded,
+    distances: _Distances,
+    setting: judging.Setting,
+    *,
+    own_scan: bool,
+) -> _PerQuery:
+    """Every ranking of every query, judged; the queries in parts, each part on all cores."""
+    mine, theirs = _same_scan(queries.scans, gallery.scans)
+    columns, archive = _columns(queries), _columns(gallery)
+    columns = {name: columns[name] for name in columns.keys() & archive.keys()}
+    parts: dict[str, list[dict[str, np.ndarray]]] = {}
+    waiting: deque[tuple[str, Iterator[dict[str, np.ndarray]]]] = deque()
 
+    def take() -> None:
+        name, judged = waiting.popleft()
+        parts.setdefault(name, []).extend(judged)
 
-def _judge(hits: metrics.Hits, truth: _Truth, k: int) -> dict[str, np.ndarray]:
-    """Every measure of one ranking, each [q], and the curve [q, G]."""
-    gap = np.full(len(hits.total), np.nan)
-    if truth.gaps_mm is not None:
-        gap = metrics.mean_at(hits.ranking, truth.gaps_mm, k)
+    with ThreadPoolExecutor(os.cpu_count()) as threads:
+        for rows in metrics.chunks(len(queries), len(gallery), cells=_CELLS):
+            excluded = (mine[rows, None] == theirs) & (not own_scan)
+            part = distances.part(rows, excluded)
+            # A thread takes some of the rows at a time: what it holds is small.
+            cuts = list(metrics.chunks(*excluded.shape))
+
+            def judge(cut: slice, rows: slice = rows, part: _Part = part) -> judging.Judge:
+                asked = {name: column[rows][cut] for name, column in columns.items()}
+                truth = judging.Truth.of(asked, archive, part.excluded[cut], setting.k)
+                return judging.Judge(truth, part.hamming[cut], part.fine[cut], setting)
+
+            spread = threads.map if len(cuts) > 1 else map
+            judges = list(spread(judge, cuts))
+            for name, found in distances.each(part):
+                each = [found[cut] for cut in cuts]
+                judged = spread(judging.Judge.judge, judges, itertools.repeat(name), each)
+                # One ranking is judged while the distances of the next are made.
+                waiting.append((name, judged))
+                if len(waiting) > 1:
+                    take()
+            take()
     return {
-        "average_precision": metrics.average_precision(hits),
-        "precision": metrics.precision_at(hits, k),
-        "recall": metrics.recall_at(hits, k),
-        "ndcg": metrics.ndcg_at(hits.ranking, truth.gains, k),
-        "diameter_error_mm": gap,
-        "relevant": hits.total.copy(),  # a view would keep all positions alive
-        "curve": metrics.precision_recall(hits),
+        name: {key: np.concatenate([part[key] for part in found]) for key in found[0]}
+        for name, found in parts.items()
     }
 
 
-def _summary(values: Mapping[str, np.ndarray], labels: np.ndarray, k: int) -> dict[str, Any]:
-    """The row of one ranking in `metrics.json`."""
-    return {
-        "map_macro": metrics.macro(values["average_precision"], labels),
-        "map_micro": metrics.micro(values["average_precision"]),
-        f"precision_at_{k}_macro": metrics.macro(values["precision"], labels),
-        f"precision_at_{k}_micro": metrics.micro(values["precision"]),
-        f"recall_at_{k}": metrics.macro(values["recall"], labels),
-        f"ndcg_at_{k}": metrics.macro(values["ndcg"], labels),
-        f"diameter_error_mm_at_{k}": metrics.micro(values["diameter_error_mm"]),
-    }
+def _lookups(
+    per_query: _PerQuery, labels: np.ndarray, bits: Mapping[str, int]
+) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, dict[str, float | None]]]:
+    """`Evaluation.lookups` and `Evaluation.lookup`; adds `precision_in_radius` [Q]."""
+    lookups, lookup = {}, {}
+    for name, width in bits.items():
+        values = per_query[name]
+        sizes, hits = (values.pop(key) for key in ("lookup_sizes", "lookup_hits"))
+        lookups[name] = _pool_sweep(sizes, hits, values["relevant"], labels)
+        column = min(RADIUS, width)
+        share = hits[:, column] / np.maximum(sizes[:, column], 1)
+        precision = np.where(values["relevant"] > 0, share, np.nan)
+        values["precision_in_radius"] = precision
+        lookup[name] = {
+            "precision_macro": metrics.macro(precision, labels),
+            "precision_micro": metrics.micro(precision),
+            "recall_macro": _known(lookups[name]["recall"][column]),
+            "empty_share": float(lookups[name]["empty_share"][column]),
+        }
+    return lookups, lookup
 
 
-def _top(
-    order: np.ndarray, returned: np.ndarray, hamming: np.ndarray, near: np.ndarray, k: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows, Hamming and Euclidean distances of the first `returned` [q] items, each [q, k]."""
-    width = min(k, order.shape[1])
-    rows = np.full((len(order), k), -1, np.int64)
-    rows[:, :width] = np.argsort(order, axis=1, kind="stable")[:, :width]
-    rows[np.arange(k) >= returned[:, None]] = -1
-    there = rows >= 0
-    at = np.maximum(rows, 0)
-    bits = np.where(there, np.take_along_axis(hamming, at, axis=1), -1).astype(np.int32)
-    distance = np.where(there, np.sqrt(np.take_along_axis(near, at, axis=1)), np.nan)
-    return rows, bits, distance
+def _curves(per_query: _PerQuery, labels: np.ndarray, classes: int) -> dict[str, np.ndarray]:
+    """`Evaluation.curves`, from the sums by class of each part of the queries."""
+    curves = {"recall": metrics.RECALL_GRID}
+    for name, values in per_query.items():
+        scored = np.bincount(labels[values["relevant"] > 0], minlength=classes)
+        there = scored > 0
+        for suffix, prefix in (("", ""), ("_worst", "worst/"), ("_best", "best/")):
+            sums = values.pop("curve" + suffix).sum(axis=0)
+            curves[prefix + name] = _column_means(sums[there] / scored[there, None])
+    return curves
+
+
+_CELLS = 1 << 23
+"""Cells of the distances [q, N] that are held at once."""
+
+
+def _known(value: float) -> float | None:
+    """None for NaN."""
+    return None if value != value else value
+
+
+def _column_means(values: np.ndarray) -> np.ndarray:
+    """Mean of the known values of each column of [Q, G]; NaN where there is none."""
+    means = [metrics.micro(column) for column in values.T]
+    return np.array([np.nan if mean is None else mean for mean in means])
+
+
+def _macro_rows(values: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Mean of the rows of each class of [Q, G], as [classes, G]; NaN where there is none."""
+    out = np.full((classes, values.shape[1]), np.nan)
+    for label in np.unique(labels):
+        out[label] = _column_means(values[labels == label])
+    return out
 
 
 def _macro_columns(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -498,12 +551,10 @@ def _confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
 
 def _classification(queries: Embedded, confusion: np.ndarray) -> dict[str, Any]:
     """Scores of the FC3 classifier over the queries; a class without queries has None."""
-    logits = queries.features["fc3"].astype(np.float64)
-    peak = logits.max(axis=1, keepdims=True)
-    log_softmax = logits - peak - np.log(np.exp(logits - peak).sum(axis=1, keepdims=True))
-    relevance = np.arange(logits.shape[1])[:, None] == queries.labels
-    hits = metrics.find(metrics.rank(-log_softmax.T), relevance)
-    scores = metrics.average_precision(hits)
+    scores = log_softmax(queries.features["fc3"])
+    relevance = np.arange(scores.shape[1])[:, None] == queries.labels
+    hits = metrics.find(metrics.rank(-scores.T), relevance)
+    precisions = metrics.average_precision(hits)
     per_class = []
     for label, row in enumerate(confusion):
         right, support, named = int(row[label]), int(row.sum()), int(confusion[:, label].sum())
@@ -514,7 +565,7 @@ def _classification(queries: Embedded, confusion: np.ndarray) -> dict[str, Any]:
                 "recall": right / support if support else None,
                 "precision": right / named if named else None,
                 "f1": 2 * right / (support + named) if support else None,
-                "average_precision": float(scores[label]) if support else None,
+                "average_precision": float(precisions[label]) if support else None,
             }
         )
     recalls = [row["recall"] for row in per_class if row["recall"] is not None]

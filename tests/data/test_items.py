@@ -10,6 +10,14 @@ def item(**values):
     return items.Item(**{"image": "", "scan": "s", "nodule": "", "label": 0, **values})
 
 
+def test_classes_are_table_2s_where_labels_are_sizes():
+    unknown, known = np.full(3, np.nan), np.array([4.0, 7.0, np.nan])
+    assert items.class_count(np.array([1, 3, 2]), known) == 8
+    assert items.class_count(np.array([1, 3, 2]), unknown) == 4
+    assert items.class_count(np.array([0, 1, 1]), known) == 2  # nodule or not
+    assert items.class_count(np.array([0, 9, 1]), known) == 10
+
+
 @given(st.floats(0.001, 200.0))
 def test_size_class_counts_the_edges_below(diameter):
     assert items.size_class(diameter) == 1 + sum(edge <= diameter for edge in (5, 6, 8, 13, 18, 23))

@@ -1,5 +1,6 @@
 """Measures against enumeration of all orders, scikit-learn, and cases worked by hand."""
 
+import dataclasses
 import itertools
 import math
 import warnings
@@ -8,11 +9,29 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import entropy
 from sklearn.metrics import average_precision_score, ndcg_score
 
 from inres.evaluation import metrics
 
 RUNS = settings(max_examples=60, deadline=None)
+
+
+def ndcg_at(ranking, gains, k, order=""):
+    """nDCG of [Q, N] gains, in the expected, `best` or `worst` order of ties."""
+    top = metrics.top(ranking, k)
+    ideal = metrics.ideal_gain(np.where(np.isinf(ranking.distances), 0, gains), k)
+    values = metrics.in_top(top, gains)
+    if order:
+        rows = metrics.tie_order(top, values, descending=order == "best")
+        top = dataclasses.replace(top, items=top.items[rows], groups=np.arange(len(rows)))
+        values = values[rows]
+    return metrics.ndcg(top, values, ideal)
+
+
+def mean_at(ranking, values, k):
+    top = metrics.top(ranking, k)
+    return metrics.mean_top(top, metrics.in_top(top, values))
 
 
 def plain_measures(order, relevance, gains, values, k):
@@ -27,8 +46,13 @@ def plain_measures(order, relevance, gains, values, k):
     best = sorted((gains[item] for item in order), reverse=True)[:k]
     ideal = sum(gain / math.log2(place + 2) for place, gain in enumerate(best))
     found = sum(relevance[item] for item in top)
+    total, cut, early = hits, 0, 0.0
+    for position, item in enumerate(order[:k], start=1):
+        cut += relevance[item]
+        early += relevance[item] * cut / position
     return {
         "ap": precision_sum / hits,
+        "ap_at_k": early / min(k, total),
         "hits": found,
         "precision": found / k,
         "recall": found / hits,
@@ -50,11 +74,12 @@ def measured(distances, relevance, gains, values, k):
     hits = metrics.find(ranking, np.array([relevance]))
     return {
         "ap": metrics.average_precision(hits)[0],
+        "ap_at_k": metrics.average_precision(hits, k)[0],
         "hits": metrics.hits_at(hits, k)[0],
         "precision": metrics.precision_at(hits, k)[0],
         "recall": metrics.recall_at(hits, k)[0],
-        "ndcg": metrics.ndcg_at(ranking, np.array([gains]), k)[0],
-        "mean": metrics.mean_at(ranking, np.array([values]), k)[0],
+        "ndcg": ndcg_at(ranking, np.array([gains]), k)[0],
+        "mean": mean_at(ranking, np.array([values]), k)[0],
     }
 
 
@@ -83,6 +108,27 @@ def test_ties_are_the_mean_over_all_orders(case):
     for name, value in got.items():
         expected = sum(one[name] for one in each) / len(each)
         assert value == pytest.approx(expected, rel=1e-9, abs=1e-12), name
+
+
+@RUNS
+@given(small_cases())
+def test_best_and_worst_are_the_extremes_of_all_orders(case):
+    distances, relevance, gains, _, k = case
+    if not any(r and d < math.inf for r, d in zip(relevance, distances, strict=True)):
+        return
+    each = [plain_measures(order, *case[1:]) for order in all_orders(distances)]
+    ranking = metrics.rank(np.array([distances]))
+    hits = metrics.find(ranking, np.array([relevance]))
+    for order, one, extreme in (("best", metrics.best, max), ("worst", metrics.worst, min)):
+        got = {
+            "ap": metrics.average_precision(one(hits))[0],
+            "ap_at_k": metrics.average_precision(one(hits), k)[0],
+            "precision": metrics.precision_at(one(hits), k)[0],
+            "recall": metrics.recall_at(one(hits), k)[0],
+            "ndcg": ndcg_at(ranking, np.array([gains]), k, order)[0],
+        }
+        for name, value in got.items():
+            assert value == pytest.approx(extreme(e[name] for e in each), rel=1e-9), name
 
 
 @RUNS
@@ -120,7 +166,7 @@ def test_untied_rankings_equal_scikit_learn():
     np.testing.assert_allclose(metrics.average_precision(hits), expected, rtol=1e-12)
     for k in (1, 10, 40):
         expected = [ndcg_score([g], [-d], k=k) for g, d in zip(gains, distances, strict=True)]
-        np.testing.assert_allclose(metrics.ndcg_at(ranking, gains, k), expected, rtol=1e-12)
+        np.testing.assert_allclose(ndcg_at(ranking, gains, k), expected, rtol=1e-12)
 
 
 def test_tied_ndcg_equals_scikit_learn():
@@ -129,7 +175,7 @@ def test_tied_ndcg_equals_scikit_learn():
     gains = rng.integers(0, 4, (6, 30))
     ranking = metrics.rank(distances)
     expected = [ndcg_score([g], [-d], k=10) for g, d in zip(gains, distances, strict=True)]
-    np.testing.assert_allclose(metrics.ndcg_at(ranking, gains, 10), expected, rtol=1e-12)
+    np.testing.assert_allclose(ndcg_at(ranking, gains, 10), expected, rtol=1e-12)
 
 
 def test_all_tied_is_chance_in_closed_form():
@@ -166,14 +212,21 @@ def test_a_pool_of_zero_or_of_all_items_counts_its_hits():
 def all_measures(distances, relevance, gains, values):
     ranking = metrics.rank(distances)
     hits = metrics.find(ranking, relevance)
-    return {
-        "ap": metrics.average_precision(hits),
-        "precision": metrics.precision_at(hits, 10),
-        "recall": metrics.recall_at(hits, 10),
-        "curve": metrics.precision_recall(hits),
-        "ndcg": metrics.ndcg_at(ranking, gains, 10),
-        "mean": metrics.mean_at(ranking, values, 10),
+    found = {
+        "mean": mean_at(ranking, values, 10),
+        "ap_at_r": metrics.average_precision(hits, hits.total),
+        "ap_at_7": metrics.average_precision(hits, 7),
     }
+    for order in ("", "best", "worst"):
+        one = getattr(metrics, order)(hits) if order else hits
+        found |= {
+            f"ap {order}": metrics.average_precision(one),
+            f"precision {order}": metrics.precision_at(one, 10),
+            f"recall {order}": metrics.recall_at(one, 10),
+            f"curve {order}": metrics.precision_recall(one),
+            f"ndcg {order}": ndcg_at(ranking, gains, 10, order),
+        }
+    return found
 
 
 @RUNS
@@ -229,8 +282,64 @@ def test_nothing_ties_by_the_limits_of_a_type():
 def test_unknown_values_leave_the_mean():
     ranking = metrics.rank(np.array([[0.0, 1.0, 2.0, 3.0]]))
     values = np.array([[4.0, np.nan, 8.0, 100.0]])
-    assert metrics.mean_at(ranking, values, 3)[0] == pytest.approx(6.0)
-    assert np.isnan(metrics.mean_at(ranking, np.full((1, 4), np.nan), 3)[0])
+    assert mean_at(ranking, values, 3)[0] == pytest.approx(6.0)
+    assert np.isnan(mean_at(ranking, np.full((1, 4), np.nan), 3)[0])
+
+
+def test_integers_rank_as_floats_do():
+    rng = np.random.default_rng(6)
+    distances = rng.integers(0, 5, (4, 30))
+    excluded, relevance = rng.random((4, 30)) < 0.2, rng.random((4, 30)) < 0.4
+    floats = metrics.rank(np.where(excluded, np.inf, distances))
+    for kind in (np.int8, np.int16, np.int64):
+        whole = np.where(excluded, metrics.far(np.dtype(kind)), distances).astype(kind)
+        ranking = metrics.rank(whole)
+        np.testing.assert_array_equal(ranking.items, floats.items)
+        one, two = (metrics.find(r, relevance) for r in (ranking, floats))
+        np.testing.assert_array_equal(
+            metrics.average_precision(one), metrics.average_precision(two)
+        )
+
+
+@RUNS
+@given(st.integers(0, 2**32 - 1))
+def test_neighbours_kept_is_what_a_search_of_the_pool_returns(seed):
+    rng = np.random.default_rng(seed)
+    n, k, bits = 20, 4, 5
+    fine = rng.permutation(n).astype(float)[None]
+    fine[0, rng.random(n) < 0.1] = np.inf
+    hamming = rng.integers(0, bits + 1, (1, n))
+    kept = metrics.neighbours_kept(metrics.rank(fine), hamming, k, bits=bits)[0]
+    order = [i for i in np.argsort(fine[0]) if np.isfinite(fine[0, i])]
+    for threshold in range(1, bits + 2):
+        found = [i for i in order if hamming[0, i] < threshold][:k]
+        assert kept[threshold - 1] == len(set(found) & set(order[:k])) / min(k, len(order))
+
+
+def test_true_neighbours_that_tie_are_all_accepted():
+    """Any of the items as near as the K-th may take its place (ANN-Benchmarks)."""
+    fine = np.array([[0.0, 1.0, 1.0, 1.0, 2.0]])
+    kept = metrics.neighbours_kept(metrics.rank(fine), np.array([[0, 1, 0, 1, 0]]), 2, bits=1)
+    np.testing.assert_array_equal(kept, [[1.0, 1.0]])
+    kept = metrics.neighbours_kept(metrics.rank(fine), np.array([[0, 1, 1, 1, 0]]), 2, bits=1)
+    np.testing.assert_array_equal(kept, [[0.5, 1.0]])
+
+
+def test_code_statistics_equal_scipy_and_numpy():
+    rng = np.random.default_rng(7)
+    bits = rng.random((200, 6)) < [0.5, 0.1, 0.9, 0.5, 0.5, 0.5]
+    bits[:, 3] = bits[:, 0] ^ (rng.random(200) < 0.2)
+    bits[:, 5] = True
+    found = metrics.code_statistics(bits)
+    share = bits.mean(axis=0)
+    expected = np.mean([entropy([p, 1 - p], base=2) for p in share])
+    assert found["bit_entropy"] == pytest.approx(expected)
+    pairs = np.corrcoef(bits[:, :5].T.astype(float))[np.triu_indices(5, 1)]
+    assert found["bit_correlation"] == pytest.approx(np.abs(pairs).mean())
+    assert found["constant_bits"] == 1
+    assert found["distinct_codes"] == len({tuple(row) for row in bits})
+    assert found == metrics.code_statistics(bits[rng.permutation(200)])
+    assert math.isnan(metrics.code_statistics(np.ones((3, 2), bool))["bit_correlation"])
 
 
 @RUNS
@@ -265,10 +374,13 @@ def test_distances_that_cannot_be_sorted_are_refused(bad):
 
 def test_measures_refuse_what_does_not_fit():
     ranking = metrics.rank(np.zeros((2, 3)))
-    with pytest.raises(ValueError, match="do not match"):
+    with pytest.raises(ValueError, match="does not match"):
         metrics.find(ranking, np.zeros((2, 4), bool))
     with pytest.raises(ValueError, match="at least 1"):
-        metrics.expected_top(ranking, np.zeros((2, 3)), 0)
+        metrics.top(ranking, 0)
+    hits = metrics.find(ranking, np.ones((2, 3), bool))
+    with pytest.raises(ValueError, match="0 or more"):
+        metrics.average_precision(hits, -1)
 
 
 def test_chunks_cover_all_queries_once():

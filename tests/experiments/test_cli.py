@@ -11,7 +11,8 @@ import pytest
 from cli import ENVIRONMENT, ROOT, SMOKE, call, command, refused, results
 
 RANKINGS = (
-    "two_stage hamming fc1 fc2 fc3 fc1_fc3 pixels predicted_class chance".split()  # noqa: SIM905
+    *("two_stage", "hamming", "fc1", "fc2", "fc3", "fc1_fc3", "softmax", "predicted_class"),
+    *("itq_fc1", "lsh_fc1", "pixels", "hog", "itq_pixels", "lsh_pixels", "chance"),
 )
 
 pytestmark = pytest.mark.e2e
@@ -36,7 +37,12 @@ def test_one_command_makes_everything(smoke):
     assert {"dataset", "segmentation", "classification", "pool", "paper", "rankings"} <= set(
         metrics
     )
-    assert list(metrics["rankings"]) == RANKINGS
+    assert tuple(metrics["rankings"]) == RANKINGS
+    assert metrics["intervals"]["rankings"].keys() == metrics["rankings"].keys()
+    costs = metrics["efficiency"]
+    assert [row["threshold"] for row in costs] == sorted({r["threshold"] for r in costs})
+    assert costs[-1]["neighbours_kept"] == 1.0
+    assert all(row["seconds_per_query"] > 0 for row in costs)
     chance = metrics["rankings"]["chance"]["map_macro"]
     assert 0 < chance < 0.5
     assert metrics["segmentation"]["dice"] > 0.5

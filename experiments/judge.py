@@ -1,0 +1,260 @@
+"""Judge any embedding by the protocol: vectors of another program, and codes if it has any.
+
+    python -m experiments.judge --embeddings=vectors.npy --items=items.csv --workdir=runs/other
+
+vectors.npy holds numbers [N, D], a row for each of items.csv (columns image,scan,label and
+optionally nodule,diameter_mm,malignancy,split); --codes=codes.npy gives codes [N, h] of 0 and 1.
+Without codes, the two-stage search uses PCA+ITQ codes of the vectors; ITQ and LSH codes are
+judged in any case, fitted on training items. Test items are the queries, training and validation
+items the archive; the query's own scan is never returned, unless --split=slices asks for the
+paper's split. Where the images that items.csv names are there, panels show them, and pixels and
+HOG are compared too. Leaves <workdir>/evaluation and <workdir>/report.html, as
+`experiments.evaluate` does. Seconds for some thousands of items.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+
+from experiments import common
+from inres import files, report, results, stages
+from inres.config import Config, ConfigError, Split
+from inres.data import folder, items, splits, views
+from inres.evaluation import baselines, protocol, runs
+from inres.evaluation.confidence import confidence
+
+EMBEDDINGS = flags.DEFINE_string("embeddings", None, "Vectors, .npy, numbers [N, D].")
+CODES = flags.DEFINE_string("codes", None, "Codes, .npy, 0 and 1 (or bool) [N, h].")
+ITEMS = flags.DEFINE_string("items", None, "Table of the N items, .csv.")
+SPLIT = flags.DEFINE_enum("split", "column", ("column", "patient", "slices"), "Who is a query.")
+TEST_SHARE = flags.DEFINE_float("test_share", 0.3, "Share of test items where no column says it.")
+BITS = flags.DEFINE_integer("bits", 48, "Length of ITQ and LSH codes; as --codes where given.")
+THRESHOLD = flags.DEFINE_integer("threshold", 3, "Candidates differ in fewer bits than this.")
+SIZE = flags.DEFINE_integer("size_px", 64, "Side to which images are resized.")
+SEED = flags.DEFINE_integer("seed", 0, "Of the split and of the codes.")
+
+
+def main(arguments: list[str]) -> None:
+    """Check all input, then judge and write the report."""
+    if arguments:
+        raise ConfigError(f"unknown argument {arguments[0]!r}; flags begin with --")
+    if BITS.value < 1:
+        raise ConfigError(f"--bits={BITS.value}: must be at least 1")
+    workdir = Path(str(common.WORKDIR.value)).expanduser().resolve()
+    path = Path(str(ITEMS.value))
+    table = items.read_table(path)
+    unknown = sum(item.label < 0 for item in table)
+    if unknown:
+        raise ConfigError(f"{path}: {unknown} items have no label; leave them out, vectors too")
+    vectors = read_vectors(Path(str(EMBEDDINGS.value)), len(table), path)
+    codes = read_codes(Path(CODES.value), len(table), path) if CODES.value else None
+    images = read_images(path.parent, table)
+    side = sides(table, images)
+    with stages.lock(workdir):
+        judge(workdir, table, side, vectors, codes, images)
+        common.describe_environment(workdir)
+        page = report.build_report(workdir)
+    print(f"  report   {page}\n  metrics  {workdir / 'evaluation' / 'metrics.json'}")
+
+
+def sides(table: Sequence[items.Item], images: np.ndarray | None) -> np.ndarray:
+    """The side of every item, str [N]; without images, pictures cannot be compared.
+
+    Raises:
+      ValueError: a patient, a scan or a picture stands on two sides.
+    """
+    rule = Split(kind=SPLIT.value, test_share=TEST_SHARE.value, seed=SEED.value)
+    if images is not None:
+        return splits.split_items(table, rule, images)[0]
+    side = splits.assign(table, rule)
+    shared = splits.shared_groups(items.patients(table), side)
+    if shared and rule.kind != "slices":
+        raise ValueError(
+            f"{ITEMS.value}: {shared[0]} stands on two sides of the split ({len(shared)} such "
+            "patients or scans); mend the split column, or use --split=patient"
+        )
+    return side
+
+
+def judge(
+    workdir: Path,
+    table: Sequence[items.Item],
+    side: np.ndarray,
+    vectors: np.ndarray,
+    codes: np.ndarray | None,
+    images: np.ndarray | None,
+) -> None:
+    """Judge and write `<workdir>/evaluation`.
+
+    Args:
+      workdir: where.
+      table: the N items.
+      side: str [N], `train`, `val`, `test` or empty.
+      vectors: float [N, D].
+      codes: bool [N, h], or None for ITQ codes of the vectors.
+      images: uint8 [N, S, S], or None.
+    """
+    bits = BITS.value if codes is None else codes.shape[1]
+    parts = [np.flatnonzero(np.isin(side, names)) for names in (("test",), ("train", "val"))]
+    sources = ("embedding",) if images is None else ("embedding", "pixels")
+    queries, gallery = baselines.with_codes(
+        *(embedded(table, rows, vectors, codes, images) for rows in parts),
+        fitted=side[parts[1]] == "train",
+        bits=bits,
+        seed=SEED.value,
+        sources=sources,
+    )
+    if codes is None:
+        queries, gallery = (
+            dataclasses.replace(one, bits=one.codes["itq_embedding"]) for one in (queries, gallery)
+        )
+    classes = items.class_count(
+        np.array([item.label for item in table]), np.array([item.diameter_mm for item in table])
+    )
+    evaluation = protocol.evaluate(
+        queries,
+        gallery,
+        classes=classes,
+        threshold=THRESHOLD.value,
+        fine="embedding",
+        own_scan=SPLIT.value == "slices",
+    )
+    labels = np.array([item.label for item in table])
+    names, patients = (f(table)[parts[0]] for f in (items.item_names, items.patients))
+    intervals = confidence(evaluation, queries.labels, patients)
+    results.write_evaluation(
+        evaluation,
+        workdir / "evaluation",
+        dataset={
+            name: np.bincount(labels[side == name], minlength=classes).tolist()
+            for name in splits.SIDES
+        },
+        names=report.class_names(classes),
+        queries=queries,
+        gallery=gallery,
+        query_images=None if images is None else images[parts[0]],
+        gallery_images=None if images is None else images[parts[1]],
+        intervals=intervals,
+    )
+    files.write_json(
+        workdir / "judged.json",
+        {
+            "embeddings": str(EMBEDDINGS.value),
+            "vectors": list(vectors.shape),
+            "codes": str(CODES.value) if CODES.value else "PCA+ITQ of the vectors",
+            "items": str(ITEMS.value),
+            "split": SPLIT.value,
+            "seed": SEED.value,
+        },
+    )
+    runs.write(
+        workdir / "evaluation",
+        runs.Run(names, patients, queries.labels, evaluation.per_query),
+    )
+    width = evaluation.counts["bits"]
+    print(f"  {len(queries)} queries, archive of {len(gallery)} items, codes of {width} bits")
+    print(results.in_words(evaluation, intervals))
+
+
+def embedded(
+    table: Sequence[items.Item],
+    rows: np.ndarray,
+    vectors: np.ndarray,
+    codes: np.ndarray | None,
+    images: np.ndarray | None,
+) -> protocol.Embedded:
+    """Some items as the evaluation wants them."""
+
+    def column(name: str) -> np.ndarray:
+        return np.array([getattr(table[row], name) for row in rows])
+
+    features = {"embedding": vectors[rows]}
+    if images is not None:
+        features["pixels"] = images[rows].reshape(len(rows), -1)
+        features["hog"] = baselines.hog(images[rows])
+    names = column("image")
+    return protocol.Embedded(
+        labels=column("label").astype(np.int32),
+        scans=column("scan"),
+        diameters_mm=column("diameter_mm"),
+        bits=np.zeros((len(rows), BITS.value), bool) if codes is None else codes[rows],
+        features=features,
+        names=np.where(names == "", column("nodule"), names),
+        malignancy=column("malignancy"),
+        nodules=column("nodule"),
+    )
+
+
+def read_array(path: Path, count: int, table: Path) -> np.ndarray:
+    """A matrix with a row for each of `count` items.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: not a matrix of numbers, or its rows are not those of the table.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path}: not an .npy array ({error}); write it with np.save") from None
+    if not isinstance(array, np.ndarray) or array.ndim != 2 or array.dtype.kind not in "biuf":
+        kind = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive"
+        raise ValueError(f"{path}: {kind}, must be one array of numbers [N, D]")
+    if len(array) != count or array.shape[1] == 0:
+        raise ValueError(
+            f"{path}: {array.shape[0]} rows of {array.shape[1]} numbers, but {table} has {count} "
+            "items; give a row of at least one number for each item, in the table's order"
+        )
+    return array
+
+
+def read_vectors(path: Path, count: int, table: Path) -> np.ndarray:
+    """The vectors, float [N, D].
+
+    Raises:
+      ValueError: as `read_array`, or a number is not finite.
+    """
+    array = read_array(path, count, table)
+    if not np.isfinite(array).all():
+        row = int(np.flatnonzero(~np.isfinite(array).all(axis=1))[0])
+        raise ValueError(f"{path}: row {row} holds NaN or infinity; nothing can rank it")
+    return array.astype(np.float64 if array.dtype.itemsize == 8 else np.float32)
+
+
+def read_codes(path: Path, count: int, table: Path) -> np.ndarray:
+    """The codes, bool [N, h].
+
+    Raises:
+      ValueError: as `read_array`, or an entry is neither 0 nor 1.
+    """
+    array = read_array(path, count, table)
+    if not np.isin(array, (0, 1)).all():
+        raise ValueError(
+            f"{path}: holds values other than 0 and 1; unpack packed codes with np.unpackbits, "
+            "and turn signs into bits with codes > 0"
+        )
+    return array.astype(bool)
+
+
+def read_images(root: Path, table: Sequence[items.Item]) -> np.ndarray | None:
+    """The items' images, uint8 [N, S, S]; None, and a word of it, where some are not there."""
+    missing = [item.image for item in table if not item.image or not (root / item.image).is_file()]
+    if missing:
+        print(
+            f"  note: {len(missing)} of {len(table)} images are not beside items.csv "
+            f"(first: {missing[0] or 'no name'}); judged without panels, pixels and HOG"
+        )
+        return None
+    window = Config()
+    return np.stack(
+        [views.resize(folder.load_image(root / item.image, window), SIZE.value) for item in table]
+    )
+
+
+if __name__ == "__main__":
+    flags.mark_flags_as_required(["embeddings", "items", "workdir"])
+    common.launch_with_arguments(main)

@@ -1,0 +1,100 @@
+"""Intervals of an evaluation's numbers, and its margins over the baselines."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from inres.evaluation import intervals, metrics
+from inres.evaluation.judging import MEASURES
+from inres.evaluation.protocol import Evaluation
+
+MARGINS = ("map_macro", "precision_at_{k}_macro", "ndcg_at_{k}", "diameter_error_mm_at_{k}")
+"""Measures whose difference to every other ranking is told."""
+OURS = "two_stage"
+
+
+def confidence(
+    evaluation: Evaluation,
+    labels: np.ndarray,
+    patients: np.ndarray,
+    *,
+    resamples: int = intervals.RESAMPLES,
+) -> dict[str, Any]:
+    """95 % bootstrap intervals over patients, as they stand in `metrics.json`.
+
+    Args:
+      evaluation: from `protocol.evaluate`.
+      labels: int [Q], the classes of the queries.
+      patients: str [Q], the patient (or scan) of each query; empty where unknown.
+      resamples: draws of patients.
+
+    Returns:
+      `level`; `patients` (how many); `rankings`: by ranking and measure [low, high], None where
+      there is no interval; `paper`, `classification` and `lookup` likewise; `margins`: by ranking
+      and measure, how far the two-stage search is above it on the same queries: `value`, `low`,
+      `high`, `p_value`.
+    """
+    k = evaluation.counts["k"]
+    found = {}
+    for name, columns in evaluation.per_query.items():
+        ends = {
+            key: interval
+            for macro in (True, False)
+            for key, interval in intervals.mean_intervals(
+                {m.key.format(k=k): columns[m.column] for m in MEASURES if m.macro == macro},
+                patients,
+                labels if macro else None,
+                resamples=resamples,
+            ).items()
+        }
+        found[name] = {m.key.format(k=k): _ends(ends[m.key.format(k=k)]) for m in MEASURES}
+    two = evaluation.per_query[OURS]
+    plain = {"search_precision": two["search_precision"]}
+    if evaluation.correct is not None:
+        plain["accuracy"] = evaluation.correct.astype(np.float64)
+    told = intervals.mean_intervals(plain, patients, resamples=resamples)
+    looked = {name: evaluation.per_query[name]["precision_in_radius"] for name in evaluation.lookup}
+    macro = intervals.mean_intervals(looked, patients, labels, resamples=resamples)
+    return {
+        "level": intervals.LEVEL,
+        "patients": int(intervals.patient_rows(patients).max()) + 1,
+        "rankings": found,
+        "paper": {"search_precision": _ends(told["search_precision"])},
+        "classification": {"accuracy": _ends(told["accuracy"])} if "accuracy" in told else None,
+        "lookup": {name: {"precision_macro": _ends(value)} for name, value in macro.items()},
+        "margins": {
+            name: _margins(two, columns, labels, patients, k=k, resamples=resamples)
+            for name, columns in evaluation.per_query.items()
+            if name != OURS
+        },
+    }
+
+
+def _ends(interval: intervals.Interval) -> list[float] | None:
+    ends = [interval.low, interval.high]
+    return ends if np.isfinite(ends).all() else None
+
+
+def _margins(
+    ours: Mapping[str, np.ndarray],
+    theirs: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    patients: np.ndarray,
+    *,
+    k: int,
+    resamples: int,
+) -> dict[str, dict[str, float | None]]:
+    """Ours minus theirs by measure; measures that are undefined are left out."""
+    out = {}
+    for measure in MEASURES:
+        if measure.key not in MARGINS:
+            continue
+        left, right = ours[measure.column], theirs[measure.column]
+        if metrics.micro(left - right) is None:
+            continue
+        gap = intervals.difference(
+            left, right, patients, labels if measure.macro else None, resamples=resamples
+        ).as_json()
+        out[measure.key.format(k=k)] = {n: gap[n] for n in ("value", "low", "high", "p_value")}
+    return out

@@ -1,0 +1,120 @@
+"""Vectors of another program, judged through the real command line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def call(*args):
+    command = [sys.executable, "-m", "experiments.judge", *map(str, args)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """120 items of two classes, no images; vectors that know the class, codes that do not."""
+    root = tmp_path_factory.mktemp("judge")
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 2
+    lines = ["image,scan,nodule,label,diameter_mm,malignancy,split"]
+    for i, label in enumerate(labels):
+        lines.append(
+            f",s{i // 4},n{i},{label},{8.5 if label else 0},{4 if label else ''},"
+            f"{'test' if i >= 80 else 'train'}"
+        )
+    (root / "items.csv").write_text("\n".join(lines) + "\n")
+    np.save(root / "vectors.npy", rng.normal(size=(120, 6)) + 5 * labels[:, None])
+    np.save(root / "codes.npy", rng.integers(0, 2, (120, 8)))
+    return root
+
+
+def metrics(workdir):
+    return json.loads((workdir / "evaluation" / "metrics.json").read_text())
+
+
+def flags(data, workdir, **more):
+    named = {"embeddings": "vectors.npy", "items": "items.csv", **more}
+    return [f"--workdir={workdir}", *(f"--{k}={data / v}" for k, v in named.items())]
+
+
+@pytest.mark.e2e
+def test_vectors_are_judged_by_the_same_protocol(data, tmp_path):
+    done = call(*flags(data, tmp_path, codes="codes.npy"), "--threshold=4")
+    assert done.returncode == 0, done.stderr
+    assert "LSH on the vectors" in done.stdout
+    found = metrics(tmp_path)
+    assert set(found["rankings"]) == {
+        *("two_stage", "hamming", "embedding", "itq_embedding", "lsh_embedding", "chance")
+    }
+    assert found["protocol"]["queries"] == 40
+    assert found["protocol"]["gallery"] == 80
+    assert found["protocol"]["bits"] == found["codes"]["itq_embedding"]["bits"] + 2 == 8
+    rankings = {name: row["map_macro"] for name, row in found["rankings"].items()}
+    assert rankings["embedding"] > 0.999
+    assert rankings["itq_embedding"] > 0.99
+    assert rankings["hamming"] < 0.7
+    assert found["rankings"]["embedding"]["malignancy_agreement_at_10"] == 1.0
+    assert found["classification"] is None
+    assert found["intervals"]["patients"] == 10
+    page = (tmp_path / "report.html").read_text()
+    assert "PCA+ITQ on the vectors" in page
+    assert "No images were given" in page
+
+
+@pytest.mark.e2e
+def test_without_codes_or_a_split_column(data, tmp_path):
+    rows = [row.rsplit(",", 1)[0] for row in (data / "items.csv").read_text().splitlines()]
+    (data / "bare.csv").write_text("\n".join(rows) + "\n")
+    done = call(*flags(data, tmp_path, items="bare.csv"), "--split=patient", "--bits=4")
+    assert done.returncode == 0, done.stderr
+    found = metrics(tmp_path)
+    assert found["protocol"]["bits"] == 4
+    assert found["rankings"]["hamming"] == found["rankings"]["itq_embedding"]
+    assert found["protocol"]["excluded_pairs"] == 0  # scans are whole: none is on both sides
+
+
+@pytest.mark.e2e
+def test_a_mismatch_ends_in_one_line_before_work(data, tmp_path):
+    np.save(tmp_path / "short.npy", np.zeros((7, 3)))
+    done = call(*flags(data, tmp_path / "w"), f"--embeddings={tmp_path / 'short.npy'}")
+    assert done.returncode == 1
+    assert done.stderr.count("error: ") == 1
+    assert "short.npy: 7 rows of 3 numbers, but" in done.stderr
+    assert "has 120 items" in done.stderr
+    assert not (tmp_path / "w").exists()
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.zeros(4), r"float64 \(4,\), must be one array of numbers"),
+        (np.array([["a"]] * 4), "must be one array of numbers"),
+        (np.array([[1.0], [np.nan], [1.0], [1.0]]), "row 1 holds NaN"),
+        (np.zeros((4, 0)), "4 rows of 0 numbers"),
+    ],
+)
+def test_bad_vectors_are_refused_by_name(tmp_path, array, message):
+    from experiments import judge
+
+    np.save(tmp_path / "x.npy", array)
+    with pytest.raises(ValueError, match=f"x.npy: .*{message}"):
+        judge.read_vectors(tmp_path / "x.npy", 4, Path("items.csv"))
+
+
+def test_bad_codes_and_files_are_refused_by_name(tmp_path):
+    from experiments import judge
+
+    np.save(tmp_path / "signs.npy", np.array([[-1, 1]]))
+    with pytest.raises(ValueError, match=r"signs.npy: holds values other than 0 and 1.*codes > 0"):
+        judge.read_codes(tmp_path / "signs.npy", 1, Path("items.csv"))
+    (tmp_path / "text.npy").write_text("1,2,3")
+    with pytest.raises(ValueError, match=r"text.npy: not an .npy array"):
+        judge.read_vectors(tmp_path / "text.npy", 1, Path("items.csv"))
+    with pytest.raises(FileNotFoundError, match=r"none.npy: no such file"):
+        judge.read_vectors(tmp_path / "none.npy", 1, Path("items.csv"))
