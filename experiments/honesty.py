@@ -10,7 +10,7 @@ any config and data: --config.data.kind=folder --config.data.root=FOLDER for one
 
 Leaves <workdir>/honesty: inflation.png, .svg, .pdf, inflation.csv, .tex and honesty.json (also how
 many items, scans and pictures stand on both sides of each fold); below it a workdir for each split.
-About 12 minutes for the phantoms on two cores; interrupted, it goes on where it stopped.
+About 20 minutes for the phantoms on two cores; interrupted, it goes on where it stopped.
 """
 
 import dataclasses

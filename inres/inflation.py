@@ -118,7 +118,8 @@ def figure(found: Sequence[Inflation], *, title: str) -> Figure:
     """Scores under each protocol on the left, what each leak adds on the right.
 
     Points are means, bars their intervals over patients; on the right a bar that does not reach
-    0 is more than chance.
+    0 is more than the choice of patients explains. The networks are held fixed: another training
+    can move both.
     """
     height = 1.6 + 0.85 * len(found)
     sheet = Figure(figsize=(10.5, height), facecolor="white", layout="constrained")
@@ -155,7 +156,7 @@ def figure(found: Sequence[Inflation], *, title: str) -> Figure:
     left.set_ylim(len(found) - 0.5, -0.5)
     left.set_xlabel("score (0 to 1), 95 % interval over patients", fontsize=9.5)
     right.axvline(0, color=figures.INK, linewidth=1)
-    right.set_xlabel("what the leak adds to the score", fontsize=9.5)
+    right.set_xlabel("what the leak adds to the score (paired, one training)", fontsize=9.5)
     return sheet
 
 
