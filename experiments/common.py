@@ -93,8 +93,8 @@ def launch_with_arguments(run: Callable[[list[str]], None]) -> None:
 def explain(error: BaseException) -> str:
     """One message with a remedy, also for errors of the system."""
     if isinstance(error, OSError) and error.errno == 28:
-        where = f" ({error.filename})" if error.filename else ""
-        return f"the disk is full{where}; free some space and run the same command again"
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; the same command goes on where it stopped"
     return str(error) or repr(error)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from experiments import common, evaluate, folds, index, prepare, train
-from inres import files, inflation, stages, tables
+from inres import figures, files, inflation, stages, tables
 from inres.config import Config, ConfigError
 from inres.data import items
 from inres.evaluation import protocol, runs
@@ -100,7 +100,7 @@ def compare(protocols: dict[str, runs.Run], leaks: dict[str, list[Any]], out: Pa
         f"One recipe, two splits: {score.queries} queries of {score.patients} patients, "
         "each tested once under both"
     )
-    inflation.save(inflation.figure(found, title=title), out / "inflation")
+    figures.save(inflation.figure(found, title=title), out / "inflation")
     files.write_json(
         out / "honesty.json",
         {

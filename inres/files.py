@@ -36,7 +36,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _full_disk_named(path):
+    with full_disk_named(path):
         hold = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         with _replacing(path, hold) as part:
             yield part
@@ -75,15 +75,13 @@ REMEDY = "free some space and try again; what was there before is unchanged"
 
 
 @contextlib.contextmanager
-def _full_disk_named(path: Path) -> Iterator[None]:
-    """Give the error of a full disk, which often names nothing, its place and remedy."""
+def full_disk_named(path: Path, remedy: str = REMEDY) -> Iterator[None]:
+    """Give the error of a full disk, which often names nothing, its place and a remedy."""
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            error.filename = str(path)
-            if error.strerror == os.strerror(errno.ENOSPC):
-                error.strerror = f"the disk is full; {REMEDY}"
+        if error.errno == errno.ENOSPC and error.strerror == os.strerror(errno.ENOSPC):
+            error.filename, error.strerror = str(path), f"the disk is full; {remedy}"
         raise
 
 

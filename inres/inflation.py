@@ -8,14 +8,12 @@ the archive that is searched. Leaving a query's own scan out of its search close
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from inres import figures, files
+from inres import figures
 from inres.evaluation import intervals
 from inres.evaluation.runs import Run, aligned
 
@@ -158,14 +156,3 @@ def figure(found: Sequence[Inflation], *, title: str) -> Figure:
     right.axvline(0, color=figures.INK, linewidth=1)
     right.set_xlabel("what the leak adds to the score (paired, one training)", fontsize=9.5)
     return sheet
-
-
-def save(sheet: Figure, stem: Path) -> list[Path]:
-    """Write the figure as PNG, SVG and PDF; the same figure gives the same bytes."""
-    paths = figures.save(sheet, stem)
-    path = stem.with_suffix(".pdf")
-    if path not in paths:
-        with mpl.rc_context({"pdf.fonttype": 42}), files.atomic_path(path) as part:
-            sheet.savefig(part, metadata={"CreationDate": None})
-        paths.append(path)
-    return paths

@@ -25,7 +25,7 @@ def get_config() -> ConfigDict:
     two = {"codes": ("uniform", "clustered-8"), "sizes": (1_000_000,), "pools": (40.0, 0.1)}
     return ConfigDict(
         {
-            "run": ("scale", "large", "bits", "dims", "batch", "devices"),
+            "run": ("scale", "bits", "dims", "batch", "devices", "large"),
             "sweeps": {
                 "scale": sweep,
                 "large": sweep

@@ -5,7 +5,6 @@ A query takes the same road: `prepare_point` for a place in a scan, `prepare_ima
 
 import contextlib
 import dataclasses
-import errno
 import hashlib
 import json
 import multiprocessing
@@ -187,7 +186,7 @@ def prepare(
     jobs = [_Job(entry, config, cap, parts / f"{entry.uid}.npz") for entry in tree.scans]
     todo = [job for job in jobs if not job.done()]
     workers = config.data.workers if workers is None else workers
-    with _full_disk_named(out):
+    with files.full_disk_named(out, "make room and run again (scans done are kept)"):
         _run(todo, workers or os.cpu_count() or 1, done=len(jobs) - len(todo), progress=progress)
         _assemble(jobs, tree, config, out=out, progress=progress)
     shutil.rmtree(parts)
@@ -472,29 +471,7 @@ def _require_space(out: Path, tree: Luna16, config: Config) -> None:
     nodules = sum(len(entry.nodules) for entry in tree.scans)
     plane = config.items.canvas_px**2
     need = 2 * plane * (4 * nodules + 2 * config.items.normals)
-    free = shutil.disk_usage(out).free
-    if free < need:
-        raise OSError(
-            errno.ENOSPC,
-            f"the item store needs about {need / 1e9:.1f} GB, {free / 1e9:.1f} are free; "
-            "make room or choose another workdir",
-            str(out),
-        )
-
-
-@contextlib.contextmanager
-def _full_disk_named(out: Path) -> Iterator[None]:
-    """Give the error of a full disk, which names nothing, its place and remedy."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise OSError(
-            errno.ENOSPC,
-            "the disk is full; make room and run again (scans done are kept)",
-            str(out),
-        ) from error
+    files.require_space(out, need)
 
 
 def _run(
