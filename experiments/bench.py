@@ -4,7 +4,7 @@
         --workdir=runs/bench --config.trained=runs/patches/index/archive
 
 Leaves in the workdir bench.json, bench.md (the tables) and bench.png, .pdf and .svg (time against
-the number of items, with the time to read the codes once). About half an hour on two cores, 24 GB
+the number of items, with the time to read the codes once). About half an hour on two cores, with 24 GB
 of memory and 12 GB of disk. Run nothing else meanwhile: rounds in which other programs used the
 processors are set aside, and a case without three quiet rounds is marked.
 

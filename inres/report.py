@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from inres import figures, files, page
+from inres.data import splits
 from inres.data.items import CLASS_NAMES, read_table
 from inres.evaluation.protocol import RANKINGS
 from inres.results import PAPER_COUNTS, PAPER_SCORES
@@ -246,7 +247,17 @@ def _head(run: _Run) -> str:
             + (" (the paper reports 73 % on LUNA16)." if run.paper_classes else ".")
             + "</p>"
         )
-    return f'<p class="sub">{" · ".join(facts)}</p>{lead}'
+    return f'<p class="sub">{" · ".join(facts)}</p>{lead}{_leaks(run)}'
+
+
+def _leaks(run: _Run) -> str:
+    """What stands on two sides of the split, beside the scores that it flatters."""
+    found = _json(run.workdir / "split" / "leaks.json")
+    if not found:
+        return ""
+    lines = splits.leak_lines(found)
+    nothing = "No scan, patient or near-identical image is both in the archive and among queries"
+    return f'<p class="note">{page.text(". ".join(lines) or nothing)}.</p>'
 
 
 def _beside(run: _Run, key: str, digits: int, *names: str) -> str:

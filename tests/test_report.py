@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from inres import config, figures, files, report, results
+from inres.data import splits
 from inres.data.items import CLASS_NAMES, Item, size_class, write_table
 from inres.evaluation import baselines
 from inres.evaluation.confidence import confidence
@@ -91,6 +92,9 @@ def write_run(workdir, *, classes=8, lungs=True, seed=0):
         return found, counts
     files.write_json(workdir / "config.json", config.to_dict(config.Config(name=NASTY)))
     files.write_json(workdir / "environment.json", {"python": "3", "machine": NASTY})
+    leaking = [Item("", "s", str(i), 1, 4.0) for i in range(2)]
+    sides, slices = np.array(["train", "test"]), rng.integers(0, 256, (2, 32, 32), np.uint8)
+    files.write_json(workdir / "split" / "leaks.json", splits.examine(leaking, sides, slices))
     write_table(workdir / "prepare" / "items.csv", [Item("", NASTY, "n", 1, 4.0)])
     files.write_json(workdir / "segment" / "metrics.json", {"dice": 0.97, "iou": 0.94})
     audit = [
@@ -122,6 +126,13 @@ def folder(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("folder")
     write_run(workdir, classes=2, lungs=False)
     return workdir, report.build_report(workdir).read_text(encoding="utf-8")
+
+
+def test_a_leaking_split_stands_beside_its_scores(full):
+    text = full[3]
+    note = "1 of 1 test items have their scan in training or validation"
+    assert note in text
+    assert text.index(note) < text.index('class="cards"')
 
 
 def test_metrics_have_the_documented_keys_and_are_strict_json(full):
