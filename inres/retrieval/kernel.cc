@@ -141,7 +141,8 @@ class Shared {
   std::atomic<float> value_{std::numeric_limits<float>::infinity()};
 };
 
-// Starting and ending a thread takes some 40 microseconds, as scanning five hundred tiles does.
+// Starting and ending a thread takes some 40 microseconds, as scanning five hundred tiles does; on
+// a busy machine it may wait for milliseconds, so that it must promise several times as much.
 constexpr double kThreadSeconds = 40e-6;
 
 int worth_starting(int threads, int64_t tiles) {
@@ -175,7 +176,7 @@ int share_out(int threads, int64_t tiles, const Work& work) {
   for (int64_t done = kStep; take(0); done += kStep) {
     if (threads < 2 || !others.empty()) continue;
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
-    if (seconds * static_cast<double>(tiles - done) / static_cast<double>(done) < 2 * kThreadSeconds)
+    if (seconds * static_cast<double>(tiles - done) / static_cast<double>(done) < 8 * kThreadSeconds)
       continue;
     try {
       for (int i = 1; i < threads; ++i)

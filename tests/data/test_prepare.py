@@ -326,7 +326,7 @@ def test_no_room_is_told_before_work_starts(tree, tmp_path, monkeypatch):
     usage = shutil._ntuple_diskusage(10, 10, 1000)
     monkeypatch.setattr(room.shutil, "disk_usage", lambda path: usage)
     monkeypatch.setattr(room, "_work", lambda job: pytest.fail("work started"))
-    with pytest.raises(OSError, match="make room") as error:
+    with pytest.raises(OSError, match="are needed, 1e-06 are free") as error:
         run(make_config(tree), tree, tmp_path / "o")
     assert error.value.errno == errno.ENOSPC
 
