@@ -45,28 +45,30 @@ def run(arguments: list[str]) -> None:
     stages.share(folder)
     planned = ablation.runs(grid)
     write_commands(grid, planned, workdir)
-    left = {}
     for number, one in enumerate(planned, start=1):
         print(f"run {number} of {len(planned)}: {one.name}", flush=True)
         try:
             make(one.config, folder / one.name)
         except (stages.Held, TrainingError) as error:
-            left[one.name] = str(error)
             print(f"  left out: {error}")
-    found = {
-        one.name: runs.read(folder / one.name / "evaluation")
-        for one in planned
-        if one.name not in left
-    }
-    for name in left:
-        print(f"  note: {name} is not finished; its variant is not in the table")
+    found = {}
+    for one in planned:  # looked at anew: others may have finished meanwhile
+        if finished(one.config, folder / one.name):
+            found[one.name] = runs.read(folder / one.name / "evaluation")
+        else:
+            print(f"note: {one.name} is not finished; its variant is not in the table")
     compare(grid, found, workdir)
+
+
+def finished(config: Config, root: Path) -> bool:
+    """Whether the run in `root` is done, with this config."""
+    made = root / "config.json"
+    return made.is_file() and config_lib.from_dict(files.read_json(made)) == config
 
 
 def make(config: Config, root: Path) -> None:
     """All stages of one run, unless it is done."""
-    made = root / "config.json"
-    if made.is_file() and config_lib.from_dict(files.read_json(made)) == config:
+    if finished(config, root):
         print(f"  done already, skipped ({root})")
         return
     with stages.lock(root):
