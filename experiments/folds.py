@@ -101,9 +101,9 @@ def fold_root(workdir: Path, fold: int) -> Path:
 def run_fold(config: Config, workdir: Path, fold: int, count: int) -> None:
     """All stages of one fold, in its own workdir, on the shared items."""
     root, own = fold_root(workdir, fold), fold_config(config, fold, count)
-    share_stages(workdir, root)
     with stages.lock(root):
         common.redo(root)
+        share_stages(workdir, root)
         for stage in (split, segment, train, index, evaluate):
             stage.run(own, root)
         common.describe(root, own)

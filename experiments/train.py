@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from experiments import common, split
-from inres import encode, files, recipe, stages, training
+from inres import encode, files, objective, recipe, stages, training
 from inres.checkpoints import Checkpoints
 from inres.config import Config, ConfigError
 from inres.data import batches, items, views
@@ -120,6 +120,12 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
     rows = np.flatnonzero(data.side == "train")
     per_epoch = batches.steps_per_epoch(len(rows), c.batch)
     steps = per_epoch * c.epochs
+    arrays = {"label": data.labels[rows]}
+    codes = objective.target_codes(
+        config, arrays["label"], store.column("diameter_mm")[rows], classes=data.classes
+    )
+    if codes is not None:
+        arrays["code"] = codes
     images = np.asarray(make_views(config, workdir, out))
     model = recipe.build_model(config, classes=data.classes)
     optimizer, rate = recipe.optimizer(config, steps=steps, steps_per_epoch=per_epoch)
@@ -145,10 +151,14 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
         state = training.fit(
             state,
             training.make_train_step(
-                recipe.hash_loss(model, config), optimizer, key=key, mesh=mesh, ema=c.ema
+                recipe.hash_loss(model, config, steps=steps),
+                optimizer,
+                key=key,
+                mesh=mesh,
+                ema=c.ema,
             ),
             batches.batches(
-                {"image": images[rows], "label": data.labels[rows]},
+                {"image": images[rows], **arrays},
                 weights=batches.draw_weights(data.labels[rows], c.balance_power),
                 batch=c.batch,
                 seed=config.seed,

@@ -241,23 +241,69 @@ class Hash:
     """The latent layer H (paper, section 3.3)."""
 
     bits: int = 48
+    batch_norm: bool = False
+    """Batch norm before the sigmoid; the loss `orthohash` has it always."""
 
     def __post_init__(self):
         _require(1 <= self.bits <= 1024, "hash.bits", self.bits, "between 1 and 1024")
 
 
+LOSSES = (
+    "nll",
+    "paper",
+    "dpsh",
+    "dtsh",
+    "hashnet",
+    "greedyhash",
+    "csq",
+    "orthohash",
+    "ordinal",
+)
+
+
 @dataclasses.dataclass
 class Loss:
-    """NLL plus the regularizers that section 2.3 promises; 0 leaves a term out."""
+    """`weight` times the loss of the codes that `name` says, plus `classification` times FC3's NLL.
 
-    quantization: float = 0.0
-    balance: float = 0.0
-    independence: float = 0.0
+    The fields that begin with a loss's name are its own (`inres.hash_losses` has the formulas).
+    """
+
+    name: str = "nll"
+    """`nll` (FC3's alone, section 3.4), `paper` (with the terms of section 2.3), of pairs and
+    triplets `dpsh`, `hashnet`, `dtsh`, by classification `greedyhash` and `orthohash`, to target
+    codes `csq` and `ordinal`, whose codes differ the more, the more sizes do."""
+    weight: float = 1.0
+    classification: float = 1.0
+    """Classification, softmax ranking and accuracy need it above 0, also beside other losses."""
     label_smoothing: float = 0.0
+    """Of FC3's NLL."""
+    paper_quantization: float = 1.0
+    paper_balance: float = 1.0
+    paper_independence: float = 1.0
+    dpsh_quantization: float = 0.1
+    hashnet_alpha: float = 0.1
+    hashnet_beta: float = 10.0
+    """tanh(beta u) stands for the code; beta grows from 1 to this."""
+    dtsh_margin: float = 0.5
+    """As a share of the bits."""
+    dtsh_quantization: float = 0.1
+    greedyhash_penalty: float = 0.1
+    csq_quantization: float = 1e-4
+    orthohash_scale: float = 8.0
+    orthohash_margin: float = 0.3
+    ordinal_diameter: float = 0.5
+    """How far a known diameter moves the target code from the middle of its class: 0 not at all, 1
+    to where its diameter stands among those of its class."""
 
     def __post_init__(self):
-        _not_negative("loss", self, "quantization", "balance", "independence")
-        _share("loss", self, "label_smoothing")
+        _one_of("loss.name", self.name, LOSSES)
+        weights = [f.name for f in dataclasses.fields(self) if f.name != "name"]
+        _not_negative("loss", self, *weights)
+        _share("loss", self, "label_smoothing", "ordinal_diameter", "orthohash_margin")
+        _positive("loss", self, "orthohash_scale", "hashnet_alpha")
+        _require(self.hashnet_beta >= 1, "loss.hashnet_beta", self.hashnet_beta, "at least 1")
+        used = "classification" if self.name in ("nll", "paper") else "weight"
+        _positive("loss", self, used)
 
 
 @dataclasses.dataclass

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from inres import losses, training
+from inres import losses, objective, training
 from inres.config import Config, Segment
 from inres.data.augment import augment
 from inres.models.alexnet import AlexNet
@@ -35,7 +35,14 @@ def build_model(config: Config, *, classes: int) -> InResNet | AlexNet:
     else:
         kernel, inits = he_normal, {}
     head = HashHead(
-        classes, config.hash.bits, m.fc1, m.pooling, m.dropout, kernel_init=kernel, **inits
+        classes,
+        config.hash.bits,
+        m.fc1,
+        m.pooling,
+        m.dropout,
+        config.hash.batch_norm or config.loss.name == "orthohash",
+        kernel_init=kernel,
+        **inits,
     )
     if m.name == "alexnet":
         return AlexNet(head, m.norm, kernel)
@@ -56,11 +63,19 @@ def to_input(images: jax.Array) -> jax.Array:
     return images.astype(jnp.float32) / 255.0
 
 
-def hash_loss(model: nn.Module, config: Config) -> training.LossFn:
-    """The paper's objective: NLL through the latent layer, plus the terms of section 2.3."""
-    weights = config.loss
+def hash_loss(model: InResNet | AlexNet, config: Config, *, steps: int) -> training.LossFn:
+    """What `config.loss` names, over `steps` steps: NLL through the latent layer, and its codes'.
 
-    def loss_fn(params, batch_stats, batch, key):
+    Batches hold `image`, `label`, `augment` and, for losses to target codes, `code`
+    (`objective.target_codes`).
+
+    Raises:
+      ConfigError: so few bits cannot be had with this loss.
+    """
+    weights = config.loss
+    of_codes = objective.code_loss(config, classes=model.head.classes)
+
+    def loss_fn(params, batch_stats, batch, key, step):
         augment_key, dropout_key = jax.random.split(key)
         images = to_input(batch["image"])
         changed = augment(augment_key, images, config.train)
@@ -73,18 +88,16 @@ def hash_loss(model: nn.Module, config: Config) -> training.LossFn:
             rngs={"dropout": dropout_key},
         )
         nll = losses.nll(outputs.fc3, batch["label"], label_smoothing=weights.label_smoothing)
-        loss = nll
-        if weights.quantization:
-            loss += weights.quantization * losses.quantization(outputs.h)
-        if weights.balance:
-            loss += weights.balance * losses.balance(outputs.h)
-        if weights.independence:
-            loss += weights.independence * losses.independence(params["head"]["fc2"]["kernel"])
+        loss = weights.classification * nll
         metrics = {
             "nll": nll,
             "accuracy": jnp.mean(outputs.fc3.argmax(-1) == batch["label"]),
             "bit_margin": jnp.mean(jnp.abs(outputs.h - 0.5)) * 2.0,
         }
+        if of_codes is not None:
+            cost = of_codes(outputs, params["head"], batch, step / steps)
+            loss += weights.weight * cost
+            metrics["code_loss"] = cost
         return loss, (new.get("batch_stats", {}), metrics)
 
     return loss_fn
@@ -98,7 +111,7 @@ def build_unet(config: Segment) -> UNet:
 def unet_loss(model: nn.Module, config: Segment) -> training.LossFn:
     """Cross-entropy plus soft Dice on (slice, mask) pairs, mirrored at random."""
 
-    def loss_fn(params, batch_stats, batch, key):
+    def loss_fn(params, batch_stats, batch, key, step):
         images, masks = to_input(batch["image"]), batch["mask"].astype(jnp.float32)
         flip_key, value_key = jax.random.split(key)
         flip = jax.random.bernoulli(flip_key, shape=(len(images), 1, 1))

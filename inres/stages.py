@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -11,9 +12,16 @@ from typing import Any
 
 from inres import files
 
+SHARING = "stages-are-shared"
+"""A file of this name in a folder of workdirs lets each take finished stages of the others."""
+
 
 class StageError(ValueError):
     """A stage cannot run in this workdir; the message says what differs and the remedy."""
+
+
+class Held(StageError):
+    """Another process works in this workdir."""
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:
@@ -48,7 +56,9 @@ def done(workdir: Path, stage: str) -> str:
 def run(workdir: Path, stage: str, inputs: Mapping[str, Any], work: Callable[[Path], None]) -> str:
     """Do `work(workdir / stage)` unless it was done with the same inputs; give its fingerprint.
 
-    `work` finds in its directory what an interrupted run with the same inputs left there.
+    `work` finds in its directory what an interrupted run with the same inputs left there. Where
+    `share` was called for the folder of workdirs, a stage that another of them finished with the
+    same inputs is taken over by a link.
 
     Raises:
       StageError: the directory belongs to other inputs; names the fields that differ.
@@ -56,6 +66,7 @@ def run(workdir: Path, stage: str, inputs: Mapping[str, Any], work: Callable[[Pa
     root = workdir / stage
     inputs = json.loads(json.dumps(inputs, default=list))
     mark = fingerprint(inputs)
+    _take_shared(root, mark)
     for name in ("stage.json", "begun.json"):
         path = root / name
         if not path.is_file():
@@ -84,6 +95,26 @@ def run(workdir: Path, stage: str, inputs: Mapping[str, Any], work: Callable[[Pa
     return mark
 
 
+def share(folder: Path) -> None:
+    """Let the workdirs in `folder` take finished stages of each other."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / SHARING).touch()
+
+
+def _take_shared(root: Path, mark: str) -> None:
+    """Link `root` to the same stage of a workdir beside its own, finished with the same inputs."""
+    folder = root.parent.parent
+    if root.is_symlink() and not root.exists():
+        root.unlink()  # the workdir that made it is gone
+    if root.exists() or not (folder / SHARING).is_file():
+        return
+    for path in sorted(folder.glob(f"*/{root.name}/stage.json")):
+        if not path.parent.is_symlink() and files.read_json(path)["fingerprint"] == mark:
+            root.parent.mkdir(parents=True, exist_ok=True)
+            root.symlink_to(os.path.relpath(path.parent, root.parent))
+            return
+
+
 def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """The first fields in which two nested dicts differ, in words."""
     old, new = flat(old), flat(new)
@@ -94,8 +125,12 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
 
 
 def forget(workdir: Path, stage: str) -> None:
-    """Remove a stage's results."""
-    shutil.rmtree(workdir / stage, ignore_errors=True)
+    """Remove a stage's results; those of another workdir are only let go."""
+    root = workdir / stage
+    if root.is_symlink():
+        root.unlink()
+    else:
+        shutil.rmtree(root, ignore_errors=True)
 
 
 def describe_files(paths: list[Path], root: Path) -> str:
@@ -112,9 +147,9 @@ def lock(workdir: Path) -> Iterator[None]:
     """Hold `workdir` for one process at a time; released by the system if the process dies.
 
     Raises:
-      StageError: another process works in it.
+      Held: another process works in it.
     """
     workdir.mkdir(parents=True, exist_ok=True)
-    held = StageError(f"{workdir}: another process works here; use another --workdir")
+    held = Held(f"{workdir}: another process works here; use another --workdir")
     with files.lock(workdir / ".lock", held):
         yield

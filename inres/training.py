@@ -18,8 +18,10 @@ from inres.logs import MetricLog
 from inres.progress import progress
 
 Batch = dict[str, Any]
-LossFn = Callable[[Any, Any, Batch, jax.Array], tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]]
-"""(params, batch_stats, batch, key) -> (loss, (new batch_stats, metrics))."""
+LossFn = Callable[
+    [Any, Any, Batch, jax.Array, jax.Array], tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]
+]
+"""(params, batch_stats, batch, key, steps done) -> (loss, (new batch_stats, metrics))."""
 
 
 class TrainingError(RuntimeError):
@@ -125,7 +127,9 @@ def make_train_step(
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, dict[str, jax.Array]]:
         step_key = jax.random.fold_in(key, state.step)
         grad_fn = jax.value_and_grad(loss_fn, has_aux=True)
-        (loss, (stats, metrics)), grads = grad_fn(state.params, state.batch_stats, batch, step_key)
+        (loss, (stats, metrics)), grads = grad_fn(
+            state.params, state.batch_stats, batch, step_key, state.step
+        )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         average = state.ema_params

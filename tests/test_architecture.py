@@ -17,7 +17,8 @@ RULES = {
         "inres/models/*.py",
         ("inres.config", "inres.data", "inres.ct", "inres.training", "inres.losses"),
     ),
-    "losses know nothing of ours": ("inres/losses.py", ("inres",)),
+    "losses know nothing of ours": ("inres/*losses.py", ("inres",)),
+    "codebooks know arrays alone": ("inres/codebooks.py", ("inres", "jax", "flax")),
     "training knows no data and no model": (
         "inres/training.py",
         ("inres.data", "inres.models", "inres.config", "inres.recipe"),

@@ -32,6 +32,10 @@ def test_a_config_survives_json():
         ("data", "kind", "dicom"),
         ("phantom", "scans", 3),
         ("search", "threshold", 0),
+        ("loss", "name", "dhash"),
+        ("loss", "classification", 0.0),
+        ("loss", "hashnet_beta", 0.5),
+        ("loss", "ordinal_diameter", 1.5),
     ],
 )
 def test_an_impossible_value_is_named(section, field, value):

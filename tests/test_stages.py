@@ -54,3 +54,29 @@ def test_changed_files_are_other_inputs(tmp_path):
     assert stages.describe_files([path], tmp_path) == before
     path.write_text("12")
     assert stages.describe_files([path], tmp_path) != before
+
+
+def test_workdirs_that_share_take_finished_stages_of_the_same_inputs(tmp_path):
+    made = []
+
+    def work(root):
+        made.append(root)
+        (root / "result").write_text("x")
+
+    a, b, c = (tmp_path / name for name in "abc")
+    stages.run(a, "train", {"n": 1}, work)
+    stages.run(b, "train", {"n": 1}, work)
+    assert made == [a / "train", b / "train"]  # nobody said that they share
+    stages.share(tmp_path)
+    mark = stages.run(c, "train", {"n": 1}, work)
+    assert len(made) == 2
+    assert (c / "train" / "result").read_text() == "x"
+    assert stages.done(c, "train") == mark
+    stages.forget(c, "train")
+    assert (a / "train" / "result").is_file()
+    stages.run(c, "train", {"n": 2}, work)
+    assert made[2:] == [c / "train"]
+    stages.run(tmp_path / "d", "train", {"n": 2}, work)
+    stages.forget(c, "train")  # what d has no more it makes itself
+    stages.run(tmp_path / "d", "train", {"n": 2}, work)
+    assert made[3:] == [tmp_path / "d" / "train"]

@@ -22,3 +22,10 @@ def test_a_table_for_programs_and_one_for_a_paper(tmp_path):
     assert lines[4] == r"a\_1 \& 50 \% & $0.333$ & 12 \\"
     assert lines[5] == r"b &  & 0 \\"
     assert lines[6] == r"c\textbackslash{}d & $1.0e-05$ &  \\"
+    text = tables.write_markdown(tmp_path / "t.md", columns, [{"name": "a|b", "score": 1 / 3}])
+    assert text.splitlines() == [
+        "| run_name | mAP | n |",
+        "| --- | --- | --- |",
+        r"| a\|b | 0.333 |  |",
+    ]
+    assert (tmp_path / "t.md").read_text() == text

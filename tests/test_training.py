@@ -16,7 +16,7 @@ X = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
 DATA = {"x": X, "y": X @ np.array([1.0, -2.0, 0.5], np.float32)}
 
 
-def loss_fn(params, batch_stats, batch, key):
+def loss_fn(params, batch_stats, batch, key, step):
     """Noisy least squares with a running mean, so that every part of the state matters."""
     noise = 0.01 * jax.random.normal(key, batch["y"].shape)
     error = batch["x"] @ params["w"] + params["b"] - batch["y"] + noise
@@ -122,7 +122,7 @@ def test_a_step_is_nesterov_sgd_by_hand():
         {"params": {"w": jnp.ones((3, 1))}, "batch_stats": {}}, opt, ema=False, mesh=mesh
     )
 
-    def loss(params, stats, batch, key):
+    def loss(params, stats, batch, key, step):
         return jnp.mean((batch["x"] @ params["w"]) ** 2), (stats, {})
 
     step = training.make_train_step(loss, opt, key=key, mesh=mesh)
@@ -158,8 +158,8 @@ def test_weight_decay_spares_biases():
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_and_value(tmp_path):
-    def explode(params, stats, batch, key):
-        loss, out = loss_fn(params, stats, batch, key)
+    def explode(params, stats, batch, key, step):
+        loss, out = loss_fn(params, stats, batch, key, step)
         return jnp.where(jnp.abs(params["b"]) > 0, jnp.nan, loss), out
 
     with pytest.raises(training.TrainingError, match=r"loss is nan at step 2"):

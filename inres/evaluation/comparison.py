@@ -53,12 +53,13 @@ def compare(
     recipes: Sequence[Recipe],
     measures: Sequence[str],
     *,
+    base: str = "",
     macro: bool = True,
     level: float = intervals.LEVEL,
     resamples: int = intervals.RESAMPLES,
     seed: int = 0,
 ) -> Comparison:
-    """Every pair of recipes by every measure, over the same queries.
+    """Every pair of recipes, or every other with `base`, by every measure, over the same queries.
 
     Seeds of a recipe are averaged query by query before recipes are compared. The p-values are
     those of `intervals.difference`, corrected together by Holm's method.
@@ -66,6 +67,7 @@ def compare(
     Args:
       recipes: two or more; their runs must have the same queries.
       measures: names under each run's ranking.
+      base: name of the recipe that the others are compared with, and not with each other.
       macro: compare the mean over classes of the class means; else the mean over queries.
       level, resamples, seed: as `intervals` has them.
 
@@ -97,7 +99,8 @@ def compare(
             name: intervals.over_seeds(values, first.scans, labels, **kept)
             for name, values in each.items()
         }
-        for a, b in itertools.combinations(each, 2):
+        others = [(name, base) for name in each if name != base]
+        for a, b in others if base else itertools.combinations(each, 2):
             ours, theirs = each[a].mean(axis=0), each[b].mean(axis=0)
             gap = intervals.difference(ours, theirs, first.scans, labels, **kept)
             if (gap.value < 0) != lower_is_better(measure) and gap.value != 0:

@@ -15,7 +15,7 @@ class Outputs:
     fc1: jax.Array
     """[B, F], after ReLU: the fine stage's features (paper, section 3.3)."""
     u: jax.Array
-    """[B, h], FC2 before the sigmoid."""
+    """[B, h], FC2 before the sigmoid; its signs are the code."""
     h: jax.Array
     """[B, h], in (0, 1): the latent layer H; a bit is 1 where h >= 0.5 (paper, Eq. 1)."""
     fc3: jax.Array
@@ -32,6 +32,8 @@ class HashHead(nn.Module):
     pooling: str = "average"
     """`average` over the map, or `flatten` (the paper's)."""
     dropout: float = 0.0
+    hash_norm: bool = False
+    """Batch norm after FC2, before the sigmoid: each bit is on for about half of the items."""
     kernel_init: Initializer = he_normal
     hash_init: Initializer = nn.initializers.lecun_normal()
     logit_init: Initializer = nn.initializers.lecun_normal()
@@ -48,7 +50,10 @@ class HashHead(nn.Module):
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         fc1 = nn.relu(nn.Dense(self.fc1, kernel_init=self.kernel_init, name="fc1")(x))
         x = nn.Dropout(self.dropout, deterministic=not train)(fc1)
-        u = nn.Dense(self.bits, kernel_init=self.hash_init, name="fc2")(x)
+        bias = not self.hash_norm
+        u = nn.Dense(self.bits, use_bias=bias, kernel_init=self.hash_init, name="fc2")(x)
+        if self.hash_norm:
+            u = nn.BatchNorm(use_running_average=not train, momentum=0.9, name="fc2_norm")(u)
         h = nn.sigmoid(u)
         fc3 = nn.Dense(self.classes, kernel_init=self.logit_init, name="fc3")(h)
         return Outputs(*(jnp.asarray(y, jnp.float32) for y in (fc1, u, h, fc3)))

@@ -1,0 +1,116 @@
+"""Target codes of classes and of nodules: far apart, or as far apart as sizes are."""
+
+import math
+
+import numpy as np
+from scipy.linalg import hadamard
+
+TRIES, CANDIDATES = 20, 500
+"""Of the search for random centres: how often it starts anew, and codes looked at for each."""
+
+
+def centres(classes: int, bits: int, *, seed: int) -> np.ndarray:
+    """A code for each class, far from all others: bool [classes, bits].
+
+    Where `bits` is a power of two and there are at most 2 `bits` classes: rows of Sylvester's
+    Hadamard matrix and their complements, half of the bits or all of them apart; the constant row
+    is taken last. Else random codes with half of their bits on, of which the set with the largest
+    least distance is kept. Yuan et al. 2020 (CSQ), section 3.2.
+
+    Raises:
+      ValueError: so few bits cannot tell so many classes apart.
+    """
+    if bits & (bits - 1) == 0 and classes <= 2 * bits:
+        rows = np.roll(hadamard(bits), -1, axis=0) > 0  # the constant row is Sylvester's first
+        return np.concatenate([rows, ~rows])[:classes]
+    on = bits // 2
+    if math.comb(bits, on) < classes:
+        raise ValueError(
+            f"{bits} bits have {math.comb(bits, on)} balanced codes for {classes} classes; raise "
+            "config.hash.bits or choose another config.loss.name"
+        )
+    best, distance = np.zeros((0, bits), bool), -1
+    for attempt in range(TRIES):
+        rng = np.random.default_rng([seed, attempt])
+        found = _spread(classes, bits, on, rng)
+        nearest = least_distance(found)
+        if nearest > distance:
+            best, distance = found, nearest
+    if not distance:
+        raise ValueError(
+            f"no {classes} different balanced codes of {bits} bits were found; raise "
+            "config.hash.bits or choose another config.loss.name"
+        )
+    return best
+
+
+def _spread(classes: int, bits: int, on: int, rng: np.random.Generator) -> np.ndarray:
+    """Balanced codes, each the farthest of many from those before it: bool [classes, bits]."""
+    places = rng.random((CANDIDATES, bits)).argsort(axis=1)
+    pool = places < on
+    found = [pool[0]]
+    nearest = (pool != pool[0]).sum(axis=1)
+    while len(found) < classes:
+        found.append(pool[nearest.argmax()])
+        nearest = np.minimum(nearest, (pool != found[-1]).sum(axis=1))
+    return np.array(found)
+
+
+def least_distance(codes: np.ndarray) -> int:
+    """Least Hamming distance of two of the codes bool [N, h]; h for a single one."""
+    differ = (codes[:, None] != codes).sum(axis=2)
+    return int(differ[~np.eye(len(codes), dtype=bool)].min(initial=codes.shape[1]))
+
+
+def sizes(labels: np.ndarray, diameters_mm: np.ndarray, *, by_diameter: float) -> np.ndarray:
+    """Where items stand on a scale of size from 0 to 1, float64 [N]; NaN for normals.
+
+    The middles of the nodule classes that are there stand in order, evenly. An item of unknown
+    diameter stands in the middle of its class; one of known diameter is moved by `by_diameter`
+    times the distance from there to the share of its class that is smaller (ties counted half). So
+    the scale is one of quantiles in which every class weighs the same, whatever its share of
+    the items; at 0 it knows classes alone, at 1 classes touch. The smallest item is at 0, the
+    largest at 1.
+
+    Args:
+      labels: int [N], the items that train; 0 is no nodule.
+      diameters_mm: float [N], NaN where unknown.
+      by_diameter: in [0, 1].
+    """
+    position = np.full(len(labels), np.nan)
+    present = [label for label in np.unique(labels) if label > 0]
+    for rank, label in enumerate(present):
+        rows = np.flatnonzero(labels == label)
+        share = np.full(len(rows), 0.5)
+        known = np.isfinite(diameters_mm[rows])
+        mine = diameters_mm[rows][known]
+        ordered = np.sort(mine)
+        below = np.searchsorted(ordered, mine, "left") + np.searchsorted(ordered, mine, "right")
+        share[known] = below / (2.0 * max(len(mine), 1))
+        position[rows] = rank + by_diameter * (share - 0.5)
+    nodules = position[labels > 0]
+    low, high = (end(nodules, initial=0.0) for end in (np.min, np.max))
+    return (position - low) / (high - low or 1.0)
+
+
+def ordinal(position: np.ndarray, bits: int) -> np.ndarray:
+    """Codes whose distance grows with the difference in size, float32 [N, bits] in [0, 1].
+
+    The last T bits are a thermometer: bit j is `clip(T position - j, 0, 1)`, so that two nodules
+    differ by T times the distance of their positions (sum of absolute differences). Where there
+    are normals, a third of the bits say nodule or not, and a normal's thermometer alternates: it
+    is two thirds of the bits from every nodule, as the largest from the smallest.
+
+    Args:
+      position: float [N], as from `sizes`; NaN is a normal.
+      bits: length of the code.
+    """
+    normal = np.isnan(position)
+    told = round(bits / 3) if normal.any() else 0
+    if len(np.unique(position[~normal])) < 2:
+        told = bits  # one size: nothing to order
+    steps = bits - told
+    thermometer = np.clip(steps * position[:, None] - np.arange(steps), 0.0, 1.0)
+    thermometer[normal] = np.arange(steps) % 2
+    presence = np.repeat(~normal[:, None], told, axis=1)
+    return np.concatenate([presence, thermometer], axis=1).astype(np.float32)
