@@ -80,8 +80,11 @@ def full_disk_named(path: Path, remedy: str = REMEDY) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOSPC and error.strerror == os.strerror(errno.ENOSPC):
-            error.filename, error.strerror = str(path), f"the disk is full; {remedy}"
+        if error.errno == errno.ENOSPC:
+            # The outermost name is the one that its user gave.
+            error.filename = str(path)
+            if error.strerror == os.strerror(errno.ENOSPC):
+                error.strerror = f"the disk is full; {remedy}"
         raise
 
 
