@@ -406,7 +406,7 @@ def main(argv: list[str]) -> None:
         "faiss": faiss.__version__,
         "faiss_options": faiss.get_compile_options().strip(),
         "faiss_threads": faiss.omp_get_max_threads(),
-        "kernel_level": None if native.library() is None else native.level(),
+        "kernel_level": None if native.kernel() is None else native.level(),
         "devices": [str(device) for device in jax.devices()],
         "cores": len(os.sched_getaffinity(0)),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),

@@ -368,7 +368,7 @@ def _items(index: Index, engine: str) -> native.Items | None:
     """What the kernel searches; None: use the programs."""
     if engine not in ENGINES:
         raise ValueError(f"engine is {engine!r}, must be one of {', '.join(ENGINES)}")
-    if engine == "jax" or native.library() is None or index._native is None:
+    if engine == "jax" or native.kernel() is None or index._native is None:
         if engine == "native":
             raise ValueError("engine is 'native', but the index is not on a CPU or no kernel built")
         return None

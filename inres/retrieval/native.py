@@ -69,7 +69,7 @@ class Queries(NamedTuple):
 
 
 @functools.cache
-def library() -> Any:
+def kernel() -> Any:
     """The kernel, or None (with a warning, once) where there is none that fits."""
     spec = importlib.util.find_spec("inres.retrieval._kernel")
     remedy = "install the package again with a C++ compiler; searching by jitted programs instead"
@@ -77,8 +77,8 @@ def library() -> Any:
         warnings.warn(f"the CPU kernel of the search was not built: {remedy}", stacklevel=3)
         return None
     try:
-        kernel = ctypes.CDLL(spec.origin)
-        abi = kernel.inres_abi()
+        loaded = ctypes.CDLL(spec.origin)
+        abi = loaded.inres_abi()
     except (OSError, AttributeError) as error:
         warnings.warn(f"{spec.origin}: no kernel of the search ({error}): {remedy}", stacklevel=3)
         return None
@@ -89,15 +89,15 @@ def library() -> Any:
         return None
     head: list[Any] = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
     address, number = ctypes.c_void_p, ctypes.c_int64
-    kernel.inres_search.argtypes = [*head, *(4 * [address])]
-    kernel.inres_nearest.argtypes = [*head, *(3 * [address])]
-    kernel.inres_rank.argtypes = [*head, address, number, *(3 * [address])]
-    return kernel
+    loaded.inres_search.argtypes = [*head, *(4 * [address])]
+    loaded.inres_nearest.argtypes = [*head, *(3 * [address])]
+    loaded.inres_rank.argtypes = [*head, address, number, *(3 * [address])]
+    return loaded
 
 
 def level() -> int:
     """Instruction set that the kernel has code for and this processor: 0 any, 1 AVX2, 2 AVX-512."""
-    return library().inres_level()
+    return kernel().inres_level()
 
 
 @functools.cache
@@ -156,7 +156,7 @@ def _call(
     else:
         outputs = (given.ctypes.data, given.shape[1], out, out + size, out + 2 * size)
     struct = _Queries(*pointers, q, k)
-    status = getattr(library(), name)(
+    status = getattr(kernel(), name)(
         ctypes.addressof(items.struct),
         ctypes.addressof(struct),
         workers or threads(),

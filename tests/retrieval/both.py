@@ -4,7 +4,7 @@ import numpy as np
 
 from inres.retrieval import index, native
 
-ENGINES = ("jax", "native") if native.library() is not None else ("jax",)
+ENGINES = ("jax", "native") if native.kernel() is not None else ("jax",)
 
 
 def search(built, query_codes, query_features, **options):

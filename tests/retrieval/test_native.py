@@ -9,12 +9,12 @@ import pytest
 
 from inres.retrieval import codes, index, native
 
-if native.library() is None and shutil.which("c++") is None:
+if native.kernel() is None and shutil.which("c++") is None:
     pytest.skip("no C++ compiler on this machine, so no kernel", allow_module_level=True)
 
 
 def test_the_kernel_is_built():
-    assert native.library() is not None, "there is a compiler: install the package again"
+    assert native.kernel() is not None, "there is a compiler: install the package again"
 
 
 def runs():
@@ -63,7 +63,7 @@ def test_a_missing_kernel_is_said_and_done_without(monkeypatch, archive):
     gallery, features = archive(100)
     built = index.build(gallery, features, bits=48)
     expected = index.search(built, gallery[:1], features[:1], threshold=9, k=3)
-    native.library.cache_clear()
+    native.kernel.cache_clear()
     monkeypatch.setattr(native.importlib.util, "find_spec", lambda name: None)
     try:
         with pytest.warns(UserWarning, match=r"kernel.*compiler"):
@@ -74,15 +74,15 @@ def test_a_missing_kernel_is_said_and_done_without(monkeypatch, archive):
         with pytest.raises(ValueError, match="no kernel"):
             index.search(built, gallery[:1], features[:1], threshold=9, k=3, engine="native")
     finally:
-        native.library.cache_clear()
+        native.kernel.cache_clear()
     np.testing.assert_array_equal(result.ids, expected.ids)
 
 
 def test_a_kernel_of_another_build_is_not_used(monkeypatch):
-    native.library.cache_clear()
+    native.kernel.cache_clear()
     monkeypatch.setattr(native, "ABI", -1)
     try:
         with pytest.warns(UserWarning, match=r"interface \d+, this is -1"):
-            assert native.library() is None
+            assert native.kernel() is None
     finally:
-        native.library.cache_clear()
+        native.kernel.cache_clear()
