@@ -1,14 +1,19 @@
 import json
+import math
 import os
+import re
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
 import oracle
 import pytest
 import shard_worker
+
+from inres.retrieval import index, plans, sharded
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = "--xla_backend_optimization_level=0"
@@ -89,3 +94,20 @@ def test_any_number_of_devices_gives_the_same(one_process):
 
 def test_two_processes_give_the_same(one_process):
     assert_same(run(2, 2, (4,)), one_process, (4,))
+
+
+@pytest.mark.parametrize("pool", [{"threshold": 3}, {"nearest": 7}])
+def test_a_query_costs_the_bytes_that_are_said(pool, archive):
+    """The collectives of the lowered program move what `bytes_exchanged` says, and no more."""
+    gallery, features = archive(100)
+    mesh = sharded.make_mesh(jax.devices()[:1])
+    built = sharded.build(gallery, features, bits=48, mesh=mesh)
+    checked = index.check_queries(gallery[:4], features[:4], bits=48, dims=8, k=10, **pool)
+    nearest = pool.get("nearest")
+    text = sharded.search_padded.lower(
+        built, plans.padded(checked), mesh=mesh, k=10, nearest=nearest, min_pool=0
+    ).as_text()
+    lines = re.split(r"\n(?=.*stablehlo\.(?:all_gather|all_reduce))", text)[1:]
+    moved = [re.search(r"-> tensor<([0-9x]+)x[if]32>", part).group(1) for part in lines]
+    numbers = sum(math.prod(map(int, shape.split("x"))) for shape in moved)
+    assert 4 * numbers == 4 * sharded.bytes_exchanged(k=10, pool=nearest or 0)
