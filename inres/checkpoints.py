@@ -59,8 +59,7 @@ class Checkpoints:
             if step is None:
                 raise FileNotFoundError(f"{root}: holds no checkpoint; run the stage that trains")
             saved = manager.restore(step, args=ocp.args.StandardRestore())
-        params = saved["ema_params"] or saved["params"]
-        return {"params": params, "batch_stats": saved["batch_stats"]}
+        return saved["average"] or {name: saved[name] for name in ("params", "batch_stats")}
 
     def wait(self) -> None:
         """Wait until what was saved is on disk."""

@@ -226,11 +226,12 @@ class Model:
     dropout: float = 0.0
     """Before and after FC1."""
     norm: str = "batch"
+    """After each convolution: `batch`, `group` (for batches of a few images) or `none`."""
 
     def __post_init__(self):
         _one_of("model.name", self.name, ("inres_net", "alexnet"))
         _one_of("model.pooling", self.pooling, ("average", "flatten"))
-        _one_of("model.norm", self.norm, ("batch", "none"))
+        _one_of("model.norm", self.norm, ("batch", "group", "none"))
         _positive("model", self, "stem", "stem_kernel", "stem_stride", "fc1", "residual_scale")
         _require(self.stem % 4 == 0, "model.stem", self.stem, "divisible by 4 (inV2 splits it)")
         _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "in [0, 1)")
@@ -277,6 +278,8 @@ class Loss:
     """Classification, softmax ranking and accuracy need it above 0, also beside other losses."""
     label_smoothing: float = 0.0
     """Of FC3's NLL."""
+    neighbour_smoothing: float = 0.0
+    """Of FC3's NLL: share of the target that goes to the size classes beside the true one."""
     paper_quantization: float = 1.0
     paper_balance: float = 1.0
     paper_independence: float = 1.0
@@ -299,7 +302,7 @@ class Loss:
         _one_of("loss.name", self.name, LOSSES)
         weights = [f.name for f in dataclasses.fields(self) if f.name != "name"]
         _not_negative("loss", self, *weights)
-        _share("loss", self, "label_smoothing", "ordinal_diameter", "orthohash_margin")
+        _share("loss", self, "label_smoothing", "neighbour_smoothing", "ordinal_diameter", "orthohash_margin")
         _positive("loss", self, "orthohash_scale", "hashnet_alpha")
         _require(self.hashnet_beta >= 1, "loss.hashnet_beta", self.hashnet_beta, "at least 1")
         used = "classification" if self.name in ("nll", "paper") else "weight"

@@ -2,19 +2,45 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 
-def nll(logits: jax.Array, labels: jax.Array, *, label_smoothing: float = 0.0) -> jax.Array:
+def nll(
+    logits: jax.Array,
+    labels: jax.Array,
+    *,
+    label_smoothing: float = 0.0,
+    neighbour_smoothing: float = 0.0,
+) -> jax.Array:
     """Mean negative log-likelihood (paper, section 3.4).
 
     Args:
       logits: [B, C], FC3.
       labels: int [B].
       label_smoothing: share of the target spread evenly over all classes.
+      neighbour_smoothing: share of the target given to `neighbours` first.
     """
-    target = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
+    classes = logits.shape[-1]
+    near = jnp.asarray(neighbours(classes, neighbour_smoothing))[labels]
+    target = optax.smooth_labels(near, label_smoothing)
     return optax.softmax_cross_entropy(logits, target).mean()
+
+
+def neighbours(classes: int, share: float) -> np.ndarray:
+    """Targets of each class, float32 [C, C]: `share` goes to the size classes beside it.
+
+    Half of it to each side, so that the smallest and the largest class keep the half that has
+    nowhere to go. Class 0 is no nodule: no size is its neighbour. Many diameters lie at a class's
+    edge, where readers differ by more than what parts the classes.
+    """
+    target = np.eye(classes, dtype=np.float32)
+    for label in range(1, classes):
+        for near in (label - 1, label + 1):
+            if 1 <= near < classes:
+                target[label, near] += share / 2
+                target[label, label] -= share / 2
+    return target
 
 
 def quantization(h: jax.Array) -> jax.Array:

@@ -87,7 +87,12 @@ def hash_loss(model: InResNet | AlexNet, config: Config, *, steps: int) -> train
             mutable=["batch_stats"],
             rngs={"dropout": dropout_key},
         )
-        nll = losses.nll(outputs.fc3, batch["label"], label_smoothing=weights.label_smoothing)
+        nll = losses.nll(
+            outputs.fc3,
+            batch["label"],
+            label_smoothing=weights.label_smoothing,
+            neighbour_smoothing=weights.neighbour_smoothing,
+        )
         loss = weights.classification * nll
         metrics = {
             "nll": nll,

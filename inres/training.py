@@ -37,14 +37,14 @@ class TrainState:
     params: Any
     batch_stats: Any
     opt_state: Any
-    ema_params: Any
-    """Running average of `params`, or an empty dict where none is kept."""
+    average: Any
+    """Running averages of `params` and `batch_stats`, which belong together, as a module's
+    variables; an empty dict where none is kept."""
 
     @property
     def variables(self) -> dict[str, Any]:
-        """What a Linen module is applied with: averaged weights where they are kept."""
-        params = self.ema_params or self.params
-        return {"params": params, "batch_stats": self.batch_stats}
+        """What a Linen module is applied with: the averages where they are kept."""
+        return self.average or {"params": self.params, "batch_stats": self.batch_stats}
 
 
 def data_mesh(devices: int = 0) -> Mesh:
@@ -100,12 +100,14 @@ def init_state(
 ) -> TrainState:
     """The state before the first step, on every device of `mesh`."""
     params = variables["params"]
+    batch_stats = variables.get("batch_stats", {})
+    kept = {"params": params, "batch_stats": batch_stats}
     state = TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
-        batch_stats=variables.get("batch_stats", {}),
+        batch_stats=batch_stats,
         opt_state=optimizer.init(params),
-        ema_params=jax.tree.map(jnp.copy, params) if ema else {},
+        average=jax.tree.map(jnp.copy, kept) if ema else {},
     )
     return jax.device_put(state, replicated(mesh))
 
@@ -132,11 +134,13 @@ def make_train_step(
         )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        average = state.ema_params
+        average = state.average
         if ema:
             # The average must forget the initial weights early on, so its decay warms up.
             decay = jnp.minimum(ema, (1.0 + state.step) / (10.0 + state.step))
-            average = optax.incremental_update(params, average, 1.0 - decay)
+            average = optax.incremental_update(
+                {"params": params, "batch_stats": stats}, average, 1.0 - decay
+            )
         new = TrainState(state.step + 1, params, stats, opt_state, average)
         return new, {"loss": loss, **metrics}
 

@@ -19,6 +19,18 @@ def test_nll_is_the_log_loss():
     assert losses.nll(logits, labels, label_smoothing=0.1) == pytest.approx(smooth, rel=1e-5)
 
 
+def test_neighbour_smoothing_stays_among_sizes():
+    by_hand = [[1, 0, 0, 0], [0, 0.9, 0.1, 0], [0, 0.1, 0.8, 0.1], [0, 0, 0.1, 0.9]]
+    np.testing.assert_allclose(losses.neighbours(4, 0.2), by_hand, rtol=1e-6)
+    rng = np.random.default_rng(0)
+    logits, labels = rng.normal(size=(20, 4)).astype(np.float32), rng.integers(0, 4, 20)
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    want = -np.mean(np.sum(np.array(by_hand)[labels] * log_p, axis=1))
+    assert losses.nll(logits, labels, neighbour_smoothing=0.2) == pytest.approx(want, rel=1e-5)
+    two = np.arange(20) % 2  # nodule or not: one size has no neighbour
+    assert losses.nll(logits[:, :2], two, neighbour_smoothing=0.5) == losses.nll(logits[:, :2], two)
+
+
 def test_quantization_is_least_at_bits():
     assert losses.quantization(jnp.array([[0.0, 1.0], [1.0, 1.0]])) == -0.25
     assert losses.quantization(jnp.full((3, 2), 0.5)) == 0.0

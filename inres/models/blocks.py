@@ -1,5 +1,6 @@
-"""Building blocks: convolution with batch norm, fast max-pooling, inV2 and inRed."""
+"""Building blocks: convolution with norm, fast max-pooling, inV2 and inRed."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -31,8 +32,15 @@ def max_pool_3x3_s2(x: jax.Array) -> jax.Array:
     return x
 
 
+GROUP = 8
+"""Channels that group norm takes together, where the width is divisible by it."""
+
+
 class ConvNorm(nn.Module):
-    """Convolution without bias, then batch norm, then (optionally) ReLU.
+    """Convolution, then `norm`, then (optionally) ReLU; only without a norm it has a bias.
+
+    `norm` is `batch`, `group` (Wu and He 2018, "Group normalization": nothing depends on the
+    batch, so small batches do not hurt) or `none`.
 
     A 1x1 kernel at stride 1 is a matrix product over channels: the same numbers, and its
     weight gradient is several times faster on CPUs.
@@ -62,6 +70,9 @@ class ConvNorm(nn.Module):
             )(x)
         if self.norm == "batch":
             x = nn.BatchNorm(use_running_average=not train, momentum=0.9, name="norm")(x)
+        elif self.norm == "group":
+            size = math.gcd(self.features, GROUP)
+            x = nn.GroupNorm(num_groups=None, group_size=size, epsilon=1e-5, name="norm")(x)
         return nn.relu(x) if self.relu else x
 
 

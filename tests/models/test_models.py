@@ -128,3 +128,20 @@ def test_unet_gives_one_logit_a_pixel_and_sees_far():
 def test_an_unknown_pooling_is_named():
     with pytest.raises(ValueError, match="'max'"):
         parameters(InResNet(HashHead(2, 4, pooling="max")), 32)
+
+
+def test_group_norm_is_the_textbook_s_and_knows_no_companions():
+    x = jax.random.normal(jax.random.key(0), (3, 5, 5, 4))
+    module = blocks.ConvNorm(12, kernel=1, relu=False, norm="group")
+    variables = module.init(jax.random.key(1), x, train=True)
+    assert set(variables) == {"params"}
+    out = module.apply(variables, x, train=True)
+    y = np.asarray(x, np.float64) @ np.asarray(variables["params"]["conv"]["kernel"])
+    grouped = y.reshape(3, 25, 3, 4)  # gcd(12, 8) channels a group
+    mean, std = grouped.mean((1, 3), keepdims=True), grouped.std((1, 3), keepdims=True)
+    np.testing.assert_allclose(out, ((grouped - mean) / std).reshape(out.shape), atol=1e-4)
+    model = InResNet(HashHead(3, 4, 8), stem=4, norm="group")
+    images = jax.random.uniform(jax.random.key(2), (4, 16, 16, 1))
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+    apply = jax.jit(lambda v, x: model.apply(v, x, train=True).fc3)
+    np.testing.assert_allclose(apply(variables, images)[1:2], apply(variables, images[1:2]), atol=1e-5)
