@@ -17,6 +17,7 @@ import numpy as np
 
 from experiments import common, split
 from inres import encode, files, objective, recipe, stages, training
+from inres.best import Best
 from inres.checkpoints import Checkpoints
 from inres.config import Config, ConfigError
 from inres.data import batches, items, views
@@ -99,7 +100,8 @@ def trained(config: Config, workdir: Path, classes: int) -> tuple[nn.Module, dic
     model = recipe.build_model(config, classes=classes)
     optimizer, _ = recipe.optimizer(config, steps=1, steps_per_epoch=1)
     state = _initial(config, model, optimizer)
-    checkpoints = Checkpoints(workdir / "train" / "checkpoints")
+    kept = "best" if config.train.keep == "best" else "checkpoints"
+    checkpoints = Checkpoints(workdir / "train" / kept)
     state = checkpoints.restore(state)
     checkpoints.close()
     return model, state.variables
@@ -130,6 +132,12 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
     model = recipe.build_model(config, classes=data.classes)
     optimizer, rate = recipe.optimizer(config, steps=steps, steps_per_epoch=per_epoch)
     state = _initial(config, model, optimizer)
+    validation = _validation(model, data, images)
+    if c.keep == "best" and validation is None:
+        raise ConfigError(
+            "config.train.keep = 'best': there is no validation part to tell the best by; set "
+            "--config.split.val_share (or val_subsets), or --config.train.keep=last"
+        )
     count = sum(p.size for p in jax.tree.leaves(state.params))
     left_out = np.sum(data.side == "")
     if left_out:
@@ -146,6 +154,9 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
             f"config.train.batch = {c.batch}: must be divisible by {mesh.size} devices"
         )
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    best = None
+    if c.keep == "best":
+        best = Best(out / "best", c.monitor, patience=c.patience * per_epoch)
     began = time.perf_counter()
     with MetricLog(out, step=start) as log:
         state = training.fit(
@@ -173,17 +184,26 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
             log=log,
             checkpoints=checkpoints,
             checkpoint_every=c.checkpoint_every * per_epoch,
-            evaluate=_validation(model, data, images),
+            evaluate=validation,
             evaluate_every=c.eval_every * per_epoch,
+            best=best,
             rate=rate,
         )
     checkpoints.close()
+    trained_steps = int(state.step)
+    if best is not None:
+        best.close()
+        _, variables = trained(config, workdir, data.classes)
+        print(f"  kept step {best.step}: validation {best.measure} {best.score:.3f}")
+    else:
+        variables = state.variables
     summary = {
-        "steps": steps,
+        "steps": trained_steps,
+        "kept_step": trained_steps if best is None else best.step,
         "parameters": count,
         "training_items": len(rows),
         "seconds_of_last_run": round(time.perf_counter() - began, 1),
-        "model": encode.fingerprint(state.variables),
+        "model": encode.fingerprint(variables),
     }
     files.write_json(out / "summary.json", summary)
 

@@ -302,7 +302,14 @@ class Loss:
         _one_of("loss.name", self.name, LOSSES)
         weights = [f.name for f in dataclasses.fields(self) if f.name != "name"]
         _not_negative("loss", self, *weights)
-        _share("loss", self, "label_smoothing", "neighbour_smoothing", "ordinal_diameter", "orthohash_margin")
+        _share(
+            "loss",
+            self,
+            "label_smoothing",
+            "neighbour_smoothing",
+            "ordinal_diameter",
+            "orthohash_margin",
+        )
         _positive("loss", self, "orthohash_scale", "hashnet_alpha")
         _require(self.hashnet_beta >= 1, "loss.hashnet_beta", self.hashnet_beta, "at least 1")
         used = "classification" if self.name in ("nll", "paper") else "weight"
@@ -344,6 +351,13 @@ class Train:
     """Epochs between checkpoints."""
     eval_every: int = 1
     """Epochs between looks at the validation part."""
+    keep: str = "last"
+    """The weights that are used: the `last`, or those that were `best` on the validation part,
+    which no test query shares."""
+    monitor: str = "map_macro"
+    """What `best` means: `map_macro` (by Hamming distance) or `accuracy`."""
+    patience: int = 0
+    """With `best`: epochs without a better look after which training stops; 0: never."""
 
     def __post_init__(self):
         _positive(
@@ -353,6 +367,15 @@ class Train:
         _not_negative("train", self, "shift_px", "brightness", "contrast", "noise")
         _share("train", self, "clean_share")
         _one_of("train.schedule", self.schedule, ("cosine", "constant"))
+        _one_of("train.keep", self.keep, ("last", "best"))
+        _one_of("train.monitor", self.monitor, ("map_macro", "accuracy"))
+        _not_negative("train", self, "patience")
+        _require(
+            self.keep == "best" or not self.patience,
+            "train.patience",
+            self.patience,
+            "0 where train.keep is 'last'",
+        )
         _one_of("train.init", self.init, ("he", "gaussian"))
         _require(0 <= self.ema < 1, "train.ema", self.ema, "in [0, 1)")
 

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from inres.best import Best
 from inres.checkpoints import Checkpoints
 from inres.logs import MetricLog
 from inres.progress import progress
@@ -187,15 +188,18 @@ def fit(
     checkpoint_every: int = 0,
     evaluate: Callable[[TrainState], dict[str, float]] | None = None,
     evaluate_every: int = 0,
+    best: Best | None = None,
     rate: optax.Schedule | None = None,
     name: str = "train",
 ) -> TrainState:
-    """Train until `state.step == steps`.
+    """Train until `state.step == steps`, or until `best` has waited long enough.
 
     Args:
       state: where to start; `batches` must start at the same step.
       steps: the last step. Stopping earlier and calling again gives the same weights.
       checkpoint_every, evaluate_every: in steps; 0 never. The last step always does both.
+
+      best: is shown every evaluation.
 
     Metrics are fetched one step late, so that the device never waits for the host.
 
@@ -204,6 +208,8 @@ def fit(
       KeyboardInterrupt: passed on, after the state was saved.
     """
     start = int(state.step)
+    if best is not None and best.exhausted(start):
+        return state
     bar = progress(range(start, steps), name=name, total=steps - start, unit="step")
     pending: tuple[int, dict[str, jax.Array], int] | None = None
     source = iter(batches)
@@ -267,11 +273,17 @@ def fit(
                 settle()
                 before = time.perf_counter()
                 row = {"kind": "val", "step": done, "epoch": done / steps_per_epoch}
-                log.write({**row, **evaluate(state)})
+                scores = evaluate(state)
+                log.write({**row, **scores})
+                if best is not None:
+                    best.look(done, scores, state)
+                    last = last or best.exhausted(done)
                 began += time.perf_counter() - before
             if checkpoint_every and (done % checkpoint_every == 0 or last):
                 settle()
                 save(done)
+            if last:
+                break
         settle()
         if asked:
             raise KeyboardInterrupt

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 from inres import training
+from inres.best import Best
 from inres.checkpoints import Checkpoints
 from inres.data import batches
 from inres.logs import MetricLog, read_log
@@ -193,3 +194,68 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
         empty.restore(state)
     empty.close()
+
+
+SCORES = {2: 0.3, 4: 0.7, 6: 0.7, 8: 0.5, 10: 0.6, 12: 0.9}
+
+
+def search_best(root, steps, *, patience=0, resume=False):
+    """Train with scripted validation scores; (last step, kept step, kept state)."""
+    mesh = training.data_mesh(1)
+    state = fresh(mesh)
+    checkpoints = Checkpoints(root / "checkpoints")
+    best = Best(root / "best", "score", patience=patience)
+    if resume:
+        state = checkpoints.restore(state)
+    start = int(state.step)
+    step = training.make_train_step(loss_fn, optimizer(), key=jax.random.key(1), mesh=mesh, ema=0.5)
+    source = batches.batches(
+        DATA, weights=np.full(20, 1 / 20), batch=BATCH, seed=0, start=start, steps=STEPS
+    )
+    with MetricLog(root, step=start) as log:
+        state = training.fit(
+            state,
+            step,
+            source,
+            steps=steps,
+            steps_per_epoch=5,
+            mesh=mesh,
+            log=log,
+            checkpoints=checkpoints,
+            checkpoint_every=3,
+            evaluate=lambda state: {"score": SCORES[int(state.step)]},
+            evaluate_every=2,
+            best=best,
+        )
+    kept = Checkpoints(root / "best").restore(fresh(mesh))
+    return int(state.step), best.step, kept
+
+
+@pytest.mark.parametrize(("patience", "last", "kept"), [(0, 12, 12), (4, 8, 4), (8, 12, 12)])
+def test_the_best_is_kept_and_waiting_ends(tmp_path, patience, last, kept):
+    assert search_best(tmp_path, STEPS, patience=patience)[:2] == (last, kept)
+
+
+def test_interrupted_the_same_state_is_kept(tmp_path):
+    whole = search_best(tmp_path / "whole", STEPS, patience=4)
+    search_best(tmp_path / "parts", 6, patience=4)  # ends after the best, before giving up
+    parts = search_best(tmp_path / "parts", STEPS, patience=4, resume=True)
+    again = search_best(tmp_path / "parts", STEPS, patience=4, resume=True)
+    assert whole[:2] == parts[:2] == again[:2] == (8, 4)
+    for other in (parts[2], again[2]):
+        for a, b in zip(jax.tree.leaves(whole[2]), jax.tree.leaves(other), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_the_average_takes_weights_and_statistics_alike():
+    mesh = training.data_mesh(1)
+    state = fresh(mesh)
+    step = training.make_train_step(loss_fn, optimizer(), key=jax.random.key(1), mesh=mesh, ema=0.5)
+    want = {"w": np.zeros(3), "mean": np.zeros(3)}
+    for i in range(4):
+        state, _ = step(state, {k: v[:BATCH] for k, v in DATA.items()})
+        decay = min(0.5, (1 + i) / (10 + i))
+        for name, now in (("w", state.params["w"]), ("mean", state.batch_stats["mean"])):
+            want[name] = decay * want[name] + (1 - decay) * np.asarray(now)
+    np.testing.assert_allclose(state.variables["params"]["w"], want["w"], rtol=1e-5)
+    np.testing.assert_allclose(state.variables["batch_stats"]["mean"], want["mean"], rtol=1e-5)

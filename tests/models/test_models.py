@@ -144,4 +144,6 @@ def test_group_norm_is_the_textbook_s_and_knows_no_companions():
     images = jax.random.uniform(jax.random.key(2), (4, 16, 16, 1))
     variables = jax.jit(model.init)(jax.random.key(0), images)
     apply = jax.jit(lambda v, x: model.apply(v, x, train=True).fc3)
-    np.testing.assert_allclose(apply(variables, images)[1:2], apply(variables, images[1:2]), atol=1e-5)
+    np.testing.assert_allclose(
+        apply(variables, images)[1:2], apply(variables, images[1:2]), atol=1e-5
+    )

@@ -1,0 +1,44 @@
+"""The best state that a validation part has seen, and when to stop waiting for a better one."""
+
+from pathlib import Path
+from typing import Any
+
+from inres import files
+from inres.checkpoints import Checkpoints
+
+
+class Best:
+    """Keeps, under `root`, the state whose score is highest; ties go to the earlier one.
+
+    What it knows is on disk: after an interruption, training that goes on keeps the same state and
+    stops at the same step.
+    """
+
+    def __init__(self, root: Path, measure: str, *, patience: int = 0):
+        """`patience`: steps without a better score after which to stop; 0 never."""
+        self.measure, self.patience = measure, patience
+        self._checkpoints = Checkpoints(root, keep=1)
+        self._record = Path(root) / "best.json"
+        found = files.read_json(self._record) if self._record.is_file() else {}
+        self.step: int = found.get("step", 0)
+        self.score: float = found.get("score", float("-inf"))
+
+    def look(self, step: int, scores: dict[str, float], state: Any) -> None:
+        """Keep `state` if `scores` has more of the measure than any before.
+
+        The record is written after the state: cut off between the two, the same look comes again.
+        """
+        score = scores[self.measure]
+        if score > self.score:
+            self._checkpoints.save(step, state)
+            self._checkpoints.wait()
+            files.write_json(self._record, {"step": step, "score": score, "of": self.measure})
+            self.step, self.score = step, score
+
+    def exhausted(self, step: int) -> bool:
+        """Whether, at `step`, a better score has been waited for long enough."""
+        return bool(self.patience) and step - self.step >= self.patience
+
+    def close(self) -> None:
+        """Finish and release."""
+        self._checkpoints.close()
