@@ -50,8 +50,12 @@ def rows_of(encoded: encode.Encoded, rows: np.ndarray) -> encode.Encoded:
 
 
 def archived(data: train.Labelled) -> np.ndarray:
-    """Rows of the item table that the index holds: training and validation items."""
-    return np.flatnonzero(np.isin(data.side, ("train", "val")))
+    """Rows of the item table that the index holds: training and validation items.
+
+    Of nodules that train with several slices, the central one.
+    """
+    central = np.array([not item.offset_mm for item in data.items])
+    return np.flatnonzero(np.isin(data.side, ("train", "val")) & central)
 
 
 def _index(config: Config, workdir: Path, out: Path) -> None:

@@ -115,6 +115,9 @@ class Items:
     """Normal slices over all scans (paper, Table 2: 1000)."""
     normal_clearance_mm: float = 8.0
     """Distance along the body axis of a normal slice from any finding's surface."""
+    slices_per_nodule: int = 1
+    """An odd number. Of a nodule in training so many slices are shown, within half of its radius;
+    the archive and the queries have its central one."""
     view: str = "crop"
     """`crop` (fixed millimetres round the nodule) or `slice` (the paper's whole slice)."""
     crop_mm: float = 48.0
@@ -126,6 +129,12 @@ class Items:
     def __post_init__(self):
         _positive("items", self, "spacing_mm", "canvas_px", "crop_mm", "size_px")
         _not_negative("items", self, "normals", "normal_clearance_mm")
+        _require(
+            self.slices_per_nodule > 0 and self.slices_per_nodule % 2 == 1,
+            "items.slices_per_nodule",
+            self.slices_per_nodule,
+            "odd (the central slice, and as many on each side)",
+        )
         _require(self.hu_max > self.hu_min, "items.hu_max", self.hu_max, "above items.hu_min")
         _one_of("items.view", self.view, ("crop", "slice"))
         _require(

@@ -72,6 +72,9 @@ class Item:
     row: float = float("nan")
     col: float = float("nan")
     """The same point in the canvas, in pixels; NaN: the image is a crop already."""
+    offset_mm: float = 0.0
+    """How far this slice lies from its nodule's central one, along the body axis. Slices beside it
+    train, but are neither archived nor searched for."""
     patient: str = ""
     """Whose scan it is; empty where unknown, and then each scan counts as a patient."""
 

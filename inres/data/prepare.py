@@ -285,8 +285,11 @@ def prepare_image(
 
 
 def table2(items: Iterable[Item]) -> dict[str, int]:
-    """The paper's Table 2: how many items each class has, by the names of its classes."""
-    labels = [item.label for item in items]
+    """The paper's Table 2: how many items each class has, by the names of its classes.
+
+    A nodule counts once, however many of its slices train.
+    """
+    labels = [item.label for item in items if not item.offset_mm]
     return {name: labels.count(label) for label, name in enumerate(CLASS_NAMES)}
 
 
@@ -373,6 +376,10 @@ def _work(job: _Job) -> None:
         )
         planes.append(z)
         radius = finding.diameter_mm / 2 / config.items.spacing_mm
+        for plane in _planes_beside(cut, index[0], radius, config):
+            aside = (plane - z) * config.items.spacing_mm
+            items.append(dataclasses.replace(items[-1], offset_mm=aside))
+            planes.append(plane)
         shares = {"threshold": cut.threshold, "luna16": cut.luna16, "repaired": cut.mask}
         audit.append(
             {"scan": entry.uid, "nodule": finding.name, "diameter_mm": finding.diameter_mm}
@@ -397,6 +404,17 @@ def _work(job: _Job) -> None:
             lung_masks=_stack([cut.mask_plane(z, config) for z in planes], config),
             audit_slices=_stack([cut.plane(z, config) for z in audit_planes], config),
         )
+
+
+def _planes_beside(cut: Cut, center: float, radius: float, config: Config) -> list[int]:
+    """Planes of a nodule beside its central one, for training, evenly spread and all different.
+
+    Within half of the radius: there its disc has seven eighths of its diameter or more.
+    """
+    count = config.items.slices_per_nodule
+    reach = (np.arange(count) - count // 2) / max(count - 1, 1) * radius
+    planes = {cut.nearest_plane(center + offset) for offset in reach}
+    return sorted(planes - {cut.nearest_plane(center)})
 
 
 def _stack(planes: Sequence[np.ndarray], config: Config) -> np.ndarray:
@@ -470,7 +488,7 @@ def _require_space(out: Path, tree: Luna16, config: Config) -> None:
     """
     nodules = sum(len(entry.nodules) for entry in tree.scans)
     plane = config.items.canvas_px**2
-    need = 2 * plane * (4 * nodules + 2 * config.items.normals)
+    need = 2 * plane * ((3 + config.items.slices_per_nodule) * nodules + 2 * config.items.normals)
     files.require_space(out, need)
 
 

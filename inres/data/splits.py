@@ -89,8 +89,21 @@ def assign(items: Sequence[Item], config: Split) -> np.ndarray:
     if not np.any(side == "val") and config.val_share > 0:
         groups, train = _groups(items, config.kind), np.flatnonzero(side == "train")
         side[train] = _draw(groups[train], config.val_share, "val", rng)
+    _follow_central(items, side)
     _require_sides(side)
     return side.astype(f"<U{max(map(len, SIDES))}")
+
+
+def _follow_central(items: Sequence[Item], side: np.ndarray) -> None:
+    """Leave slices beside a nodule's central one out, in place, but where that one trains."""
+    training = {
+        item.nodule
+        for item, name in zip(items, side, strict=True)
+        if name == "train" and not item.offset_mm
+    }
+    for row, item in enumerate(items):
+        if item.offset_mm and (side[row] != "train" or item.nodule not in training):
+            side[row] = ""
 
 
 def subsets(items: Sequence[Item], config: Split) -> np.ndarray:

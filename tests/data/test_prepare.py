@@ -563,3 +563,21 @@ def test_real_chunks_are_where_their_names_say(real_data):
             assert chunk[15:18, 23:26, 23:26].mean() > -700, "a nodule is no air"
         checked += 1
     assert checked >= 3
+
+
+def test_nodules_train_with_slices_beside_the_central_one(tree, store, tmp_path):
+    more = run(make_config(tree, slices_per_nodule=3), tree, tmp_path / "more")
+    central = [i for i, item in enumerate(more.items) if not item.offset_mm]
+    assert list(map(str, (more.items[i] for i in central))) == list(map(str, store.items))
+    np.testing.assert_array_equal(more.slices[central], store.slices)
+    beside = [item for item in more.items if item.offset_mm]
+    by_nodule = {item.nodule: item for item in store.items if item.nodule}
+    for item in beside:
+        own = by_nodule[item.nodule]
+        assert abs(item.offset_mm) <= item.diameter_mm / 4 + SPACING / 2
+        assert str(item) == str(dataclasses.replace(own, offset_mm=item.offset_mm))
+    # Radii of 7, 11 and 4.5 mm: 3.5 and 5.5 mm aside are other planes, 2.25 mm may be.
+    counts = {name: sum(i.nodule == name for i in beside) for name in by_nodule}
+    assert max(counts.values()) == 2
+    assert len({(i.nodule, i.offset_mm) for i in beside}) == len(beside)
+    assert room.table2(more.items) == room.table2(store.items)

@@ -174,3 +174,18 @@ def test_items_of_unknown_scan_are_each_on_their_own():
     side, leaks = splits.split_items(rows, Split(kind="patient", test_share=0.3), pictures(200))
     assert np.mean(side == "test") == pytest.approx(0.3, abs=0.01)
     assert leaks["shared"]["scans"] == 0
+
+
+@pytest.mark.parametrize("kind", ["patient", "slices", "subset"])
+def test_slices_beside_the_central_one_train_or_are_left_out(kind):
+    central = archive()
+    beside = [dataclasses.replace(item, offset_mm=mm) for item in central for mm in (-2.0, 2.0)]
+    rows = central + beside
+    side = splits.assign(rows, Split(kind=kind))
+    trains = {i.nodule for i, name in zip(rows, side, strict=True) if name == "train"}
+    named = dict(zip([i.nodule for i in central], side, strict=False))
+    assert {n for n, name in named.items() if name == "train"} == trains
+    found = side[len(central) :]
+    assert set(found) == {"train", ""}
+    for item, name in zip(beside, found, strict=True):
+        assert name == "" or named[item.nodule] == "train"
