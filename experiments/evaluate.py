@@ -19,7 +19,8 @@ from inres.config import Config
 from inres.data import items, splits
 from inres.evaluation import baselines, runs
 from inres.evaluation.confidence import confidence
-from inres.evaluation.protocol import Embedded, Evaluation, evaluate
+from inres.evaluation.embedded import Embedded
+from inres.evaluation.protocol import Evaluation, evaluate
 from inres.retrieval import codes, store
 from inres.retrieval import index as index_lib
 

@@ -25,6 +25,7 @@ from inres.config import Config, ConfigError, Split
 from inres.data import folder, items, splits, views
 from inres.evaluation import baselines, protocol, runs
 from inres.evaluation.confidence import confidence
+from inres.evaluation.embedded import Embedded
 
 EMBEDDINGS = flags.DEFINE_string("embeddings", None, "Vectors, .npy, numbers [N, D].")
 CODES = flags.DEFINE_string("codes", None, "Codes, .npy, 0 and 1 (or bool) [N, h].")
@@ -165,7 +166,7 @@ def embedded(
     vectors: np.ndarray,
     codes: np.ndarray | None,
     images: np.ndarray | None,
-) -> protocol.Embedded:
+) -> Embedded:
     """Some items as the evaluation wants them."""
 
     def column(name: str) -> np.ndarray:
@@ -176,7 +177,7 @@ def embedded(
         features["pixels"] = images[rows].reshape(len(rows), -1)
         features["hog"] = baselines.hog(images[rows])
     names = column("image")
-    return protocol.Embedded(
+    return Embedded(
         labels=column("label").astype(np.int32),
         scans=column("scan"),
         diameters_mm=column("diameter_mm"),

@@ -22,7 +22,7 @@ from inres.checkpoints import Checkpoints
 from inres.config import Config, ConfigError
 from inres.data import batches, items, views
 from inres.evaluation import metrics
-from inres.evaluation.protocol import hamming_distances
+from inres.evaluation.distances import hamming_distances
 from inres.logs import MetricLog
 from inres.progress import progress
 

@@ -11,7 +11,7 @@ import numpy as np
 from inres import figures, files, page
 from inres.data import splits
 from inres.data.items import CLASS_NAMES, read_table
-from inres.evaluation.protocol import RANKINGS
+from inres.evaluation.embedded import RANKINGS
 from inres.results import PAPER_COUNTS, PAPER_SCORES
 
 PAPER_PRECISION = 0.73

@@ -10,7 +10,7 @@ from matplotlib.image import imread
 
 from inres import figures
 from inres.data.items import CLASS_NAMES
-from inres.evaluation.protocol import RANKINGS
+from inres.evaluation.embedded import RANKINGS
 
 IMAGE = np.arange(256, dtype=np.uint8).reshape(16, 16)
 

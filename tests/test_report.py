@@ -17,7 +17,8 @@ from inres.data import splits
 from inres.data.items import CLASS_NAMES, Item, size_class, write_table
 from inres.evaluation import baselines
 from inres.evaluation.confidence import confidence
-from inres.evaluation.protocol import RANKINGS, Embedded, evaluate
+from inres.evaluation.embedded import RANKINGS, Embedded
+from inres.evaluation.protocol import evaluate
 
 NASTY = "<script>alert('scan')</script>&\"x\""
 

@@ -11,8 +11,8 @@ from scipy import linalg
 from skimage.feature import hog as skimage_hog
 
 from inres.evaluation import metrics
+from inres.evaluation.embedded import Embedded
 from inres.evaluation.pca import principal
-from inres.evaluation.protocol import Embedded
 
 SAMPLE = 20_000
 """Most training items that a code is fitted on; more are sampled."""

@@ -13,97 +13,16 @@ import os
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from inres.evaluation import judging, metrics
-from inres.evaluation.euclidean import Euclidean
-
-RANKINGS = (
-    "two_stage",
-    "hamming",
-    "fc1",
-    "fc2",
-    "fc3",
-    "fc1_fc3",
-    "embedding",
-    "softmax",
-    "predicted_class",
-    "itq_fc1",
-    "lsh_fc1",
-    "itq_embedding",
-    "lsh_embedding",
-    "pixels",
-    "hog",
-    "itq_pixels",
-    "lsh_pixels",
-    "chance",
-)
-"""Every ranking, in the order of tables. A ranking whose features are absent is left out."""
+from inres.evaluation.distances import Distances, Part, columns, log_softmax, same_scan
+from inres.evaluation.embedded import Embedded
 
 RADIUS = 2
 """Hamming radius of the lookup that is reported as one number."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Embedded:
-    """One side of a search: N items, their truth and what the network made of them."""
-
-    labels: np.ndarray
-    """int32 [N], the class, 0 meaning no nodule."""
-    scans: np.ndarray
-    """str [N]; empty where unknown, which is nobody's own scan."""
-    diameters_mm: np.ndarray
-    """float [N], 0 for no nodule, NaN where unknown."""
-    bits: np.ndarray
-    """bool [N, h], the code."""
-    features: Mapping[str, np.ndarray]
-    """Numbers [N, D] by name: `fc1`, `fc2` (activations of H), `fc3` (logits), `fc1_fc3`,
-    `embedding` (another program's vectors), `pixels`, `hog`."""
-    names: np.ndarray
-    """str [N], where an item comes from."""
-    codes: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    """bool [N, h] by name: codes of the baselines, as `itq_fc1`."""
-    malignancy: np.ndarray | None = None
-    """float [N], ratings 1 to 5, NaN where unknown; None: nowhere known."""
-    nodules: np.ndarray | None = None
-    """str [N], the annotation, empty for normal items; None: nowhere known."""
-
-    def __post_init__(self):
-        columns = {
-            "scans": (self.scans, 1),
-            "diameters_mm": (self.diameters_mm, 1),
-            "bits": (self.bits, 2),
-            "names": (self.names, 1),
-            **{f"features[{name!r}]": (value, 2) for name, value in self.features.items()},
-            **{f"codes[{name!r}]": (value, 2) for name, value in self.codes.items()},
-        }
-        for name in ("malignancy", "nodules"):
-            if getattr(self, name) is not None:
-                columns[name] = (getattr(self, name), 1)
-        if np.ndim(self.labels) != 1 or len(self.labels) == 0:
-            raise ValueError(f"labels must be [N >= 1], got shape {np.shape(self.labels)}")
-        for name, (value, ndim) in columns.items():
-            if np.ndim(value) != ndim or len(value) != len(self.labels):
-                raise ValueError(
-                    f"{name} must be {ndim}-dimensional with {len(self.labels)} rows, one a "
-                    f"label; got shape {np.shape(value)}"
-                )
-        for name, value in {"bits": self.bits, **self.codes}.items():
-            if np.asarray(value).dtype != bool:
-                raise ValueError(f"{name} must be bool, got {np.asarray(value).dtype}")
-        for name, value in self.features.items():
-            if not np.isfinite(value).all():
-                raise ValueError(f"features[{name!r}] hold NaN or infinity; nothing can rank them")
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def all_codes(self) -> dict[str, np.ndarray]:
-        """The code under its ranking's name, `hamming`, and those of the baselines."""
-        return {"hamming": self.bits, **self.codes}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,152 +71,6 @@ class Evaluation:
     """`queries`, `gallery`, `classes`, `bits`, `threshold`, `k`, `fine`, `own_scan` as given,
     `excluded_pairs` (of one scan) and `queries_without_relevant`, which no mean over rankings
     contains."""
-
-
-def _columns(side: Embedded) -> dict[str, np.ndarray]:
-    columns = {"labels": np.asarray(side.labels)}
-    for name in ("diameters_mm", "malignancy"):
-        values = getattr(side, name)
-        if values is not None and (np.asarray(values) > 0).any():  # NaN compares false
-            columns[name] = np.asarray(values, np.float64)
-    return columns
-
-
-# --- distances ----------------------------------------------------------------------------------
-
-
-def hamming_distances(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    """int16 [Q, N]: bits in which codes bool [Q, h] and [N, h] differ."""
-    a, b = (2 * bits.astype(np.float32) - 1 for bits in (queries, gallery))
-    return ((queries.shape[1] - a @ b.T) / 2).astype(np.int16)  # whole numbers: exact
-
-
-def log_softmax(logits: np.ndarray) -> np.ndarray:
-    """Logarithms of the class probabilities, float64 [N, C]."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-
-
-def disagreement(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    """float64 [Q, N]: the chance that two items are of different classes, by their softmax.
-
-    Probabilities [Q, C] and [N, C] are rounded to 24 binary digits, so that sums are exact and
-    equal items tie wherever they stand.
-    """
-    a, b = (np.rint(np.ldexp(side, 24)) for side in (queries, gallery))
-    return 1.0 - np.ldexp(a @ b.T, -48)
-
-
-def two_stage(
-    fine: np.ndarray, hamming: np.ndarray, *, threshold: int, excluded: np.ndarray
-) -> np.ndarray:
-    """The two-stage order of the whole gallery as distances, float64 [Q, N].
-
-    Items of the pool (Hamming distance below `threshold`) come first, by `fine` distance; all
-    others follow by Hamming distance, ties kept. Excluded items are +inf.
-    """
-    # 2^1000 is above any squared distance of float32 features, and its multiples are exact.
-    behind = np.ldexp(1.0 + np.arange(int(hamming.max(initial=0)) + 1), 1000)
-    order = behind[hamming]
-    np.copyto(order, fine, where=hamming < threshold)
-    order[excluded] = np.inf
-    return order
-
-
-class _Part(NamedTuple):
-    """What several rankings of some queries share."""
-
-    rows: slice
-    excluded: np.ndarray
-    """bool [q, N]"""
-    hamming: np.ndarray
-    """int16 [q, N]"""
-    fine: np.ndarray
-    """float64 [q, N], squared."""
-
-
-class _Distances:
-    """The distances of every ranking, for one part of the queries at a time."""
-
-    def __init__(self, queries: Embedded, gallery: Embedded, *, threshold: int, fine: str):
-        self.threshold, self.fine = threshold, fine
-        shared = [n for n in queries.features if n in gallery.features and n in RANKINGS]
-        self.euclidean = {
-            name: Euclidean(queries.features[name], gallery.features[name])
-            for name in sorted({fine, *shared})
-        }
-        self.codes = {
-            name: (code, gallery.all_codes[name])
-            for name, code in queries.all_codes.items()
-            if name in gallery.all_codes
-        }
-        self.softmax = None
-        if "fc3" in shared:
-            self.softmax = [
-                np.exp(log_softmax(side.features["fc3"])) for side in (queries, gallery)
-            ]
-
-    def part(self, rows: slice, excluded: np.ndarray) -> _Part:
-        """The distances that rankings share."""
-        return _Part(rows, excluded, self._hamming("hamming", rows), self._squared(rows))
-
-    @property
-    def bits(self) -> dict[str, int]:
-        """Code length of each ranking by codes."""
-        return {name: code.shape[1] for name, (code, _) in self.codes.items()}
-
-    def _hamming(self, name: str, rows: slice) -> np.ndarray:
-        queries, gallery = self.codes[name]
-        return hamming_distances(queries[rows], gallery)
-
-    def _squared(self, rows: slice) -> np.ndarray:
-        return self.euclidean[self.fine].rows(rows)
-
-    def each(self, part: _Part) -> Iterator[tuple[str, np.ndarray]]:
-        """Name and distances [q, N] of each ranking, `metrics.far` where excluded."""
-        for name in RANKINGS:
-            if name == "two_stage":
-                yield (
-                    name,
-                    two_stage(
-                        part.fine, part.hamming, threshold=self.threshold, excluded=part.excluded
-                    ),
-                )
-                continue
-            if name == "hamming":
-                distances = part.hamming.copy()
-            elif name == "chance":
-                distances = np.zeros(part.excluded.shape, np.int8)
-            elif name in ("softmax", "predicted_class"):
-                if self.softmax is None:
-                    continue
-                queries, gallery = self.softmax[0][part.rows], self.softmax[1]
-                if name == "softmax":
-                    distances = disagreement(queries, gallery)
-                else:
-                    differ = queries.argmax(axis=1)[:, None] != gallery.argmax(axis=1)
-                    distances = differ.astype(np.int8)
-            elif name == self.fine:
-                distances = part.fine.copy()
-            elif name in self.euclidean:
-                distances = self.euclidean[name].rows(part.rows)
-            elif name in self.codes:
-                distances = self._hamming(name, part.rows)
-            else:
-                continue
-            distances[part.excluded] = metrics.far(distances.dtype)
-            yield name, distances
-
-
-def _same_scan(queries: np.ndarray, gallery: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Integers [Q] and [N] that are equal where the scans are the same and known."""
-    both = np.concatenate([np.asarray(queries, str), np.asarray(gallery, str)])
-    known, number = np.unique(both, return_inverse=True)
-    left, right = number[: len(queries)].copy(), number[len(queries) :].copy()
-    unknown = np.flatnonzero(known == "")
-    left[np.isin(left, unknown)] = -1
-    right[np.isin(right, unknown)] = -2
-    return left, right
 
 
 def _check(queries: Embedded, gallery: Embedded, classes: int, threshold: int, fine: str) -> None:
@@ -357,7 +130,7 @@ def evaluate(
       ValueError: a label is unknown or out of range, or the sides do not fit each other.
     """
     _check(queries, gallery, classes, threshold, fine)
-    distances = _Distances(queries, gallery, threshold=threshold, fine=fine)
+    distances = Distances(queries, gallery, threshold=threshold, fine=fine)
     setting = judging.Setting(classes, threshold, fine, k, distances.bits)
     per_query = _judged(queries, gallery, distances, setting, own_scan=own_scan)
     labels = queries.labels
@@ -419,15 +192,15 @@ _PerQuery = dict[str, dict[str, np.ndarray]]
 def _judged(
     queries: Embedded,
     gallery: Embedded,
-    distances: _Distances,
+    distances: Distances,
     setting: judging.Setting,
     *,
     own_scan: bool,
 ) -> _PerQuery:
     """Every ranking of every query, judged; the queries in parts, each part on all cores."""
-    mine, theirs = _same_scan(queries.scans, gallery.scans)
-    columns, archive = _columns(queries), _columns(gallery)
-    columns = {name: columns[name] for name in columns.keys() & archive.keys()}
+    mine, theirs = same_scan(queries.scans, gallery.scans)
+    known, archive = columns(queries), columns(gallery)
+    known = {name: known[name] for name in known.keys() & archive.keys()}
     parts: dict[str, list[dict[str, np.ndarray]]] = {}
     waiting: deque[tuple[str, Iterator[dict[str, np.ndarray]]]] = deque()
 
@@ -442,8 +215,8 @@ def _judged(
             # A thread takes some of the rows at a time: what it holds is small.
             cuts = list(metrics.chunks(*excluded.shape))
 
-            def judge(cut: slice, rows: slice = rows, part: _Part = part) -> judging.Judge:
-                asked = {name: column[rows][cut] for name, column in columns.items()}
+            def judge(cut: slice, rows: slice = rows, part: Part = part) -> judging.Judge:
+                asked = {name: column[rows][cut] for name, column in known.items()}
                 truth = judging.Truth.of(asked, archive, part.excluded[cut], setting.k)
                 return judging.Judge(truth, part.hamming[cut], part.fine[cut], setting)
 

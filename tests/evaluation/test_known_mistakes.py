@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from inres.evaluation import judging, metrics
-from inres.evaluation.protocol import Embedded, evaluate
+from inres.evaluation.embedded import Embedded
+from inres.evaluation.protocol import evaluate
 
 
 def side(labels, codes, prefix, fc1=None):

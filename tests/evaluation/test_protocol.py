@@ -12,7 +12,9 @@ from scipy.spatial.distance import cdist
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
 from inres.evaluation import metrics, protocol, relevance
-from inres.evaluation.protocol import Embedded, Euclidean, evaluate
+from inres.evaluation.embedded import RANKINGS, Embedded
+from inres.evaluation.euclidean import Euclidean
+from inres.evaluation.protocol import evaluate
 
 RUNS = settings(max_examples=25, deadline=None)
 
@@ -85,7 +87,7 @@ KEYS = {
 
 
 def test_every_ranking_has_every_measure(evaluation):
-    assert tuple(evaluation.rankings) == protocol.RANKINGS
+    assert tuple(evaluation.rankings) == RANKINGS
     for name, row in evaluation.rankings.items():
         assert set(row) > KEYS, name
         assert all(value is not None and math.isfinite(value) for value in row.values()), name
@@ -217,7 +219,7 @@ def test_queries_without_relevant_items_are_counted_and_left_out():
         taken(queries, np.flatnonzero(queries.labels != 2)), gallery, classes=4, threshold=3
     )
     assert found.counts["queries_without_relevant"] == (queries.labels == 2).sum() > 0
-    for name in protocol.RANKINGS:
+    for name in RANKINGS:
         assert found.rankings[name]["map_micro"] == pytest.approx(rest.rankings[name]["map_micro"])
         assert found.rankings[name]["map_macro"] == pytest.approx(rest.rankings[name]["map_macro"])
 
