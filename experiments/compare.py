@@ -9,6 +9,11 @@ own baselines:
 
     python -m experiments.compare runs/a runs/a:predicted_class runs/a:pixels
 
+--unit=nodules compares searches for whole nodules. --measure takes any measure of
+per_query.npz: average_precision, precision, ndcg, diameter_error_mm; class_diameter_error_mm and
+other class_... are those within the
+query's own class, for which the ranking `chance` is a random order.
+
 Prints, and writes to --out as comparison.json, scores.csv, scores.tex, differences.csv and
 differences.tex: the mean of each recipe with its interval over patients and its spread over
 seeds; the paired difference of each two, its interval, and the p-value of a sign-flip test by
@@ -25,7 +30,7 @@ from absl import flags
 
 from experiments import common
 from inres import config as config_lib
-from inres import files, tables
+from inres import files, further, tables
 from inres.evaluation import comparison, intervals, runs
 
 OUT = flags.DEFINE_string("out", "runs/comparison", "Folder of the results.")
@@ -34,6 +39,7 @@ MEASURES = flags.DEFINE_list(
     "measure", ["average_precision"], "Per-query measures, as in per_query.npz."
 )
 MEAN = flags.DEFINE_enum("mean", "macro", ["macro", "micro"], "Over classes, or over queries.")
+UNIT = flags.DEFINE_enum("unit", "items", ["items", "nodules"], "What a query is.")
 GROUPS = flags.DEFINE_multi_string("group", [], "NAME=DIR,DIR: seeds of one recipe.")
 LEVEL = flags.DEFINE_float("level", intervals.LEVEL, "Of the intervals and of the verdict.")
 RESAMPLES = flags.DEFINE_integer("resamples", intervals.RESAMPLES, "Resamples, and flips.")
@@ -110,7 +116,8 @@ def _loaded(name: str, entries: list[Entry]) -> comparison.Recipe:
     rankings = {entry.ranking for entry in entries}
     if len(rankings) > 1:
         raise ValueError(f"{name}: one recipe, but rankings {', '.join(sorted(rankings))}")
-    loaded = [runs.read(entry.root / "evaluation") for entry in entries]
+    folder = "evaluation" if UNIT.value == "items" else f"evaluation/{further.FOLDER}"
+    loaded = [runs.read(entry.root / folder) for entry in entries]
     return comparison.Recipe(name, loaded, entries[0].ranking)
 
 

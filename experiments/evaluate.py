@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from experiments import common, index, split, train
-from inres import files, report, results, stages
+from inres import files, further, report, results, stages
 from inres.config import Config
 from inres.data import items, splits
 from inres.evaluation import baselines, runs
@@ -63,6 +63,7 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
         own_scan=own_scan,
     )
     names, patients = (f(table.items)[queries] for f in (items.item_names, items.patients))
+    beside = further.judge(query_side, gallery_side, patients, counts=evaluation.counts)
     intervals = confidence(evaluation, query_side.labels, patients)
     efficiency = check_index(config, workdir, query_side, evaluation, own_scan=own_scan)
     counts = {
@@ -77,6 +78,7 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
         segmentation=files.read_json(segmented) if segmented.is_file() else None,
         names=report.class_names(data.classes),
         intervals=intervals,
+        beside=beside,
         efficiency=efficiency,
         queries=query_side,
         gallery=gallery_side,
@@ -84,7 +86,10 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
         gallery_images=images[gallery],
     )
     print(results.in_words(evaluation, intervals))
-    runs.write(out, runs.Run(names, patients, query_side.labels, evaluation.per_query))
+    print(further.in_words(beside))
+    runs.write(
+        out, runs.Run(names, patients, query_side.labels, beside.joined(evaluation.per_query))
+    )
     for line in split.leak_lines(workdir):
         print(f"  note: {line}")
 

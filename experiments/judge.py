@@ -20,7 +20,7 @@ import numpy as np
 from absl import flags
 
 from experiments import common
-from inres import files, report, results, stages
+from inres import files, further, report, results, stages
 from inres.config import Config, ConfigError, Split
 from inres.data import folder, items, splits, views
 from inres.evaluation import baselines, protocol, runs
@@ -125,6 +125,7 @@ def judge(
     )
     labels = np.array([item.label for item in table])
     names, patients = (f(table)[parts[0]] for f in (items.item_names, items.patients))
+    beside = further.judge(queries, gallery, patients, counts=evaluation.counts)
     intervals = confidence(evaluation, queries.labels, patients)
     results.write_evaluation(
         evaluation,
@@ -139,6 +140,7 @@ def judge(
         query_images=None if images is None else images[parts[0]],
         gallery_images=None if images is None else images[parts[1]],
         intervals=intervals,
+        beside=beside,
     )
     files.write_json(
         workdir / "judged.json",
@@ -153,11 +155,12 @@ def judge(
     )
     runs.write(
         workdir / "evaluation",
-        runs.Run(names, patients, queries.labels, evaluation.per_query),
+        runs.Run(names, patients, queries.labels, beside.joined(evaluation.per_query)),
     )
     width = evaluation.counts["bits"]
     print(f"  {len(queries)} queries, archive of {len(gallery)} items, codes of {width} bits")
     print(results.in_words(evaluation, intervals))
+    print(further.in_words(beside))
 
 
 def embedded(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from inres import figures, files, page
+from inres import figures, files, further, page
 from inres.data import splits
 from inres.data.items import CLASS_NAMES, read_table
 from inres.evaluation.embedded import RANKINGS
@@ -364,7 +364,65 @@ def _against(run: _Run) -> str:
     picture = page.figure(folder / "baselines", _CAPTIONS["baselines"])
     curve = page.figure(folder / "precision_recall", _CAPTIONS["precision_recall"], wide=True)
     table = f"{page.table(head, rows)}<p class='note'>{note}</p>"
-    return table + _rankings(run) + picture + curve
+    return table + _rankings(run) + _by_nodule(run) + _within_class(run) + picture + curve
+
+
+def _by_nodule(run: _Run) -> str:
+    """The search for whole nodules; nothing where a nodule is one slice."""
+    found = run.metrics.get("by_nodule")
+    if not found:
+        return ""
+    rows = []
+    for row in found["rankings"]:
+        cells = [page.text(figures.RANKING_NAMES[row["ranking"]])]
+        for measure in further.NODULE_MEASURES:
+            digits = 2 if "error" in measure else 3
+            low, high = row[f"{measure}_low"], row[f"{measure}_high"]
+            small = "" if low is None else f"<small>{low:.{digits}f} to {high:.{digits}f}</small>"
+            cells.append(page.number(row[measure], digits) + small)
+        rows.append(cells)
+    slices = found["slices"]
+    return (
+        "<h3>By nodule</h3><p>All slices of a nodule searched together: "
+        f"{found['queries']} nodules of {slices[0]} test slices among {found['gallery']} of {slices[1]}. Two nodules are as "
+        "far apart as their slices are on average.</p>"
+        + page.table(["ranking", *further.NODULE_MEASURES.values()], rows)
+    )
+
+
+_WITHIN = {
+    "diameter_error_mm": "mm@10",
+    "malignancy_error": "mal. error@10",
+    "malignancy_agreement": "mal. agree@10",
+    "matched_slices": "before a slice of the same nodule",
+}
+_ORDERS = ("two_stage", "hamming", "fc1", "softmax")
+
+
+def _within_class(run: _Run) -> str:
+    """What some orders say beyond the class."""
+    found = [r for r in run.metrics.get("within_class") or () if r["ranking"] in _ORDERS]
+    if not found:
+        return ""
+    rows = []
+    for row in found:
+        digits = 2 if row["measure"].endswith("error_mm") else 3
+        rows.append(
+            [
+                page.text(figures.RANKING_NAMES[row["ranking"]]),
+                page.text(_WITHIN[row["measure"]]),
+                page.number(row["value"], digits),
+                page.number(row["random"], digits),
+                _margin({**row, "value": row["difference"]}),
+            ]
+        )
+    return (
+        "<h3>Within a class</h3><p>Each ranking of the items of the query's own class alone, "
+        "against a random order of them. The last measure looks among the test items, own scan "
+        "included: the share of the class that stands before another slice of the query's "
+        "nodule.</p>"
+        + page.table(["ranking", "measure", "value", "random order", "difference"], rows)
+    )
 
 
 def _anywhere(run: _Run, names: Sequence[str], key: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from inres import figures, files, tables
+from inres import figures, files, further, tables
 from inres.data.items import CLASS_NAMES
 from inres.evaluation.embedded import Embedded
 from inres.evaluation.pca import principal
@@ -37,6 +37,7 @@ def write_evaluation(
     gallery_images: np.ndarray | None = None,
     intervals: Mapping[str, Any] | None = None,
     efficiency: Sequence[Mapping[str, Any]] | None = None,
+    beside: further.Further | None = None,
 ) -> Path:
     """Write metrics, curves, tables and figures of an evaluation into the folder `out`.
 
@@ -57,6 +58,7 @@ def write_evaluation(
       intervals: from `confidence`; None where none were made.
       efficiency: what searching costs, a row a threshold: `threshold`, `mean_pool`,
         `neighbours_kept`, `seconds_per_query`; None where it was not measured.
+      beside: from `further.judge`; adds `within_class` and `by_nodule`.
 
     Returns:
       The path of `metrics.json`.
@@ -121,7 +123,10 @@ def write_evaluation(
         "efficiency": None if efficiency is None else [dict(row) for row in efficiency],
         "intervals": intervals,
         "protocol": evaluation.counts,
+        **(beside.as_json() if beside is not None else {}),
     }
+    if beside is not None:
+        further.write(beside, out)
     files.write_json(out / "metrics.json", metrics)
     return out / "metrics.json"
 

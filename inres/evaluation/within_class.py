@@ -35,26 +35,30 @@ def top_of_class(
       By ranking and measure of `MEASURES`, float64 [Q]: expected means of the top k, NaN where
       nothing is known. Under `chance` stands what a random order of the class gives, exactly.
     """
-    distances = Distances(queries, gallery, threshold=threshold, fine=fine)
     setting = judging.Setting(classes, threshold, "", k, {})
-    mine, theirs = same_scan(queries.scans, gallery.scans)
-    archive = columns(gallery)
-    known = {name: column for name, column in columns(queries).items() if name in archive}
-    parts: dict[str, list[dict[str, np.ndarray]]] = {}
-    for rows in metrics.chunks(len(queries), len(gallery), cells=_CELLS):
-        excluded = (mine[rows, None] == theirs) & (not own_scan)
-        excluded |= queries.labels[rows, None] != gallery.labels
-        asked = {name: column[rows] for name, column in known.items()}
-        truth = judging.Truth.of(asked, archive, excluded, k)
-        part = distances.part(rows, excluded)
-        judge = judging.Judge(truth, part.hamming, part.fine, setting)
-        for name, found in distances.each(part):
-            judged = judge.judge("of a class", found)
-            parts.setdefault(name, []).append({key: judged[key] for key in MEASURES})
-    return {
-        name: {key: np.concatenate([part[key] for part in found]) for key in MEASURES}
-        for name, found in parts.items()
-    }
+    out: dict[str, dict[str, np.ndarray]] = {}
+    for label in np.unique(queries.labels):
+        mine, theirs = (np.flatnonzero(side.labels == label) for side in (queries, gallery))
+        if not len(theirs):
+            continue
+        asked, stored = queries.take(mine), gallery.take(theirs)
+        distances = Distances(asked, stored, threshold=threshold, fine=fine)
+        left, right = same_scan(asked.scans, stored.scans)
+        archive = columns(stored)
+        known = {name: column for name, column in columns(asked).items() if name in archive}
+        for rows in metrics.chunks(len(asked), len(stored), cells=_CELLS):
+            excluded = (left[rows, None] == right) & (not own_scan)
+            truth = judging.Truth.of(
+                {name: column[rows] for name, column in known.items()}, archive, excluded, k
+            )
+            part = distances.part(rows, excluded)
+            judge = judging.Judge(truth, part.hamming, part.fine, setting)
+            for name, found in distances.each(part):
+                judged = judge.judge("of a class", found)
+                empty = {key: np.full(len(queries), np.nan) for key in MEASURES}
+                for key, values in out.setdefault(name, empty).items():
+                    values[mine[rows]] = judged[key]
+    return out
 
 
 def matched_slices(
@@ -71,28 +75,29 @@ def matched_slices(
     """
     if side.nodules is None:
         return None
-    mine, theirs = same_scan(side.scans, side.scans)
-    distances = Distances(side, side, threshold=threshold, fine=fine)
-    parts: dict[str, list[np.ndarray]] = {}
-    paired = False
-    for rows in metrics.chunks(len(side), len(side), cells=_CELLS):
-        itself = np.arange(len(side))[rows, None] == np.arange(len(side))
-        excluded = itself | (side.labels[rows, None] != side.labels)
-        sibling = (mine[rows, None] == theirs) & (side.nodules[rows, None] == side.nodules)
-        sibling &= (side.nodules != "") & ~excluded
-        others = (~excluded).sum(axis=1) - sibling.sum(axis=1)
-        counts = sibling.sum(axis=1)
-        known = (counts > 0) & (others > 0)
-        paired |= bool(known.any())
-        for name, found in distances.each(distances.part(rows, excluded)):
-            # Rank among all, less the rank among the siblings: what stands before from outside.
-            before = stats.rankdata(found, axis=1)
-            inner = np.where(sibling, found.astype(np.float64), np.inf)
-            inner = stats.rankdata(inner, axis=1)
-            total = np.where(sibling, before - inner, 0.0).sum(axis=1)
-            share = total / np.maximum(counts * others, 1)
-            parts.setdefault(name, []).append(np.where(known, share, np.nan))
-    return {name: np.concatenate(found) for name, found in parts.items()} if paired else None
+    out: dict[str, np.ndarray] = {}
+    for label in np.unique(side.labels):
+        members = np.flatnonzero(side.labels == label)
+        own, nodules = side.take(members), side.nodules[members]
+        left, right = same_scan(own.scans, own.scans)
+        distances = Distances(own, own, threshold=threshold, fine=fine)
+        for rows in metrics.chunks(len(own), len(own), cells=_CELLS):
+            itself = np.arange(len(own))[rows, None] == np.arange(len(own))
+            sibling = (left[rows, None] == right) & (nodules[rows, None] == nodules)
+            sibling &= (nodules != "") & ~itself
+            counts = sibling.sum(axis=1)
+            others = len(own) - 1 - counts
+            for name, found in distances.each(distances.part(rows, itself)):
+                # Rank among all, less that among the siblings: what stands before from outside.
+                before = stats.rankdata(found, axis=1)
+                inner = np.where(sibling, found.astype(np.float64), np.inf)
+                total = np.where(sibling, before - stats.rankdata(inner, axis=1), 0.0).sum(axis=1)
+                share = np.where(
+                    counts * others > 0, total / np.maximum(counts * others, 1), np.nan
+                )
+                out.setdefault(name, np.full(len(side), np.nan))[members[rows]] = share
+    known = any(np.isfinite(values).any() for values in out.values())
+    return out if known else None
 
 
 def compared(
