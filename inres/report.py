@@ -384,8 +384,9 @@ def _by_nodule(run: _Run) -> str:
     slices = found["slices"]
     return (
         "<h3>By nodule</h3><p>All slices of a nodule searched together: "
-        f"{found['queries']} nodules of {slices[0]} test slices among {found['gallery']} of {slices[1]}. Two nodules are as "
-        "far apart as their slices are on average.</p>"
+        f"{found['queries']} nodules of {slices[0]} test slices among "
+        f"{found['gallery']} of {slices[1]}. Two nodules are as far apart as their "
+        "slices are on average.</p>"
         + page.table(["ranking", *further.NODULE_MEASURES.values()], rows)
     )
 
