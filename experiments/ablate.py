@@ -27,6 +27,7 @@ from inres import ablation, figures, files, stages, tables
 from inres import config as config_lib
 from inres.config import Config
 from inres.evaluation import runs
+from inres.memory import keep_freed_memory
 from inres.training import TrainingError
 
 RUN = (prepare, split, segment, train, index, evaluate)
@@ -38,7 +39,7 @@ def run(arguments: list[str]) -> None:
         raise ValueError(f"unknown argument {arguments[0]!r}; flags begin with --")
     if common.REDO.value:
         raise ValueError("--redo: not here; remove the runs to be made anew from <workdir>/runs")
-    common.keep_freed_memory()
+    keep_freed_memory()
     grid = ablation.checked(common.CONFIG.value)
     workdir = Path(str(common.WORKDIR.value)).expanduser().resolve()
     folder = workdir / "runs"

@@ -8,6 +8,8 @@ the number of items, with the time to read the codes once). About half an hour o
 24 GB of memory and 12 GB of disk. Run nothing else meanwhile: rounds in which other programs used
 the processors are set aside, and a case without three quiet rounds is marked.
 
+--config=experiments/configs/bench_training.py times a training step instead, against PyTorch.
+
 Items are given in the order of their codes, so that the peer, too, reads a pool in one sweep.
 Without --config.trained the cases of trained codes are left out, and said to be.
 """
@@ -32,6 +34,7 @@ import numpy as np
 from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
+from experiments import bench_training
 from experiments.bench_peers import Maker, Peer, Selecting, check_search, octets
 from inres import benchmark, figures, files
 from inres.progress import progress
@@ -385,8 +388,11 @@ def plot(rows: list[dict], stem: Path) -> None:
 def main(argv: list[str]) -> None:
     """Measure every case; results so far are written after each."""
     del argv
-    faiss.cvar.distance_compute_blas_threshold = 20
     config, workdir = CONFIG.value, Path(str(WORKDIR.value))
+    if "training" in config.run:
+        bench_training.run(config.training, workdir)
+        return
+    faiss.cvar.distance_compute_blas_threshold = 20
     if DEVICES.value:
         files.write_json(workdir / f"devices-{DEVICES.value}.json", measure_devices(config))
         return

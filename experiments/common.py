@@ -1,6 +1,5 @@
 """What every entry point shares: flags, the workdir, one clear error instead of a traceback."""
 
-import ctypes
 import dataclasses
 import importlib.metadata
 import os
@@ -20,6 +19,7 @@ from ml_collections import config_flags
 from inres import config as config_lib
 from inres import files, stages
 from inres.config import Config
+from inres.memory import keep_freed_memory
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment's config file.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory of all results.")
@@ -27,21 +27,6 @@ REDO = flags.DEFINE_list("redo", [], "Stages to make anew, with all that follow 
 DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 
 STAGES = ("scans", "prepare", "split", "segment", "train", "index", "evaluation")
-
-
-def keep_freed_memory() -> None:
-    """Let glibc keep the memory of a step for the next one.
-
-    XLA's CPU backend takes its buffers anew in every step; given back to the system between
-    steps, each page costs a fault again, about a third of a training step's time.
-    """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8  # malloc.h
-        mallopt(mmap_max, 0)
-        mallopt(trim_threshold, 2**31 - 1)
-        mallopt(top_pad, 2**26)
-        mallopt(arena_max, 1)  # other arenas are too small for such buffers
 
 
 def launch(run: Callable[[Config, Path], None], *, reads_only: bool = False) -> None:
