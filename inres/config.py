@@ -273,18 +273,23 @@ LOSSES = (
 
 @dataclasses.dataclass
 class Loss:
-    """`weight` times the loss of the codes that `name` says, plus `classification` times FC3's NLL.
+    """`weight` times the loss of the codes that `name` says, plus `classification` times FC3's NLL,
+    plus `fine` times the loss of FC1's neighbours.
 
     The fields that begin with a loss's name are its own (`inres.hash_losses` has the formulas).
     """
 
-    name: str = "nll"
+    name: str = "ordinal"
     """`nll` (FC3's alone, section 3.4), `paper` (with the terms of section 2.3), of pairs and
     triplets `dpsh`, `hashnet`, `dtsh`, by classification `greedyhash` and `orthohash`, to target
-    codes `csq` and `ordinal`, whose codes differ the more, the more sizes do."""
-    weight: float = 1.0
+    codes `csq` and `ordinal`, whose codes differ the more, the more sizes do; of two classes or
+    fewer none is ordered, and `ordinal` is `nll`."""
+    weight: float = 3.0
     classification: float = 1.0
     """Classification, softmax ranking and accuracy need it above 0, also beside other losses."""
+    fine: float = 1.0
+    """Of the loss that gathers classes in FC1, by which the fine stage ranks
+    (`losses.neighbourhood`)."""
     label_smoothing: float = 0.0
     """Of FC3's NLL."""
     neighbour_smoothing: float = 0.0
@@ -321,7 +326,8 @@ class Loss:
         )
         _positive("loss", self, "orthohash_scale", "hashnet_alpha")
         _require(self.hashnet_beta >= 1, "loss.hashnet_beta", self.hashnet_beta, "at least 1")
-        used = "classification" if self.name in ("nll", "paper") else "weight"
+        by_nll = ("nll", "paper", "ordinal")  # `ordinal` is `nll` where nothing is ordered
+        used = "classification" if self.name in by_nll else "weight"
         _positive("loss", self, used)
 
 

@@ -43,6 +43,28 @@ def neighbours(classes: int, share: float) -> np.ndarray:
     return target
 
 
+def neighbourhood(features: jax.Array, labels: jax.Array) -> jax.Array:
+    """Minus the mean log chance that an item's neighbour in the batch is of its class.
+
+    The chance of an item j to be the neighbour of i falls as exp(-8 |f_i - f_j|^2 / D), over all
+    others; so the classes gather in Euclidean distance, by which the fine stage ranks. Items
+    without another of their class do not count; 0 where there is none that has. Goldberger et al.
+    2004, "Neighbourhood components analysis", Eq. 7 (the log form), on features of D numbers.
+
+    features: [B, D], FC1; labels: int [B].
+    """
+    squares = jnp.sum(features**2, axis=1)
+    inner = jnp.matmul(features, features.T, precision=jax.lax.Precision.HIGHEST)
+    scores = -8.0 / features.shape[1] * (squares[:, None] + squares - 2.0 * inner)
+    itself = jnp.eye(len(labels), dtype=bool)
+    kin = (labels[:, None] == labels) & ~itself
+    scores = jnp.where(itself, -jnp.inf, scores)
+    within = jax.nn.logsumexp(jnp.where(kin, scores, -1e9), axis=1)
+    gap = jax.nn.logsumexp(scores, axis=1) - within
+    counts = kin.any(axis=1)
+    return jnp.sum(jnp.where(counts, gap, 0.0)) / jnp.maximum(counts.sum(), 1)
+
+
 def quantization(h: jax.Array) -> jax.Array:
     """`-mean((h - 1/2)^2)`: least, -1/4, where every activation is 0 or 1.
 

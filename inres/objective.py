@@ -16,7 +16,8 @@ CodeLoss = Callable[[Outputs, Mapping[str, Any], Mapping[str, jax.Array], jax.Ar
 
 
 def code_loss(config: Config, *, classes: int) -> CodeLoss | None:
-    """The loss that `config.loss.name` adds to FC3's NLL; None where that is all.
+    """The loss that `config.loss.name` adds to FC3's NLL; None where that is all: `nll`, and
+    `ordinal` where no classes are ordered.
 
     Raises:
       ConfigError: `config.hash.bits` cannot tell `classes` classes apart.
@@ -68,6 +69,8 @@ def code_loss(config: Config, *, classes: int) -> CodeLoss | None:
     def ordinal(outputs, head, batch, progress):
         return hash_losses.to_code(outputs.u, batch["code"])
 
+    if c.name == "ordinal" and not _ordered(classes):
+        return None
     if c.name == "orthohash":
         signs = jnp.where(_centres(config, classes), 1.0, -1.0)
     return {
@@ -98,11 +101,16 @@ def target_codes(
     """
     if config.loss.name == "csq":
         return _centres(config, classes)[labels].astype(np.float32)
-    if config.loss.name == "ordinal":
+    if config.loss.name == "ordinal" and _ordered(classes):
         by_diameter = config.loss.ordinal_diameter
         position = codebooks.sizes(labels, diameters_mm, by_diameter=by_diameter)
         return codebooks.ordinal(position, config.hash.bits)
     return None
+
+
+def _ordered(classes: int) -> bool:
+    """Whether there are sizes to put in order: class 0 is no nodule."""
+    return classes > 2
 
 
 def _centres(config: Config, classes: int) -> np.ndarray:

@@ -99,6 +99,10 @@ def hash_loss(model: InResNet | AlexNet, config: Config, *, steps: int) -> train
             "accuracy": jnp.mean(outputs.fc3.argmax(-1) == batch["label"]),
             "bit_margin": jnp.mean(jnp.abs(outputs.h - 0.5)) * 2.0,
         }
+        if weights.fine:
+            near = losses.neighbourhood(outputs.fc1, batch["label"])
+            loss += weights.fine * near
+            metrics["fine_loss"] = near
         if of_codes is not None:
             cost = of_codes(outputs, params["head"], batch, step / steps)
             loss += weights.weight * cost

@@ -31,6 +31,30 @@ def test_neighbour_smoothing_stays_among_sizes():
     assert losses.nll(logits[:, :2], two, neighbour_smoothing=0.5) == losses.nll(logits[:, :2], two)
 
 
+def test_neighbours_of_one_class_by_a_loop():
+    rng = np.random.default_rng(1)
+    f = rng.normal(size=(7, 5)).astype(np.float32)
+    labels = np.array([0, 0, 1, 1, 1, 2, 0])  # 2 stands alone and does not count
+    want = []
+    for i in range(7):
+        others = [j for j in range(7) if j != i]
+        p = np.exp([-8 / 5 * np.sum((f[i].astype(float) - f[j]) ** 2) for j in others])
+        kin = labels[others] == labels[i]
+        if kin.any():
+            want.append(-np.log(p[kin].sum() / p.sum()))
+    got = jax.jit(losses.neighbourhood)(f, labels)
+    assert got == pytest.approx(np.mean(want), rel=1e-4)
+    slope = jax.grad(losses.neighbourhood)(f, labels)
+    assert np.isfinite(slope).all()
+    alone = np.arange(7)
+    assert losses.neighbourhood(f, alone) == 0.0
+    assert (jax.grad(losses.neighbourhood)(f, alone) == 0).all()
+    # Twins of one class: their gradients are finite too.
+    assert np.isfinite(
+        jax.grad(losses.neighbourhood)(np.ones((4, 3), np.float32), labels[:4])
+    ).all()
+
+
 def test_quantization_is_least_at_bits():
     assert losses.quantization(jnp.array([[0.0, 1.0], [1.0, 1.0]])) == -0.25
     assert losses.quantization(jnp.full((3, 2), 0.5)) == 0.0

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from inres import config as lib
-from inres import objective, recipe
+from inres import losses, objective, recipe
 from inres.models.head import HashHead, Outputs
 
 CLASSES, BITS = 4, 8
@@ -64,7 +64,12 @@ class Bare(nn.Module):
 
 def test_the_weights_join_nll_and_the_papers_terms():
     config = setting(
-        "paper", weight=2.0, classification=3.0, paper_quantization=0.5, paper_independence=0.0
+        "paper",
+        weight=2.0,
+        classification=3.0,
+        fine=1.5,
+        paper_quantization=0.5,
+        paper_independence=0.0,
     )
     model = Bare(HashHead(CLASSES, BITS, fc1=8))
     params = jax.jit(lambda k: model.init(k, np.zeros((1, 8, 8, 1)), train=False))(
@@ -79,7 +84,9 @@ def test_the_weights_join_nll_and_the_papers_terms():
     logits = h @ layers[2]["kernel"] + layers[2]["bias"]
     nll = np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(12), LABELS])
     codes = -0.5 * np.mean((h - 0.5) ** 2) + np.mean((h.mean(axis=0) - 0.5) ** 2)
-    assert float(loss) == pytest.approx(3.0 * nll + 2.0 * codes, rel=1e-4)
+    near = float(losses.neighbourhood(fc1.astype(np.float32), LABELS))
+    assert float(metrics["fine_loss"]) == pytest.approx(near, rel=1e-3)
+    assert float(loss) == pytest.approx(3.0 * nll + 2.0 * codes + 1.5 * near, rel=1e-4)
     assert float(metrics["code_loss"]) == pytest.approx(codes, rel=1e-3)
 
 
@@ -118,3 +125,9 @@ def test_batch_norm_before_the_sigmoid_balances_the_bits():
     assert "bias" not in variables["params"]["fc2"]
     np.testing.assert_allclose(outputs.u.mean(axis=0), 0.0, atol=1e-5)
     np.testing.assert_allclose(outputs.u.std(axis=0), 1.0, atol=0.05)
+
+
+def test_two_classes_have_no_order():
+    two = setting("ordinal")
+    assert objective.code_loss(two, classes=2) is None
+    assert objective.target_codes(two, LABELS % 2, DIAMETERS, classes=2) is None
