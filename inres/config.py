@@ -231,6 +231,10 @@ class Model:
     """Width of FC1; the paper's is 4096."""
     pooling: str = "average"
     """Before FC1: `average` over the map, or `flatten` (the paper's)."""
+    compression: str = "inv2"
+    """Before each residual module: `inv2`, or `plain`, one 3x3 convolution at stride 2."""
+    residual: str = "inred"
+    """`inred`, or `plain`, one 3x3 convolution."""
     residual_scale: float = 1.0
     dropout: float = 0.0
     """Before and after FC1."""
@@ -240,6 +244,8 @@ class Model:
     def __post_init__(self):
         _one_of("model.name", self.name, ("inres_net", "alexnet"))
         _one_of("model.pooling", self.pooling, ("average", "flatten"))
+        _one_of("model.compression", self.compression, ("inv2", "plain"))
+        _one_of("model.residual", self.residual, ("inred", "plain"))
         _one_of("model.norm", self.norm, ("batch", "group", "none"))
         _positive("model", self, "stem", "stem_kernel", "stem_stride", "fc1", "residual_scale")
         _require(self.stem % 4 == 0, "model.stem", self.stem, "divisible by 4 (inV2 splits it)")

@@ -52,6 +52,8 @@ def build_model(config: Config, *, classes: int) -> InResNet | AlexNet:
         stem_kernel=m.stem_kernel,
         stem_stride=m.stem_stride,
         stem_pool=m.stem_pool,
+        compression=m.compression,
+        residual=m.residual,
         residual_scale=m.residual_scale,
         norm=m.norm,
         kernel_init=kernel,

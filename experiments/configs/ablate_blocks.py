@@ -1,9 +1,9 @@
-"""InRes-Net against AlexNet, and how much its residuals count.
+"""inV2 and inRed against plain convolutions and AlexNet, and how much the residuals count.
 
     python -m experiments.ablate --config=experiments/configs/ablate_blocks.py \\
         --workdir=runs/ablate_blocks
 
-12 trainings. On data of one's own:
+21 trainings. On data of one's own:
 --config=experiments/configs/ablate_blocks.py:folder with --config.base.data.root=FOLDER.
 """
 
@@ -17,7 +17,10 @@ def get_config(base: str = "phantom") -> Ablation:
         base_name=base,
         base=load(base),
         variants=(
-            {"model.name": "inres_net"},
+            {},
+            {"model.compression": "plain"},
+            {"model.residual": "plain"},
+            {"model.compression": "plain", "model.residual": "plain"},
             {"model.name": "alexnet"},
             *product(model__residual_scale=(0.1, 0.3)),
         ),

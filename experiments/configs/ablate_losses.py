@@ -1,22 +1,29 @@
-"""Every loss of the codes against plain NLL (config.loss.name).
+"""Our loss of the codes against published ones, each as published (config.loss.name).
 
     python -m experiments.ablate --config=experiments/configs/ablate_losses.py \\
         --workdir=runs/ablate_losses
 
-Nine losses x three seeds: 27 trainings, so 27 times what the base takes to train and judge, less
-what is shared. On data of one's own: --config=experiments/configs/ablate_losses.py:folder with
---config.base.data.root=FOLDER.
+Ours, with and without its parts, and eight others, x three seeds: 33 trainings, so 33 times what
+the base takes to train and judge, less what is shared. All have the base's network, schedule and
+augmentation; the others have their own weight, and not our loss of FC1. On data of one's own:
+--config=experiments/configs/ablate_losses.py:folder with --config.base.data.root=FOLDER.
 """
 
 from experiments.configs import load
-from inres.ablation import Ablation, product
+from inres.ablation import Ablation
 from inres.config import LOSSES
 
 
 def get_config(base: str = "phantom") -> Ablation:
     """Variants of `experiments/configs/<base>.py`."""
+    published = [name for name in LOSSES if name != "ordinal"]
     return Ablation(
         base_name=base,
         base=load(base),
-        variants=product(loss__name=LOSSES),
+        variants=(
+            {},
+            {"loss.fine": 0.0},
+            {"loss.name": "nll"},
+            *({"loss.name": name, "loss.weight": 1.0, "loss.fine": 0.0} for name in published),
+        ),
     )

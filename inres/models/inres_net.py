@@ -10,7 +10,9 @@ from inres.models.head import HashHead, Outputs
 class InResNet(nn.Module):
     """Stem, then inV2 + inRed three times, then FC1, H and FC3.
 
-    The paper's width: stem 64 of 7x7/2 with max-pooling, FC1 4096 on the flattened map.
+    The paper's width: stem 64 of 7x7/2 with max-pooling, FC1 4096 on the flattened map. Either
+    module can be replaced by one plain 3x3 convolution between the same channels, to see what it
+    is worth.
     """
 
     head: HashHead
@@ -18,6 +20,10 @@ class InResNet(nn.Module):
     stem_kernel: int = 3
     stem_stride: int = 2
     stem_pool: bool = False
+    compression: str = "inv2"
+    """`inv2`, or `plain`: a 3x3 convolution at stride 2."""
+    residual: str = "inred"
+    """`inred`, or `plain`: a 3x3 convolution."""
     residual_scale: float = 1.0
     norm: str = "batch"
     kernel_init: Initializer = he_normal
@@ -36,8 +42,20 @@ class InResNet(nn.Module):
         if self.stem_pool:
             x = max_pool_3x3_s2(x)
         for level in (1, 2, 3):
-            x = InV2(self.norm, self.kernel_init, name=f"inv2_{level}")(x, train=train)
-            x = InRed(self.residual_scale, self.norm, self.kernel_init, name=f"inred_{level}")(
-                x, train=train
-            )
+            width = 2 * x.shape[-1]
+            x = self._compression(width, level)(x, train=train)
+            x = self._residual(width, level)(x, train=train)
         return self.head(x, train=train)
+
+    def _compression(self, width: int, level: int) -> nn.Module:
+        if self.compression == "inv2":
+            return InV2(self.norm, self.kernel_init, name=f"inv2_{level}")
+        return self._plain(width, 2, f"down_{level}")
+
+    def _residual(self, width: int, level: int) -> nn.Module:
+        if self.residual == "inred":
+            return InRed(self.residual_scale, self.norm, self.kernel_init, name=f"inred_{level}")
+        return self._plain(width, 1, f"same_{level}")
+
+    def _plain(self, width: int, stride: int, name: str) -> nn.Module:
+        return ConvNorm(width, 3, stride, norm=self.norm, kernel_init=self.kernel_init, name=name)

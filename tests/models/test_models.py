@@ -52,6 +52,20 @@ def test_light_width_has_its_parameters():
     assert parameters(InResNet(HashHead(8, 48)), 64) == light
 
 
+def test_plain_convolutions_have_their_parameters():
+    down = [conv(n, 2 * n, 3) for n in (32, 64, 128)]
+    same = [conv(2 * n, 2 * n, 3) for n in (32, 64, 128)]
+    ends = conv(1, 32, 3) + layers(256, 256, 48, 8)
+    both = InResNet(HashHead(8, 48), compression="plain", residual="plain")
+    assert parameters(both, 64) == ends + sum(down) + sum(same)
+    whole = ends + sum(middle(n) for n in (32, 64, 128))
+    only_down, only_same = (
+        parameters(InResNet(HashHead(8, 48), **{name: "plain"}), 64) - ends
+        for name in ("compression", "residual")
+    )
+    assert only_down + only_same == whole - ends + sum(down) + sum(same)
+
+
 def test_alexnet_has_its_parameters():
     widths = [(1, 96, 11), (96, 256, 5), (256, 384, 3), (384, 384, 3), (384, 256, 3)]
     by_hand = sum(conv(*layer) for layer in widths) + layers(7 * 7 * 256, 4096, 48, 8)
