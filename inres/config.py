@@ -341,12 +341,12 @@ class Loss:
 class Train:
     """The recipe. Defaults are the `modern` one; `paper.py` has section 3.4's."""
 
-    epochs: int = 30
-    batch: int = 32
+    epochs: int = 40
+    batch: int = 64
     learning_rate: float = 0.05
     momentum: float = 0.9
     nesterov: bool = True
-    weight_decay: float = 5e-4
+    weight_decay: float = 1e-3
     schedule: str = "cosine"
     """`cosine` to zero after a linear warm-up, or `constant`."""
     warmup_epochs: float = 1.0
@@ -365,7 +365,7 @@ class Train:
     contrast: float = 0.0
     noise: float = 0.0
     """Standard deviation of added noise, as a share of the window."""
-    clean_share: float = 0.4
+    clean_share: float = 0.7
     """Share of the steps, at the end, without augmentation: the archive's images, most of which
     train, are then fitted as they will be stored."""
     checkpoint_every: int = 1

@@ -18,7 +18,7 @@ def get_config() -> Config:
     config = Config(name="folder")
     config.data = Data(kind="folder")
     config.items = Items(size_px=64)
-    config.split = Split(kind="column", overlap="drop")
+    config.split = Split(kind="column", overlap="drop", val_share=0.0)
     config.segment = Segment(size_px=64, width=16, steps=300)
-    config.train = Train(epochs=25, eval_every=5)
+    config.train = Train(eval_every=5)
     return config

@@ -17,5 +17,5 @@ def get_config() -> Config:
     config.items = Items(normals=150, crop_mm=48.0, size_px=64)
     config.split = Split(kind="patient", folds=3, test_subsets=(0,), val_subsets=(), val_share=0.0)
     config.segment = Segment(enabled=False)
-    config.train = Train(epochs=60, eval_every=60)
+    config.train = Train(epochs=120, eval_every=120)
     return config

@@ -18,5 +18,5 @@ def get_config() -> Config:
     config.items = Items(normals=1000, crop_mm=48.0, size_px=64)
     config.split = Split(kind="subset", val_subsets=(8,), test_subsets=(9,))
     config.segment = Segment(width=16, depth=4, size_px=192, steps=2000)
-    config.train = Train(epochs=60, eval_every=5)
+    config.train = Train(epochs=80, eval_every=10)
     return config

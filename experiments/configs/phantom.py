@@ -16,5 +16,5 @@ def get_config() -> Config:
     config.items = Items(normals=250, crop_mm=48.0, size_px=64)
     config.split = Split(kind="subset", val_subsets=(6,), test_subsets=(7, 8, 9))
     config.segment = Segment(width=8, depth=4, size_px=128, steps=250)
-    config.train = Train(epochs=60, eval_every=10)
+    config.train = Train(epochs=120, eval_every=20)
     return config
