@@ -137,7 +137,7 @@ def case_config(name: str, batch: int) -> Config:
     if name not in ("light", "paper"):
         raise ConfigError(f"config.training.networks = {name!r}: must be 'light' or 'paper'")
     config = load("paper") if name == "paper" else Config()
-    config.loss.name = "nll"
+    config.loss.name, config.loss.fine = "nll", 0.0
     config.train.init = "he"
     config.train.batch = batch
     return config

@@ -3,8 +3,9 @@
 import flax.linen as nn
 import jax
 
-from inres.models.blocks import ConvNorm, Initializer, he_normal, max_pool_3x3_s2
+from inres.models.blocks import ConvNorm, Initializer, he_normal
 from inres.models.head import HashHead, Outputs
+from inres.models.pooling import max_pool_3x3_s2
 
 LAYERS = ((96, 11, 4, True), (256, 5, 1, True), (384, 3, 1, False), (384, 3, 1, False))
 """(features, kernel, stride, max-pooled) of the first four convolutions."""

@@ -3,8 +3,9 @@
 import flax.linen as nn
 import jax
 
-from inres.models.blocks import ConvNorm, Initializer, InRed, InV2, he_normal, max_pool_3x3_s2
+from inres.models.blocks import ConvNorm, Initializer, InRed, InV2, he_normal
 from inres.models.head import HashHead, Outputs
+from inres.models.pooling import max_pool_3x3_s2
 
 
 class InResNet(nn.Module):

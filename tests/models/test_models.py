@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from inres.models import blocks
+from inres.models import blocks, pooling
 from inres.models.alexnet import AlexNet
 from inres.models.head import HashHead
 from inres.models.inres_net import InResNet
@@ -103,11 +103,11 @@ def test_both_networks_have_one_interface(model, train):
 def test_max_pool_is_the_library_s(size):
     x = jax.random.normal(jax.random.key(size), (2, size, size + 1, 3))
     theirs = lambda v: nn.max_pool(v, (3, 3), (2, 2), "SAME")  # noqa: E731
-    np.testing.assert_array_equal(blocks.max_pool_3x3_s2(x), theirs(x))
+    np.testing.assert_array_equal(pooling.max_pool_3x3_s2(x), theirs(x))
     weights = jax.random.normal(jax.random.key(9), theirs(x).shape)
     ours, want = (
         jax.grad(lambda v, f=f: jnp.sum(f(v) * weights))(x)
-        for f in (blocks.max_pool_3x3_s2, theirs)
+        for f in (pooling.max_pool_3x3_s2, theirs)
     )
     np.testing.assert_allclose(ours, want, atol=1e-6)
 
@@ -117,7 +117,7 @@ def test_space_compression_doubles_channels_and_keeps_the_pooled_input():
     module = blocks.InV2()
     out = module.apply(module.init(jax.random.key(1), x, train=False), x, train=False)
     assert out.shape == (2, 4, 4, 32)
-    np.testing.assert_array_equal(out[..., :16], blocks.max_pool_3x3_s2(x))
+    np.testing.assert_array_equal(out[..., :16], pooling.max_pool_3x3_s2(x))
 
 
 def test_a_residual_module_of_scale_zero_is_relu():
