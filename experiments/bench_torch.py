@@ -1,11 +1,10 @@
 """InRes-Net in PyTorch eager, with the weights of ours: the peer of the training benchmark.
 
-Layers, order and numbers are those of `inres.models`, layer by layer; nothing is taken from it but
-the weights. Written as one would in PyTorch: fused where it has fused operations, 1x1 convolutions
-as convolutions.
+Layers, order and numbers are those of `inres.models`; the weights alone are taken from it. Modules
+have the names of ours, so that each parameter has one place in both. Written as one would in
+PyTorch: fused where it has fused operations, 1x1 convolutions as convolutions.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,45 +12,62 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-Weights = Mapping[str, Any]
+from inres.config import Config, ConfigError
+
+LAYOUTS = {"default": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
-def _filled(layer: nn.Module, **values: np.ndarray) -> Any:
-    with torch.no_grad():
-        for name, value in values.items():
-            getattr(layer, name).copy_(torch.from_numpy(np.array(value, np.float32)))
-    return layer
+def set_threads(count: int) -> dict[str, Any]:
+    """Compute with `count` threads; what to say of the peer beside its times."""
+    torch.set_num_threads(count)
+    return {"torch": torch.__version__, "torch_threads": torch.get_num_threads()}
 
 
-def _linear(weights: Weights) -> nn.Linear:
-    kernel = np.asarray(weights["kernel"])
-    layer = nn.Linear(*kernel.shape)
-    return _filled(layer, weight=kernel.T, bias=weights["bias"])
+def _ours(value: torch.Tensor) -> np.ndarray:
+    """A weight or gradient in our layout, a copy: OIHW -> HWIO, and [out, in] -> [in, out]."""
+    array = value.detach().numpy()
+    if array.ndim == 4:
+        array = array.transpose(2, 3, 1, 0)
+        if array.shape[:2] == (1, 1):
+            array = array[0, 0]
+    elif array.ndim == 2:
+        array = array.T
+    return np.array(array)
+
+
+def _fill(parameter: torch.Tensor, value: np.ndarray) -> None:
+    """The inverse of `_ours`."""
+    if parameter.ndim == 4:
+        value = value.reshape(*parameter.shape[2:], *value.shape[-2:]).transpose(3, 2, 0, 1)
+    elif parameter.ndim == 2:
+        value = value.T
+    parameter.copy_(torch.from_numpy(np.array(value, np.float32)))
+
+
+def _path(name: str) -> str:
+    """`inv2_1.squeeze.conv.weight` -> `inv2_1/squeeze/conv/kernel`, as our parameter is called."""
+    *modules, leaf = name.split(".")
+    if leaf == "weight":
+        leaf = "scale" if modules[-1] == "norm" else "kernel"
+    return "/".join([*modules, leaf])
 
 
 class ConvNorm(nn.Module):
     """Convolution without bias, batch norm, ReLU or not."""
 
-    def __init__(self, weights: Weights, stride: int = 1, *, relu: bool = True):
+    def __init__(self, inputs: int, outputs: int, size: int, stride: int = 1, *, relu: bool = True):
         super().__init__()
-        kernel = np.asarray(weights["conv"]["kernel"])
-        if kernel.ndim == 2:
-            kernel = kernel[None, None]
-        size, _, inputs, outputs = kernel.shape
-        # JAX's "SAME" pads an even side at stride 2 on the far side alone.
-        self.pad = stride == 2 and size > 1
-        near = (size - 2) // 2
-        self.sides = (near, size - 2 - near) * 2
-        padding = 0 if self.pad else size // 2
-        conv = nn.Conv2d(inputs, outputs, size, stride, padding, bias=False)
-        self.conv = _filled(conv, weight=kernel.transpose(3, 2, 0, 1))
-        norm = nn.BatchNorm2d(outputs)
-        self.norm = _filled(norm, weight=weights["norm"]["scale"], bias=weights["norm"]["bias"])
+        # JAX's "SAME" pads an even side at stride 2 by one less on the near side.
+        near = (size - stride) // 2
+        self.sides = (near, size - stride - near) * 2 if stride > 1 else None
+        padding = size // 2 if stride == 1 else 0
+        self.conv = nn.Conv2d(inputs, outputs, size, stride, padding, bias=False)
+        self.norm = nn.BatchNorm2d(outputs)
         self.relu = relu
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[B, C, H, W]."""
-        if self.pad:
+        """[B, C, H, W] -> [B, outputs, H / stride, W / stride]."""
+        if self.sides is not None:
             x = functional.pad(x, self.sides)
         x = self.norm(self.conv(x))
         return functional.relu(x, inplace=True) if self.relu else x
@@ -60,109 +76,157 @@ class ConvNorm(nn.Module):
 class InV2(nn.Module):
     """Space compression (paper, Fig. 3)."""
 
-    def __init__(self, weights: Weights):
+    def __init__(self, n: int):
         super().__init__()
-        self.squeeze = ConvNorm(weights["squeeze"])
-        self.a = ConvNorm(weights["path1_3x3"], 2)
-        self.b = ConvNorm(weights["path2_3x3"], 2)
-        self.c1 = ConvNorm(weights["path3_3x3_1"])
-        self.c2 = ConvNorm(weights["path3_3x3_2"], 2)
+        q = n // 4
+        self.squeeze = ConvNorm(n, 3 * q, 1)
+        self.path1_3x3 = ConvNorm(q, q, 3, 2)
+        self.path2_3x3 = ConvNorm(q, q, 3, 2)
+        self.path3_3x3_1 = ConvNorm(q, q, 3)
+        self.path3_3x3_2 = ConvNorm(q, n // 2, 3, 2)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, N, k, k] -> [B, 2N, k/2, k/2]."""
         a, b, c = self.squeeze(x).chunk(3, dim=1)
         pooled = functional.max_pool2d(x, 3, 2, ceil_mode=True)
-        return torch.cat([pooled, self.a(a), self.b(b), self.c2(self.c1(c))], dim=1)
+        c = self.path3_3x3_2(self.path3_3x3_1(c))
+        return torch.cat([pooled, self.path1_3x3(a), self.path2_3x3(b), c], dim=1)
 
 
 class InRed(nn.Module):
     """Multi-receptive-field residual (paper, Fig. 4)."""
 
-    def __init__(self, weights: Weights):
+    def __init__(self, n: int, scale: float):
         super().__init__()
-        self.squeeze = ConvNorm(weights["squeeze"], relu=False)
-        self.b = ConvNorm(weights["path2_3x3"], relu=False)
-        self.c1 = ConvNorm(weights["path3_3x3_1"])
-        self.c2 = ConvNorm(weights["path3_3x3_2"], relu=False)
+        q = n // 4
+        self.scale = scale
+        self.squeeze = ConvNorm(n, 3 * q, 1, relu=False)
+        self.path2_3x3 = ConvNorm(q, q, 3, relu=False)
+        self.path3_3x3_1 = ConvNorm(q, q, 3)
+        self.path3_3x3_2 = ConvNorm(q, n // 2, 3, relu=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, C, k, k] -> the same shape."""
         a, b, c = self.squeeze(x).chunk(3, dim=1)
-        b, c = self.b(functional.relu(b)), self.c2(self.c1(functional.relu(c)))
-        return functional.relu(x + torch.cat([a, b, c], dim=1))
+        b = self.path2_3x3(functional.relu(b))
+        c = self.path3_3x3_2(self.path3_3x3_1(functional.relu(c)))
+        return functional.relu(torch.add(x, torch.cat([a, b, c], dim=1), alpha=self.scale))
+
+
+class Head(nn.Module):
+    """FC1, H, FC3."""
+
+    def __init__(self, inputs: int, fc1: int, bits: int, classes: int):
+        super().__init__()
+        self.fc1 = nn.Linear(inputs, fc1)
+        self.fc2 = nn.Linear(fc1, bits)
+        self.fc3 = nn.Linear(bits, classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[B, C, H, W] -> logits [B, classes]."""
+        x = functional.relu(self.fc1(x.mean(dim=(2, 3))))
+        return self.fc3(torch.sigmoid(self.fc2(x)))
 
 
 class InResNet(nn.Module):
-    """Stem, inV2 + inRed three times, FC1, H, FC3."""
+    """Stem, inV2 + inRed three times, head.
 
-    def __init__(self, weights: Weights, *, stem_stride: int, stem_pool: bool, flatten: bool):
+    Raises:
+      ConfigError: the config asks for what is not written here.
+    """
+
+    def __init__(self, config: Config, classes: int):
         super().__init__()
-        self.stem = ConvNorm(weights["stem"], stem_stride)
-        blocks: list[nn.Module] = []
+        m = config.model
+        for field, value, only in (
+            ("model.name", m.name, "inres_net"),
+            ("model.norm", m.norm, "batch"),
+            ("model.pooling", m.pooling, "average"),
+            ("model.dropout", m.dropout, 0.0),
+            ("hash.batch_norm", config.hash.batch_norm, False),
+            ("loss.name", config.loss.name, "nll"),
+            ("train.schedule", config.train.schedule, "constant"),
+        ):
+            if value != only:
+                raise ConfigError(f"config.{field} = {value!r}: the peer has {only!r} alone")
+        self.stem = ConvNorm(1, m.stem, m.stem_kernel, m.stem_stride)
+        self.pool = m.stem_pool
+        n = m.stem
         for level in (1, 2, 3):
-            blocks += [InV2(weights[f"inv2_{level}"]), InRed(weights[f"inred_{level}"])]
-        self.blocks = nn.Sequential(*blocks)
-        self.stem_pool, self.flatten = stem_pool, flatten
-        head = weights["head"]
-        self.fc1, self.fc2, self.fc3 = (_linear(head[name]) for name in ("fc1", "fc2", "fc3"))
+            self.add_module(f"inv2_{level}", InV2(n))
+            n *= 2
+            self.add_module(f"inred_{level}", InRed(n, m.residual_scale))
+        self.head = Head(n, m.fc1, config.hash.bits, classes)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """[B, 1, S, S] -> logits [B, classes]."""
         x = self.stem(images)
-        if self.stem_pool:
+        if self.pool:
             x = functional.max_pool2d(x, 3, 2, ceil_mode=True)
-        x = self.blocks(x)
-        x = x.permute(0, 2, 3, 1).flatten(1) if self.flatten else x.mean(dim=(2, 3))
-        return self.fc3(torch.sigmoid(self.fc2(functional.relu(self.fc1(x)))))
+        for level in (1, 2, 3):
+            x = getattr(self, f"inred_{level}")(getattr(self, f"inv2_{level}")(x))
+        return self.head(x)
 
 
 class Trainer:
-    """The network with SGD, Nesterov momentum and weight decay on kernels."""
+    """The network on one batch, with SGD and weight decay on kernels."""
 
     def __init__(
         self,
-        weights: Weights,
+        config: Config,
+        weights: dict[str, np.ndarray],
         images: np.ndarray,
         labels: np.ndarray,
         *,
-        channels_last: bool,
-        learning_rate: float,
-        momentum: float,
-        weight_decay: float,
-        **network: Any,
+        classes: int,
+        layout: str,
     ):
-        """images: float32 [B, S, S]; labels: int [B]."""
-        layout = torch.channels_last if channels_last else torch.contiguous_format
-        self.net = InResNet(weights, **network).to(memory_format=layout).train()
-        self.images = torch.from_numpy(images[:, None].copy()).to(memory_format=layout)
+        """Take `weights`, by path and in our layout, for its own.
+
+        Args:
+          images: uint8 [B, S, S].
+          labels: int [B].
+          layout: of `LAYOUTS`.
+        """
+        net = InResNet(config, classes).train()
+        named = {_path(name): parameter for name, parameter in net.named_parameters()}
+        if named.keys() != weights.keys():
+            raise RuntimeError(f"not the same network: {sorted(named.keys() ^ weights.keys())}")
+        with torch.no_grad():
+            for path, parameter in named.items():
+                _fill(parameter, weights[path])
+        memory = LAYOUTS[layout]
+        self.net = net.to(memory_format=memory)
+        self.images = torch.from_numpy(images[:, None].copy()).to(memory_format=memory)
         self.labels = torch.from_numpy(labels.astype(np.int64))
-        kernels = [p for p in self.net.parameters() if p.ndim > 1]
-        others = [p for p in self.net.parameters() if p.ndim <= 1]
+        t = config.train
+        self.smoothing = config.loss.label_smoothing
         self.optimizer = torch.optim.SGD(
             [
-                {"params": kernels, "weight_decay": weight_decay},
-                {"params": others, "weight_decay": 0.0},
+                {"params": [p for p in named.values() if p.ndim > 1]},
+                {"params": [p for p in named.values() if p.ndim == 1], "weight_decay": 0.0},
             ],
-            lr=learning_rate,
-            momentum=momentum,
-            nesterov=True,
+            lr=t.learning_rate,
+            momentum=t.momentum,
+            nesterov=t.nesterov,
+            weight_decay=t.weight_decay,
         )
 
-    def step(self) -> float:
-        """One step on the batch; the loss before it."""
+    def _backward(self) -> tuple[torch.Tensor, torch.Tensor]:
         self.optimizer.zero_grad(set_to_none=True)
-        loss = functional.cross_entropy(self.net(self.images), self.labels)
+        logits = self.net(self.images.float() / 255.0)
+        loss = functional.cross_entropy(logits, self.labels, label_smoothing=self.smoothing)
         loss.backward()
+        return logits, loss
+
+    def look(self) -> tuple[np.ndarray, float, dict[str, np.ndarray]]:
+        """Logits [B, classes], loss and gradients by path, in our layout; makes no step."""
+        logits, loss = self._backward()
+        gradients = {_path(name): _ours(p.grad) for name, p in self.net.named_parameters()}
+        return logits.detach().numpy(), float(loss.detach()), gradients
+
+    def step(self) -> float:
+        """One step; the loss before it."""
+        _, loss = self._backward()
         self.optimizer.step()
         return float(loss.detach())
-
-    def kernels(self) -> dict[str, np.ndarray]:
-        """Some weights, in our layout, to be compared."""
-        net: Any = self.net
-        found = {
-            "stem": net.stem.conv.weight.permute(2, 3, 1, 0),
-            "inv2_2/path3_3x3_2": net.blocks[2].c2.conv.weight.permute(2, 3, 1, 0),
-            "inred_3/squeeze": net.blocks[5].squeeze.conv.weight[:, :, 0, 0].T,
-            "head/fc2": net.fc2.weight.T,
-        }
-        return {name: value.detach().numpy() for name, value in found.items()}

@@ -1,236 +1,295 @@
 """What a training step costs: ours, jitted, against the same network in PyTorch eager.
 
-Called by `experiments.bench`. Before anything is timed both make one step from the same weights on
-the same batch, and must agree on the loss and on the weights after it.
+Called by `experiments.bench`. That it is the same network is checked first: from the same weights,
+on the same batch, both must give the same logits, loss and gradient of every parameter, and the
+same losses over some steps. Leaves in the workdir training.json, training.md (the table) and loop/,
+the log of a real training loop with its input pipeline. Run nothing else meanwhile.
+
+The peer has no augmentation. Ours is compared without, and also timed with it, as it trains.
 """
 
 import functools
-import itertools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import flax.traverse_util
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.configs import load
 from inres import benchmark, files, recipe, tables, training
-from inres.config import Config, ConfigError
+from inres import config as config_lib
+from inres.config import Config
 from inres.data import batches
 from inres.logs import MetricLog, read_log
 from inres.memory import keep_freed_memory
-from inres.models.inres_net import InResNet
 
-CLASSES = 8
 COLUMNS = {
-    "network": "network",
-    "batch": "batch",
-    "size": "pixels",
-    "ours_ms": "ours, ms a step",
-    "peer_ms": "PyTorch, ms a step",
-    "ratio": "PyTorch / ours",
+    "rival": "",
+    "ms": "ms a step",
     "images_per_second": "images/s",
-    "peer_layout": "PyTorch's faster layout",
-    "whole_ms": "with augmentation, ms",
-    "compile_s": "compilation, s",
-    "input_wait_share": "waiting for input",
+    "ratio": "times as long as ours",
+    "compile_s": "first step, s",
     "disturbed": "disturbed",
 }
+CHECKED_STEPS = 5
+
+Look = tuple[np.ndarray, float, dict[str, np.ndarray]]
+"""(logits [B, classes], loss, gradients by path), of the weights before the first step."""
+
+
+def flat(tree: Any) -> dict[str, np.ndarray]:
+    """Arrays of a tree of parameters by path, as in `stem/conv/kernel`."""
+    paths = flax.traverse_util.flatten_dict(jax.device_get(tree), sep="/")
+    return {path: np.asarray(value) for path, value in paths.items()}
 
 
 class Ours:
-    """The network, its state and a step on one batch."""
+    """The network of a config, its jitted step, and one batch on which it is made.
 
-    def __init__(self, config: Config, images: np.ndarray, labels: np.ndarray):
-        self.config, self.batch = config, len(images)
-        self.model = recipe.build_model(config, classes=CLASSES)
-        self.optimizer, _ = recipe.optimizer(config, steps=10**6, steps_per_epoch=10**3)
+    The state is donated to each step, as in training. `compile_s` is what the first step took, in
+    seconds: nearly all of it is compilation.
+    """
+
+    def __init__(
+        self, config: Config, images: np.ndarray, labels: np.ndarray, *, classes: int, steps: int
+    ):
+        """images: uint8 [B, S, S]; labels: int32 [B]; of `steps` in all, as schedules ask."""
+        self.config = config
+        self.model = recipe.build_model(config, classes=classes)
+        self.loss = recipe.hash_loss(self.model, config, steps=steps)
+        self.optimizer, _ = recipe.optimizer(config, steps=steps, steps_per_epoch=steps)
         self.mesh = training.data_mesh(1)
-        self.loss = recipe.hash_loss(self.model, config, steps=10**6)
-        batch = {"image": images, "label": labels, "augment": np.full(len(images), True)}
-        self.fixed = training.put_batch(batch, self.mesh)
-        size = images.shape[1]
-        image = np.zeros((1, size, size, 1), np.float32)
-        self.variables = dict(jax.jit(self.model.init)(jax.random.key(0), image))
-        self.state = self.fresh()
+        augment = np.full(len(images), True)
+        self.batch = {"image": images, "label": labels, "augment": augment}
+        self.on_device = training.put_batch(self.batch, self.mesh)
+        one = np.zeros((1, *images.shape[1:], 1), np.float32)
+        variables = jax.jit(self.model.init)(jax.random.key(config.seed), one)
+        self.variables: dict[str, Any] = jax.device_get(dict(variables))
         self.advance = training.make_train_step(
-            self.loss, self.optimizer, key=jax.random.key(1), mesh=self.mesh
+            self.loss, self.optimizer, key=jax.random.key(1), mesh=self.mesh, ema=config.train.ema
         )
+        self.state = self.fresh()
+        begin = time.perf_counter()
+        self.step()
+        self.compile_s = time.perf_counter() - begin
+        self.state = self.fresh()
 
     def fresh(self) -> training.TrainState:
         """The state before the first step."""
-        variables = jax.tree.map(np.asarray, self.variables)
-        return training.init_state(variables, self.optimizer, ema=False, mesh=self.mesh)
+        average = bool(self.config.train.ema)
+        return training.init_state(self.variables, self.optimizer, ema=average, mesh=self.mesh)
 
     def step(self) -> float:
-        """One step on the batch; the loss before it."""
-        self.state, metrics = self.advance(self.state, self.fixed)
+        """One step; the loss before it."""
+        self.state, metrics = self.advance(self.state, self.on_device)
         jax.block_until_ready(self.state)
         return float(metrics["loss"])
 
-    def waiting(self, images: np.ndarray, labels: np.ndarray, steps: int, out: Path) -> float:
-        """Share of the time that the real loop, with its pipeline, waits for input."""
+    def look(self) -> Look:
+        """Logits, loss and gradients at the first weights, through the training path."""
+
+        def logits(params: Any) -> jax.Array:
+            images = recipe.to_input(self.on_device["image"])[..., None]
+            variables = {"params": params, "batch_stats": self.variables.get("batch_stats", {})}
+            keys = {"dropout": jax.random.key(0)}
+            apply = functools.partial(self.model.apply, train=True, mutable=["batch_stats"])
+            return apply(variables, images, rngs=keys)[0].fc3
+
+        def loss(params: Any) -> jax.Array:
+            stats = self.variables.get("batch_stats", {})
+            return self.loss(params, stats, self.on_device, jax.random.key(0), jnp.int32(0))[0]
+
+        params = self.variables["params"]
+        value, gradients = jax.jit(jax.value_and_grad(loss))(params)
+        return np.asarray(jax.jit(logits)(params)), float(value), flat(gradients)
+
+    def loop(self, images: np.ndarray, labels: np.ndarray, steps: int, out: Path) -> dict[str, Any]:
+        """The real loop over the real pipeline: its last row of the log, without the first step.
+
+        images: uint8 [N, S, S]; labels: int32 [N].
+        """
         source = batches.batches(
             {"image": images, "label": labels},
             weights=batches.draw_weights(labels, self.config.train.balance_power),
-            batch=self.batch,
-            seed=0,
+            batch=len(self.batch["label"]),
+            seed=self.config.seed,
             start=0,
             steps=steps,
             augmented=steps,
         )
-        with MetricLog(out, step=0) as log:
+        with MetricLog(out) as log:
             training.fit(
                 self.fresh(),
                 self.advance,
                 source,
                 steps=steps,
-                steps_per_epoch=steps // 2,
+                steps_per_epoch=steps,
                 mesh=self.mesh,
                 log=log,
             )
-        rows = [row for row in read_log(out / "log.jsonl") if row["kind"] == "train"]
-        return rows[-1]["input_wait_share"]  # the second half: the first has the pipeline's start
+        return read_log(out / "log.jsonl")[-1]
 
 
-def run(config: ConfigDict, workdir: Path) -> None:
-    """Measure every case; results so far are written after each."""
-    peer = _peer()
-    keep_freed_memory()
-    cores = len(os.sched_getaffinity(0))
-    peer.torch.set_num_threads(cores)
-    environment = {
-        "jax": jax.__version__,
-        "torch": peer.torch.__version__,
-        "torch_threads": peer.torch.get_num_threads(),
-        "cores": cores,
-        "devices": [str(device) for device in jax.devices()],
-    }
-    rows: list[dict[str, Any]] = []
-    for name, batch in itertools.product(config.networks, config.batches):
-        rows.append(measure(config, name, batch, peer, workdir))
-        files.write_json(
-            workdir / "training.json",
-            {"environment": environment, "config": config.to_dict(), "rows": rows},
+def bare(config: Config) -> Config:
+    """A copy of `config` without augmentation and with a constant rate, as the peer trains."""
+    config = config_lib.checked(config)
+    t = config.train
+    t.flips = t.quarter_turns = False
+    t.shift_px = 0
+    t.brightness = t.contrast = t.noise = 0.0
+    t.schedule = "constant"
+    return config
+
+
+def far(a: Any, b: Any) -> float:
+    """How far `a` is from `b`, as a share of the norm of `b`."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    return float(np.linalg.norm(a - b) / max(float(np.linalg.norm(b)), 1e-12))
+
+
+def check(ours: Look, peer: Look, *, logits: float = 1e-4, gradients: float = 1e-2) -> None:
+    """Both must say the same of the same weights and batch, but for rounding.
+
+    Args:
+      logits: allowed distance of logits and loss, relative (`far`).
+      gradients: allowed distance of the gradient of each parameter; below the norms of many layers
+        rounding is amplified, so it is larger.
+
+    Raises:
+      RuntimeError: they do not; names what differs, and by how much.
+    """
+    distances = {"logits": far(ours[0], peer[0]) / logits, "loss": far(ours[1], peer[1]) / logits}
+    if ours[2].keys() != peer[2].keys():
+        raise RuntimeError(f"parameters differ: {sorted(ours[2].keys() ^ peer[2].keys())}")
+    for path, gradient in ours[2].items():
+        distances[f"the gradient of {path}"] = far(gradient, peer[2][path]) / gradients
+    worst = max(distances, key=lambda name: distances[name])
+    if not distances[worst] <= 1:
+        raise RuntimeError(
+            f"{worst} differs from the peer's by {distances[worst]:.3g} times what rounding may "
+            "do: not the same network or loss, so nothing is timed"
         )
-        text = tables.write_markdown(workdir / "training.md", COLUMNS, rows)
-    print(text)
-    print(workdir / "training.json", workdir / "training.md", sep="\n")
 
 
-def _peer() -> Any:
+def import_peer() -> Any:
+    """`experiments.bench_torch`.
+
+    Raises:
+      RuntimeError: PyTorch is not installed.
+    """
     try:
         from experiments import bench_torch
-    except ImportError as error:
-        raise ConfigError(
-            f"config.run = 'training': PyTorch is missing ({error}); install the package with "
-            "its extra: pip install -e '.[test,bench]'"
+    except ModuleNotFoundError as error:
+        raise RuntimeError(
+            f"{error}; the peer of training comes with: pip install -e '.[bench]'"
         ) from None
     return bench_torch
 
 
-def case_config(name: str, batch: int) -> Config:
-    """The config of a network: `light`, the default one, or `paper`."""
-    if name not in ("light", "paper"):
-        raise ConfigError(f"config.training.networks = {name!r}: must be 'light' or 'paper'")
-    config = load("paper") if name == "paper" else Config()
-    config.loss.name, config.loss.fine = "nll", 0.0
-    config.train.init = "he"
-    config.train.batch = batch
-    return config
+def made_up(config: ConfigDict) -> tuple[np.ndarray, np.ndarray]:
+    """Random images, uint8 [N, S, S], and labels, int32 [N]."""
+    rng = np.random.default_rng(config.seed)
+    size, count = config.experiment.items.size_px, config["items"]
+    images = rng.integers(0, 256, (count, size, size), np.uint8)
+    return images, rng.integers(0, config.classes, count).astype(np.int32)
 
 
-def still(config: Config) -> Config:
-    """`config` without augmentation, which the peer does not have."""
-    config.train.flips = config.train.quarter_turns = False
-    config.train.shift_px = 0
-    config.train.brightness = config.train.contrast = config.train.noise = 0.0
-    return config
+def trainers(config: ConfigDict, ours: Ours, peer: Any) -> dict[str, Any]:
+    """The peer in each of its layouts, by name, with our weights, checked against ours.
+
+    Raises:
+      RuntimeError: it says or does something else.
+    """
+    look = ours.look()
+    losses = [ours.step() for _ in range(CHECKED_STEPS)]
+    made = {}
+    for layout in peer.LAYOUTS:
+        made[f"PyTorch, {layout} layout"] = trainer = peer.Trainer(
+            ours.config,
+            flat(ours.variables["params"]),
+            ours.batch["image"],
+            ours.batch["label"],
+            classes=config.classes,
+            layout=layout,
+        )
+        check(look, trainer.look())
+        theirs = [trainer.step() for _ in range(CHECKED_STEPS)]
+        if not np.allclose(losses, theirs, rtol=1e-2):
+            raise RuntimeError(f"losses of the first steps: {losses} here, {theirs} in the peer")
+    return made
 
 
-def measure(config: ConfigDict, name: str, batch: int, peer: Any, workdir: Path) -> dict[str, Any]:
-    """One network at one batch size."""
-    size = case_config(name, batch).items.size_px
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (max(config.images, batch), size, size), np.uint8)
-    labels = rng.integers(0, CLASSES, len(images)).astype(np.int32)
-    ours = Ours(still(case_config(name, batch)), images[:batch], labels[:batch])
-    whole = Ours(case_config(name, batch), images[:batch], labels[:batch])
-    begin = time.perf_counter()
-    first = ours.step()
-    compile_seconds = time.perf_counter() - begin
-    trainers = {
-        layout: _trainer(peer, ours, images[:batch], labels[:batch], layout == "channels last")
-        for layout in ("channels first", "channels last")
-    }
-    for layout, trainer in trainers.items():
-        check(ours, first, trainer.step(), trainer.kernels(), layout)
-    rivals: dict[str, Callable[[], Any]] = {"ours": ours.step, "whole": whole.step}
-    rivals |= {layout: trainer.step for layout, trainer in trainers.items()}
+def measure(
+    config: ConfigDict, sides: Mapping[str, Ours], peers: Mapping[str, Any], workdir: Path
+) -> dict[str, Any]:
+    """All figures, as a record of rows and of the real loop.
+
+    Args:
+      config: of the benchmark.
+      sides: ours, by name; ratios are to the first, the real loop is that of the last.
+      peers: the peer's trainers, by name.
+    """
+    first, *_, last = [*sides, *sides]
+    batch = len(sides[first].batch["label"])
+    rivals = {name: rival.step for name, rival in {**sides, **peers}.items()}
     times = benchmark.interleaved(rivals, rounds=config.rounds, round_seconds=config.round_seconds)
-    faster = min(trainers, key=lambda layout: times[layout].median)
-    wait = whole.waiting(images, labels, config.loop_steps, workdir / f"loop-{name}-{batch}")
+    loop = sides[last].loop(*made_up(config), config.loop_steps, workdir / "loop")
     return {
-        "network": name,
-        "batch": batch,
-        "size": size,
-        "ours_ms": 1e3 * times["ours"].median,
-        "peer_ms": 1e3 * times[faster].median,
-        "ratio": times[faster].median / times["ours"].median,
-        "images_per_second": round(batch / times["ours"].median),
-        "peer_layout": faster,
-        "whole_ms": 1e3 * times["whole"].median,
-        "compile_s": compile_seconds,
-        "input_wait_share": wait,
-        "disturbed": any(timing.disturbed for timing in times.values()),
-        "timings": {rival: timing.summary() for rival, timing in times.items()},
+        "rows": [
+            {
+                "rival": name,
+                **timing.summary(),
+                "images_per_second": round(batch / timing.median, 1),
+                "ratio": timing.median / times[first].median,
+                "compile_s": sides[name].compile_s if name in sides else None,
+            }
+            for name, timing in times.items()
+        ],
+        "loop": {name: loop[name] for name in ("input_wait_share", "images_per_second", "step")},
     }
 
 
-def _trainer(peer: Any, ours: Ours, images: np.ndarray, labels: np.ndarray, last: bool) -> Any:
-    """The peer with our weights as they were before the first step."""
-    assert isinstance(ours.model, InResNet)
-    t = ours.config.train
-    rate = float(recipe.optimizer(ours.config, steps=10**6, steps_per_epoch=10**3)[1](0))
-    return peer.Trainer(
-        jax.device_get(ours.variables["params"]),
-        images.astype(np.float32) / 255.0,
-        labels,
-        channels_last=last,
-        learning_rate=rate,
-        momentum=t.momentum,
-        weight_decay=t.weight_decay,
-        stem_stride=ours.model.stem_stride,
-        stem_pool=ours.model.stem_pool,
-        flatten=ours.model.head.pooling == "flatten",
+def summary(result: Mapping[str, Any], workdir: Path) -> str:
+    """Write the table and give it, with what the loop waits, in words."""
+    rows = [{**row, "disturbed": "yes" if row["disturbed"] else "no"} for row in result["rows"]]
+    table = tables.write_markdown(workdir / "training.md", COLUMNS, rows)
+    loop = result["loop"]
+    return (
+        f"{table}\nThe real loop trains {loop['images_per_second']:.0f} images/s and waits "
+        f"{100 * loop['input_wait_share']:.2f} % of its time for input.\n"
     )
 
 
-def check(
-    ours: Ours, mine: float, theirs: float, kernels: dict[str, np.ndarray], layout: str
-) -> None:
-    """Both must have lost the same and stand at the same weights after one step.
+def run(config: ConfigDict, workdir: Path) -> None:
+    """Measure against PyTorch, with as many threads as there are cores.
 
     Raises:
-      RuntimeError: they do not: it is not the same network, loss or optimizer.
+      RuntimeError: it is not installed, or is not the same network, loss and optimizer.
     """
-    params = jax.device_get(ours.state.params)
-    before = jax.device_get(ours.variables["params"])
-    if not np.isclose(mine, theirs, rtol=1e-4):
-        raise RuntimeError(f"{layout}: the first loss is {mine} here and {theirs} in PyTorch")
-    for name, value in kernels.items():
-        after, start = (functools.reduce(dict.get, name.split("/"), p) for p in (params, before))
-        leaf = "kernel" if "kernel" in after else "conv"
-        after, start = after[leaf], start[leaf]
-        if leaf == "conv":
-            after, start = after["kernel"], start["kernel"]
-        moved, also = after - start, value - start
-        # Rounding grows on the way back through the batch norms: the angle is what tells.
-        cosine = np.sum(moved * also) / (np.linalg.norm(moved) * np.linalg.norm(also))
-        if cosine < 0.999:
-            raise RuntimeError(
-                f"{layout}: {name} moves otherwise in PyTorch (cosine {cosine:.4f}); no fair rival"
-            )
+    peer = import_peer()
+    keep_freed_memory()
+    cores = len(os.sched_getaffinity(0))
+    environment = {
+        "jax": jax.__version__,
+        **peer.set_threads(cores),
+        "cores": cores,
+        "devices": [str(device) for device in jax.devices()],
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+    }
+    experiment = config_lib.checked(config.experiment)
+    images, labels = (values[: experiment.train.batch] for values in made_up(config))
+    make = functools.partial(
+        Ours, images=images, labels=labels, classes=config.classes, steps=config.loop_steps
+    )
+    sides = {"inres": make(bare(experiment)), "inres, with augmentation": make(experiment)}
+    result = measure(config, sides, trainers(config, sides["inres"], peer), workdir)
+    settings = {**config.to_dict(), "experiment": config_lib.to_dict(config.experiment)}
+    record = {"environment": environment, "config": settings, **result}
+    files.write_json(workdir / "training.json", record)
+    print(summary(result, workdir))
+    print(workdir / "training.json", workdir / "training.md", sep="\n")

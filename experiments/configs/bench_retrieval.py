@@ -1,4 +1,4 @@
-"""What `experiments/bench.py` measures; the bench's docstring says how long and on what machine.
+"""What `experiments/bench_retrieval.py` measures; its docstring says how long that takes.
 
     python -m experiments.bench --config=experiments/configs/bench_retrieval.py --workdir=runs/bench
 
@@ -25,6 +25,7 @@ def get_config() -> ConfigDict:
     two = {"codes": ("uniform", "clustered-8"), "sizes": (1_000_000,), "pools": (40.0, 0.1)}
     return ConfigDict(
         {
+            "kind": "retrieval",
             "run": ("scale", "bits", "dims", "batch", "devices", "large"),
             "sweeps": {
                 "scale": sweep,
