@@ -122,7 +122,10 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
     rows = np.flatnonzero(data.side == "train")
     per_epoch = batches.steps_per_epoch(len(rows), c.batch)
     steps = per_epoch * c.epochs
-    arrays = {"label": data.labels[rows]}
+    arrays = {
+        "label": data.labels[rows],
+        "diameter_mm": store.column("diameter_mm")[rows].astype(np.float32),
+    }
     codes = objective.target_codes(
         config, arrays["label"], store.column("diameter_mm")[rows], classes=data.classes
     )

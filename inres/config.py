@@ -296,6 +296,9 @@ class Loss:
     fine: float = 1.0
     """Of the loss that gathers classes in FC1, by which the fine stage ranks
     (`losses.neighbourhood`)."""
+    fine_spread: float = 0.25
+    """Within a class, items are to gather the less, the more their diameters differ: to 1/e at a
+    ratio of e^`fine_spread`; 0: the class is all."""
     label_smoothing: float = 0.0
     """Of FC3's NLL."""
     neighbour_smoothing: float = 0.0
@@ -341,7 +344,7 @@ class Loss:
 class Train:
     """The recipe. Defaults are the `modern` one; `paper.py` has section 3.4's."""
 
-    epochs: int = 40
+    epochs: int = 30
     batch: int = 64
     learning_rate: float = 0.05
     momentum: float = 0.9
@@ -365,7 +368,7 @@ class Train:
     contrast: float = 0.0
     noise: float = 0.0
     """Standard deviation of added noise, as a share of the window."""
-    clean_share: float = 0.7
+    clean_share: float = 0.6
     """Share of the steps, at the end, without augmentation: the archive's images, most of which
     train, are then fitted as they will be stored."""
     checkpoint_every: int = 1

@@ -43,26 +43,45 @@ def neighbours(classes: int, share: float) -> np.ndarray:
     return target
 
 
-def neighbourhood(features: jax.Array, labels: jax.Array) -> jax.Array:
-    """Minus the mean log chance that an item's neighbour in the batch is of its class.
+def neighbourhood(features: jax.Array, kinship: jax.Array) -> jax.Array:
+    """Minus the mean log kinship of an item's neighbour in the batch.
 
     The chance of an item j to be the neighbour of i falls as exp(-8 |f_i - f_j|^2 / D), over all
-    others; so the classes gather in Euclidean distance, by which the fine stage ranks. Items
-    without another of their class do not count; 0 where there is none that has. Goldberger et al.
-    2004, "Neighbourhood components analysis", Eq. 7 (the log form), on features of D numbers.
+    others; so what is akin gathers in Euclidean distance, by which the fine stage ranks. Items
+    without kin do not count; 0 where there is none that has. With kinship 1 within a class and 0
+    between classes this is Goldberger et al. 2004, "Neighbourhood components analysis", Eq. 7.
 
-    features: [B, D], FC1; labels: int [B].
+    features: [B, D], FC1; kinship: [B, B], in [0, 1], as from `kinship`.
     """
     squares = jnp.sum(features**2, axis=1)
     inner = jnp.matmul(features, features.T, precision=jax.lax.Precision.HIGHEST)
     scores = -8.0 / features.shape[1] * (squares[:, None] + squares - 2.0 * inner)
-    itself = jnp.eye(len(labels), dtype=bool)
-    kin = (labels[:, None] == labels) & ~itself
+    itself = jnp.eye(len(features), dtype=bool)
     scores = jnp.where(itself, -jnp.inf, scores)
-    within = jax.nn.logsumexp(jnp.where(kin, scores, -1e9), axis=1)
-    gap = jax.nn.logsumexp(scores, axis=1) - within
-    counts = kin.any(axis=1)
+    akin = (kinship > 0) & ~itself
+    weighed = jnp.where(akin, scores + jnp.log(jnp.where(akin, kinship, 1.0)), -1e9)
+    gap = jax.nn.logsumexp(scores, axis=1) - jax.nn.logsumexp(weighed, axis=1)
+    counts = akin.any(axis=1)
     return jnp.sum(jnp.where(counts, gap, 0.0)) / jnp.maximum(counts.sum(), 1)
+
+
+def kinship(labels: jax.Array, diameters_mm: jax.Array, *, spread: float) -> jax.Array:
+    """How near akin items are, float32 [B, B]: 0 between classes; within a class 1, or less the
+    more their diameters differ.
+
+    Args:
+      labels: int [B].
+      diameters_mm: float [B]; NaN where unknown, 0 for no nodule.
+      spread: a ratio of diameters of e^spread takes kinship to 1/e; 0: the class is all. An
+        unknown diameter differs from none.
+    """
+    same = (labels[:, None] == labels).astype(jnp.float32)
+    if not spread:
+        return same
+    known = diameters_mm > 0  # NaN compares false
+    size = jnp.log(jnp.where(known, diameters_mm, 1.0))
+    near = jnp.exp(-jnp.abs(size[:, None] - size) / spread)
+    return same * jnp.where(known[:, None] & known, near, 1.0)
 
 
 def quantization(h: jax.Array) -> jax.Array:

@@ -68,8 +68,8 @@ def to_input(images: jax.Array) -> jax.Array:
 def hash_loss(model: InResNet | AlexNet, config: Config, *, steps: int) -> training.LossFn:
     """What `config.loss` names, over `steps` steps: NLL through the latent layer, and its codes'.
 
-    Batches hold `image`, `label`, `augment` and, for losses to target codes, `code`
-    (`objective.target_codes`).
+    Batches hold `image`, `label`, `diameter_mm` (where `loss.fine` is set), `augment` and, for
+    losses to target codes, `code` (`objective.target_codes`).
 
     Raises:
       ConfigError: so few bits cannot be had with this loss.
@@ -102,7 +102,8 @@ def hash_loss(model: InResNet | AlexNet, config: Config, *, steps: int) -> train
             "bit_margin": jnp.mean(jnp.abs(outputs.h - 0.5)) * 2.0,
         }
         if weights.fine:
-            near = losses.neighbourhood(outputs.fc1, batch["label"])
+            akin = losses.kinship(batch["label"], batch["diameter_mm"], spread=weights.fine_spread)
+            near = losses.neighbourhood(outputs.fc1, akin)
             loss += weights.fine * near
             metrics["fine_loss"] = near
         if of_codes is not None:

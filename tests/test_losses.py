@@ -31,28 +31,31 @@ def test_neighbour_smoothing_stays_among_sizes():
     assert losses.nll(logits[:, :2], two, neighbour_smoothing=0.5) == losses.nll(logits[:, :2], two)
 
 
-def test_neighbours_of_one_class_by_a_loop():
+@pytest.mark.parametrize("spread", [0.0, 0.25])
+def test_neighbours_akin_by_a_loop(spread):
     rng = np.random.default_rng(1)
-    f = rng.normal(size=(7, 5)).astype(np.float32)
-    labels = np.array([0, 0, 1, 1, 1, 2, 0])  # 2 stands alone and does not count
+    f = rng.normal(size=(8, 5)).astype(np.float32)
+    labels = np.array([0, 0, 1, 1, 1, 2, 0, 1])  # 2 stands alone and does not count
+    diameters = np.array([0, 0, 4.0, 4.4, np.nan, 9, 0, 4.9], np.float32)
     want = []
-    for i in range(7):
-        others = [j for j in range(7) if j != i]
+    for i in range(8):
+        others = [j for j in range(8) if j != i]
         p = np.exp([-8 / 5 * np.sum((f[i].astype(float) - f[j]) ** 2) for j in others])
-        kin = labels[others] == labels[i]
+        kin = (labels[others] == labels[i]).astype(float)
+        for at, j in enumerate(others):
+            if spread and diameters[i] > 0 and diameters[j] > 0:
+                kin[at] *= np.exp(-abs(np.log(diameters[i] / diameters[j])) / spread)
         if kin.any():
-            want.append(-np.log(p[kin].sum() / p.sum()))
-    got = jax.jit(losses.neighbourhood)(f, labels)
+            want.append(-np.log((kin * p).sum() / p.sum()))
+    akin = losses.kinship(labels, diameters, spread=spread)
+    got = jax.jit(losses.neighbourhood)(f, akin)
     assert got == pytest.approx(np.mean(want), rel=1e-4)
-    slope = jax.grad(losses.neighbourhood)(f, labels)
-    assert np.isfinite(slope).all()
-    alone = np.arange(7)
+    slope = jax.grad(losses.neighbourhood)
+    assert np.isfinite(slope(f, akin)).all()
+    alone = np.eye(8, dtype=np.float32)
     assert losses.neighbourhood(f, alone) == 0.0
-    assert (jax.grad(losses.neighbourhood)(f, alone) == 0).all()
-    # Twins of one class: their gradients are finite too.
-    assert np.isfinite(
-        jax.grad(losses.neighbourhood)(np.ones((4, 3), np.float32), labels[:4])
-    ).all()
+    assert (slope(f, alone) == 0).all()
+    assert np.isfinite(slope(np.ones((8, 3), np.float32), akin)).all()  # twins
 
 
 def test_quantization_is_least_at_bits():

@@ -27,6 +27,7 @@ def setting(name, **fields):
 
 def batch(config):
     made = {"image": IMAGES, "label": LABELS, "augment": np.zeros(12, bool)}
+    made["diameter_mm"] = DIAMETERS.astype(np.float32)
     code = objective.target_codes(config, LABELS, DIAMETERS, classes=CLASSES)
     return made if code is None else made | {"code": code}
 
@@ -84,7 +85,8 @@ def test_the_weights_join_nll_and_the_papers_terms():
     logits = h @ layers[2]["kernel"] + layers[2]["bias"]
     nll = np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(12), LABELS])
     codes = -0.5 * np.mean((h - 0.5) ** 2) + np.mean((h.mean(axis=0) - 0.5) ** 2)
-    near = float(losses.neighbourhood(fc1.astype(np.float32), LABELS))
+    akin = losses.kinship(LABELS, DIAMETERS, spread=config.loss.fine_spread)
+    near = float(losses.neighbourhood(fc1.astype(np.float32), akin))
     assert float(metrics["fine_loss"]) == pytest.approx(near, rel=1e-3)
     assert float(loss) == pytest.approx(3.0 * nll + 2.0 * codes + 1.5 * near, rel=1e-4)
     assert float(metrics["code_loss"]) == pytest.approx(codes, rel=1e-3)
@@ -100,7 +102,7 @@ def test_target_codes_are_those_of_class_and_diameter():
     ones = ordinal[LABELS > 0].sum(axis=1)[order]
     assert (np.diff(ones) >= 0).all()
     assert ones[0] < ones[-1]
-    assert batch(setting("dpsh")).keys() == {"image", "label", "augment"}
+    assert batch(setting("dpsh")).keys() == {"image", "label", "augment", "diameter_mm"}
 
 
 def test_bits_that_cannot_tell_the_classes_apart_are_named():

@@ -3,7 +3,7 @@
     python -m experiments.ablate --config=experiments/configs/ablate_recipe.py \\
         --workdir=runs/ablate_recipe
 
-48 trainings. On data of one's own:
+51 trainings. On data of one's own:
 --config=experiments/configs/ablate_recipe.py:folder with --config.base.data.root=FOLDER.
 """
 
@@ -19,11 +19,12 @@ def get_config(base: str = "phantom") -> Ablation:
         variants=(
             {},
             {"loss.fine": 0.0},
+            {"loss.fine_spread": 0.0},
             {"loss.ordinal_diameter": 0.0},
             {"loss.neighbour_smoothing": 0.2},
             {"train.balance_power": 0.0},
             {"train.weight_decay": 5e-4},
-            *product(train__clean_share=(0.0, 0.4, 1.0)),
+            *product(train__clean_share=(0.0, 0.3, 1.0)),
             {"train.ema": 0.99},
             {"train.flips": False, "train.quarter_turns": False, "train.shift_px": 0},
             {"train.brightness": 0.1, "train.contrast": 0.2},
