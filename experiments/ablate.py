@@ -46,11 +46,13 @@ def run(arguments: list[str]) -> None:
     stages.share(folder)
     planned = ablation.runs(grid)
     write_commands(grid, planned, workdir)
+    held = 0
     for number, one in enumerate(planned, start=1):
         print(f"run {number} of {len(planned)}: {one.name}", flush=True)
         try:
             make(one.config, folder / one.name)
         except (stages.Held, TrainingError) as error:
+            held += isinstance(error, stages.Held)
             print(f"  left out: {error}")
     found = {}
     for one in planned:  # looked at anew: others may have finished meanwhile
@@ -58,6 +60,9 @@ def run(arguments: list[str]) -> None:
             found[one.name] = runs.read(folder / one.name / "evaluation")
         else:
             print(f"note: {one.name} is not finished; its variant is not in the table")
+    if held and len(found) < len(planned):
+        print(f"others are still at work on {held} runs; whoever ends last writes the table")
+        return
     compare(grid, found, workdir)
 
 

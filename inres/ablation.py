@@ -29,8 +29,9 @@ Variant = Mapping[str, Any]
 COLUMNS = {
     "variant": "variant",
     "ranking": "ranking",
+    "measure": "measure",
     "seeds": "seeds",
-    "value": "macro mAP",
+    "value": "macro mean",
     "low": "low",
     "high": "high",
     "spread": "spread over seeds",
@@ -57,6 +58,9 @@ class Ablation:
     rankings: tuple = ("two_stage", "hamming")
     """Each is compared with the same of the base. A variant that names a ranking is judged by that
     alone, against the first of these of the base."""
+    measures: tuple = ("average_precision", "precision", "ndcg", "diameter_error_mm")
+    """Of single queries, as in `per_query.npz`; of the first is the figure. What is nowhere known,
+    as diameters, is left out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +95,7 @@ def checked(grid: Ablation) -> Ablation:
     twice = {name for name in labels if labels.count(name) > 1}
     if twice:
         raise ConfigError(f"config.variants: {sorted(twice)[0]!r} is there twice")
-    for name in ("seeds", "rankings"):
+    for name in ("seeds", "rankings", "measures"):
         value = getattr(grid, name)
         if not value or len(set(value)) < len(value):
             raise ConfigError(f"config.{name} = {value!r}: must be different, at least one")
@@ -169,10 +173,11 @@ def command(config: Config, pristine: Config, *, base_name: str, workdir: str) -
 
 
 def table(grid: Ablation, found: Mapping[str, Run]) -> list[dict[str, Any]]:
-    """A row for each variant and ranking, keys as in `COLUMNS`; the base has no difference.
+    """A row for each measure, ranking and variant, keys as in `COLUMNS`; the base has no
+    difference.
 
     Differences are variant minus base, paired; p-values are those of `comparison.compare`, with
-    Holm's correction over the variants of one ranking.
+    Holm's correction over the variants of one ranking and measure.
 
     Args:
       found: finished runs by name. A variant that lacks one of its seeds is left out.
@@ -189,23 +194,24 @@ def table(grid: Ablation, found: Mapping[str, Run]) -> list[dict[str, Any]]:
         raise ValueError("the base and another variant must be finished to be compared")
     base = label(grid.variants[0])
     rows: list[dict[str, Any]] = []
-    for number, ranking in enumerate(grid.rankings):
-        recipes = [
-            comparison.Recipe(
-                label(variant),
-                [found[run_name(variant, seed)] for seed in grid.seeds],
-                variant.get("ranking", ranking),
-            )
-            for variant in whole
-            if number == 0 or "ranking" not in variant
-        ]
-        if len(recipes) > 1:
-            rows += _rows(recipes, base)
+    for measure in grid.measures:
+        for number, ranking in enumerate(grid.rankings):
+            recipes = [
+                comparison.Recipe(
+                    label(variant),
+                    [found[run_name(variant, seed)] for seed in grid.seeds],
+                    variant.get("ranking", ranking),
+                )
+                for variant in whole
+                if number == 0 or "ranking" not in variant
+            ]
+            known = np.isfinite(recipes[0].runs[0].measure(ranking, measure)).any()
+            if len(recipes) > 1 and known:
+                rows += _rows(recipes, base, measure)
     return rows
 
 
-def _rows(recipes: Sequence[comparison.Recipe], base: str) -> list[dict[str, Any]]:
-    measure = "average_precision"
+def _rows(recipes: Sequence[comparison.Recipe], base: str, measure: str) -> list[dict[str, Any]]:
     judged = comparison.compare(recipes, [measure], base=base)
     rows = {}
     for recipe in recipes:
@@ -213,6 +219,7 @@ def _rows(recipes: Sequence[comparison.Recipe], base: str) -> list[dict[str, Any
         rows[recipe.name] = {
             "variant": recipe.name,
             "ranking": recipe.ranking,
+            "measure": measure,
             "seeds": len(recipe.runs),
             **{key: score[key] for key in ("value", "low", "high", "spread")},
         }
@@ -254,6 +261,7 @@ def figure(grid: Ablation, rows: Sequence[Mapping[str, Any]], *, title: str) -> 
     more); else each variant has a line of its own, the base first.
     """
     field = swept(grid)
+    rows = [row for row in rows if row["measure"] == grid.measures[0]]
     names = [label(v) for v in grid.variants if any(r["variant"] == label(v) for r in rows)]
     size = (7.5, 4.6) if field else (8.5, 1.6 + 0.42 * len(names))
     sheet = Figure(figsize=size, facecolor="white", layout="constrained")
@@ -286,11 +294,12 @@ def figure(grid: Ablation, rows: Sequence[Mapping[str, Any]], *, title: str) -> 
             at = at + 0.16 * (number - (len(rankings) - 1) / 2)
             axes.errorbar(value, at, xerr=bars, linestyle="none", **look)
     if field:
-        _value_axis(axes, sorted(set(places.values())), field)
+        _value_axis(axes, sorted(set(places.values())), field, _in_words(grid.measures[0]))
     else:
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.5, -0.5)
-        axes.set_xlabel(_SCORE, fontsize=10, color=figures.INK)
+        score = f"{_in_words(grid.measures[0])}, mean over seeds; bars: 95 % interval over patients"
+        axes.set_xlabel(score, fontsize=10, color=figures.INK)
     axes.set_title(title, fontsize=11, color=figures.INK, loc="left", pad=26)
     axes.grid(color=figures.GRID, linewidth=0.7, axis="y" if field else "x")
     axes.set_axisbelow(True)
@@ -303,14 +312,15 @@ def figure(grid: Ablation, rows: Sequence[Mapping[str, Any]], *, title: str) -> 
     return sheet
 
 
-_SCORE = "macro mAP, mean over seeds; bars: 95 % interval over patients"
+def _in_words(measure: str) -> str:
+    return "macro mAP" if measure == "average_precision" else f"macro {measure.replace('_', ' ')}"
 
 
-def _value_axis(axes: Any, values: Sequence[float], field: str) -> None:
+def _value_axis(axes: Any, values: Sequence[float], field: str, score: str) -> None:
     """Ticks where there are values."""
     if values[0] > 0 and len(values) > 2 and math.log2(values[-1] / values[0]) >= len(values) / 2:
         axes.set_xscale("log")
     axes.set_xticks(values, [f"{value:g}" for value in values])
     axes.minorticks_off()
     axes.set_xlabel(field, fontsize=10, color=figures.INK)
-    axes.set_ylabel("macro mAP", fontsize=10, color=figures.INK)
+    axes.set_ylabel(score, fontsize=10, color=figures.INK)

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def grid(*variants, **fields):
+    fields = {"measures": ("average_precision",)} | fields
     return ablation.Ablation(base=lib.Config(), variants=variants, **fields)
 
 
@@ -126,6 +127,26 @@ def test_the_table_is_against_the_base_and_leaves_out_what_is_not_finished():
     assert better["p_holm"] == min(1.0, 2 * better["p"])
     with pytest.raises(ValueError, match="must be finished"):
         ablation.table(plan, {k: v for k, v in found.items() if "seed0" in k})
+
+
+def test_each_measure_has_its_rows_and_unknown_ones_none():
+    plan = grid({}, {"seed": 1}, seeds=(0,), measures=("average_precision", "error_mm", "unknown"))
+    found = {}
+    for variant, shift in zip(plan.variants, (0.0, 0.1), strict=True):
+        run = scores(shift)
+        for values in run.values.values():
+            values["error_mm"] = 5 - 10 * values["average_precision"]
+            values["unknown"] = np.full(len(run), np.nan)
+        found[ablation.run_name(variant, 0)] = run
+    rows = ablation.table(plan, found)
+    kinds = [(row["measure"], row["ranking"], row["variant"]) for row in rows]
+    assert kinds == [
+        (measure, ranking, variant)
+        for measure in ("average_precision", "error_mm")
+        for ranking in ("two_stage", "hamming")
+        for variant in ("base", "seed=1")
+    ]
+    assert [rows[1]["difference"], rows[5]["difference"]] == pytest.approx([0.1, -1.0])
 
 
 def test_with_a_base_the_others_are_not_compared_with_each_other():

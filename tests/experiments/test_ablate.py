@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from cli import call, results
 
+from inres import stages
+
 pytestmark = pytest.mark.e2e
 
 
@@ -41,10 +43,19 @@ def test_a_grid_is_run_shared_compared_and_not_run_twice(tmp_path):
         "--config.base.split.val_share=0",
         "--config.seeds=(0,)",
         "--config.rankings=('two_stage','hamming')",
+        "--config.measures=('average_precision',)",
     )
     pair = "--config.variants=({'search.threshold': 3}, {'search.threshold': 1})"
+    wide, narrow = (work / "runs" / f"search.threshold={t}-seed0" for t in (3, 1))
+    with stages.lock(wide):  # as if another process were making it
+        done = call("ablate", *settings, pair)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "others are still at work on 1 runs" in done.stdout
+    assert (narrow / "config.json").is_file()
+    assert not (work / "ablation.csv").exists()
     done = call("ablate", *settings, pair)
     assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("done already, skipped (") >= 1
     rows = results(work / "ablation")
     assert [(row["variant"], row["ranking"]) for row in rows] == [
         ("search.threshold=3", "two_stage"),
@@ -52,7 +63,6 @@ def test_a_grid_is_run_shared_compared_and_not_run_twice(tmp_path):
         ("search.threshold=3", "hamming"),
         ("search.threshold=1", "hamming"),
     ]
-    wide, narrow = (work / "runs" / f"search.threshold={t}-seed0" for t in (3, 1))
     for row, run in zip(rows, (wide, narrow, wide, narrow), strict=True):
         metrics = json.loads((run / "evaluation" / "metrics.json").read_text())
         want = metrics["rankings"][row["ranking"]]["map_macro"]
@@ -62,8 +72,8 @@ def test_a_grid_is_run_shared_compared_and_not_run_twice(tmp_path):
     )
     assert float(rows[3]["difference"]) == 0  # the threshold has no say in it
     shared = ("prepare", "split", "segment", "train", "index")
-    assert [(narrow / name).resolve() for name in shared] == [wide / name for name in shared]
-    assert not (narrow / "evaluation").is_symlink()
+    assert [(wide / name).resolve() for name in shared] == [narrow / name for name in shared]
+    assert not (wide / "evaluation").is_symlink()
     for suffix in (".tex", ".md", ".json", ".png", ".svg", ".pdf"):
         assert (work / f"ablation{suffix}").stat().st_size > 0
     commands = (work / "commands.txt").read_text().splitlines()
