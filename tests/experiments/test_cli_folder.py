@@ -54,8 +54,16 @@ def test_a_folder_of_crops_goes_the_same_road(tmp_path):
         "--config.train.batch=16",
         "--config.hash.bits=16",
     )
+    error = refused("reproduce", *flags, "--config.train.keep=best")
+    assert "no validation part" in error
+    best = ("--config.split.val_share=0.2", "--config.train.keep=best", "--config.train.patience=8")
+    flags = (*flags, *best, "--config.train.eval_every=4", "--redo=split")
     done = call("reproduce", *flags)
     assert done.returncode == 0, done.stdout + done.stderr
+    flags = flags[:-1]
+    summary = json.loads((tmp_path / "w" / "train" / "summary.json").read_text())
+    assert f"kept step {summary['kept_step']}: validation map_macro" in done.stdout
+    assert summary["kept_step"] <= summary["steps"]
     metrics = json.loads((tmp_path / "w" / "evaluation" / "metrics.json").read_text())
     assert metrics["rankings"]["two_stage"]["map_macro"] > 0.95
     assert metrics["rankings"]["two_stage"]["diameter_error_mm_at_10"] is None
