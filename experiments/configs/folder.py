@@ -6,9 +6,9 @@
 A blank is unknown; diameter 0 is no nodule; `scan` groups what must not be split, and so does a
 column `patient`, where there is one. The images are crops already, of one size, in whatever
 SimpleITK reads. With masks/ beside images/, a U-Net learns them; a folder of images/ and masks/
-alone serves `experiments.segment`. Without a split column, set --config.split.kind=patient. All items marked
-for training train; --config.split.val_share=0.1 leaves a validation part, to choose by. About 4
-minutes for 4,000 images of 64 x 64 on two cores.
+alone serves `experiments.segment`. Without a split column, set --config.split.kind=patient.
+All items marked for training train; --config.split.val_share=0.1 leaves a validation part, to
+choose by. About 4 minutes for 4,000 images of 64 x 64 on two cores.
 """
 
 from inres.config import Config, Data, Items, Segment, Split, Train
