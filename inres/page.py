@@ -22,6 +22,7 @@ main{max-width:1080px;margin:0 auto;padding:28px 20px 64px}
 h1{font-size:1.75rem;line-height:1.2;margin:0 0 6px;letter-spacing:-.01em}
 h2{font-size:1.3rem;margin:48px 0 10px;padding-top:8px;scroll-margin-top:8px}
 h3{font-size:1.02rem;margin:26px 0 8px}
+h1,h2,h3,p,nav a,summary,figcaption{overflow-wrap:anywhere}
 p{margin:0 0 12px;max-width:72ch}
 .sub,.note,figcaption{color:var(--muted)}
 .note,figcaption{font-size:.9rem}
@@ -30,7 +31,8 @@ nav{display:flex;flex-wrap:wrap;gap:4px 18px;margin:0 0 6px;font-size:.94rem}
 a{color:var(--accent)}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(280px,1fr));gap:14px;
 margin:20px 0}
-.card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:14px 16px}
+.card{background:var(--card);border:1px solid var(--line);border-radius:12px;padding:14px 16px;
+min-width:0;overflow-wrap:anywhere}
 .card .label{font-size:.9rem;color:var(--muted)}
 .card .value{font-size:2.05rem;font-weight:650;line-height:1.2;
 font-variant-numeric:tabular-nums}
@@ -86,7 +88,8 @@ def between(ends: Sequence[float] | None, digits: int, unit: str = "") -> str:
     if ends is None:
         return ""
     low, high = (f"{end:.{digits}f}" for end in ends)
-    return f"95 %: {low} to {high}{unit}".replace(" ", NO_BREAK)
+    found = f"{low} to {high}{unit}".replace(" ", NO_BREAK)
+    return f"95{NO_BREAK}%: {found}"
 
 
 def share(value: float | None) -> str:

@@ -269,7 +269,8 @@ def test_the_report_says_the_numbers(full):
     assert f"{found.paper['search_precision']:.2f}</div>" in page
     told = files.read_json(full[0] / "evaluation" / "metrics.json")["intervals"]
     low, high = told["rankings"]["two_stage"]["map_macro"]
-    assert f"95 %: {low:.3f} to {high:.3f}".replace(" ", "\N{NO-BREAK SPACE}") in page
+    ends = f"{low:.3f} to {high:.3f}".replace(" ", "\N{NO-BREAK SPACE}")
+    assert f"95\N{NO-BREAK SPACE}%: {ends}" in page
     assert f"{told['margins']['chance']['map_macro']['value']:+.3f}" in page
     assert "paper 0.73" in page
     for row in found.rankings.values():
@@ -352,6 +353,8 @@ addEventListener('load', () => {{
     images: images.length,
     blank: images.filter(i => !i.complete || !i.naturalWidth || !i.clientWidth).length,
     overflow: inside.documentElement.scrollWidth - {width},
+    spilt: [...inside.querySelectorAll('.card,.cards,h1,h2,nav,summary,figcaption,.note')]
+      .filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent),
     background: inside.defaultView.getComputedStyle(inside.body).backgroundColor}});
 }});
 </script>"""
@@ -399,13 +402,15 @@ def test_the_browser_would_see_a_fault(browse):
     assert "CONSOLE" in log
 
 
+@pytest.mark.parametrize("look", ["", "body{letter-spacing:.25em}"], ids=["given", "wide font"])
 @pytest.mark.parametrize("width", [360, 1200])
-def test_a_browser_draws_every_figure_without_an_error(browse, full, folder, width):
+def test_a_browser_draws_every_figure_without_an_error(browse, full, folder, width, look):
     for page in (full[3], folder[1]):
-        seen, log = browse(page, width)
+        seen, log = browse(page.replace("</head>", f"<style>{look}</style></head>"), width)
         assert seen["images"] == page.count("<img") > 5
         assert seen["blank"] == 0
         assert seen["overflow"] <= 0, "the page must not scroll sideways"
+        assert not seen["spilt"]
         assert "CONSOLE" not in log, log
 
 
