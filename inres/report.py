@@ -263,8 +263,8 @@ def _leaks(run: _Run) -> str:
 def _beside(run: _Run, key: str, digits: int, *names: str) -> str:
     """`chance 0.27 · raw pixels 0.51` for one measure."""
     found = [(figures.RANKING_NAMES[n], run.ranking(n, key)) for n in names]
-    words = (f"{n} {page.number(v, digits)}" for n, v in found if v is not None)
-    return " · ".join(word.replace(" ", page.NO_BREAK) for word in words)
+    words = (f"{n}{page.NO_BREAK}{page.number(v, digits)}" for n, v in found if v is not None)
+    return " · ".join(words)
 
 
 def _cards(run: _Run) -> str:
