@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from experiments import common, index, split, train
-from inres import files, further, report, results, stages
+from inres import encode, files, further, report, results, stages
 from inres.config import Config
 from inres.data import items, splits
 from inres.evaluation import baselines, runs
@@ -99,13 +99,15 @@ def embedded(
 ) -> Embedded:
     """Some items as the evaluation wants them."""
     encoded = index.rows_of(index.load_embeddings(workdir), rows)
+    planes = index.load_planes(config, workdir)
     names = table.column("image")[rows]
     names = np.where(names == "", table.column("nodule")[rows], names)
     return Embedded(
         labels=table.column("label").astype(np.int32)[rows],
         scans=table.column("scan")[rows],
         diameters_mm=table.column("diameter_mm")[rows],
-        bits=codes.binarize(encoded.h),
+        bits=encode.to_bits(encoded, planes),
+        codes={} if planes is None else {"latent": encode.to_bits(encoded, None)},
         features={
             "fc1": encoded.fc1,
             "fc2": encoded.h,

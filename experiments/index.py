@@ -2,18 +2,21 @@
 
     python -m experiments.index --config=experiments/configs/phantom.py --workdir=runs/phantom
 
-Leaves <workdir>/index: embeddings.npz (FC1, H and FC3 of every item, in the item table's order)
-and archive/, the index of the training and validation items.
+Leaves <workdir>/index: embeddings.npz (FC1, H and FC3 of every item, in the item table's order),
+planes.npz where the code is H turned (config.hash.code), fitted on training items, and archive/,
+the index of the training and validation items.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from experiments import common, train
-from inres import encode, files, stages
+from inres import encode, files, linear_codes, stages
 from inres.config import Config
 from inres.data import items
+from inres.linear_codes import Hyperplanes
 from inres.retrieval import codes, store
 
 COLUMNS = ("scan", "nodule", "label", "diameter_mm", "malignancy", "subset", "x_mm", "y_mm", "z_mm")
@@ -23,6 +26,7 @@ def run(config: Config, workdir: Path) -> None:
     """Encode and write, unless that was done."""
     inputs = {
         "search": common.part(config.search, "features"),
+        "hash": common.part(config.hash, "code"),
         "upstream": {"train": stages.done(workdir, "train")},
     }
     stages.run(workdir, "index", inputs, lambda out: _index(config, workdir, out))
@@ -37,6 +41,19 @@ def load_embeddings(workdir: Path) -> encode.Encoded:
     """FC1, H and FC3 of every item, in the item table's order."""
     with np.load(workdir / "index" / "embeddings.npz") as data:
         return encode.Encoded(data["fc1"], data["h"], data["fc3"])
+
+
+def load_planes(config: Config, workdir: Path) -> Hyperplanes | None:
+    """What turns H into a code; None where its own 0.5 does."""
+    if config.hash.code == "latent":
+        return None
+    with np.load(workdir / "index" / "planes.npz") as data:
+        return Hyperplanes(data["mean"], data["planes"])
+
+
+def fingerprint(variables: dict[str, Any], planes: Hyperplanes | None) -> str:
+    """Of all that makes an item's code and features: `encode.fingerprint`."""
+    return encode.fingerprint(variables | ({} if planes is None else {"code": vars(planes)}))
 
 
 def load_scale(workdir: Path) -> encode.FineScale:
@@ -68,6 +85,13 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
         np.savez(part, fc1=encoded.fc1, h=encoded.h, fc3=encoded.fc3)
     rows = archived(data)
     gallery = rows_of(encoded, rows)
+    planes = None
+    if config.hash.code == "rotated":
+        trained = rows_of(encoded, rows[data.side[rows] == "train"])
+        planes = linear_codes.rotation(trained.h, seed=config.seed)
+        with files.atomic_path(out / "planes.npz") as part:
+            np.savez(part, mean=planes.mean, planes=planes.planes)
+    bits = encode.to_bits(gallery, planes)
     scale = encode.FineScale.of(gallery)
     files.write_json(out / "scale.json", vars(scale))
     records = [
@@ -77,13 +101,13 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
     ]
     store.save(
         out / "archive",
-        codes.pack(codes.binarize(gallery.h)),
+        codes.pack(bits),
         fine_features(config, gallery, scale),
         records,
         bits=config.hash.bits,
-        model=encode.fingerprint(variables),
+        model=fingerprint(variables, planes),
     )
-    distinct = len(np.unique(codes.binarize(gallery.h), axis=0))
+    distinct = len(np.unique(bits, axis=0))
     print(
         f"  {len(rows)} items of {config.hash.bits} bits in {out / 'archive'}, "
         f"{distinct} distinct codes"

@@ -59,7 +59,8 @@ def run(config: Config, workdir: Path) -> None:
     table = items.open_store(workdir / "prepare")
     classes = train.labelled(config, table).classes
     model, variables = train.trained(config, workdir, classes)
-    fingerprint = encode.fingerprint(variables)
+    planes = index.load_planes(config, workdir)
+    fingerprint = index.fingerprint(variables, planes)
     stored = store.load(workdir / "index" / "archive", model=fingerprint, verify=True)
     encoded = encode.make_encoder(model, variables)(query.image[None])
     groups, numbers = evaluate.scan_groups(stored.records.column("scan"))
@@ -75,8 +76,9 @@ def run(config: Config, workdir: Path) -> None:
             ids=stored.ids,
         ),
         stored.records,
-        encoded,
+        encode.to_bits(encoded, planes),
         index.fine_features(config, encoded, index.load_scale(workdir)),
+        predicted=encoded.fc3.argmax(axis=1),
         own=own,
     )
     ids = [int(i) for i in result.ids[0] if i >= 0]
@@ -128,12 +130,21 @@ def find(
     config: Config,
     built: index_lib.Index,
     records: store.Records,
-    encoded: encode.Encoded,
+    bits: np.ndarray,
     features: np.ndarray,
     *,
+    predicted: np.ndarray,
     own: int,
 ) -> index_lib.Result:
     """The search that the config describes, of one query; the scan numbered `own` is left out.
+
+    Args:
+      config: its section `search`.
+      built, records: the archive.
+      bits: bool [1, h], the query's code.
+      features: float32 [1, D], what the fine stage compares.
+      predicted: int [1], the query's class by FC3.
+      own: number of the query's scan; -1: none.
 
     Raises:
       ValueError: the condition on the records is not one.
@@ -141,11 +152,11 @@ def find(
     c = config.search
     if c.where:
         built = index_lib.keep(built, records.where(c.where))
-    query = codes.pack(codes.binarize(encoded.h))
+    query = codes.pack(bits)
     who: dict[str, Any] = {
         "k": c.k,
         "exclude": np.array([own]),
-        "only": encoded.fc3.argmax(axis=1) if c.same_class else None,
+        "only": predicted if c.same_class else None,
     }
     if c.rank == "euclidean":
         radius = {"threshold": c.threshold, "min_pool": c.min_pool}

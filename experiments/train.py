@@ -42,7 +42,8 @@ class Labelled:
 def run(config: Config, workdir: Path) -> None:
     """Train, unless that was done."""
     inputs = {
-        **{n: common.part(getattr(config, n)) for n in ("model", "hash", "loss", "train")},
+        **{n: common.part(getattr(config, n)) for n in ("model", "loss", "train")},
+        "hash": common.part(config.hash, "bits", "batch_norm"),
         "items": common.part(config.items, "view", "crop_mm", "segmented", "size_px"),
         "seed": config.seed,
         "upstream": {"segment": stages.done(workdir, "segment")},

@@ -259,8 +259,12 @@ class Hash:
     bits: int = 48
     batch_norm: bool = False
     """Batch norm before the sigmoid; the loss `orthohash` has it always."""
+    code: str = "rotated"
+    """From H to bits: `latent`, H at 0.5 (paper, Eq. 1), or `rotated`, H about its mean over the
+    training items, turned by iterative quantization, at 0. Needs no training anew."""
 
     def __post_init__(self):
+        _one_of("hash.code", self.code, ("latent", "rotated"))
         _require(1 <= self.bits <= 1024, "hash.bits", self.bits, "between 1 and 1024")
 
 
@@ -379,7 +383,7 @@ class Train:
     """The weights that are used: the `last`, or those that were `best` on the validation part,
     which no test query shares."""
     monitor: str = "map_macro"
-    """What `best` means: `map_macro` (by Hamming distance) or `accuracy`."""
+    """What `best` means: `map_macro` (by Hamming distance of `latent` codes) or `accuracy`."""
     patience: int = 0
     """With `best`: epochs without a better look after which training stops; 0: never."""
 

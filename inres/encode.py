@@ -13,9 +13,11 @@ import numpy as np
 from scipy import ndimage
 
 from inres.ct import lungs
+from inres.linear_codes import Hyperplanes
 from inres.models.head import Outputs
 from inres.progress import progress
 from inres.recipe import to_input
+from inres.retrieval.codes import binarize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +62,11 @@ def make_encoder(
         return Encoded(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     return encode
+
+
+def to_bits(encoded: Encoded, planes: Hyperplanes | None) -> np.ndarray:
+    """The code, bool [N, h]: H at 0.5 (paper, Eq. 1), or on which side of `planes` H lies."""
+    return binarize(encoded.h) if planes is None else planes.encode(encoded.h)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -32,6 +32,7 @@ RED = "#d00000"
 RANKING_NAMES = {
     "two_stage": "two-stage search",
     "hamming": "Hamming distance",
+    "latent": "H at 0.5 (paper)",
     "fc1": "FC1",
     "fc2": "FC2 (hash layer)",
     "fc3": "FC3",

@@ -96,6 +96,7 @@ _HEADLINES = (
 _NOTES = {
     "two_stage": "pool by fine distance, then the rest by Hamming distance",
     "hamming": "codes alone",
+    "latent": "codes alone, not turned",
     "fc1": "all items by Euclidean distance",
     "fc2": "activations before binarization",
     "fc3": "logits",

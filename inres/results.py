@@ -11,8 +11,8 @@ import numpy as np
 from inres import figures, files, further, tables
 from inres.data.items import CLASS_NAMES
 from inres.evaluation.embedded import Embedded
-from inres.evaluation.pca import principal
 from inres.evaluation.protocol import Evaluation
+from inres.pca import principal
 
 PAPER_COUNTS = (1000, 270, 232, 276, 234, 100, 55, 19)
 """Items of each class (paper, Table 2)."""

@@ -6,6 +6,7 @@ import pytest
 
 from inres import encode, recipe
 from inres.config import Config, Model, Train
+from inres.linear_codes import Hyperplanes
 from inres.models.head import HashHead
 from inres.models.inres_net import InResNet
 
@@ -36,6 +37,16 @@ def test_a_fingerprint_sees_one_changed_weight(network):
     changed = jax.tree.map(np.array, variables)
     changed["params"]["head"]["fc3"]["bias"][0] += 1e-7
     assert encode.fingerprint(changed) != mark
+
+
+def test_bits_of_h_are_the_papers_or_turned():
+    h = np.float32([[0.5, 0.2, 0.9], [0.4999, 0.7, 0.5], [0.1, 0.1, 0.1]])
+    encoded = encode.Encoded(np.zeros((3, 4)), h, np.zeros((3, 2)))
+    np.testing.assert_array_equal(encode.to_bits(encoded, None), h >= 0.5)  # Eq. 1
+    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
+    planes = Hyperplanes(h.mean(axis=0), turn)
+    want = [[float((row - h.mean(axis=0)) @ turn[:, j]) >= 0 for j in range(3)] for row in h]
+    np.testing.assert_array_equal(encode.to_bits(encoded, planes), want)
 
 
 def test_joined_features_weigh_both_layers_alike():

@@ -5,7 +5,8 @@
 
 Ours, with and without its parts, and eight others, x three seeds: 33 trainings, so 33 times what
 the base takes to train and judge, less what is shared. All have the base's network, schedule and
-augmentation; the others have their own weight, and not our loss of FC1. On data of one's own:
+augmentation; the others have their own weight, their own bits, the signs of the latent layer, and
+not our loss of FC1. On data of one's own:
 --config=experiments/configs/ablate_losses.py:folder with --config.base.data.root=FOLDER.
 """
 
@@ -17,13 +18,15 @@ from inres.config import LOSSES
 def get_config(base: str = "phantom") -> Ablation:
     """Variants of `experiments/configs/<base>.py`."""
     published = [name for name in LOSSES if name != "ordinal"]
+    theirs = {"loss.weight": 1.0, "loss.fine": 0.0, "hash.code": "latent"}
     return Ablation(
         base_name=base,
         base=load(base),
         variants=(
             {},
+            {"hash.code": "latent"},
             {"loss.fine": 0.0},
             {"loss.name": "nll"},
-            *({"loss.name": name, "loss.weight": 1.0, "loss.fine": 0.0} for name in published),
+            *({"loss.name": name} | theirs for name in published),
         ),
     )

@@ -8,6 +8,7 @@ import numpy as np
 RANKINGS = (
     "two_stage",
     "hamming",
+    "latent",
     "fc1",
     "fc2",
     "fc3",
@@ -46,7 +47,8 @@ class Embedded:
     names: np.ndarray
     """str [N], where an item comes from."""
     codes: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    """bool [N, h] by name: codes of the baselines, as `itq_fc1`."""
+    """bool [N, h] by name: other codes, as `latent` (H at 0.5, where the code is another) and
+    `itq_fc1`."""
     malignancy: np.ndarray | None = None
     """float [N], ratings 1 to 5, NaN where unknown; None: nowhere known."""
     nodules: np.ndarray | None = None

@@ -7,12 +7,24 @@ import signal
 import subprocess
 import time
 
+import numpy as np
 import pytest
 from cli import ENVIRONMENT, ROOT, SMOKE, call, command, refused, results
 
+from inres.retrieval import codes, store
+
 RANKINGS = (
-    *("two_stage", "hamming", "fc1", "fc2", "fc3", "fc1_fc3", "softmax", "predicted_class"),
-    *("itq_fc1", "lsh_fc1", "pixels", "hog", "itq_pixels", "lsh_pixels", "chance"),
+    *("two_stage", "hamming", "latent", "fc1", "fc2", "fc3", "fc1_fc3", "softmax"),
+    *(
+        "predicted_class",
+        "itq_fc1",
+        "lsh_fc1",
+        "pixels",
+        "hog",
+        "itq_pixels",
+        "lsh_pixels",
+        "chance",
+    ),
 )
 
 pytestmark = pytest.mark.e2e
@@ -62,6 +74,36 @@ def test_another_config_is_refused_by_name(smoke):
     error = refused("train", SMOKE, f"--workdir={workdir}", "--config.hash.bits=12")
     assert "hash.bits was 48, now 12" in error
     assert "--redo=train" in error
+
+
+def test_the_archive_holds_the_turned_codes_of_h(smoke, tmp_path):
+    """Fitted on training items alone; back at the paper's codes, training is not repeated."""
+    workdir, _ = smoke
+    other = tmp_path / "w"
+    shutil.copytree(workdir, other)
+    before = (other / "train" / "stage.json").read_bytes()
+
+    def stored():
+        opened = store.load(other / "index" / "archive")
+        rows = opened.records.column("item").astype(int)
+        return codes.unpack(np.asarray(opened.codes), opened.bits), rows
+
+    with open(other / "split" / "split.csv", newline="") as file:
+        side = np.array([row["side"] for row in csv.DictReader(file)])
+    h = np.load(other / "index" / "embeddings.npz")["h"].astype(np.float64)
+    planes = np.load(other / "index" / "planes.npz")
+    np.testing.assert_allclose(planes["mean"], h[side == "train"].mean(axis=0))
+    turned, rows = stored()
+    assert set(side[rows]) == {"train", "val"}
+    np.testing.assert_array_equal(turned, (h[rows] - planes["mean"]) @ planes["planes"] >= 0)
+    paper = (SMOKE, f"--workdir={other}", "--config.hash.code=latent")
+    assert "hash.code was 'rotated'" in refused("index", *paper)
+    done = call("index", *paper, "--redo=index")
+    assert done.returncode == 0, done.stderr
+    assert (other / "train" / "stage.json").read_bytes() == before
+    plain, rows = stored()
+    np.testing.assert_array_equal(plain, h[rows] >= 0.5)
+    assert (plain != turned).any()
 
 
 def test_an_item_finds_others_but_not_its_own_scan(smoke, tmp_path):
