@@ -94,7 +94,7 @@ class Ours:
         """Logits, loss and gradients at the first weights, through the training path."""
 
         def logits(params: Any) -> jax.Array:
-            images = recipe.to_input(self.on_device["image"])[..., None]
+            images = recipe.to_input(self.on_device["image"])
             variables = {"params": params, "batch_stats": self.variables.get("batch_stats", {})}
             keys = {"dropout": jax.random.key(0)}
             apply = functools.partial(self.model.apply, train=True, mutable=["batch_stats"])

@@ -78,9 +78,9 @@ def archived(data: train.Labelled) -> np.ndarray:
 def _index(config: Config, workdir: Path, out: Path) -> None:
     table = items.open_store(workdir / "prepare")
     data = train.labelled(config, table)
-    images = np.load(workdir / "train" / "images.npy", mmap_mode="r")
     model, variables = train.trained(config, workdir, data.classes)
-    encoded = encode.make_encoder(model, variables)(images)
+    seen = train.network_inputs(workdir / "train")
+    encoded = encode.make_encoder(model, variables)(seen)
     with files.atomic_path(out / "embeddings.npz") as part:
         np.savez(part, fc1=encoded.fc1, h=encoded.h, fc3=encoded.fc3)
     rows = archived(data)

@@ -22,12 +22,13 @@ def run(config: Config, workdir: Path) -> None:
     root = common.data_root(config, workdir)
     inputs: dict[str, Any] = {
         "data": common.part(config.data, "kind", "max_thickness_mm", "lung_masks"),
-        "items": common.part(config.items, "hu_min", "hu_max"),
+        "items": common.part(config.items, "hu_min", "hu_max", "neighbours"),
     }
     if config.data.kind != "folder":
         inputs["data"]["seed"] = config.data.seed
-        names = ("spacing_mm", "canvas_px", "normals", "normal_clearance_mm", "slices_per_nodule")
-        inputs["items"] |= common.part(config.items, *names)
+        names = ("spacing_mm", "canvas_px", "normals", "normal_clearance_mm")
+        more = ("slices_per_nodule", "neighbour_mm")
+        inputs["items"] |= common.part(config.items, *names, *more)
     if config.data.kind == "phantom" and not config.data.root:
         made = {"phantom": common.part(config.phantom), "seed": config.data.seed}
         workers = common.workers(config)

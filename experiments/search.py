@@ -45,7 +45,9 @@ class Query:
 
     name: str
     image: np.ndarray
-    """uint8 [S, S], the network's input."""
+    """uint8 [S, S], its view."""
+    seen: np.ndarray
+    """uint8 [S, S] or [S, S, C], the network's input: the view, with its neighbours."""
     scan: str
     label: int
     """-1 where unknown."""
@@ -62,7 +64,7 @@ def run(config: Config, workdir: Path) -> None:
     planes = index.load_planes(config, workdir)
     fingerprint = index.fingerprint(variables, planes)
     stored = store.load(workdir / "index" / "archive", model=fingerprint, verify=True)
-    encoded = encode.make_encoder(model, variables)(query.image[None])
+    encoded = encode.make_encoder(model, variables)(query.seen[None])
     groups, numbers = evaluate.scan_groups(stored.records.column("scan"))
     own = -1 if OWN_SCAN.value else numbers.get(query.scan, -1)
     result = find(
@@ -186,25 +188,34 @@ def read_query(config: Config, workdir: Path) -> Query:
         item = table[ITEM.value]
         images = np.load(workdir / "train" / "images.npy", mmap_mode="r")
         image = np.asarray(images[ITEM.value])
-        return Query(f"item{ITEM.value}", image, item.scan, item.label, item.diameter_mm)
+        seen = np.asarray(train.network_inputs(workdir / "train")[ITEM.value])
+        name = f"item{ITEM.value}"
+        return Query(name, image, seen, item.scan, item.label, item.diameter_mm)
     if IMAGE.value is not None:
         path = Path(IMAGE.value)
-        slice_, mask, point, notes = prepare.prepare_image(path, config)
+        planes, mask, point, notes = prepare.prepare_image(path, config)
         name = path.name
     else:
         if (WORLD.value is None) == (SLICE.value is None):
             raise ValueError("--scan needs a place: either --world=x,y,z or --slice=number")
         path = Path(str(SCAN.value))
-        slice_, mask, point, notes = prepare.prepare_point(
+        planes, mask, point, notes = prepare.prepare_point(
             path, config=config, world_mm=_world(), slice_index=SLICE.value
         )
         place = f"slice{SLICE.value}" if WORLD.value is None else WORLD.value.replace(",", "_")
         name = f"{path.stem}_{place}"
+    shape = train.network_inputs(workdir / "train").shape
+    channels = shape[3] if len(shape) == 4 else 1
+    if len(planes) < channels:
+        notes = (*notes, f"{path}: one slice, which also stands for its {channels - 1} neighbours")
+        planes = np.repeat(planes, channels, axis=0)
     for note in notes:
         print(f"note: {note}")
-    learned = _unet_mask(config, workdir, slice_)
-    image = views.view(slice_, mask if learned is None else learned, point, config.items)
-    return Query(name, image, path.name.split(".mhd")[0], -1, float("nan"))
+    middle = len(planes) // 2
+    learned = _unet_mask(config, workdir, planes[middle])
+    seen = views.stack(planes, mask if learned is None else learned, point, config.items)
+    scan = path.name.split(".mhd")[0]
+    return Query(name, seen[..., middle], seen, scan, -1, float("nan"))
 
 
 def _unet_mask(config: Config, workdir: Path, slice_: np.ndarray) -> np.ndarray | None:

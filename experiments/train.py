@@ -2,10 +2,12 @@
 
     python -m experiments.train --config=experiments/configs/phantom.py --workdir=runs/phantom
 
-Leaves <workdir>/train: images.npy (the network's inputs), checkpoints, log.jsonl, TensorBoard
-events, summary.json. Interrupted, it goes on from its last checkpoint, to the same weights.
+Leaves <workdir>/train: images.npy (the views; with their neighbours inputs.npy), checkpoints,
+log.jsonl, TensorBoard events, summary.json. Interrupted, it goes on from its last checkpoint, to
+the same weights.
 """
 
+import contextlib
 import dataclasses
 import time
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from experiments import common, split
@@ -76,31 +79,45 @@ def labelled(config: Config, store: items.ItemStore) -> Labelled:
     return Labelled(store.items, labels, side, classes)
 
 
-def make_views(config: Config, workdir: Path, out: Path) -> np.ndarray:
-    """Every item's network input, uint8 [N, S, S], memory-mapped; made once."""
-    path = out / "images.npy"
-    if not path.is_file():
-        store = items.open_store(workdir / "prepare")
-        learned = workdir / "segment" / "masks.npy"
-        masks = np.load(learned, mmap_mode="r") if learned.is_file() else store.lung_masks
-        size = config.items.size_px
-        with files.atomic_path(path) as part:
-            shape = (len(store.items), size, size)
-            images = np.lib.format.open_memmap(part, "w+", np.uint8, shape)
-            for i, item in enumerate(progress(store.items, name="cut views", unit="item")):
-                mask = None if masks is None else masks[i]
-                images[i] = views.view(
-                    np.asarray(store.slices[i]), mask, (item.row, item.col), config.items
-                )
-            images.flush()
-    return np.load(path, mmap_mode="r")
+def make_views(config: Config, workdir: Path, out: Path) -> None:
+    """Every item's view, images.npy uint8 [N, S, S], and where items have neighbours all of their
+    channels, inputs.npy uint8 [N, S, S, C]; made once."""
+    if (out / "images.npy").is_file():
+        return
+    store = items.open_store(workdir / "prepare")
+    learned = workdir / "segment" / "masks.npy"
+    masks = np.load(learned, mmap_mode="r") if learned.is_file() else store.lung_masks
+    shape = (len(store.items), config.items.size_px, config.items.size_px)
+    channels = len(store.planes(0))
+    with contextlib.ExitStack() as whole:
+        # Entered first and so renamed last: images.npy says that both are there.
+        images = whole.enter_context(files.array_file(out / "images.npy", shape))
+        inputs = None
+        if channels > 1:
+            wide = (*shape, channels)
+            inputs = whole.enter_context(files.array_file(out / "inputs.npy", wide))
+        for i, item in enumerate(progress(store.items, name="cut views", unit="item")):
+            mask = None if masks is None else masks[i]
+            stack = views.stack(store.planes(i), mask, (item.row, item.col), config.items)
+            images.write(stack[..., channels // 2].tobytes())
+            if inputs is not None:
+                inputs.write(stack.tobytes())
+
+
+def network_inputs(train: Path) -> np.ndarray:
+    """What the network sees of every item, memory-mapped: uint8 [N, S, S], or [N, S, S, C].
+
+    train: the directory that `make_views` filled.
+    """
+    path = train / "inputs.npy"
+    return np.load(path if path.is_file() else train / "images.npy", mmap_mode="r")
 
 
 def trained(config: Config, workdir: Path, classes: int) -> tuple[nn.Module, dict[str, Any]]:
     """The trained network and its variables."""
     model = recipe.build_model(config, classes=classes)
     optimizer, _ = recipe.optimizer(config, steps=1, steps_per_epoch=1)
-    state = _initial(config, model, optimizer)
+    state = _initial(config, model, optimizer, network_inputs(workdir / "train"))
     kept = "best" if config.train.keep == "best" else "checkpoints"
     checkpoints = Checkpoints(workdir / "train" / kept)
     state = checkpoints.restore(state)
@@ -108,9 +125,10 @@ def trained(config: Config, workdir: Path, classes: int) -> tuple[nn.Module, dic
     return model, state.variables
 
 
-def _initial(config: Config, model: nn.Module, optimizer) -> training.TrainState:
-    size = config.items.size_px
-    image = np.zeros((1, size, size, 1), np.float32)
+def _initial(
+    config: Config, model: nn.Module, optimizer, inputs: np.ndarray
+) -> training.TrainState:
+    image = recipe.to_input(jnp.zeros((1, *inputs.shape[1:]), jnp.uint8))
     variables = dict(jax.jit(model.init)(jax.random.key(config.seed), image))
     mesh = training.data_mesh()
     return training.init_state(variables, optimizer, ema=bool(config.train.ema), mesh=mesh)
@@ -132,10 +150,11 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
     )
     if codes is not None:
         arrays["code"] = codes
-    images = np.asarray(make_views(config, workdir, out))
+    make_views(config, workdir, out)
+    images = np.asarray(network_inputs(out))
     model = recipe.build_model(config, classes=data.classes)
     optimizer, rate = recipe.optimizer(config, steps=steps, steps_per_epoch=per_epoch)
-    state = _initial(config, model, optimizer)
+    state = _initial(config, model, optimizer, images)
     validation = _validation(model, data, images)
     if c.keep == "best" and validation is None:
         raise ConfigError(

@@ -118,6 +118,12 @@ class Items:
     slices_per_nodule: int = 1
     """An odd number. Of a nodule in training so many slices are shown, within half of its radius;
     the archive and the queries have its central one."""
+    neighbours: int = 0
+    """So many slices below and above are further channels of the input. A folder's are those that
+    items.csv lists of the same nodule, by z_mm, or in its order where that is unknown; at an end,
+    and of an item that has none, the nearest slice is repeated."""
+    neighbour_mm: float = 2.0
+    """Of scans: distance of neighbours along the body axis."""
     view: str = "crop"
     """`crop` (fixed millimetres round the nodule) or `slice` (the paper's whole slice)."""
     crop_mm: float = 48.0
@@ -127,6 +133,8 @@ class Items:
     """Side of the network's square input."""
 
     def __post_init__(self):
+        _not_negative("items", self, "neighbours")
+        _positive("items", self, "neighbour_mm")
         _positive("items", self, "spacing_mm", "canvas_px", "crop_mm", "size_px")
         _not_negative("items", self, "normals", "normal_clearance_mm")
         _require(
@@ -348,7 +356,7 @@ class Loss:
 class Train:
     """The recipe. Defaults are the `modern` one; `paper.py` has section 3.4's."""
 
-    epochs: int = 30
+    epochs: int = 60
     batch: int = 64
     learning_rate: float = 0.05
     momentum: float = 0.9

@@ -34,7 +34,7 @@ class Encoded:
 
 @functools.partial(jax.jit, static_argnums=0)
 def _apply(model: nn.Module, variables: dict[str, Any], images: jax.Array) -> Outputs:
-    outputs = model.apply(variables, to_input(images)[..., None], train=False)
+    outputs = model.apply(variables, to_input(images), train=False)
     assert isinstance(outputs, Outputs)
     return outputs
 
@@ -45,7 +45,10 @@ Encoder = Callable[[np.ndarray], Encoded]
 def make_encoder(
     model: nn.Module, variables: dict[str, Any], *, batch: int = 64, quiet: bool = False
 ) -> Encoder:
-    """A function uint8 [N, S, S] -> `Encoded`; N = 1 and full batches compile once each."""
+    """A function uint8 [N, S, S] or [N, S, S, C] -> `Encoded`.
+
+    N = 1 and full batches compile once each.
+    """
 
     def encode(images: np.ndarray) -> Encoded:
         if len(images) == 1:
@@ -132,7 +135,7 @@ def make_segmenter(
     @jax.jit
     def apply(variables, slices):
         b, s, _ = slices.shape
-        small = jax.image.resize(to_input(slices), (b, size, size), "linear")
+        small = jax.image.resize(to_input(slices)[..., 0], (b, size, size), "linear")
         logits = model.apply(variables, small[..., None], train=False)
         return (jax.image.resize(logits, (b, s, s), "linear") > 0).astype(jnp.uint8)
 

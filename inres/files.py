@@ -11,7 +11,9 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+import numpy as np
 
 
 def sync_dir(path: Path) -> None:
@@ -192,3 +194,15 @@ def number(row: Mapping[str, str], column: str, *, where: str, blank: float | No
     if value != value or value in (float("inf"), float("-inf")):
         raise ValueError(f"{where}: {column} is {row[column]!r}, not a finite number")
     return value
+
+
+@contextlib.contextmanager
+def array_file(path: Path, shape: tuple[int, ...]) -> Iterator[BinaryIO]:
+    """An .npy file of uint8 whose data is written piece by piece, atomically.
+
+    Not through a memory map: a full disk would kill the process there, without an error.
+    """
+    with atomic_path(path) as part, open(part, "wb") as file:
+        head = {"descr": "|u1", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(file, head)
+        yield file

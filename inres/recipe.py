@@ -61,7 +61,10 @@ def build_model(config: Config, *, classes: int) -> InResNet | AlexNet:
 
 
 def to_input(images: jax.Array) -> jax.Array:
-    """uint8 [B, S, S] -> float32 [B, S, S] in [0, 1]; the window's floor stays 0."""
+    """uint8 [B, S, S] or [B, S, S, C] -> float32 [B, S, S, C] in [0, 1]; the window's floor stays
+    0. One slice is one channel."""
+    if images.ndim == 3:
+        images = images[..., None]
     return images.astype(jnp.float32) / 255.0
 
 
@@ -81,10 +84,10 @@ def hash_loss(model: InResNet | AlexNet, config: Config, *, steps: int) -> train
         augment_key, dropout_key = jax.random.split(key)
         images = to_input(batch["image"])
         changed = augment(augment_key, images, config.train)
-        images = jnp.where(batch["augment"][:, None, None], changed, images)
+        images = jnp.where(batch["augment"][:, None, None, None], changed, images)
         outputs, new = model.apply(
             {"params": params, "batch_stats": batch_stats},
-            images[..., None],
+            images,
             train=True,
             mutable=["batch_stats"],
             rngs={"dropout": dropout_key},
@@ -124,7 +127,7 @@ def unet_loss(model: nn.Module, config: Segment) -> training.LossFn:
     """Cross-entropy plus soft Dice on (slice, mask) pairs, mirrored at random."""
 
     def loss_fn(params, batch_stats, batch, key, step):
-        images, masks = to_input(batch["image"]), batch["mask"].astype(jnp.float32)
+        images, masks = to_input(batch["image"])[..., 0], batch["mask"].astype(jnp.float32)
         flip_key, value_key = jax.random.split(key)
         flip = jax.random.bernoulli(flip_key, shape=(len(images), 1, 1))
         images, masks = (jnp.where(flip, x[:, :, ::-1], x) for x in (images, masks))

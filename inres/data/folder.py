@@ -92,6 +92,27 @@ def load_image(path: Path, config: Config) -> np.ndarray:
     return views.canvas(image, center=center, size=size)
 
 
+def neighbour_rows(items: Sequence[Item], k: int) -> np.ndarray | None:
+    """Rows of the `k` slices below and above each item, from the lowest up: int64 [N, 2 k].
+
+    Neighbours are slices of the same nodule, in the order of z_mm where all of it are known, else
+    in that of the table; at an end its last slice is repeated. None where nothing has any.
+    """
+    groups: dict[tuple[str, str], list[int]] = {}
+    for row, item in enumerate(items):
+        groups.setdefault((item.scan, item.nodule or f"\n{row}"), []).append(row)
+    if not k or max(map(len, groups.values())) < 2:
+        return None
+    reach = np.array([j for j in range(-k, k + 1) if j])
+    found = np.empty((len(items), 2 * k), np.int64)
+    for rows in groups.values():
+        if all(np.isfinite(items[row].z_mm) for row in rows):
+            rows = sorted(rows, key=lambda row: items[row].z_mm)
+        for place, row in enumerate(rows):
+            found[row] = np.array(rows)[np.clip(place + reach, 0, len(rows) - 1)]
+    return found
+
+
 def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
     """Write the item store of the folder `root` to `out`; all bad files are found first.
 
@@ -120,6 +141,13 @@ def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
         raise ValueError("\n".join(problems[:10]) + more)
     with files.atomic_path(out / "slices.npy") as part:
         np.save(part, np.stack(images))
+    (out / "neighbours.npy").unlink(missing_ok=True)
+    beside = neighbour_rows(items, config.items.neighbours)
+    if beside is not None:
+        shape = (*beside.shape, *images[0].shape)
+        with files.array_file(out / "neighbours.npy", shape) as file:
+            for row in beside.ravel():
+                file.write(images[row].tobytes())
     if masks[0] is not None:
         lungs = np.stack([load_image(path, config) > 0 for path in masks if path])
         if lungs.shape[1:] != images[0].shape:

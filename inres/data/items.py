@@ -3,6 +3,8 @@
 On disk, a directory:
   items.csv            one row an item, the columns of `Item` in order
   slices.npy           uint8 [N, S, S], HU windowed to 8 bits
+  neighbours.npy       uint8 [N, 2 k, S, S], k slices below each item's and k above, in that order
+                       (absent where no item has any, or none are wanted)
   lung_masks.npy       uint8 [N, S, S], 1 inside the lungs (absent where there are no masks)
   audit.csv            one row a nodule: share of its sphere inside each mask (absent for folders)
   audit_slices.npy     uint8 [2 M, S, S], the planes above and below each nodule's centre
@@ -164,10 +166,21 @@ class ItemStore:
     """uint8 [N, S, S], memory-mapped."""
     lung_masks: np.ndarray | None
     """uint8 [N, S, S], memory-mapped, or None."""
+    neighbours: np.ndarray | None = None
+    """uint8 [N, 2 k, S, S], memory-mapped, or None."""
 
     def column(self, name: str) -> np.ndarray:
         """Column `name` of the table as an array [N]."""
         return np.array([getattr(item, name) for item in self.items])
+
+    def planes(self, row: int) -> np.ndarray:
+        """An item's slice with its neighbours, from the lowest up: uint8 [2 k + 1, S, S]."""
+        middle = np.asarray(self.slices[row])[None]
+        if self.neighbours is None:
+            return middle
+        beside = np.asarray(self.neighbours[row])
+        k = len(beside) // 2
+        return np.concatenate([beside[:k], middle, beside[k:]])
 
 
 def open_store(root: str | Path) -> ItemStore:
@@ -179,8 +192,9 @@ def open_store(root: str | Path) -> ItemStore:
     """
     root = Path(root)
     items = tuple(read_table(root / "items.csv"))
-    arrays: dict[str, np.ndarray | None] = {"slices": None, "lung_masks": None}
-    for name in arrays:
+    arrays: dict[str, np.ndarray | None] = {}
+    for name, axes in (("slices", 3), ("lung_masks", 3), ("neighbours", 4)):
+        arrays[name] = None
         path = root / f"{name}.npy"
         if not path.is_file():
             continue
@@ -188,7 +202,7 @@ def open_store(root: str | Path) -> ItemStore:
             array = np.load(path, mmap_mode="r")
         except (ValueError, OSError, EOFError) as error:
             raise ValueError(f"{path}: damaged ({error}); run the prepare stage again") from None
-        if array.dtype != np.uint8 or array.ndim != 3 or len(array) != len(items):
+        if array.dtype != np.uint8 or array.ndim != axes or len(array) != len(items):
             raise ValueError(
                 f"{path}: {array.dtype} {array.shape}, but {root / 'items.csv'} has {len(items)} "
                 "rows of uint8 slices; run the prepare stage again"
@@ -196,4 +210,4 @@ def open_store(root: str | Path) -> ItemStore:
         arrays[name] = array
     if arrays["slices"] is None:
         raise FileNotFoundError(f"{root / 'slices.npy'}: no such file; run the prepare stage")
-    return ItemStore(root, items, arrays["slices"], arrays["lung_masks"])
+    return ItemStore(root, items, arrays["slices"], arrays["lung_masks"], arrays["neighbours"])

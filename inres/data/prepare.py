@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
@@ -82,6 +82,16 @@ class Cut:
         items = config.items
         hu = to_uint8(self.volume.hu[z], hu_min=items.hu_min, hu_max=items.hu_max)
         return canvas(hu, center=self.center, size=items.canvas_px)
+
+    def neighbours(self, z: int, config: Config) -> np.ndarray:
+        """The canvases below and above plane `z`, from the lowest up. uint8 [2 k, S, S].
+
+        Beyond the ends of the scan its last plane is repeated.
+        """
+        k = config.items.neighbours
+        step = config.items.neighbour_mm / config.items.spacing_mm
+        beside = [self.nearest_plane(z + j * step) for j in range(-k, k + 1) if j]
+        return _stack([self.plane(plane, config) for plane in beside], config)
 
     def mask_plane(self, z: int, config: Config) -> np.ndarray:
         """The lungs at plane `z`. uint8 [S, S]."""
@@ -212,8 +222,9 @@ def prepare_point(
       series_uid: which DICOM series, where a folder holds several.
 
     Returns:
-      slice uint8 [S, S], lungs uint8 [S, S], (row, col) of the place in both (the canvas's
-      middle for a slice number), and messages.
+      planes uint8 [C, S, S], the place's own in the middle of its neighbours
+      (`config.items.neighbours`), lungs uint8 [S, S], (row, col) of the place in both (the
+      canvas's middle for a slice number), and messages.
 
     Raises:
       ScanError: the scan cannot be read, or the place or slice lies outside of it.
@@ -248,7 +259,9 @@ def prepare_point(
             f"{path}: a slice number names no place, so the crop lies in the middle of the lungs; "
             "give a world coordinate"
         )
-    return cut.plane(z, config), cut.mask_plane(z, config), point, tuple(messages)
+    beside, k = cut.neighbours(z, config), config.items.neighbours
+    planes = np.concatenate([beside[:k], cut.plane(z, config)[None], beside[k:]])
+    return planes, cut.mask_plane(z, config), point, tuple(messages)
 
 
 def prepare_image(
@@ -260,7 +273,8 @@ def prepare_image(
     scans. Any other image is taken as it is: 8 bits, no mask, and a point of NaN.
 
     Returns:
-      As `prepare_point`; the mask is None where nothing was segmented.
+      As `prepare_point`, without neighbours: planes uint8 [1, S, S]; the mask is None where
+      nothing was segmented.
 
     Raises:
       ScanError: not an image, damaged, or with more than one slice.
@@ -274,14 +288,15 @@ def prepare_image(
     items = config.items
     plain = config.data.kind == "folder" or np.issubdtype(image.dtype, np.unsignedinteger)
     if not plain and len(_size(path)) == 3:
-        return prepare_point(path, config=config, slice_index=0)
+        planes, *rest = prepare_point(path, config=config, slice_index=0)
+        return planes[len(planes) // 2][None], *rest
     grey = to_grey8(image, hu_min=items.hu_min, hu_max=items.hu_max, name=str(path))
     messages = []
     if config.data.kind != "folder":
         messages.append(
             f"{path}: its pixel size and HU are unknown, so it is neither resampled nor segmented"
         )
-    return grey, None, (float("nan"), float("nan")), tuple(messages)
+    return grey[None], None, (float("nan"), float("nan")), tuple(messages)
 
 
 def table2(items: Iterable[Item]) -> dict[str, int]:
@@ -401,6 +416,7 @@ def _work(job: _Job) -> None:
             fingerprint=np.array(job.fingerprint()),
             text=np.array(json.dumps([[vars(i) for i in items], audit, messages])),
             slices=_stack([cut.plane(z, config) for z in planes], config),
+            neighbours=_stack([n for z in planes for n in cut.neighbours(z, config)], config),
             lung_masks=_stack([cut.mask_plane(z, config) for z in planes], config),
             audit_slices=_stack([cut.plane(z, config) for z in audit_planes], config),
         )
@@ -488,7 +504,10 @@ def _require_space(out: Path, tree: Luna16, config: Config) -> None:
     """
     nodules = sum(len(entry.nodules) for entry in tree.scans)
     plane = config.items.canvas_px**2
-    need = 2 * plane * ((3 + config.items.slices_per_nodule) * nodules + 2 * config.items.normals)
+    shown = config.items.slices_per_nodule * nodules
+    pictures = 3 * nodules + shown + 2 * config.items.normals
+    pictures += 2 * config.items.neighbours * (shown + config.items.normals)
+    need = 2 * plane * pictures
     files.require_space(out, need)
 
 
@@ -577,19 +596,26 @@ def _assemble(
             f"{sum(quota)} normal slices instead of {config.items.normals}: no more are clear of "
             f"all findings by {config.items.normal_clearance_mm:g} mm"
         )
-    for name in ("items.csv", "meta.json"):
+    for name in ("items.csv", "meta.json", "neighbours.npy"):
         (out / name).unlink(missing_ok=True)
-    side = config.items.canvas_px
+    side, beside = config.items.canvas_px, 2 * config.items.neighbours
     with (
-        _array_file(out / "slices.npy", (len(items), side, side)) as slices,
-        _array_file(out / "lung_masks.npy", (len(items), side, side)) as masks,
-        _array_file(out / "audit_slices.npy", (2 * len(audit), side, side)) as planes,
+        files.array_file(out / "slices.npy", (len(items), side, side)) as slices,
+        (
+            files.array_file(out / "neighbours.npy", (len(items), beside, side, side))
+            if beside
+            else contextlib.nullcontext()
+        ) as neighbours,
+        files.array_file(out / "lung_masks.npy", (len(items), side, side)) as masks,
+        files.array_file(out / "audit_slices.npy", (2 * len(audit), side, side)) as planes,
     ):
         pairs = list(zip(jobs, counts, strict=True))
         for job, count in progress(pairs, name="item store", total=len(pairs), unit="scan"):
             with np.load(job.path) as stored:
                 slices.write(stored["slices"][:count].tobytes())
                 masks.write(stored["lung_masks"][:count].tobytes())
+                if neighbours is not None:
+                    neighbours.write(stored["neighbours"][: count * beside].tobytes())
                 planes.write(stored["audit_slices"].tobytes())
     files.write_csv(out / "audit.csv", AUDIT_COLUMNS, audit)
     write_table(out / "items.csv", items)
@@ -637,15 +663,3 @@ def _even(offered: Sequence[int], total: int, rng: np.random.Generator) -> list[
         take[open_] += step
         left -= step * len(open_)
     return take.tolist()
-
-
-@contextlib.contextmanager
-def _array_file(path: Path, shape: tuple[int, ...]) -> Iterator[BinaryIO]:
-    """An .npy file of uint8 whose data is written piece by piece, atomically.
-
-    Not through a memory map: a full disk would kill the process there, without an error.
-    """
-    with files.atomic_path(path) as part, open(part, "wb") as file:
-        head = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, head)
-        yield file

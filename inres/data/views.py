@@ -38,6 +38,16 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
     return np.rint(ndimage.map_coordinates(blurred, grid, order=1, mode="nearest")).astype(np.uint8)
 
 
+def stack(
+    planes: np.ndarray, mask: np.ndarray | None, point: tuple[float, float], config: Items
+) -> np.ndarray:
+    """Slices beside each other as the channels of one network input: uint8 [size_px, size_px, C].
+
+    Args: as `view`, of planes uint8 [C, S, S]; the mask is that of the middle one.
+    """
+    return np.stack([view(plane, mask, point, config) for plane in planes], axis=-1)
+
+
 def view(
     slice_: np.ndarray, mask: np.ndarray | None, point: tuple[float, float], config: Items
 ) -> np.ndarray:

@@ -11,7 +11,7 @@ STILL = dict(flips=False, quarter_turns=False, shift_px=0, brightness=0.0, contr
 
 
 def images(b=256, s=8):
-    return jax.random.uniform(jax.random.key(5), (b, s, s), minval=0.2, maxval=0.8)
+    return jax.random.uniform(jax.random.key(5), (b, s, s, 1), minval=0.2, maxval=0.8)
 
 
 def test_nothing_asked_is_nothing_done():
@@ -25,11 +25,11 @@ def test_flips_and_turns_give_all_eight_symmetries_and_nothing_else():
         for t, v, h in itertools.product((0, 1), repeat=3)
     }
     config = Train(**{**STILL, "flips": True, "quarter_turns": True})
-    out = augment(jax.random.key(0), jnp.repeat(image[None], 256, 0), config)
+    out = augment(jax.random.key(0), jnp.repeat(image[None, ..., None], 256, 0), config)
     assert {np.asarray(x).tobytes() for x in out} == want
     turned = augment(
         jax.random.key(0),
-        jnp.repeat(image[None], 256, 0),
+        jnp.repeat(image[None, ..., None], 256, 0),
         Train(**{**STILL, "quarter_turns": True}),
     )
     assert {np.asarray(x).tobytes() for x in turned} == {
@@ -38,9 +38,9 @@ def test_flips_and_turns_give_all_eight_symmetries_and_nothing_else():
 
 
 def test_shifts_reach_as_far_as_asked_and_bring_in_the_floor():
-    x = jnp.zeros((512, 9, 9)).at[:, 4, 4].set(0.5)
+    x = jnp.zeros((512, 9, 9, 1)).at[:, 4, 4].set(0.5)
     out = np.asarray(augment(jax.random.key(1), x, Train(**{**STILL, "shift_px": 2})))
-    assert {tuple(np.argwhere(i)[0] - 4) for i in out} == set(
+    assert {tuple(np.argwhere(i[..., 0])[0] - 4) for i in out} == set(
         itertools.product(range(-2, 3), repeat=2)
     )
 
@@ -54,3 +54,12 @@ def test_values_stay_in_the_window_and_the_outside_stays_black():
     assert not out[:, :3].any()
     again = np.asarray(augment(jax.random.key(2), x, config))
     np.testing.assert_array_equal(out, again)
+
+
+def test_slices_beside_each_other_move_together():
+    x = images()
+    config = Train(**{**STILL, "flips": True, "quarter_turns": True, "shift_px": 2})
+    alone = augment(jax.random.key(3), x, config)
+    beside = augment(jax.random.key(3), jnp.concatenate([x, x / 2, x / 4], axis=-1), config)
+    for channel, share in enumerate((1, 2, 4)):
+        np.testing.assert_array_equal(beside[..., channel], alone[..., 0] / share)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from inres.config import Config, Data
+from inres.config import Config, Data, Items
 from inres.data import folder, items
 
 HEADER = "image,scan,nodule,label,diameter_mm,malignancy,split\n"
@@ -78,3 +78,44 @@ def test_bad_folders_are_told_what_is_wrong(tree):
     with pytest.raises(FileNotFoundError, match=r"items\.csv.*nor a pair"):
         prepare(tree)
     assert not list((tree.parent / "out").iterdir())
+
+
+def rows(*table):
+    return [
+        items.Item(f"{i}.png", scan, nodule, 1, z_mm=z) for i, (scan, nodule, z) in enumerate(table)
+    ]
+
+
+def test_neighbours_are_the_slices_of_one_nodule_in_order():
+    nan = float("nan")
+    table = rows(
+        ("a", "n", nan), ("b", "n", 2.0), ("a", "n", nan), ("b", "n", -1.0), ("a", "", nan),
+        ("a", "n", nan), ("b", "n", 0.5), ("a", "", nan),
+    )  # fmt: skip
+    found = folder.neighbour_rows(table, 2)
+    want = [
+        [0, 0, 2, 5], [3, 6, 1, 1], [0, 0, 5, 5], [3, 3, 6, 1], [4, 4, 4, 4],
+        [0, 2, 5, 5], [3, 3, 1, 1], [7, 7, 7, 7],
+    ]  # fmt: skip
+    np.testing.assert_array_equal(found, want)
+
+
+def test_without_slices_of_one_nodule_there_are_no_neighbours():
+    assert folder.neighbour_rows(rows(("a", "n", 0.0), ("b", "n", 1.0), ("a", "", 2.0)), 3) is None
+    assert folder.neighbour_rows(rows(("a", "n", 0.0), ("a", "n", 1.0)), 0) is None
+
+
+def test_a_folder_keeps_the_neighbours_of_its_slices(tree):
+    with open(tree / "items.csv", "a") as file:
+        file.write("images/b.png,s1,n1,1,7.5,3,train\n")
+    out = tree.parent / "out"
+    out.mkdir()
+    config = Config(data=Data(kind="folder", root=str(tree)), items=Items(neighbours=1))
+    folder.prepare_folder(config, root=tree, out=out)
+    store = items.open_store(out)
+    a, b, again = (np.asarray(store.slices[i]) for i in range(3))
+    for row, want in enumerate(([a, a, again], [b, b, b], [a, again, again])):
+        np.testing.assert_array_equal(store.planes(row), want)
+    config.items.neighbours = 0
+    folder.prepare_folder(config, root=tree, out=out)
+    assert items.open_store(out).neighbours is None

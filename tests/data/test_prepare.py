@@ -403,13 +403,41 @@ def test_query_by_world_is_the_gallery_item(tree, store, which):
     item = store.items[i]
     path = tree / f"subset{item.subset}" / f"{item.scan}.mhd"
     world = (item.x_mm, item.y_mm, item.z_mm)
-    slice_, mask, point, messages = room.prepare_point(
+    planes, mask, point, messages = room.prepare_point(
         path, config=make_config(tree), world_mm=world
     )
-    np.testing.assert_array_equal(slice_, store.slices[i])
+    np.testing.assert_array_equal(planes, store.slices[i][None])
     np.testing.assert_array_equal(mask, store.lung_masks[i])
     assert point == pytest.approx((item.row, item.col), abs=1e-3)
     assert messages == ()
+
+
+def test_neighbours_are_planes_of_the_scan(tree, tmp_path):
+    """Those of the volume itself, at 3 mm; beyond its ends the last one; alike for a query."""
+    config = make_config(tree, neighbours=2, neighbour_mm=3.0)
+    room.prepare(config, root=tree, out=tmp_path / "o", workers=1)
+    found = open_store(tmp_path / "o")
+    assert found.neighbours.shape == (len(found.items), 4, 112, 112)
+    for i, item in enumerate(found.items):
+        path = tree / f"subset{item.subset}" / f"{item.scan}.mhd"
+        cut = room.cut_scan(path, config)
+        world = (item.x_mm, item.y_mm, item.z_mm)
+        z = round(float(cut.volume.world_to_index(np.array(world))[0]))
+        heights = [
+            min(max(round(z + d / SPACING), 0), len(cut.mask) - 1) for d in (-6, -3, 0, 3, 6)
+        ]
+        want = [
+            canvas(
+                to_uint8(cut.volume.hu[h], hu_min=-1200, hu_max=600), center=cut.center, size=112
+            )
+            for h in heights
+        ]
+        np.testing.assert_array_equal(found.planes(i), want)
+        if item.nodule:
+            asked, _, _, _ = room.prepare_point(path, config=config, world_mm=world)
+            np.testing.assert_array_equal(asked, want)
+    room.prepare(make_config(tree), root=tree, out=tmp_path / "o", workers=1)
+    assert open_store(tmp_path / "o").neighbours is None
 
 
 @pytest.mark.parametrize("flip", [1, -1])
@@ -420,9 +448,9 @@ def test_slice_number_counts_as_stored(tmp_path, flip):
     path, config = root / "subset0" / "a.mhd", make_config(root)
     stored = scan.read_scan(path)
     number = round(float(stored.world_to_index(np.array(nodule[:3]))[0]))
-    slice_, mask, point, messages = room.prepare_point(path, config=config, slice_index=number)
+    planes, mask, point, messages = room.prepare_point(path, config=config, slice_index=number)
     expected, _, _, _ = room.prepare_point(path, config=config, world_mm=nodule[:3])
-    np.testing.assert_array_equal(slice_, expected)
+    np.testing.assert_array_equal(planes, expected)
     assert mask[56, 30:80].any()
     assert point == (56.0, 56.0)
     assert "give a world coordinate" in messages[0]
@@ -462,7 +490,7 @@ def test_single_images(tree, tmp_path):
     path = tmp_path / "a.png"
     sitk.WriteImage(sitk.GetImageFromArray(grey), str(path))
     image, mask, point, messages = room.prepare_image(path, make_config(tree))
-    np.testing.assert_array_equal(image, grey)
+    np.testing.assert_array_equal(image, grey[None])
     assert mask is None
     assert np.isnan(point).all()
     assert "pixel size" in messages[0]
@@ -472,7 +500,7 @@ def test_single_images(tree, tmp_path):
     sitk.WriteImage(sitk.GetImageFromArray(grey.astype(np.int16) * 10 - 1200), str(hu))
     image, _, _, _ = room.prepare_image(hu, folder)
     np.testing.assert_array_equal(
-        image, to_uint8(grey.astype(float) * 10 - 1200, hu_min=-1200, hu_max=600)
+        image[0], to_uint8(grey.astype(float) * 10 - 1200, hu_min=-1200, hu_max=600)
     )
     with pytest.raises(ScanError, match="80 slices, a scan"):
         room.prepare_image(tree / "subset0" / "b.mhd", make_config(tree))
@@ -483,7 +511,9 @@ def test_single_ct_slice_takes_the_road_of_scans(tree, tmp_path):
     path = tmp_path / "slice.mha"
     number = 44
     sitk.WriteImage(image[:, :, number : number + 1], str(path))
-    slice_, mask, point, _ = room.prepare_image(path, make_config(tree))
+    planes, mask, point, _ = room.prepare_image(path, make_config(tree))
+    assert len(planes) == 1
+    slice_ = planes[0]
     assert slice_.shape == (112, 112)
     assert point == (56.0, 56.0)
     stored = scan.read_scan(path)
@@ -502,11 +532,11 @@ def test_dicom_folder_and_file_as_queries(real_data, tree):
     config = make_config(tree)
     folder = real_data("dicom_slices")
     from_folder = room.prepare_point(folder, config=config, slice_index=1)
-    assert from_folder[0].shape == (112, 112)
+    assert from_folder[0].shape == (1, 112, 112)
     assert from_folder[0].max() > 150
     image, mask, _, _ = room.prepare_image(folder / "1.dcm", config)
     assert mask is not None
-    assert image[mask > 0].mean() < image[mask == 0].max()
+    assert image[0, mask > 0].mean() < image[0, mask == 0].max()
     with pytest.raises(ScanError, match=r"no series 1\.2"):
         room.prepare_point(folder, config=config, slice_index=1, series_uid="1.2")
 

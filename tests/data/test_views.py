@@ -46,3 +46,17 @@ def test_a_crop_shows_its_point_and_a_mask_its_lungs():
     whole = Items(canvas_px=64, crop_mm=16, size_px=64, view="slice")
     assert views.view(slice_, None, (40.0, 20.0), whole)[40, 20] == 200
     assert views.view(slice_, None, (np.nan, np.nan), config).shape == (16, 16)
+
+
+def test_a_stack_is_the_view_of_each_of_its_slices():
+    rng = np.random.default_rng(0)
+    planes = rng.integers(0, 256, (3, 40, 40)).astype(np.uint8)
+    mask = np.zeros((40, 40), np.uint8)
+    mask[5:35, 8:30] = 1
+    config = Items(canvas_px=40, crop_mm=20.0, size_px=16)
+    found = views.stack(planes, mask, (18.0, 21.0), config)
+    assert found.shape == (16, 16, 3)
+    for i in range(3):
+        np.testing.assert_array_equal(
+            found[..., i], views.view(planes[i], mask, (18.0, 21.0), config)
+        )
