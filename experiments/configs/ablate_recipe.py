@@ -3,7 +3,7 @@
     python -m experiments.ablate --config=experiments/configs/ablate_recipe.py \\
         --workdir=runs/ablate_recipe
 
-51 trainings. On data of one's own:
+63 trainings. On data of one's own:
 --config=experiments/configs/ablate_recipe.py:folder with --config.base.data.root=FOLDER.
 """
 
@@ -13,11 +13,15 @@ from inres.ablation import Ablation, product
 
 def get_config(base: str = "phantom") -> Ablation:
     """Variants of `experiments/configs/<base>.py`."""
+    found = load(base)
     return Ablation(
         base_name=base,
-        base=load(base),
+        base=found,
         variants=(
             {},
+            {"hash.code": "latent"},
+            *({"items.neighbours": n} for n in (0, 1, 3) if n != found.items.neighbours),
+            {"train.epochs": found.train.epochs // 2},
             {"loss.fine": 0.0},
             {"loss.fine_spread": 0.0},
             {"loss.ordinal_diameter": 0.0},
