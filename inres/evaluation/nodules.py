@@ -55,6 +55,17 @@ class NoduleEvaluation:
     """`queries` and `gallery`, in nodules, and the `slices` of each."""
 
 
+def of_two_classes(side: Embedded) -> str:
+    """The first nodule whose slices differ in class, as `scan/nodule`; empty where none is."""
+    units = Units.of(side)
+    labels = side.labels[units.order]
+    wrong = np.flatnonzero(np.repeat(labels[units.starts], units.sizes) != labels)
+    if side.nodules is None or not len(wrong):
+        return ""
+    row = units.order[wrong[0]]
+    return f"{side.scans[row]}/{side.nodules[row]}"
+
+
 def evaluate(
     queries: Embedded,
     gallery: Embedded,
@@ -81,10 +92,9 @@ def evaluate(
     asked, stored = Units.of(queries), Units.of(gallery)
     if max(asked.sizes.max(), stored.sizes.max()) < 2:
         return None
+    if of_two_classes(queries) or of_two_classes(gallery):
+        return None
     queries, gallery = queries.take(asked.order), gallery.take(stored.order)
-    for side, units in ((queries, asked), (gallery, stored)):
-        if (np.repeat(side.labels[units.starts], units.sizes) != side.labels).any():
-            return None
     distances = Distances(queries, gallery, threshold=threshold, fine=fine)
     heads, archive = queries.take(asked.starts), columns(gallery.take(stored.starts))
     known = {name: column for name, column in columns(heads).items() if name in archive}
