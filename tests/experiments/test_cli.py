@@ -173,6 +173,21 @@ def test_a_place_in_a_scan_finds_its_own_nodule(smoke, tmp_path):
     assert "items.crop_mm was 64.0, now 20.0" in error
 
 
+def test_a_lone_image_stands_for_its_neighbours(smoke, tmp_path):
+    import SimpleITK as sitk
+
+    workdir, _ = smoke
+    image = np.load(workdir / "train" / "images.npy")[0]
+    assert np.load(workdir / "train" / "inputs.npy").shape[1:] == (32, 32, 3)
+    path = tmp_path / "one.png"
+    sitk.WriteImage(sitk.GetImageFromArray(image), str(path))
+    out = tmp_path / "found"
+    done = call("search", SMOKE, f"--workdir={workdir}", f"--image={path}", f"--out={out}")
+    assert done.returncode == 0, done.stderr
+    assert "one slice, which also stands for its 2 neighbours" in done.stdout
+    assert out.with_suffix(".png").is_file()
+
+
 def test_an_interrupted_training_goes_on_to_the_same_weights(smoke, tmp_path):
     workdir, _ = smoke
     other = tmp_path / "w"
