@@ -184,7 +184,7 @@ class Trainer:
         """Take `weights`, by path and in our layout, for its own.
 
         Args:
-          images: uint8 [B, S, S].
+          images: uint8 [B, S, S, 1].
           labels: int [B].
           layout: of `LAYOUTS`.
         """
@@ -197,7 +197,7 @@ class Trainer:
                 _fill(parameter, weights[path])
         memory = LAYOUTS[layout]
         self.net = net.to(memory_format=memory)
-        self.images = torch.from_numpy(images[:, None].copy()).to(memory_format=memory)
+        self.images = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).to(memory_format=memory)
         self.labels = torch.from_numpy(labels.astype(np.int64))
         t = config.train
         self.smoothing = config.loss.label_smoothing

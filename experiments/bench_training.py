@@ -58,7 +58,7 @@ class Ours:
     def __init__(
         self, config: Config, images: np.ndarray, labels: np.ndarray, *, classes: int, steps: int
     ):
-        """images: uint8 [B, S, S]; labels: int32 [B]; of `steps` in all, as schedules ask."""
+        """images: uint8 [B, S, S, 1]; labels: int32 [B]; of `steps` in all, as schedules ask."""
         self.config = config
         self.model = recipe.build_model(config, classes=classes)
         self.loss = recipe.hash_loss(self.model, config, steps=steps)
@@ -67,7 +67,7 @@ class Ours:
         augment = np.full(len(images), True)
         self.batch = {"image": images, "label": labels, "augment": augment}
         self.on_device = training.put_batch(self.batch, self.mesh)
-        one = np.zeros((1, *images.shape[1:], 1), np.float32)
+        one = np.zeros((1, *images.shape[1:]), np.float32)
         variables = jax.jit(self.model.init)(jax.random.key(config.seed), one)
         self.variables: dict[str, Any] = jax.device_get(dict(variables))
         self.advance = training.make_train_step(
@@ -111,7 +111,7 @@ class Ours:
     def loop(self, images: np.ndarray, labels: np.ndarray, steps: int, out: Path) -> dict[str, Any]:
         """The real loop over the real pipeline: its last row of the log, without the first step.
 
-        images: uint8 [N, S, S]; labels: int32 [N].
+        images: uint8 [N, S, S, 1]; labels: int32 [N].
         """
         source = batches.batches(
             {"image": images, "label": labels},
@@ -192,10 +192,10 @@ def import_peer() -> Any:
 
 
 def made_up(config: ConfigDict) -> tuple[np.ndarray, np.ndarray]:
-    """Random images, uint8 [N, S, S], and labels, int32 [N]."""
+    """Random images, uint8 [N, S, S, 1], and labels, int32 [N]."""
     rng = np.random.default_rng(config.seed)
     size, count = config.experiment.items.size_px, config["items"]
-    images = rng.integers(0, 256, (count, size, size), np.uint8)
+    images = rng.integers(0, 256, (count, size, size, 1), np.uint8)
     return images, rng.integers(0, config.classes, count).astype(np.int32)
 
 

@@ -17,7 +17,7 @@ from experiments import common, index, split, train
 from inres import encode, files, further, report, results, stages
 from inres.config import Config
 from inres.data import items, splits
-from inres.evaluation import baselines, nodules, runs
+from inres.evaluation import baselines, runs
 from inres.evaluation.confidence import confidence
 from inres.evaluation.embedded import Embedded
 from inres.evaluation.protocol import Evaluation, evaluate
@@ -40,7 +40,7 @@ def run(config: Config, workdir: Path) -> None:
 def _evaluate(config: Config, workdir: Path, out: Path) -> None:
     table = items.open_store(workdir / "prepare")
     data = train.labelled(config, table)
-    images = np.load(workdir / "train" / "images.npy", mmap_mode="r")
+    images = train.pictures(workdir)
     queries, gallery = np.flatnonzero(data.side == "test"), index.archived(data)
     query_side = embedded(config, workdir, table, images, queries)
     gallery_side = embedded(config, workdir, table, images, gallery)
@@ -87,9 +87,6 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
     )
     print(results.in_words(evaluation, intervals))
     print(further.in_words(beside))
-    mixed = nodules.of_two_classes(query_side) or nodules.of_two_classes(gallery_side)
-    if mixed:
-        print(f"  note: slices of {mixed} differ in class, so no whole nodules are searched for")
     runs.write(
         out, runs.Run(names, patients, query_side.labels, beside.joined(evaluation.per_query))
     )

@@ -71,7 +71,7 @@ def judged(config: Config, workdir: Path, *, own_scan: bool) -> runs.Run:
     stages.done(workdir, "evaluation")
     table = items.open_store(workdir / "prepare")
     data = train.labelled(config, table)
-    images = np.load(workdir / "train" / "images.npy", mmap_mode="r")
+    images = train.pictures(workdir)
     rows = np.flatnonzero(data.side == "test")
     queries = evaluate.embedded(config, workdir, table, images, rows)
     gallery = evaluate.embedded(config, workdir, table, images, index.archived(data))

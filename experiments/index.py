@@ -79,8 +79,7 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
     table = items.open_store(workdir / "prepare")
     data = train.labelled(config, table)
     model, variables = train.trained(config, workdir, data.classes)
-    seen = train.network_inputs(workdir / "train")
-    encoded = encode.make_encoder(model, variables)(seen)
+    encoded = encode.make_encoder(model, variables)(train.network_inputs(workdir))
     with files.atomic_path(out / "embeddings.npz") as part:
         np.savez(part, fc1=encoded.fc1, h=encoded.h, fc3=encoded.fc3)
     rows = archived(data)

@@ -44,15 +44,18 @@ class Query:
     """One query, ready for the network."""
 
     name: str
-    image: np.ndarray
-    """uint8 [S, S], its view."""
     seen: np.ndarray
-    """uint8 [S, S] or [S, S, C], the network's input: the view, with its neighbours."""
+    """uint8 [S, S, C], the network's input: its view amid those of its neighbours."""
     scan: str
     label: int
     """-1 where unknown."""
     diameter_mm: float
     """NaN where unknown."""
+
+    @property
+    def image(self) -> np.ndarray:
+        """uint8 [S, S], its own view."""
+        return self.seen[..., self.seen.shape[-1] // 2]
 
 
 def run(config: Config, workdir: Path) -> None:
@@ -106,7 +109,7 @@ def run(config: Config, workdir: Path) -> None:
     stem = Path(OUT.value) if OUT.value else workdir / "search" / query.name
     stem.parent.mkdir(parents=True, exist_ok=True)
     files.write_csv(stem.parent / f"{stem.name}.csv", COLUMNS, rows)
-    images = np.load(workdir / "train" / "images.npy", mmap_mode="r")
+    images = train.pictures(workdir)
     shown = [
         figures.Shown(
             np.asarray(images[int(_number(record["item"]))]),
@@ -186,11 +189,8 @@ def read_query(config: Config, workdir: Path) -> Query:
         if not 0 <= ITEM.value < len(table):
             raise ValueError(f"--item={ITEM.value}: the table has rows 0 to {len(table) - 1}")
         item = table[ITEM.value]
-        images = np.load(workdir / "train" / "images.npy", mmap_mode="r")
-        image = np.asarray(images[ITEM.value])
-        seen = np.asarray(train.network_inputs(workdir / "train")[ITEM.value])
-        name = f"item{ITEM.value}"
-        return Query(name, image, seen, item.scan, item.label, item.diameter_mm)
+        seen = np.asarray(train.network_inputs(workdir)[ITEM.value])
+        return Query(f"item{ITEM.value}", seen, item.scan, item.label, item.diameter_mm)
     if IMAGE.value is not None:
         path = Path(IMAGE.value)
         planes, mask, point, notes = prepare.prepare_image(path, config)
@@ -204,18 +204,15 @@ def read_query(config: Config, workdir: Path) -> Query:
         )
         place = f"slice{SLICE.value}" if WORLD.value is None else WORLD.value.replace(",", "_")
         name = f"{path.stem}_{place}"
-    shape = train.network_inputs(workdir / "train").shape
-    channels = shape[3] if len(shape) == 4 else 1
+    channels = train.network_inputs(workdir).shape[-1]
     if len(planes) < channels:
         notes = (*notes, f"{path}: one slice, which also stands for its {channels - 1} neighbours")
         planes = np.repeat(planes, channels, axis=0)
     for note in notes:
         print(f"note: {note}")
-    middle = len(planes) // 2
-    learned = _unet_mask(config, workdir, planes[middle])
+    learned = _unet_mask(config, workdir, planes[len(planes) // 2])
     seen = views.stack(planes, mask if learned is None else learned, point, config.items)
-    scan = path.name.split(".mhd")[0]
-    return Query(name, seen[..., middle], seen, scan, -1, float("nan"))
+    return Query(name, seen, path.name.split(".mhd")[0], -1, float("nan"))
 
 
 def _unet_mask(config: Config, workdir: Path, slice_: np.ndarray) -> np.ndarray | None:

@@ -2,12 +2,11 @@
 
     python -m experiments.train --config=experiments/configs/phantom.py --workdir=runs/phantom
 
-Leaves <workdir>/train: images.npy (the views; with their neighbours inputs.npy), checkpoints,
-log.jsonl, TensorBoard events, summary.json. Interrupted, it goes on from its last checkpoint, to
+Leaves <workdir>/train: inputs.npy (what the network sees), checkpoints, log.jsonl, TensorBoard
+events, summary.json. Interrupted, it goes on from its last checkpoint, to
 the same weights.
 """
 
-import contextlib
 import dataclasses
 import time
 from pathlib import Path
@@ -80,44 +79,38 @@ def labelled(config: Config, store: items.ItemStore) -> Labelled:
 
 
 def make_views(config: Config, workdir: Path, out: Path) -> None:
-    """Every item's view, images.npy uint8 [N, S, S], and where items have neighbours all of their
-    channels, inputs.npy uint8 [N, S, S, C]; made once."""
-    if (out / "images.npy").is_file():
+    """Every item's network input, its view amid those of its neighbours: inputs.npy, uint8
+    [N, S, S, C]; made once."""
+    if (out / "inputs.npy").is_file():
         return
     store = items.open_store(workdir / "prepare")
     learned = workdir / "segment" / "masks.npy"
     masks = np.load(learned, mmap_mode="r") if learned.is_file() else store.lung_masks
-    shape = (len(store.items), config.items.size_px, config.items.size_px)
-    channels = len(store.planes(0))
-    with contextlib.ExitStack() as whole:
-        # Entered first and so renamed last: images.npy says that both are there.
-        images = whole.enter_context(files.array_file(out / "images.npy", shape))
-        inputs = None
-        if channels > 1:
-            wide = (*shape, channels)
-            inputs = whole.enter_context(files.array_file(out / "inputs.npy", wide))
+    size = config.items.size_px
+    shape = (len(store.items), size, size, len(store.planes(0)))
+    with files.array_file(out / "inputs.npy", shape) as file:
         for i, item in enumerate(progress(store.items, name="cut views", unit="item")):
             mask = None if masks is None else masks[i]
             stack = views.stack(store.planes(i), mask, (item.row, item.col), config.items)
-            images.write(stack[..., channels // 2].tobytes())
-            if inputs is not None:
-                inputs.write(stack.tobytes())
+            file.write(stack.tobytes())
 
 
-def network_inputs(train: Path) -> np.ndarray:
-    """What the network sees of every item, memory-mapped: uint8 [N, S, S], or [N, S, S, C].
+def network_inputs(workdir: Path) -> np.ndarray:
+    """What the network sees of every item, memory-mapped: uint8 [N, S, S, C]."""
+    return np.load(workdir / "train" / "inputs.npy", mmap_mode="r")
 
-    train: the directory that `make_views` filled.
-    """
-    path = train / "inputs.npy"
-    return np.load(path if path.is_file() else train / "images.npy", mmap_mode="r")
+
+def pictures(workdir: Path) -> np.ndarray:
+    """Every item's own view, memory-mapped: uint8 [N, S, S]."""
+    inputs = network_inputs(workdir)
+    return inputs[..., inputs.shape[-1] // 2]
 
 
 def trained(config: Config, workdir: Path, classes: int) -> tuple[nn.Module, dict[str, Any]]:
     """The trained network and its variables."""
     model = recipe.build_model(config, classes=classes)
     optimizer, _ = recipe.optimizer(config, steps=1, steps_per_epoch=1)
-    state = _initial(config, model, optimizer, network_inputs(workdir / "train"))
+    state = _initial(config, model, optimizer, network_inputs(workdir))
     kept = "best" if config.train.keep == "best" else "checkpoints"
     checkpoints = Checkpoints(workdir / "train" / kept)
     state = checkpoints.restore(state)
@@ -151,7 +144,7 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
     if codes is not None:
         arrays["code"] = codes
     make_views(config, workdir, out)
-    images = np.asarray(network_inputs(out))
+    images = np.asarray(network_inputs(workdir))
     model = recipe.build_model(config, classes=data.classes)
     optimizer, rate = recipe.optimizer(config, steps=steps, steps_per_epoch=per_epoch)
     state = _initial(config, model, optimizer, images)

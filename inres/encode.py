@@ -45,10 +45,7 @@ Encoder = Callable[[np.ndarray], Encoded]
 def make_encoder(
     model: nn.Module, variables: dict[str, Any], *, batch: int = 64, quiet: bool = False
 ) -> Encoder:
-    """A function uint8 [N, S, S] or [N, S, S, C] -> `Encoded`.
-
-    N = 1 and full batches compile once each.
-    """
+    """A function uint8 [N, S, S, C] -> `Encoded`; N = 1 and full batches compile once each."""
 
     def encode(images: np.ndarray) -> Encoded:
         if len(images) == 1:
@@ -135,7 +132,7 @@ def make_segmenter(
     @jax.jit
     def apply(variables, slices):
         b, s, _ = slices.shape
-        small = jax.image.resize(to_input(slices)[..., 0], (b, size, size), "linear")
+        small = jax.image.resize(to_input(slices), (b, size, size), "linear")
         logits = model.apply(variables, small[..., None], train=False)
         return (jax.image.resize(logits, (b, s, s), "linear") > 0).astype(jnp.uint8)
 

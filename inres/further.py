@@ -39,6 +39,8 @@ class Further:
     """By ranking and measure, float64 [Q], to stand with those of the evaluation."""
     nodule_run: runs.Run | None
     """The search by nodule, query by query."""
+    mixed: str = ""
+    """A nodule whose slices differ in class, for which there is no search by nodule."""
 
     def joined(
         self, per_query: Mapping[str, Mapping[str, np.ndarray]]
@@ -76,8 +78,10 @@ def judge(
     for name, shares in (matched or {}).items():
         per_query[name]["matched_slices_error"] = shares
     found = nodules.evaluate(queries, gallery, **asked)
-    rows, run = [], None
-    if found is not None:
+    rows, run, mixed = [], None, ""
+    if found is None:
+        mixed = nodules.of_two_classes(queries) or nodules.of_two_classes(gallery)
+    else:
         run = runs.Run(
             names=_nodule_names(queries, found.first),
             scans=patients[found.first],
@@ -91,6 +95,7 @@ def judge(
         None if found is None else found.counts,
         per_query,
         run,
+        mixed,
     )
 
 
@@ -150,6 +155,9 @@ def in_words(further: Further) -> str:
                 f"  within a class, {words:<26}{_known(row['value'])}, "
                 f"of a random order {_known(row['random'])}, p = {row['p_value']:.2g}"
             )
+    if further.mixed:
+        why = "differ in class, so no whole nodules are searched for"
+        lines.append(f"  note: slices of {further.mixed} {why}")
     return "\n".join(lines)
 
 

@@ -61,18 +61,15 @@ def build_model(config: Config, *, classes: int) -> InResNet | AlexNet:
 
 
 def to_input(images: jax.Array) -> jax.Array:
-    """uint8 [B, S, S] or [B, S, S, C] -> float32 [B, S, S, C] in [0, 1]; the window's floor stays
-    0. One slice is one channel."""
-    if images.ndim == 3:
-        images = images[..., None]
+    """uint8 -> float32 in [0, 1], same shape; the window's floor stays 0."""
     return images.astype(jnp.float32) / 255.0
 
 
 def hash_loss(model: InResNet | AlexNet, config: Config, *, steps: int) -> training.LossFn:
     """What `config.loss` names, over `steps` steps: NLL through the latent layer, and its codes'.
 
-    Batches hold `image`, `label`, `diameter_mm` (where `loss.fine` is set), `augment` and, for
-    losses to target codes, `code` (`objective.target_codes`).
+    Batches hold `image` (uint8 [B, S, S, C]), `label`, `diameter_mm` (where `loss.fine` is set),
+    `augment` and, for losses to target codes, `code` (`objective.target_codes`).
 
     Raises:
       ConfigError: so few bits cannot be had with this loss.
@@ -127,7 +124,7 @@ def unet_loss(model: nn.Module, config: Segment) -> training.LossFn:
     """Cross-entropy plus soft Dice on (slice, mask) pairs, mirrored at random."""
 
     def loss_fn(params, batch_stats, batch, key, step):
-        images, masks = to_input(batch["image"])[..., 0], batch["mask"].astype(jnp.float32)
+        images, masks = to_input(batch["image"]), batch["mask"].astype(jnp.float32)
         flip_key, value_key = jax.random.split(key)
         flip = jax.random.bernoulli(flip_key, shape=(len(images), 1, 1))
         images, masks = (jnp.where(flip, x[:, :, ::-1], x) for x in (images, masks))

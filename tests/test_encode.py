@@ -18,9 +18,9 @@ def network():
 
 
 def test_an_item_is_encoded_alike_alone_and_in_any_batch(network):
-    images = np.random.default_rng(0).integers(0, 256, (11, 32, 32)).astype(np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (11, 32, 32, 1)).astype(np.uint8)
     model, variables = network
-    want = jax.jit(model.apply)(variables, images[..., None] / np.float32(255))
+    want = jax.jit(model.apply)(variables, images / np.float32(255))
     got = encode.make_encoder(model, variables, batch=4)(images)
     one = encode.make_encoder(model, variables)(images[7:8])
     for name in ("fc1", "h", "fc3"):

@@ -13,7 +13,7 @@ CLASSES, BITS = 4, 8
 RNG = np.random.default_rng(0)
 LABELS = np.tile(np.arange(CLASSES), 3).astype(np.int32)
 DIAMETERS = np.where(LABELS > 0, 4.0 * LABELS, 0.0) + np.linspace(0, 0.5, 12) * (LABELS > 0)
-IMAGES = RNG.integers(0, 255, (12, 8, 8)).astype(np.uint8)
+IMAGES = RNG.integers(0, 255, (12, 8, 8, 1)).astype(np.uint8)
 
 
 def setting(name, **fields):
@@ -78,7 +78,7 @@ def test_the_weights_join_nll_and_the_papers_terms():
     )["params"]
     loss_fn = jax.jit(recipe.hash_loss(model, config, steps=10))
     loss, (_, metrics) = loss_fn(params, {}, batch(config), jax.random.key(1), 3)
-    mean = IMAGES.mean(axis=(1, 2))[:, None] / 255.0
+    mean = IMAGES.mean(axis=(1, 2)) / 255.0
     layers = [jax.device_get(params)["head"][name] for name in ("fc1", "fc2", "fc3")]
     fc1 = np.maximum(mean @ layers[0]["kernel"] + layers[0]["bias"], 0)
     h = 1 / (1 + np.exp(-(fc1 @ layers[1]["kernel"] + layers[1]["bias"])))

@@ -3,7 +3,7 @@
     python -m experiments.ablate --config=experiments/configs/ablate_recipe.py \\
         --workdir=runs/ablate_recipe
 
-63 trainings. On data of one's own:
+60 trainings: codes are another reading of the same. On data of one's own:
 --config=experiments/configs/ablate_recipe.py:folder with --config.base.data.root=FOLDER.
 """
 

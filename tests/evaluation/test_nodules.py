@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
+from inres import further
 from inres.evaluation import nodules, within_class
 from inres.evaluation.embedded import Embedded
 
@@ -110,6 +111,10 @@ def test_single_slices_and_mixed_nodules_are_no_units():
     mixed.labels[row] = (mixed.labels[row] + 1) % CLASSES
     assert nodules.of_two_classes(mixed) == named[row]
     assert nodules.evaluate(mixed, mixed, classes=CLASSES, threshold=3) is None
+    counts = {"classes": CLASSES, "threshold": 3, "fine": "fc1", "k": 10, "own_scan": False}
+    found = further.judge(mixed, mixed, mixed.scans, counts=counts)
+    assert f"slices of {named[row]} differ in class" in further.in_words(found)
+    assert found.as_json()["by_nodule"] is None
 
 
 def test_within_the_class_the_top_is_that_of_a_loop():

@@ -177,8 +177,9 @@ def test_a_lone_image_stands_for_its_neighbours(smoke, tmp_path):
     import SimpleITK as sitk
 
     workdir, _ = smoke
-    image = np.load(workdir / "train" / "images.npy")[0]
-    assert np.load(workdir / "train" / "inputs.npy").shape[1:] == (32, 32, 3)
+    inputs = np.load(workdir / "train" / "inputs.npy")
+    assert inputs.shape[1:] == (32, 32, 3)
+    image = inputs[0, :, :, 1]
     path = tmp_path / "one.png"
     sitk.WriteImage(sitk.GetImageFromArray(image), str(path))
     out = tmp_path / "found"
