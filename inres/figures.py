@@ -466,7 +466,10 @@ def lookups(sweeps: Mapping[str, Mapping[str, np.ndarray]], *, radius: int = 2) 
         x="Hamming radius (bits, at most)",
         y="share of empty lookups",
     )
-    looks = ((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PURPLE, ":"), (GREY, (0, (5, 2))))
+    looks = (
+        *((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PURPLE, ":"), (GREY, (0, (5, 2)))),
+        (VERMILION, (0, (3, 1, 1, 1))),
+    )
     for place, (name, sweep) in enumerate(sweeps.items()):
         color, style = looks[place % len(looks)]
         width = 2.4 if name in OURS else 1.5

@@ -171,3 +171,11 @@ def test_missing_values_are_left_out_of_training_curves():
 def test_no_global_state_of_pyplot():
     code = "import inres.figures, sys; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_code_of_a_lookup_has_a_look_of_its_own():
+    kinds = ("hamming", "latent", "itq_fc1", "lsh_fc1", "itq_pixels", "lsh_pixels")
+    at = np.linspace(0.1, 0.9, 4)
+    sweep = {"recall": at, "precision": at, "empty_share": at, "threshold": np.arange(1, 5)}
+    figure = figures.lookups({name: sweep for name in kinds})
+    assert len({line.get_color() for line in figure.axes[0].lines}) == len(kinds)

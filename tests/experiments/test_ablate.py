@@ -64,7 +64,7 @@ def test_a_grid_is_run_shared_compared_and_not_run_twice(tmp_path):
         ("search.threshold=1", "hamming"),
     ]
     for row, run in zip(rows, (wide, narrow, wide, narrow), strict=True):
-        metrics = json.loads((run / "evaluation" / "metrics.json").read_text())
+        metrics = json.loads((run / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
         want = metrics["rankings"][row["ranking"]]["map_macro"]
         assert float(row["value"]) == pytest.approx(want)
     assert float(rows[1]["difference"]) == pytest.approx(
@@ -76,7 +76,7 @@ def test_a_grid_is_run_shared_compared_and_not_run_twice(tmp_path):
     assert not (wide / "evaluation").is_symlink()
     for suffix in (".tex", ".md", ".json", ".png", ".svg", ".pdf"):
         assert (work / f"ablation{suffix}").stat().st_size > 0
-    commands = (work / "commands.txt").read_text().splitlines()
+    commands = (work / "commands.txt").read_text(encoding="utf-8").splitlines()
     assert len(commands) == 2
     assert f"--workdir={narrow}" in commands[1]
     assert "--config.search.threshold=1" in commands[1]

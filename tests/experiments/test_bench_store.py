@@ -20,7 +20,7 @@ def test_it_measures_every_step_and_type(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert {p.name for p in tmp_path.iterdir()} == {"bench_store.json", "bench_store.md"}
-    result = json.loads((tmp_path / "bench_store.json").read_text())
+    result = json.loads((tmp_path / "bench_store.json").read_text(encoding="utf-8"))
     lives = {row["dtype"]: row for row in result["storage"]}
     assert list(lives) == ["float32", "float16", "bfloat16"]
     for row in lives.values():
@@ -36,5 +36,5 @@ def test_it_measures_every_step_and_type(tmp_path):
             assert 0.9 < row["overlap"] <= 1
     # Eight bits of mantissa reorder a hundred neighbours.
     assert result["rankings"][-1]["order_differs"] == 1
-    table = (tmp_path / "bench_store.md").read_text()
+    table = (tmp_path / "bench_store.md").read_text(encoding="utf-8")
     assert table.count("| bfloat16 |") == 3

@@ -59,7 +59,7 @@ def test_our_side_is_measured_without_a_peer(config, ours, tmp_path):
     assert 0 <= result["loop"]["input_wait_share"] < 1
     text = bench_training.summary(result, tmp_path)
     assert "| inres |" in text
-    assert (tmp_path / "training.md").read_text() in text
+    assert (tmp_path / "training.md").read_text(encoding="utf-8") in text
     assert (tmp_path / "loop" / "log.jsonl").is_file()
 
 

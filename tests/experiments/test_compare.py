@@ -62,7 +62,7 @@ def test_seeds_are_grouped_and_the_better_recipe_is_named(workdirs, tmp_path):
     b, a = (f"{workdirs[n]} (2 seeds)" for n in ("b0", "a0"))
     assert f"{b} is ahead of {a} by 0." in done.stdout
     assert "more than chance" in done.stdout
-    found = json.loads((tmp_path / "comparison.json").read_text())
+    found = json.loads((tmp_path / "comparison.json").read_text(encoding="utf-8"))
     scores = found["scores"]["average_precision"]
     assert list(scores) == [a, b]
     stored = [runs.read(workdirs[n] / "evaluation") for n in ("b0", "b1")]
@@ -74,7 +74,7 @@ def test_seeds_are_grouped_and_the_better_recipe_is_named(workdirs, tmp_path):
     assert (row["ahead"], row["verdict"]) == (b, "more than chance")
     assert float(row["low"]) < 0.2 < float(row["high"])
     assert float(row["difference"]) == pytest.approx(0.2, abs=0.03)
-    assert r"\begin{tabular}" in (tmp_path / "scores.tex").read_text()
+    assert r"\begin{tabular}" in (tmp_path / "scores.tex").read_text(encoding="utf-8")
 
 
 def test_rankings_of_one_run_and_groups_by_hand(workdirs, tmp_path):
@@ -82,7 +82,7 @@ def test_rankings_of_one_run_and_groups_by_hand(workdirs, tmp_path):
     done = call(f"{a}:pixels", f"--group=mixed={a},{b}", f"--out={tmp_path}", "--mean=micro")
     assert done.returncode == 0, done.stderr
     assert f"mixed is ahead of {a}:pixels by 0." in done.stdout
-    found = json.loads((tmp_path / "comparison.json").read_text())
+    found = json.loads((tmp_path / "comparison.json").read_text(encoding="utf-8"))
     assert found["differences"][0]["value"] == pytest.approx(0.4, abs=0.03)
 
 

@@ -35,7 +35,7 @@ def data(tmp_path_factory):
 
 
 def metrics(workdir):
-    return json.loads((workdir / "evaluation" / "metrics.json").read_text())
+    return json.loads((workdir / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
 
 
 def flags(data, workdir, **more):
@@ -62,14 +62,17 @@ def test_vectors_are_judged_by_the_same_protocol(data, tmp_path):
     assert found["rankings"]["embedding"]["malignancy_agreement_at_10"] == 1.0
     assert found["classification"] is None
     assert found["intervals"]["patients"] == 10
-    page = (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "PCA+ITQ on the vectors" in page
     assert "No images were given" in page
 
 
 @pytest.mark.e2e
 def test_without_codes_or_a_split_column(data, tmp_path):
-    rows = [row.rsplit(",", 1)[0] for row in (data / "items.csv").read_text().splitlines()]
+    rows = [
+        row.rsplit(",", 1)[0]
+        for row in (data / "items.csv").read_text(encoding="utf-8").splitlines()
+    ]
     (data / "bare.csv").write_text("\n".join(rows) + "\n")
     done = call(*flags(data, tmp_path, items="bare.csv"), "--split=patient", "--bits=4")
     assert done.returncode == 0, done.stderr
