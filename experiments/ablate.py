@@ -105,7 +105,7 @@ def compare(grid: ablation.Ablation, found: dict[str, runs.Run], workdir: Path) 
     tables.write_table(stem, ablation.COLUMNS, rows)
     text = tables.write_markdown(f"{stem}.md", ablation.COLUMNS, rows)
     first = next(iter(found.values()))
-    title = f"{grid.base_name}: {len(first)} test queries, {len(grid.seeds)} seeds"
+    title = f"{grid.base_name}: {len(first)} test queries, seeds {', '.join(map(str, grid.seeds))}"
     figures.save(ablation.figure(grid, rows, title=title), stem)
     files.write_json(
         f"{stem}.json", {"grid": dataclasses.asdict(grid), "queries": len(first), "rows": rows}

@@ -11,6 +11,7 @@ import itertools
 import math
 import re
 import shlex
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -296,9 +297,11 @@ def figure(grid: Ablation, rows: Sequence[Mapping[str, Any]], *, title: str) -> 
     if field:
         _value_axis(axes, sorted(set(places.values())), field, _in_words(grid.measures[0]))
     else:
-        axes.set_yticks(range(len(names)), names)
+        axes.set_yticks(range(len(names)), [textwrap.fill(name, 40) for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
-        score = f"{_in_words(grid.measures[0])}, mean over seeds; bars: 95 % interval over patients"
+        score = (
+            f"{_in_words(grid.measures[0])}, mean over seeds\n(bars: 95 % interval over patients)"
+        )
         axes.set_xlabel(score, fontsize=10, color=figures.INK)
     axes.set_title(title, fontsize=11, color=figures.INK, loc="left", pad=26)
     axes.grid(color=figures.GRID, linewidth=0.7, axis="y" if field else "x")
