@@ -52,6 +52,10 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
         seed=config.seed,
         sources=("fc1", "pixels"),
     )
+    alone = index.load_alone(workdir)
+    if alone is not None:
+        query_side = query_side.with_codes({"alone": alone})
+        gallery_side = gallery_side.with_codes({"alone": gallery_side.bits})
     # The paper's random split of slices leaks by design; there, own scans stay.
     own_scan = config.split.kind == "slices"
     evaluation = evaluate(

@@ -3,8 +3,9 @@
     python -m experiments.index --config=experiments/configs/phantom.py --workdir=runs/phantom
 
 Leaves <workdir>/index: embeddings.npz (FC1, H and FC3 of every item, in the item table's order),
-planes.npz where the code is H turned (config.hash.code), fitted on training items, and archive/,
-the index of the training and validation items.
+planes.npz where the code is H turned (config.hash.code), fitted on training items, alone.npy where
+items have neighbouring slices (codes of the test items without theirs), and archive/, the index of
+the training and validation items.
 """
 
 from pathlib import Path
@@ -15,7 +16,7 @@ import numpy as np
 from experiments import common, train
 from inres import encode, files, linear_codes, stages
 from inres.config import Config
-from inres.data import items
+from inres.data import items, views
 from inres.linear_codes import Hyperplanes
 from inres.retrieval import codes, store
 
@@ -51,6 +52,12 @@ def load_planes(config: Config, workdir: Path) -> Hyperplanes | None:
         return Hyperplanes(data["mean"], data["planes"])
 
 
+def load_alone(workdir: Path) -> np.ndarray | None:
+    """Codes of the test items without their neighbours, bool [T, h]; None where there are none."""
+    path = workdir / "index" / "alone.npy"
+    return np.load(path) if path.is_file() else None
+
+
 def fingerprint(variables: dict[str, Any], planes: Hyperplanes | None) -> str:
     """Of all that makes an item's code and features: `encode.fingerprint`."""
     return encode.fingerprint(variables | ({} if planes is None else {"code": vars(planes)}))
@@ -79,7 +86,9 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
     table = items.open_store(workdir / "prepare")
     data = train.labelled(config, table)
     model, variables = train.trained(config, workdir, data.classes)
-    encoded = encode.make_encoder(model, variables)(train.network_inputs(workdir))
+    encoder = encode.make_encoder(model, variables)
+    inputs = train.network_inputs(workdir)
+    encoded = encoder(inputs)
     with files.atomic_path(out / "embeddings.npz") as part:
         np.savez(part, fc1=encoded.fc1, h=encoded.h, fc3=encoded.fc3)
     rows = archived(data)
@@ -91,6 +100,11 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
         with files.atomic_path(out / "planes.npz") as part:
             np.savez(part, mean=planes.mean, planes=planes.planes)
     bits = encode.to_bits(gallery, planes)
+    asked = data.side == "test"
+    if inputs.shape[-1] > 1 and asked.any():
+        alone = encoder(views.alone(inputs[asked]))
+        with files.atomic_path(out / "alone.npy") as part:
+            np.save(part, encode.to_bits(alone, planes))
     scale = encode.FineScale.of(gallery)
     files.write_json(out / "scale.json", vars(scale))
     records = [

@@ -380,6 +380,9 @@ class Train:
     contrast: float = 0.0
     noise: float = 0.0
     """Standard deviation of added noise, as a share of the window."""
+    neighbour_dropout: float = 0.25
+    """Share of images whose neighbours (`items.neighbours`) are left out, at every step: the slice
+    itself stands for them, as for a lone image that is searched for."""
     clean_share: float = 0.6
     """Share of the steps, at the end, without augmentation: the archive's images, most of which
     train, are then fitted as they will be stored."""
@@ -401,7 +404,7 @@ class Train:
         )
         _not_negative("train", self, "momentum", "weight_decay", "warmup_epochs", "balance_power")
         _not_negative("train", self, "shift_px", "brightness", "contrast", "noise")
-        _share("train", self, "clean_share")
+        _share("train", self, "neighbour_dropout", "clean_share")
         _one_of("train.schedule", self.schedule, ("cosine", "constant"))
         _one_of("train.keep", self.keep, ("last", "best"))
         _one_of("train.monitor", self.monitor, ("map_macro", "accuracy"))

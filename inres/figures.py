@@ -33,6 +33,7 @@ RANKING_NAMES = {
     "two_stage": "two-stage search",
     "hamming": "Hamming distance",
     "latent": "H at 0.5 (paper)",
+    "alone": "slice without neighbours",
     "fc1": "FC1",
     "fc2": "FC2 (hash layer)",
     "fc3": "FC3",
@@ -468,7 +469,7 @@ def lookups(sweeps: Mapping[str, Mapping[str, np.ndarray]], *, radius: int = 2) 
     )
     looks = (
         *((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (PURPLE, ":"), (GREY, (0, (5, 2)))),
-        (VERMILION, (0, (3, 1, 1, 1))),
+        *((VERMILION, (0, (3, 1, 1, 1))), (SKY, (0, (1, 1)))),
     )
     for place, (name, sweep) in enumerate(sweeps.items()):
         color, style = looks[place % len(looks)]

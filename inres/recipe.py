@@ -9,7 +9,7 @@ import optax
 
 from inres import losses, objective, training
 from inres.config import Config, Segment
-from inres.data.augment import augment
+from inres.data.augment import augment, drop_neighbours
 from inres.models.alexnet import AlexNet
 from inres.models.blocks import he_normal
 from inres.models.head import HashHead
@@ -80,6 +80,9 @@ def hash_loss(model: InResNet | AlexNet, config: Config, *, steps: int) -> train
     def loss_fn(params, batch_stats, batch, key, step):
         augment_key, dropout_key = jax.random.split(key)
         images = to_input(batch["image"])
+        if images.shape[-1] > 1 and config.train.neighbour_dropout:
+            augment_key, drop_key = jax.random.split(augment_key)
+            images = drop_neighbours(drop_key, images, config.train.neighbour_dropout)
         changed = augment(augment_key, images, config.train)
         images = jnp.where(batch["augment"][:, None, None, None], changed, images)
         outputs, new = model.apply(

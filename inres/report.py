@@ -97,6 +97,7 @@ _NOTES = {
     "two_stage": "pool by fine distance, then the rest by Hamming distance",
     "hamming": "codes alone",
     "latent": "codes alone, not turned",
+    "alone": "codes alone; the query's neighbouring slices left out",
     "fc1": "all items by Euclidean distance",
     "fc2": "activations before binarization",
     "fc3": "logits",

@@ -148,8 +148,24 @@ def make_train_step(
     whole = replicated(mesh)
     split = NamedSharding(mesh, PartitionSpec("data"))
     return jax.jit(
-        step, donate_argnums=0, in_shardings=(whole, split), out_shardings=(whole, whole)
+        step,
+        donate_argnums=0,
+        in_shardings=(whole, split),
+        out_shardings=(whole, whole),
+        compiler_options=_compiler_options(mesh),
     )
+
+
+def _compiler_options(mesh: Mesh) -> dict[str, bool] | None:
+    """On CPU, XLA's older loops: a step of 64 images takes 0.87 of the time, and the same bits."""
+    if mesh.devices.flat[0].platform != "cpu":
+        return None
+    options = {"xla_cpu_use_fusion_emitters": False}
+    try:
+        jax.jit(lambda x: x, compiler_options=options).lower(0.0).compile()
+    except jax.errors.JaxRuntimeError:  # an XLA that no longer knows the option
+        return None
+    return options
 
 
 def _defer_interrupt() -> tuple[list[bool], Callable[[], None]]:

@@ -174,7 +174,7 @@ def test_no_global_state_of_pyplot():
 
 
 def test_every_code_of_a_lookup_has_a_look_of_its_own():
-    kinds = ("hamming", "latent", "itq_fc1", "lsh_fc1", "itq_pixels", "lsh_pixels")
+    kinds = ("hamming", "latent", "alone", "itq_fc1", "lsh_fc1", "itq_pixels", "lsh_pixels")
     at = np.linspace(0.1, 0.9, 4)
     sweep = {"recall": at, "precision": at, "empty_share": at, "threshold": np.arange(1, 5)}
     figure = figures.lookups({name: sweep for name in kinds})

@@ -9,6 +9,17 @@ import jax.numpy as jnp
 from inres.config import Train
 
 
+def drop_neighbours(key: jax.Array, images: jax.Array, share: float) -> jax.Array:
+    """Of a random `share` of images, put the middle channel in place of the others.
+
+    Args:
+      images: [B, S, S, C], the slice amid its neighbours; C is odd.
+    """
+    dropped = jax.random.bernoulli(key, share, (len(images), 1, 1, 1))
+    middle = images.shape[-1] // 2
+    return jnp.where(dropped, images[..., middle : middle + 1], images)
+
+
 def augment(key: jax.Array, images: jax.Array, config: Train) -> jax.Array:
     """Flip, turn, shift and jitter a batch, each image on its own.
 

@@ -48,6 +48,12 @@ def stack(
     return np.stack([view(plane, mask, point, config) for plane in planes], axis=-1)
 
 
+def alone(inputs: np.ndarray) -> np.ndarray:
+    """Network inputs [N, S, S, C] without neighbours: the slice itself in place of each."""
+    middle = inputs.shape[-1] // 2
+    return np.repeat(inputs[..., middle : middle + 1], inputs.shape[-1], axis=-1)
+
+
 def view(
     slice_: np.ndarray, mask: np.ndarray | None, point: tuple[float, float], config: Items
 ) -> np.ndarray:

@@ -1,6 +1,5 @@
 """What a learned code must beat: hand-made features, and codes that need no labels."""
 
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,13 +44,11 @@ def with_codes(
       seed: of the fits.
       sources: names of features; codes are named `itq_NAME` and `lsh_NAME`.
     """
-    codes: tuple[dict[str, np.ndarray], ...] = (dict(queries.codes), dict(gallery.codes))
     for name in sources:
         for method in (itq, lsh):
             planes = method(gallery.features[name][fitted], bits=bits, seed=seed)
-            for side, out in zip((queries, gallery), codes, strict=True):
-                out[f"{method.__name__}_{name}"] = planes.encode(side.features[name])
-    return (
-        dataclasses.replace(queries, codes=codes[0]),
-        dataclasses.replace(gallery, codes=codes[1]),
-    )
+            queries, gallery = (
+                side.with_codes({f"{method.__name__}_{name}": planes.encode(side.features[name])})
+                for side in (queries, gallery)
+            )
+    return queries, gallery

@@ -9,6 +9,7 @@ RANKINGS = (
     "two_stage",
     "hamming",
     "latent",
+    "alone",
     "fc1",
     "fc2",
     "fc3",
@@ -47,8 +48,8 @@ class Embedded:
     names: np.ndarray
     """str [N], where an item comes from."""
     codes: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    """bool [N, h] by name: other codes, as `latent` (H at 0.5, where the code is another) and
-    `itq_fc1`."""
+    """bool [N, h] by name: other codes, as `latent` (H at 0.5, where the code is another), `alone`
+    (the queries' without their neighbouring slices) and `itq_fc1`."""
     malignancy: np.ndarray | None = None
     """float [N], ratings 1 to 5, NaN where unknown; None: nowhere known."""
     nodules: np.ndarray | None = None
@@ -88,6 +89,10 @@ class Embedded:
     def all_codes(self) -> dict[str, np.ndarray]:
         """The code under its ranking's name, `hamming`, and those of the baselines."""
         return {"hamming": self.bits, **self.codes}
+
+    def with_codes(self, codes: Mapping[str, np.ndarray]) -> "Embedded":
+        """The same items with further codes, bool [N, h] by name."""
+        return dataclasses.replace(self, codes={**self.codes, **codes})
 
     def take(self, rows: np.ndarray) -> "Embedded":
         """The items `rows`, in that order."""

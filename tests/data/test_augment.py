@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from inres.config import Train
-from inres.data.augment import augment
+from inres.data.augment import augment, drop_neighbours
 
 STILL = dict(flips=False, quarter_turns=False, shift_px=0, brightness=0.0, contrast=0.0, noise=0.0)
 
@@ -63,3 +63,12 @@ def test_slices_beside_each_other_move_together():
     beside = augment(jax.random.key(3), jnp.concatenate([x, x / 2, x / 4], axis=-1), config)
     for channel, share in enumerate((1, 2, 4)):
         np.testing.assert_array_equal(beside[..., channel], alone[..., 0] / share)
+
+
+def test_neighbours_are_left_out_of_the_asked_share_of_images():
+    x = jax.random.uniform(jax.random.key(5), (4000, 2, 2, 5))
+    out = np.asarray(drop_neighbours(jax.random.key(0), x, 0.25))
+    kept = (out == x).all(axis=(1, 2, 3))
+    dropped = (out == x[..., 2:3]).all(axis=(1, 2, 3))
+    assert np.all(kept ^ dropped)
+    assert abs(dropped.mean() - 0.25) < 4 * np.sqrt(0.25 * 0.75 / len(x))

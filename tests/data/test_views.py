@@ -60,3 +60,11 @@ def test_a_stack_is_the_view_of_each_of_its_slices():
         np.testing.assert_array_equal(
             found[..., i], views.view(planes[i], mask, (18.0, 21.0), config)
         )
+
+
+def test_alone_a_slice_stands_in_every_channel():
+    inputs = np.arange(2 * 3 * 3 * 5, dtype=np.uint8).reshape(2, 3, 3, 5)
+    alone = views.alone(inputs)
+    for channel in range(5):
+        np.testing.assert_array_equal(alone[..., channel], inputs[..., 2])
+    np.testing.assert_array_equal(views.alone(inputs[..., :1]), inputs[..., :1])

@@ -14,7 +14,7 @@ from cli import ENVIRONMENT, ROOT, SMOKE, call, command, refused, results
 from inres.retrieval import codes, store
 
 RANKINGS = (
-    *("two_stage", "hamming", "latent", "fc1", "fc2", "fc3", "fc1_fc3", "softmax"),
+    *("two_stage", "hamming", "latent", "alone", "fc1", "fc2", "fc3", "fc1_fc3", "softmax"),
     *(
         "predicted_class",
         "itq_fc1",
@@ -187,6 +187,16 @@ def test_a_lone_image_stands_for_its_neighbours(smoke, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "one slice, which also stands for its 2 neighbours" in done.stdout
     assert out.with_suffix(".png").is_file()
+
+
+def test_test_items_are_also_searched_for_without_their_neighbours(smoke):
+    workdir, _ = smoke
+    alone = np.load(workdir / "index" / "alone.npy")
+    with (workdir / "split" / "split.csv").open() as file:
+        side = [row["side"] for row in csv.DictReader(file)]
+    assert len(alone) == side.count("test")
+    scores = json.loads((workdir / "evaluation" / "metrics.json").read_text())["rankings"]
+    assert scores["alone"] != scores["hamming"]
 
 
 def test_an_interrupted_training_goes_on_to_the_same_weights(smoke, tmp_path):
