@@ -380,7 +380,7 @@ class Train:
     contrast: float = 0.0
     noise: float = 0.0
     """Standard deviation of added noise, as a share of the window."""
-    neighbour_dropout: float = 0.25
+    neighbour_dropout: float = 0.5
     """Share of images whose neighbours (`items.neighbours`) are left out, at every step: the slice
     itself stands for them, as for a lone image that is searched for."""
     clean_share: float = 0.6
