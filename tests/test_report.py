@@ -50,7 +50,7 @@ def side(rng, n, prefix, *, classes=8, diameters=True):
                 "hog": baselines.hog(images),
             },
             np.array([f"{prefix}/{i}" for i in range(n)]),
-            {"latent": bits ^ (rng.random((n, 16)) < 0.05)},
+            {name: bits ^ (rng.random((n, 16)) < 0.05) for name in ("latent", "alone")},
             malignancy=rng.integers(1, 6, n).astype(float) if diameters else None,
             nodules=np.array([f"{prefix}/n{i}" for i in range(n)]),
         ),

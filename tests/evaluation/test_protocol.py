@@ -45,7 +45,7 @@ def embedded(rng, n, *, classes=4, bits=6, scans=5, prefix="s", separation=1.5):
             for kind in ("itq", "lsh")
             for name in ("fc1", "embedding", "pixels")
         }
-        | {"latent": rng.random((n, bits)) < 0.5},
+        | {name: rng.random((n, bits)) < 0.5 for name in ("latent", "alone")},
         malignancy=np.where(labels > 0, rng.integers(1, 6, n), np.nan),
     )
 
