@@ -3,9 +3,9 @@
     python -m experiments.index --config=experiments/configs/phantom.py --workdir=runs/phantom
 
 Leaves <workdir>/index: embeddings.npz (FC1, H and FC3 of every item, in the item table's order),
-planes.npz where the code is H turned (config.hash.code), fitted on training items, alone.npy where
-items have neighbouring slices (codes of the test items without theirs), and archive/, the index of
-the training and validation items.
+planes.npz where the code is H and FC1 turned (config.hash.code), fitted on training items,
+alone.npy where items have neighbouring slices (codes of the test items without theirs), and
+archive/, the index of the training and validation items.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from experiments import common, train
-from inres import encode, files, linear_codes, stages
+from inres import encode, files, stages
 from inres.config import Config
 from inres.data import items, views
 from inres.linear_codes import Hyperplanes
@@ -27,7 +27,7 @@ def run(config: Config, workdir: Path) -> None:
     """Encode and write, unless that was done."""
     inputs = {
         "search": common.part(config.search, "features"),
-        "hash": common.part(config.hash, "code"),
+        "hash": common.part(config.hash, "code", "fc1_weight"),
         "upstream": {"train": stages.done(workdir, "train")},
     }
     stages.run(workdir, "index", inputs, lambda out: _index(config, workdir, out))
@@ -45,7 +45,7 @@ def load_embeddings(workdir: Path) -> encode.Encoded:
 
 
 def load_planes(config: Config, workdir: Path) -> Hyperplanes | None:
-    """What turns H into a code; None where its own 0.5 does."""
+    """What turns H and FC1 into a code; None where H at 0.5 is one."""
     if config.hash.code == "latent":
         return None
     with np.load(workdir / "index" / "planes.npz") as data:
@@ -96,7 +96,7 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
     planes = None
     if config.hash.code == "rotated":
         trained = rows_of(encoded, rows[data.side[rows] == "train"])
-        planes = linear_codes.rotation(trained.h, seed=config.seed)
+        planes = encode.fit_planes(trained, fc1_weight=config.hash.fc1_weight, seed=config.seed)
         with files.atomic_path(out / "planes.npz") as part:
             np.savez(part, mean=planes.mean, planes=planes.planes)
     bits = encode.to_bits(gallery, planes)

@@ -268,11 +268,14 @@ class Hash:
     batch_norm: bool = False
     """Batch norm before the sigmoid; the loss `orthohash` has it always."""
     code: str = "rotated"
-    """From H to bits: `latent`, H at 0.5 (paper, Eq. 1), or `rotated`, H about its mean over the
-    training items, turned by iterative quantization, at 0. Needs no training anew."""
+    """From H to bits: `latent`, H at 0.5 (paper, Eq. 1), or `rotated`, H and FC1 about their mean
+    over the training items, turned by iterative quantization, at 0. Needs no training anew."""
+    fc1_weight: float = 0.5
+    """Of `rotated`: the spread of FC1 as a share of that of H; 0: H alone is turned."""
 
     def __post_init__(self):
         _one_of("hash.code", self.code, ("latent", "rotated"))
+        _not_negative("hash", self, "fc1_weight")
         _require(1 <= self.bits <= 1024, "hash.bits", self.bits, "between 1 and 1024")
 
 

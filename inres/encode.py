@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from inres.ct import lungs
-from inres.linear_codes import Hyperplanes
+from inres.linear_codes import Hyperplanes, itq
 from inres.models.head import Outputs
 from inres.progress import progress
 from inres.recipe import to_input
@@ -64,9 +64,50 @@ def make_encoder(
     return encode
 
 
+def fit_planes(encoded: Encoded, *, fc1_weight: float, seed: int) -> Hyperplanes:
+    """Turn H and FC1 of training items together into as many bits as H has units.
+
+    By iterative quantization (`linear_codes.itq`), without labels; for `to_bits`.
+
+    Args:
+      encoded: of N items, the more, the better.
+      fc1_weight: root mean squared distance of FC1 from its mean, as a share of that of H.
+      seed: of the first rotation.
+    """
+    scale = np.concatenate(
+        [
+            np.full(encoded.h.shape[1], 1.0 / _spread(encoded.h)),
+            np.full(encoded.fc1.shape[1], fc1_weight / _spread(encoded.fc1)),
+        ]
+    )
+    vectors = np.concatenate([encoded.h, encoded.fc1], axis=1) * scale
+    code = itq(vectors, bits=encoded.h.shape[1], seed=seed, full=True)
+    mean = np.divide(code.mean, scale, out=np.zeros_like(scale), where=scale > 0)
+    return Hyperplanes(mean, scale[:, None] * code.planes)
+
+
 def to_bits(encoded: Encoded, planes: Hyperplanes | None) -> np.ndarray:
-    """The code, bool [N, h]: H at 0.5 (paper, Eq. 1), or on which side of `planes` H lies."""
-    return binarize(encoded.h) if planes is None else planes.encode(encoded.h)
+    """The code, bool [N, h]: H at 0.5 (paper, Eq. 1), or on which side of `planes` H and FC1 lie.
+
+    Args:
+      planes: over H and FC1 beside each other, from `fit_planes`; None for H at 0.5.
+    """
+    if planes is None:
+        return binarize(encoded.h)
+    out = np.empty(encoded.h.shape, bool)
+    for start in range(0, len(out), _ROWS):
+        rows = slice(start, start + _ROWS)
+        out[rows] = planes.encode(np.concatenate([encoded.h[rows], encoded.fc1[rows]], axis=1))
+    return out
+
+
+_ROWS = 1 << 14
+"""Items whose H and FC1 are joined at once."""
+
+
+def _spread(x: np.ndarray) -> float:
+    """Root mean squared distance of [N, D] from its mean; 1 where all are the same."""
+    return float(np.sqrt(x.var(axis=0).sum()) or 1.0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +120,7 @@ class FineScale:
     @classmethod
     def of(cls, encoded: Encoded) -> "FineScale":
         """From a gallery: each layer's root mean squared distance from its mean."""
-        spread = (float(np.sqrt(x.var(axis=0).sum()) or 1.0) for x in (encoded.fc1, encoded.fc3))
-        return cls(*spread)
+        return cls(_spread(encoded.fc1), _spread(encoded.fc3))
 
     def join(self, encoded: Encoded) -> np.ndarray:
         """FC1 and FC3, each divided by its scale, concatenated: float32 [N, F + classes]."""

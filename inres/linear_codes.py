@@ -42,30 +42,25 @@ def lsh(vectors: np.ndarray, *, bits: int, seed: int) -> Hyperplanes:
     return Hyperplanes(vectors.mean(axis=0), rng.normal(size=(vectors.shape[1], bits)))
 
 
-def itq(vectors: np.ndarray, *, bits: int, seed: int, rounds: int = 50) -> Hyperplanes:
+def itq(
+    vectors: np.ndarray, *, bits: int, seed: int, rounds: int = 50, full: bool = False
+) -> Hyperplanes:
     """Iterative quantization (Gong and Lazebnik, CVPR 2011): PCA, then the rotation that brings
     the projections nearest to their signs.
 
     Args:
-      vectors: numbers [N, D].
+      vectors: numbers [N, D], D >= `bits` where `full`.
       bits: code length; at most N - 1 and D of them are independent, and no more are made.
       seed: of the first rotation.
       rounds: alternations of signs and rotation.
+      full: make all `bits`, whatever the vectors span: axes of nothing are turned in.
     """
     vectors = _sample(vectors, seed)
     mean, components, _ = principal(vectors, bits)
+    if full:
+        components = np.pad(components, ((0, 0), (0, bits - components.shape[1])))
     projected = (vectors - mean) @ components
     return Hyperplanes(mean, components @ _turn(projected, seed=seed, rounds=rounds))
-
-
-def rotation(vectors: np.ndarray, *, seed: int, rounds: int = 50) -> Hyperplanes:
-    """Iterative quantization of all D dimensions of `vectors` [N, D]: D bits, whatever they span.
-
-    Arguments as of `itq`.
-    """
-    vectors = _sample(vectors, seed)
-    mean = vectors.mean(axis=0)
-    return Hyperplanes(mean, _turn(vectors - mean, seed=seed, rounds=rounds))
 
 
 def _turn(centred: np.ndarray, *, seed: int, rounds: int) -> np.ndarray:

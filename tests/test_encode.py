@@ -6,7 +6,7 @@ import pytest
 
 from inres import encode, recipe
 from inres.config import Config, Model, Train
-from inres.linear_codes import Hyperplanes
+from inres.linear_codes import itq
 from inres.models.head import HashHead
 from inres.models.inres_net import InResNet
 
@@ -39,14 +39,43 @@ def test_a_fingerprint_sees_one_changed_weight(network):
     assert encode.fingerprint(changed) != mark
 
 
-def test_bits_of_h_are_the_papers_or_turned():
+def encoded_items(n=300):
+    rng = np.random.default_rng(0)
+    h = rng.random((n, 6)).astype(np.float32)
+    return encode.Encoded(rng.normal(size=(n, 9)).astype(np.float32) * 50 + 7, h, np.zeros((n, 2)))
+
+
+def test_the_papers_code_is_h_at_one_half():
     h = np.float32([[0.5, 0.2, 0.9], [0.4999, 0.7, 0.5], [0.1, 0.1, 0.1]])
     encoded = encode.Encoded(np.zeros((3, 4)), h, np.zeros((3, 2)))
     np.testing.assert_array_equal(encode.to_bits(encoded, None), h >= 0.5)  # Eq. 1
-    turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
-    planes = Hyperplanes(h.mean(axis=0), turn)
-    want = [[float((row - h.mean(axis=0)) @ turn[:, j]) >= 0 for j in range(3)] for row in h]
-    np.testing.assert_array_equal(encode.to_bits(encoded, planes), want)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5, 2.0])
+def test_turned_codes_are_those_of_the_layers_by_their_weight(weight, monkeypatch):
+    monkeypatch.setattr(encode, "_ROWS", 64)
+    encoded = encoded_items()
+    code = encode.fit_planes(encoded, fc1_weight=weight, seed=3)
+    h, fc1 = encoded.h.astype(float), encoded.fc1.astype(float)
+    spread = [np.sqrt(((x - x.mean(0)) ** 2).sum(1).mean()) for x in (h, fc1)]
+    by_hand = np.hstack([h / spread[0], weight * fc1 / spread[1]])
+    turned = itq(by_hand, bits=6, seed=3)
+    bits = encode.to_bits(encoded, code)
+    assert np.mean(bits == turned.encode(by_hand)) > 0.999  # sums in another order
+    assert bits.shape == (300, 6)
+    one = encode.Encoded(encoded.fc1[7:8], encoded.h[7:8], encoded.fc3[7:8])
+    np.testing.assert_array_equal(encode.to_bits(one, code)[0], bits[7])
+
+
+def test_fc1_counts_as_much_as_it_is_given():
+    encoded = encoded_items()
+    same_h = encode.Encoded(encoded.fc1, np.broadcast_to(encoded.h[:1], (300, 6)), encoded.fc3)
+    found = []
+    for weight in (0.0, 2.0):
+        code = encode.fit_planes(encoded, fc1_weight=weight, seed=0)
+        found.append(len(np.unique(encode.to_bits(same_h, code), axis=0)))
+    assert found[0] == 1
+    assert found[1] > 30
 
 
 def test_joined_features_weigh_both_layers_alike():
