@@ -76,7 +76,7 @@ def test_another_config_is_refused_by_name(smoke):
     assert "--redo=train" in error
 
 
-def test_the_archive_holds_the_turned_codes_of_h(smoke, tmp_path):
+def test_the_archive_holds_the_turned_codes_of_h_and_fc1(smoke, tmp_path):
     """Fitted on training items alone; back at the paper's codes, training is not repeated."""
     workdir, _ = smoke
     other = tmp_path / "w"
@@ -90,12 +90,15 @@ def test_the_archive_holds_the_turned_codes_of_h(smoke, tmp_path):
 
     with open(other / "split" / "split.csv", newline="") as file:
         side = np.array([row["side"] for row in csv.DictReader(file)])
-    h = np.load(other / "index" / "embeddings.npz")["h"].astype(np.float64)
+    embeddings = np.load(other / "index" / "embeddings.npz")
+    h, fc1 = (embeddings[name].astype(np.float64) for name in ("h", "fc1"))
     planes = np.load(other / "index" / "planes.npz")
-    np.testing.assert_allclose(planes["mean"], h[side == "train"].mean(axis=0))
+    both = np.concatenate([h, fc1], axis=1)
+    mean = both[side == "train"].mean(axis=0)
+    np.testing.assert_allclose(planes["mean"], mean, rtol=1e-5, atol=1e-6)
     turned, rows = stored()
     assert set(side[rows]) == {"train", "val"}
-    np.testing.assert_array_equal(turned, (h[rows] - planes["mean"]) @ planes["planes"] >= 0)
+    np.testing.assert_array_equal(turned, (both[rows] - planes["mean"]) @ planes["planes"] >= 0)
     paper = (SMOKE, f"--workdir={other}", "--config.hash.code=latent")
     assert "hash.code was 'rotated'" in refused("index", *paper)
     done = call("index", *paper, "--redo=index")
