@@ -207,11 +207,12 @@ def read_query(config: Config, workdir: Path) -> Query:
     channels = train.network_inputs(workdir).shape[-1]
     if len(planes) < channels:
         notes = (*notes, f"{path}: one slice, which also stands for its {channels - 1} neighbours")
-        planes = np.repeat(planes, channels, axis=0)
     for note in notes:
         print(f"note: {note}")
     learned = _unet_mask(config, workdir, planes[len(planes) // 2])
     seen = views.stack(planes, mask if learned is None else learned, point, config.items)
+    if len(planes) < channels:
+        seen = np.repeat(seen, channels, axis=-1)
     return Query(name, seen, path.name.split(".mhd")[0], -1, float("nan"))
 
 

@@ -44,11 +44,16 @@ def with_codes(
       seed: of the fits.
       sources: names of features; codes are named `itq_NAME` and `lsh_NAME`.
     """
-    for name in sources:
-        for method in (itq, lsh):
-            planes = method(gallery.features[name][fitted], bits=bits, seed=seed)
-            queries, gallery = (
-                side.with_codes({f"{method.__name__}_{name}": planes.encode(side.features[name])})
-                for side in (queries, gallery)
-            )
-    return queries, gallery
+    planes = {
+        f"{method.__name__}_{name}": (
+            name,
+            method(gallery.features[name][fitted], bits=bits, seed=seed),
+        )
+        for name in sources
+        for method in (itq, lsh)
+    }
+    asked, stored = (
+        side.with_codes({code: p.encode(side.features[name]) for code, (name, p) in planes.items()})
+        for side in (queries, gallery)
+    )
+    return asked, stored
