@@ -13,7 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from inres.ct import lungs
-from inres.linear_codes import Hyperplanes, itq
+from inres.linear_codes import Hyperplanes, itq, sample
 from inres.models.head import Outputs
 from inres.progress import progress
 from inres.recipe import to_input
@@ -80,8 +80,8 @@ def fit_planes(encoded: Encoded, *, fc1_weight: float, seed: int) -> Hyperplanes
             np.full(encoded.fc1.shape[1], fc1_weight / _spread(encoded.fc1)),
         ]
     )
-    vectors = np.concatenate([encoded.h, encoded.fc1], axis=1) * scale
-    code = itq(vectors, bits=encoded.h.shape[1], seed=seed, full=True)
+    vectors = sample(np.concatenate([encoded.h, encoded.fc1], axis=1), seed)
+    code = itq(vectors * scale, bits=encoded.h.shape[1], seed=seed, full=True)
     mean = np.divide(code.mean, scale, out=np.zeros_like(scale), where=scale > 0)
     return Hyperplanes(mean, scale[:, None] * code.planes)
 

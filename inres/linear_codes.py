@@ -37,7 +37,7 @@ class Hyperplanes:
 
 def lsh(vectors: np.ndarray, *, bits: int, seed: int) -> Hyperplanes:
     """Random hyperplanes through the mean of `vectors` [N, D] (Charikar, STOC 2002)."""
-    vectors = _sample(vectors, seed)
+    vectors = sample(vectors, seed)
     rng = np.random.default_rng([seed, 41])
     return Hyperplanes(vectors.mean(axis=0), rng.normal(size=(vectors.shape[1], bits)))
 
@@ -55,7 +55,7 @@ def itq(
       rounds: alternations of signs and rotation.
       full: make all `bits`, whatever the vectors span: axes of nothing are turned in.
     """
-    vectors = _sample(vectors, seed)
+    vectors = sample(vectors, seed)
     mean, components, _ = principal(vectors, bits)
     if full:
         components = np.pad(components, ((0, 0), (0, bits - components.shape[1])))
@@ -75,8 +75,9 @@ def _turn(centred: np.ndarray, *, seed: int, rounds: int) -> np.ndarray:
     return found
 
 
-def _sample(vectors: np.ndarray, seed: int) -> np.ndarray:
-    """float64 [N or SAMPLE, D], in an order that the order of `vectors` does not decide."""
+def sample(vectors: np.ndarray, seed: int) -> np.ndarray:
+    """At most `SAMPLE` of `vectors` [N, D], float64: which, and in what order, their own order
+    does not decide."""
     rows = np.ascontiguousarray(vectors)
     octets = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
     order = np.argsort(octets, kind="stable")
