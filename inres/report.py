@@ -104,7 +104,7 @@ _NOTES = {
     "fc1_fc3": "both together",
     "embedding": "all items by Euclidean distance",
     "softmax": "chance that both are of one class, by FC3",
-    "predicted_class": "same argmax of FC3 first: three bits",
+    "predicted_class": "same argmax of FC3 first",
     "itq_fc1": "label-free code, fitted on training items",
     "lsh_fc1": "random hyperplanes",
     "itq_embedding": "label-free code, fitted on training items",
