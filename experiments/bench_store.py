@@ -88,7 +88,7 @@ def features_in_blocks(config: Any, n: int) -> Iterator[tuple[np.ndarray, np.nda
         stored = store.load(config.trained, verify=True)
         middle = np.asarray(stored.features, np.float32)
         codes, flips, noise = codes_lib.unpack(stored.codes, stored.bits), 0.005, 0.1
-        width = noise * middle.std(axis=0)
+        width: np.ndarray | np.float32 = noise * middle.std(axis=0)
     else:
         middle = 2 * rng.standard_normal((config.centres, config.dims), dtype=np.float32)
         codes, flips, width = rng.random((config.centres, config.bits)) < 0.5, 0.05, np.float32(1)

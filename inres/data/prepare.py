@@ -489,7 +489,8 @@ def _lung_point(cut: Cut, z: int, config: Config, rng: np.random.Generator) -> t
     inside[rows, cols] = cut.mask[z][rows, cols]
     depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
     deep = min(POINT_DEPTH_MM / config.items.spacing_mm, depth.max() / 2)
-    row, col = rng.choice(np.argwhere(inside & (depth >= deep)))
+    points = np.argwhere(inside & (depth >= deep))
+    row, col = points[rng.choice(len(points))]
     return int(row), int(col)
 
 

@@ -348,9 +348,8 @@ def check_queries(
         limits = np.asarray(threshold)
         if limits.shape not in ((), (q,)) or limits.dtype.kind not in "iu":
             raise ValueError(f"threshold must be an integer or integers [{q}]")
-        least = limits.min() if limits.ndim and q else threshold
-        if q and least < 0:
-            raise ValueError(f"threshold is {least}, must be 0 or more")
+        if q and limits.min() < 0:
+            raise ValueError(f"threshold is {limits.min()}, must be 0 or more")
         if limits.ndim:
             limits = np.minimum(limits, bits + 1).astype(np.int32)
         else:

@@ -136,8 +136,9 @@ def _call(
     q = len(queries.codes)
     flat = [None if x is None else x.reshape(-1).view(np.int32) for x in queries]
     used = sum(len(x) for x in flat if x is not None)
-    block = np.empty(used + q * (3 * k + 1) + 1, np.int32)
-    start = ctypes.addressof(ctypes.c_char.from_buffer(block))  # type: ignore[arg-type]
+    # Any: not every NumPy's types know that arrays are buffers.
+    block: Any = np.empty(used + q * (3 * k + 1) + 1, np.int32)
+    start = ctypes.addressof(ctypes.c_char.from_buffer(block))
     at = 0
     pointers: list[int | None] = []
     for column in flat:
