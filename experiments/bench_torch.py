@@ -201,6 +201,7 @@ class Trainer:
         self.labels = torch.from_numpy(labels.astype(np.int64))
         t = config.train
         self.smoothing = config.loss.label_smoothing
+        self.clip = t.clip_norm
         self.optimizer = torch.optim.SGD(
             [
                 {"params": [p for p in named.values() if p.ndim > 1]},
@@ -228,5 +229,7 @@ class Trainer:
     def step(self) -> float:
         """One step; the loss before it."""
         _, loss = self._backward()
+        if self.clip:
+            nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
         self.optimizer.step()
         return float(loss.detach())

@@ -365,6 +365,9 @@ class Train:
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 1e-3
+    clip_norm: float = 4.0
+    """A longer gradient (L2, over all parameters) is scaled down to this; 0: none is. The first ones
+    are the longest, by far where batches are small."""
     schedule: str = "cosine"
     """`cosine` to zero after a linear warm-up, or `constant`."""
     warmup_epochs: float = 1.0
@@ -406,6 +409,7 @@ class Train:
             "train", self, "epochs", "batch", "learning_rate", "checkpoint_every", "eval_every"
         )
         _not_negative("train", self, "momentum", "weight_decay", "warmup_epochs", "balance_power")
+        _not_negative("train", self, "clip_norm")
         _not_negative("train", self, "shift_px", "brightness", "contrast", "noise")
         _share("train", self, "neighbour_dropout", "clean_share")
         _one_of("train.schedule", self.schedule, ("cosine", "constant"))

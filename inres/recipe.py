@@ -160,6 +160,7 @@ def optimizer(
         momentum=t.momentum,
         nesterov=t.nesterov,
         weight_decay=t.weight_decay,
+        clip_norm=t.clip_norm,
     )
 
 

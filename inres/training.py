@@ -76,10 +76,13 @@ def sgd(
     momentum: float = 0.0,
     nesterov: bool = False,
     weight_decay: float = 0.0,
+    clip_norm: float = 0.0,
 ) -> tuple[optax.GradientTransformation, optax.Schedule]:
     """SGD and its schedule: `constant`, or `cosine` to zero after a linear warm-up.
 
-    Weight decay acts on kernels alone, not on biases and norms.
+    Weight decay acts on kernels alone, not on biases and norms. A loss's gradient longer than
+    `clip_norm` (L2, over all parameters; 0: none is) is scaled down to it (Pascanu et al. 2013,
+    "On the difficulty of training recurrent neural networks", Algorithm 1).
     """
     if schedule == "constant":
         rate: optax.Schedule = optax.constant_schedule(learning_rate)
@@ -93,7 +96,8 @@ def sgd(
     decay = optax.add_decayed_weights(
         weight_decay, mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params)
     )
-    return optax.chain(decay, optax.sgd(rate, momentum or None, nesterov)), rate
+    clip = optax.clip_by_global_norm(clip_norm) if clip_norm else optax.identity()
+    return optax.chain(clip, decay, optax.sgd(rate, momentum or None, nesterov)), rate
 
 
 def init_state(

@@ -108,7 +108,8 @@ def test_ctrl_c_loses_no_step(tmp_path, monkeypatch):
         np.testing.assert_array_equal(a, b)
 
 
-def test_a_step_is_nesterov_sgd_by_hand():
+@pytest.mark.parametrize("clip", [0.0, 0.3, 1e6])
+def test_a_step_is_nesterov_sgd_by_hand(clip):
     mesh = training.data_mesh(1)
     key = jax.random.key(1)
     opt, rate = training.sgd(
@@ -118,6 +119,7 @@ def test_a_step_is_nesterov_sgd_by_hand():
         momentum=0.9,
         nesterov=True,
         weight_decay=0.01,
+        clip_norm=clip,
     )
     state = training.init_state(
         {"params": {"w": jnp.ones((3, 1))}, "batch_stats": {}}, opt, ema=False, mesh=mesh
@@ -132,7 +134,10 @@ def test_a_step_is_nesterov_sgd_by_hand():
         state, metrics = step(state, training.put_batch({"x": X[:4]}, mesh))
         product = X[:4] @ w
         assert float(metrics["loss"]) == pytest.approx(np.mean(product**2), rel=1e-5)
-        gradient = 2 * X[:4].T @ product / 4 + 0.01 * w
+        gradient = 2 * X[:4].T @ product / 4
+        if clip:
+            gradient *= min(1.0, clip / np.linalg.norm(gradient))
+        gradient += 0.01 * w
         velocity = 0.9 * velocity + gradient
         w = w - 0.1 * (gradient + 0.9 * velocity)
         np.testing.assert_allclose(state.params["w"], w, rtol=1e-5)

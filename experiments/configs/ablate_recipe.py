@@ -3,7 +3,7 @@
     python -m experiments.ablate --config=experiments/configs/ablate_recipe.py \\
         --workdir=runs/ablate_recipe
 
-60 trainings: codes are another reading of the same. On data of one's own:
+63 trainings: codes are another reading of the same. On data of one's own:
 --config=experiments/configs/ablate_recipe.py:folder with --config.base.data.root=FOLDER.
 """
 
@@ -30,6 +30,7 @@ def get_config(base: str = "phantom") -> Ablation:
             {"loss.neighbour_smoothing": 0.2},
             {"train.balance_power": 0.0},
             {"train.weight_decay": 5e-4},
+            {"train.clip_norm": 0.0},
             *product(train__clean_share=(0.0, 0.3, 1.0)),
             {"train.ema": 0.99},
             {"train.flips": False, "train.quarter_turns": False, "train.shift_px": 0},
