@@ -366,8 +366,8 @@ class Train:
     nesterov: bool = True
     weight_decay: float = 1e-3
     clip_norm: float = 4.0
-    """A longer gradient (L2, over all parameters) is scaled down to this; 0: none is. The first ones
-    are the longest, by far where batches are small."""
+    """A longer gradient (L2, over all parameters) is scaled down to this; 0: none is. The first
+    ones are the longest, by far where batches are small."""
     schedule: str = "cosine"
     """`cosine` to zero after a linear warm-up, or `constant`."""
     warmup_epochs: float = 1.0
