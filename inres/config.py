@@ -409,8 +409,7 @@ class Train:
             "train", self, "epochs", "batch", "learning_rate", "checkpoint_every", "eval_every"
         )
         _not_negative("train", self, "momentum", "weight_decay", "warmup_epochs", "balance_power")
-        _not_negative("train", self, "clip_norm")
-        _not_negative("train", self, "shift_px", "brightness", "contrast", "noise")
+        _not_negative("train", self, "clip_norm", "shift_px", "brightness", "contrast", "noise")
         _share("train", self, "neighbour_dropout", "clean_share")
         _one_of("train.schedule", self.schedule, ("cosine", "constant"))
         _one_of("train.keep", self.keep, ("last", "best"))
