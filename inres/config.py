@@ -365,7 +365,7 @@ class Train:
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 1e-3
-    clip_norm: float = 4.0
+    clip_norm: float = 0.0
     """A longer gradient (L2, over all parameters) is scaled down to this; 0: none is. The first
     ones are the longest, by far where batches are small."""
     schedule: str = "cosine"

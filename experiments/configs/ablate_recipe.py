@@ -30,7 +30,7 @@ def get_config(base: str = "phantom") -> Ablation:
             {"loss.neighbour_smoothing": 0.2},
             {"train.balance_power": 0.0},
             {"train.weight_decay": 5e-4},
-            {"train.clip_norm": 0.0},
+            {"train.clip_norm": 4.0},
             *product(train__clean_share=(0.0, 0.3, 1.0)),
             {"train.ema": 0.99},
             {"train.flips": False, "train.quarter_turns": False, "train.shift_px": 0},

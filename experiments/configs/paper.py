@@ -32,7 +32,6 @@ def get_config() -> Config:
         momentum=0.0,
         nesterov=False,
         weight_decay=0.0,
-        clip_norm=0.0,
         schedule="constant",
         warmup_epochs=0.0,
         init="gaussian",
