@@ -11,6 +11,7 @@ archive/, the index of the training and validation items.
 from pathlib import Path
 from typing import Any
 
+import flax.linen as nn
 import numpy as np
 
 from experiments import common, train
@@ -27,7 +28,7 @@ def run(config: Config, workdir: Path) -> None:
     """Encode and write, unless that was done."""
     inputs = {
         "search": common.part(config.search, "features"),
-        "hash": common.part(config.hash, "code", "fc1_weight"),
+        "hash": common.part(config.hash, "code", "fc1_weight", "views_weight"),
         "upstream": {"train": stages.done(workdir, "train")},
     }
     stages.run(workdir, "index", inputs, lambda out: _index(config, workdir, out))
@@ -73,6 +74,23 @@ def rows_of(encoded: encode.Encoded, rows: np.ndarray) -> encode.Encoded:
     return encode.Encoded(encoded.fc1[rows], encoded.h[rows], encoded.fc3[rows])
 
 
+def put_rows(encoded: encode.Encoded, rows: np.ndarray, values: encode.Encoded) -> None:
+    """Put `values` in the place of some items."""
+    for name, value in vars(values).items():
+        getattr(encoded, name)[rows] = value
+
+
+def unseen_encoder(
+    config: Config, model: nn.Module, variables: dict[str, Any], *, channels: int
+) -> encode.Encoder:
+    """Of images that the network was not trained on: in all views (config.hash.views_weight)."""
+    all_views = views.symmetries(
+        channels, flips=config.train.flips, quarter_turns=config.train.quarter_turns
+    )
+    weight = config.hash.views_weight
+    return encode.make_encoder(model, variables, views=all_views, views_weight=weight)
+
+
 def archived(data: train.Labelled) -> np.ndarray:
     """Rows of the item table that the index holds: training and validation items.
 
@@ -86,9 +104,12 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
     table = items.open_store(workdir / "prepare")
     data = train.labelled(config, table)
     model, variables = train.trained(config, workdir, data.classes)
-    encoder = encode.make_encoder(model, variables)
     inputs = train.network_inputs(workdir)
-    encoded = encoder(inputs)
+    encoded = encode.make_encoder(model, variables)(inputs)
+    new = data.side != "train"
+    encoder = unseen_encoder(config, model, variables, channels=inputs.shape[-1])
+    if new.any():
+        put_rows(encoded, new, encoder(inputs[new]))
     with files.atomic_path(out / "embeddings.npz") as part:
         np.savez(part, fc1=encoded.fc1, h=encoded.h, fc3=encoded.fc3)
     rows = archived(data)

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments import common, evaluate, index, segment, train
+from experiments import common, evaluate, index, segment, split, train
 from inres import encode, figures, files, recipe, report
 from inres.checkpoints import Checkpoints
 from inres.config import Config
@@ -51,6 +51,8 @@ class Query:
     """-1 where unknown."""
     diameter_mm: float
     """NaN where unknown."""
+    trained_on: bool = False
+    """The network knows this image: it is seen as it is, as the archive has it."""
 
     @property
     def image(self) -> np.ndarray:
@@ -67,7 +69,12 @@ def run(config: Config, workdir: Path) -> None:
     planes = index.load_planes(config, workdir)
     fingerprint = index.fingerprint(variables, planes)
     stored = store.load(workdir / "index" / "archive", model=fingerprint, verify=True)
-    encoded = encode.make_encoder(model, variables)(query.seen[None])
+    encoder = (
+        encode.make_encoder(model, variables)
+        if query.trained_on
+        else index.unseen_encoder(config, model, variables, channels=query.seen.shape[-1])
+    )
+    encoded = encoder(query.seen[None])
     groups, numbers = evaluate.scan_groups(stored.records.column("scan"))
     own = -1 if OWN_SCAN.value else numbers.get(query.scan, -1)
     result = find(
@@ -190,7 +197,8 @@ def read_query(config: Config, workdir: Path) -> Query:
             raise ValueError(f"--item={ITEM.value}: the table has rows 0 to {len(table) - 1}")
         item = table[ITEM.value]
         seen = np.asarray(train.network_inputs(workdir)[ITEM.value])
-        return Query(f"item{ITEM.value}", seen, item.scan, item.label, item.diameter_mm)
+        known = split.sides(workdir)[ITEM.value] == "train"
+        return Query(f"item{ITEM.value}", seen, item.scan, item.label, item.diameter_mm, known)
     if IMAGE.value is not None:
         path = Path(IMAGE.value)
         planes, mask, point, notes = prepare.prepare_image(path, config)

@@ -272,10 +272,16 @@ class Hash:
     over the training items, turned by iterative quantization, at 0. Needs no training anew."""
     fc1_weight: float = 0.5
     """Of `rotated`: the spread of FC1 as a share of that of H; 0: H alone is turned."""
+    views_weight: float = 0.75
+    """An image that the network was not trained on, as a query is, is seen as it is and in every
+    mirrored and turned view that training shows of images (`train.flips`, `train.quarter_turns`):
+    this is the share of the mean over all views in its FC1, H and FC3; 0: it is seen as it is.
+    Needs no training anew."""
 
     def __post_init__(self):
         _one_of("hash.code", self.code, ("latent", "rotated"))
         _not_negative("hash", self, "fc1_weight")
+        _share("hash", self, "views_weight")
         _require(1 <= self.bits <= 1024, "hash.bits", self.bits, "between 1 and 1024")
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -13,6 +13,7 @@ import numpy as np
 from scipy import ndimage
 
 from inres.ct import lungs
+from inres.data.views import View, as_is
 from inres.linear_codes import Hyperplanes, itq, sample
 from inres.models.head import Outputs
 from inres.progress import progress
@@ -43,22 +44,42 @@ Encoder = Callable[[np.ndarray], Encoded]
 
 
 def make_encoder(
-    model: nn.Module, variables: dict[str, Any], *, batch: int = 64, quiet: bool = False
+    model: nn.Module,
+    variables: dict[str, Any],
+    *,
+    batch: int = 64,
+    views: Sequence[View] = (as_is,),
+    views_weight: float = 0.0,
+    quiet: bool = False,
 ) -> Encoder:
-    """A function uint8 [N, S, S, C] -> `Encoded`; N = 1 and full batches compile once each."""
+    """A function uint8 [N, S, S, C] -> `Encoded`; N = 1 and full batches compile once each.
+
+    Args:
+      model, variables: the trained network.
+      batch: images at once, those of all views together.
+      views: of each image; the first is the image as it is (`data.views.symmetries`).
+      views_weight: share in [0, 1] that the mean over all views has in FC1, H and FC3; the first
+        has the rest. 0: it alone is looked at.
+      quiet: no progress is shown.
+    """
+    seen = tuple(views) if views_weight else tuple(views[:1])
+
+    def blend(layer: np.ndarray) -> np.ndarray:
+        by_view = layer.reshape(len(seen), -1, layer.shape[1])
+        first = by_view[0]
+        return first + np.float32(views_weight) * (by_view.mean(axis=0) - first)
 
     def encode(images: np.ndarray) -> Encoded:
-        if len(images) == 1:
-            o = jax.device_get(_apply(model, variables, jnp.asarray(images)))
-            return Encoded(o.fc1, o.h, o.fc3)
+        each = 1 if len(images) == 1 else max(1, batch // len(seen))
+        starts = range(0, len(images), each)
+        loud = len(images) > 1 and not quiet
         parts = []
-        starts = range(0, len(images), batch)
-        for start in starts if quiet else progress(starts, name="encode", unit="batch"):
-            part = np.asarray(images[start : start + batch])
-            full = np.zeros((batch, *part.shape[1:]), np.uint8)
+        for start in progress(starts, name="encode", unit="batch") if loud else starts:
+            part = np.asarray(images[start : start + each])
+            full = np.zeros((each, *part.shape[1:]), np.uint8)
             full[: len(part)] = part
-            o = jax.device_get(_apply(model, variables, full))
-            parts.append((o.fc1[: len(part)], o.h[: len(part)], o.fc3[: len(part)]))
+            o = jax.device_get(_apply(model, variables, np.concatenate([v(full) for v in seen])))
+            parts.append([blend(layer)[: len(part)] for layer in (o.fc1, o.h, o.fc3)])
         return Encoded(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     return encode

@@ -1,5 +1,7 @@
 """From a CT slice to the network's input: the one road of gallery and query."""
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy import ndimage
 
@@ -52,6 +54,38 @@ def alone(inputs: np.ndarray) -> np.ndarray:
     """Network inputs [N, S, S, C] without neighbours: the slice itself in place of each."""
     middle = inputs.shape[-1] // 2
     return np.repeat(inputs[..., middle : middle + 1], inputs.shape[-1], axis=-1)
+
+
+View = Callable[[np.ndarray], np.ndarray]
+"""From network inputs [N, S, S, C] to as many."""
+
+
+def as_is(inputs: np.ndarray) -> np.ndarray:
+    """The inputs themselves."""
+    return inputs
+
+
+def symmetries(channels: int, *, flips: bool, quarter_turns: bool) -> tuple[View, ...]:
+    """Views in which a nodule is the same nodule, mirrored or turned; the first is as it is.
+
+    Args:
+      channels: C of the inputs; a stack of several is also seen from its other end.
+      flips: mirrored across rows and columns (4 views), and along the stack.
+      quarter_turns: turned by quarters (4 views; with `flips` 8).
+    """
+    quarters = (0, 1, 2, 3) if quarter_turns else (0, 2) if flips else (0,)
+    mirrored = (False, True) if flips else (False,)
+    backward = mirrored if channels > 1 else (False,)
+
+    def make(quarter: int, mirror: bool, back: bool) -> View:
+        def changed(inputs: np.ndarray) -> np.ndarray:
+            out = inputs[:, :, ::-1] if mirror else inputs
+            out = np.rot90(out, quarter, axes=(1, 2))
+            return out[..., ::-1] if back else out
+
+        return changed
+
+    return tuple(make(q, m, b) for b in backward for m in mirrored for q in quarters)
 
 
 def view(
