@@ -196,17 +196,19 @@ class Trainer:
             for path, parameter in named.items():
                 _fill(parameter, weights[path])
         memory = LAYOUTS[layout]
-        self.net = net.to(memory_format=memory)
+        untyped: Any = net  # torch's own types do not list `memory_format` for modules
+        self.net: InResNet = untyped.to(memory_format=memory)
         self.images = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).to(memory_format=memory)
         self.labels = torch.from_numpy(labels.astype(np.int64))
         t = config.train
         self.smoothing = config.loss.label_smoothing
         self.clip = t.clip_norm
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in named.values() if p.ndim > 1]},
+            {"params": [p for p in named.values() if p.ndim == 1], "weight_decay": 0.0},
+        ]
         self.optimizer = torch.optim.SGD(
-            [
-                {"params": [p for p in named.values() if p.ndim > 1]},
-                {"params": [p for p in named.values() if p.ndim == 1], "weight_decay": 0.0},
-            ],
+            groups,
             lr=t.learning_rate,
             momentum=t.momentum,
             nesterov=t.nesterov,
@@ -223,7 +225,8 @@ class Trainer:
     def look(self) -> tuple[np.ndarray, float, dict[str, np.ndarray]]:
         """Logits [B, classes], loss and gradients by path, in our layout; makes no step."""
         logits, loss = self._backward()
-        gradients = {_path(name): _ours(p.grad) for name, p in self.net.named_parameters()}
+        named = self.net.named_parameters()
+        gradients = {_path(name): _ours(p.grad) for name, p in named if p.grad is not None}
         return logits.detach().numpy(), float(loss.detach()), gradients
 
     def step(self) -> float:

@@ -51,8 +51,6 @@ class Query:
     """-1 where unknown."""
     diameter_mm: float
     """NaN where unknown."""
-    trained_on: bool = False
-    """The network knows this image: it is seen as it is, as the archive has it."""
 
     @property
     def image(self) -> np.ndarray:
@@ -71,7 +69,7 @@ def run(config: Config, workdir: Path) -> None:
     stored = store.load(workdir / "index" / "archive", model=fingerprint, verify=True)
     encoder = (
         encode.make_encoder(model, variables)
-        if query.trained_on
+        if trained_on(workdir, query.seen)
         else index.unseen_encoder(config, model, variables, channels=query.seen.shape[-1])
     )
     encoded = encoder(query.seen[None])
@@ -138,6 +136,12 @@ def run(config: Config, workdir: Path) -> None:
     print(f"wrote {stem}.csv and {', '.join(str(path) for path in written)}")
 
 
+def trained_on(workdir: Path, seen: np.ndarray) -> bool:
+    """Whether the network was trained on exactly this input, which is then encoded as stored."""
+    inputs, side = train.network_inputs(workdir), split.sides(workdir)
+    return any(np.array_equal(inputs[row], seen) for row in np.flatnonzero(side == "train"))
+
+
 def find(
     config: Config,
     built: index_lib.Index,
@@ -197,8 +201,7 @@ def read_query(config: Config, workdir: Path) -> Query:
             raise ValueError(f"--item={ITEM.value}: the table has rows 0 to {len(table) - 1}")
         item = table[ITEM.value]
         seen = np.asarray(train.network_inputs(workdir)[ITEM.value])
-        known = split.sides(workdir)[ITEM.value] == "train"
-        return Query(f"item{ITEM.value}", seen, item.scan, item.label, item.diameter_mm, known)
+        return Query(f"item{ITEM.value}", seen, item.scan, item.label, item.diameter_mm)
     if IMAGE.value is not None:
         path = Path(IMAGE.value)
         planes, mask, point, notes = prepare.prepare_image(path, config)

@@ -272,7 +272,7 @@ class Hash:
     over the training items, turned by iterative quantization, at 0. Needs no training anew."""
     fc1_weight: float = 0.5
     """Of `rotated`: the spread of FC1 as a share of that of H; 0: H alone is turned."""
-    views_weight: float = 0.75
+    views_weight: float = 0.5
     """An image that the network was not trained on, as a query is, is seen as it is and in every
     mirrored and turned view that training shows of images (`train.flips`, `train.quarter_turns`):
     this is the share of the mean over all views in its FC1, H and FC3; 0: it is seen as it is.

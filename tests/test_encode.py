@@ -6,6 +6,7 @@ import pytest
 
 from inres import encode, recipe
 from inres.config import Config, Model, Train
+from inres.data.views import as_is
 from inres.linear_codes import itq
 from inres.models.head import HashHead
 from inres.models.inres_net import InResNet
@@ -28,6 +29,24 @@ def test_an_item_is_encoded_alike_alone_and_in_any_batch(network):
         np.testing.assert_allclose(
             getattr(one, name)[0], getattr(got, name)[7], rtol=2e-4, atol=1e-5
         )
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
+def test_views_are_averaged_and_the_image_as_it_is_keeps_its_share(network, weight):
+    """Against NumPy's mean over the network's own answers, view by view."""
+    images = np.random.default_rng(1).integers(0, 256, (7, 32, 32, 1)).astype(np.uint8)
+    model, variables = network
+    seen = (as_is, lambda x: x[:, ::-1], lambda x: x[:, :, ::-1])
+    answers = [jax.jit(model.apply)(variables, v(images) / np.float32(255)) for v in seen]
+    shares = [1.0 - weight + weight / 3, weight / 3, weight / 3]
+    ask = dict(views=seen, views_weight=weight, quiet=True)
+    got = encode.make_encoder(model, variables, batch=8, **ask)(images)  # two images a batch
+    one = encode.make_encoder(model, variables, **ask)(images[4:5])
+    for name in ("fc1", "h", "fc3"):
+        parts = [np.asarray(getattr(answer, name), np.float64) for answer in answers]
+        want = sum(share * part for share, part in zip(shares, parts, strict=True))
+        np.testing.assert_allclose(getattr(got, name), want, rtol=2e-4, atol=1e-5)
+        np.testing.assert_allclose(getattr(one, name)[0], want[4], rtol=2e-4, atol=1e-5)
 
 
 def test_a_fingerprint_sees_one_changed_weight(network):

@@ -21,6 +21,7 @@ def get_config(base: str = "phantom") -> Ablation:
             {},
             {"hash.code": "latent"},
             *product(hash__fc1_weight=(0.0, 1.0)),
+            *product(hash__views_weight=(0.0, 1.0)),
             *({"items.neighbours": n} for n in (0, 1, 3) if n != found.items.neighbours),
             *([{"train.neighbour_dropout": 0.0}] if found.items.neighbours else []),
             {"train.epochs": found.train.epochs // 2},

@@ -1,10 +1,14 @@
+import itertools
+
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inres.config import Items
+from inres.config import Items, Train
 from inres.data import views
+from inres.data.augment import augment
 
 
 def test_the_window_ends_at_its_ends():
@@ -68,3 +72,34 @@ def test_alone_a_slice_stands_in_every_channel():
     for channel in range(5):
         np.testing.assert_array_equal(alone[..., channel], inputs[..., 2])
     np.testing.assert_array_equal(views.alone(inputs[..., :1]), inputs[..., :1])
+
+
+def test_symmetries_are_the_eight_of_a_square_seen_from_both_ends_of_the_stack():
+    """Against products of transposing, mirroring rows and columns, and turning the stack round."""
+    inputs = np.arange(2 * 3 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3, 3)
+    step = {False: 1, True: -1}
+    want = {
+        (inputs.transpose(0, 2, 1, 3) if t else inputs)[
+            :, :: step[v], :: step[h], :: step[z]
+        ].tobytes()
+        for t, v, h, z in itertools.product((False, True), repeat=4)
+    }
+    found = views.symmetries(3, flips=True, quarter_turns=True)
+    assert len(found) == 16
+    assert {v(inputs).tobytes() for v in found} == want
+    np.testing.assert_array_equal(found[0](inputs), inputs)
+    flat = inputs[..., :1]
+    assert (
+        len({v(flat).tobytes() for v in views.symmetries(1, flips=True, quarter_turns=True)}) == 8
+    )
+
+
+@pytest.mark.parametrize(("flips", "turns", "count"), [(0, 0, 1), (1, 0, 4), (0, 1, 4), (1, 1, 8)])
+def test_a_network_is_asked_in_the_views_that_training_showed(flips, turns, count):
+    """One plane: what the augmentation makes of an image, and nothing else."""
+    image = np.arange(1, 10, dtype=np.float32).reshape(1, 3, 3, 1) / 10
+    recipe = Train(flips=bool(flips), quarter_turns=bool(turns), shift_px=0)
+    shown = augment(jax.random.key(0), np.repeat(image, 256, 0), recipe)
+    found = views.symmetries(1, flips=recipe.flips, quarter_turns=recipe.quarter_turns)
+    assert len(found) == count
+    assert {v(image).tobytes() for v in found} == {np.asarray(x).tobytes() for x in shown}

@@ -109,6 +109,29 @@ def test_the_archive_holds_the_turned_codes_of_h_and_fc1(smoke, tmp_path):
     assert (plain != turned).any()
 
 
+def test_only_what_the_network_was_not_trained_on_is_seen_in_all_views(smoke, tmp_path):
+    """Training items are stored as without views, others are not, nor is training repeated."""
+    workdir, _ = smoke
+    other = tmp_path / "w"
+    shutil.copytree(workdir, other)
+    before = (other / "train" / "stage.json").read_bytes()
+    done = call(
+        "index", SMOKE, f"--workdir={other}", "--config.hash.views_weight=0", "--redo=index"
+    )
+    assert done.returncode == 0, done.stderr
+    assert (other / "train" / "stage.json").read_bytes() == before
+    with open(other / "split" / "split.csv", newline="") as file:
+        trained = np.array([row["side"] == "train" for row in csv.DictReader(file)])
+    views, plain = (np.load(w / "index" / "embeddings.npz") for w in (workdir, other))
+    for name in ("fc1", "h", "fc3"):
+        np.testing.assert_array_equal(views[name][trained], plain[name][trained])
+        assert (views[name][~trained] != plain[name][~trained]).any(axis=1).all()
+    np.testing.assert_array_equal(
+        np.load(workdir / "index" / "planes.npz")["planes"],
+        np.load(other / "index" / "planes.npz")["planes"],
+    )
+
+
 def test_an_item_finds_others_but_not_its_own_scan(smoke, tmp_path):
     workdir, _ = smoke
     with open(workdir / "prepare" / "items.csv", newline="") as file:
