@@ -93,7 +93,7 @@ def load_image(path: Path, config: Config) -> np.ndarray:
 
 
 def neighbour_rows(items: Sequence[Item], k: int) -> np.ndarray | None:
-    """Rows of the `k` slices below and above each item, from the lowest up: int64 [N, 2 k].
+    """Rows of the `k` slices below and above each item, from the lowest up: int32 [N, 2 k].
 
     Neighbours are slices of the same nodule, in the order of z_mm where all of it are known, else
     in that of the table; at an end its last slice is repeated. None where nothing has any.
@@ -104,7 +104,7 @@ def neighbour_rows(items: Sequence[Item], k: int) -> np.ndarray | None:
     if not k or max(map(len, groups.values())) < 2:
         return None
     reach = np.array([j for j in range(-k, k + 1) if j])
-    found = np.empty((len(items), 2 * k), np.int64)
+    found = np.empty((len(items), 2 * k), np.int32)
     for rows in groups.values():
         if all(np.isfinite(items[row].z_mm) for row in rows):
             rows = sorted(rows, key=lambda row: items[row].z_mm)
@@ -113,50 +113,53 @@ def neighbour_rows(items: Sequence[Item], k: int) -> np.ndarray | None:
     return found
 
 
+def _sizes(config: Config, paths: Sequence[Path]) -> tuple[dict[Path, int], list[str]]:
+    """Side of every image that can be read, and what is wrong with the others."""
+    sizes, problems = {}, []
+    for path in progress(paths, name="check images", unit="image"):
+        try:
+            sizes[path] = len(load_image(path, config))
+        except ValueError as error:
+            problems.append(str(error))
+    return sizes, problems
+
+
 def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
     """Write the item store of the folder `root` to `out`; all bad files are found first.
 
+    One image at a time is held in memory.
+
     Raises:
       ValueError, FileNotFoundError: named in `read_folder`, `masks_of` and `load_image`; also
-        where an image's size is not that of the others.
+        where an image's or mask's size is not that of the others.
     """
     items = read_folder(root)
-    masks = masks_of(root, items)
-    images, problems = [], []
-    for item in progress(items, name="read images", unit="image"):
-        try:
-            images.append(load_image(root / item.image, config))
-        except ValueError as error:
-            problems.append(str(error))
-    sizes = Counter(image.shape[0] for image in images)
-    for item, image in zip(items, images, strict=False) if not problems else ():
-        usual = sizes.most_common(1)[0][0]
-        if image.shape[0] != usual:
-            problems.append(
-                f"{root / item.image}: {image.shape[0]} pixels a side, but most images here have "
-                f"{usual}; all images of a folder must be of one size"
-            )
+    images = [root / item.image for item in items]
+    masks = [mask for mask in masks_of(root, items) if mask]
+    sizes, problems = _sizes(config, images + masks)
+    usual = Counter(sizes.values()).most_common(1)[0][0] if sizes else 0
+    problems += [
+        f"{path}: {size} pixels a side, but most images here have {usual}; all images and masks "
+        "of a folder must be of one size"
+        for path, size in sizes.items()
+        if size != usual
+    ]
     if problems:
         more = f"\n... and {len(problems) - 10} more" if len(problems) > 10 else ""
         raise ValueError("\n".join(problems[:10]) + more)
-    with files.atomic_path(out / "slices.npy") as part:
-        np.save(part, np.stack(images))
+    shape = (len(items), usual, usual)
+    with files.array_file(out / "slices.npy", shape) as file:
+        for path in progress(images, name="write images", unit="image"):
+            file.write(load_image(path, config).tobytes())
     (out / "neighbours.npy").unlink(missing_ok=True)
     beside = neighbour_rows(items, config.items.neighbours)
     if beside is not None:
-        shape = (*beside.shape, *images[0].shape)
-        with files.array_file(out / "neighbours.npy", shape) as file:
-            for row in beside.ravel():
-                file.write(images[row].tobytes())
-    if masks[0] is not None:
-        lungs = np.stack([load_image(path, config) > 0 for path in masks if path])
-        if lungs.shape[1:] != images[0].shape:
-            raise ValueError(
-                f"{root / 'masks'}: masks of {lungs.shape[1:]} pixels, but images of "
-                f"{images[0].shape}; they must agree"
-            )
-        with files.atomic_path(out / "lung_masks.npy") as part:
-            np.save(part, lungs.astype(np.uint8))
+        with files.atomic_path(out / "neighbours.npy") as part:
+            np.save(part, beside)
+    if masks:
+        with files.array_file(out / "lung_masks.npy", shape) as file:
+            for path in progress(masks, name="write masks", unit="mask"):
+                file.write((load_image(path, config) > 0).astype(np.uint8).tobytes())
     counts = Counter(item.label for item in items)
     files.write_json(
         out / "meta.json",

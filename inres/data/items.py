@@ -3,8 +3,9 @@
 On disk, a directory:
   items.csv            one row an item, the columns of `Item` in order
   slices.npy           uint8 [N, S, S], HU windowed to 8 bits
-  neighbours.npy       uint8 [N, 2 k, S, S], k slices below each item's and k above, in that order
-                       (absent where no item has any, or none are wanted)
+  neighbours.npy       k slices below each item's and k above, in that order: of scans uint8
+                       [N, 2 k, S, S], of a folder, whose slices are items, their rows, int32
+                       [N, 2 k] (absent where no item has any, or none are wanted)
   lung_masks.npy       uint8 [N, S, S], 1 inside the lungs (absent where there are no masks)
   audit.csv            one row a nodule: share of its sphere inside each mask (absent for folders)
   audit_slices.npy     uint8 [2 M, S, S], the planes above and below each nodule's centre
@@ -167,7 +168,7 @@ class ItemStore:
     lung_masks: np.ndarray | None
     """uint8 [N, S, S], memory-mapped, or None."""
     neighbours: np.ndarray | None = None
-    """uint8 [N, 2 k, S, S], memory-mapped, or None."""
+    """uint8 [N, 2 k, S, S] or rows of `slices`, int32 [N, 2 k]; memory-mapped, or None."""
 
     def column(self, name: str) -> np.ndarray:
         """Column `name` of the table as an array [N]."""
@@ -179,8 +180,18 @@ class ItemStore:
         if self.neighbours is None:
             return middle
         beside = np.asarray(self.neighbours[row])
+        if beside.ndim == 1:
+            beside = self.slices[beside]
         k = len(beside) // 2
         return np.concatenate([beside[:k], middle, beside[k:]])
+
+
+_ARRAYS = {
+    "slices": {("uint8", 3)},
+    "lung_masks": {("uint8", 3)},
+    "neighbours": {("uint8", 4), ("int32", 2)},
+}
+"""Types and axes that an array of a store may have."""
 
 
 def open_store(root: str | Path) -> ItemStore:
@@ -193,7 +204,7 @@ def open_store(root: str | Path) -> ItemStore:
     root = Path(root)
     items = tuple(read_table(root / "items.csv"))
     arrays: dict[str, np.ndarray | None] = {}
-    for name, axes in (("slices", 3), ("lung_masks", 3), ("neighbours", 4)):
+    for name, kinds in _ARRAYS.items():
         arrays[name] = None
         path = root / f"{name}.npy"
         if not path.is_file():
@@ -202,7 +213,7 @@ def open_store(root: str | Path) -> ItemStore:
             array = np.load(path, mmap_mode="r")
         except (ValueError, OSError, EOFError) as error:
             raise ValueError(f"{path}: damaged ({error}); run the prepare stage again") from None
-        if array.dtype != np.uint8 or array.ndim != axes or len(array) != len(items):
+        if (array.dtype.name, array.ndim) not in kinds or len(array) != len(items):
             raise ValueError(
                 f"{path}: {array.dtype} {array.shape}, but {root / 'items.csv'} has {len(items)} "
                 "rows of uint8 slices; run the prepare stage again"

@@ -119,3 +119,37 @@ def test_a_folder_keeps_the_neighbours_of_its_slices(tree):
     config.items.neighbours = 0
     folder.prepare_folder(config, root=tree, out=out)
     assert items.open_store(out).neighbours is None
+
+
+def test_the_store_has_the_rows_of_neighbours_and_shows_their_slices(tmp_path):
+    """A folder's neighbours are items: no picture is stored twice."""
+    root, out = tmp_path / "in", tmp_path / "out"
+    root.mkdir()
+    out.mkdir()
+    pictures = np.random.default_rng(0).integers(0, 256, (4, 12, 12)).astype(np.uint8)
+    lines = ["image,scan,nodule,label,z_mm"]
+    for i, (nodule, z) in enumerate([("n", 2.0), ("m", 0.0), ("n", 0.0), ("n", 1.0)]):
+        sitk.WriteImage(sitk.GetImageFromArray(pictures[i]), str(root / f"{i}.png"))
+        lines.append(f"{i}.png,s,{nodule},1,{z}")
+    (root / "items.csv").write_text("\n".join(lines) + "\n")
+    config = Config()
+    config.items.neighbours = 1
+    folder.prepare_folder(config, root=root, out=out)
+    store = items.open_store(out)
+    for row, want in enumerate([(3, 0, 0), (1, 1, 1), (2, 2, 3), (2, 3, 0)]):
+        np.testing.assert_array_equal(store.planes(row), pictures[list(want)])
+    assert (out / "neighbours.npy").stat().st_size < pictures[0].nbytes * 2
+
+
+def test_a_mask_of_another_size_is_named_before_anything_is_written(tmp_path):
+    root, out = tmp_path / "in", tmp_path / "out"
+    for part in ("images", "masks"):
+        (root / part).mkdir(parents=True)
+        for name in ("a", "b"):
+            side = 10 if (part, name) == ("masks", "b") else 12
+            image = sitk.GetImageFromArray(np.ones((side, side), np.uint8))
+            sitk.WriteImage(image, str(root / part / f"{name}.png"))
+    out.mkdir()
+    with pytest.raises(ValueError, match=r"masks/b.png: 10 pixels a side, but most .* have 12"):
+        folder.prepare_folder(Config(), root=root, out=out)
+    assert not list(out.iterdir())
