@@ -15,6 +15,9 @@ from inres import files
 SHARING = "stages-are-shared"
 """A file of this name in a folder of workdirs lets each take finished stages of the others."""
 
+WAIT_S = 2.0
+"""Between looks at whether another workdir has finished a stage."""
+
 
 class StageError(ValueError):
     """A stage cannot run in this workdir; the message says what differs and the remedy."""
@@ -58,7 +61,7 @@ def run(workdir: Path, stage: str, inputs: Mapping[str, Any], work: Callable[[Pa
 
     `work` finds in its directory what an interrupted run with the same inputs left there. Where
     `share` was called for the folder of workdirs, a stage that another of them finished with the
-    same inputs is taken over by a link.
+    same inputs is taken over by a link, and one that another is making is waited for.
 
     Raises:
       StageError: the directory belongs to other inputs; names the fields that differ.
@@ -66,6 +69,7 @@ def run(workdir: Path, stage: str, inputs: Mapping[str, Any], work: Callable[[Pa
     root = workdir / stage
     inputs = json.loads(json.dumps(inputs, default=list))
     mark = fingerprint(inputs)
+    _wait_for_shared(root, mark)
     _take_shared(root, mark)
     for name in ("stage.json", "begun.json"):
         path = root / name
@@ -99,6 +103,37 @@ def share(folder: Path) -> None:
     """Let the workdirs in `folder` take finished stages of each other."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / SHARING).touch()
+
+
+def _wait_for_shared(root: Path, mark: str) -> None:
+    """Wait while a workdir beside makes the same stage with the same inputs."""
+    folder, told = root.parent.parent, False
+    while not root.exists() and (folder / SHARING).is_file():
+        begun = folder.glob(f"*/{root.name}/begun.json")
+        others = [path.parents[1] for path in sorted(begun) if _mark(path) == mark]
+        busy = [other for other in others if other != root.parent and _at_work(other)]
+        if not busy:
+            return
+        if not told:
+            print(f"{root.name}: waits for {busy[0]}, where the same is being made", flush=True)
+            told = True
+        time.sleep(WAIT_S)
+
+
+def _mark(path: Path) -> str:
+    """The fingerprint in a record; empty where it has just been removed."""
+    try:
+        return files.read_json(path)["fingerprint"]
+    except FileNotFoundError:
+        return ""
+
+
+def _at_work(workdir: Path) -> bool:
+    try:
+        with lock(workdir):
+            return False
+    except Held:
+        return True
 
 
 def _take_shared(root: Path, mark: str) -> None:

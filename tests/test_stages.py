@@ -1,3 +1,7 @@
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from inres import stages
@@ -80,3 +84,36 @@ def test_workdirs_that_share_take_finished_stages_of_the_same_inputs(tmp_path):
     stages.forget(c, "train")  # what d has no more it makes itself
     stages.run(tmp_path / "d", "train", {"n": 2}, work)
     assert made[3:] == [tmp_path / "d" / "train"]
+
+
+def test_a_stage_that_another_workdir_is_making_is_waited_for(tmp_path, monkeypatch):
+    """Two processes of a grid do not train the same twice; one that died is not waited for."""
+    monkeypatch.setattr(stages, "WAIT_S", 0.01)
+    stages.share(tmp_path)
+    begun, finish, made = threading.Event(), threading.Event(), []
+
+    def slow(root):
+        made.append(root)
+        begun.set()
+        assert finish.wait(60)
+
+    def first():
+        with stages.lock(tmp_path / "a"):
+            stages.run(tmp_path / "a", "train", {"n": 1}, slow)
+
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(first)
+        assert begun.wait(60)
+        stages.run(tmp_path / "other", "train", {"n": 2}, made.append)  # is not held up
+        two = pool.submit(stages.run, tmp_path / "b", "train", {"n": 1}, made.append)
+        with pytest.raises(TimeoutError):
+            two.result(timeout=0.2)
+        finish.set()
+        one.result(60), two.result(60)
+    assert made == [tmp_path / "a" / "train", tmp_path / "other" / "train"]
+    assert (tmp_path / "b" / "train").resolve() == tmp_path / "a" / "train"
+    (tmp_path / "dead" / "train").mkdir(parents=True)
+    record = {"fingerprint": stages.fingerprint({"n": 3}), "inputs": {"n": 3}}
+    (tmp_path / "dead" / "train" / "begun.json").write_text(json.dumps(record))
+    stages.run(tmp_path / "c", "train", {"n": 3}, made.append)
+    assert made[2:] == [tmp_path / "c" / "train"]
