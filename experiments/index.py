@@ -2,7 +2,8 @@
 
     python -m experiments.index --config=experiments/configs/phantom.py --workdir=runs/phantom
 
-Leaves <workdir>/index: embeddings.npz (FC1, H and FC3 of every item, in the item table's order),
+Leaves <workdir>/index: embeddings.npz (FC1, H and FC3 of every item, in the item table's order; of
+those that the network was not trained on, over their views, config.hash.views_weight),
 planes.npz where the code is H and FC1 turned (config.hash.code), fitted on training items,
 alone.npy where items have neighbouring slices (codes of the test items without theirs), and
 archive/, the index of the training and validation items.
