@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments import common, evaluate, index, segment, split, train
+from experiments import common, evaluate, index, segment, train
 from inres import encode, figures, files, recipe, report
 from inres.checkpoints import Checkpoints
 from inres.config import Config
@@ -62,14 +62,15 @@ def run(config: Config, workdir: Path) -> None:
     """Search once."""
     query = read_query(config, workdir)
     table = items.open_store(workdir / "prepare")
-    classes = train.labelled(config, table).classes
+    data = train.labelled(config, table)
+    classes = data.classes
     model, variables = train.trained(config, workdir, classes)
     planes = index.load_planes(config, workdir)
     fingerprint = index.fingerprint(variables, planes)
     stored = store.load(workdir / "index" / "archive", model=fingerprint, verify=True)
     encoder = (
         encode.make_encoder(model, variables)
-        if trained_on(workdir, query.seen)
+        if trained_on(workdir, data.side, query.seen)
         else index.unseen_encoder(config, model, variables, channels=query.seen.shape[-1])
     )
     encoded = encoder(query.seen[None])
@@ -136,9 +137,9 @@ def run(config: Config, workdir: Path) -> None:
     print(f"wrote {stem}.csv and {', '.join(str(path) for path in written)}")
 
 
-def trained_on(workdir: Path, seen: np.ndarray) -> bool:
+def trained_on(workdir: Path, side: np.ndarray, seen: np.ndarray) -> bool:
     """Whether the network was trained on exactly this input, which is then encoded as stored."""
-    inputs, side = train.network_inputs(workdir), split.sides(workdir)
+    inputs = train.network_inputs(workdir)
     return any(np.array_equal(inputs[row], seen) for row in np.flatnonzero(side == "train"))
 
 

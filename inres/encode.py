@@ -33,11 +33,25 @@ class Encoded:
     """[N, classes], logits"""
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _apply(model: nn.Module, variables: dict[str, Any], images: jax.Array) -> Outputs:
-    outputs = model.apply(variables, to_input(images), train=False)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _apply(
+    model: nn.Module,
+    views: tuple[View, ...],
+    variables: dict[str, Any],
+    images: jax.Array,
+    views_weight: float,
+) -> tuple[jax.Array, ...]:
+    """FC1, H and FC3 of each image: of the first view, moved to the mean over all by a share."""
+    seen = jnp.concatenate([view(images) for view in views])
+    outputs = model.apply(variables, to_input(seen), train=False)
     assert isinstance(outputs, Outputs)
-    return outputs
+
+    def blend(layer: jax.Array) -> jax.Array:
+        by_view = layer.reshape(len(views), len(images), -1)
+        return by_view[0] + views_weight * (by_view.mean(axis=0) - by_view[0])
+
+    layers = (outputs.fc1, outputs.h, outputs.fc3)
+    return layers if len(views) == 1 else tuple(blend(layer) for layer in layers)
 
 
 Encoder = Callable[[np.ndarray], Encoded]
@@ -64,11 +78,6 @@ def make_encoder(
     """
     seen = tuple(views) if views_weight else tuple(views[:1])
 
-    def blend(layer: np.ndarray) -> np.ndarray:
-        by_view = layer.reshape(len(seen), -1, layer.shape[1])
-        first = by_view[0]
-        return first + np.float32(views_weight) * (by_view.mean(axis=0) - first)
-
     def encode(images: np.ndarray) -> Encoded:
         each = 1 if len(images) == 1 else max(1, batch // len(seen))
         starts = range(0, len(images), each)
@@ -78,8 +87,8 @@ def make_encoder(
             part = np.asarray(images[start : start + each])
             full = np.zeros((each, *part.shape[1:]), np.uint8)
             full[: len(part)] = part
-            o = jax.device_get(_apply(model, variables, np.concatenate([v(full) for v in seen])))
-            parts.append([blend(layer)[: len(part)] for layer in (o.fc1, o.h, o.fc3)])
+            layers = jax.device_get(_apply(model, seen, variables, full, views_weight))
+            parts.append([layer[: len(part)] for layer in layers])
         return Encoded(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     return encode

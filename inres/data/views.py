@@ -1,6 +1,7 @@
 """From a CT slice to the network's input: the one road of gallery and query."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from scipy import ndimage
@@ -56,8 +57,8 @@ def alone(inputs: np.ndarray) -> np.ndarray:
     return np.repeat(inputs[..., middle : middle + 1], inputs.shape[-1], axis=-1)
 
 
-View = Callable[[np.ndarray], np.ndarray]
-"""From network inputs [N, S, S, C] to as many."""
+View = Callable[[Any], Any]
+"""From network inputs [N, S, S, C] to as many, on the host or under jit."""
 
 
 def as_is(inputs: np.ndarray) -> np.ndarray:
@@ -78,10 +79,12 @@ def symmetries(channels: int, *, flips: bool, quarter_turns: bool) -> tuple[View
     backward = mirrored if channels > 1 else (False,)
 
     def make(quarter: int, mirror: bool, back: bool) -> View:
+        rows, columns = ((1, 1), (-1, 1), (-1, -1), (1, -1))[quarter]
+
         def changed(inputs: np.ndarray) -> np.ndarray:
             out = inputs[:, :, ::-1] if mirror else inputs
-            out = np.rot90(out, quarter, axes=(1, 2))
-            return out[..., ::-1] if back else out
+            out = out.swapaxes(1, 2) if quarter % 2 else out
+            return out[:, ::rows, ::columns, :: -1 if back else 1]
 
         return changed
 
