@@ -51,13 +51,14 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
     mesh = training.data_mesh()
     optimizer, rate = recipe.unet_optimizer(c)
     key = jax.random.key(config.seed)
-    shape = np.zeros((1, c.size_px, c.size_px, 1), np.float32)
-    state = training.init_state(
-        dict(jax.jit(model.init)(key, shape)), optimizer, ema=False, mesh=mesh
-    )
+
+    def fresh() -> training.TrainState:
+        image = np.zeros((1, c.size_px, c.size_px, 1), np.float32)
+        variables = dict(jax.jit(model.init)(key, image))
+        return training.init_state(variables, optimizer, ema=False, mesh=mesh)
+
     checkpoints = Checkpoints(out / "checkpoints")
-    if checkpoints.latest() is not None:
-        state = checkpoints.restore(state)
+    state = training.begin(fresh, checkpoints, mesh=mesh)
     start = int(state.step)
     weights = np.full(len(train), 1.0 / len(train))
     per_epoch = batches.steps_per_epoch(len(train), c.batch)

@@ -9,6 +9,7 @@ the same weights.
 
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from experiments import common, split
 from inres import encode, files, objective, recipe, stages, training
@@ -110,21 +112,26 @@ def trained(config: Config, workdir: Path, classes: int) -> tuple[nn.Module, dic
     """The trained network and its variables."""
     model = recipe.build_model(config, classes=classes)
     optimizer, _ = recipe.optimizer(config, steps=1, steps_per_epoch=1)
-    state = _initial(config, model, optimizer, network_inputs(workdir))
+    mesh = training.data_mesh()
+    fresh = _fresh(config, model, optimizer, network_inputs(workdir), mesh)
     kept = "best" if config.train.keep == "best" else "checkpoints"
     checkpoints = Checkpoints(workdir / "train" / kept)
-    state = checkpoints.restore(state)
+    state = training.restore(fresh, checkpoints, mesh=mesh)
     checkpoints.close()
     return model, state.variables
 
 
-def _initial(
-    config: Config, model: nn.Module, optimizer, inputs: np.ndarray
-) -> training.TrainState:
-    image = recipe.to_input(jnp.zeros((1, *inputs.shape[1:]), jnp.uint8))
-    variables = dict(jax.jit(model.init)(jax.random.key(config.seed), image))
-    mesh = training.data_mesh()
-    return training.init_state(variables, optimizer, ema=bool(config.train.ema), mesh=mesh)
+def _fresh(
+    config: Config, model: nn.Module, optimizer, inputs: np.ndarray, mesh: Mesh
+) -> Callable[[], training.TrainState]:
+    """A function that makes the state before the first step."""
+
+    def fresh() -> training.TrainState:
+        image = recipe.to_input(jnp.zeros((1, *inputs.shape[1:]), jnp.uint8))
+        variables = dict(jax.jit(model.init)(jax.random.key(config.seed), image))
+        return training.init_state(variables, optimizer, ema=bool(config.train.ema), mesh=mesh)
+
+    return fresh
 
 
 def _train(config: Config, workdir: Path, out: Path) -> None:
@@ -147,28 +154,27 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
     images = np.asarray(network_inputs(workdir))
     model = recipe.build_model(config, classes=data.classes)
     optimizer, rate = recipe.optimizer(config, steps=steps, steps_per_epoch=per_epoch)
-    state = _initial(config, model, optimizer, images)
+    mesh = training.data_mesh()
+    if c.batch % mesh.size:
+        raise ConfigError(
+            f"config.train.batch = {c.batch}: must be divisible by {mesh.size} devices"
+        )
     validation = _validation(model, data, images)
     if c.keep == "best" and validation is None:
         raise ConfigError(
             "config.train.keep = 'best': there is no validation part to tell the best by; set "
             "--config.split.val_share (or val_subsets), or --config.train.keep=last"
         )
-    count = sum(p.size for p in jax.tree.leaves(state.params))
     left_out = np.sum(data.side == "")
     if left_out:
         print(f"  note: {left_out} items are on no side of the split and left out")
-    print(f"  {config.model.name}: {count:,} parameters, {len(rows)} training items")
     checkpoints = Checkpoints(out / "checkpoints")
-    if checkpoints.latest() is not None:
-        state = checkpoints.restore(state)
-        print(f"  resumed at step {int(state.step)} of {steps}")
+    state = training.begin(_fresh(config, model, optimizer, images, mesh), checkpoints, mesh=mesh)
     start = int(state.step)
-    mesh = training.data_mesh()
-    if c.batch % mesh.size:
-        raise ConfigError(
-            f"config.train.batch = {c.batch}: must be divisible by {mesh.size} devices"
-        )
+    count = sum(p.size for p in jax.tree.leaves(state.params))
+    print(f"  {config.model.name}: {count:,} parameters, {len(rows)} training items")
+    if start:
+        print(f"  resumed at step {start} of {steps}")
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
     best = None
     if c.keep == "best":

@@ -117,6 +117,28 @@ def init_state(
     return jax.device_put(state, replicated(mesh))
 
 
+def begin(fresh: Callable[[], TrainState], checkpoints: Checkpoints, *, mesh: Mesh) -> TrainState:
+    """Where training goes on: the newest checkpoint or, without one, what `fresh` makes."""
+    return fresh() if checkpoints.latest() is None else restore(fresh, checkpoints, mesh=mesh)
+
+
+def restore(fresh: Callable[[], TrainState], checkpoints: Checkpoints, *, mesh: Mesh) -> TrainState:
+    """The newest checkpoint, if it has the shapes and dtypes of what `fresh` makes.
+
+    `fresh` is traced, not run: the program that draws weights takes long to compile.
+
+    Raises:
+      ValueError, FileNotFoundError: as `Checkpoints.restore`.
+    """
+    everywhere = replicated(mesh)
+    return checkpoints.restore(
+        jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere),
+            jax.eval_shape(fresh),
+        )
+    )
+
+
 def make_train_step(
     loss_fn: LossFn,
     optimizer: optax.GradientTransformation,

@@ -49,7 +49,7 @@ def train(root, steps, *, loss=loss_fn, data=DATA, resume=False, devices=1):
     state = fresh(mesh)
     checkpoints = Checkpoints(root / "checkpoints")
     if resume:
-        state = checkpoints.restore(state)
+        state = training.restore(lambda: fresh(mesh), checkpoints, mesh=mesh)
     start = int(state.step)
     step = training.make_train_step(loss, optimizer(), key=jax.random.key(1), mesh=mesh, ema=0.5)
     source = batches.batches(
@@ -199,6 +199,26 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
         empty.restore(state)
     empty.close()
+
+
+def test_training_begins_with_a_fresh_state_or_goes_on_without_making_one(tmp_path):
+    mesh = training.data_mesh(1)
+    made = []
+
+    def make():
+        state = fresh(mesh)
+        made.append(isinstance(state.params["w"], jax.core.Tracer))
+        return state
+
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    assert training.begin(make, checkpoints, mesh=mesh).step == 0
+    assert made == [False]
+    want = train(tmp_path, 5)
+    state = training.begin(make, Checkpoints(tmp_path / "checkpoints"), mesh=mesh)
+    assert made == [False, True]
+    for a, b in zip(jax.tree.leaves(want), jax.tree.leaves(state), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert b.sharding == training.replicated(mesh)
 
 
 SCORES = {2: 0.3, 4: 0.7, 6: 0.7, 8: 0.5, 10: 0.6, 12: 0.9}
