@@ -1,6 +1,7 @@
 """Shared fixtures."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ from hypothesis import settings
 # One result on every machine: no clock, no chance.
 settings.register_profile("inres", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("inres")
+
+# A shell's background commands ignore Ctrl-C, and so would all that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -24,3 +28,13 @@ def real_data():
         return base / name
 
     return path
+
+
+@pytest.fixture(scope="module")
+def quick_programs():
+    """Compile without optimization, where that takes longer than a program that is run once."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)

@@ -11,6 +11,8 @@ from inres.linear_codes import itq
 from inres.models.head import HashHead
 from inres.models.inres_net import InResNet
 
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
 
 @pytest.fixture(scope="module")
 def network():

@@ -9,6 +9,8 @@ from inres import config as lib
 from inres import losses, objective, recipe
 from inres.models.head import HashHead, Outputs
 
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
 CLASSES, BITS = 4, 8
 RNG = np.random.default_rng(0)
 LABELS = np.tile(np.arange(CLASSES), 3).astype(np.int32)

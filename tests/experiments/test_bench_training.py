@@ -10,6 +10,8 @@ import pytest
 from experiments import bench_training
 from experiments.configs.bench_training import get_config
 
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

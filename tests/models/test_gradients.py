@@ -9,6 +9,8 @@ import pytest
 from inres.models.batch_norm import BatchNorm
 from inres.models.convolution import pointwise
 
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
 
 def normal(seed, *shape):
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)

@@ -10,6 +10,8 @@ from inres.models.head import HashHead
 from inres.models.inres_net import InResNet
 from inres.models.unet import UNet
 
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
 
 def parameters(model, size):
     """Trainable parameters at size x size x 1, by shape alone."""
