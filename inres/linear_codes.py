@@ -50,15 +50,16 @@ def itq(
 
     Args:
       vectors: numbers [N, D], D >= `bits` where `full`.
-      bits: code length; at most N - 1 and D of them are independent, and no more are made.
+      bits: code length; at most N - 1 and D of them are independent, and no more are made, but
+        always one: vectors that are all the same have the same code.
       seed: of the first rotation.
       rounds: alternations of signs and rotation.
       full: make all `bits`, whatever the vectors span: axes of nothing are turned in.
     """
     vectors = sample(vectors, seed)
     mean, components, _ = principal(vectors, bits)
-    if full:
-        components = np.pad(components, ((0, 0), (0, bits - components.shape[1])))
+    lacking = max(0, (bits if full else 1) - components.shape[1])
+    components = np.pad(components, ((0, 0), (0, lacking)))
     projected = (vectors - mean) @ components
     return Hyperplanes(mean, components @ _turn(projected, seed=seed, rounds=rounds))
 

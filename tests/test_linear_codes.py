@@ -5,6 +5,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 from inres import linear_codes, pca
+from inres.evaluation import metrics
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +83,14 @@ def test_codes_do_not_depend_on_the_order_and_repeat(vectors, fit, monkeypatch):
     np.testing.assert_array_equal(one.planes, two.planes)
     np.testing.assert_array_equal(one.mean, two.mean)
     assert (one.planes != other.planes).any()
+
+
+def test_vectors_that_are_all_the_same_have_one_code():
+    """As FC1 of a network whose units have all died."""
+    code = linear_codes.itq(np.zeros((5, 4), np.float32), bits=3, seed=0)
+    bits = code.encode(np.zeros((7, 4), np.float32))
+    assert bits.shape == (7, 1)
+    assert metrics.code_statistics(bits)["distinct_codes"] == 1
 
 
 @pytest.mark.parametrize("rows", [1, 3, 40])
