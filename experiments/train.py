@@ -108,6 +108,25 @@ def pictures(workdir: Path) -> np.ndarray:
     return inputs[..., inputs.shape[-1] // 2]
 
 
+def look_for_blanks(images: np.ndarray, rows: np.ndarray, path: Path) -> list[str]:
+    """What the user should know of blank network inputs, uint8 [N, S, S, C], among `rows`.
+
+    Raises:
+      ValueError: there are no others; names the remedy.
+    """
+    blank = sum(not images[row].any() for row in rows)
+    if not blank:
+        return []
+    masked = (
+        "lung masks that leave nothing of an image make it so (segment/examples.png): train the "
+        "U-Net longer (--config.segment.steps), use the masks it learns from "
+        "(--config.segment.enabled=false), or none (--config.items.segmented=false)"
+    )
+    if blank == len(rows):
+        raise ValueError(f"{path}: all {blank} training images are blank (0); {masked}")
+    return [f"{blank} of {len(rows)} training images are blank (0); {masked}"]
+
+
 def trained(config: Config, workdir: Path, classes: int) -> tuple[nn.Module, dict[str, Any]]:
     """The trained network and its variables."""
     model = recipe.build_model(config, classes=classes)
@@ -152,6 +171,8 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
         arrays["code"] = codes
     make_views(config, workdir, out)
     images = np.asarray(network_inputs(workdir))
+    for note in look_for_blanks(images, rows, out / "inputs.npy"):
+        print(f"  note: {note}")
     model = recipe.build_model(config, classes=data.classes)
     optimizer, rate = recipe.optimizer(config, steps=steps, steps_per_epoch=per_epoch)
     mesh = training.data_mesh()
