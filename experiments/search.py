@@ -9,7 +9,8 @@
 The query is an item of the table (by its row), an image file, or a place in a scan; it takes the
 gallery's own road. Prints a table and writes it as CSV beside a panel of query and results. The
 query's own scan is left out unless --own_scan. Fields of --config.search set the pool (threshold,
-min_pool, nearest), the ranking (rank) and which items are looked at (same_class, where).
+min_pool, nearest), the ranking (rank), which items are looked at (same_class, where), and whether
+every slice is shown or each nodule or scan once (distinct).
 """
 
 import dataclasses
@@ -25,7 +26,7 @@ from inres import encode, figures, files, recipe, report
 from inres.checkpoints import Checkpoints
 from inres.config import Config
 from inres.data import items, prepare, views
-from inres.retrieval import codes, store
+from inres.retrieval import codes, distinct, store
 from inres.retrieval import index as index_lib
 
 ITEM = flags.DEFINE_integer("item", None, "Query: row of the item table, from 0.")
@@ -87,6 +88,7 @@ def run(config: Config, workdir: Path) -> None:
             ids=stored.ids,
         ),
         stored.records,
+        stored.ids,
         encode.to_bits(encoded, planes),
         index.fine_features(config, encoded, index.load_scale(workdir)),
         predicted=encoded.fc3.argmax(axis=1),
@@ -147,6 +149,7 @@ def find(
     config: Config,
     built: index_lib.Index,
     records: store.Records,
+    ids: np.ndarray,
     bits: np.ndarray,
     features: np.ndarray,
     *,
@@ -157,7 +160,7 @@ def find(
 
     Args:
       config: its section `search`.
-      built, records: the archive.
+      built, records, ids: the archive; ids int32 [N], as its records are ordered.
       bits: bool [1, h], the query's code.
       features: float32 [1, D], what the fine stage compares.
       predicted: int [1], the query's class by FC3.
@@ -171,18 +174,37 @@ def find(
         built = index_lib.keep(built, records.where(c.where))
     query = codes.pack(bits)
     who: dict[str, Any] = {
-        "k": c.k,
         "exclude": np.array([own]),
         "only": predicted if c.same_class else None,
     }
-    if c.rank == "euclidean":
-        radius = {"threshold": c.threshold, "min_pool": c.min_pool}
-        pool: dict[str, Any] = {"nearest": c.nearest} if c.nearest else radius
-        return index_lib.search(built, query, features, **pool, **who)
-    ids, distance = index_lib.search_hamming(built, query, **who)
-    unknown = np.full(ids.shape, np.nan, np.float32)
-    size = (ids >= 0).sum(axis=1)
-    return index_lib.Result(ids, distance, unknown, size, distance.max(axis=1) + 1)
+
+    def first(k: int) -> index_lib.Result:
+        if c.rank == "euclidean":
+            radius = {"threshold": c.threshold, "min_pool": c.min_pool}
+            pool: dict[str, Any] = {"nearest": c.nearest} if c.nearest else radius
+            return index_lib.search(built, query, features, k=k, **pool, **who)
+        found, distance = index_lib.search_hamming(built, query, k=k, **who)
+        unknown = np.full(found.shape, np.nan, np.float32)
+        size = (found >= 0).sum(axis=1)
+        return index_lib.Result(found, distance, unknown, size, distance.max(axis=1) + 1)
+
+    if not c.distinct:
+        return first(c.k)
+    return distinct.search_distinct(first, ids, _units(records, ids, c.distinct), k=c.k)
+
+
+def _units(records: store.Records, ids: np.ndarray, kind: str) -> np.ndarray:
+    """The scan of each item, or its nodule; an item of no nodule stands for itself. str [N]."""
+    scans = records.column("scan")
+    if kind == "scan":
+        return scans
+    nodules = records.column("nodule")
+    return np.array(
+        [
+            f"{scan}\n{nodule}" if nodule else f"\n{item}"
+            for scan, nodule, item in zip(scans, nodules, ids, strict=True)
+        ]
+    )
 
 
 def read_query(config: Config, workdir: Path) -> Query:
@@ -260,11 +282,13 @@ def _verdict(config: Config, result: index_lib.Result) -> str:
             f"no item {among}has a Hamming distance below {used}: the pool is empty; raise "
             "--config.search.threshold, or let it widen with --config.search.min_pool=1"
         )
+    once = f", each {c.distinct} once" if c.distinct else ""
     if c.rank == "hamming":
-        return f"the {size} items {among}nearest by Hamming distance"
+        shown = int((result.ids[0] >= 0).sum())
+        return f"the {shown} items {among}nearest by Hamming distance{once}"
     raised = not c.nearest and used > c.threshold
     widened = f" (raised from {c.threshold})" if raised else ""
-    return f"{size} items {among}in the pool, Hamming distance below {used}{widened}"
+    return f"{size} items {among}in the pool, Hamming distance below {used}{widened}{once}"
 
 
 def _number(value: Any) -> float:

@@ -449,6 +449,8 @@ class Search:
     """The pool is so many nearest codes, whatever the threshold; 0: the threshold's pool."""
     same_class: bool = False
     """Only items of the class that FC3 predicts for the query (section 4.2)."""
+    distinct: str = ""
+    """Show each `nodule` or each `scan` once, by its nearest slice; empty: every slice."""
     where: str = ""
     """Only items whose records meet this SQL condition, as in
     `diameter_mm BETWEEN 5 AND 8 AND malignancy >= 4` or `scan <> '1.3.6.1'`."""
@@ -458,6 +460,7 @@ class Search:
         _not_negative("search", self, "min_pool", "nearest")
         _one_of("search.features", self.features, ("fc1", "fc1_fc3"))
         _one_of("search.rank", self.rank, ("euclidean", "hamming"))
+        _one_of("search.distinct", self.distinct, ("", "nodule", "scan"))
         _require(
             not (self.nearest and self.min_pool),
             "search.min_pool",

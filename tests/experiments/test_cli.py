@@ -167,6 +167,12 @@ def test_a_search_takes_other_pools_rankings_and_filters(smoke, tmp_path):
     assert all(float(r["diameter_mm"]) > 0 for r in found)
     distances = [float(r["euclidean"]) for r in found]
     assert distances == sorted(distances)
+    chosen = ("--config.search.nearest=60", "--config.search.distinct=scan")
+    done = call("search", *flags, *chosen)
+    assert done.returncode == 0, done.stderr
+    assert "each scan once" in done.stdout
+    found = results(tmp_path / "a")
+    assert len({r["scan"] for r in found}) == len(found) > 3
     chosen = ("--config.search.rank=hamming", "--config.search.same_class=true")
     done = call("search", *flags, *chosen)
     assert done.returncode == 0, done.stderr

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.e2e
     ],
 )
 def test_a_mistyped_setting_stops_before_work(tmp_path, flag, part):
-    error = refused("reproduce", SMOKE, f"--workdir={tmp_path / 'w'}", flag)
+    error = refused("prepare", SMOKE, f"--workdir={tmp_path / 'w'}", flag)
     assert part in error
     assert not list((tmp_path / "w").glob("*/*"))
 

@@ -1,0 +1,53 @@
+"""The nearest units of several items, such as nodules of which an archive holds many slices."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from inres.retrieval.index import Result
+
+
+def search_distinct(
+    find: Callable[[int], Result], ids: np.ndarray, units: np.ndarray, *, k: int
+) -> Result:
+    """The K nearest units of each query, each by its nearest item.
+
+    Exact: `find` is asked for more, until what it gives has K units of every query or is all.
+
+    Args:
+      find: the search as a function of how many items it gives (`index.search`).
+      ids: int32 [N], ascending, all that may be found.
+      units: [N], the unit of each item, of any type that sorts.
+      k: units wanted.
+
+    Returns:
+      As `find`, [Q, k]; `pool_size` counts items.
+    """
+    _, numbers = np.unique(units, return_inverse=True)
+    asked = k
+    while True:
+        found = find(asked)
+        there = found.ids >= 0
+        unit = np.where(there, numbers[np.searchsorted(ids, found.ids) % len(ids)], -1)
+        first = np.zeros(there.shape, bool)
+        for row, of_row in zip(first, unit, strict=True):
+            row[np.unique(of_row, return_index=True)[1]] = True
+        first &= there
+        short = first.sum(axis=1) < k
+        if not np.any(short & there.all(axis=1)):
+            break
+        asked *= 2
+    order = np.argsort(~first, axis=1, kind="stable")[:, :k]
+    kept = np.take_along_axis(first, order, axis=1)
+
+    def chosen(values: np.ndarray, nothing: float) -> np.ndarray:
+        taken = np.take_along_axis(values, order, axis=1)
+        return np.where(kept, taken, values.dtype.type(nothing))
+
+    return Result(
+        chosen(found.ids, -1),
+        chosen(found.hamming, -1),
+        chosen(found.distance, np.inf),
+        found.pool_size,
+        found.threshold,
+    )

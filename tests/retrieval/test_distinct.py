@@ -1,0 +1,38 @@
+"""One item a unit, against a loop over the whole ranking."""
+
+import numpy as np
+import pytest
+
+from inres.retrieval import distinct, index
+
+
+@pytest.mark.parametrize(("units", "k"), [(1, 3), (7, 3), (7, 10), (90, 20), (300, 4)])
+def test_each_unit_is_found_once_by_its_nearest_item(archive, rng, units, k):
+    codes, features = archive(300)
+    of_item = rng.integers(0, units, 300).astype(str)
+    ids = np.sort(rng.choice(1000, 300, replace=False)).astype(np.int32)
+    built = index.build(codes, features, bits=48, ids=ids)
+    asked = []
+
+    def find(count):
+        asked.append(count)
+        return index.search(built, codes[:5], features[:5], threshold=20, k=count)
+
+    found = distinct.search_distinct(find, ids, of_item, k=k)
+    whole = index.search(built, codes[:5], features[:5], threshold=20, k=300)
+    for q in range(5):
+        want, seen = [], set()
+        for place, item in enumerate(whole.ids[q]):
+            unit = of_item[np.flatnonzero(ids == item)[0]] if item >= 0 else None
+            if item >= 0 and unit not in seen and len(want) < k:
+                seen.add(unit)
+                want.append(place)
+        np.testing.assert_array_equal(found.ids[q, : len(want)], whole.ids[q, want])
+        np.testing.assert_array_equal(found.hamming[q, : len(want)], whole.hamming[q, want])
+        np.testing.assert_array_equal(found.distance[q, : len(want)], whole.distance[q, want])
+        assert (found.ids[q, len(want) :] == -1).all()
+        assert (found.hamming[q, len(want) :] == -1).all()
+        assert np.isinf(found.distance[q, len(want) :]).all()
+    assert found.ids.shape == (5, k)
+    np.testing.assert_array_equal(found.pool_size, whole.pool_size)
+    assert asked == [k * 2**i for i in range(len(asked))]
