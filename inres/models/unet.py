@@ -30,7 +30,7 @@ class UNet(nn.Module):
         for d in range(self.depth):
             x = level(x, self.width * 2**d, f"down{d}")
             skips.append(x)
-            x = _pool(x)
+            x = max_pool_2x2(x)
         x = level(x, self.width * 2**self.depth, "bottom")
         for d in reversed(range(self.depth)):
             x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
@@ -39,7 +39,15 @@ class UNet(nn.Module):
         return nn.Dense(1, name="logits")(x)[..., 0]
 
 
-def _pool(x: jax.Array) -> jax.Array:
-    """Max-pool 2x2, as a reshape: its gradient is fast on CPUs too."""
-    b, h, w, c = x.shape
-    return x.reshape(b, h // 2, 2, w // 2, 2, c).max(axis=(2, 4))
+def max_pool_2x2(x: jax.Array) -> jax.Array:
+    """Max-pool 2x2 at stride 2, float [B, H, W, C] -> [B, H/2, W/2, C], H and W even.
+
+    Of equal values the first along each axis gets the gradient. Written with `where`: the gradient
+    of `max` divides by the number of elements that equal the maximum, and is 0 / 0 where the
+    compiler computes `x` anew for it and rounds it otherwise.
+    """
+    for axis in (1, 2):
+        pairs = x.reshape(*x.shape[:axis], -1, 2, *x.shape[axis + 1 :])
+        first, second = jnp.moveaxis(pairs, axis + 1, 0)
+        x = jnp.where(first >= second, first, second)
+    return x

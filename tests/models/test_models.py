@@ -8,7 +8,7 @@ from inres.models import blocks, pooling
 from inres.models.alexnet import AlexNet
 from inres.models.head import HashHead
 from inres.models.inres_net import InResNet
-from inres.models.unet import UNet
+from inres.models.unet import UNet, max_pool_2x2
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
 
@@ -130,6 +130,20 @@ def test_a_residual_module_of_scale_zero_is_relu():
     np.testing.assert_array_equal(out, np.maximum(x, 0))
     residual = blocks.InRed().apply(variables, x, train=False) - out
     assert float(residual.min()) < 0 < float(residual.max())
+
+
+def test_the_unet_s_max_pool_is_the_library_s():
+    x = jax.random.normal(jax.random.key(0), (2, 6, 10, 3))
+    weight = jax.random.normal(jax.random.key(1), (2, 3, 5, 3))
+    theirs = lambda v: nn.max_pool(v, (2, 2), (2, 2))  # noqa: E731
+    np.testing.assert_array_equal(max_pool_2x2(x), theirs(x))
+    ours, want = (
+        jax.grad(lambda v, f=f: jnp.sum(f(v) * weight))(x) for f in (max_pool_2x2, theirs)
+    )
+    np.testing.assert_array_equal(ours, want)
+    equal = jax.grad(lambda v: jnp.sum(max_pool_2x2(v) * weight))(jnp.zeros_like(x))
+    np.testing.assert_array_equal(equal[:, ::2, ::2], weight)
+    assert np.count_nonzero(equal) == weight.size
 
 
 def test_unet_gives_one_logit_a_pixel_and_sees_far():
