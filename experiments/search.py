@@ -88,7 +88,6 @@ def run(config: Config, workdir: Path) -> None:
             ids=stored.ids,
         ),
         stored.records,
-        stored.ids,
         encode.to_bits(encoded, planes),
         index.fine_features(config, encoded, index.load_scale(workdir)),
         predicted=encoded.fc3.argmax(axis=1),
@@ -149,7 +148,6 @@ def find(
     config: Config,
     built: index_lib.Index,
     records: store.Records,
-    ids: np.ndarray,
     bits: np.ndarray,
     features: np.ndarray,
     *,
@@ -160,7 +158,7 @@ def find(
 
     Args:
       config: its section `search`.
-      built, records, ids: the archive; ids int32 [N], as its records are ordered.
+      built, records: the archive.
       bits: bool [1, h], the query's code.
       features: float32 [1, D], what the fine stage compares.
       predicted: int [1], the query's class by FC3.
@@ -190,21 +188,19 @@ def find(
 
     if not c.distinct:
         return first(c.k)
-    return distinct.search_distinct(first, ids, _units(records, ids, c.distinct), k=c.k)
+
+    def unit_of(ids: np.ndarray) -> np.ndarray:
+        return np.array([_unit(record, c.distinct) for record in records.many(ids.tolist())])
+
+    return distinct.search_distinct(first, unit_of, k=c.k)
 
 
-def _units(records: store.Records, ids: np.ndarray, kind: str) -> np.ndarray:
-    """The scan of each item, or its nodule; an item of no nodule stands for itself. str [N]."""
-    scans = records.column("scan")
+def _unit(record: Mapping[str, Any], kind: str) -> str:
+    """The scan of an item, or its nodule; an item of no nodule stands for itself."""
     if kind == "scan":
-        return scans
-    nodules = records.column("nodule")
-    return np.array(
-        [
-            f"{scan}\n{nodule}" if nodule else f"\n{item}"
-            for scan, nodule, item in zip(scans, nodules, ids, strict=True)
-        ]
-    )
+        return record["scan"]
+    itself = f"\n{record['item']}"
+    return f"{record['scan']}\n{record['nodule'] or itself}"
 
 
 def read_query(config: Config, workdir: Path) -> Query:

@@ -8,7 +8,7 @@ from inres.retrieval.index import Result
 
 
 def search_distinct(
-    find: Callable[[int], Result], ids: np.ndarray, units: np.ndarray, *, k: int
+    find: Callable[[int], Result], unit_of: Callable[[np.ndarray], np.ndarray], *, k: int
 ) -> Result:
     """The K nearest units of each query, each by its nearest item.
 
@@ -16,19 +16,19 @@ def search_distinct(
 
     Args:
       find: the search as a function of how many items it gives (`index.search`).
-      ids: int32 [N], ascending, all that may be found.
-      units: [N], the unit of each item, of any type that sorts.
+      unit_of: ids int32 [n], ascending, to their units [n], of any type that sorts.
       k: units wanted.
 
     Returns:
       As `find`, [Q, k]; `pool_size` counts items.
     """
-    _, numbers = np.unique(units, return_inverse=True)
     asked = k
     while True:
         found = find(asked)
         there = found.ids >= 0
-        unit = np.where(there, numbers[np.searchsorted(ids, found.ids) % len(ids)], -1)
+        ids, item = np.unique(found.ids[there], return_inverse=True)
+        unit = np.full(there.shape, -1)
+        unit[there] = np.unique(unit_of(ids), return_inverse=True)[1][item]
         first = np.zeros(there.shape, bool)
         for row, of_row in zip(first, unit, strict=True):
             row[np.unique(of_row, return_index=True)[1]] = True

@@ -18,7 +18,7 @@ def test_each_unit_is_found_once_by_its_nearest_item(archive, rng, units, k):
         asked.append(count)
         return index.search(built, codes[:5], features[:5], threshold=20, k=count)
 
-    found = distinct.search_distinct(find, ids, of_item, k=k)
+    found = distinct.search_distinct(find, lambda some: of_item[np.isin(ids, some)], k=k)
     whole = index.search(built, codes[:5], features[:5], threshold=20, k=300)
     for q in range(5):
         want, seen = [], set()
@@ -36,3 +36,15 @@ def test_each_unit_is_found_once_by_its_nearest_item(archive, rng, units, k):
     assert found.ids.shape == (5, k)
     np.testing.assert_array_equal(found.pool_size, whole.pool_size)
     assert asked == [k * 2**i for i in range(len(asked))]
+
+
+def test_an_empty_pool_has_no_units(archive):
+    codes, features = archive(20)
+    built = index.build(codes, features, bits=48)
+
+    def find(count):
+        return index.search(built, ~codes[:2] & 0xFFFF, features[:2], threshold=1, k=count)
+
+    found = distinct.search_distinct(find, lambda ids: ids, k=3)
+    assert (found.ids == -1).all()
+    assert (found.pool_size == 0).all()
