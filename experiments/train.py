@@ -118,7 +118,7 @@ def look_for_blanks(images: np.ndarray, rows: np.ndarray, path: Path) -> list[st
     if not blank:
         return []
     masked = (
-        "lung masks that leave nothing of an image make it so (segment/examples.png): train the "
+        "if the data has lung masks, they leave nothing of these (segment/examples.png): train the "
         "U-Net longer (--config.segment.steps), use the masks it learns from "
         "(--config.segment.enabled=false), or none (--config.items.segmented=false)"
     )

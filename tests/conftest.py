@@ -32,7 +32,7 @@ def real_data():
 
 @pytest.fixture(scope="module")
 def quick_programs():
-    """Compile without optimization, where that takes longer than a program that is run once."""
+    """Compile without optimization: it takes longer than to run these programs once or twice."""
     import jax
 
     jax.config.update("jax_disable_most_optimizations", True)
