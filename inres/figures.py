@@ -506,6 +506,7 @@ def efficiency(
     share = sweep["mean_size"] / items
     left.plot(share, sweep["neighbours_kept"], color=BLUE, linewidth=1.8)
     _axes(right, title="What it costs", x="time of a query (ms)", y=y)
+    right.xaxis.set_major_locator(MaxNLocator(5))  # labels of small times are long
     slowest = 1e3 * max((row["seconds_per_query"] for row in measured), default=1.0)
     for axes, widest in ((left, 1.0), (right, slowest)):
         labelled: list[np.ndarray] = []
