@@ -139,7 +139,7 @@ def check_index(
       RuntimeError: they are not; names the first query.
     """
     stored = store.load(workdir / "index" / "archive", verify=True)
-    groups, numbers = scan_groups(stored.records.column("scan"))
+    groups, numbers = stored.records.groups("scan")
     built = index_lib.build(
         stored.codes, stored.features, bits=stored.bits, groups=groups, ids=stored.ids
     )
@@ -185,13 +185,6 @@ def thresholds(used: int, bits: int) -> list[int]:
     """Those that are timed: the one used, some around it, and the whole archive."""
     some = (1, 2, used, 2 * used, bits // 4, bits // 3, bits // 2, bits + 1)
     return sorted({t for t in some if 1 <= t <= bits + 1})
-
-
-def scan_groups(scans: np.ndarray) -> tuple[np.ndarray, dict[str, int]]:
-    """A number for each scan: int32 [N], -1 where there is no scan, and scan -> number."""
-    numbers: dict[str, int] = {}
-    groups = [numbers.setdefault(str(s), len(numbers)) if s else -1 for s in scans]
-    return np.array(groups, np.int32), numbers
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from absl import flags
 
-from experiments import common, evaluate, index, segment, train
+from experiments import common, index, segment, train
 from inres import encode, figures, files, recipe, report
 from inres.checkpoints import Checkpoints
 from inres.config import Config
@@ -75,7 +75,7 @@ def run(config: Config, workdir: Path) -> None:
         else index.unseen_encoder(config, model, variables, channels=query.seen.shape[-1])
     )
     encoded = encoder(query.seen[None])
-    groups, numbers = evaluate.scan_groups(stored.records.column("scan"))
+    groups, numbers = stored.records.groups("scan")
     own = -1 if OWN_SCAN.value else numbers.get(query.scan, -1)
     result = find(
         config,

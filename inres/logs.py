@@ -4,8 +4,6 @@ import json
 import math
 from pathlib import Path
 
-from tensorboardX import SummaryWriter
-
 
 class MetricLog:
     """Appends rows to `<root>/log.jsonl` and scalars to `<root>/tensorboard`.
@@ -14,6 +12,8 @@ class MetricLog:
     """
 
     def __init__(self, root: Path, *, step: int = 0):
+        from tensorboardX import SummaryWriter  # with PyTorch installed it takes seconds to import
+
         root.mkdir(parents=True, exist_ok=True)
         path = root / "log.jsonl"
         kept = [row for row in read_log(path) if row["step"] <= step]

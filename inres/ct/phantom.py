@@ -6,9 +6,7 @@ slice. Everything follows from the config, a seed and the scan's index.
 """
 
 import concurrent.futures
-import contextlib
 import dataclasses
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -33,6 +31,7 @@ from inres.ct.phantom_nodules import (
     place_nodules,
 )
 from inres.ct.phantom_plan import ScanPlan, plan_dataset
+from inres.workers import running
 
 LEFT_LUNG, RIGHT_LUNG, AIRWAY = 3, 4, 5
 """Labels of `seg-lungs-LUNA16`."""
@@ -310,38 +309,12 @@ def _made(
         for plan in plans:
             yield _write_scan(root, config, seed, plan)
         return
-    before = set(multiprocessing.active_children())
-    context = multiprocessing.get_context("spawn")
-    with _one_thread_each():
-        pool = concurrent.futures.ProcessPoolExecutor(workers, context, initializer=_start_worker)
-        try:
-            # Thin slices take longest: they go first, so that none is left over at the end.
-            slow_first = sorted(plans, key=lambda p: p.thickness_mm)
-            jobs = [pool.submit(_write_scan, root, config, seed, p) for p in slow_first]
-            for job in concurrent.futures.as_completed(jobs):
-                yield job.result()
-        except BaseException:
-            for process in set(multiprocessing.active_children()) - before:
-                process.terminate()
-            raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Processes started inside use one thread each, as there is one of them per core."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
-    old = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in old.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    # Thin slices take longest: they go first, so that none is left over at the end.
+    slow_first = sorted(plans, key=lambda p: p.thickness_mm)
+    jobs = [(root, config, seed, plan) for plan in slow_first]
+    with running(_write_scan, jobs, workers=workers, start=_start_worker) as written:
+        for scan in concurrent.futures.as_completed(written):
+            yield scan.result()
 
 
 _stopping = False

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 
-import grain.python as grain
 import numpy as np
 
 from inres.config import ConfigError
@@ -83,6 +82,8 @@ def batches(
 
     if start >= steps:
         return iter(())
+    import grain.python as grain  # slow to import, and for training alone
+
     source = grain.MapDataset.range(start, steps).map(load)
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)
     return iter(source.to_iter_dataset(options))

@@ -7,7 +7,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import multiprocessing
 import os
 import shutil
 import signal
@@ -15,7 +14,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -45,6 +44,7 @@ from inres.data.audit import PLANE_OFFSET
 from inres.data.items import CLASS_NAMES, Item, size_class, write_table
 from inres.data.views import canvas, to_uint8
 from inres.progress import progress as default_progress
+from inres.workers import running
 
 AUDIT_COLUMNS = ("scan", "nodule", "diameter_mm", "threshold", "luna16", "repaired")
 UNKNOWN_RADIUS_MM = 3.0
@@ -542,29 +542,20 @@ def _serial(jobs: Sequence[_Job]) -> Iterator[str | None]:
 
 
 def _parallel(jobs: Sequence[_Job], workers: int) -> Iterator[str | None]:
-    before = set(multiprocessing.active_children())
-    pool = ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
-    )
     try:
-        futures: list[Future] = [pool.submit(_work, job) for job in jobs]
-        for future in as_completed(futures):
-            try:
-                future.result()
-                yield None
-            except ScanError as error:
-                yield str(error)
-        pool.shutdown()
+        each = [(job,) for job in jobs]
+        with running(_work, each, workers=workers, start=_start_worker) as prepared:
+            for scan in as_completed(prepared):
+                try:
+                    scan.result()
+                    yield None
+                except ScanError as error:
+                    yield str(error)
     except BrokenProcessPool:
         raise PrepareError(
             "a worker died, most likely for want of memory (about 2 GB each); run again with "
             "fewer, --config.data.workers=1 (finished scans are kept)"
         ) from None
-    finally:
-        # After Ctrl-C or an error nobody waits for the scans in work; their files are atomic.
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in set(multiprocessing.active_children()) - before:
-            child.terminate()
 
 
 def _assemble(

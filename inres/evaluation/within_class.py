@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from inres.evaluation import intervals, judging, metrics
 from inres.evaluation.distances import Distances, columns, same_scan
@@ -73,6 +72,8 @@ def matched_slices(
       nodule, ties counted half; 0 is first, 1/2 what a random order gives. NaN for items whose
       nodule has one slice, and where the class holds nothing else. None where there is no pair.
     """
+    from scipy import stats  # slow to import, and not wanted by all that reads this module
+
     if side.nodules is None:
         return None
     out: dict[str, np.ndarray] = {}

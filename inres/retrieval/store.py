@@ -252,6 +252,12 @@ class Records:
                 parts.append(np.array(values, np.float64 if unknown else np.int64))
         return np.concatenate(parts)
 
+    def groups(self, name: str) -> tuple[np.ndarray, dict[str, int]]:
+        """The items that share a text, as groups: int32 [N], -1 where there is none; and its number."""
+        numbers: dict[str, int] = {}
+        rows = [numbers.setdefault(v, len(numbers)) if v else -1 for v in self.column(name)]
+        return np.array(rows, np.int32), numbers
+
     def where(self, condition: str, values: Sequence[Value] = ()) -> np.ndarray:
         """Ids int32 of the items for which an SQL condition holds, ascending.
 
