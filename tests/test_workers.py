@@ -46,13 +46,15 @@ def test_processes_have_one_thread_each_and_the_program_keeps_its_own(monkeypatc
     assert sys.modules["__main__"] is main
 
 
-def test_an_error_ends_the_others_at_once():
-    began = time.monotonic()
-    with (
-        pytest.raises(TypeError),
-        workers.running(time.sleep, [("long",), (60,)], workers=2, start=int) as sleeps,
-    ):
+def sleep_in_processes(*seconds):
+    with workers.running(time.sleep, [(s,) for s in seconds], workers=2, start=int) as sleeps:
         for job in as_completed(sleeps):
             job.result()
+
+
+def test_an_error_ends_the_others_at_once():
+    began = time.monotonic()
+    with pytest.raises(TypeError):
+        sleep_in_processes("long", 60)
     assert time.monotonic() - began < 30
     assert not multiprocessing.active_children()

@@ -16,5 +16,5 @@ def get_config() -> Config:
     config.split = Split(kind="subset", val_subsets=(6,), test_subsets=(7, 8, 9))
     config.segment = Segment(width=4, depth=3, size_px=64, steps=80, batch=8)
     config.model = Model(stem=16, fc1=64)
-    config.train = Train(epochs=12, batch=16, clip_norm=4.0, eval_every=6)
+    config.train = Train(epochs=6, batch=16, clip_norm=4.0, eval_every=3)
     return config
