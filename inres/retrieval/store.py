@@ -253,7 +253,7 @@ class Records:
         return np.concatenate(parts)
 
     def groups(self, name: str) -> tuple[np.ndarray, dict[str, int]]:
-        """Items that share a text: its number for each, int32 [N], -1 where blank; text -> number."""
+        """Items that share a text: each one's number, int32 [N], -1 where blank; text -> number."""
         numbers: dict[str, int] = {}
         rows = [numbers.setdefault(v, len(numbers)) if v else -1 for v in self.column(name)]
         return np.array(rows, np.int32), numbers
