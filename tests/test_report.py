@@ -124,10 +124,16 @@ def full(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder of crops: two classes, no diameters, no scans, no logs."""
+    """A folder of crops: two classes, no diameters, no scans, no logs, no figures drawn."""
     workdir = tmp_path_factory.mktemp("folder")
-    write_run(workdir, classes=2, lungs=False)
-    return workdir, report.build_report(workdir).read_text(encoding="utf-8")
+
+    def blank(figure, stem, **_):
+        return [files.write_text(Path(f"{stem}{kind}"), "") for kind in (".png", ".svg", ".pdf")]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "save", blank)
+        write_run(workdir, classes=2, lungs=False)
+        return workdir, report.build_report(workdir).read_text(encoding="utf-8")
 
 
 def test_a_leaking_split_stands_beside_its_scores(full):

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import errno
+import functools
 import os
 import shutil
 import signal
@@ -418,9 +419,10 @@ def test_neighbours_are_planes_of_the_scan(tree, tmp_path):
     room.prepare(config, root=tree, out=tmp_path / "o", workers=1)
     found = open_store(tmp_path / "o")
     assert found.neighbours.shape == (len(found.items), 4, 112, 112)
+    cut_scan = functools.cache(lambda path: room.cut_scan(path, config))
     for i, item in enumerate(found.items):
         path = tree / f"subset{item.subset}" / f"{item.scan}.mhd"
-        cut = room.cut_scan(path, config)
+        cut = cut_scan(path)
         world = (item.x_mm, item.y_mm, item.z_mm)
         z = round(float(cut.volume.world_to_index(np.array(world))[0]))
         heights = [

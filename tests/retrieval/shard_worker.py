@@ -1,6 +1,5 @@
 """Run by test_sharded: one process's part in a search over several devices."""
 
-import functools
 import json
 import sys
 
@@ -39,7 +38,7 @@ def main():
 
     if processes > 1:
         jax.distributed.initialize(f"localhost:{port}", processes, rank)
-    from inres.retrieval import index, plans, sharded
+    from inres.retrieval import plans, sharded
 
     plans.TOGETHER_MANY = ()  # one plan fewer to compile; all are tested on one device
     packed, features, tags = data()
@@ -47,15 +46,10 @@ def main():
     items = {"bits": BITS} | tags
     out = {}
     for count in map(int, counts.split(",")):
-        if count == 0:  # not sharded at all
-            built = index.build(packed, features, **items)
-            ask = functools.partial(index.search, built, engine="jax")
-        else:
-            mesh = sharded.make_mesh(jax.devices()[:count])
-            built = sharded.build(packed, features, mesh=mesh, **items)
-            ask = functools.partial(sharded.search, built, mesh=mesh)
+        mesh = sharded.make_mesh(jax.devices()[:count])
+        built = sharded.build(packed, features, mesh=mesh, **items)
         for pool, options in pools.items():
-            result = ask(*queries, **options)
+            result = sharded.search(built, *queries, mesh=mesh, **options)
             out[f"{count} {pool}"] = {n: values.tolist() for n, values in vars(result).items()}
     if rank == 0:
         json.dump(out, sys.stdout)
