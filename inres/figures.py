@@ -76,8 +76,10 @@ def save(figure: Figure, stem: str | Path, *, dpi: int = 160) -> list[Path]:
     kinds = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
     style: dict[Any, Any] = {"svg.hashsalt": "inres", "svg.fonttype": "path", "pdf.fonttype": 42}
     with mpl.rc_context(style):
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # found once, it serves all three
+        engine = figure.get_layout_engine()
+        if engine is not None:
+            engine.execute(figure)  # once for all three, and not again in a trial run of each
+            figure.set_layout_engine(None)
         for suffix, metadata in kinds.items():
             path = Path(f"{stem}{suffix}")
             with files.atomic_path(path) as part:
