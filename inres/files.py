@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -106,15 +107,20 @@ def require_space(path: Path, need: int) -> None:
 def lock(path: str | os.PathLike, held: Exception) -> Iterator[None]:
     """Hold the lock file `path`, or raise `held` if another process holds it.
 
-    The system releases it if the process dies. Who held it may have replaced the directory, and
-    with it the file: then `held` is raised, too.
+    One that only looks whether it is held takes it for an instant: that is waited for. The system
+    releases it if the process dies. Who held it may have replaced the directory, and with it the
+    file: then `held` is raised, too.
     """
     handle = os.open(path, os.O_CREAT | os.O_RDWR)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise held from None
+        for wait in (0.02, 0.1, None):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if wait is None:
+                    raise held from None
+                time.sleep(wait)
         if not (os.path.exists(path) and os.path.samestat(os.fstat(handle), os.stat(path))):
             raise held
         yield

@@ -183,8 +183,12 @@ def lock(workdir: Path) -> Iterator[None]:
 
     Raises:
       Held: another process works in it.
+      StageError: it is a file, or would lie in one.
     """
-    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StageError(f"{error.filename}: is a file; use another --workdir") from None
     held = Held(f"{workdir}: another process works here; use another --workdir")
     with files.lock(workdir / ".lock", held):
         yield

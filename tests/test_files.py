@@ -1,4 +1,5 @@
 import errno
+import fcntl
 import os
 import sys
 from pathlib import Path
@@ -118,6 +119,22 @@ def test_a_lock_has_one_holder(tmp_path):
         pass
     with files.lock(tmp_path / "lock", ValueError("third")):
         pass
+
+
+def test_a_look_at_a_lock_is_waited_for(tmp_path):
+    handle = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    looked = []
+
+    def wait(seconds):
+        looked.append(seconds)
+        os.close(handle)
+
+    with (
+        mock.patch("time.sleep", side_effect=wait),
+        files.lock(tmp_path / "lock", ValueError("held")),
+    ):
+        assert len(looked) == 1
 
 
 def test_a_lock_file_that_was_replaced_is_no_lock(tmp_path):

@@ -117,3 +117,12 @@ def test_a_stage_that_another_workdir_is_making_is_waited_for(tmp_path, monkeypa
     (tmp_path / "dead" / "train" / "begun.json").write_text(json.dumps(record))
     stages.run(tmp_path / "c", "train", {"n": 3}, made.append)
     assert made[2:] == [tmp_path / "c" / "train"]
+
+
+@pytest.mark.parametrize("inside", ["", "w"])
+def test_a_file_is_no_workdir(tmp_path, inside):
+    path = tmp_path / "results.txt"
+    path.write_text("mine")
+    with pytest.raises(stages.StageError, match=r"results\.txt.*is a file; use another --workdir"):
+        stages.lock(path / inside).__enter__()
+    assert path.read_text() == "mine"
