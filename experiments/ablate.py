@@ -68,8 +68,10 @@ def run(arguments: list[str]) -> None:
 
 def finished(config: Config, root: Path) -> bool:
     """Whether the run in `root` is done, with this config."""
-    made = root / "config.json"
-    return made.is_file() and config_lib.from_dict(files.read_json(made)) == config
+    made, last = root / "config.json", root / "evaluation" / "stage.json"
+    if not (made.is_file() and last.is_file()):
+        return False
+    return config_lib.from_dict(files.read_json(made)) == config
 
 
 def make(config: Config, root: Path) -> None:

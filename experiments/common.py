@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
@@ -48,6 +49,7 @@ def launch(run: Callable[[Config, Path], None], *, reads_only: bool = False) -> 
             return
         with stages.lock(workdir):
             redo(workdir)
+            check_stages(workdir, config)
             run(config, workdir)
             describe(workdir, config)
 
@@ -100,6 +102,29 @@ def redo(workdir: Path) -> None:
     if REDO.value:
         for stage in STAGES[min(STAGES.index(stage) for stage in REDO.value) :]:
             stages.forget(workdir, stage)
+
+
+def check_stages(workdir: Path, config: Config) -> None:
+    """Refuse a config with which a stage that is finished was not made, whichever is to be run.
+
+    Else `config.json`, which search and report go by, would not be that of the results.
+
+    Raises:
+      StageError: names the stage and the fields that differ.
+    """
+    asked = stages.flat(json.loads(json.dumps(config_lib.to_dict(config), default=list)))
+    for stage in STAGES:
+        path = workdir / stage / "stage.json"
+        made = stages.flat(files.read_json(path)["inputs"]) if path.is_file() else {}
+        if stage == "scans":
+            made.pop("seed", None)  # the data's, not the config's own
+        now = {name: asked[name] for name in made if name in asked}
+        before = {name: made[name] for name in now}
+        if before != now:
+            raise stages.StageError(
+                f"{path.parent} was made with another config: {stages.difference(before, now)}; "
+                f"use another --workdir, or --redo={stage} to make it anew"
+            )
 
 
 def _same_config(workdir: Path, config: Config) -> None:

@@ -126,6 +126,9 @@ def grouped(entries: list[Entry]) -> list[comparison.Recipe]:
     groups: dict[str, list[tuple[int, Entry]]] = {}
     for entry in entries:
         path = entry.root / "config.json"
+        if (entry.root / "judged.json").is_file():  # of another program, whose seeds are unknown
+            groups[f"{entry.ranking} {entry.root}"] = [(0, entry)]
+            continue
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file; {entry.root} is no workdir of a run")
         config = config_lib.to_dict(config_lib.from_dict(files.read_json(path)))
@@ -196,8 +199,10 @@ def sentence(pair: comparison.Pair) -> str:
     verdict = "more than chance" if pair.told_apart else "not told apart from chance"
     if gap.value == 0:
         return f"{pair.ahead} and {pair.behind} are equal"
+    if gap.value < 0:  # of an error: ahead is who has less
+        gap = dataclasses.replace(gap, value=-gap.value, low=-gap.high, high=-gap.low)
     return (
-        f"{pair.ahead} is ahead of {pair.behind} by {abs(gap.value):.3f} {_range(gap)}, "
+        f"{pair.ahead} is ahead of {pair.behind} by {gap.value:.3f} {_range(gap)}, "
         f"p = {gap.p_value:.2g}, corrected {pair.p_holm:.2g}: {verdict}"
     )
 

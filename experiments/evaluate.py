@@ -67,7 +67,7 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
         own_scan=own_scan,
     )
     names, patients = (f(table.items)[queries] for f in (items.item_names, items.patients))
-    beside = further.judge(query_side, gallery_side, patients, counts=evaluation.counts)
+    beside = further.judge(query_side, gallery_side, patients, names, counts=evaluation.counts)
     intervals = confidence(evaluation, query_side.labels, patients)
     efficiency = check_index(config, workdir, query_side, evaluation, own_scan=own_scan)
     counts = {
@@ -80,7 +80,9 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
         out,
         dataset=counts,
         segmentation=files.read_json(segmented) if segmented.is_file() else None,
-        names=report.class_names(data.classes),
+        names=report.class_names(
+            data.classes, sized=items.are_sizes(data.labels, table.column("diameter_mm"))
+        ),
         intervals=intervals,
         beside=beside,
         efficiency=efficiency,

@@ -8,7 +8,7 @@ subsets, or --config.split.folds drawn at random (--config.split.kind=patient). 
 subset i and validates on the one before it, where the config validates at all. The items are
 prepared once and shared; everything that learns, the U-Net too, is made anew for each fold, in
 <workdir>/folds/<i>, a workdir like any other. Interrupted, it goes on where it stopped; --only=2,3
-makes some folds alone, say on several machines.
+makes some folds alone, say on another machine, whose folders folds/2 and folds/3 are then copied.
 
 Leaves <workdir>/evaluation: per_query.npz (as one run, for `experiments.compare`), folds.json,
 rankings.csv and rankings.tex, with intervals over patients. A query is searched in its own fold's
@@ -23,7 +23,7 @@ from typing import Any
 from absl import flags
 
 from experiments import common, evaluate, index, prepare, segment, split, train
-from inres import files, stages, tables
+from inres import files, further, stages, tables
 from inres.config import Config, ConfigError
 from inres.data import items, splits
 from inres.evaluation import intervals, runs
@@ -45,6 +45,7 @@ def run(config: Config, workdir: Path) -> None:
     """Make the folds and pool them."""
     prepare.run(config, workdir)
     count = fold_count(config, workdir)
+    check_folds(config, workdir, count)
     chosen = _only(count) or list(range(count))
     for fold in chosen:
         print(f"fold {fold}, {chosen.index(fold) + 1} of {len(chosen)}")
@@ -53,13 +54,28 @@ def run(config: Config, workdir: Path) -> None:
         pool(config, workdir, count)
 
 
+def check_folds(config: Config, workdir: Path, count: int) -> None:
+    """Refuse at once what the last fold would be refused for.
+
+    Raises:
+      ConfigError: a fold has an empty side, or tests a class that it does not train.
+    """
+    table = items.open_store(workdir / "prepare")
+    for fold in range(count):
+        try:
+            side = splits.assign(table.items, fold_config(config, fold, count).split)
+            splits.require_trained(table.column("label"), side, table.root / "items.csv")
+        except ConfigError as error:
+            raise ConfigError(f"fold {fold} of {count}: {error}") from None
+
+
 def fold_count(config: Config, workdir: Path) -> int:
     """How many folds there are.
 
     Raises:
       ConfigError: the split has no folds, or fewer than it needs.
     """
-    kind, least = config.split.kind, 3 if _validates(config) else 2
+    kind, least = config.split.kind, 3 if validates(config) else 2
     if kind == "subset":
         table = items.open_store(workdir / "prepare").items
         present = sorted(set(splits.subsets(table, config.split).tolist()))
@@ -82,13 +98,14 @@ def fold_count(config: Config, workdir: Path) -> int:
     return count
 
 
-def _validates(config: Config) -> bool:
+def validates(config: Config) -> bool:
+    """Whether each fold keeps another one for validation."""
     return bool(config.split.val_subsets) or config.split.val_share > 0
 
 
 def fold_config(config: Config, fold: int, count: int) -> Config:
     """The config of one fold: it tests on one subset and validates on the one before."""
-    validating = ((fold - 1) % count,) if _validates(config) else ()
+    validating = ((fold - 1) % count,) if validates(config) else ()
     part = dataclasses.replace(config.split, test_subsets=(fold,), val_subsets=validating)
     return dataclasses.replace(config, split=part)
 
@@ -143,6 +160,9 @@ def pool(config: Config, workdir: Path, count: int) -> dict[str, Any]:
     }
     files.write_json(out / "folds.json", result)
     runs.write(out, pooled)
+    by_nodule = [root / "evaluation" / further.FOLDER for root in roots]
+    if all(path.is_dir() for path in by_nodule):
+        runs.write(out / further.FOLDER, runs.pool([runs.read(path) for path in by_nodule]))
     print(f"\n{len(pooled)} test queries of {result['patients']} patients in {count} folds")
     for row in rows:
         value, low, high = (row[f"average_precision{end}"] for end in ("", "_low", "_high"))

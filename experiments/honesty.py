@@ -41,8 +41,9 @@ TABLE = {
 def run(config: Config, workdir: Path) -> None:
     """Run every fold of both splits, then compare them."""
     count = config.split.folds
-    if count < 2:
-        raise ConfigError(f"config.split.folds = {count}: must be at least 2, say 3")
+    least = 3 if folds.validates(config) else 2
+    if count < least:
+        raise ConfigError(f"config.split.folds = {count}: must be at least {least}, say 3")
     prepare.run(config, workdir)
     found: dict[str, list[runs.Run]] = {name: [] for name in inflation.PROTOCOLS}
     leaks: dict[str, list[Any]] = {}

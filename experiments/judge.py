@@ -112,9 +112,11 @@ def judge(
         queries, gallery = (
             dataclasses.replace(one, bits=one.codes["itq_embedding"]) for one in (queries, gallery)
         )
-    classes = items.class_count(
-        np.array([item.label for item in table]), np.array([item.diameter_mm for item in table])
+    known = (
+        np.array([item.label for item in table]),
+        np.array([item.diameter_mm for item in table]),
     )
+    classes = items.class_count(*known)
     evaluation = protocol.evaluate(
         queries,
         gallery,
@@ -125,7 +127,7 @@ def judge(
     )
     labels = np.array([item.label for item in table])
     names, patients = (f(table)[parts[0]] for f in (items.item_names, items.patients))
-    beside = further.judge(queries, gallery, patients, counts=evaluation.counts)
+    beside = further.judge(queries, gallery, patients, names, counts=evaluation.counts)
     intervals = confidence(evaluation, queries.labels, patients)
     results.write_evaluation(
         evaluation,
@@ -134,7 +136,7 @@ def judge(
             name: np.bincount(labels[side == name], minlength=classes).tolist()
             for name in splits.SIDES
         },
-        names=report.class_names(classes),
+        names=report.class_names(classes, sized=items.are_sizes(*known)),
         queries=queries,
         gallery=gallery,
         query_images=None if images is None else images[parts[0]],

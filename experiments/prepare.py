@@ -12,7 +12,7 @@ from typing import Any
 from experiments import common
 from inres import stages
 from inres.config import Config
-from inres.ct import phantom
+from inres.ct import luna16, phantom
 from inres.data import folder, items
 from inres.data import prepare as prepare_lib
 
@@ -52,8 +52,7 @@ def _files(config: Config, root: Path) -> list[Path]:
         raise FileNotFoundError(f"{root}: no such folder; set --config.data.root")
     if config.data.kind == "folder":
         return folder.folder_files(root)
-    found = [p for p in root.glob("subset*/*") if p.suffix in (".mhd", ".raw", ".zraw")]
-    return found + [p for p in root.glob("annotations*.csv")]
+    return luna16.tree_files(root, lung_masks=config.data.lung_masks == "luna16")
 
 
 def _prepare(config: Config, root: Path, out: Path) -> None:

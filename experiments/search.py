@@ -95,7 +95,8 @@ def run(config: Config, workdir: Path) -> None:
     )
     ids = [int(i) for i in result.ids[0] if i >= 0]
     records = stored.records.many(ids)
-    names = report.class_names(classes)
+    sized = items.are_sizes(data.labels, table.column("diameter_mm"))
+    names = report.class_names(classes, sized=sized)
     rows = [
         {
             "rank": rank,
@@ -196,10 +197,10 @@ def find(
 
 
 def _unit(record: Mapping[str, Any], kind: str) -> str:
-    """The scan of an item, or its nodule; an item of no nodule stands for itself."""
-    if kind == "scan":
-        return record["scan"]
+    """The scan of an item, or its nodule; an item of none stands for itself."""
     itself = f"\n{record['item']}"
+    if kind == "scan":
+        return record["scan"] or itself
     return f"{record['scan']}\n{record['nodule'] or itself}"
 
 
@@ -224,8 +225,15 @@ def read_query(config: Config, workdir: Path) -> Query:
     if IMAGE.value is not None:
         path = Path(IMAGE.value)
         planes, mask, point, notes = prepare.prepare_image(path, config)
+        if config.data.kind == "folder":
+            _same_size(path, planes, workdir)
         name = path.name
     else:
+        if config.data.kind == "folder":
+            raise ValueError(
+                f"--scan={SCAN.value}: this archive is of a folder's images, not of scans; cut "
+                "the slice or crop as they were cut and name it by --image"
+            )
         if (WORLD.value is None) == (SLICE.value is None):
             raise ValueError("--scan needs a place: either --world=x,y,z or --slice=number")
         path = Path(str(SCAN.value))
@@ -239,11 +247,33 @@ def read_query(config: Config, workdir: Path) -> Query:
         notes = (*notes, f"{path}: one slice, which also stands for its {channels - 1} neighbours")
     for note in notes:
         print(f"note: {note}")
-    learned = _unet_mask(config, workdir, planes[len(planes) // 2])
+    # A picture beside an archive of scans is a crop already, and the U-Net knows whole slices.
+    picture = mask is None and config.data.kind != "folder"
+    learned = None if picture else _unet_mask(config, workdir, planes[len(planes) // 2])
     seen = views.stack(planes, mask if learned is None else learned, point, config.items)
     if len(planes) < channels:
         seen = np.repeat(seen, channels, axis=-1)
-    return Query(name, seen, path.name.split(".mhd")[0], -1, float("nan"))
+    return Query(name, seen, _own_scan(config, workdir, path), -1, float("nan"))
+
+
+def _same_size(path: Path, planes: np.ndarray, workdir: Path) -> None:
+    side = items.open_store(workdir / "prepare").slices.shape[-1]
+    if planes.shape[-1] != side:
+        raise ValueError(
+            f"{path}: {planes.shape[-1]} pixels a side, but the archive's images have {side}; cut "
+            "it as they were cut"
+        )
+
+
+def _own_scan(config: Config, workdir: Path, path: Path) -> str:
+    """The scan that a query's file is of: that of the folder's item, or the file's own name."""
+    if config.data.kind == "folder":
+        root, table = common.data_root(config, workdir), items.open_store(workdir / "prepare")
+        here = (path.resolve(), path.absolute())
+        return next((item.scan for item in table.items if root / item.image in here), "")
+    kinds = (".mhd", ".mha", ".nii.gz", ".nii", ".nrrd")
+    kind = next((kind for kind in kinds if path.name.endswith(kind)), "")
+    return path.name.removesuffix(kind)
 
 
 def _unet_mask(config: Config, workdir: Path, slice_: np.ndarray) -> np.ndarray | None:

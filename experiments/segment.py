@@ -14,7 +14,7 @@ import numpy as np
 from experiments import common, split
 from inres import encode, figures, files, recipe, stages, training
 from inres.checkpoints import Checkpoints
-from inres.config import Config
+from inres.config import Config, ConfigError
 from inres.data import audit, batches, items, views
 from inres.logs import MetricLog
 from inres.progress import progress
@@ -39,6 +39,11 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
     c = config.segment
     side = split.sides(workdir)
     train = np.flatnonzero(side == "train")
+    if len(train) < c.batch:
+        raise ConfigError(
+            f"config.segment.batch = {c.batch}: must be no more than the {len(train)} training "
+            "slices"
+        )
     small = out / "pairs.npz"
     if not small.is_file():
         with files.atomic_path(small) as part:
@@ -150,7 +155,8 @@ def _audit(
     """The preparation's audit, with the U-Net's share of each nodule's sphere added."""
     rows = files.read_csv(prepared / "audit.csv", ("scan", "nodule", "diameter_mm"))
     planes = np.load(prepared / "audit_slices.npy", mmap_mode="r")
-    index = {item.nodule: i for i, item in enumerate(store.items) if item.nodule}
+    central = [i for i, item in enumerate(store.items) if item.nodule and not item.offset_mm]
+    index = {store.items[i].nodule: i for i in central}
     some = 16
     for first in progress(range(0, len(rows), some), name="audit", unit="batch"):
         outer = segment(np.asarray(planes[2 * first : 2 * (first + some)]))

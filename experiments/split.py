@@ -51,6 +51,10 @@ def _split(config: Config, workdir: Path, out: Path) -> None:
         leaks = splits.examine(store.items, side, store.slices)
     else:
         side, leaks = splits.split_items(store.items, config.split, store.slices)
+        splits.require_trained(store.column("label"), side, store.root / "items.csv")
+        blank = sum(not item.split for item in store.items)
+        if config.split.kind == "column" and blank:
+            print(f"  note: {blank} items are on no side, since their split is blank")
     rows = [
         dict(zip(COLUMNS, (name, item.scan, item.patient, item.label, part), strict=True))
         for name, item, part in zip(items.item_names(store.items), store.items, side, strict=True)

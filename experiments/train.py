@@ -24,7 +24,7 @@ from inres import encode, files, objective, recipe, stages, training
 from inres.best import Best
 from inres.checkpoints import Checkpoints
 from inres.config import Config, ConfigError
-from inres.data import batches, items, views
+from inres.data import batches, items, splits, views
 from inres.evaluation import metrics
 from inres.evaluation.distances import hamming_distances
 from inres.logs import MetricLog
@@ -66,16 +66,7 @@ def labelled(config: Config, store: items.ItemStore) -> Labelled:
     if np.any(labels < 0):
         raise ConfigError(f"{table}: items without a label; only the segment stage can use them")
     side = split.sides(store.root.parent)
-    trained = set(labels[side == "train"].tolist())
-    for name in ("val", "test"):
-        for label in sorted(set(labels[side == name].tolist()) - trained):
-            raise ConfigError(
-                f"{table}: class {label} has {np.sum((labels == label) & (side == name))} {name} "
-                "items but none to train on; choose another split (--config.split...) or leave "
-                "the class out"
-            )
-    if len(trained) < 2:
-        raise ConfigError(f"{table}: all training items are of class {trained}; nothing to learn")
+    splits.require_trained(labels, side, table)
     classes = items.class_count(labels, store.column("diameter_mm"))
     return Labelled(store.items, labels, side, classes)
 

@@ -30,6 +30,9 @@ class Best:
         """
         score = scores[self.measure]
         if score > self.score:
+            # Resumed from before the best, on a machine that rounds otherwise, training comes to
+            # other weights at its step and beyond; what is kept must be those that were looked at.
+            self._checkpoints.drop_from(step)
             self._checkpoints.save(step, state)
             self._checkpoints.wait()
             files.write_json(self._record, {"step": step, "score": score, "of": self.measure})

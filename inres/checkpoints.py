@@ -27,6 +27,11 @@ class Checkpoints:
         if step not in self._manager.all_steps():
             self._manager.save(step, args=ocp.args.StandardSave(state))
 
+    def drop_from(self, step: int) -> None:
+        """Remove the checkpoints of `step` and of all later ones."""
+        for later in [s for s in self._manager.all_steps() if s >= step]:
+            self._manager.delete(later)
+
     def restore(self, state: Any, *, step: int | None = None) -> Any:
         """Restore into the shapes, dtypes and shardings of `state`.
 

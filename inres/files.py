@@ -158,10 +158,20 @@ def write_csv(
 
 
 def read_csv(path: str | os.PathLike, required: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a CSV file as dicts of text.
+    """Rows of a CSV file as dicts of text; raises as `read_csv_lines`."""
+    return [row for _, row in read_csv_lines(path, required)]
+
+
+def read_csv_lines(
+    path: str | os.PathLike, required: Sequence[str]
+) -> list[tuple[int, dict[str, str]]]:
+    """Rows of a CSV file as dicts of text, each after the number of its (last) line.
+
+    Spaces around the names of columns are no part of them.
 
     Raises:
-      ValueError: no header, a required column is missing, or a row is too short or long.
+      ValueError: not UTF-8 or not CSV; no header, a required column is missing, a name is there
+        twice, or a row is too short or long.
       FileNotFoundError: no such file.
     """
     path = Path(path)
@@ -169,19 +179,35 @@ def read_csv(path: str | os.PathLike, required: Sequence[str]) -> list[dict[str,
         raise FileNotFoundError(f"{path}: no such file; expected columns {','.join(required)}")
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file)
-        names = reader.fieldnames or []
-        missing = [name for name in required if name not in names]
-        if missing:
+        try:
+            reader.fieldnames = names = [name.strip() for name in reader.fieldnames or []]
+            _check_columns(path, names, required)
+            rows = []
+            for row in reader:
+                if None in row or None in row.values():
+                    raise ValueError(
+                        f"{path}: line {reader.line_num}: expected {len(names)} values"
+                    )
+                rows.append((reader.line_num, row))
+        except UnicodeDecodeError:
+            raise ValueError(f"{path}: not a text table in UTF-8; save it as UTF-8 CSV") from None
+        except csv.Error as error:
             raise ValueError(
-                f"{path}: column {', '.join(missing)} missing (found: {', '.join(names)}); "
-                f"expected {','.join(required)}"
-            )
-        rows = []
-        for row in reader:
-            if None in row or None in row.values():
-                raise ValueError(f"{path}: line {reader.line_num}: expected {len(names)} values")
-            rows.append(row)
+                f"{path}: line {reader.line_num + 1}: {error}; look for a quote left open there"
+            ) from None
     return rows
+
+
+def _check_columns(path: Path, names: Sequence[str], required: Sequence[str]) -> None:
+    missing = [name for name in required if name not in names]
+    if missing:
+        raise ValueError(
+            f"{path}: column {', '.join(missing)} missing (found: {', '.join(names)}); "
+            f"expected {','.join(required)}"
+        )
+    twice = sorted({name for name in names if name and names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{path}: column {', '.join(twice)} is there twice; remove or rename one")
 
 
 def number(row: Mapping[str, str], column: str, *, where: str, blank: float | None = None) -> float:

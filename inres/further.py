@@ -58,6 +58,7 @@ def judge(
     queries: Embedded,
     gallery: Embedded,
     patients: np.ndarray,
+    names: np.ndarray,
     *,
     counts: Mapping[str, Any],
 ) -> Further:
@@ -66,6 +67,7 @@ def judge(
     Args:
       queries, gallery: as `protocol.evaluate` was given them.
       patients: str [Q], over which is resampled.
+      names: str [Q], each query's own.
       counts: of that evaluation, whose settings are taken.
     """
     asked = {name: counts[name] for name in ("classes", "threshold", "fine", "k", "own_scan")}
@@ -83,7 +85,7 @@ def judge(
         mixed = nodules.of_two_classes(queries) or nodules.of_two_classes(gallery)
     else:
         run = runs.Run(
-            names=_nodule_names(queries, found.first),
+            names=_nodule_names(queries, names, found.first),
             scans=patients[found.first],
             labels=queries.labels[found.first],
             values=found.per_query,
@@ -99,11 +101,9 @@ def judge(
     )
 
 
-def _nodule_names(queries: Embedded, rows: np.ndarray) -> np.ndarray:
+def _nodule_names(queries: Embedded, names: np.ndarray, rows: np.ndarray) -> np.ndarray:
     named = np.full(len(queries), "") if queries.nodules is None else queries.nodules
-    return np.array(
-        [f"{queries.scans[row]}/{named[row] or queries.names[row]}" for row in rows], str
-    )
+    return np.array([f"{queries.scans[row]}/{named[row] or names[row]}" for row in rows], str)
 
 
 def nodule_rows(run: runs.Run) -> list[dict[str, Any]]:

@@ -20,9 +20,12 @@ LOST_BELOW = 0.5
 """A nodule counts as lost by a mask that keeps less than this share of its sphere."""
 
 
-def class_names(classes: int) -> list[str]:
-    """Names for tables: Table 2's diameters for eight classes, else what the numbers allow."""
-    if classes == len(CLASS_NAMES):
+def class_names(classes: int, *, sized: bool = True) -> list[str]:
+    """Names for tables: Table 2's diameters for eight classes, else what the numbers allow.
+
+    Classes that are not `sized` (`items.are_sizes`) keep their numbers, also if they are eight.
+    """
+    if sized and classes == len(CLASS_NAMES):
         return list(CLASS_NAMES)
     return ["no nodule", "nodule"] if classes == 2 else [str(label) for label in range(classes)]
 
@@ -650,7 +653,7 @@ def _data(run: _Run) -> str:
     elif kind:
         words = {
             "subset": "by LUNA16's official subsets",
-            "scan": "at random by scan",
+            "patient": "at random by patient",
             "column": "as the data says",
         }
         intro += f"<p>Split {page.text(words.get(kind, kind))}.</p>"

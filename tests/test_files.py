@@ -85,6 +85,27 @@ def test_a_csv_is_checked(tmp_path):
         files.read_csv(tmp_path / "b.csv", ("x",))
 
 
+def test_a_file_that_is_no_csv_is_named(tmp_path):
+    path = tmp_path / "a.csv"
+    for encoding in ("latin-1", "utf-16"):
+        path.write_bytes("x,y\n1,Müller\n".encode(encoding))
+        with pytest.raises(ValueError, match=r"a\.csv: .*UTF-8; save it as UTF-8 CSV"):
+            files.read_csv(path, ("x",))
+    path.write_text('x,y\n1,2\n3,"4\n' + "5" * 200_000)
+    with pytest.raises(ValueError, match=r"a\.csv: line 3: .*quote"):
+        files.read_csv(path, ("x",))
+
+
+def test_columns_of_a_csv_are_told_apart(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(" x,y ,,\n1,2,,\n\n3,4,,\n")
+    found = [(line, row["x"], row["y"]) for line, row in files.read_csv_lines(path, ("x", "y"))]
+    assert found == [(2, "1", "2"), (4, "3", "4")]
+    path.write_text("x,y, x\n1,2,3\n")
+    with pytest.raises(ValueError, match=r"a\.csv: column x is there twice"):
+        files.read_csv(path, ("x",))
+
+
 @pytest.mark.parametrize("text", ["", "abc", "nan", "inf", "1,5"])
 def test_a_number_is_finite(text):
     with pytest.raises(ValueError, match=r"f\.csv: line 7: d is"):

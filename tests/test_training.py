@@ -272,6 +272,20 @@ def test_interrupted_the_same_state_is_kept(tmp_path):
             np.testing.assert_array_equal(a, b)
 
 
+def test_a_best_of_other_weights_gives_way_to_what_was_looked_at(tmp_path):
+    """Resumed from before the best, a training may come to other weights and another best."""
+    mesh = training.data_mesh(1)
+    states = [fresh(mesh).replace(step=jnp.int32(step)) for step in (6, 4, 4)]
+    for state, score in zip(states, (0.5, 0.6, 0.7), strict=True):
+        marked = state.replace(params=jax.tree.map(lambda x, s=score: x * 0 + s, state.params))
+        best = Best(tmp_path, "score")
+        best.look(int(state.step), {"score": score}, marked)
+        best.close()
+        kept = Checkpoints(tmp_path).restore(fresh(mesh))
+        assert (int(kept.step), best.score) == (int(state.step), score)
+        assert all((np.asarray(x) == np.float32(score)).all() for x in jax.tree.leaves(kept.params))
+
+
 def test_the_average_takes_weights_and_statistics_alike():
     mesh = training.data_mesh(1)
     state = fresh(mesh)

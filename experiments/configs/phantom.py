@@ -2,7 +2,7 @@
 
     python -m experiments.reproduce --config=experiments/configs/phantom.py --workdir=runs/phantom
 
-Fifty phantoms of 512 x 512 pixels, eight size classes, folds by scan. About 6 minutes on two
+Fifty phantoms of 512 x 512 pixels, eight size classes, folds by scan. 7 to 17 minutes on two
 cores.
 """
 

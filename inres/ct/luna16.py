@@ -77,14 +77,12 @@ def read_findings(path: Path, *, prefix: str = "") -> tuple[dict[str, list[Findi
       Luna16Error: no such file, or a column is missing.
     """
     try:
-        rows = files.read_csv(path, COLUMNS)
-    except UnicodeDecodeError:
-        raise Luna16Error(f"{path}: not a text table; expected {','.join(COLUMNS)}") from None
+        rows = files.read_csv_lines(path, COLUMNS)
     except (ValueError, FileNotFoundError) as error:
         raise Luna16Error(str(error)) from None
     found: dict[str, list[Finding]] = defaultdict(list)
     bad = []
-    for line, row in enumerate(rows, start=2):
+    for line, row in rows:
         where = f"{path}: line {line}"
         uid = row["seriesuid"].strip()
         try:
@@ -123,7 +121,7 @@ def read_luna16(
     Raises:
       Luna16Error: the tree or a table is missing or malformed, a series lies in two subsets,
         a data file is missing or truncated, an annotation is doubled, lies outside of its scan
-        or has no diameter, or no scan is left.
+        or has no diameter, no scan is left, or none with an annotation.
     """
     root = Path(root)
     paths = _scan_paths(root)
@@ -177,6 +175,10 @@ def read_luna16(
         )
     if not entries and not problems:
         raise Luna16Error(f"{root}: no scan left. {messages[-1]}")
+    if nodules and entries and not any(entry.nodules for entry in entries):
+        problems["no annotation is of a scan that is here and kept; seriesuid is a file's name"] = [
+            f"annotations.csv has {next(iter(nodules))!r}, {entries[0].path} is there"
+        ]
     differences = _differences(paths, nodules) if expect_counts != "off" else []
     if expect_counts == "strict" and differences:
         problems["not the complete LUNA16; --config.data.expect_counts=auto goes on"] = differences
@@ -192,11 +194,24 @@ def _subset(root: Path, path: Path) -> int:
     return int(path.relative_to(root).parts[0].removeprefix("subset"))
 
 
+def tree_files(root: Path, *, lung_masks: bool) -> list[Path]:
+    """Every file that `read_luna16` and the scans it lists are read from."""
+    tables = [path for folder in ("", "CSVFILES") for path in (root / folder).glob("annotations*")]
+    scans = [path for folder in _subset_folders(root) for path in folder.rglob("*")]
+    masks = list((root / "seg-lungs-LUNA16").glob("*")) if lung_masks else []
+    kinds = (".mhd", ".raw", ".zraw", ".csv")
+    return [path for path in tables + scans + masks if path.suffix in kinds]
+
+
+def _subset_folders(root: Path) -> list[Path]:
+    return [p for p in sorted(root.glob("subset*")) if p.name.removeprefix("subset").isdigit()]
+
+
 def _scan_paths(root: Path) -> dict[str, list[Path]]:
     """The .mhd files of all subset folders by series."""
     if not root.is_dir():
         raise Luna16Error(f"{root}: no such folder; give the LUNA16 tree as --config.data.root")
-    folders = [p for p in sorted(root.glob("subset*")) if p.name.removeprefix("subset").isdigit()]
+    folders = _subset_folders(root)
     paths: dict[str, list[Path]] = defaultdict(list)
     for folder in folders:
         for path in sorted(folder.rglob("*.mhd")):

@@ -226,7 +226,7 @@ def to_grey8(image: np.ndarray, *, hu_min: float, hu_max: float, name: str) -> n
 
     Raises:
       ScanError: unsigned 16 bits that fill less than a sixteenth of their range: 12-bit data,
-        whose offset from HU is unknown. `name` is named.
+        whose offset from HU is unknown; or unsigned of more bits. `name` is named.
     """
     if image.dtype == np.uint8:
         return image
@@ -237,6 +237,10 @@ def to_grey8(image: np.ndarray, *, hu_min: float, hu_max: float, name: str) -> n
                 "offset from HU; convert to 8 bits, or to signed HU (.mha, .nii.gz)"
             )
         return np.rint(image / 257.0).astype(np.uint8)
+    if np.issubdtype(image.dtype, np.unsignedinteger):
+        raise ScanError(
+            f"{name}: {image.dtype} pixels; convert to 8 bits, or to signed HU (.mha, .nii.gz)"
+        )
     share = (np.nan_to_num(image.astype(np.float32), nan=hu_min) - hu_min) / (hu_max - hu_min)
     return np.rint(np.clip(share, 0.0, 1.0) * 255.0).astype(np.uint8)
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,11 @@ from inres.ct.scan import read_image, to_grey8
 from inres.data import views
 from inres.data.items import Item, read_table, write_table
 from inres.progress import progress
+
+MASK_VALUES = 8
+"""A mask may tell the lungs and more apart; one saved with loss has dozens of values."""
+DENSEST_LOW_HU = -200.0
+"""Among many slices or crops of lungs some pixel is air, far below this."""
 
 
 def folder_files(root: Path) -> list[Path]:
@@ -56,22 +61,42 @@ def read_folder(root: Path) -> list[Item]:
 
 
 def masks_of(root: Path, items: Sequence[Item]) -> list[Path | None]:
-    """The lung mask of each item: the file of its image's name under masks/, if there are any.
+    """The lung mask of each item, if there are any: where its image lies, under masks/.
+
+    That of images/p0/a.png is masks/p0/a.png, of any kind of file; masks/a.png will do where no
+    other image has that name.
 
     Raises:
       FileNotFoundError: some images have a mask and some have none.
+      ValueError: two images have the same one.
     """
     if not (root / "masks").is_dir():
         return [None] * len(items)
-    found = {p.stem: p for p in (root / "masks").glob("*")}
-    masks = [found.get(Path(item.image).stem) for item in items]
-    for item, mask in zip(items, masks, strict=True):
+    files_there = (p for p in (root / "masks").rglob("*") if p.is_file())
+    found = {_bare(p.relative_to(root / "masks")): p for p in files_there}
+    masks: dict[str, Path] = {}
+    owners: dict[Path, str] = {}
+    for item in items:
+        path = Path(item.image)
+        below = Path(*path.parts[1:]) if path.parts[0] == "images" else path
+        mask = found.get(_bare(below)) or found.get(_bare(Path(path.name)))
         if mask is None:
             raise FileNotFoundError(
-                f"{root / 'masks' / Path(item.image).name}: no mask for {item.image}; "
+                f"{root / 'masks' / below}: no mask for {item.image}; "
                 "add it, or remove masks/ to go without segmentation"
             )
-    return masks
+        masks[item.image] = mask
+        if owners.setdefault(mask, item.image) != item.image:
+            raise ValueError(
+                f"{mask}: the mask of {owners[mask]} and of {item.image}; put the masks under "
+                "masks/ as the images lie under images/"
+            )
+    return [masks[item.image] for item in items]
+
+
+def _bare(path: Path) -> str:
+    """A file's place without what its kind adds to the name."""
+    return str(path.with_name(path.name.removesuffix(".gz")).with_suffix(""))
 
 
 def load_image(path: Path, config: Config) -> np.ndarray:
@@ -82,21 +107,53 @@ def load_image(path: Path, config: Config) -> np.ndarray:
     Raises:
       ValueError: it cannot be read or is not one slice; names the file.
     """
+    return _square(_grey(_read_slice(path), path, config))
+
+
+def load_mask(path: Path) -> np.ndarray:
+    """One mask of a folder, uint8 [S, S], 0 or 1: any type, all but 0 is lung.
+
+    Raises:
+      ValueError: it cannot be read, is not one slice, or has many values; names the file.
+    """
+    return _square(_lung(_read_slice(path), path))
+
+
+def _grey(image: np.ndarray, path: Path, config: Config) -> np.ndarray:
+    window = config.items
+    return to_grey8(image, hu_min=window.hu_min, hu_max=window.hu_max, name=str(path))
+
+
+def _lung(mask: np.ndarray, path: Path) -> np.ndarray:
+    values = len(np.unique(mask))
+    if values > MASK_VALUES:
+        raise ValueError(
+            f"{path}: {values} different values; a mask has 0 and a label, so save it without "
+            "loss, as PNG"
+        )
+    return (mask > 0).astype(np.uint8)
+
+
+def _read_slice(path: Path) -> np.ndarray:
     image = read_image(path)
     if image.ndim != 2:
         raise ValueError(f"{path}: shape {image.shape}; an item is one 2-D slice")
-    window = config.items
-    image = to_grey8(image, hu_min=window.hu_min, hu_max=window.hu_max, name=str(path))
-    size = max(image.shape)
+    return image
+
+
+def _square(image: np.ndarray) -> np.ndarray:
     center = (image.shape[0] // 2, image.shape[1] // 2)
-    return views.canvas(image, center=center, size=size)
+    return views.canvas(image, center=center, size=max(image.shape))
 
 
 def neighbour_rows(items: Sequence[Item], k: int) -> np.ndarray | None:
     """Rows of the `k` slices below and above each item, from the lowest up: int32 [N, 2 k].
 
-    Neighbours are slices of the same nodule, in the order of z_mm where all of it are known, else
-    in that of the table; at an end its last slice is repeated. None where nothing has any.
+    Neighbours are slices of the same nodule, in the order of z_mm where it is known, else in that
+    of the table; at an end its last slice is repeated. None where nothing has any.
+
+    Raises:
+      ValueError: z_mm is known of some slices of a nodule and not of others.
     """
     groups: dict[tuple[str, str], list[int]] = {}
     for row, item in enumerate(items):
@@ -106,22 +163,101 @@ def neighbour_rows(items: Sequence[Item], k: int) -> np.ndarray | None:
     reach = np.array([j for j in range(-k, k + 1) if j])
     found = np.empty((len(items), 2 * k), np.int32)
     for rows in groups.values():
-        if all(np.isfinite(items[row].z_mm) for row in rows):
+        known = [bool(np.isfinite(items[row].z_mm)) for row in rows]
+        if any(known) and not all(known):
+            item = items[rows[known.index(False)]]
+            raise ValueError(
+                f"{item.image}: z_mm is blank, but known of other slices of nodule "
+                f"{item.nodule!r} of scan {item.scan!r}; give all of them or none"
+            )
+        if all(known):
             rows = sorted(rows, key=lambda row: items[row].z_mm)
-        for place, row in enumerate(rows):
-            found[row] = np.array(rows)[np.clip(place + reach, 0, len(rows) - 1)]
+        ordered, places = np.array(rows), np.arange(len(rows))[:, None]
+        found[ordered] = ordered[np.clip(places + reach, 0, len(rows) - 1)]
     return found
 
 
-def _sizes(config: Config, paths: Sequence[Path]) -> tuple[dict[Path, int], list[str]]:
-    """Side of every image that can be read, and what is wrong with the others."""
-    sizes, problems = {}, []
+@dataclasses.dataclass(frozen=True)
+class _Look:
+    """What is to be known of an image before any is taken."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    low: float
+    high: float
+    """99 % of the pixels are no higher: one of metal or burnt in says nothing of the others."""
+
+
+def _looks(config: Config, paths: Sequence[Path]) -> tuple[dict[Path, _Look], list[str]]:
+    """Of every image that can be read, and what is wrong with the others."""
+    looks, problems = {}, []
     for path in progress(paths, name="check images", unit="image"):
         try:
-            sizes[path] = len(load_image(path, config))
+            image = _read_slice(path)
+            _grey(image, path, config)
         except ValueError as error:
             problems.append(str(error))
-    return sizes, problems
+            continue
+        known = image[np.isfinite(image)]
+        if not len(known):
+            problems.append(f"{path}: not one finite pixel")
+            continue
+        low, high = float(known.min()), float(np.quantile(known, 0.99))
+        looks[path] = _Look(image.shape, image.dtype, low, high)
+    return looks, problems
+
+
+def _scale_problems(looks: Mapping[Path, _Look]) -> list[str]:
+    """Where the values of all images together are not what their type is taken for."""
+    grey = {path: look for path, look in looks.items() if look.dtype == np.uint8}
+    wide = {path: look for path, look in looks.items() if look.dtype == np.uint16}
+    hu = {path: look for path, look in looks.items() if path not in grey and path not in wide}
+    kinds = [kind for kind in (grey, wide, hu) if kind]
+    if len(kinds) > 1:
+        names = [f"{path} ({look.dtype})" for path, look in (next(iter(k.items())) for k in kinds)]
+        return [f"{', '.join(names)}: two scales of grey in one folder; save all in one type"]
+    problems = []
+    if hu:
+        path = min(hu, key=lambda path: hu[path].low)
+        if hu[path].low > DENSEST_LOW_HU:
+            problems.append(
+                f"{path}: {hu[path].dtype} pixels are taken as HU, but the lowest of all "
+                f"{len(hu)} images, {hu[path].low:g}, is no lung's; save HU, or 8 bits"
+            )
+    if wide:
+        low, high = (
+            f(getattr(w, n) for w in wide.values()) for f, n in ((min, "low"), (max, "high"))
+        )
+        if 0 < high - low < 4096:
+            problems.append(
+                f"{next(iter(wide))}: 16-bit pixels, of which all {len(wide)} images use "
+                f"{low:g} to {high:g}, so 12-bit data with an unknown offset from HU (32768 in "
+                "some sets); convert to 8 bits, or to signed HU (.mha, .nii.gz)"
+            )
+    return problems
+
+
+def _mask_problems(
+    images: Sequence[Path], masks: Sequence[Path], looks: Mapping[Path, _Look]
+) -> list[str]:
+    problems = []
+    pairs = zip(images, masks, strict=True)
+    for image, mask in progress(pairs, name="check masks", total=len(masks), unit="mask"):
+        try:
+            shape = _lung(_read_slice(mask), mask).shape
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        if image in looks and shape != looks[image].shape:
+            problems.append(
+                f"{mask}: {_by(shape)} pixels, but its image {image.name} has "
+                f"{_by(looks[image].shape)}"
+            )
+    return problems
+
+
+def _by(shape: Sequence[int]) -> str:
+    return " x ".join(map(str, shape[::-1]))
 
 
 def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
@@ -130,20 +266,26 @@ def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
     One image at a time is held in memory.
 
     Raises:
-      ValueError, FileNotFoundError: named in `read_folder`, `masks_of` and `load_image`; also
-        where an image's or mask's size is not that of the others.
+      ValueError, FileNotFoundError: named in `read_folder`, `masks_of`, `neighbour_rows`,
+        `load_image` and `load_mask`; also where an image's size is not that of the others, a
+        mask's not its image's, or the values of the images are not what their type stands for.
     """
     items = read_folder(root)
     images = [root / item.image for item in items]
     masks = [mask for mask in masks_of(root, items) if mask]
-    sizes, problems = _sizes(config, images + masks)
+    beside = neighbour_rows(items, config.items.neighbours)
+    looks, problems = _looks(config, images)
+    sizes = {path: max(look.shape) for path, look in looks.items()}
     usual = Counter(sizes.values()).most_common(1)[0][0] if sizes else 0
     problems += [
-        f"{path}: {size} pixels a side, but most images here have {usual}; all images and masks "
-        "of a folder must be of one size"
+        f"{path}: {size} pixels a side, but most images here have {usual}; all images of a "
+        "folder must be of one size"
         for path, size in sizes.items()
         if size != usual
     ]
+    problems += _scale_problems(looks)
+    if masks:
+        problems += _mask_problems(images, masks, looks)
     if problems:
         more = f"\n... and {len(problems) - 10} more" if len(problems) > 10 else ""
         raise ValueError("\n".join(problems[:10]) + more)
@@ -152,14 +294,13 @@ def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
         for path in progress(images, name="write images", unit="image"):
             file.write(load_image(path, config).tobytes())
     (out / "neighbours.npy").unlink(missing_ok=True)
-    beside = neighbour_rows(items, config.items.neighbours)
     if beside is not None:
         with files.atomic_path(out / "neighbours.npy") as part:
             np.save(part, beside)
     if masks:
         with files.array_file(out / "lung_masks.npy", shape) as file:
             for path in progress(masks, name="write masks", unit="mask"):
-                file.write((load_image(path, config) > 0).astype(np.uint8).tobytes())
+                file.write(load_mask(path).tobytes())
     counts = Counter(item.label for item in items)
     files.write_json(
         out / "meta.json",

@@ -13,7 +13,8 @@ On disk, a directory:
 """
 
 import dataclasses
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,8 +47,17 @@ def class_count(labels: np.ndarray, diameters_mm: np.ndarray) -> int:
 
     So a size class keeps its name everywhere, also where the largest classes are absent.
     """
-    sized = np.isfinite(diameters_mm).any() and 1 < labels.max() < CLASSES
-    return CLASSES if sized else int(labels.max()) + 1
+    return CLASSES if are_sizes(labels, diameters_mm) else int(labels.max()) + 1
+
+
+def are_sizes(labels: np.ndarray, diameters_mm: np.ndarray) -> bool:
+    """Whether known labels [N] are Table 2's: some diameter is known, and each one is of its label.
+
+    Labels of 0 and 1 alone are not: nodule or not.
+    """
+    known = np.isfinite(diameters_mm)
+    agree = np.array_equal(size_class(diameters_mm[known]), labels[known])
+    return bool(known.any() and agree and 1 < labels.max() < CLASSES)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,50 +121,118 @@ def patients(items: Sequence[Item]) -> np.ndarray:
 
 
 def write_table(path: Path, items: Sequence[Item]) -> None:
-    """Write `items` as CSV; NaN and empty text as blanks."""
-    rows = [
-        {k: "" if isinstance(v, float) and np.isnan(v) else v for k, v in vars(item).items()}
-        for item in items
-    ]
+    """Write `items` as CSV; what is unknown as blanks."""
+
+    def text(name: str, value: object) -> object:
+        unknown = value == -1 if name in ("label", "subset") else value != value
+        return "" if unknown else value
+
+    rows = [{name: text(name, value) for name, value in vars(item).items()} for item in items]
     files.write_csv(path, COLUMNS, rows)
 
 
 def read_table(path: Path, required: Sequence[str] = ("image", "scan", "label")) -> list[Item]:
-    """Read an item table; columns of `Item` that the file lacks are unknown.
+    """Read an item table; columns of `Item` that the file lacks are unknown, others are ignored.
+
+    Spaces around names and values are no part of them.
 
     Raises:
-      ValueError: a column of `required` is missing or a value is not a number; the message
-        names file, line and column. All bad lines are reported together.
+      ValueError: a column of `required` is missing, one is misspelt, a value is not what its
+        column holds, or rows contradict each other; the message names file, line and column. All
+        bad lines are reported together.
     """
+    rows = files.read_csv_lines(path, required)
+    if not rows:
+        raise ValueError(f"{path}: no items, only a header")
+    _refuse_other_spellings(path, rows[0][1])
     items, errors = [], []
-    for line, row in enumerate(files.read_csv(path, required), start=2):
-        where = f"{path}: line {line}"
-        values: dict[str, object] = {}
+    for line, row in rows:
         try:
-            for field in dataclasses.fields(Item):
-                if field.name not in row:
-                    continue
-                if field.type is str:
-                    values[field.name] = row[field.name]
-                elif field.type is float:
-                    nan = float("nan")
-                    values[field.name] = files.number(row, field.name, where=where, blank=nan)
-                else:
-                    value = files.number(row, field.name, where=where, blank=-1)
-                    if value != int(value):
-                        raise ValueError(f"{where}: {field.name} is {value}, not a whole number")
-                    values[field.name] = int(value)
-            if values.get("diameter_mm", 0.0) < 0:  # type: ignore[operator]
-                raise ValueError(f"{where}: diameter_mm is {row['diameter_mm']}, below 0")
-            items.append(Item(**values))  # type: ignore[arg-type]
+            items.append(_item(row, f"{path}: line {line}"))
         except ValueError as error:
             errors.append(str(error))
+    if not errors:
+        table = [(line, row["label"], item) for (line, row), item in zip(rows, items, strict=True)]
+        errors = [f"{path}: {text}" for f in (_bad_labels, _contradictions) for text in f(table)]
     if errors:
         more = f"\n... and {len(errors) - 10} more" if len(errors) > 10 else ""
         raise ValueError("\n".join(errors[:10]) + more)
-    if not items:
-        raise ValueError(f"{path}: no items, only a header")
     return items
+
+
+def _refuse_other_spellings(path: Path, names: Iterable[str]) -> None:
+    """Names that are a column's but for case, spaces, _ and - would be ignored without a word."""
+
+    def plain(name: str) -> str:
+        return "".join(letter for letter in name.lower() if letter not in " _-")
+
+    known = {plain(name): name for name in COLUMNS}
+    other = {name: known[plain(name)] for name in names if plain(name) in known}
+    other = {name: meant for name, meant in other.items() if name != meant}
+    if other:
+        raise ValueError(
+            f"{path}: column {', '.join(other)}: spell it {', '.join(other.values())}, or remove it"
+        )
+
+
+def _item(row: Mapping[str, str], where: str) -> Item:
+    """One row; `where` names file and line in the error."""
+    values: dict[str, object] = {}
+    for field in dataclasses.fields(Item):
+        name = field.name
+        if name not in row:
+            continue
+        if field.type is str:
+            values[name] = row[name].strip()
+            continue
+        value = files.number(row, name, where=where, blank=-1 if field.type is int else np.nan)
+        if field.type is int and value != int(value):
+            raise ValueError(f"{where}: {name} is {value}, not a whole number")
+        if field.type is int and value < -1:  # older stores wrote blanks as -1
+            raise ValueError(f"{where}: {name} is {row[name]}; must be 0 or more, or blank")
+        if name == "diameter_mm" and value < 0:
+            raise ValueError(f"{where}: diameter_mm is {row[name]}, below 0")
+        if name == "malignancy" and (value < 1 or value > 5):
+            raise ValueError(
+                f"{where}: malignancy is {row[name]}; must be a rating of 1 to 5, or blank"
+            )
+        values[name] = int(value) if field.type is int else value
+    return Item(**values)  # type: ignore[arg-type]
+
+
+def _bad_labels(table: Sequence[tuple[int, str, Item]]) -> Iterator[str]:
+    """What is wrong with the labels of (line, label as written, item)."""
+    known = {item.label: line for line, _, item in reversed(table) if item.label >= 0}
+    below = [line for line, text, item in table if text.strip() and item.label < 0]
+    if known and below:
+        yield (
+            f"line {below[0]}: label is -1 ({len(below)} such rows); must be 0 or more, or blank "
+            "where unknown"
+        )
+    top = max(known, default=0)
+    if top > 10 * len(known) + 100:
+        yield (
+            f"line {known[top]}: label is {top}, but there are only {len(known)} classes; number "
+            "them 0, 1, 2, ..."
+        )
+
+
+def _contradictions(table: Sequence[tuple[int, str, Item]]) -> Iterator[str]:
+    """Images in two rows and scans of two patients among (line, label as written, item)."""
+    images: dict[str, int] = {}
+    owners: dict[str, tuple[str, int]] = {}
+    for line, _, item in table:
+        first = images.setdefault(os.path.normpath(item.image), line)
+        if item.image and first != line:
+            yield f"line {line}: image {item.image} is in line {first}, too; keep one of its rows"
+        if not (item.scan and item.patient):
+            continue
+        patient, first = owners.setdefault(item.scan, (item.patient, line))
+        if patient != item.patient:
+            yield (
+                f"line {line}: scan {item.scan} is of patient {item.patient}, but of {patient} in "
+                f"line {first}; make scan names unique"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -41,6 +41,7 @@ from inres.ct.scan import (
     to_grey8,
 )
 from inres.data.audit import PLANE_OFFSET
+from inres.data.folder import load_image
 from inres.data.items import CLASS_NAMES, Item, size_class, write_table
 from inres.data.views import canvas, to_uint8
 from inres.progress import progress as default_progress
@@ -123,13 +124,18 @@ def cut_scan(
       series_uid: which DICOM series, where a folder holds several.
 
     Raises:
-      ScanError: the scan or the mask cannot be read.
+      ScanError: the scan or the mask cannot be read, or the scan has no value below 0 HU.
     """
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         stored = read_scan(path, series_uid=series_uid)
         messages = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
     low, high = int(stored.hu.min()), int(stored.hu.max())
+    if low >= 0:
+        raise ScanError(
+            f"{path}: values {low} to {high} are not HU, as no voxel is air (near -1000 HU); "
+            "subtract the offset, mostly 1024, and save it signed"
+        )
     upright = canonical(stored)
     del stored
     spacing = config.items.spacing_mm
@@ -269,34 +275,33 @@ def prepare_image(
 ) -> tuple[np.ndarray, np.ndarray | None, tuple[float, float], tuple[str, ...]]:
     """A single image file as a query.
 
-    A CT slice in HU takes the road of scans, as a scan of one slice, where the gallery came from
-    scans. Any other image is taken as it is: 8 bits, no mask, and a point of NaN.
+    Where the gallery came from a folder it is read as that was. Where it came from scans, a CT
+    slice in HU takes their road, as a scan of one slice; any other image is taken as it is: 8
+    bits, no mask, and a point of NaN.
 
     Returns:
       As `prepare_point`, without neighbours: planes uint8 [1, S, S]; the mask is None where
       nothing was segmented.
 
     Raises:
-      ScanError: not an image, damaged, or with more than one slice.
+      ValueError: not an image, damaged, or with more than one slice; names the file.
     """
     path = Path(path)
+    nowhere = (float("nan"), float("nan"))
+    if config.data.kind == "folder":
+        return load_image(path, config)[None], None, nowhere, ()
     image = read_image(path)
     if image.ndim != 2:
         raise ScanError(
             f"{path}: {len(image)} slices, a scan; name a world coordinate or a slice number"
         )
     items = config.items
-    plain = config.data.kind == "folder" or np.issubdtype(image.dtype, np.unsignedinteger)
-    if not plain and len(_size(path)) == 3:
+    if not np.issubdtype(image.dtype, np.unsignedinteger) and len(_size(path)) == 3:
         planes, *rest = prepare_point(path, config=config, slice_index=0)
         return planes[len(planes) // 2][None], *rest
     grey = to_grey8(image, hu_min=items.hu_min, hu_max=items.hu_max, name=str(path))
-    messages = []
-    if config.data.kind != "folder":
-        messages.append(
-            f"{path}: its pixel size and HU are unknown, so it is neither resampled nor segmented"
-        )
-    return grey[None], None, (float("nan"), float("nan")), tuple(messages)
+    note = f"{path}: its pixel size and HU are unknown, so it is neither resampled nor segmented"
+    return grey[None], None, nowhere, (note,)
 
 
 def table2(items: Iterable[Item]) -> dict[str, int]:
@@ -553,7 +558,7 @@ def _parallel(jobs: Sequence[_Job], workers: int) -> Iterator[str | None]:
                     yield str(error)
     except BrokenProcessPool:
         raise PrepareError(
-            "a worker died, most likely for want of memory (about 2 GB each); run again with "
+            "a worker died, most likely for want of memory (up to 2 GB each); run again with "
             "fewer, --config.data.workers=1 (finished scans are kept)"
         ) from None
 

@@ -7,6 +7,7 @@ counted, to stand beside its scores.
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ class Overlap:
     """What stands on two sides of a split."""
 
     scans: tuple[str, ...]
+    """In words, and with nodules of unknown scan: `scan 7`, `nodule n1`."""
     patients: tuple[str, ...]
     """Known patients only."""
     twins: np.ndarray
@@ -58,10 +60,18 @@ def split_items(
     if not found or config.kind == "slices":
         return side, leaks(items, side, found)
     if config.overlap == "refuse":
-        raise ValueError(_refusal(items, side, found))
+        raise ValueError(
+            f"{_shared(items, side, found)}; mend the data or the split, or leave out the training "
+            "items with --config.split.overlap=drop"
+        )
     rows = _earlier_rows(items, side, found)
+    what = _shared(items, side, found)
     side[rows] = ""
-    _require_sides(side)
+    if empty := _empty_side(side):
+        raise ConfigError(
+            f"config.split.overlap = 'drop' leaves no item to {empty!r}: {what}; mend the data or "
+            "the split"
+        )
     return side, leaks(items, side, overlap(items, side, thumbnails), left_out=len(rows))
 
 
@@ -90,8 +100,34 @@ def assign(items: Sequence[Item], config: Split) -> np.ndarray:
         groups, train = _groups(items, config.kind), np.flatnonzero(side == "train")
         side[train] = _draw(groups[train], config.val_share, "val", rng)
     _follow_central(items, side)
-    _require_sides(side)
+    if empty := _empty_side(side):
+        raise ConfigError(f"config.split: no item falls to {empty!r}; {_remedy(items, config)}")
     return side.astype(f"<U{max(map(len, SIDES))}")
+
+
+def require_trained(labels: np.ndarray, side: np.ndarray, table: Path) -> None:
+    """Check that every class that is searched for is trained; `table` is named in the error.
+
+    Args:
+      labels: int [N], known.
+      side: str [N], as `split_items` gives it.
+      table: the file of the items.
+
+    Raises:
+      ConfigError: one class alone, or a class without training items.
+    """
+    trained = set(labels[side == "train"].tolist())
+    for name in ("val", "test"):
+        for label in sorted(set(labels[side == name].tolist()) - trained):
+            raise ConfigError(
+                f"{table}: class {label} has {np.sum((labels == label) & (side == name))} {name} "
+                "items but none to train on; choose another split (--config.split...) or leave "
+                "the class out"
+            )
+    if len(trained) < 2:
+        raise ConfigError(
+            f"{table}: all training items are of class {min(trained)}; nothing to learn"
+        )
 
 
 def _follow_central(items: Sequence[Item], side: np.ndarray) -> None:
@@ -114,9 +150,12 @@ def subsets(items: Sequence[Item], config: Split) -> np.ndarray:
     """
     if config.kind == "subset":
         own = np.array([item.subset for item in items])
-        if np.any(own < 0):
+        blank = np.flatnonzero(own < 0)
+        if len(blank):
             raise ConfigError(
-                "config.split.kind = 'subset': the items have no subset; use 'patient' or 'column'"
+                f"config.split.kind = 'subset': {len(blank)} of {len(own)} items have no subset "
+                f"(first: row {blank[0]}, {item_names(items)[blank[0]]}); give them one, or use "
+                "'patient' or 'column'"
             )
         return own
     groups = _groups(items, config.kind)
@@ -144,10 +183,26 @@ def overlap(items: Sequence[Item], side: np.ndarray, thumbnails: np.ndarray) -> 
         found = duplicates.twins(thumbnails[left], thumbnails[right])
         pairs.append(np.stack([left[found[:, 0]], right[found[:, 1]]], axis=1))
     scans, patients_ = (
-        tuple(shared_groups(np.array([getattr(item, name) for item in items]), side))
-        for name in ("scan", "patient")
+        tuple(shared_groups(groups, side)) for groups in (_scans(items), _patients(items))
     )
     return Overlap(scans, patients_, np.concatenate(pairs))
+
+
+def _scans(items: Sequence[Item]) -> np.ndarray:
+    """The scan of every item in words, str [N]; of an unknown one the nodule, else empty."""
+
+    def words(item: Item) -> str:
+        if item.scan:
+            return f"scan {item.scan}"
+        whose = f" of {item.patient}" if item.patient else ""
+        return f"nodule {item.nodule}{whose}" if item.nodule else ""
+
+    return np.array([words(item) for item in items], str)
+
+
+def _patients(items: Sequence[Item]) -> np.ndarray:
+    """The patient of every item, str [N], as the data names it."""
+    return np.array([item.patient for item in items], str)
 
 
 def shared_groups(groups: np.ndarray, side: np.ndarray) -> list[str]:
@@ -164,11 +219,11 @@ def leaks(
 ) -> dict[str, Any]:
     """How far a split leaks, in numbers that stand beside its scores.
 
-    `items` by side; `shared` scans and patients, and pairs of `twins`; of the test items, how
-    many have an item of their scan, of their patient, or a near-identical image in training or
-    validation (`test_items_of_shared`); `nodule_share`: the share of test nodules whose scan
-    also has a training nodule; `examples` of twins, each with both names; `left_out`, as given:
-    items that were taken from their side because a later one has their like.
+    `items` by side; `shared` scans (or nodules of unknown scan) and patients, and pairs of `twins`;
+    of the test items, how many have an item of their scan, of their patient, or a near-identical
+    image in training or validation (`test_items_of_shared`); `nodule_share`: the share of test
+    nodules whose scan also has a training nodule; `examples` of twins, each with both names;
+    `left_out`, as given: items that were taken from their side because a later one has their like.
     """
     test = side == "test"
     with_twin = np.zeros(len(items), bool)
@@ -182,10 +237,8 @@ def leaks(
             "twins": len(found.twins),
         },
         "test_items_of_shared": {
-            "scans": int(np.sum(test & np.isin([item.scan for item in items], found.scans))),
-            "patients": int(
-                np.sum(test & np.isin([item.patient for item in items], found.patients))
-            ),
+            "scans": int(np.sum(test & np.isin(_scans(items), found.scans))),
+            "patients": int(np.sum(test & np.isin(_patients(items), found.patients))),
             "twins": int(np.sum(test & with_twin)),
         },
         "nodule_share": leaking_share(items, side),
@@ -195,9 +248,13 @@ def leaks(
 
 
 def leaking_share(items: Sequence[Item], side: np.ndarray) -> float:
-    """Share of test nodules whose scan also has a training nodule (what `slices` leaks)."""
-    train = {i.scan for i, s in zip(items, side, strict=True) if s == "train" and i.label > 0}
-    test = [i.scan for i, s in zip(items, side, strict=True) if s == "test" and i.label > 0]
+    """Share of test nodules whose scan also has a training nodule (what `slices` leaks).
+
+    Of an unknown scan the nodule itself is looked for.
+    """
+    nodule, scans = np.array([item.label > 0 for item in items]), _scans(items)
+    train = set(scans[nodule & (side == "train")].tolist()) - {""}
+    test = scans[nodule & (side == "test")].tolist()
     return float(np.mean([scan in train for scan in test])) if test else 0.0
 
 
@@ -224,23 +281,20 @@ def leak_lines(leaks: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _refusal(items: Sequence[Item], side: np.ndarray, found: Overlap) -> str:
-    """Why a split is refused, and the remedy."""
+def _shared(items: Sequence[Item], side: np.ndarray, found: Overlap) -> str:
+    """The words for the first thing that stands on two sides, and how many there are."""
     if found.patients:
         what = f"patient {found.patients[0]} stands on two sides of the split"
         more = f"{len(found.patients)} such patients"
     elif found.scans:
-        what = f"scan {found.scans[0]} stands on two sides of the split"
-        more = f"{len(found.scans)} such scans"
+        what = f"{found.scans[0]} stands on two sides of the split"
+        more = f"{len(found.scans)} such {found.scans[0].split()[0]}s"
     else:
         names = item_names(items)
         first, second = (f"{names[i]} ({side[i]}, scan {items[i].scan})" for i in found.twins[0])
         what = f"{first} and {second} show the same picture"
         more = f"{len(found.twins)} such pairs"
-    return (
-        f"{what} ({more}); mend the data or the split, or leave out the training items with "
-        "--config.split.overlap=drop"
-    )
+    return f"{what} ({more})"
 
 
 def _earlier_rows(items: Sequence[Item], side: np.ndarray, found: Overlap) -> np.ndarray:
@@ -248,20 +302,36 @@ def _earlier_rows(items: Sequence[Item], side: np.ndarray, found: Overlap) -> np
     rank = np.array([SIDES.index(name) if name else -1 for name in side])
     drop = np.zeros(len(items), bool)
     drop[found.twins[:, 0]] = True
-    for name, shared in (("scan", found.scans), ("patient", found.patients)):
-        groups = np.array([getattr(item, name) for item in items])
+    for groups, shared in ((_scans(items), found.scans), (_patients(items), found.patients)):
         for group in shared:
             rows = np.flatnonzero((groups == group) & (rank >= 0))
             drop[rows[rank[rows] < rank[rows].max()]] = True
     return np.flatnonzero(drop)
 
 
-def _require_sides(side: np.ndarray) -> None:
-    for name in ("train", "test"):
-        if not np.any(side == name):
-            raise ConfigError(
-                f"config.split: no item falls to {name!r}; give other subsets or shares"
-            )
+def _empty_side(side: np.ndarray) -> str:
+    """Which of `train` and `test` has no items; empty where both have some."""
+    return next((name for name in ("train", "test") if not np.any(side == name)), "")
+
+
+def _remedy(items: Sequence[Item], config: Split) -> str:
+    """What to do where the rule leaves a side empty."""
+    if config.kind == "column":
+        return "name it in the split column, or use --config.split.kind=patient"
+    if config.kind == "subset" or config.folds:
+        there = ", ".join(str(subset) for subset in np.unique(subsets(items, config)))
+        fewer = " or draw fewer --config.split.folds" if config.kind != "subset" else ""
+        return (
+            f"there are subsets {there}: choose --config.split.test_subsets (now "
+            f"{config.test_subsets}) and val_subsets (now {config.val_subsets}) among them{fewer}"
+        )
+    groups = _groups(items, config.kind)
+    if len(items) > 1 and len(set(groups)) == 1:
+        return (
+            f"all {len(items)} items are of one patient ({groups[0]}), and others are needed to "
+            "test on; only --config.split.kind=slices divides one patient's slices"
+        )
+    return "give other shares with --config.split.test_share and --config.split.val_share"
 
 
 def _column(items: Sequence[Item]) -> np.ndarray:
@@ -277,10 +347,12 @@ def _column(items: Sequence[Item]) -> np.ndarray:
 
 
 def _groups(items: Sequence[Item], kind: str) -> np.ndarray:
-    """What a random split keeps together, str [N]: patients, else scans, else single items."""
+    """What a random split keeps together, str [N]: patients, else scans, nodules, single items."""
+    single = np.array([f"item {row}" for row in range(len(items))])
     if kind == "slices":
-        return np.array([f"item {row}" for row in range(len(items))])
-    return np.array([p or f"item {row}" for row, p in enumerate(patients(items))])
+        return single
+    whose, nodules = patients(items), _scans(items)
+    return np.where(whose != "", whose, np.where(nodules != "", nodules, single))
 
 
 def _draw(groups: np.ndarray, share: float, name: str, rng: np.random.Generator) -> np.ndarray:

@@ -72,11 +72,15 @@ def compare(
       level, resamples, seed: as `intervals` has them.
 
     Raises:
-      ValueError: fewer than two recipes, a measure that a run lacks, or other queries; names
-        the difference.
+      ValueError: fewer than two recipes, two of one name, a measure that a run lacks, or other
+        queries; names the difference.
     """
     if len(recipes) < 2:
         raise ValueError(f"{len(recipes)} recipe to compare; give two or more")
+    names = [recipe.name for recipe in recipes]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{twice[0]} is there {names.count(twice[0])} times; name each one once")
     runs = aligned(
         {
             recipe.name if len(recipe.runs) == 1 else f"{recipe.name}, run {number}": run

@@ -82,9 +82,12 @@ def _read(path: Path) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     try:
-        return np.load(path, mmap_mode="r")
+        found = np.load(path, mmap_mode="r")
     except (ValueError, OSError, EOFError) as error:
         raise store.StoreError(f"{path}: not an .npy array ({error})") from None
+    if not isinstance(found, np.ndarray):
+        raise store.StoreError(f"{path}: an archive of arrays; save each one as .npy")
+    return found
 
 
 def _in_blocks(

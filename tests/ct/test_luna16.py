@@ -59,6 +59,30 @@ def test_old_layout_of_the_tables(tree):
     assert len(read(tree).scans[0].nodules) == 2
 
 
+def test_the_files_of_a_tree_are_all_that_is_read(tree):
+    """Wherever the reader looks, so that a change is seen."""
+    (tree / "CSVFILES").mkdir()
+    (tree / "annotations.csv").rename(tree / "CSVFILES" / "annotations.csv")
+    deep = tree / "subset0" / "subset0"
+    deep.mkdir()
+    for path in list((tree / "subset0").glob("*.*")):
+        path.rename(deep / path.name)
+    found = luna16.tree_files(tree, lung_masks=False)
+    assert len(found) == len(set(found))
+    assert {tree / "CSVFILES" / "annotations.csv", *deep.glob("*.mhd")} <= set(found)
+    assert {entry.path for entry in read(tree).scans} <= set(found)
+    masks = {path for path in (tree / "seg-lungs-LUNA16").glob("*") if path.suffix != ".txt"}
+    assert set(luna16.tree_files(tree, lung_masks=True)) - set(found) == masks
+
+
+def test_annotations_of_no_scan_that_is_here_are_refused(tree):
+    table = tree / "annotations.csv"
+    head, *rows = table.read_text().splitlines()
+    table.write_text("\n".join([head, *(row.replace(",", ".mhd,", 1) for row in rows)]) + "\n")
+    with pytest.raises(Luna16Error, match=r"(?s)no annotation is of.*\.mhd', .*a\.mhd is there"):
+        read(tree)
+
+
 def test_no_excluded_findings_is_a_message(tree):
     (tree / "annotations_excluded.csv").unlink()
     assert "annotations_excluded.csv not found" in read(tree).messages[0]

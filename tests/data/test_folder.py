@@ -42,11 +42,51 @@ def test_images_and_table_arrive_unchanged(tree):
     assert np.isnan(store.items[0].row)
 
 
+def listed(tree, *names):
+    lines = [f"images/{name},s{i},n{i},1,,,train" for i, name in enumerate(names)]
+    (tree / "items.csv").write_text(HEADER + "\n".join(lines) + "\n")
+
+
 def test_signed_values_are_hounsfield_units(tree):
     write(tree / "images" / "h.nii.gz", np.full((12, 12), -300, np.int16))
-    with open(tree / "items.csv", "a") as file:
-        file.write("images/h.nii.gz,s3,n3,1,,,train\n")
-    assert (np.asarray(prepare(tree).slices[2]) == 128).all()
+    listed(tree, "h.nii.gz")
+    assert (np.asarray(prepare(tree).slices[0]) == 128).all()
+
+
+def ramp(low, high, dtype):
+    return np.linspace(low, high, 144).reshape(12, 12).astype(dtype)
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        ({"a.mha": ramp(0, 255, np.int16)}, r"a\.mha: int16 .* taken as HU, .* 0, is no lung's"),
+        ({"a.mha": ramp(0, 1, np.float32)}, r"float32 pixels are taken as HU"),
+        ({"a.mha": ramp(0, 255, np.uint32)}, r"a\.mha: uint32 pixels; convert"),
+        ({"a.png": ramp(31768, 33168, np.uint16)}, r"31768 to 331.*12-bit data with an unknown"),
+        ({"a.mha": ramp(-900, 100, np.int16), "b.png": ramp(0, 255, np.uint8)}, "two scales"),
+        ({"a.mha": np.full((12, 12), np.nan, np.float32)}, "not one finite pixel"),
+    ],
+)
+def test_values_that_are_not_what_their_type_stands_for_are_refused(tree, images, message):
+    for name, image in images.items():
+        write(tree / "images" / name, image)
+    listed(tree, *images)
+    with pytest.raises(ValueError, match=message):
+        prepare(tree)
+    assert not list((tree.parent / "out").iterdir())
+
+
+def test_one_pixel_of_metal_hides_no_12_bits(tree):
+    image = ramp(0, 3000, np.uint16)
+    image[3, 3] = 65535
+    write(tree / "images" / "m.png", image)
+    listed(tree, "m.png")
+    with pytest.raises(ValueError, match=r"m\.png: 16-bit pixels.*12-bit data"):
+        prepare(tree)
+    write(tree / "images" / "n.png", ramp(0, 65535, np.uint16))
+    listed(tree, "m.png", "n.png")
+    assert prepare(tree).slices.max() == 255
 
 
 def test_masks_are_found_by_name(tree):
@@ -61,6 +101,38 @@ def test_masks_are_found_by_name(tree):
     assert [i.label for i in prepare(tree).items] == [-1, -1]
 
 
+@pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.float32, np.int32])
+def test_a_mask_of_any_type_is_what_is_not_0(tree, dtype):
+    want = np.random.default_rng(1).random((2, 12, 12)) < 0.3
+    for name, mask in zip("ab", want, strict=True):
+        write(tree / "masks" / f"{name}.mha", mask.astype(dtype))
+    found = prepare(tree).lung_masks
+    np.testing.assert_array_equal(found, want)
+
+
+def test_masks_saved_with_loss_or_of_another_shape_are_refused(tree):
+    write(tree / "masks" / "a.png", ramp(0, 200, np.uint8))
+    write(tree / "masks" / "b.png", np.ones((12, 10), np.uint8))
+    with pytest.raises(ValueError, match=r"(?s)a\.png: 1\d\d different.*b\.png: 10 x 12 pixels"):
+        prepare(tree)
+
+
+def test_masks_lie_as_their_images_do(tree):
+    lines = []
+    for i in range(2):
+        for part, value in (("images", 7), ("masks", i)):
+            (tree / part).mkdir(exist_ok=True)
+            write(tree / part / f"p{i}" / "0.png", np.full((12, 12), value, np.uint8))
+        lines.append(f"images/p{i}/0.png,s{i},,1,,,train")
+    (tree / "items.csv").write_text(HEADER + "\n".join(lines) + "\n")
+    masks = prepare(tree).lung_masks
+    assert [int(mask.max()) for mask in masks] == [0, 1]
+    (tree / "masks" / "p0" / "0.png").rename(tree / "masks" / "0.png")
+    (tree / "masks" / "p1" / "0.png").unlink()
+    with pytest.raises(ValueError, match=r"0\.png: the mask of images/p0/0\.png and of images/p1"):
+        prepare(tree)
+
+
 def test_bad_folders_are_told_what_is_wrong(tree):
     write(tree / "images" / "b.png", np.zeros((12, 13), np.uint8))
     with pytest.raises(ValueError, match=r"b\.png: 13 pixels"):
@@ -71,7 +143,7 @@ def test_bad_folders_are_told_what_is_wrong(tree):
     (tree / "images" / "b.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"b\.png: no such image \(1 of 2"):
         prepare(tree)
-    (tree / "items.csv").write_text(HEADER + "images/a.png,s1,n1,1,,,\nimages/a.png,s1,n1,,,,\n")
+    (tree / "items.csv").write_text(HEADER + "images/a.png,s1,n1,1,,,\nimages/b.png,s1,n1,,,,\n")
     with pytest.raises(ValueError, match="line 3: label is blank"):
         prepare(tree)
     (tree / "items.csv").unlink()
@@ -100,14 +172,21 @@ def test_neighbours_are_the_slices_of_one_nodule_in_order():
     np.testing.assert_array_equal(found, want)
 
 
+def test_places_of_some_slices_of_a_nodule_are_refused():
+    table = rows(("a", "n", 1.0), ("a", "n", float("nan")))
+    with pytest.raises(ValueError, match=r"1\.png: z_mm is blank.*'n' of scan 'a'"):
+        folder.neighbour_rows(table, 2)
+
+
 def test_without_slices_of_one_nodule_there_are_no_neighbours():
     assert folder.neighbour_rows(rows(("a", "n", 0.0), ("b", "n", 1.0), ("a", "", 2.0)), 3) is None
     assert folder.neighbour_rows(rows(("a", "n", 0.0), ("a", "n", 1.0)), 0) is None
 
 
 def test_a_folder_keeps_the_neighbours_of_its_slices(tree):
+    write(tree / "images" / "c.png", np.full((12, 12), 9, np.uint8))
     with open(tree / "items.csv", "a") as file:
-        file.write("images/b.png,s1,n1,1,7.5,3,train\n")
+        file.write("images/c.png,s1,n1,1,7.5,3,train\n")
     out = tree.parent / "out"
     out.mkdir()
     config = Config(data=Data(kind="folder", root=str(tree)), items=Items(neighbours=1))
@@ -150,6 +229,6 @@ def test_a_mask_of_another_size_is_named_before_anything_is_written(tmp_path):
             image = sitk.GetImageFromArray(np.ones((side, side), np.uint8))
             sitk.WriteImage(image, str(root / part / f"{name}.png"))
     out.mkdir()
-    with pytest.raises(ValueError, match=r"masks/b.png: 10 pixels a side, but most .* have 12"):
+    with pytest.raises(ValueError, match=r"masks/b.png: 10 x 10 pixels, but .* b.png has 12 x 12"):
         folder.prepare_folder(Config(), root=root, out=out)
     assert not list(out.iterdir())

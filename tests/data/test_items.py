@@ -16,6 +16,8 @@ def test_classes_are_table_2s_where_labels_are_sizes():
     assert items.class_count(np.array([1, 3, 2]), unknown) == 4
     assert items.class_count(np.array([0, 1, 1]), known) == 2  # nodule or not
     assert items.class_count(np.array([0, 9, 1]), known) == 10
+    assert items.class_count(np.array([1, 2, 2]), known) == 3  # 7 mm is no 5 to 6 mm
+    assert items.class_count(np.array([0, 2, 1]), np.array([4.0, 5.5, 4.0])) == 3
 
 
 @given(st.floats(0.001, 200.0))
@@ -48,6 +50,68 @@ def test_every_bad_line_is_reported(tmp_path):
     path.write_text("image,scan,label\n")
     with pytest.raises(ValueError, match="no items"):
         items.read_table(path)
+
+
+def read(tmp_path, *lines):
+    (tmp_path / "items.csv").write_text("\n".join(lines) + "\n")
+    return items.read_table(tmp_path / "items.csv")
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (
+            "image,scan,label,Patient,SPLIT",
+            r"items\.csv: column Patient, SPLIT: spell it patient, s",
+        ),
+        ("image,scan,label,diameter-mm,x", "diameter-mm: spell it diameter_mm, or remove it"),
+        ("image,scan,label,label,x", "column label is there twice"),
+    ],
+)
+def test_a_column_that_would_be_ignored_unawares_is_refused(tmp_path, header, message):
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, header, "a,s,1,1,1")
+
+
+def test_spaces_around_names_and_values_are_no_part_of_them(tmp_path):
+    first, second = read(
+        tmp_path, "image, scan,label, patient,nodule,split,own",
+        " a.png,s , 1,p ,n,train ,x", "b.png,s,1, p, n ,train,y",
+    )  # fmt: skip
+    assert repr(first) == repr(item(image="a.png", nodule="n", label=1, split="train", patient="p"))
+    assert (first.scan, first.patient, first.nodule) == (second.scan, second.patient, second.nodule)
+
+
+def test_rows_that_contradict_each_other_are_refused(tmp_path):
+    header = "image,scan,label,patient"
+    with pytest.raises(
+        ValueError, match="line 4: scan 1 is of patient q, but of p in line 2; make"
+    ):
+        read(tmp_path, header, "a,1,0,p", "b,1,0,", "c,1,0,q")
+    with pytest.raises(ValueError, match=r"line 5: image \./a is in line 3, too"):
+        read(tmp_path, header, "", "a,1,0,p", "b,2,0,p", "./a,3,0,p")
+    assert len(read(tmp_path, header, ",1,0,p", ",1,0,p")) == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("b,s,-1,", r"line 4: label is -1 \(1 such rows\); must be 0 or more, or blank"),
+        ("b,s,-2,", "line 4: label is -2; must be 0 or more, or blank"),
+        ("b,s,5000000000,", "line 4: label is 5000000000, but there are only 2 classes; number"),
+        ("b,s,1,0", "line 4: malignancy is 0; must be a rating of 1 to 5"),
+        ("b,s,1,5.5", "line 4: malignancy is 5.5; must"),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused(tmp_path, row, message):
+    """The blank line counts."""
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, "image,scan,label,malignancy", "a,s,0,1.25", "", row)
+
+
+def test_labels_may_be_unknown_or_leave_gaps(tmp_path):
+    assert [i.label for i in read(tmp_path, "image,scan,label", "a,s,", "b,s,-1")] == [-1, -1]
+    assert [i.label for i in read(tmp_path, "image,scan,label", "a,s,", "b,s,60")] == [-1, 60]
 
 
 def test_a_store_whose_parts_disagree_is_refused(tmp_path):

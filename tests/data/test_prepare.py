@@ -442,6 +442,16 @@ def test_neighbours_are_planes_of_the_scan(tree, tmp_path):
     assert open_store(tmp_path / "o").neighbours is None
 
 
+def test_a_scan_without_air_is_no_hu(tree):
+    path = sorted(tree.glob("subset*/*.mhd"))[0]
+    image = sitk.ReadImage(str(path))
+    shifted = sitk.Cast(image + 2048, sitk.sitkUInt16)
+    shifted.CopyInformation(image)
+    sitk.WriteImage(shifted, str(tree.parent / "raised.mha"))
+    with pytest.raises(ScanError, match=r"raised\.mha: values \d+ to \d+ are not HU.*subtract"):
+        room.cut_scan(tree.parent / "raised.mha", make_config(tree))
+
+
 @pytest.mark.parametrize("flip", [1, -1])
 def test_slice_number_counts_as_stored(tmp_path, flip):
     scans = [{"uid": "a", "subset": 0, "spacing": (3.2, 3.2, SPACING), "flips": (1, 1, flip)}]

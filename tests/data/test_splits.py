@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from inres.config import ConfigError, Split
+from experiments import split
+from inres.config import Config, ConfigError, Split
 from inres.data import splits
-from inres.data.items import Item
+from inres.data.items import Item, write_table
 
 
 def archive(scans=40, each=5, **values):
@@ -154,8 +156,8 @@ def test_a_picture_on_two_sides_is_refused_or_the_earlier_one_dropped(sides):
     ("config", "message"),
     [
         (Split(kind="column"), "split column"),
-        (Split(test_subsets=(11,), val_subsets=()), "'test'"),
-        (Split(kind="patient", test_share=0.0), "'test'"),
+        (Split(test_subsets=(11,), val_subsets=()), r"'test'; there are subsets 0, 1, .*\(11,\)"),
+        (Split(kind="patient", test_share=0.0), "'test'; give other shares"),
     ],
 )
 def test_an_empty_side_is_named(config, message):
@@ -163,10 +165,52 @@ def test_an_empty_side_is_named(config, message):
         splits.assign(archive(), config)
 
 
+def test_the_stage_counts_rows_of_no_side_and_looks_at_the_classes(tmp_path, capsys):
+    rows = column(archive(), ["train"] * 100 + ["test"] * 95 + [""] * 5)
+    (tmp_path / "prepare").mkdir()
+    np.save(tmp_path / "prepare" / "slices.npy", pictures(200))
+    config = Config(split=Split(kind="column", val_share=0.0))
+    write_table(tmp_path / "prepare" / "items.csv", rows)
+    split._split(config, tmp_path, tmp_path)
+    assert "note: 5 items are on no side, since their split is blank" in capsys.readouterr().out
+    rows[150] = dataclasses.replace(rows[150], label=3)
+    write_table(tmp_path / "prepare" / "items.csv", rows)
+    with pytest.raises(ConfigError, match="class 3 has 1 test items but none to train on"):
+        split._split(config, tmp_path, tmp_path)
+
+
+def test_one_patient_alone_is_named():
+    rows = [dataclasses.replace(row, patient="p") for row in archive()]
+    with pytest.raises(ConfigError, match=r"'test'; all 200 items are of one patient \(p\)"):
+        splits.assign(rows, Split(kind="patient"))
+
+
+def test_a_side_that_is_dropped_as_a_whole_is_explained():
+    rows = column(archive(), ["test", "train", "train", "train", "train"] * 40)
+    config = Split(kind="column", val_share=0.0, overlap="drop")
+    with pytest.raises(ConfigError, match=r"no item to 'train': scan s0 stands .*\(40 such scans"):
+        splits.split_items(rows, config, pictures(200))
+
+
 def test_items_without_a_subset_are_told_what_to_do():
-    rows = [dataclasses.replace(r, subset=-1) for r in archive()]
-    with pytest.raises(ConfigError, match="use 'patient' or 'column'"):
+    rows = archive()
+    rows[3:5] = [dataclasses.replace(row, subset=-1) for row in rows[3:5]]
+    with pytest.raises(ConfigError, match=r"2 of 200.*row 3, n0\.3.*use 'patient' or 'column'"):
         splits.assign(rows, Split())
+
+
+@pytest.mark.parametrize(
+    ("sides", "message"),
+    [
+        (["train", "train", "val", "test"], "class 2 has 1 val items but none to train on"),
+        (["train", "", "", "test"], "all training items are of class 0"),
+    ],
+)
+def test_a_class_that_cannot_be_learned_is_named(sides, message):
+    labels = np.array([0, 1, 2, 0])
+    splits.require_trained(labels, np.array(["train", "train", "train", "test"]), Path("t.csv"))
+    with pytest.raises(ConfigError, match=rf"t\.csv: {message}"):
+        splits.require_trained(labels, np.array(sides), Path("t.csv"))
 
 
 def test_items_of_unknown_scan_are_each_on_their_own():
@@ -174,6 +218,27 @@ def test_items_of_unknown_scan_are_each_on_their_own():
     side, leaks = splits.split_items(rows, Split(kind="patient", test_share=0.3), pictures(200))
     assert np.mean(side == "test") == pytest.approx(0.3, abs=0.01)
     assert leaks["shared"]["scans"] == 0
+
+
+def test_a_nodule_of_unknown_scan_is_kept_whole_or_refused():
+    rows = [
+        dataclasses.replace(row, scan="", nodule=f"n{i // 5}" if i < 150 else "")
+        for i, row in enumerate(archive())
+    ]
+    side, leaks = splits.split_items(rows, Split(kind="patient", test_share=0.3), pictures(200))
+    nodules = np.array([row.nodule for row in rows])
+    assert not splits.shared_groups(nodules, side)
+    assert len(set(side[150:])) > 1
+    assert leaks["nodule_share"] == 0.0
+    rows = column(rows, ["test" if i in (3, 150) else "train" for i in range(200)])
+    with pytest.raises(
+        ValueError, match=r"nodule n0 stands on two sides of the split \(1 such nod"
+    ):
+        splits.split_items(rows, Split(kind="column", val_share=0.0), pictures(200))
+    assert np.flatnonzero(left(rows, pictures(200)) == "").tolist() == [0, 1, 2, 4]
+    named = [dataclasses.replace(row, patient=f"p{i}") for i, row in enumerate(rows)]
+    assert splits.assign(named, Split(kind="column", val_share=0.0)).tolist().count("test") == 2
+    splits.split_items(named, Split(kind="column", val_share=0.0), pictures(200))
 
 
 @pytest.mark.parametrize("kind", ["patient", "slices", "subset"])

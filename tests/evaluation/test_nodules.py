@@ -112,7 +112,7 @@ def test_single_slices_and_mixed_nodules_are_no_units():
     assert nodules.of_two_classes(mixed) == named[row]
     assert nodules.evaluate(mixed, mixed, classes=CLASSES, threshold=3) is None
     counts = {"classes": CLASSES, "threshold": 3, "fine": "fc1", "k": 10, "own_scan": False}
-    found = further.judge(mixed, mixed, mixed.scans, counts=counts)
+    found = further.judge(mixed, mixed, mixed.scans, mixed.names, counts=counts)
     assert f"slices of {named[row]} differ in class" in further.in_words(found)
     assert found.as_json()["by_nodule"] is None
 

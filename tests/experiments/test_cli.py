@@ -74,6 +74,10 @@ def test_another_config_is_refused_by_name(smoke):
     error = refused("train", SMOKE, f"--workdir={workdir}", "--config.hash.bits=12")
     assert "hash.bits was 48, now 12" in error
     assert "--redo=train" in error
+    made = (workdir / "config.json").read_bytes()
+    # Stages before it do not ask for bits, but the config is that of all that is there.
+    assert refused("prepare", SMOKE, f"--workdir={workdir}", "--config.hash.bits=12") == error
+    assert (workdir / "config.json").read_bytes() == made
 
 
 def test_the_archive_holds_the_turned_codes_of_h_and_fc1(smoke, tmp_path):
@@ -211,14 +215,22 @@ def test_a_lone_image_stands_for_its_neighbours(smoke, tmp_path):
     workdir, _ = smoke
     inputs = np.load(workdir / "train" / "inputs.npy")
     assert inputs.shape[1:] == (32, 32, 3)
-    image = inputs[0, :, :, 1]
+    with open(workdir / "split" / "split.csv", newline="") as file:
+        asked = [i for i, row in enumerate(csv.DictReader(file)) if row["side"] == "test"]
+    image = inputs[asked[0], :, :, 1]  # as the gallery's are: cut and segmented
     path = tmp_path / "one.png"
     sitk.WriteImage(sitk.GetImageFromArray(image), str(path))
     out = tmp_path / "found"
-    done = call("search", SMOKE, f"--workdir={workdir}", f"--image={path}", f"--out={out}")
+    flags = (f"--image={path}", f"--out={out}", "--config.search.nearest=8")
+    done = call("search", SMOKE, f"--workdir={workdir}", *flags)
     assert done.returncode == 0, done.stderr
     assert "one slice, which also stands for its 2 neighbours" in done.stdout
     assert out.with_suffix(".png").is_file()
+    code = np.load(workdir / "index" / "alone.npy")[0]
+    archive = store.load(workdir / "index" / "archive")
+    bits = codes.unpack(np.asarray(archive.codes), archive.bits)
+    near = np.sort((bits != code).sum(axis=1))
+    assert sorted(int(row["hamming"]) for row in results(out)) == near[:8].tolist()
 
 
 def test_test_items_are_also_searched_for_without_their_neighbours(smoke):

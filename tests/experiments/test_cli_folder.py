@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from cli import SMOKE, call, refused
+from cli import SMOKE, call, refused, results
 
 pytestmark = pytest.mark.e2e
 
@@ -69,13 +69,21 @@ def test_a_folder_of_crops_goes_the_same_road(tmp_path):
     assert metrics["rankings"]["two_stage"]["map_macro"] > 0.95
     assert metrics["rankings"]["two_stage"]["diameter_error_mm_at_10"] is None
     assert metrics["segmentation"] is None
+    image = root / "images" / "5.png"
+    done = call("search", *flags, f"--image={image}", f"--out={tmp_path / 'found'}")
+    assert done.returncode == 0, done.stderr
+    assert "s1" not in {row["scan"] for row in results(tmp_path / "found")}  # its own
+    small = tmp_path / "small.png"
+    sitk.WriteImage(sitk.GetImageFromArray(np.zeros((20, 20), np.uint8)), str(small))
+    error = refused("search", *flags, f"--image={small}")
+    assert "20 pixels a side, but the archive's images have 32" in error
+    assert "name it by --image" in refused("search", *flags, "--scan=a.mhd", "--slice=3")
     (root / "items.csv").write_text("\n".join(lines).replace(",1,,,train", ",0,,,train") + "\n")
     error = refused("prepare", *flags)
     assert "other data: files was" in error
     error = refused("train", *flags[:2], *flags[3:], f"--workdir={tmp_path / 'v'}")
     assert "run the segment stage first" in error
-    for stage in ("prepare", "split", "segment"):
-        assert call(stage, *flags[:2], f"--workdir={tmp_path / 'v'}").returncode == 0
-    error = refused("train", *flags[:2], *flags[3:], f"--workdir={tmp_path / 'v'}")
+    assert call("prepare", *flags[:2], f"--workdir={tmp_path / 'v'}").returncode == 0
+    error = refused("split", *flags[:2], f"--workdir={tmp_path / 'v'}")
     assert "class 1 has" in error
     assert "none to train on" in error

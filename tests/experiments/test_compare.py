@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from inres import config as config_lib
-from inres.evaluation import runs
+from inres.evaluation import comparison, intervals, runs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -86,11 +86,20 @@ def test_rankings_of_one_run_and_groups_by_hand(workdirs, tmp_path):
     assert found["differences"][0]["value"] == pytest.approx(0.4, abs=0.03)
 
 
+def test_an_error_s_gap_and_interval_have_one_sign():
+    from experiments import compare
+
+    gap = intervals.Difference(-0.4, -0.5, -0.3, 0.95, 9, 9, 0.01, True)
+    said = compare.sentence(comparison.Pair("error_mm", "a", "b", gap, 0.01, True))
+    assert "a is ahead of b by 0.400 [0.300, 0.500]" in said
+
+
 @pytest.mark.parametrize(
     ("names", "message"),
     [
         (("a0", "c0"), "1 are in"),
         (("a0",), "give two or more"),
+        (("a0", "a0"), "is there 2 times; name each one once"),
         (("a0", "missing"), "no workdir of a run"),
     ],
 )

@@ -62,6 +62,15 @@ def test_a_split_without_folds_is_refused(tmp_path, split, subsets, message):
         folds.fold_count(Config(split=split), tmp_path)
 
 
+def test_a_fold_that_cannot_be_trained_is_refused_before_the_first(tmp_path):
+    rows = archive(tmp_path)
+    folds.check_folds(Config(), tmp_path, 4)
+    rows[-1] = dataclasses.replace(rows[-1], label=3)  # alone of its class; fold 0 validates on it
+    write_table(tmp_path / "prepare" / "items.csv", rows)
+    with pytest.raises(ConfigError, match=r"fold 0 of 4: .*class 3 has 1 val items but none"):
+        folds.check_folds(Config(), tmp_path, 4)
+
+
 def test_a_fold_learns_anew_on_shared_items(tmp_path, monkeypatch):
     """Each stage gets the fold's config and workdir; the items there are the common ones."""
     archive(tmp_path)
@@ -94,6 +103,7 @@ def test_queries_of_all_folds_are_pooled(tmp_path, capsys):
         run = runs.Run(names, names, np.arange(8) % (2 + fold), values)
         root = folds.fold_root(tmp_path, fold)
         runs.write(root / "evaluation", run)
+        runs.write(root / "evaluation" / "nodules", run.take(np.arange(0, 8, 2)))
         (root / "split").mkdir()
         (root / "split" / "leaks.json").write_text(json.dumps({"shared": {"twins": fold}}))
         made.append(run)
@@ -112,4 +122,5 @@ def test_queries_of_all_folds_are_pooled(tmp_path, capsys):
     assert (found["queries"], found["patients"]) == (24, 24)
     assert [leak["shared"]["twins"] for leak in found["leaks"]] == [0, 1, 2]
     assert len(runs.read(tmp_path / "evaluation")) == 24
+    assert len(runs.read(tmp_path / "evaluation" / "nodules")) == 12
     assert "24 test queries of 24 patients in 3 folds" in capsys.readouterr().out

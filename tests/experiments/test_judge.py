@@ -64,7 +64,29 @@ def test_vectors_are_judged_by_the_same_protocol(data, tmp_path):
     assert found["intervals"]["patients"] == 10
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "PCA+ITQ on the vectors" in page
+    compare = [sys.executable, "-m", "experiments.compare", str(tmp_path), f"{tmp_path}:chance"]
+    said = subprocess.run(
+        [*compare, f"--out={tmp_path / 'c'}"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert said.returncode == 0, said.stderr
+    assert f"{tmp_path} is ahead of {tmp_path}:chance" in said.stdout
     assert "No images were given" in page
+
+
+def test_slices_without_a_name_are_told_apart():
+    """Items without image or nodule, two of one scan, beside a nodule of two slices."""
+    from experiments import judge
+    from inres import further
+    from inres.data import items
+
+    names = ("", "", "n", "n", "m")
+    table = [items.Item("", f"s{i // 2}", nodule, i % 2) for i, nodule in enumerate(names)]
+    vectors = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    side = judge.embedded(table, np.arange(5), vectors, vectors > 0, None)
+    counts = {"classes": 2, "threshold": 3, "fine": "embedding", "k": 10, "own_scan": False}
+    side.labels[:] = 1
+    found = further.judge(side, side, side.scans, items.item_names(table), counts=counts)
+    assert len(set(found.nodule_run.names)) == len(found.nodule_run.names) == 4
 
 
 @pytest.mark.e2e

@@ -122,6 +122,12 @@ def test_import_without_a_map_and_of_nothing(tmp_path):
         np.testing.assert_array_equal(got.features, np.arange(2.0 * n).reshape(n, 2))
 
 
+def test_an_archive_of_arrays_is_refused_by_name(tmp_path):
+    np.savez(tmp_path / "both.npz", codes=np.zeros((2, 1), np.uint32))
+    with pytest.raises(store.StoreError, match=r"both\.npz: an archive of arrays; save each one"):
+        exchange.import_npy(tmp_path / "i", *[tmp_path / "both.npz"] * 2, bits=8, model="")
+
+
 def test_other_files_are_refused_by_name(path, tmp_path):
     by_faiss(store.load(path), tmp_path / "b", tmp_path / "f")
     graph = faiss.IndexHNSWFlat(4, 8)
