@@ -15,7 +15,6 @@ pytestmark = pytest.mark.e2e
         ("--config.hash.bit=64", "bit"),
         ("--config.hash.bits=0", "config.hash.bits = 0"),
         ("--config.hash.bits=many", "bits"),
-        ("--config.train.schedule=linear", "config.train.schedule"),
         ("--config.data.kind=luna16", "config.data.root"),
         ("--redo=trian", "trian"),
     ],
