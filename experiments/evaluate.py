@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from experiments import common, index, split, train
-from inres import encode, files, further, report, results, stages
+from inres import encode, files, further, results, stages
 from inres.config import Config
 from inres.data import items, splits
 from inres.evaluation import baselines, runs
@@ -80,9 +80,7 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
         out,
         dataset=counts,
         segmentation=files.read_json(segmented) if segmented.is_file() else None,
-        names=report.class_names(
-            data.classes, sized=items.are_sizes(data.labels, table.column("diameter_mm"))
-        ),
+        names=data.class_names,
         intervals=intervals,
         beside=beside,
         efficiency=efficiency,

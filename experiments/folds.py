@@ -75,7 +75,7 @@ def fold_count(config: Config, workdir: Path) -> int:
     Raises:
       ConfigError: the split has no folds, or fewer than it needs.
     """
-    kind, least = config.split.kind, 3 if validates(config) else 2
+    kind, least = config.split.kind, fewest(config)
     if kind == "subset":
         table = items.open_store(workdir / "prepare").items
         present = sorted(set(splits.subsets(table, config.split).tolist()))
@@ -98,14 +98,18 @@ def fold_count(config: Config, workdir: Path) -> int:
     return count
 
 
-def validates(config: Config) -> bool:
-    """Whether each fold keeps another one for validation."""
+def fewest(config: Config) -> int:
+    """Folds that are needed: one tests, one validates where the config does, one trains."""
+    return 3 if _validates(config) else 2
+
+
+def _validates(config: Config) -> bool:
     return bool(config.split.val_subsets) or config.split.val_share > 0
 
 
 def fold_config(config: Config, fold: int, count: int) -> Config:
     """The config of one fold: it tests on one subset and validates on the one before."""
-    validating = ((fold - 1) % count,) if validates(config) else ()
+    validating = ((fold - 1) % count,) if _validates(config) else ()
     part = dataclasses.replace(config.split, test_subsets=(fold,), val_subsets=validating)
     return dataclasses.replace(config, split=part)
 

@@ -41,7 +41,7 @@ TABLE = {
 def run(config: Config, workdir: Path) -> None:
     """Run every fold of both splits, then compare them."""
     count = config.split.folds
-    least = 3 if folds.validates(config) else 2
+    least = folds.fewest(config)
     if count < least:
         raise ConfigError(f"config.split.folds = {count}: must be at least {least}, say 3")
     prepare.run(config, workdir)

@@ -112,20 +112,16 @@ def judge(
         queries, gallery = (
             dataclasses.replace(one, bits=one.codes["itq_embedding"]) for one in (queries, gallery)
         )
-    known = (
-        np.array([item.label for item in table]),
-        np.array([item.diameter_mm for item in table]),
-    )
-    classes = items.class_count(*known)
+    labels = np.array([item.label for item in table])
+    class_names = items.class_names(labels, np.array([item.diameter_mm for item in table]))
     evaluation = protocol.evaluate(
         queries,
         gallery,
-        classes=classes,
+        classes=len(class_names),
         threshold=THRESHOLD.value,
         fine="embedding",
         own_scan=SPLIT.value == "slices",
     )
-    labels = np.array([item.label for item in table])
     names, patients = (f(table)[parts[0]] for f in (items.item_names, items.patients))
     beside = further.judge(queries, gallery, patients, names, counts=evaluation.counts)
     intervals = confidence(evaluation, queries.labels, patients)
@@ -133,10 +129,10 @@ def judge(
         evaluation,
         workdir / "evaluation",
         dataset={
-            name: np.bincount(labels[side == name], minlength=classes).tolist()
+            name: np.bincount(labels[side == name], minlength=len(class_names)).tolist()
             for name in splits.SIDES
         },
-        names=report.class_names(classes, sized=items.are_sizes(*known)),
+        names=class_names,
         queries=queries,
         gallery=gallery,
         query_images=None if images is None else images[parts[0]],

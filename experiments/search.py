@@ -22,7 +22,7 @@ import numpy as np
 from absl import flags
 
 from experiments import common, index, segment, train
-from inres import encode, figures, files, recipe, report
+from inres import encode, figures, files, recipe
 from inres.checkpoints import Checkpoints
 from inres.config import Config
 from inres.data import items, prepare, views
@@ -61,8 +61,8 @@ class Query:
 
 def run(config: Config, workdir: Path) -> None:
     """Search once."""
-    query = read_query(config, workdir)
     table = items.open_store(workdir / "prepare")
+    query = read_query(config, workdir, table)
     data = train.labelled(config, table)
     classes = data.classes
     model, variables = train.trained(config, workdir, classes)
@@ -95,8 +95,7 @@ def run(config: Config, workdir: Path) -> None:
     )
     ids = [int(i) for i in result.ids[0] if i >= 0]
     records = stored.records.many(ids)
-    sized = items.are_sizes(data.labels, table.column("diameter_mm"))
-    names = report.class_names(classes, sized=sized)
+    names = data.class_names
     rows = [
         {
             "rank": rank,
@@ -204,8 +203,8 @@ def _unit(record: Mapping[str, Any], kind: str) -> str:
     return f"{record['scan']}\n{record['nodule'] or itself}"
 
 
-def read_query(config: Config, workdir: Path) -> Query:
-    """The query that the flags name, on the gallery's own road.
+def read_query(config: Config, workdir: Path, table: items.ItemStore) -> Query:
+    """The query that the flags name, on the road of the items of `table`.
 
     Raises:
       ValueError: not exactly one query is named, or it is not there.
@@ -216,17 +215,17 @@ def read_query(config: Config, workdir: Path) -> Query:
             f"name one query by --item, --image or --scan (given: {', '.join(given) or 'none'})"
         )
     if ITEM.value is not None:
-        table = items.open_store(workdir / "prepare").items
-        if not 0 <= ITEM.value < len(table):
-            raise ValueError(f"--item={ITEM.value}: the table has rows 0 to {len(table) - 1}")
-        item = table[ITEM.value]
+        if not 0 <= ITEM.value < len(table.items):
+            last = len(table.items) - 1
+            raise ValueError(f"--item={ITEM.value}: the table has rows 0 to {last}")
+        item = table.items[ITEM.value]
         seen = np.asarray(train.network_inputs(workdir)[ITEM.value])
         return Query(f"item{ITEM.value}", seen, item.scan, item.label, item.diameter_mm)
     if IMAGE.value is not None:
         path = Path(IMAGE.value)
         planes, mask, point, notes = prepare.prepare_image(path, config)
         if config.data.kind == "folder":
-            _same_size(path, planes, workdir)
+            _same_size(path, planes, table)
         name = path.name
     else:
         if config.data.kind == "folder":
@@ -253,11 +252,11 @@ def read_query(config: Config, workdir: Path) -> Query:
     seen = views.stack(planes, mask if learned is None else learned, point, config.items)
     if len(planes) < channels:
         seen = np.repeat(seen, channels, axis=-1)
-    return Query(name, seen, _own_scan(config, workdir, path), -1, float("nan"))
+    return Query(name, seen, _own_scan(config, workdir, path, table), -1, float("nan"))
 
 
-def _same_size(path: Path, planes: np.ndarray, workdir: Path) -> None:
-    side = items.open_store(workdir / "prepare").slices.shape[-1]
+def _same_size(path: Path, planes: np.ndarray, table: items.ItemStore) -> None:
+    side = table.slices.shape[-1]
     if planes.shape[-1] != side:
         raise ValueError(
             f"{path}: {planes.shape[-1]} pixels a side, but the archive's images have {side}; cut "
@@ -265,10 +264,10 @@ def _same_size(path: Path, planes: np.ndarray, workdir: Path) -> None:
         )
 
 
-def _own_scan(config: Config, workdir: Path, path: Path) -> str:
+def _own_scan(config: Config, workdir: Path, path: Path, table: items.ItemStore) -> str:
     """The scan that a query's file is of: that of the folder's item, or the file's own name."""
     if config.data.kind == "folder":
-        root, table = common.data_root(config, workdir), items.open_store(workdir / "prepare")
+        root = common.data_root(config, workdir)
         here = (path.resolve(), path.absolute())
         return next((item.scan for item in table.items if root / item.image in here), "")
     kinds = (".mhd", ".mha", ".nii.gz", ".nii", ".nrrd")

@@ -14,7 +14,7 @@ import numpy as np
 from experiments import common, split
 from inres import encode, figures, files, recipe, stages, training
 from inres.checkpoints import Checkpoints
-from inres.config import Config, ConfigError
+from inres.config import Config
 from inres.data import audit, batches, items, views
 from inres.logs import MetricLog
 from inres.progress import progress
@@ -39,11 +39,7 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
     c = config.segment
     side = split.sides(workdir)
     train = np.flatnonzero(side == "train")
-    if len(train) < c.batch:
-        raise ConfigError(
-            f"config.segment.batch = {c.batch}: must be no more than the {len(train)} training "
-            "slices"
-        )
+    per_epoch = batches.steps_per_epoch(len(train), c.batch, section="segment")
     small = out / "pairs.npz"
     if not small.is_file():
         with files.atomic_path(small) as part:
@@ -66,7 +62,6 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
     state = training.begin(fresh, checkpoints, mesh=mesh)
     start = int(state.step)
     weights = np.full(len(train), 1.0 / len(train))
-    per_epoch = batches.steps_per_epoch(len(train), c.batch)
     with MetricLog(out, step=start) as log:
         state = training.fit(
             state,

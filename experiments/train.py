@@ -40,7 +40,12 @@ class Labelled:
     """int32 [N]"""
     side: np.ndarray
     """str [N], `train`, `val`, `test` or empty."""
-    classes: int
+    class_names: tuple[str, ...]
+
+    @property
+    def classes(self) -> int:
+        """How many there are."""
+        return len(self.class_names)
 
 
 def run(config: Config, workdir: Path) -> None:
@@ -67,8 +72,8 @@ def labelled(config: Config, store: items.ItemStore) -> Labelled:
         raise ConfigError(f"{table}: items without a label; only the segment stage can use them")
     side = split.sides(store.root.parent)
     splits.require_trained(labels, side, table)
-    classes = items.class_count(labels, store.column("diameter_mm"))
-    return Labelled(store.items, labels, side, classes)
+    names = items.class_names(labels, store.column("diameter_mm"))
+    return Labelled(store.items, labels, side, names)
 
 
 def make_views(config: Config, workdir: Path, out: Path) -> None:

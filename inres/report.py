@@ -20,16 +20,6 @@ LOST_BELOW = 0.5
 """A nodule counts as lost by a mask that keeps less than this share of its sphere."""
 
 
-def class_names(classes: int, *, sized: bool = True) -> list[str]:
-    """Names for tables: Table 2's diameters for eight classes, else what the numbers allow.
-
-    Classes that are not `sized` (`items.are_sizes`) keep their numbers, also if they are eight.
-    """
-    if sized and classes == len(CLASS_NAMES):
-        return list(CLASS_NAMES)
-    return ["no nodule", "nodule"] if classes == 2 else [str(label) for label in range(classes)]
-
-
 # --- the report -------------------------------------------------------------------------------
 
 _CAPTIONS = {
@@ -189,12 +179,8 @@ class _Run:
     @property
     def names(self) -> list[str]:
         """Names of the classes."""
-        found = self.curves.get("class_names")
-        if found:
-            return [str(name) for name in found]
-        return class_names(
-            max((len(c) for c in self.metrics.get("dataset", {}).values()), default=0)
-        )
+        count = max((len(c) for c in self.metrics.get("dataset", {}).values()), default=0)
+        return [str(name) for name in self.curves.get("class_names", range(count))]
 
     @property
     def paper_classes(self) -> bool:

@@ -82,7 +82,7 @@ def write_run(workdir, *, classes=8, lungs=True, seed=0):
         workdir / "evaluation",
         dataset=counts,
         segmentation={"dice": 0.97, "iou": 0.94} if lungs else None,
-        names=report.class_names(classes),
+        names=CLASS_NAMES if classes == 8 else ("no nodule", "nodule"),
         queries=queries,
         gallery=gallery,
         query_images=query_images,

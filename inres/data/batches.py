@@ -7,15 +7,16 @@ import numpy as np
 from inres.config import ConfigError
 
 
-def steps_per_epoch(items: int, batch: int) -> int:
+def steps_per_epoch(items: int, batch: int, *, section: str = "train") -> int:
     """Full batches in one pass over `items`.
 
     Raises:
-      ConfigError: there are fewer items than one batch holds.
+      ConfigError: there are fewer items than one batch holds; names `batch` of the config's
+        `section`.
     """
     if items < batch:
         raise ConfigError(
-            f"config.train.batch = {batch}: must be no more than the {items} training items"
+            f"config.{section}.batch = {batch}: must be no more than the {items} training items"
         )
     return items // batch
 

@@ -74,7 +74,6 @@ def masks_of(root: Path, items: Sequence[Item]) -> list[Path | None]:
         return [None] * len(items)
     files_there = (p for p in (root / "masks").rglob("*") if p.is_file())
     found = {_bare(p.relative_to(root / "masks")): p for p in files_there}
-    masks: dict[str, Path] = {}
     owners: dict[Path, str] = {}
     for item in items:
         path = Path(item.image)
@@ -85,13 +84,13 @@ def masks_of(root: Path, items: Sequence[Item]) -> list[Path | None]:
                 f"{root / 'masks' / below}: no mask for {item.image}; "
                 "add it, or remove masks/ to go without segmentation"
             )
-        masks[item.image] = mask
-        if owners.setdefault(mask, item.image) != item.image:
+        if mask in owners:
             raise ValueError(
                 f"{mask}: the mask of {owners[mask]} and of {item.image}; put the masks under "
                 "masks/ as the images lie under images/"
             )
-    return [masks[item.image] for item in items]
+        owners[mask] = item.image
+    return list(owners)
 
 
 def _bare(path: Path) -> str:

@@ -24,7 +24,6 @@ from inres import files
 CLASS_EDGES_MM = (5.0, 6.0, 8.0, 13.0, 18.0, 23.0)
 """Inner edges of the nodule size classes 1..7 (paper, Table 2); class 0 is no nodule."""
 CLASS_NAMES = ("=0", "0~5", "5~6", "6~8", "8~13", "13~18", "18~23", ">23")
-CLASSES = len(CLASS_NAMES)
 
 
 def size_class(diameter_mm: np.ndarray | float) -> np.ndarray:
@@ -42,22 +41,18 @@ def size_class(diameter_mm: np.ndarray | float) -> np.ndarray:
     return np.where(diameter > 0, label, 0).astype(np.int32)
 
 
-def class_count(labels: np.ndarray, diameters_mm: np.ndarray) -> int:
-    """How many classes known labels [N] are of: Table 2's eight where they are sizes.
+def class_names(labels: np.ndarray, diameters_mm: np.ndarray) -> tuple[str, ...]:
+    """Names of the classes that known labels [N] are of: Table 2's eight where they are sizes.
 
-    So a size class keeps its name everywhere, also where the largest classes are absent.
+    They are where some diameter is known and each known one is of its label, so that a size class
+    keeps its name also where the largest are absent. Labels of 0 and 1 alone are nodule or not;
+    all others are known by their numbers.
     """
-    return CLASSES if are_sizes(labels, diameters_mm) else int(labels.max()) + 1
-
-
-def are_sizes(labels: np.ndarray, diameters_mm: np.ndarray) -> bool:
-    """Whether known labels [N] are Table 2's: some diameter is known, and each one is of its label.
-
-    Labels of 0 and 1 alone are not: nodule or not.
-    """
-    known = np.isfinite(diameters_mm)
+    known, count = np.isfinite(diameters_mm), int(labels.max()) + 1
     agree = np.array_equal(size_class(diameters_mm[known]), labels[known])
-    return bool(known.any() and agree and 1 < labels.max() < CLASSES)
+    if known.any() and agree and 2 < count <= len(CLASS_NAMES):
+        return CLASS_NAMES
+    return ("no nodule", "nodule") if count == 2 else tuple(map(str, range(count)))
 
 
 @dataclasses.dataclass(frozen=True)

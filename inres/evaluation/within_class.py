@@ -72,10 +72,10 @@ def matched_slices(
       nodule, ties counted half; 0 is first, 1/2 what a random order gives. NaN for items whose
       nodule has one slice, and where the class holds nothing else. None where there is no pair.
     """
-    from scipy import stats  # slow to import, and not wanted by all that reads this module
-
     if side.nodules is None:
         return None
+    from scipy import stats  # slow to import, and not wanted by all that reads this module
+
     out: dict[str, np.ndarray] = {}
     for label in np.unique(side.labels):
         members = np.flatnonzero(side.labels == label)

@@ -12,12 +12,17 @@ def item(**values):
 
 def test_classes_are_table_2s_where_labels_are_sizes():
     unknown, known = np.full(3, np.nan), np.array([4.0, 7.0, np.nan])
-    assert items.class_count(np.array([1, 3, 2]), known) == 8
-    assert items.class_count(np.array([1, 3, 2]), unknown) == 4
-    assert items.class_count(np.array([0, 1, 1]), known) == 2  # nodule or not
-    assert items.class_count(np.array([0, 9, 1]), known) == 10
-    assert items.class_count(np.array([1, 2, 2]), known) == 3  # 7 mm is no 5 to 6 mm
-    assert items.class_count(np.array([0, 2, 1]), np.array([4.0, 5.5, 4.0])) == 3
+
+    def names(labels, diameters):
+        return items.class_names(np.array(labels), np.array(diameters))
+
+    assert names([1, 3, 2], known) == items.CLASS_NAMES
+    assert names([1, 3, 2], unknown) == ("0", "1", "2", "3")
+    assert names([0, 1, 1], known) == ("no nodule", "nodule")
+    assert len(names([0, 9, 1], known)) == 10
+    assert names([1, 2, 2], known) == ("0", "1", "2")  # 7 mm is no 5 to 6 mm
+    assert len(names([0, 2, 1], [4.0, 5.5, 4.0])) == 3
+    assert names([0, 7, 1], unknown)[7] == "7"  # eight classes of one's own
 
 
 @given(st.floats(0.001, 200.0))

@@ -114,7 +114,7 @@ def test_the_choice_of_an_epoch_hears_nothing_of_test_items(monkeypatch):
     monkeypatch.setattr(encode, "make_encoder", encoder)
     labels = np.array([0, 1] * 5, np.int32)
     parts = np.array(["train"] * 4 + ["val"] * 2 + ["test"] * 4)
-    data = train.Labelled((), labels, parts, 2)
+    data = train.Labelled((), labels, parts, ("0", "1"))
     state = type("State", (), {"variables": {}})()
     train._validation(None, data, np.arange(10))(state)
     assert sorted(seen) == [0, 1, 2, 3, 4, 5]
