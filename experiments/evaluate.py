@@ -32,6 +32,7 @@ def run(config: Config, workdir: Path) -> None:
     """Judge, unless that was done."""
     inputs = {
         "search": common.part(config.search, "threshold", "features"),
+        "pdf": config.pdf,
         "upstream": {"index": stages.done(workdir, "index")},
     }
     stages.run(workdir, "evaluation", inputs, lambda out: _evaluate(config, workdir, out))
@@ -88,6 +89,7 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
         gallery=gallery_side,
         query_images=images[queries],
         gallery_images=images[gallery],
+        pdf=config.pdf,
     )
     print(results.in_words(evaluation, intervals))
     print(further.in_words(beside))

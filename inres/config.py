@@ -476,6 +476,9 @@ class Config:
     name: str = "phantom"
     seed: int = 0
     """Of training: initial weights, order of the items, augmentation, dropout."""
+    pdf: bool = True
+    """Draw the figures of the evaluation and the report as PDF too, with the fonts that journals
+    ask for; it takes as long as all else of a small evaluation."""
     data: Data = dataclasses.field(default_factory=Data)
     phantom: Phantom = dataclasses.field(default_factory=Phantom)
     items: Items = dataclasses.field(default_factory=Items)
@@ -488,7 +491,7 @@ class Config:
     search: Search = dataclasses.field(default_factory=Search)
 
     def __post_init__(self):
-        _not_negative("", self, "seed")
+        _require(self.seed >= 0, "seed", self.seed, "0 or more")
 
 
 def to_dict(config: Config) -> dict[str, Any]:

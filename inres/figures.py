@@ -70,15 +70,17 @@ _LINES: dict[str, tuple[str, Any, float]] = {
 """The rankings whose curves are drawn; of all of them one would see none."""
 
 
-def save(figure: Figure, stem: str | Path, *, dpi: int = 160) -> list[Path]:
-    """Write `figure` as PNG, SVG and PDF; the same figure gives the same bytes."""
+def save(figure: Figure, stem: str | Path, *, dpi: int = 160, pdf: bool = True) -> list[Path]:
+    """Write `figure` as PNG, SVG and, if asked, PDF; the same figure gives the same bytes."""
     paths = []
-    kinds = {".png": {"Software": None}, ".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+    kinds = {".png": {"Software": None}, ".svg": {"Date": None}}
+    if pdf:
+        kinds[".pdf"] = {"CreationDate": None}
     style: dict[Any, Any] = {"svg.hashsalt": "inres", "svg.fonttype": "path", "pdf.fonttype": 42}
     with mpl.rc_context(style):
         engine = figure.get_layout_engine()
         if engine is not None:
-            engine.execute(figure)  # once for all three, and not again in a trial run of each
+            engine.execute(figure)  # once for all kinds, and not again in a trial run of each
             figure.set_layout_engine(None)
         for suffix, metadata in kinds.items():
             path = Path(f"{stem}{suffix}")

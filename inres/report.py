@@ -207,7 +207,8 @@ def _galleries(path: Path) -> list[dict[str, str]]:
 
 def _drawn(run: _Run, name: str, figure: Any, caption: str) -> str:
     """Save a figure made for the report beside it, and show it."""
-    figures.save(figure, run.workdir / "figures" / name)
+    pdf = bool(run.config.get("pdf", True))
+    figures.save(figure, run.workdir / "figures" / name, pdf=pdf)
     return page.figure(run.workdir / "figures" / name, caption, wide=True)
 
 

@@ -38,12 +38,14 @@ def write_evaluation(
     intervals: Mapping[str, Any] | None = None,
     efficiency: Sequence[Mapping[str, Any]] | None = None,
     beside: further.Further | None = None,
+    pdf: bool = True,
 ) -> Path:
     """Write metrics, curves, tables and figures of an evaluation into the folder `out`.
 
     Files: `metrics.json`, `curves.json`, the tables `table2`, `table3`, `rankings`, `margins`,
     `codes`, `lookup` and `efficiency` (each `.csv` and `.tex`), `galleries.csv` (provenance of
-    every image of the search panels) and `figures/*` (each `.png`, `.svg` and `.pdf`).
+    every image of the search panels) and `figures/*` (each `.png`, `.svg` and, with `pdf`,
+    `.pdf`).
     `metrics.json` comes last: where it stands, the rest is whole.
 
     Args:
@@ -89,7 +91,7 @@ def write_evaluation(
             query_images, queries.labels, queries.diameters_mm, names
         )
     for stem, figure in drawn.items():
-        figures.save(figure, out / "figures" / stem)
+        figures.save(figure, out / "figures" / stem, pdf=pdf)
     files.write_csv(out / "galleries.csv", PROVENANCE, [row for shot in shots for row in shot.rows])
     for name, rows in _tables(evaluation, dataset, names, intervals, efficiency).items():
         tables.write_table(out / name, {key: key for key in (rows[0] if rows else ())}, rows)

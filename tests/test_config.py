@@ -45,6 +45,11 @@ def test_an_impossible_value_is_named(section, field, value):
         lib.checked(config)
 
 
+def test_a_seed_below_zero_is_named():
+    with pytest.raises(lib.ConfigError, match=r"config\.seed = -1: must be 0 or more"):
+        lib.Config(seed=-1)
+
+
 def test_a_fold_that_is_not_drawn_is_named():
     with pytest.raises(lib.ConfigError, match=r"config\.split\.test_subsets = \(9,\).*of 0\.\.4"):
         lib.Split(kind="patient", folds=5)

@@ -72,6 +72,8 @@ def test_saving_gives_png_and_svg_with_the_same_bytes_each_time(tmp_path):
     second = figures.save(draw(), tmp_path / "two" / "figure")
     assert [path.name for path in first] == ["figure.png", "figure.svg", "figure.pdf"]
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
+    third = figures.save(draw(), tmp_path / "three" / "figure", pdf=False)
+    assert [p.read_bytes() for p in third] == [p.read_bytes() for p in first[:2]]
     assert imread(first[0]).shape[2] == 4
     assert ET.parse(first[1]).getroot().tag.endswith("svg")
 

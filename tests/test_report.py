@@ -89,10 +89,11 @@ def write_run(workdir, *, classes=8, lungs=True, seed=0):
         gallery_images=gallery_images,
         intervals=confidence(found, queries.labels, queries.scans, resamples=50) if lungs else None,
         efficiency=[timed] if lungs else None,
+        pdf=False,
     )
     if not lungs:
         return found, counts
-    files.write_json(workdir / "config.json", config.to_dict(config.Config(name=NASTY)))
+    files.write_json(workdir / "config.json", config.to_dict(config.Config(name=NASTY, pdf=False)))
     files.write_json(workdir / "environment.json", {"python": "3", "machine": NASTY})
     leaking = [Item("", "s", str(i), 1, 4.0) for i in range(2)]
     sides, slices = np.array(["train", "test"]), rng.integers(0, 256, (2, 32, 32), np.uint8)

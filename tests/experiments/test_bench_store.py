@@ -1,23 +1,16 @@
 """The measurement of the index on disk, on little data."""
 
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
+from cli import call
 
 
 @pytest.mark.e2e
 def test_it_measures_every_step_and_type(tmp_path):
-    command = [sys.executable, "-m", "experiments.bench_store"]
     sizes = ["--config.sizes=(1000,)", "--config.ranked_items=500", "--config.ranked_queries=5"]
-    done = subprocess.run(
-        [*command, "--config=experiments/configs/bench_store.py", f"--workdir={tmp_path}", *sizes],
-        cwd=ROOT, capture_output=True, text=True, encoding="utf-8",
-    )  # fmt: skip
+    config = "--config=experiments/configs/bench_store.py"
+    done = call("bench_store", config, f"--workdir={tmp_path}", *sizes)
     assert done.returncode == 0, done.stderr
     assert {p.name for p in tmp_path.iterdir()} == {"bench_store.json", "bench_store.md"}
     result = json.loads((tmp_path / "bench_store.json").read_text(encoding="utf-8"))

@@ -3,27 +3,13 @@
 import csv
 import dataclasses
 import json
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from cli import call, refused
 
 from inres import config as config_lib
 from inres.evaluation import comparison, intervals, runs
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def call(*args):
-    return subprocess.run(
-        [sys.executable, "-m", "experiments.compare", *map(str, args)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-    )
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +43,7 @@ def workdirs(tmp_path_factory):
 
 def test_seeds_are_grouped_and_the_better_recipe_is_named(workdirs, tmp_path):
     four = [workdirs[name] for name in ("a0", "b0", "a1", "b1")]
-    done = call(*four, f"--out={tmp_path}")
+    done = call("compare", *four, f"--out={tmp_path}")
     assert done.returncode == 0, done.stderr
     b, a = (f"{workdirs[n]} (2 seeds)" for n in ("b0", "a0"))
     assert f"{b} is ahead of {a} by 0." in done.stdout
@@ -79,7 +65,9 @@ def test_seeds_are_grouped_and_the_better_recipe_is_named(workdirs, tmp_path):
 
 def test_rankings_of_one_run_and_groups_by_hand(workdirs, tmp_path):
     a, b = workdirs["a0"], workdirs["b0"]
-    done = call(f"{a}:pixels", f"--group=mixed={a},{b}", f"--out={tmp_path}", "--mean=micro")
+    done = call(
+        *("compare", f"{a}:pixels", f"--group=mixed={a},{b}", f"--out={tmp_path}", "--mean=micro")
+    )
     assert done.returncode == 0, done.stderr
     assert f"mixed is ahead of {a}:pixels by 0." in done.stdout
     found = json.loads((tmp_path / "comparison.json").read_text(encoding="utf-8"))
@@ -104,8 +92,6 @@ def test_an_error_s_gap_and_interval_have_one_sign():
     ],
 )
 def test_what_cannot_be_compared_ends_in_one_line(workdirs, tmp_path, names, message):
-    done = call(*(workdirs.get(n, tmp_path / n) for n in names), f"--out={tmp_path / 'out'}")
-    assert done.returncode == 1
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    given = (workdirs.get(name, tmp_path / name) for name in names)
+    assert message in refused("compare", *given, f"--out={tmp_path / 'out'}")
     assert not (tmp_path / "out").exists()

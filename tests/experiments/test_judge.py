@@ -1,19 +1,11 @@
 """Vectors of another program, judged through the real command line."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-
-
-def call(*args):
-    command = [sys.executable, "-m", "experiments.judge", *map(str, args)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, encoding="utf-8")
+from cli import call, refused
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +37,7 @@ def flags(data, workdir, **more):
 
 @pytest.mark.e2e
 def test_vectors_are_judged_by_the_same_protocol(data, tmp_path):
-    done = call(*flags(data, tmp_path, codes="codes.npy"), "--threshold=4")
+    done = call("judge", *flags(data, tmp_path, codes="codes.npy"), "--threshold=4")
     assert done.returncode == 0, done.stderr
     assert "LSH on the vectors" in done.stdout
     found = metrics(tmp_path)
@@ -64,10 +56,7 @@ def test_vectors_are_judged_by_the_same_protocol(data, tmp_path):
     assert found["intervals"]["patients"] == 10
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "PCA+ITQ on the vectors" in page
-    compare = [sys.executable, "-m", "experiments.compare", str(tmp_path), f"{tmp_path}:chance"]
-    said = subprocess.run(
-        [*compare, f"--out={tmp_path / 'c'}"], cwd=ROOT, capture_output=True, text=True
-    )
+    said = call("compare", tmp_path, f"{tmp_path}:chance", f"--out={tmp_path / 'c'}")
     assert said.returncode == 0, said.stderr
     assert f"{tmp_path} is ahead of {tmp_path}:chance" in said.stdout
     assert "No images were given" in page
@@ -96,7 +85,7 @@ def test_without_codes_or_a_split_column(data, tmp_path):
         for row in (data / "items.csv").read_text(encoding="utf-8").splitlines()
     ]
     (data / "bare.csv").write_text("\n".join(rows) + "\n")
-    done = call(*flags(data, tmp_path, items="bare.csv"), "--split=patient", "--bits=4")
+    done = call("judge", *flags(data, tmp_path, items="bare.csv"), "--split=patient", "--bits=4")
     assert done.returncode == 0, done.stderr
     found = metrics(tmp_path)
     assert found["protocol"]["bits"] == 4
@@ -107,11 +96,10 @@ def test_without_codes_or_a_split_column(data, tmp_path):
 @pytest.mark.e2e
 def test_a_mismatch_ends_in_one_line_before_work(data, tmp_path):
     np.save(tmp_path / "short.npy", np.zeros((7, 3)))
-    done = call(*flags(data, tmp_path / "w"), f"--embeddings={tmp_path / 'short.npy'}")
-    assert done.returncode == 1
-    assert done.stderr.count("error: ") == 1
-    assert "short.npy: 7 rows of 3 numbers, but" in done.stderr
-    assert "has 120 items" in done.stderr
+    short = f"--embeddings={tmp_path / 'short.npy'}"
+    error = refused("judge", *flags(data, tmp_path / "w"), short)
+    assert "short.npy: 7 rows of 3 numbers, but" in error
+    assert "has 120 items" in error
     assert not (tmp_path / "w").exists()
 
 
