@@ -47,9 +47,8 @@ def main(arguments: list[str]) -> None:
     workdir = Path(str(common.WORKDIR.value)).expanduser().resolve()
     path = Path(str(ITEMS.value))
     table = items.read_table(path)
-    unknown = sum(item.label < 0 for item in table)
-    if unknown:
-        raise ConfigError(f"{path}: {unknown} items have no label; leave them out, vectors too")
+    if table[0].label < 0:  # then all of them
+        raise ConfigError(f"{path}: no item has a label, by which rankings are judged")
     vectors = read_vectors(Path(str(EMBEDDINGS.value)), len(table), path)
     codes = read_codes(Path(CODES.value), len(table), path) if CODES.value else None
     images = read_images(path.parent, table)

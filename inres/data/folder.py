@@ -36,14 +36,10 @@ def read_folder(root: Path) -> list[Item]:
 
     Raises:
       FileNotFoundError: neither is there, or images that the table names are missing.
-      ValueError: the table is damaged, or it is mixed: some labels known, some not.
+      ValueError: the table is damaged; see `read_table`.
     """
     if (root / "items.csv").is_file():
-        items = read_table(root / "items.csv")
-        known = [item.label >= 0 for item in items]
-        if any(known) and not all(known):
-            line = known.index(False) + 2
-            raise ValueError(f"{root / 'items.csv'}: line {line}: label is blank; give a class")
+        items = read_table(root / "items.csv", filled=("image",))
         missing = [item.image for item in items if not (root / item.image).is_file()]
         if missing:
             raise FileNotFoundError(

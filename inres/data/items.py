@@ -126,24 +126,28 @@ def write_table(path: Path, items: Sequence[Item]) -> None:
     files.write_csv(path, COLUMNS, rows)
 
 
-def read_table(path: Path, required: Sequence[str] = ("image", "scan", "label")) -> list[Item]:
+def read_table(path: Path, *, filled: Sequence[str] = ()) -> list[Item]:
     """Read an item table; columns of `Item` that the file lacks are unknown, others are ignored.
 
     Spaces around names and values are no part of them.
 
+    Args:
+      path: a CSV file with at least the columns `image`, `scan` and `label`.
+      filled: columns of text in which no row may be blank.
+
     Raises:
-      ValueError: a column of `required` is missing, one is misspelt, a value is not what its
-        column holds, or rows contradict each other; the message names file, line and column. All
-        bad lines are reported together.
+      ValueError: a column is missing or misspelt, a value is not what its column holds, some
+        labels are known and some not, or rows contradict each other; the message names file, line
+        and column. All bad lines are reported together.
     """
-    rows = files.read_csv_lines(path, required)
+    rows = files.read_csv_lines(path, ("image", "scan", "label"))
     if not rows:
         raise ValueError(f"{path}: no items, only a header")
     _refuse_other_spellings(path, rows[0][1])
     items, errors = [], []
     for line, row in rows:
         try:
-            items.append(_item(row, f"{path}: line {line}"))
+            items.append(_item(row, f"{path}: line {line}", filled))
         except ValueError as error:
             errors.append(str(error))
     if not errors:
@@ -170,7 +174,7 @@ def _refuse_other_spellings(path: Path, names: Iterable[str]) -> None:
         )
 
 
-def _item(row: Mapping[str, str], where: str) -> Item:
+def _item(row: Mapping[str, str], where: str, filled: Sequence[str]) -> Item:
     """One row; `where` names file and line in the error."""
     values: dict[str, object] = {}
     for field in dataclasses.fields(Item):
@@ -179,6 +183,8 @@ def _item(row: Mapping[str, str], where: str) -> Item:
             continue
         if field.type is str:
             values[name] = row[name].strip()
+            if name in filled and not values[name]:
+                raise ValueError(f"{where}: {name} is blank; fill it in, or remove the row")
             continue
         value = files.number(row, name, where=where, blank=-1 if field.type is int else np.nan)
         if field.type is int and value != int(value):
@@ -198,11 +204,12 @@ def _item(row: Mapping[str, str], where: str) -> Item:
 def _bad_labels(table: Sequence[tuple[int, str, Item]]) -> Iterator[str]:
     """What is wrong with the labels of (line, label as written, item)."""
     known = {item.label: line for line, _, item in reversed(table) if item.label >= 0}
-    below = [line for line, text, item in table if text.strip() and item.label < 0]
-    if known and below:
+    unknown = [(line, text.strip()) for line, text, item in table if item.label < 0]
+    if known and unknown:
+        line, text = unknown[0]
         yield (
-            f"line {below[0]}: label is -1 ({len(below)} such rows); must be 0 or more, or blank "
-            "where unknown"
+            f"line {line}: label is {text or 'blank'} ({len(unknown)} such rows), but others have "
+            "one; give all rows a class, 0 or more, or leave out those without"
         )
     top = max(known, default=0)
     if top > 10 * len(known) + 100:

@@ -146,6 +146,9 @@ def test_bad_folders_are_told_what_is_wrong(tree):
     (tree / "items.csv").write_text(HEADER + "images/a.png,s1,n1,1,,,\nimages/b.png,s1,n1,,,,\n")
     with pytest.raises(ValueError, match="line 3: label is blank"):
         prepare(tree)
+    (tree / "items.csv").write_text(HEADER + "images/a.png,s1,n1,1,,,\n\n,s1,n1,1,,,\n")
+    with pytest.raises(ValueError, match="line 4: image is blank; fill it in"):
+        prepare(tree)
     (tree / "items.csv").unlink()
     with pytest.raises(FileNotFoundError, match=r"items\.csv.*nor a pair"):
         prepare(tree)

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -38,10 +40,11 @@ def test_no_nodule_is_class_zero_and_nonsense_is_refused():
 
 
 def test_a_table_comes_back_as_it_was(tmp_path):
-    rows = [item(scan="a,b", diameter_mm=1 / 3), item(image="ü.png", label=-1, subset=3, row=2.5)]
-    items.write_table(tmp_path / "items.csv", rows)
-    again = items.read_table(tmp_path / "items.csv")
-    assert repr(again) == repr(rows)  # NaN is not equal to itself
+    rows = [item(scan="a,b", diameter_mm=1 / 3), item(image="ü.png", subset=3, row=2.5)]
+    for table in (rows, [dataclasses.replace(row, label=-1) for row in rows]):
+        items.write_table(tmp_path / "items.csv", table)
+        again = items.read_table(tmp_path / "items.csv")
+        assert repr(again) == repr(table)  # NaN is not equal to itself
 
 
 def test_every_bad_line_is_reported(tmp_path):
@@ -101,7 +104,8 @@ def test_rows_that_contradict_each_other_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("b,s,-1,", r"line 4: label is -1 \(1 such rows\); must be 0 or more, or blank"),
+        ("b,s,-1,", r"line 4: label is -1 \(1 such rows\), but others have one; give all"),
+        ("b,s,,", r"line 4: label is blank \(1 such rows\), but others"),
         ("b,s,-2,", "line 4: label is -2; must be 0 or more, or blank"),
         ("b,s,5000000000,", "line 4: label is 5000000000, but there are only 2 classes; number"),
         ("b,s,1,0", "line 4: malignancy is 0; must be a rating of 1 to 5"),
@@ -116,7 +120,7 @@ def test_a_value_out_of_its_range_is_refused(tmp_path, row, message):
 
 def test_labels_may_be_unknown_or_leave_gaps(tmp_path):
     assert [i.label for i in read(tmp_path, "image,scan,label", "a,s,", "b,s,-1")] == [-1, -1]
-    assert [i.label for i in read(tmp_path, "image,scan,label", "a,s,", "b,s,60")] == [-1, 60]
+    assert [i.label for i in read(tmp_path, "image,scan,label", "a,s,0", "b,s,60")] == [0, 60]
 
 
 def test_a_store_whose_parts_disagree_is_refused(tmp_path):
