@@ -65,7 +65,7 @@ def launch_with_arguments(run: Callable[[list[str]], None]) -> None:
         try:
             run(argv[1:])
         except KeyboardInterrupt:
-            print("interrupted; run the same command again to go on", file=sys.stderr, flush=True)
+            print(f"interrupted; run {_same_command()} to go on", file=sys.stderr, flush=True)
             sys.stdout.flush()
             os._exit(130)  # a device thread broken off in a program can crash the teardown
         except (ValueError, OSError, RuntimeError) as error:
@@ -81,8 +81,13 @@ def explain(error: BaseException) -> str:
     """One message with a remedy, also for errors of the system."""
     if isinstance(error, OSError) and error.errno == 28:
         where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror}; the same command goes on where it stopped"
+        return f"{where}{error.strerror}; run {_same_command()} to go on where it stopped"
     return str(error) or repr(error)
+
+
+def _same_command() -> str:
+    """How to go on; --redo would remove once more what was made anew."""
+    return "the same command without --redo" if REDO.value else "the same command again"
 
 
 def _parse(argv: list[str]) -> list[str]:

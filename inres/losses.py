@@ -87,8 +87,8 @@ def kinship(labels: jax.Array, diameters_mm: jax.Array, *, spread: float) -> jax
 def quantization(h: jax.Array) -> jax.Array:
     """`-mean((h - 1/2)^2)`: least, -1/4, where every activation is 0 or 1.
 
-    h: [B, bits] in [0, 1]. Paper, section 2.3; Lin et al. 2016, "Learning compact binary
-    descriptors with unsupervised deep neural networks", Eq. 3.
+    h: [B, bits] in [0, 1]. Paper, section 2.3, in words; the term is that of Yang, Lin, Chen 2018,
+    "Supervised learning of semantics-preserving hash via deep convolutional neural networks".
     """
     return -jnp.mean((h - 0.5) ** 2)
 

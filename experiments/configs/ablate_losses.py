@@ -1,13 +1,13 @@
-"""Our loss of the codes against published ones, each as published (config.loss.name).
+"""Our loss of the codes against published ones (config.loss.name).
 
     python -m experiments.ablate --config=experiments/configs/ablate_losses.py \\
         --workdir=runs/ablate_losses
 
 Ours, with and without its parts, and eight others, x three seeds: 33 trainings, so 33 times what
 the base takes to train and judge, less what is shared. All have the base's network, schedule and
-augmentation; the others have their own weight, their own bits, the signs of the latent layer, and
-not our loss of FC1. On data of one's own:
---config=experiments/configs/ablate_losses.py:folder with --config.base.data.root=FOLDER.
+augmentation, and the NLL of FC3, with which most of the others were not published; these have
+their own weight, their own bits, the signs of the latent layer, and not our loss of FC1. On data of
+one's own: --config=experiments/configs/ablate_losses.py:folder with --config.base.data.root=FOLDER.
 """
 
 from experiments.configs import load

@@ -255,6 +255,26 @@ def _by(shape: Sequence[int]) -> str:
     return " x ".join(map(str, shape[::-1]))
 
 
+def _notes(items: Sequence[Item]) -> list[str]:
+    """What can be meant, but hardly is."""
+    sized = sum(item.label == 0 and item.diameter_mm > 0 for item in items)
+    sizeless = sum(item.label > 0 and item.diameter_mm == 0 for item in items)
+    notes = (
+        (
+            sized,
+            f"{sized} items of class 0 have a diameter, but 0 stands for no nodule: nDCG and "
+            "ordinal codes hold it as far from class 1 as from all others; number classes of "
+            "nodules from 1",
+        ),
+        (
+            sizeless,
+            f"{sizeless} items of classes above 0 have a diameter of 0 mm, which stands for no "
+            "nodule; leave it blank where it is unknown",
+        ),
+    )
+    return [text for count, text in notes if count]
+
+
 def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
     """Write the item store of the folder `root` to `out`; all bad files are found first.
 
@@ -303,7 +323,7 @@ def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
             "source": "folder",
             "window_hu": [config.items.hu_min, config.items.hu_max],
             "classes": {str(k): v for k, v in sorted(counts.items())},
-            "messages": [],
+            "messages": _notes(items),
         },
     )
     # The table makes the store; it comes last. A crop has no point of its own: row, col unknown.

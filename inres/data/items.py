@@ -45,14 +45,16 @@ def class_names(labels: np.ndarray, diameters_mm: np.ndarray) -> tuple[str, ...]
     """Names of the classes that known labels [N] are of: Table 2's eight where they are sizes.
 
     They are where some diameter is known and each known one is of its label, so that a size class
-    keeps its name also where the largest are absent. Labels of 0 and 1 alone are nodule or not;
-    all others are known by their numbers.
+    keeps its name also where the largest are absent. Labels of 0 and 1 alone are nodule or not,
+    but where some of 0 have a diameter; all others are known by their numbers.
     """
     known, count = np.isfinite(diameters_mm), int(labels.max()) + 1
     agree = np.array_equal(size_class(diameters_mm[known]), labels[known])
     if known.any() and agree and 2 < count <= len(CLASS_NAMES):
         return CLASS_NAMES
-    return ("no nodule", "nodule") if count == 2 else tuple(map(str, range(count)))
+    if count == 2 and not np.any(diameters_mm[labels == 0] > 0):
+        return "no nodule", "nodule"
+    return tuple(map(str, range(count)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,13 +108,19 @@ def item_names(items: Sequence[Item]) -> np.ndarray:
     return np.array(names, str)
 
 
-def patients(items: Sequence[Item]) -> np.ndarray:
-    """Whose each item is, str [N]: the patient, where unknown the scan; empty if that is too.
+def known_patients(items: Sequence[Item]) -> np.ndarray:
+    """The patient of each item, str [N]; one that an item of a scan names is that of all its items.
 
-    A patient that one item of a scan names is that of all its items.
+    Empty where unknown.
     """
-    known = {item.scan: item.patient for item in items if item.scan and item.patient}
-    return np.array([item.patient or known.get(item.scan, item.scan) for item in items], str)
+    named = {item.scan: item.patient for item in items if item.scan and item.patient}
+    return np.array([item.patient or named.get(item.scan, "") for item in items], str)
+
+
+def patients(items: Sequence[Item]) -> np.ndarray:
+    """Whose each item is, str [N]: the patient, where unknown the scan; empty if that is too."""
+    known = known_patients(items)
+    return np.where(known != "", known, np.array([item.scan for item in items], str))
 
 
 def write_table(path: Path, items: Sequence[Item]) -> None:
@@ -129,7 +137,8 @@ def write_table(path: Path, items: Sequence[Item]) -> None:
 def read_table(path: Path, *, filled: Sequence[str] = ()) -> list[Item]:
     """Read an item table; columns of `Item` that the file lacks are unknown, others are ignored.
 
-    Spaces around names and values are no part of them.
+    Spaces around names and values are no part of them. Where diameters of nodules are known, a
+    blank one of class 0, no nodule, is 0 mm.
 
     Args:
       path: a CSV file with at least the columns `image`, `scan` and `label`.
@@ -156,7 +165,17 @@ def read_table(path: Path, *, filled: Sequence[str] = ()) -> list[Item]:
     if errors:
         more = f"\n... and {len(errors) - 10} more" if len(errors) > 10 else ""
         raise ValueError("\n".join(errors[:10]) + more)
-    return items
+    return _with_normals(items) if any(item.diameter_mm > 0 for item in items) else items
+
+
+def _with_normals(items: Sequence[Item]) -> list[Item]:
+    """Class 0 with a blank diameter as 0 mm: for a nodule it is a wrong size, not an unknown."""
+    return [
+        dataclasses.replace(item, diameter_mm=0.0)
+        if item.label == 0 and np.isnan(item.diameter_mm)
+        else item
+        for item in items
+    ]
 
 
 def _refuse_other_spellings(path: Path, names: Iterable[str]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from inres.config import ConfigError, Split
 from inres.data import duplicates
-from inres.data.items import Item, item_names, patients
+from inres.data.items import Item, item_names, known_patients, patients
 
 SIDES = ("train", "val", "test")
 """In this order; "earlier" and "later" below mean it."""
@@ -183,7 +183,7 @@ def overlap(items: Sequence[Item], side: np.ndarray, thumbnails: np.ndarray) -> 
         found = duplicates.twins(thumbnails[left], thumbnails[right])
         pairs.append(np.stack([left[found[:, 0]], right[found[:, 1]]], axis=1))
     scans, patients_ = (
-        tuple(shared_groups(groups, side)) for groups in (_scans(items), _patients(items))
+        tuple(shared_groups(groups, side)) for groups in (_scans(items), known_patients(items))
     )
     return Overlap(scans, patients_, np.concatenate(pairs))
 
@@ -198,11 +198,6 @@ def _scans(items: Sequence[Item]) -> np.ndarray:
         return f"nodule {item.nodule}{whose}" if item.nodule else ""
 
     return np.array([words(item) for item in items], str)
-
-
-def _patients(items: Sequence[Item]) -> np.ndarray:
-    """The patient of every item, str [N], as the data names it."""
-    return np.array([item.patient for item in items], str)
 
 
 def shared_groups(groups: np.ndarray, side: np.ndarray) -> list[str]:
@@ -238,7 +233,7 @@ def leaks(
         },
         "test_items_of_shared": {
             "scans": int(np.sum(test & np.isin(_scans(items), found.scans))),
-            "patients": int(np.sum(test & np.isin(_patients(items), found.patients))),
+            "patients": int(np.sum(test & np.isin(known_patients(items), found.patients))),
             "twins": int(np.sum(test & with_twin)),
         },
         "nodule_share": leaking_share(items, side),
@@ -302,7 +297,7 @@ def _earlier_rows(items: Sequence[Item], side: np.ndarray, found: Overlap) -> np
     rank = np.array([SIDES.index(name) if name else -1 for name in side])
     drop = np.zeros(len(items), bool)
     drop[found.twins[:, 0]] = True
-    for groups, shared in ((_scans(items), found.scans), (_patients(items), found.patients)):
+    for groups, shared in ((_scans(items), found.scans), (known_patients(items), found.patients)):
         for group in shared:
             rows = np.flatnonzero((groups == group) & (rank >= 0))
             drop[rows[rank[rows] < rank[rows].max()]] = True

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from inres import files
 from inres.config import Config, Data, Items
 from inres.data import folder, items
 
@@ -131,6 +132,21 @@ def test_masks_lie_as_their_images_do(tree):
     (tree / "masks" / "p1" / "0.png").unlink()
     with pytest.raises(ValueError, match=r"0\.png: the mask of images/p0/0\.png and of images/p1"):
         prepare(tree)
+
+
+def test_nodules_of_class_0_are_told(tree):
+    def notes():
+        prepare(tree)
+        return files.read_json(tree.parent / "out" / "meta.json")["messages"]
+
+    assert notes() == []
+    line = "images/a.png,s1,n1,0,{},,\nimages/b.png,s1,n1,1,4.5,,\n"
+    for diameter in ("0", "", "7.5"):
+        (tree / "items.csv").write_text(HEADER + line.format(diameter))
+        assert len(notes()) == (diameter == "7.5")
+    assert "1 items of class 0 have a diameter" in notes()[0]
+    (tree / "items.csv").write_text(HEADER + line.format("0").replace("4.5", "0"))
+    assert "1 items of classes above 0 have a diameter of 0 mm" in notes()[0]
 
 
 def test_bad_folders_are_told_what_is_wrong(tree):

@@ -14,13 +14,15 @@ def item(**values):
 
 def test_classes_are_table_2s_where_labels_are_sizes():
     unknown, known = np.full(3, np.nan), np.array([4.0, 7.0, np.nan])
+    binary = np.array([0.0, 7.0, np.nan])
 
     def names(labels, diameters):
         return items.class_names(np.array(labels), np.array(diameters))
 
     assert names([1, 3, 2], known) == items.CLASS_NAMES
     assert names([1, 3, 2], unknown) == ("0", "1", "2", "3")
-    assert names([0, 1, 1], known) == ("no nodule", "nodule")
+    assert names([0, 1, 0], binary) == names([0, 1, 0], unknown) == ("no nodule", "nodule")
+    assert names([0, 1, 1], known) == ("0", "1")  # a class 0 of nodules, as benign and malignant
     assert len(names([0, 9, 1], known)) == 10
     assert names([1, 2, 2], known) == ("0", "1", "2")  # 7 mm is no 5 to 6 mm
     assert len(names([0, 2, 1], [4.0, 5.5, 4.0])) == 3
@@ -40,7 +42,7 @@ def test_no_nodule_is_class_zero_and_nonsense_is_refused():
 
 
 def test_a_table_comes_back_as_it_was(tmp_path):
-    rows = [item(scan="a,b", diameter_mm=1 / 3), item(image="ü.png", subset=3, row=2.5)]
+    rows = [item(scan="a,b", label=1, diameter_mm=1 / 3), item(image="ü.png", label=2, subset=3)]
     for table in (rows, [dataclasses.replace(row, label=-1) for row in rows]):
         items.write_table(tmp_path / "items.csv", table)
         again = items.read_table(tmp_path / "items.csv")
@@ -121,6 +123,15 @@ def test_a_value_out_of_its_range_is_refused(tmp_path, row, message):
 def test_labels_may_be_unknown_or_leave_gaps(tmp_path):
     assert [i.label for i in read(tmp_path, "image,scan,label", "a,s,", "b,s,-1")] == [-1, -1]
     assert [i.label for i in read(tmp_path, "image,scan,label", "a,s,0", "b,s,60")] == [0, 60]
+
+
+def test_no_nodule_is_0_mm_where_nodules_have_diameters(tmp_path):
+    def diameters(*rows):
+        table = read(tmp_path, "image,scan,label,diameter_mm", *rows)
+        return repr([item.diameter_mm for item in table])
+
+    assert diameters("a,s,0,", "b,s,1,", "c,s,2,7") == "[0.0, nan, 7.0]"
+    assert diameters("a,s,0,", "b,s,1,") == "[nan, nan]"
 
 
 def test_a_store_whose_parts_disagree_is_refused(tmp_path):

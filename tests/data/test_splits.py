@@ -1,4 +1,5 @@
 import dataclasses
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -127,11 +128,15 @@ def test_a_scan_on_two_sides_is_refused_or_its_training_items_dropped():
     assert left(rows, images).tolist() == want
 
 
-def test_a_patient_on_two_sides_is_refused_or_its_training_items_dropped():
-    images = pictures(200)
-    rows = [
-        dataclasses.replace(r, patient="p" if r.scan in ("s0", "s9") else "") for r in archive()
-    ]
+@pytest.mark.parametrize("named", [1, 20])
+def test_a_patient_on_two_sides_is_refused_or_its_training_items_dropped(named):
+    """Also where the first `named` items of a scan alone say whose it is."""
+    images, seen = pictures(200), Counter()
+    rows = archive()
+    for i, row in enumerate(rows):
+        seen[row.scan] += 1
+        if row.scan in ("s0", "s9") and seen[row.scan] <= named:
+            rows[i] = dataclasses.replace(row, patient="p")
     rows = column(rows, ["test" if r.scan in ("s8", "s9") else "train" for r in rows])
     with pytest.raises(ValueError, match="patient p stands on two sides"):
         splits.split_items(rows, Split(kind="column", val_share=0.0), images)
