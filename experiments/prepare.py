@@ -26,7 +26,7 @@ def run(config: Config, workdir: Path) -> None:
     }
     if config.data.kind != "folder":
         inputs["data"]["seed"] = config.data.seed
-        names = ("spacing_mm", "canvas_px", "normals", "normal_clearance_mm")
+        names = ("spacing_mm", "canvas_mm", "normals", "normal_clearance_mm")
         more = ("slices_per_nodule", "neighbour_mm")
         inputs["items"] |= common.part(config.items, *names, *more)
     if config.data.kind == "phantom" and not config.data.root:

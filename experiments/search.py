@@ -221,9 +221,10 @@ def read_query(config: Config, workdir: Path, table: items.ItemStore) -> Query:
         item = table.items[ITEM.value]
         seen = np.asarray(train.network_inputs(workdir)[ITEM.value])
         return Query(f"item{ITEM.value}", seen, item.scan, item.label, item.diameter_mm)
+    root = common.data_root(config, workdir)
     if IMAGE.value is not None:
         path = Path(IMAGE.value)
-        planes, mask, point, notes = prepare.prepare_image(path, config)
+        planes, mask, point, notes = prepare.prepare_image(path, config=config, root=root)
         if config.data.kind == "folder":
             _same_size(path, planes, table)
         name = path.name
@@ -237,7 +238,7 @@ def read_query(config: Config, workdir: Path, table: items.ItemStore) -> Query:
             raise ValueError("--scan needs a place: either --world=x,y,z or --slice=number")
         path = Path(str(SCAN.value))
         planes, mask, point, notes = prepare.prepare_point(
-            path, config=config, world_mm=_world(), slice_index=SLICE.value
+            path, config=config, root=root, world_mm=_world(), slice_index=SLICE.value
         )
         place = f"slice{SLICE.value}" if WORLD.value is None else WORLD.value.replace(",", "_")
         name = f"{path.stem}_{place}"

@@ -109,15 +109,15 @@ class Items:
     hu_min: float = -1200.0
     hu_max: float = 600.0
     """Window stored in 8 bits."""
-    canvas_px: int = 384
-    """Side of a stored slice, centred on the lungs, in pixels of `spacing_mm`."""
+    canvas_mm: float = 384.0
+    """Side of a stored slice, centred on the lungs; a nodule outside of it is left out."""
     normals: int = 1000
     """Normal slices over all scans (paper, Table 2: 1000)."""
     normal_clearance_mm: float = 8.0
     """Distance along the body axis of a normal slice from any finding's surface."""
     slices_per_nodule: int = 1
-    """An odd number. Of a nodule in training so many slices are shown, within half of its radius;
-    the archive and the queries have its central one."""
+    """An odd number. Of a nodule in training up to so many slices are shown, none further from its
+    centre than half of its radius; the archive and the queries have its central one."""
     neighbours: int = 0
     """So many slices below and above are further channels of the input. A folder's are those that
     items.csv lists of the same nodule, by z_mm, or in its order where that is unknown; at an end,
@@ -135,7 +135,7 @@ class Items:
     def __post_init__(self):
         _not_negative("items", self, "neighbours")
         _positive("items", self, "neighbour_mm")
-        _positive("items", self, "spacing_mm", "canvas_px", "crop_mm", "size_px")
+        _positive("items", self, "spacing_mm", "canvas_mm", "crop_mm", "size_px")
         _not_negative("items", self, "normals", "normal_clearance_mm")
         _require(
             self.slices_per_nodule > 0 and self.slices_per_nodule % 2 == 1,
@@ -146,11 +146,16 @@ class Items:
         _require(self.hu_max > self.hu_min, "items.hu_max", self.hu_max, "above items.hu_min")
         _one_of("items.view", self.view, ("crop", "slice"))
         _require(
-            self.crop_mm <= self.canvas_px * self.spacing_mm,
+            self.spacing_mm <= self.crop_mm <= self.canvas_mm,
             "items.crop_mm",
             self.crop_mm,
-            "no larger than the canvas",
+            f"from items.spacing_mm = {self.spacing_mm:g} to items.canvas_mm = {self.canvas_mm:g}",
         )
+
+    @property
+    def canvas_px(self) -> int:
+        """Side of a stored slice in pixels."""
+        return round(self.canvas_mm / self.spacing_mm)
 
 
 @dataclasses.dataclass

@@ -190,6 +190,17 @@ def read_luna16(
     return Luna16(tuple(entries), tuple(messages))
 
 
+def lung_mask_of(scan: Path, root: Path) -> Path | None:
+    """The mask of a scan in `seg-lungs-LUNA16`; None if it has none or is not of the tree `root`.
+
+    A scan of the tree may be named by any path that leads to its file.
+    """
+    mask = root / "seg-lungs-LUNA16" / f"{scan.stem}.mhd"
+    paths = (path for folder in _subset_folders(root) for path in folder.rglob("*.mhd"))
+    known = any(path.stem == scan.stem and path.samefile(scan) for path in paths)
+    return mask if known and mask.is_file() else None
+
+
 def _subset(root: Path, path: Path) -> int:
     return int(path.relative_to(root).parts[0].removeprefix("subset"))
 

@@ -26,7 +26,7 @@ from scipy import ndimage
 from inres import files
 from inres.config import Config
 from inres.ct import lungs
-from inres.ct.luna16 import Luna16, ScanEntry, read_luna16
+from inres.ct.luna16 import Luna16, ScanEntry, lung_mask_of, read_luna16
 from inres.ct.scan import (
     Header,
     ScanError,
@@ -198,9 +198,9 @@ def prepare(
     cap = min(config.items.normals, max(8, 4 * share))
     parts = out / "scans"
     parts.mkdir(parents=True, exist_ok=True)
-    _require_space(out, tree, config)
     jobs = [_Job(entry, config, cap, parts / f"{entry.uid}.npz") for entry in tree.scans]
     todo = [job for job in jobs if not job.done()]
+    _require_space(out, jobs, todo, config)
     workers = config.data.workers if workers is None else workers
     with files.full_disk_named(out, "make room and run again (scans done are kept)"):
         _run(todo, workers or os.cpu_count() or 1, done=len(jobs) - len(todo), progress=progress)
@@ -212,9 +212,9 @@ def prepare_point(
     path: str | Path,
     *,
     config: Config,
+    root: str | Path,
     world_mm: Vector | None = None,
     slice_index: int | None = None,
-    lung_mask: Path | None = None,
     series_uid: str = "",
 ) -> tuple[np.ndarray, np.ndarray, tuple[float, float], tuple[str, ...]]:
     """One slice of a scan as a query, cut exactly as the gallery's.
@@ -222,9 +222,10 @@ def prepare_point(
     Args:
       path: a scan in any format of `read_scan`.
       config: the gallery's.
+      root: the gallery's tree. With `config.data.lung_masks` of `luna16` a scan of it has its
+        lungs from there; those of any other are found by threshold, which a message says.
       world_mm: x, y, z (LPS) of the place; or else
       slice_index: the number of a slice, from 0, in the order in which the scan is stored.
-      lung_mask: its `seg-lungs-LUNA16` file, to be used instead of the threshold.
       series_uid: which DICOM series, where a folder holds several.
 
     Returns:
@@ -236,7 +237,7 @@ def prepare_point(
       ScanError: the scan cannot be read, or the place or slice lies outside of it.
       ValueError: not exactly one of `world_mm` and `slice_index` is given.
     """
-    path = Path(path)
+    path, root = Path(path), Path(root)
     if (world_mm is None) == (slice_index is None):
         raise ValueError("give either world_mm or slice_index")
     header = read_header(path, series_uid=series_uid)
@@ -250,10 +251,17 @@ def prepare_point(
                 f"{path}: {tuple(map(float, world))} mm lies outside of the scan, which reaches "
                 f"from {corners.min(0).round(1).tolist()} to {corners.max(0).round(1).tolist()}"
             )
+    wants_labels = config.data.lung_masks == "luna16"
+    lung_mask = lung_mask_of(path, root) if wants_labels else None
     cut = cut_scan(path, config, lung_mask=lung_mask, series_uid=series_uid)
     index = cut.volume.world_to_index(world)
     z = cut.nearest_plane(index[0])
     messages = list(cut.messages)
+    if wants_labels and lung_mask is None:
+        messages.append(
+            f"{path}: no scan of {root} with a mask in seg-lungs-LUNA16, so its lungs are found "
+            "by threshold, other than the archive's"
+        )
     half = float(config.items.canvas_px // 2)
     point = (half, half)
     if world_mm is not None:
@@ -271,13 +279,15 @@ def prepare_point(
 
 
 def prepare_image(
-    path: str | Path, config: Config
+    path: str | Path, *, config: Config, root: str | Path
 ) -> tuple[np.ndarray, np.ndarray | None, tuple[float, float], tuple[str, ...]]:
     """A single image file as a query.
 
     Where the gallery came from a folder it is read as that was. Where it came from scans, a CT
     slice in HU takes their road, as a scan of one slice; any other image is taken as it is: 8
     bits, no mask, and a point of NaN.
+
+    Args: as `prepare_point`.
 
     Returns:
       As `prepare_point`, without neighbours: planes uint8 [1, S, S]; the mask is None where
@@ -297,7 +307,7 @@ def prepare_image(
         )
     items = config.items
     if not np.issubdtype(image.dtype, np.unsignedinteger) and len(_size(path)) == 3:
-        planes, *rest = prepare_point(path, config=config, slice_index=0)
+        planes, *rest = prepare_point(path, config=config, root=root, slice_index=0)
         return planes[len(planes) // 2][None], *rest
     grey = to_grey8(image, hu_min=items.hu_min, hu_max=items.hu_max, name=str(path))
     note = f"{path}: its pixel size and HU are unknown, so it is neither resampled nor segmented"
@@ -389,7 +399,7 @@ def _work(job: _Job) -> None:
         z = cut.nearest_plane(index[0])
         point = cut.in_canvas(index, config)
         if not _inside(point, config):
-            messages.append(f"{finding.name}: outside of its canvas; raise items.canvas_px")
+            continue  # its picture would not show it; _assemble tells who is missing
         label = int(size_class(finding.diameter_mm))
         items.append(
             _item(entry, finding.world_mm, point, label, finding.name, finding.diameter_mm)
@@ -430,12 +440,16 @@ def _work(job: _Job) -> None:
 def _planes_beside(cut: Cut, center: float, radius: float, config: Config) -> list[int]:
     """Planes of a nodule beside its central one, for training, evenly spread and all different.
 
-    Within half of the radius: there its disc has seven eighths of its diameter or more.
+    None is further from `center` than half of `radius`: there the nodule's disc has sqrt(3) / 2 of
+    its diameter, 0.87, or more.
     """
     count = config.items.slices_per_nodule
-    reach = (np.arange(count) - count // 2) / max(count - 1, 1) * radius
-    planes = {cut.nearest_plane(center + offset) for offset in reach}
-    return sorted(planes - {cut.nearest_plane(center)})
+    central = cut.nearest_plane(center)
+    first = min(central, int(np.ceil(center - radius / 2)))
+    last = max(central, int(np.floor(center + radius / 2)))
+    places = center + (np.arange(count) - count // 2) / max(count - 1, 1) * radius
+    planes = {cut.nearest_plane(place) for place in np.clip(places, first, last)}
+    return sorted(planes - {central})
 
 
 def _stack(planes: Sequence[np.ndarray], config: Config) -> np.ndarray:
@@ -502,19 +516,23 @@ def _lung_point(cut: Cut, z: int, config: Config, rng: np.random.Generator) -> t
 # All scans
 
 
-def _require_space(out: Path, tree: Luna16, config: Config) -> None:
-    """Refuse to start where the store cannot fit.
+def _require_space(out: Path, jobs: Sequence[_Job], todo: Sequence[_Job], config: Config) -> None:
+    """Refuse to start where the files of the scans `todo` and the store of all cannot fit.
 
     Raises:
       OSError: the disk has too little room.
     """
-    nodules = sum(len(entry.nodules) for entry in tree.scans)
-    plane = config.items.canvas_px**2
-    shown = config.items.slices_per_nodule * nodules
-    pictures = 3 * nodules + shown + 2 * config.items.normals
-    pictures += 2 * config.items.neighbours * (shown + config.items.normals)
-    need = 2 * plane * pictures
-    files.require_space(out, need)
+    items = config.items
+
+    def size(part: Sequence[_Job]) -> int:
+        nodules = sum(len(job.entry.nodules) for job in part)
+        normals = -(-items.normals * len(part) // len(jobs))
+        shown = items.slices_per_nodule * nodules + normals
+        # An item has its slice, mask and neighbours, a nodule two slices of the audit.
+        return items.canvas_px**2 * ((2 + 2 * items.neighbours) * shown + 2 * nodules)
+
+    # A scan's file offers more normals than the store takes of it, but is compressed.
+    files.require_space(out, size(todo) + size(jobs))
 
 
 def _run(
@@ -587,11 +605,22 @@ def _assemble(
     audit = [row for _, rows, _ in texts for row in rows]
     messages = [*tree.messages, *(text for _, _, lines in texts for text in lines)]
     if not items:
-        raise PrepareError(f"{out}: not one item; the tree has neither nodules nor clear slices")
+        raise PrepareError(
+            f"{out}: not one item; no nodule lies inside of its canvas (items.canvas_mm = "
+            f"{config.items.canvas_mm:g}) and no slice is clear of all findings"
+        )
     if sum(quota) < config.items.normals:
         messages.append(
             f"{sum(quota)} normal slices instead of {config.items.normals}: no more are clear of "
             f"all findings by {config.items.normal_clearance_mm:g} mm"
+        )
+    kept = {item.nodule for item in items}
+    nodules = [finding.name for entry in tree.scans for finding in entry.nodules]
+    lost = [name for name in nodules if name not in kept]
+    if lost:
+        messages.append(
+            f"{len(lost)} of {len(nodules)} nodules left out: outside of the canvas round their "
+            f"scan's lungs (first: {lost[0]}); raise --config.items.canvas_mm"
         )
     for name in ("items.csv", "meta.json", "neighbours.npy"):
         (out / name).unlink(missing_ok=True)

@@ -18,7 +18,7 @@ import SimpleITK as sitk
 from ct.trees import in_lungs, to_image, write_tree
 
 from inres import files
-from inres.config import Config, Data, Items
+from inres.config import Config, ConfigError, Data, Items
 from inres.ct import luna16, scan
 from inres.ct.luna16 import Luna16Error
 from inres.ct.scan import ScanError
@@ -44,7 +44,7 @@ def tree(tmp_path_factory):
 
 
 def make_config(root, **items):
-    items = {"spacing_mm": SPACING, "canvas_px": 112, "normals": 12, "size_px": 32} | items
+    items = {"spacing_mm": SPACING, "canvas_mm": 280.0, "normals": 12, "size_px": 32} | items
     return Config(data=Data(kind="phantom", root=str(root)), items=Items(**items))
 
 
@@ -59,8 +59,28 @@ def store(tree, tmp_path_factory):
     return run(make_config(tree), tree, tmp_path_factory.mktemp("out") / "items")
 
 
+def config_of_labels(root):
+    return Config(
+        data=Data(kind="phantom", root=str(root), lung_masks="luna16"),
+        items=make_config(root).items,
+    )
+
+
+@pytest.fixture(scope="module")
+def labelled_store(tree, tmp_path_factory):
+    return run(config_of_labels(tree), tree, tmp_path_factory.mktemp("out") / "labelled")
+
+
 def table(store):
     return (store.root / "items.csv").read_text()
+
+
+def query(path, config, **place):
+    return room.prepare_point(path, config=config, root=config.data.root, **place)
+
+
+def image_query(path, config):
+    return room.prepare_image(path, config=config, root=config.data.root)
 
 
 def nodules(store):
@@ -234,10 +254,8 @@ def test_only_what_changed_is_done_again(tree, tmp_path, monkeypatch, change):
     assert done == expected
 
 
-def test_masks_of_luna16(tree, store, tmp_path):
-    config = make_config(tree)
-    config.data.lung_masks = "luna16"
-    result = run(config, tree, tmp_path / "o")
+def test_masks_of_luna16(store, labelled_store):
+    result = labelled_store
     rows = files.read_csv(result.root / "audit.csv", room.AUDIT_COLUMNS)
     assert all(float(row["luna16"]) > 0.95 for row in rows), "its labels here hold the nodules"
     assert float(rows[2]["threshold"]) < 0.6
@@ -256,10 +274,51 @@ def test_fewer_clear_slices_than_asked(tree, tmp_path):
     assert len(run(make_config(tree, normals=0), tree, tmp_path / "p").items) == 3
 
 
-def test_nodule_outside_of_its_canvas_is_told(tree, tmp_path):
-    result = run(make_config(tree, canvas_px=64), tree, tmp_path / "o")
-    (message,) = files.read_json(result.root / "meta.json")["messages"]
-    assert message == "a/1: outside of its canvas; raise items.canvas_px"
+def test_a_nodule_outside_of_its_canvas_is_no_item_and_told(tree, store, tmp_path):
+    """One that is inside stays as it is, though its crop reaches over the border."""
+    result = run(make_config(tree, canvas_mm=160.0), tree, tmp_path / "o")
+    meta = files.read_json(result.root / "meta.json")
+    (message,) = meta["messages"]
+    assert message == (
+        "1 of 3 nodules left out: outside of the canvas round their scan's lungs (first: a/1); "
+        "raise --config.items.canvas_mm"
+    )
+    kept = [result.items[i] for i in nodules(result)]
+    where = [(store.items[i].nodule, store.items[i].x_mm) for i in nodules(store)]
+    assert [(item.nodule, item.x_mm) for item in kept] == [w for w in where if w[0] != "a/1"]
+    assert (
+        min(min(item.row, item.col, 64 - item.row, 64 - item.col) for item in kept) < 24 / SPACING
+    )
+    assert meta["table2"] == {"=0": 12, "8~13": 1, "13~18": 1} | {
+        name: 0 for name in ("0~5", "5~6", "6~8", "18~23", ">23")
+    }
+    rows = files.read_csv(result.root / "audit.csv", room.AUDIT_COLUMNS)
+    assert [row["nodule"] for row in rows] == [item.nodule for item in kept]
+    assert np.load(result.root / "audit_slices.npy").shape == (4, 64, 64)
+    assert result.slices.shape == result.lung_masks.shape == (14, 64, 64)
+
+
+def test_no_nodule_inside_and_no_normal_is_no_store(tree, tmp_path):
+    config = make_config(tree, canvas_mm=50.0, normals=0)
+    with pytest.raises(room.PrepareError, match=r"not one item.*items\.canvas_mm = 50\b"):
+        run(config, tree, tmp_path / "o")
+
+
+def test_a_canvas_has_the_same_millimetres_at_every_spacing(tree, store, tmp_path):
+    result = run(make_config(tree, spacing_mm=2 * SPACING), tree, tmp_path / "o")
+    assert result.slices.shape[1:] == (56, 56)
+    assert store.slices.shape[1:] == (112, 112)
+    for name in ("scan", "nodule", "x_mm", "y_mm", "z_mm"):
+        wide, fine = ([getattr(s.items[i], name) for i in nodules(s)] for s in (result, store))
+        assert wide == fine
+    default = [Items(spacing_mm=mm).canvas_px for mm in (0.5, 0.7, 1.0, 2.0)]
+    assert default == [768, 549, 384, 192]
+
+
+@pytest.mark.parametrize("sizes", [{"crop_mm": 281.0}, {"crop_mm": 2.0}, {"canvas_mm": 2.0}])
+def test_a_crop_is_a_pixel_or_more_and_no_larger_than_the_canvas(tree, sizes):
+    with pytest.raises(ConfigError, match=r"crop_mm.*from items\.spacing_mm = 2\.5 to items\.can"):
+        make_config(tree, **sizes)
 
 
 def test_even_shares():
@@ -332,6 +391,33 @@ def test_no_room_is_told_before_work_starts(tree, tmp_path, monkeypatch):
     assert error.value.errno == errno.ENOSPC
 
 
+def test_room_is_asked_for_what_is_still_to_be_written(tree, store, tmp_path, monkeypatch):
+    """Where all scans are done, for the store alone; for its arrays to the last byte."""
+    out = tmp_path / "o"
+    monkeypatch.setattr(room, "_assemble", lambda *a, **k: None)
+    monkeypatch.setattr(room.shutil, "rmtree", lambda *a, **k: None)
+    room.prepare(make_config(tree), root=tree, out=out, workers=1)
+    monkeypatch.undo()
+    need = sum(np.load(path, mmap_mode="r").nbytes for path in store.root.glob("*.npy"))
+
+    def free(count):
+        usage = shutil._ntuple_diskusage(10**12, 10**12 - count, count)
+        monkeypatch.setattr(room.shutil, "disk_usage", lambda path: usage)
+
+    done = out / "scans" / "a.npz"
+    content = done.read_bytes()
+    done.unlink()
+    free(need)
+    with pytest.raises(OSError, match="are needed"):
+        run(make_config(tree), tree, out)
+    done.write_bytes(content)
+    free(need - 1)
+    with pytest.raises(OSError, match="are needed"):
+        run(make_config(tree), tree, out)
+    free(need)
+    assert table(run(make_config(tree), tree, out)) == table(store)
+
+
 @pytest.mark.parametrize("full_at", ["scan", "store"])
 def test_full_disk_leaves_nothing_half_written(tree, store, tmp_path, monkeypatch, full_at):
     def full(*args, **kwargs):
@@ -399,18 +485,46 @@ def test_ctrl_c_ends_all_processes_at_once(tree, tmp_path):
 
 
 @pytest.mark.parametrize("which", [0, 1, 2])
-def test_query_by_world_is_the_gallery_item(tree, store, which):
-    i = nodules(store)[which]
-    item = store.items[i]
+@pytest.mark.parametrize("lung_masks", ["threshold", "luna16"])
+def test_query_by_world_is_the_gallery_item(tree, store, labelled_store, which, lung_masks):
+    wants_labels = lung_masks == "luna16"
+    config = config_of_labels(tree) if wants_labels else make_config(tree)
+    gallery = labelled_store if wants_labels else store
+    i = nodules(gallery)[which]
+    item = gallery.items[i]
     path = tree / f"subset{item.subset}" / f"{item.scan}.mhd"
     world = (item.x_mm, item.y_mm, item.z_mm)
-    planes, mask, point, messages = room.prepare_point(
-        path, config=make_config(tree), world_mm=world
-    )
-    np.testing.assert_array_equal(planes, store.slices[i][None])
-    np.testing.assert_array_equal(mask, store.lung_masks[i])
+    planes, mask, point, messages = query(path, config, world_mm=world)
+    np.testing.assert_array_equal(planes, gallery.slices[i][None])
+    np.testing.assert_array_equal(mask, gallery.lung_masks[i])
     assert point == pytest.approx((item.row, item.col), abs=1e-3)
     assert messages == ()
+
+
+def test_query_from_elsewhere_says_that_its_lungs_are_of_another_kind(
+    tree, store, labelled_store, tmp_path
+):
+    """A scan of the tree has its labels by whatever path; a copy is found by threshold."""
+    config = config_of_labels(tree)
+    i = nodules(store)[2]
+    item = store.items[i]
+    world = (item.x_mm, item.y_mm, item.z_mm)
+    linked = tmp_path / "linked"
+    linked.symlink_to(tree)
+    planes, mask, _, messages = query(linked / "subset2" / "a.mhd", config, world_mm=world)
+    np.testing.assert_array_equal(planes, labelled_store.slices[i][None])
+    np.testing.assert_array_equal(mask, labelled_store.lung_masks[i])
+    assert messages == ()
+    for path in (tree / "subset2").glob("a.*"):
+        shutil.copy(path, tmp_path)
+    copy = tmp_path / "a.mhd"
+    planes, mask, _, (message,) = query(copy, config, world_mm=world)
+    np.testing.assert_array_equal(planes, store.slices[i][None])
+    np.testing.assert_array_equal(mask, store.lung_masks[i])
+    assert (mask != labelled_store.lung_masks[i]).any()
+    assert message.startswith(f"{copy}: no scan of {tree} with a mask in seg-lungs-LUNA16")
+    assert "by threshold" in message
+    assert query(copy, make_config(tree), world_mm=world)[3] == ()
 
 
 def test_neighbours_are_planes_of_the_scan(tree, tmp_path):
@@ -436,7 +550,7 @@ def test_neighbours_are_planes_of_the_scan(tree, tmp_path):
         ]
         np.testing.assert_array_equal(found.planes(i), want)
         if item.nodule:
-            asked, _, _, _ = room.prepare_point(path, config=config, world_mm=world)
+            asked, _, _, _ = query(path, config, world_mm=world)
             np.testing.assert_array_equal(asked, want)
     room.prepare(make_config(tree), root=tree, out=tmp_path / "o", workers=1)
     assert open_store(tmp_path / "o").neighbours is None
@@ -460,26 +574,26 @@ def test_slice_number_counts_as_stored(tmp_path, flip):
     path, config = root / "subset0" / "a.mhd", make_config(root)
     stored = scan.read_scan(path)
     number = round(float(stored.world_to_index(np.array(nodule[:3]))[0]))
-    planes, mask, point, messages = room.prepare_point(path, config=config, slice_index=number)
-    expected, _, _, _ = room.prepare_point(path, config=config, world_mm=nodule[:3])
+    planes, mask, point, messages = query(path, config, slice_index=number)
+    expected, _, _, _ = query(path, config, world_mm=nodule[:3])
     np.testing.assert_array_equal(planes, expected)
     assert mask[56, 30:80].any()
     assert point == (56.0, 56.0)
     assert "give a world coordinate" in messages[0]
     whole = make_config(root, view="slice")
-    assert room.prepare_point(path, config=whole, slice_index=number)[3] == ()
+    assert query(path, whole, slice_index=number)[3] == ()
 
 
 def test_places_outside_of_a_scan(tree):
     path, config = tree / "subset0" / "b.mhd", make_config(tree)
     with pytest.raises(ScanError, match=r"b\.mhd: \(0\.0, 0\.0, 999\.0\) mm lies outside"):
-        room.prepare_point(path, config=config, world_mm=(0, 0, 999))
+        query(path, config, world_mm=(0, 0, 999))
     with pytest.raises(ScanError, match="no slice 80; it has 0 to 79"):
-        room.prepare_point(path, config=config, slice_index=80)
+        query(path, config, slice_index=80)
     with pytest.raises(ScanError, match="no slice -1"):
-        room.prepare_point(path, config=config, slice_index=-1)
+        query(path, config, slice_index=-1)
     with pytest.raises(ValueError, match="either"):
-        room.prepare_point(path, config=config)
+        query(path, config)
 
 
 def test_sagittal_scan_has_no_axial_slice_numbers(tree, tmp_path):
@@ -487,12 +601,10 @@ def test_sagittal_scan_has_no_axial_slice_numbers(tree, tmp_path):
     path = tmp_path / "sagittal.nii.gz"
     sitk.WriteImage(sitk.PermuteAxes(image, [1, 2, 0]), str(path))
     with pytest.raises(ScanError, match="not axial"):
-        room.prepare_point(path, config=make_config(tree), slice_index=3)
+        query(path, make_config(tree), slice_index=3)
     world = (70.0, 10.0, 30.0)
-    got = room.prepare_point(path, config=make_config(tree), world_mm=world)
-    expected = room.prepare_point(
-        tree / "subset0" / "b.mhd", config=make_config(tree), world_mm=world
-    )
+    got = query(path, make_config(tree), world_mm=world)
+    expected = query(tree / "subset0" / "b.mhd", make_config(tree), world_mm=world)
     assert np.abs(got[0].astype(int) - expected[0]).max() <= 1
     assert got[2] == pytest.approx(expected[2], abs=1e-3)
 
@@ -501,21 +613,21 @@ def test_single_images(tree, tmp_path):
     grey = np.arange(100, dtype=np.uint8).reshape(10, 10)
     path = tmp_path / "a.png"
     sitk.WriteImage(sitk.GetImageFromArray(grey), str(path))
-    image, mask, point, messages = room.prepare_image(path, make_config(tree))
+    image, mask, point, messages = image_query(path, make_config(tree))
     np.testing.assert_array_equal(image, grey[None])
     assert mask is None
     assert np.isnan(point).all()
     assert "pixel size" in messages[0]
     folder = Config(data=Data(kind="folder", root="x"))
-    assert room.prepare_image(path, folder)[3] == ()
+    assert image_query(path, folder)[3] == ()
     hu = tmp_path / "hu.mha"
     sitk.WriteImage(sitk.GetImageFromArray(grey.astype(np.int16) * 10 - 1200), str(hu))
-    image, _, _, _ = room.prepare_image(hu, folder)
+    image, _, _, _ = image_query(hu, folder)
     np.testing.assert_array_equal(
         image[0], to_uint8(grey.astype(float) * 10 - 1200, hu_min=-1200, hu_max=600)
     )
     with pytest.raises(ScanError, match="80 slices, a scan"):
-        room.prepare_image(tree / "subset0" / "b.mhd", make_config(tree))
+        image_query(tree / "subset0" / "b.mhd", make_config(tree))
 
 
 def test_single_ct_slice_takes_the_road_of_scans(tree, tmp_path):
@@ -523,7 +635,7 @@ def test_single_ct_slice_takes_the_road_of_scans(tree, tmp_path):
     path = tmp_path / "slice.mha"
     number = 44
     sitk.WriteImage(image[:, :, number : number + 1], str(path))
-    planes, mask, point, _ = room.prepare_image(path, make_config(tree))
+    planes, mask, point, _ = image_query(path, make_config(tree))
     assert len(planes) == 1
     slice_ = planes[0]
     assert slice_.shape == (112, 112)
@@ -543,14 +655,14 @@ def test_single_ct_slice_takes_the_road_of_scans(tree, tmp_path):
 def test_dicom_folder_and_file_as_queries(real_data, tree):
     config = make_config(tree)
     folder = real_data("dicom_slices")
-    from_folder = room.prepare_point(folder, config=config, slice_index=1)
+    from_folder = query(folder, config, slice_index=1)
     assert from_folder[0].shape == (1, 112, 112)
     assert from_folder[0].max() > 150
-    image, mask, _, _ = room.prepare_image(folder / "1.dcm", config)
+    image, mask, _, _ = image_query(folder / "1.dcm", config)
     assert mask is not None
     assert image[0, mask > 0].mean() < image[0, mask == 0].max()
     with pytest.raises(ScanError, match=r"no series 1\.2"):
-        room.prepare_point(folder, config=config, slice_index=1, series_uid="1.2")
+        query(folder, config, slice_index=1, series_uid="1.2")
 
 
 # Real geometry
@@ -614,12 +726,43 @@ def test_nodules_train_with_slices_beside_the_central_one(tree, store, tmp_path)
     np.testing.assert_array_equal(more.slices[central], store.slices)
     beside = [item for item in more.items if item.offset_mm]
     by_nodule = {item.nodule: item for item in store.items if item.nodule}
+
+    @functools.cache
+    def central_mm(own):
+        """Height of the nodule's central plane, which the offset counts from."""
+        path = tree / f"subset{own.subset}" / f"{own.scan}.mhd"
+        volume = room.cut_scan(path, make_config(tree)).volume
+        index = volume.world_to_index(np.array([own.x_mm, own.y_mm, own.z_mm]))
+        return volume.index_to_world(np.array([round(index[0]), *index[1:]]))[2]
+
     for item in beside:
         own = by_nodule[item.nodule]
-        assert abs(item.offset_mm) <= item.diameter_mm / 4 + SPACING  # both planes are rounded
+        assert abs(central_mm(own) + item.offset_mm - own.z_mm) <= own.diameter_mm / 4 + 1e-6
         assert str(item) == str(dataclasses.replace(own, offset_mm=item.offset_mm))
-    # Radii of 7, 11 and 4.5 mm: 3.5 and 5.5 mm aside are other planes, 2.25 mm may be.
-    counts = {name: sum(i.nodule == name for i in beside) for name in by_nodule}
-    assert max(counts.values()) == 2
+    # The largest has planes within 5.5 mm on either side.
+    assert sum(item.nodule == "a/1" for item in beside) == 2
     assert len({(i.nodule, i.offset_mm) for i in beside}) == len(beside)
     assert room.table2(more.items) == room.table2(store.items)
+
+
+def test_no_plane_beside_is_further_than_half_of_the_radius():
+    """Nor does one stop short: of either side the outermost that is near enough is shown."""
+    rng = np.random.default_rng(0)
+    mask = np.zeros((30, 1, 1), bool)
+    cut = room.Cut(None, mask, None, mask, (0, 0), ())
+    seen = set()
+    for _ in range(300):
+        center, radius = rng.uniform(-0.5, 29.5), rng.uniform(0.2, 12)
+        count = int(rng.choice([1, 3, 5, 9]))
+        config = Config(items=Items(slices_per_nodule=count))
+        beside = room._planes_beside(cut, center, radius, config)
+        central = cut.nearest_plane(center)
+        near = [z for z in range(30) if abs(z - center) <= radius / 2 and z != central]
+        assert set(beside) <= set(near)
+        assert beside == sorted(set(beside))
+        assert len(beside) <= count - 1
+        if count > 1:
+            ends = [min([*near, central]), max([*near, central])]
+            assert [min([*beside, central]), max([*beside, central])] == ends
+        seen.add(len(beside))
+    assert seen >= {0, 1, 2, 4, 8}

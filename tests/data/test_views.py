@@ -40,14 +40,14 @@ def test_a_crop_shows_its_point_and_a_mask_its_lungs():
     slice_ = np.zeros((64, 64), np.uint8)
     slice_[40, 20] = 200
     mask = np.ones((64, 64), np.uint8)
-    config = Items(canvas_px=64, crop_mm=16, size_px=16)
+    config = Items(canvas_mm=64.0, crop_mm=16, size_px=16)
     crop = views.view(slice_, mask, (40.0, 20.0), config)
     assert crop[8, 8] == 200
     mask[40, 20] = 0
     assert views.view(slice_, mask, (40.0, 20.0), config).max() == 0
-    raw = Items(canvas_px=64, crop_mm=16, size_px=16, segmented=False)
+    raw = Items(canvas_mm=64.0, crop_mm=16, size_px=16, segmented=False)
     assert views.view(slice_, mask, (40.0, 20.0), raw)[8, 8] == 200
-    whole = Items(canvas_px=64, crop_mm=16, size_px=64, view="slice")
+    whole = Items(canvas_mm=64.0, crop_mm=16, size_px=64, view="slice")
     assert views.view(slice_, None, (40.0, 20.0), whole)[40, 20] == 200
     assert views.view(slice_, None, (np.nan, np.nan), config).shape == (16, 16)
 
@@ -57,7 +57,7 @@ def test_a_stack_is_the_view_of_each_of_its_slices():
     planes = rng.integers(0, 256, (3, 40, 40)).astype(np.uint8)
     mask = np.zeros((40, 40), np.uint8)
     mask[5:35, 8:30] = 1
-    config = Items(canvas_px=40, crop_mm=20.0, size_px=16)
+    config = Items(canvas_mm=40.0, crop_mm=20.0, size_px=16)
     found = views.stack(planes, mask, (18.0, 21.0), config)
     assert found.shape == (16, 16, 3)
     for i in range(3):
