@@ -225,17 +225,11 @@ def to_grey8(image: np.ndarray, *, hu_min: float, hu_max: float, name: str) -> n
     values are Hounsfield units and are windowed.
 
     Raises:
-      ScanError: unsigned 16 bits that fill less than a sixteenth of their range: 12-bit data,
-        whose offset from HU is unknown; or unsigned of more bits. `name` is named.
+      ScanError: unsigned of more bits. `name` is named.
     """
     if image.dtype == np.uint8:
         return image
     if image.dtype == np.uint16:
-        if 0 < image.max() < 4096:
-            raise ScanError(
-                f"{name}: 16-bit pixels of at most {image.max()}, so 12-bit data with an unknown "
-                "offset from HU; convert to 8 bits, or to signed HU (.mha, .nii.gz)"
-            )
         return np.rint(image / 257.0).astype(np.uint8)
     if np.issubdtype(image.dtype, np.unsignedinteger):
         raise ScanError(
@@ -243,6 +237,19 @@ def to_grey8(image: np.ndarray, *, hu_min: float, hu_max: float, name: str) -> n
         )
     share = (np.nan_to_num(image.astype(np.float32), nan=hu_min) - hu_min) / (hu_max - hu_min)
     return np.rint(np.clip(share, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def twelve_bits(low: float, high: float) -> str:
+    """What is wrong with unsigned 16-bit pixels from `low` to `high`: 12-bit data; empty: nothing.
+
+    A lone dark image can look like it, a whole set of images hardly.
+    """
+    if not 0 < high - low < 4096:
+        return ""
+    return (
+        f"16-bit pixels from {low:g} to {high:g}, so 12-bit data with an unknown offset from HU "
+        "(32768 in some sets); convert to 8 bits, or to signed HU (.mha, .nii.gz)"
+    )
 
 
 def _to_int16(values: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 
 from inres import files
 from inres.config import Config
-from inres.ct.scan import read_image, to_grey8
+from inres.ct.scan import read_image, to_grey8, twelve_bits
 from inres.data import views
 from inres.data.items import Item, read_table, write_table
 from inres.progress import progress
@@ -223,12 +223,8 @@ def _scale_problems(looks: Mapping[Path, _Look]) -> list[str]:
         low, high = (
             f(getattr(w, n) for w in wide.values()) for f, n in ((min, "low"), (max, "high"))
         )
-        if 0 < high - low < 4096:
-            problems.append(
-                f"{next(iter(wide))}: 16-bit pixels, of which all {len(wide)} images use "
-                f"{low:g} to {high:g}, so 12-bit data with an unknown offset from HU (32768 in "
-                "some sets); convert to 8 bits, or to signed HU (.mha, .nii.gz)"
-            )
+        if wrong := twelve_bits(low, high):
+            problems.append(f"{next(iter(wide))}: {wrong} (of all {len(wide)} images)")
     return problems
 
 

@@ -39,6 +39,7 @@ from inres.ct.scan import (
     resample,
     resample_labels,
     to_grey8,
+    twelve_bits,
 )
 from inres.data.audit import PLANE_OFFSET
 from inres.data.folder import load_image
@@ -294,13 +295,16 @@ def prepare_image(
       nothing was segmented.
 
     Raises:
-      ValueError: not an image, damaged, or with more than one slice; names the file.
+      ValueError: not an image, damaged, with more than one slice, or of 12 bits in 16; names the
+        file.
     """
     path = Path(path)
     nowhere = (float("nan"), float("nan"))
+    image = read_image(path)
+    if image.dtype == np.uint16 and (wrong := twelve_bits(image.min(), image.max())):
+        raise ScanError(f"{path}: {wrong}")
     if config.data.kind == "folder":
         return load_image(path, config)[None], None, nowhere, ()
-    image = read_image(path)
     if image.ndim != 2:
         raise ScanError(
             f"{path}: {len(image)} slices, a scan; name a world coordinate or a slice number"

@@ -363,8 +363,15 @@ def test_grey8_by_type():
     np.testing.assert_array_equal(scan.to_grey8(np.array([np.nan, -300.0]), **window), [0, 128])
     full = np.array([0, 257, 65535], np.uint16)
     np.testing.assert_array_equal(scan.to_grey8(full, **window), [0, 1, 255])
-    with pytest.raises(ScanError, match=r"a\.png.*12-bit"):
-        scan.to_grey8(np.array([0, 4000], np.uint16), **window)
+    with pytest.raises(ScanError, match=r"a\.png: uint32"):
+        scan.to_grey8(np.array([0, 4000], np.uint32), **window)
+
+
+def test_twelve_bits_in_sixteen_are_told():
+    assert "from 0 to 4095" in scan.twelve_bits(0, 4095)
+    assert scan.twelve_bits(32768, 32768 + 3000)
+    assert not scan.twelve_bits(0, 4096)
+    assert not scan.twelve_bits(7, 7)  # blank
 
 
 def test_gz_check_reads_other_packers(tmp_path):

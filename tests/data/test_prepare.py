@@ -83,6 +83,15 @@ def image_query(path, config):
     return room.prepare_image(path, config=config, root=config.data.root)
 
 
+def test_an_image_of_12_bits_is_no_query(tmp_path, tree):
+    path = tmp_path / "q.png"
+    sitk.WriteImage(sitk.GetImageFromArray(np.arange(0, 3600, 25, "u2").reshape(12, 12)), path)
+    for kind in ("phantom", "folder"):
+        config = Config(data=Data(kind=kind, root=str(tree)))
+        with pytest.raises(ScanError, match=r"q\.png: 16-bit pixels from 0 to 3575, so 12-bit"):
+            image_query(path, config)
+
+
 def nodules(store):
     return [i for i, item in enumerate(store.items) if item.nodule]
 
