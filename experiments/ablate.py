@@ -20,11 +20,8 @@ its runs.
 import dataclasses
 from pathlib import Path
 
-from absl import flags
-
 from experiments import common, configs, evaluate, index, prepare, segment, split, train
 from inres import ablation, figures, files, stages, tables
-from inres import config as config_lib
 from inres.config import Config
 from inres.evaluation import runs
 from inres.memory import keep_freed_memory
@@ -71,7 +68,7 @@ def finished(config: Config, root: Path) -> bool:
     made, last = root / "config.json", root / "evaluation" / "stage.json"
     if not (made.is_file() and last.is_file()):
         return False
-    return config_lib.from_dict(files.read_json(made)) == config
+    return common.read_config(made) == config
 
 
 def make(config: Config, root: Path) -> None:
@@ -118,5 +115,4 @@ def compare(grid: ablation.Ablation, found: dict[str, runs.Run], workdir: Path) 
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["config", "workdir"])
-    common.launch_with_arguments(run)
+    common.launch_with_arguments(run, required=("config", "workdir"))

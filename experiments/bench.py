@@ -51,5 +51,4 @@ def run(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["config", "workdir"])
-    common.launch_with_arguments(run)
+    common.launch_with_arguments(run, required=("config", "workdir"))

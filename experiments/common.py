@@ -7,7 +7,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,12 +53,18 @@ def launch(run: Callable[[Config, Path], None], *, reads_only: bool = False) -> 
             run(config, workdir)
             describe(workdir, config)
 
-    flags.mark_flags_as_required(["config", "workdir"])
-    launch_with_arguments(work)
+    if not reads_only:
+        _show_in_help("redo")
+    launch_with_arguments(work, required=("config", "workdir"))
 
 
-def launch_with_arguments(run: Callable[[list[str]], None]) -> None:
-    """Parse flags and give `run` what else is on the command line; errors end in one line."""
+def launch_with_arguments(
+    run: Callable[[list[str]], None], *, required: Sequence[str] = ()
+) -> None:
+    """Parse flags and give `run` what else is on the command line; errors end in one line.
+
+    Without the flags `required` nothing runs.
+    """
 
     def main(argv: list[str]) -> None:
         logging.set_verbosity(logging.ERROR)
@@ -74,7 +80,15 @@ def launch_with_arguments(run: Callable[[list[str]], None]) -> None:
             print(f"error: {explain(error)}", file=sys.stderr)
             sys.exit(1)
 
+    flags.mark_flags_as_required(required)
+    _show_in_help(*required, "debug")
     app.run(main, flags_parser=_parse)
+
+
+def _show_in_help(*names: str) -> None:
+    """Flags of this module that --help is to show, which else shows those of the command's own."""
+    for name in names:
+        flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
 
 
 def explain(error: BaseException) -> str:
@@ -136,8 +150,7 @@ def _same_config(workdir: Path, config: Config) -> None:
     path = workdir / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; run the stages in this workdir first")
-    made = config_lib.to_dict(config_lib.from_dict(files.read_json(path)))
-    asked = config_lib.to_dict(config)
+    made, asked = (config_lib.to_dict(some) for some in (read_config(path), config))
     for values in (made, asked):
         values.pop("search")
     if made != asked:
@@ -146,6 +159,21 @@ def _same_config(workdir: Path, config: Config) -> None:
             + stages.difference(made, asked)
             + "; give the same --config and flags"
         )
+
+
+def read_config(path: Path) -> Config:
+    """The config that a workdir's `config.json` holds.
+
+    Raises:
+      StageError: it has fields or values that this version does not know.
+    """
+    try:
+        return config_lib.from_dict(files.read_json(path))
+    except config_lib.ConfigError as error:
+        raise stages.StageError(
+            f"{path}: written by another version of this program ({error}); use that version "
+            "(git_revision in environment.json), or another workdir"
+        ) from None
 
 
 def describe(workdir: Path, config: Config) -> None:

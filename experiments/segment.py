@@ -6,6 +6,7 @@ Leaves <workdir>/segment: masks.npy, metrics.json (Dice and IoU on held-out scan
 checkpoints, logs, examples.png. Left out where the data has no masks.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import jax
@@ -40,13 +41,8 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
     side = split.sides(workdir)
     train = np.flatnonzero(side == "train")
     per_epoch = batches.steps_per_epoch(len(train), c.batch, section="segment")
-    small = out / "pairs.npz"
-    if not small.is_file():
-        with files.atomic_path(small) as part:
-            image, mask = _shrink(store, train, c.size_px)
-            np.savez(part, image=image, mask=mask)
-    with np.load(small) as data:
-        pairs = {name: data[name] for name in ("image", "mask")}
+    small = {name: out / f"pairs_{name}.npy" for name in ("image", "mask")}
+    pairs = _pairs(store, train, c.size_px, small)
 
     model = recipe.build_unet(c)
     mesh = training.data_mesh()
@@ -99,30 +95,40 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
         _audit(segment, store, masks, workdir / "prepare", out, spacing)
     _examples(store, masks, np.flatnonzero(side == "test"), out)
     files.write_json(out / "metrics.json", metrics)
-    small.unlink()
+    for path in small.values():
+        path.unlink()
     print(f"  Dice {metrics['dice']:.4f}, IoU {metrics['iou']:.4f} on {len(dice)} held-out slices")
 
 
-def _shrink(store: items.ItemStore, rows: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs at the U-Net's size: image uint8 and mask uint8 (0 or 1), [N, size, size]."""
+def _pairs(
+    store: items.ItemStore, rows: np.ndarray, size: int, paths: Mapping[str, Path]
+) -> dict[str, np.ndarray]:
+    """Write the slices `rows` at the U-Net's size, unless they are there; open them memory-mapped.
+
+    `paths` has a file for `image` and one for `mask` (0 or 1), uint8 [N, size, size] both.
+    """
     assert store.lung_masks is not None
-    image, mask = (np.empty((len(rows), size, size), np.uint8) for _ in range(2))
-    for i, row in enumerate(progress(rows, name="resize pairs", unit="slice")):
-        image[i] = views.resize(np.asarray(store.slices[row]), size)
-        mask[i] = views.resize(np.asarray(store.lung_masks[row]) * np.uint8(255), size) > 127
-    return image, mask
+    if not all(path.is_file() for path in paths.values()):
+        shape = (len(rows), size, size)
+        with (
+            files.array_file(paths["image"], shape) as images,
+            files.array_file(paths["mask"], shape) as masks,
+        ):
+            for row in progress(rows, name="resize pairs", unit="slice"):
+                mask = views.resize(np.asarray(store.lung_masks[row]) * np.uint8(255), size) > 127
+                images.write(views.resize(np.asarray(store.slices[row]), size).tobytes())
+                masks.write(mask.astype(np.uint8).tobytes())
+    return {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
 
 
 def _apply(segment, store: items.ItemStore, out: Path) -> np.ndarray:
     """Write masks.npy, uint8 [N, S, S], and open it memory-mapped."""
     path = out / "masks.npy"
     if not path.is_file():
-        with files.atomic_path(path) as part:
-            masks = np.lib.format.open_memmap(part, "w+", np.uint8, store.slices.shape)
-            step = 32
-            for i in progress(range(0, len(masks), step), name="segment", unit="batch"):
-                masks[i : i + step] = segment(np.asarray(store.slices[i : i + step]))
-            masks.flush()
+        step = 32
+        with files.array_file(path, store.slices.shape) as file:
+            for i in progress(range(0, len(store.slices), step), name="segment", unit="batch"):
+                file.write(segment(np.asarray(store.slices[i : i + step])).tobytes())
     return np.load(path, mmap_mode="r")
 
 

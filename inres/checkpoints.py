@@ -22,6 +22,12 @@ class Checkpoints:
         """The newest complete step, or None."""
         return self._manager.latest_step()
 
+    def newest(self) -> Path | None:
+        """The folder of the newest checkpoint, once it is complete, or None."""
+        self.wait()
+        step = self.latest()
+        return None if step is None else self._root / str(step)
+
     def save(self, step: int, state: Any) -> None:
         """Save a pytree of arrays; does nothing where `step` is there already."""
         if step not in self._manager.all_steps():

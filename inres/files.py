@@ -26,6 +26,10 @@ def sync_dir(path: Path) -> None:
         os.close(handle)
 
 
+HOLD = ".inres-part"
+"""Ends the names of the directories in which `atomic_path` works."""
+
+
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success sync it and rename it to `path`.
@@ -40,7 +44,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with full_disk_named(path):
-        hold = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        hold = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=HOLD, dir=path.parent))
         with _replacing(path, hold) as part:
             yield part
 
@@ -64,6 +68,16 @@ def _replacing(path: Path, hold: Path) -> Iterator[Path]:
         sync_dir(path.parent)
     finally:
         shutil.rmtree(hold, ignore_errors=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers by `atomic_path` that were killed left in `folder` and below.
+
+    None may be at work there: it would fail, as what it has written so far would be gone.
+    """
+    for hold in list(folder.rglob(f".?*.????????{HOLD}")):
+        if hold.is_dir() and not hold.is_symlink():
+            shutil.rmtree(hold, ignore_errors=True)
 
 
 def _exchange(first: Path, second: Path) -> bool:

@@ -59,9 +59,10 @@ def done(workdir: Path, stage: str) -> str:
 def run(workdir: Path, stage: str, inputs: Mapping[str, Any], work: Callable[[Path], None]) -> str:
     """Do `work(workdir / stage)` unless it was done with the same inputs; give its fingerprint.
 
-    `work` finds in its directory what an interrupted run with the same inputs left there. Where
-    `share` was called for the folder of workdirs, a stage that another of them finished with the
-    same inputs is taken over by a link, and one that another is making is waited for.
+    `work` finds in its directory what an interrupted run with the same inputs left there, but for
+    half-written files. The caller holds the workdir's lock. Where `share` was called for the
+    folder of workdirs, a stage that another of them finished with the same inputs is taken over by
+    a link, and one that another is making is waited for.
 
     Raises:
       StageError: the directory belongs to other inputs; names the fields that differ.
@@ -87,6 +88,8 @@ def run(workdir: Path, stage: str, inputs: Mapping[str, Any], work: Callable[[Pa
             + f"; use another --workdir, or --redo={stage} to make it anew"
         )
     root.mkdir(parents=True, exist_ok=True)
+    if not root.is_symlink():  # behind a link another workdir, with a lock of its own, may write
+        files.remove_leftovers(root)
     record = {"fingerprint": mark, "inputs": inputs}
     files.write_json(root / "begun.json", record)
     began = time.perf_counter()

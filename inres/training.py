@@ -26,7 +26,7 @@ LossFn = Callable[
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on: the loss is not finite."""
+    """Training cannot go on: the loss or the weights are not finite."""
 
 
 @flax.struct.dataclass
@@ -149,6 +149,9 @@ def make_train_step(
 ) -> Callable[[TrainState, Batch], tuple[TrainState, dict[str, jax.Array]]]:
     """The jitted step; its state is donated, its randomness `fold_in(key, step)`.
 
+    Gives the new state and metrics: `loss`, before the update; `finite`, bool [], whether weights
+    and batch statistics are so after it; and those of `loss_fn`.
+
     Batch statistics and losses are over the global batch: XLA sees one array, sharded along
     `data`, and inserts the collectives.
     """
@@ -169,7 +172,9 @@ def make_train_step(
                 {"params": params, "batch_stats": stats}, average, 1.0 - decay
             )
         new = TrainState(state.step + 1, params, stats, opt_state, average)
-        return new, {"loss": loss, **metrics}
+        # Where these are finite, so are SGD's momentum and the averages.
+        finite = _all_finite((params, stats))
+        return new, {"loss": loss, "finite": finite, **metrics}
 
     whole = replicated(mesh)
     split = NamedSharding(mesh, PartitionSpec("data"))
@@ -180,6 +185,11 @@ def make_train_step(
         out_shardings=(whole, whole),
         compiler_options=_compiler_options(mesh),
     )
+
+
+def _all_finite(tree: Any) -> jax.Array:
+    """bool []: whether a tree of arrays has neither NaN nor infinity."""
+    return jax.tree.reduce(lambda so_far, x: so_far & jnp.isfinite(x).all(), tree, jnp.array(True))
 
 
 def _compiler_options(mesh: Mesh) -> dict[str, bool] | None:
@@ -240,40 +250,47 @@ def fit(
       state: where to start; `batches` must start at the same step.
       steps: the last step. Stopping earlier and calling again gives the same weights.
       checkpoint_every, evaluate_every: in steps; 0 never. The last step always does both.
+      best: is shown every evaluation, also one at `state.step` that was broken off.
 
-      best: is shown every evaluation.
-
-    Metrics are fetched one step late, so that the device never waits for the host.
+    Metrics are fetched one step late, so that the device never waits for the host. What is
+    evaluated, saved or returned is known to be finite.
 
     Raises:
-      TrainingError: a loss is not finite; names step and value.
+      TrainingError: a loss, or the weights after a step, are not finite; names the step.
       KeyboardInterrupt: passed on, after the state was saved.
     """
     start = int(state.step)
-    if best is not None and best.exhausted(start):
-        return state
     bar = progress(range(start, steps), name=name, total=steps - start, unit="step")
-    pending: tuple[int, dict[str, jax.Array], int] | None = None
+    pending: list[tuple[int, dict[str, jax.Array], int]] = []
     source = iter(batches)
     began = time.perf_counter()
     waited = 0.0
     window = start
     loss = float("nan")
 
-    def settle() -> None:
-        """Fetch the metrics of the step before and look at them."""
-        nonlocal pending, began, waited, window, loss
-        if pending is None:
+    def settle(leave: int = 0) -> None:
+        """Fetch the metrics of all steps but the last `leave` and look at them."""
+        while len(pending) > leave:
+            done, device_metrics, images = pending[0]
+            metrics = {k: float(v) for k, v in jax.device_get(device_metrics).items()}
+            check(done, metrics["loss"], bool(metrics.pop("finite")))
+            pending.pop(0)  # not before: broken off here, the step must not pass for checked
+            record(done, metrics, images)
+
+    def check(done: int, value: float, finite: bool) -> None:
+        nonlocal loss
+        loss = value
+        if np.isfinite(loss) and finite:
             return
-        done, device_metrics, images = pending
-        pending = None
-        metrics = {k: float(v) for k, v in jax.device_get(device_metrics).items()}
-        loss = metrics["loss"]
+        what = f"the weights are not finite after step {done}, though the loss was {loss} before it"
         if not np.isfinite(loss):
-            raise TrainingError(
-                f"{name}: the loss is {loss} at step {done}; lower the learning rate "
-                "(the last checkpoint holds finite weights)"
-            )
+            what = f"the loss is {loss} at step {done}"
+        saved = None if checkpoints is None else checkpoints.newest()
+        kept = "" if saved is None else f" ({saved} holds finite weights)"
+        raise TrainingError(f"{name}: {what}; lower the learning rate{kept}")
+
+    def record(done: int, metrics: dict[str, float], images: int) -> None:
+        nonlocal began, waited, window
         if done % steps_per_epoch == 0 or done == steps or done == 1:
             now = time.perf_counter()
             spent = max(now - began, 1e-9)
@@ -290,14 +307,37 @@ def fit(
             log.write(row)
             began, waited, window = now, 0.0, done
 
-    asked, release = _defer_interrupt()
+    def due(done: int) -> bool:
+        """Whether there is an evaluation after step `done`."""
+        if evaluate is None or not evaluate_every:
+            return False
+        return done % evaluate_every == 0 or done == steps
+
+    def look(done: int) -> None:
+        nonlocal began
+        assert evaluate is not None
+        settle()
+        before = time.perf_counter()
+        scores = evaluate(state)
+        if best is not None:
+            best.look(done, scores, state)
+        log.write({"kind": "val", "step": done, "epoch": done / steps_per_epoch, **scores})
+        began += time.perf_counter() - before
+
+    def exhausted(done: int) -> bool:
+        # Asked at evaluations alone, so that where training was interrupted makes no difference.
+        return best is not None and due(done) and best.exhausted(done)
 
     def save(done: int) -> None:
+        settle()
         if checkpoints is not None:
             checkpoints.save(done, state)
 
+    asked, release = _defer_interrupt()
     try:
-        for i in bar:
+        if best is not None and due(start) and best.looked < start:
+            look(start)
+        for i in () if exhausted(start) else bar:
             if asked:
                 raise KeyboardInterrupt
             before = time.perf_counter()
@@ -305,24 +345,16 @@ def fit(
             waited += time.perf_counter() - before
             batch = put_batch(local, mesh)
             state, metrics = train_step(state, batch)
-            settle()
             done = i + 1
-            pending = (done, metrics, len(next(iter(local.values()))) * jax.process_count())
+            images = len(next(iter(local.values()))) * jax.process_count()
+            pending.append((done, metrics, images))
+            settle(leave=1)
             if done % max(1, steps_per_epoch // 10) == 0 and np.isfinite(loss):
                 bar.set_postfix(loss=f"{loss:.3f}", refresh=False)
-            last = done == steps
-            if evaluate is not None and evaluate_every and (done % evaluate_every == 0 or last):
-                settle()
-                before = time.perf_counter()
-                row = {"kind": "val", "step": done, "epoch": done / steps_per_epoch}
-                scores = evaluate(state)
-                log.write({**row, **scores})
-                if best is not None:
-                    best.look(done, scores, state)
-                    last = last or best.exhausted(done)
-                began += time.perf_counter() - before
+            if due(done):
+                look(done)
+            last = done == steps or exhausted(done)
             if checkpoint_every and (done % checkpoint_every == 0 or last):
-                settle()
                 save(done)
             if last:
                 break

@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import fcntl
 import os
@@ -33,6 +34,35 @@ def test_a_directory_replaces_a_full_one(tmp_path):
             (part / text).write_text(text)
     assert os.listdir(tmp_path / "d") == ["new"]
     assert os.listdir(tmp_path) == ["d"]
+
+
+def killed(path):
+    """Leave what a writer of `path` leaves that was killed."""
+    with (
+        mock.patch("shutil.rmtree"),
+        contextlib.suppress(KeyboardInterrupt),
+        files.atomic_path(path) as part,
+    ):
+        part.write_text("half")
+        raise KeyboardInterrupt
+
+
+def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
+    root = tmp_path / "root"
+    own = (".git", ".vscode.settings", ".a.npy.abcd1234", "notes.inres-part", ".inres-part")
+    for name in own:
+        (root / "deep" / name).mkdir(parents=True)
+    (root / "deep" / ".a.npy.abcd1234.inres-part").write_text("a file")
+    killed(tmp_path / "elsewhere" / "c.npy")
+    (root / "link").symlink_to(tmp_path / "elsewhere")
+    files.write_text(root / "a.npy", "whole")
+    before = {*root.rglob("*")}
+    killed(root / "a.npy")
+    killed(root / "deep" / ".b")
+    assert len({*root.rglob("*")}) == len(before) + 4
+    files.remove_leftovers(root)
+    assert {*root.rglob("*")} == before
+    assert len(list((tmp_path / "elsewhere").iterdir())) == 1
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can exchange two names")

@@ -1,6 +1,11 @@
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -38,6 +43,51 @@ def test_an_interrupted_stage_finds_its_work_again(tmp_path):
     seen = []
     stages.run(tmp_path, "train", {"a": 1}, lambda root: seen.extend(root.glob("half")))
     assert len(seen) == 1
+
+
+ROOT = Path(__file__).resolve().parents[1]
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from inres import files, stages
+
+def work(out):
+    (out / "scans").mkdir()
+    (out / "scans" / "whole").touch()
+    with files.atomic_path(out / "a.npy"), files.atomic_path(out / "scans" / "b.npz") as part:
+        part.write_text("half")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+stages.run(Path(sys.argv[1]), "train", {}, work)
+"""
+
+
+def kill(workdir):
+    """Leave a stage `train` in which two files were being written; give their directories."""
+    run = subprocess.run([sys.executable, "-c", KILLED, workdir], cwd=ROOT)
+    assert run.returncode == -signal.SIGKILL
+    left = [path for path in workdir.rglob(".*") if path.is_dir()]
+    assert len(left) == 2
+    return left
+
+
+def test_half_written_files_of_a_killed_run_are_removed_before_work(tmp_path):
+    left = kill(tmp_path)
+    seen = []
+    stages.run(tmp_path, "train", {}, lambda root: seen.extend(root.rglob("*")))
+    root = tmp_path / "train"
+    assert {*seen} == {root / "begun.json", root / "scans", root / "scans" / "whole"}
+    assert not any(path.exists() for path in left)
+
+
+def test_files_being_written_elsewhere_are_left_alone(tmp_path):
+    """Of another stage, and of a workdir whose stage is linked, which has a lock of its own."""
+    left = kill(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "train").symlink_to(os.path.join("..", "a", "train"))
+    stages.run(tmp_path / "a", "split", {}, lambda _: None)
+    stages.run(tmp_path / "b", "train", {}, lambda _: None)
+    assert all(path.is_dir() for path in left)
 
 
 def test_a_workdir_has_one_user(tmp_path):

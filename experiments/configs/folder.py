@@ -1,4 +1,5 @@
-"""Any folder with items.csv (image,scan,nodule,label,diameter_mm,malignancy,split) and images.
+"""Any folder with images and items.csv: image,scan,label and what is known of patient, nodule,
+z_mm, diameter_mm, malignancy, subset and split.
 
     python -m experiments.reproduce --config=experiments/configs/folder.py \\
         --config.data.root=FOLDER --workdir=runs/folder

@@ -21,12 +21,19 @@ from inres.ct.scan import Header, ScanError, Vector, read_header
 from inres.progress import progress as default_progress
 
 COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm")
-SCANS, NODULES, SCANS_WITH_NODULES = 888, 1186, 601
-TRUNCATED_NODULES = 1117
-"""Rows of an incomplete annotations.csv that circulates."""
+NODULES, EXCLUDED = "annotations.csv", "annotations_excluded.csv"
+SCANS = 888
+COMPLETE = {NODULES: (1186, 601), EXCLUDED: (35192, 888)}
+"""Rows of each table of the complete LUNA16, and the scans that they are of."""
+TRUNCATED = (NODULES, 1117)
+"""The rows of an incomplete table that circulates."""
 _SHOWN = 10
 _OUTSIDE = "annotations outside of their scan; correct annotations.csv or the scan's header"
-_NO_MASK = "scans without a lung mask; fetch seg-lungs-LUNA16 or set data.lung_masks=threshold"
+_NO_MASK = (
+    "scans without a lung mask that can be read; fetch seg-lungs-LUNA16 or set "
+    "data.lung_masks=threshold"
+)
+_NO_SCAN = "tables of no scan that is here and kept; a seriesuid is the name of a scan's file"
 
 
 class Luna16Error(ValueError):
@@ -115,24 +122,24 @@ def read_luna16(
       max_thickness_mm: scans with thicker slices are left out, with a message; 0 keeps all.
       expect_counts: whether the complete LUNA16's counts are expected: `auto` gives a message
         where they differ, `strict` is an error, `off` is silent.
-      need_masks: a scan without a mask in `seg-lungs-LUNA16` is an error.
+      need_masks: a scan without a mask in `seg-lungs-LUNA16`, or without that mask's data file,
+        is an error.
       progress: wraps the reading of the headers, as `inres.progress.progress`.
 
     Raises:
       Luna16Error: the tree or a table is missing or malformed, a series lies in two subsets,
         a data file is missing or truncated, an annotation is doubled, lies outside of its scan
-        or has no diameter, no scan is left, or none with an annotation.
+        or has no diameter, no scan is left, none with an annotation, or excluded findings are of
+        no scan at all.
     """
     root = Path(root)
     paths = _scan_paths(root)
     problems: dict[str, list[str]] = defaultdict(list)
     messages: list[str] = []
-    nodules = _table(root, "annotations.csv", problems, "n") or {}
-    excluded = _table(root, "annotations_excluded.csv", problems, "x", optional=True)
+    nodules = _table(root, NODULES, problems) or {}
+    excluded = _table(root, EXCLUDED, problems, prefix="excluded/", optional=True)
     if excluded is None:
-        messages.append(
-            "annotations_excluded.csv not found: normal slices keep clear of annotated nodules only"
-        )
+        messages.append(f"{EXCLUDED} not found: normal slices keep clear of annotated nodules only")
     _check_tables(nodules, root, problems)
 
     entries, thick = [], []
@@ -155,8 +162,11 @@ def read_luna16(
             if not header.contains(np.array(finding.world_mm)):
                 problems[_OUTSIDE].append(_outside(finding, header))
         mask = root / "seg-lungs-LUNA16" / f"{uid}.mhd"
-        if need_masks and not mask.is_file():
-            problems[_NO_MASK].append(str(mask))
+        if need_masks:
+            try:
+                read_header(mask)
+            except ScanError as error:
+                problems[_NO_MASK].append(str(error))
         entries.append(
             ScanEntry(
                 uid=uid,
@@ -175,11 +185,12 @@ def read_luna16(
         )
     if not entries and not problems:
         raise Luna16Error(f"{root}: no scan left. {messages[-1]}")
-    if nodules and entries and not any(entry.nodules for entry in entries):
-        problems["no annotation is of a scan that is here and kept; seriesuid is a file's name"] = [
-            f"annotations.csv has {next(iter(nodules))!r}, {entries[0].path} is there"
-        ]
-    differences = _differences(paths, nodules) if expect_counts != "off" else []
+    tables = {NODULES: nodules} | ({} if excluded is None else {EXCLUDED: excluded})
+    _check_series(NODULES, nodules, {entry.uid: entry.path for entry in entries}, problems)
+    # All excluded findings may be of scans that are left out: then none is near a normal slice.
+    here = {uid: places[0] for uid, places in paths.items()}
+    _check_series(EXCLUDED, excluded or {}, here, problems)
+    differences = _differences(paths, tables) if expect_counts != "off" else []
     if expect_counts == "strict" and differences:
         problems["not the complete LUNA16; --config.data.expect_counts=auto goes on"] = differences
     else:
@@ -236,13 +247,18 @@ def _scan_paths(root: Path) -> dict[str, list[Path]]:
 
 
 def _table(
-    root: Path, name: str, problems: dict[str, list[str]], kind: str, *, optional: bool = False
+    root: Path,
+    name: str,
+    problems: dict[str, list[str]],
+    *,
+    prefix: str = "",
+    optional: bool = False,
 ) -> dict[str, list[Finding]] | None:
     path = next((p for p in (root / name, root / "CSVFILES" / name) if p.is_file()), root / name)
     if optional and not path.is_file():
         return None
     try:
-        found, bad = read_findings(path, prefix="" if kind == "n" else "excluded/")
+        found, bad = read_findings(path, prefix=prefix)
     except Luna16Error as error:
         problems["tables"].append(str(error))
         return {}
@@ -268,6 +284,19 @@ def _check_tables(
                 )
 
 
+def _check_series(
+    name: str,
+    table: Mapping[str, list[Finding]],
+    scans: Mapping[str, Path],
+    problems: dict[str, list[str]],
+) -> None:
+    """A table may be of more scans than are here, but not of others alone."""
+    if table and scans and not table.keys() & scans.keys():
+        problems[_NO_SCAN].append(
+            f"{name} has {next(iter(table))!r}, {next(iter(scans.values()))} is there"
+        )
+
+
 def _text(world_mm: Vector) -> str:
     return "(" + ", ".join(f"{value:.2f}" for value in world_mm) + ") mm"
 
@@ -284,26 +313,28 @@ def _outside(finding: Finding, header: Header) -> str:
 
 
 def _differences(
-    paths: Mapping[str, list[Path]], nodules: Mapping[str, list[Finding]]
+    paths: Mapping[str, list[Path]], tables: Mapping[str, Mapping[str, list[Finding]]]
 ) -> list[str]:
-    """How the tree differs from the complete LUNA16, as messages."""
+    """How the tree and its tables, by name, differ from the complete LUNA16, as messages."""
     out = []
-    rows = sum(map(len, nodules.values()))
     if len(paths) != SCANS:
         out.append(f"this tree has {len(paths)} scans, the complete LUNA16 {SCANS}")
-    if (rows, len(nodules)) != (NODULES, SCANS_WITH_NODULES):
-        copy = " (a truncated copy with these rows circulates)" if rows == TRUNCATED_NODULES else ""
-        out.append(
-            f"annotations.csv has {rows} nodules in {len(nodules)} scans, the complete LUNA16 "
-            f"{NODULES} in {SCANS_WITH_NODULES}{copy}"
-        )
-    absent = [uid for uid in nodules if uid not in paths]
-    if absent:
-        count = sum(len(nodules[uid]) for uid in absent)
-        out.append(
-            f"{count} of {rows} annotations left out: their {len(absent)} scans are not in this "
-            f"tree (first: {absent[0]})"
-        )
+    for name, table in tables.items():
+        rows = sum(map(len, table.values()))
+        if (rows, len(table)) != COMPLETE[name]:
+            complete = "{} of {}".format(*COMPLETE[name])
+            copy = (name, rows) == TRUNCATED
+            out.append(
+                f"{name} has {rows} findings of {len(table)} scans, the complete LUNA16 {complete}"
+                + (" (a truncated copy with these rows circulates)" if copy else "")
+            )
+        absent = [uid for uid in table if uid not in paths]
+        if absent:
+            count = sum(len(table[uid]) for uid in absent)
+            out.append(
+                f"{count} of {rows} findings of {name} left out: their {len(absent)} scans are not "
+                f"in this tree (first: {absent[0]})"
+            )
     return out
 
 

@@ -51,7 +51,8 @@ def read_folder(root: Path) -> list[Item]:
     if not images or not (root / "masks").is_dir():
         raise FileNotFoundError(
             f"{root / 'items.csv'}: no such file (columns image,scan,label and optionally "
-            "nodule,diameter_mm,malignancy,split), nor a pair of folders images/ and masks/"
+            "patient,nodule,z_mm,diameter_mm,malignancy,subset,split), nor a pair of folders "
+            "images/ and masks/"
         )
     return [Item(f"images/{p.name}", p.stem, "", -1) for p in images]
 

@@ -7,7 +7,7 @@
   records-<serial>.sqlite  table `records`, integer primary key `id`, a column an item property
   removed-<serial>.npy   int32 [m], ascending: items that are no longer part of the index
 
-The README's section "The index on disk" has the whole format: the manifest's keys, byte and bit
+The README.md beside this file has the whole format: the manifest's keys, byte and bit
 order, checksums, and what a reader may rely on.
 
 No named file ever changes: `inres.retrieval.updates` writes new ones and then replaces the

@@ -75,12 +75,26 @@ def test_the_files_of_a_tree_are_all_that_is_read(tree):
     assert set(luna16.tree_files(tree, lung_masks=True)) - set(found) == masks
 
 
-def test_annotations_of_no_scan_that_is_here_are_refused(tree):
-    table = tree / "annotations.csv"
+@pytest.mark.parametrize("name", ["annotations.csv", "annotations_excluded.csv"])
+def test_a_table_of_no_scan_that_is_here_is_refused(tree, name):
+    table = tree / name
     head, *rows = table.read_text().splitlines()
     table.write_text("\n".join([head, *(row.replace(",", ".mhd,", 1) for row in rows)]) + "\n")
-    with pytest.raises(Luna16Error, match=r"(?s)no annotation is of.*\.mhd', .*a\.mhd is there"):
+    with pytest.raises(
+        Luna16Error, match=rf"tables of no scan.*\n.*{name} has '[abc]\.mhd', .*\.mhd"
+    ):
         read(tree)
+
+
+def test_excluded_findings_of_scans_left_out_are_no_error(tmp_path):
+    thick = {"uid": "thick", "subset": 1, "spacing": (3.2, 3.2, 5.0)}
+    rows = [("thick", 60, 0, 5, 3.5), ("elsewhere", 60, 0, 5, 3.5)]
+    (only,) = read(write_tree(tmp_path, [SCANS[0], thick], excluded=rows)).scans
+    assert (only.uid, only.excluded) == ("b", ())
+    (tmp_path / "annotations_excluded.csv").write_text(
+        "seriesuid,coordX,coordY,coordZ,diameter_mm\n"
+    )
+    assert len(read(tmp_path).scans) == 1
 
 
 def test_no_excluded_findings_is_a_message(tree):
@@ -166,28 +180,44 @@ def test_missing_masks_only_where_needed(tree):
         read(tree, need_masks=True)
 
 
+@pytest.mark.parametrize("lost", ["missing", "truncated"])
+def test_a_mask_without_its_data_is_refused_where_it_is_needed(tree, lost):
+    data = tree / "seg-lungs-LUNA16" / "a.zraw"
+    data.unlink() if lost == "missing" else data.write_bytes(data.read_bytes()[:10])
+    assert len(read(tree).scans) == 3
+    with pytest.raises(Luna16Error, match=rf"1 x scans without a lung mask.*\n.*a\.zraw.*{lost}"):
+        read(tree, need_masks=True)
+
+
 def test_partial_tree_is_a_message_unless_strict(tree):
     add(tree, "elsewhere,1,2,3,4", "elsewhere,1,2,4,4", "nowhere,1,2,3,4")
+    with open(tree / "annotations_excluded.csv", "a") as file:
+        file.write("elsewhere,1,2,3,-1\n")
     result = read(tree, expect_counts="auto")
     text = "\n".join(result.messages)
     assert "this tree has 3 scans, the complete LUNA16 888" in text
-    assert "6 nodules in 4 scans, the complete LUNA16 1186 in 601" in text
-    assert "3 of 6 annotations left out: their 2 scans are not in this tree" in text
+    assert "annotations.csv has 6 findings of 4 scans, the complete LUNA16 1186 of 601" in text
+    assert "3 of 6 findings of annotations.csv left out: their 2 scans are not in this" in text
+    assert "excluded.csv has 3 findings of 3 scans, the complete LUNA16 35192 of 888" in text
+    assert "1 of 3 findings of annotations_excluded.csv left out: their 1 scans are" in text
     assert read(tree, expect_counts="off").messages == ()
     with pytest.raises(Luna16Error, match="not the complete LUNA16"):
         read(tree, expect_counts="strict")
 
 
-def complete(monkeypatch, root, real_data, rows=None):
-    """A tree of empty scan files under the real tables, with headers that hold everything."""
+def complete(monkeypatch, root, real_data, **rows):
+    """A tree of empty scan files under the real tables, with headers that hold everything.
+
+    Of the tables that `rows` names only so many rows.
+    """
     folder = root / "subset0"
     folder.mkdir(parents=True)
     tables = real_data("luna16_csv")
     for uid in (tables / "seriesuids.csv").read_text().split():
         (folder / f"{uid}.mhd").touch()
-    lines = (tables / "annotations.csv").read_text().splitlines(keepends=True)
-    (root / "annotations.csv").write_text("".join(lines[: None if rows is None else rows + 1]))
-    shutil.copy(tables / "annotations_excluded.csv", root / "annotations_excluded.csv")
+    for name in ("annotations", "annotations_excluded"):
+        lines = (tables / f"{name}.csv").read_text().splitlines(keepends=True)
+        (root / f"{name}.csv").write_text("".join(lines[: rows.get(name, len(lines)) + 1]))
     wide = {"spacing_mm": (1.0,) * 3, "origin_mm": (-5000.0,) * 3, "direction": np.eye(3)}
     monkeypatch.setattr(
         luna16, "read_header", lambda path: Header(path=path, shape=(9999,) * 3, **wide)
@@ -205,11 +235,13 @@ def test_real_tables_are_complete(monkeypatch, tmp_path, real_data):
 
 
 def test_truncated_tables_are_recognised(monkeypatch, tmp_path, real_data):
-    root = complete(monkeypatch, tmp_path, real_data, rows=1117)
-    (message,) = read(root, expect_counts="auto").messages
-    assert message.startswith("annotations.csv has 1117 nodules")
-    assert "truncated copy" in message
-    with pytest.raises(Luna16Error, match="1117 nodules"):
+    root = complete(monkeypatch, tmp_path, real_data, annotations=1117, annotations_excluded=30000)
+    first, second = read(root, expect_counts="auto").messages
+    assert first.startswith("annotations.csv has 1117 findings")
+    assert "truncated copy" in first
+    assert second.startswith("annotations_excluded.csv has 30000 findings")
+    assert "truncated copy" not in second
+    with pytest.raises(Luna16Error, match=r"(?s)1117 findings.*30000 findings"):
         read(root, expect_counts="strict")
 
 

@@ -165,8 +165,8 @@ def test_saving_holds_a_block_and_not_the_items(tmp_path, monkeypatch):
 
 
 def test_another_program_reads_it_by_the_readme(tmp_path, archive):
-    """The README's example, as it is printed, on an index with every kind of change."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    """The example of the format's README, as it is printed, on an index of every kind of change."""
+    text = (ROOT / "inres" / "retrieval" / "README.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"<!-- reads the index -->\n```python\n(.*?)```", text, re.DOTALL)
     path = tmp_path / "i"
     packed, wide = archive(60, bits=45)

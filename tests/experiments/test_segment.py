@@ -1,0 +1,61 @@
+"""What the segment stage writes: pairs and masks, piece by piece and to be read from disk."""
+
+import numpy as np
+import pytest
+
+from experiments import segment
+from inres.data import views
+from inres.data.items import ItemStore
+
+
+@pytest.fixture
+def store(tmp_path):
+    """100 slices of noise with a disc as mask; nothing here asks for their items."""
+    rng = np.random.default_rng(0)
+    row, col = np.indices((48, 48))
+    discs = np.hypot(row - 24, col - rng.uniform(15, 33, (100, 1, 1))) < 12
+    slices = rng.integers(0, 256, discs.shape, dtype=np.uint8)
+    return ItemStore(tmp_path, [], slices, discs.astype(np.uint8))
+
+
+def paths(folder):
+    return {name: folder / f"{name}.npy" for name in ("image", "mask")}
+
+
+def test_pairs_are_the_slices_at_the_size_of_the_network_and_stay_on_disk(store, tmp_path):
+    rows = np.array([2, 3, 50])
+    pairs = segment._pairs(store, rows, 16, paths(tmp_path))
+    for i, row in enumerate(rows):
+        np.testing.assert_array_equal(pairs["image"][i], views.resize(store.slices[row], 16))
+        inside = views.resize(store.lung_masks[row] * np.uint8(255), 16) > 127
+        np.testing.assert_array_equal(pairs["mask"][i], inside)
+    for array in pairs.values():
+        assert isinstance(array, np.memmap)
+        assert array.dtype == np.uint8
+
+
+def test_pairs_that_are_there_are_found_again(store, tmp_path):
+    def made():
+        segment._pairs(store, np.arange(4), 16, paths(tmp_path))
+        return [(path.stat().st_ino, path.read_bytes()) for path in paths(tmp_path).values()]
+
+    before = made()
+    assert made() == before
+    paths(tmp_path)["mask"].unlink()  # as if killed between the two
+    assert [data for _, data in made()] == [data for _, data in before]
+
+
+def test_masks_take_room_as_they_are_written(store, tmp_path):
+    """Of a file that has its full size before, a full disk is told by a bus error alone."""
+    whole = store.slices.nbytes
+    sizes = []
+
+    def bright(slices):
+        sizes.append(sum(path.stat().st_size for path in tmp_path.rglob("*.npy")))
+        return (slices > 127).astype(np.uint8)
+
+    masks = segment._apply(bright, store, tmp_path)
+    assert len(sizes) == 4
+    assert max(sizes) < whole
+    assert isinstance(masks, np.memmap)
+    np.testing.assert_array_equal(masks, store.slices > 127)
