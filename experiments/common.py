@@ -34,7 +34,7 @@ def launch(run: Callable[[Config, Path], None], *, reads_only: bool = False) -> 
     """Parse flags, check the config, hold the workdir, run; errors end in one line.
 
     An entry point that `reads_only` neither holds the workdir nor leaves its config there, and
-    must be given the config that the workdir was made with, but for the section `search`.
+    must be given the config that the workdir was made with, but for how `search` asks.
     """
 
     def work(arguments: list[str]) -> None:
@@ -151,8 +151,8 @@ def _same_config(workdir: Path, config: Config) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; run the stages in this workdir first")
     made, asked = (config_lib.to_dict(some) for some in (read_config(path), config))
-    for values in (made, asked):
-        values.pop("search")
+    for values in (made, asked):  # the index holds the features by which it ranks
+        values["search"] = {"features": values["search"]["features"]}
     if made != asked:
         raise stages.StageError(
             f"{path}: the workdir was made with another config: "

@@ -214,6 +214,9 @@ def read_query(config: Config, workdir: Path, table: items.ItemStore) -> Query:
         raise ValueError(
             f"name one query by --item, --image or --scan (given: {', '.join(given) or 'none'})"
         )
+    place = [f"--{f.name}" for f in (WORLD, SLICE) if f.value is not None]
+    if place and SCAN.value is None:
+        raise ValueError(f"{', '.join(place)}: a place in a scan; name that by --scan")
     if ITEM.value is not None:
         if not 0 <= ITEM.value < len(table.items):
             last = len(table.items) - 1
@@ -303,6 +306,8 @@ def _verdict(config: Config, result: index_lib.Result) -> str:
     c = config.search
     size, used = int(result.pool_size[0]), int(result.threshold[0])
     among = "of the predicted class " * c.same_class + f"where {c.where} " * bool(c.where)
+    if size == 0 and (c.rank == "hamming" or c.nearest or c.min_pool):  # all there is was asked
+        return f"no item {among}is left to be found (the query's own scan is not searched)"
     if size == 0:
         return (
             f"no item {among}has a Hamming distance below {used}: the pool is empty; raise "

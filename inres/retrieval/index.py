@@ -21,6 +21,7 @@ import numpy as np
 from inres.retrieval import codes as codes_lib
 from inres.retrieval import hamming, native, plans, rerank
 from inres.retrieval.hamming import TILE, Tags
+from inres.retrieval.ids import as_ids
 
 ENGINES = ("auto", "native", "jax")
 """`native`: the CPU kernel; `jax`: the jitted programs; `auto`: the kernel where it can."""
@@ -294,9 +295,13 @@ def with_labels(index: Index, labels: Any) -> Index:
 
 
 def keep(index: Index, ids: Any) -> Index:
-    """The Index as if it held the items `ids` alone (of those with a label of -1, none)."""
+    """The Index as if it held the items `ids` alone (of those with a label of -1, none).
+
+    Raises:
+      ValueError: `ids` are no integers [N].
+    """
     n = len(index)
-    kept = np.isin(np.asarray(index.ids_by_id)[:n], np.asarray(ids))
+    kept = np.isin(np.asarray(index.ids_by_id)[:n], as_ids(ids))
     old = index.tags_by_id.label
     labels = np.zeros(n, np.int32) if old is None else _from_id_layout(np.asarray(old))[:n]
     return with_labels(index, np.where(kept, labels, -1))

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import sqlite3
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -100,14 +101,23 @@ def plain(values: Column) -> list[Any]:
     return [v.item() if isinstance(v, np.generic) else v for v in values]
 
 
+def require_names(old: Mapping[str, str], new: Mapping[str, str]) -> None:
+    """Check that records have the columns of the table that takes them in.
+
+    Raises:
+      ValueError: they have others.
+    """
+    if old.keys() != new.keys():
+        raise ValueError(f"records have the columns {', '.join(new)}, not {', '.join(old)}")
+
+
 def widened(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
     """The kinds of a table that takes in records of other kinds: integers become real.
 
     Raises:
       ValueError: other columns, or text beside numbers.
     """
-    if old.keys() != new.keys():
-        raise ValueError(f"records have the columns {', '.join(new)}, not {', '.join(old)}")
+    require_names(old, new)
     out = dict(old)
     for name, kind in new.items():
         if "text" in (kind, old[name]) and kind != old[name]:
@@ -157,7 +167,7 @@ class Table:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            raise StoreError(f"{self.path}: damaged ({error}); run the index stage again") from None
+            raise self._damaged(error) from None
 
     def select(
         self, names: Iterable[str], condition: str = "1", values: Sequence[Value] = ()
@@ -168,6 +178,40 @@ class Table:
         with self._naming_damage():
             return self._db.execute(query, tuple(values)).fetchall()
 
+    def where(self, kinds: Mapping[str, str], condition: str, values: Sequence[Value]) -> list[int]:
+        """Ids, ascending, of the rows for which a condition holds that `check_condition` passed.
+
+        Raises:
+          ValueError: it cannot be evaluated on one of them.
+        """
+        try:
+            found = self._db.execute(_asked(kinds, condition), tuple(values)).fetchall()
+        except sqlite3.OperationalError as error:
+            # SQL that was tried can fail on a value alone, but for a table that is not there.
+            if error.sqlite_errorcode != sqlite3.SQLITE_ERROR or "no such" in str(error):
+                raise self._damaged(error) from None
+            raise ValueError(f"condition {condition!r}: {error}") from None
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from None
+        return [i for (i,) in found]
+
+    def _damaged(self, error: Exception) -> StoreError:
+        return StoreError(f"{self.path}: damaged ({error}); run the index stage again")
+
+
+def _asked(kinds: Mapping[str, str], condition: str) -> str:
+    """The query for the ids of a condition.
+
+    A shard written before its column became real holds integers: they are to divide as reals do.
+    """
+    columns = "".join(
+        f', CAST("{name}" AS REAL) AS "{name}"' if kind == "real" else f', "{name}"'
+        for name, kind in kinds.items()
+    )
+    # On a line of its own the condition may end in a comment.
+    inner = f"SELECT id{columns} FROM records"
+    return f"SELECT id FROM ({inner}) WHERE (\n{condition}\n) ORDER BY id"
+
 
 def check_condition(kinds: Mapping[str, str], condition: str, values: Sequence[Value]) -> None:
     """Try an SQL condition on an empty table of these columns.
@@ -176,10 +220,18 @@ def check_condition(kinds: Mapping[str, str], condition: str, values: Sequence[V
       ValueError: it is no condition on them, or `values` are not as many as its marks.
     """
     declared = "".join(f', "{name}" {kind.upper()}' for name, kind in kinds.items())
+    known = {"id", *(name.lower() for name in kinds)}
+    outside = re.sub(r"'(?:[^']|'')*'", "", condition)
+    for name in re.findall(r'"([^"]*)"', outside):
+        if name.lower() not in known:  # SQLite would take it for a text
+            raise ValueError(
+                f"condition {condition!r}: no such column: {name}; the columns are "
+                f"{', '.join(kinds)}; text stands between '...'"
+            )
     with contextlib.closing(sqlite3.connect(":memory:")) as db:
         db.execute(f"CREATE TABLE records (id INTEGER PRIMARY KEY{declared})")
         try:
-            db.execute(f"SELECT id FROM records WHERE {condition}", tuple(values))
+            db.execute(_asked(kinds, condition), tuple(values))
         except sqlite3.Error as error:
             raise ValueError(
                 f"condition {condition!r}: {error}; the columns are {', '.join(kinds)}"

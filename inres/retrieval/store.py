@@ -19,6 +19,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from inres import files
 from inres.retrieval import codes as codes_lib
 from inres.retrieval import records as records_lib
 from inres.retrieval import shards as shards_lib
+from inres.retrieval.ids import as_ids
 from inres.retrieval.records import Given, StoreError, Value
 from inres.retrieval.shards import Rows, Shard
 
@@ -178,9 +180,12 @@ def save(
         "removed": None,
     }
     rows = shards_lib.given(ids, codes, features, [*columns.values()], bits=bits, dtype=dtype)
+    path = Path(os.path.realpath(path))  # a link stays, and what it leads to is replaced
     with contextlib.ExitStack() as stack:
         if Path(path, MANIFEST).is_file():
-            stack.enter_context(hold(Path(path)))
+            stack.enter_context(hold(path))
+        elif path.is_file() or (path.is_dir() and any(path.iterdir())):
+            raise StoreError(f"{path}: is there, and no index to be replaced; choose another place")
         root = stack.enter_context(files.atomic_path(path))
         root.mkdir()
         write_shards(root, manifest, rows, shard_rows)
@@ -218,8 +223,9 @@ class Records:
 
         Raises:
           KeyError: one of them is no item.
+          ValueError: they are no integers [N].
         """
-        wanted = np.asarray(ids, np.int64).reshape(-1)
+        wanted = as_ids(ids)
         shard_of = np.searchsorted(self._first, wanted, side="right") - 1
         found: dict[int, dict[str, Value]] = {}
         for place in np.unique(shard_of[shard_of >= 0]):
@@ -270,8 +276,7 @@ class Records:
         records_lib.check_condition(self.columns, condition, values)
         parts = [np.zeros(0, np.int32)]
         for shard in self._shards:
-            found = shard.table.select(["id"], f"({condition})", values)
-            ids = np.array([i for (i,) in found], np.int32)
+            ids = np.array(shard.table.where(self.columns, condition, values), np.int32)
             parts.append(np.setdiff1d(ids, shard.removed, assume_unique=True))
         return np.concatenate(parts)
 

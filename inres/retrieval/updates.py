@@ -18,6 +18,7 @@ import numpy as np
 from inres.retrieval import records as records_lib
 from inres.retrieval import shards as shards_lib
 from inres.retrieval import store
+from inres.retrieval.ids import as_ids
 from inres.retrieval.records import Given
 from inres.retrieval.store import StoreError
 
@@ -93,6 +94,8 @@ def add(
         kinds = records_lib.kinds(columns, manifest["columns"])
         if manifest["shards"]:
             kinds = records_lib.widened(manifest["columns"], kinds)
+        elif manifest["columns"]:  # of no items: their names hold, their kinds are not known
+            records_lib.require_names(manifest["columns"], kinds)
         values = [columns[name] for name in kinds]
         new = shards_lib.given(ids, codes, features, values, bits=bits, dtype=dtype)
         kept, tail = _split(manifest["shards"], len(ids))
@@ -138,12 +141,13 @@ def remove(path: str | Path, ids: Sequence[int] | np.ndarray, *, model: str | No
 
     Raises:
       KeyError: one of `ids` is no item; nothing is changed.
+      ValueError: `ids` are no integers [N].
       StoreError: another writer is at work.
       OSError: the disk is full; nothing is changed.
     """
     with _writing(path, model) as (root, manifest):
         opened = store.open_manifest(root, manifest)
-        ids = np.unique(np.asarray(ids, np.int64))
+        ids = np.unique(as_ids(ids))
         known = np.zeros(len(ids), bool)
         for shard in opened.shards:
             known |= shard.contains(ids)

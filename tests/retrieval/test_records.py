@@ -89,3 +89,17 @@ def test_a_condition_is_tried_first():
     for condition, values in (("sise > 3", ()), ("size >", ()), ("size > ?", ()), ("1", (2,))):
         with pytest.raises(ValueError, match=r"condition .*the columns are scan, label"):
             records.check_condition(KINDS, condition, values)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ["size > 2 LIMIT 1", "size > 5;", "size > 5 ORDER BY size", '"sise" > 3', 'scan = "a"'],
+)
+def test_what_would_filter_otherwise_than_it_says_is_refused(condition):
+    with pytest.raises(ValueError, match=r"condition .*the columns are scan, label"):
+        records.check_condition(KINDS, condition, ())
+
+
+def test_a_condition_may_quote_columns_and_end_in_a_comment():
+    for condition in ('"SIZE" > 3', "size > 3 -- nodules", "scan = 'say \"a\"'"):
+        records.check_condition(KINDS, condition, ())

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from inres.retrieval import codes, records, shards, store, updates
+from inres.retrieval import codes, index, records, shards, store, updates
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -276,3 +276,42 @@ def test_bad_input_leaves_nothing(tmp_path, archive):
     with pytest.raises(ValueError, match="float16"):
         store.save(path, gallery, features * 1e6, records, bits=48, model="", dtype="float16")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_no_index_is_not_replaced(tmp_path, archive):
+    thesis = tmp_path / "precious" / "sub" / "thesis.txt"
+    thesis.parent.mkdir(parents=True)
+    thesis.write_text("mine")
+    given = (*archive(5), make_records(5))
+    for path in (tmp_path / "precious", thesis):
+        with pytest.raises(store.StoreError, match="no index to be replaced"):
+            store.save(path, *given, bits=48, model="")
+    assert thesis.read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("empty")
+    for _ in range(2):
+        store.save(tmp_path / "link", *given, bits=48, model="")
+    assert (tmp_path / "link").is_symlink()
+    assert len(store.load(tmp_path / "empty").records) == 5
+
+
+def test_a_condition_that_fails_on_a_value_is_no_damage(tmp_path, archive):
+    store.save(tmp_path / "i", *archive(5), [{"a": "x"}] * 5, bits=48, model="")
+    got = store.load(tmp_path / "i").records
+    with pytest.raises(ValueError, match=r"condition .*JSON") as error:
+        got.where("json_extract(a, '$') = 1")
+    assert not isinstance(error.value, store.StoreError)
+
+
+@pytest.mark.parametrize("ids", [[True, False], [1.0], [[1]], 3])
+def test_only_whole_numbers_are_ids(tmp_path, archive, ids):
+    store.save(tmp_path / "i", *archive(5), make_records(5), bits=48, model="")
+    with pytest.raises(ValueError, match="must be integers"):
+        updates.remove(tmp_path / "i", ids)
+    opened = store.load(tmp_path / "i")
+    with pytest.raises(ValueError, match="must be integers"):
+        opened.records.many(ids)
+    built = index.build(opened.codes, opened.features, bits=48)
+    with pytest.raises(ValueError, match="must be integers"):
+        index.keep(built, ids)
+    assert len(index.keep(built, [])) == 5

@@ -287,3 +287,20 @@ def test_killed_writers_and_readers_beside_one():
     assert cut > 0
     reads, seen = map(int, re.findall(r"(\d+) reads saw (\d+) of", run.stdout)[0])
     assert reads >= seen > 2
+
+
+def test_a_filter_means_the_same_in_every_shard(tmp_path):
+    """A column that became real divides as reals do, also where it was written as integers."""
+    codes, features, _ = items(range(4))
+    path = tmp_path / "w"
+    store.save(path, codes, features, {"size": [1, 2, 3, 4]}, bits=BITS, model="", shard_rows=4)
+    updates.add(path, codes[:2], features[:2], {"size": [3.0, 3.5]})
+    assert store.load(path).records.where("size / 2 = 1.5").tolist() == [2, 4]
+
+
+def test_an_emptied_index_keeps_its_columns(path):
+    updates.remove(path, range(30))
+    updates.compact(path)
+    codes, features, _ = items(range(2))
+    with pytest.raises(ValueError, match="records have the columns other"):
+        updates.add(path, codes, features, {"other": ["a", "b"]})

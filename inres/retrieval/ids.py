@@ -1,0 +1,19 @@
+"""Ids of items as arrays."""
+
+from typing import Any
+
+import numpy as np
+
+
+def as_ids(values: Any) -> np.ndarray:
+    """Ids as int64 [N].
+
+    Raises:
+      ValueError: they are not whole numbers in one row: a mask, or floats, would name other items.
+    """
+    array = np.asarray(values)
+    if array.ndim != 1 or (len(array) and not np.issubdtype(array.dtype, np.integer)):
+        raise ValueError(
+            f"ids: {array.dtype} {array.shape}, must be integers [N]; of a mask take np.flatnonzero"
+        )
+    return array.astype(np.int64)
