@@ -282,7 +282,7 @@ def fit(
         loss = value
         if np.isfinite(loss) and finite:
             return
-        what = f"the weights are not finite after step {done}, though the loss was {loss} before it"
+        what = f"weights or batch statistics are not finite after step {done} (loss before: {loss})"
         if not np.isfinite(loss):
             what = f"the loss is {loss} at step {done}"
         saved = None if checkpoints is None else checkpoints.newest()

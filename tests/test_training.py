@@ -1,4 +1,5 @@
 import json
+import signal
 
 import jax
 import jax.numpy as jnp
@@ -168,8 +169,66 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_value(tmp_path):
         loss, out = loss_fn(params, stats, batch, key, step)
         return jnp.where(jnp.abs(params["b"]) > 0, jnp.nan, loss), out
 
-    with pytest.raises(training.TrainingError, match=r"loss is nan at step 2"):
+    with pytest.raises(training.TrainingError, match=r"loss is nan at step 2") as caught:
         train(tmp_path, STEPS, loss=explode)
+    assert "finite weights" not in str(caught.value)  # there is no checkpoint yet
+
+
+def breaks_at(done):
+    """A loss that stays finite, with a gradient that is NaN in the update that makes `done`."""
+
+    def loss(params, stats, batch, key, step):
+        loss, out = loss_fn(params, stats, batch, key, step)
+        return loss + jnp.sqrt(jnp.where(step == done - 1, 0.0, 1.0) * (1 + params["b"] ** 2)), out
+
+    return loss
+
+
+@pytest.mark.parametrize(("done", "kept"), [(3, None), (5, None), (10, 5), (12, 10)])
+def test_weights_that_are_not_finite_stop_and_are_never_saved(tmp_path, done, kept):
+    with pytest.raises(training.TrainingError, match=f"not finite after step {done} ") as caught:
+        train(tmp_path, STEPS, loss=breaks_at(done))
+    keeper = Checkpoints(tmp_path / "checkpoints")
+    assert keeper.latest() == kept
+    if kept is None:
+        assert "holds" not in str(caught.value)
+    else:
+        assert f"checkpoints/{kept} holds finite weights" in str(caught.value)
+        state = keeper.restore(fresh(training.data_mesh(1)))
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+    keeper.close()
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "call"), [(training, "put_batch", 8), (jax, "device_get", 6)]
+)
+def test_ctrl_c_saves_no_weights_that_are_not_finite(tmp_path, monkeypatch, module, name, call):
+    """It comes between steps, or while the metrics of the step before are waited for."""
+    real = getattr(module, name)
+    calls = []
+
+    def interrupted(*args):
+        calls.append(1)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    monkeypatch.setattr(module, name, interrupted)
+    stops = (training.TrainingError, KeyboardInterrupt)  # the second alone would end pytest
+    with pytest.raises(stops, match=r"not finite after step 7 .*/5 holds"):
+        train(tmp_path, STEPS, loss=breaks_at(7))
+    keeper = Checkpoints(tmp_path / "checkpoints")
+    assert keeper.latest() == 5
+    keeper.close()
+
+
+def test_statistics_that_are_not_finite_are_found_where_the_loss_is_finite(tmp_path):
+    def overflow(params, stats, batch, key, step):
+        loss, (new, metrics) = loss_fn(params, stats, batch, key, step)
+        return loss, ({"mean": new["mean"] + jnp.where(step == 3, jnp.inf, 0.0)}, metrics)
+
+    with pytest.raises(training.TrainingError, match="not finite after step 4 "):
+        train(tmp_path, STEPS, loss=overflow)
 
 
 def test_the_log_has_rates_and_is_strict_json(tmp_path):
@@ -224,8 +283,14 @@ def test_training_begins_with_a_fresh_state_or_goes_on_without_making_one(tmp_pa
 SCORES = {2: 0.3, 4: 0.7, 6: 0.7, 8: 0.5, 10: 0.6, 12: 0.9}
 
 
-def search_best(root, steps, *, patience=0, resume=False):
-    """Train with scripted validation scores; (last step, kept step, kept state)."""
+def search_best(
+    root, steps, *, patience=0, resume=False, scores=SCORES, interrupt=0, break_off=0, save=3
+):
+    """Train with scripted validation scores; (last step, kept step, kept state).
+
+    Ctrl-C comes after step `interrupt`, and twice, so that it does not wait, in the look of step
+    `break_off`.
+    """
     mesh = training.data_mesh(1)
     state = fresh(mesh)
     checkpoints = Checkpoints(root / "checkpoints")
@@ -234,24 +299,41 @@ def search_best(root, steps, *, patience=0, resume=False):
         state = checkpoints.restore(state)
     start = int(state.step)
     step = training.make_train_step(loss_fn, optimizer(), key=jax.random.key(1), mesh=mesh, ema=0.5)
+
+    def train_step(state, batch):
+        state, metrics = step(state, batch)
+        if int(state.step) == interrupt:
+            signal.raise_signal(signal.SIGINT)
+        return state, metrics
+
+    def evaluate(state):
+        if int(state.step) == break_off:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
+        return {"score": scores[int(state.step)]}
+
     source = batches.batches(
         DATA, weights=np.full(20, 1 / 20), batch=BATCH, seed=0, start=start, steps=STEPS
     )
-    with MetricLog(root, step=start) as log:
-        state = training.fit(
-            state,
-            step,
-            source,
-            steps=steps,
-            steps_per_epoch=5,
-            mesh=mesh,
-            log=log,
-            checkpoints=checkpoints,
-            checkpoint_every=3,
-            evaluate=lambda state: {"score": SCORES[int(state.step)]},
-            evaluate_every=2,
-            best=best,
-        )
+    try:
+        with MetricLog(root, step=start) as log:
+            state = training.fit(
+                state,
+                train_step,
+                source,
+                steps=steps,
+                steps_per_epoch=5,
+                mesh=mesh,
+                log=log,
+                checkpoints=checkpoints,
+                checkpoint_every=save,
+                evaluate=evaluate,
+                evaluate_every=2,
+                best=best,
+            )
+    finally:
+        checkpoints.close()
+        best.close()
     kept = Checkpoints(root / "best").restore(fresh(mesh))
     return int(state.step), best.step, kept
 
@@ -270,6 +352,76 @@ def test_interrupted_the_same_state_is_kept(tmp_path):
     for other in (parts[2], again[2]):
         for a, b in zip(jax.tree.leaves(whole[2]), jax.tree.leaves(other), strict=True):
             np.testing.assert_array_equal(a, b)
+
+
+LATE = {2: 0.3, 4: 0.5, 6: 0.4, 8: 0.9, 10: 0.6, 12: 0.6}
+
+
+@pytest.mark.parametrize("stop", [5, 7, 8, 9, 11, 12])
+def test_patience_is_asked_at_looks_wherever_training_was_interrupted(tmp_path, stop):
+    with pytest.raises(KeyboardInterrupt):
+        search_best(tmp_path, STEPS, patience=3, scores=LATE, interrupt=stop)
+    for _ in range(2):
+        resumed = search_best(tmp_path, STEPS, patience=3, scores=LATE, resume=True)
+        assert resumed[:2] == (12, 8)
+
+
+@pytest.mark.parametrize("step", [4, 8, 12])
+def test_a_look_broken_off_comes_again(tmp_path, step):
+    scores = dict.fromkeys(SCORES, 0.1) | {step: 0.9}
+    whole = search_best(tmp_path / "whole", STEPS, scores=scores)
+    with pytest.raises(KeyboardInterrupt):
+        search_best(tmp_path / "parts", STEPS, scores=scores, break_off=step)
+    parts = search_best(tmp_path / "parts", STEPS, scores=scores, resume=True)
+    assert whole[:2] == parts[:2] == (12, step)
+    for a, b in zip(jax.tree.leaves(whole[2]), jax.tree.leaves(parts[2]), strict=True):
+        np.testing.assert_array_equal(a, b)
+    rows = [r["step"] for r in read_log(tmp_path / "parts" / "log.jsonl") if r["kind"] == "val"]
+    assert rows == [2, 4, 6, 8, 10, 12]
+
+
+def test_the_look_that_ends_training_may_be_broken_off(tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        search_best(tmp_path, STEPS, patience=4, break_off=8)
+    assert search_best(tmp_path, STEPS, patience=4, resume=True)[:2] == (8, 4)
+
+
+def test_a_look_is_not_repeated_where_it_was_finished(tmp_path):
+    search_best(tmp_path, 6)
+    again = {step: score for step, score in SCORES.items() if step > 6}
+    assert search_best(tmp_path, STEPS, scores=again, resume=True)[:2] == (12, 12)
+
+
+def test_a_look_later_than_the_newest_checkpoint_does_not_end_training_there(tmp_path):
+    """Killed after the last look, before the checkpoint of its step was on disk."""
+    assert search_best(tmp_path, STEPS, patience=4, save=6)[:2] == (8, 4)
+    keeper = Checkpoints(tmp_path / "checkpoints")
+    keeper.drop_from(8)
+    keeper.close()
+    assert search_best(tmp_path, STEPS, patience=4, save=6, resume=True)[:2] == (8, 4)
+
+
+def test_a_record_without_the_last_look_is_still_read(tmp_path):
+    search_best(tmp_path, 6, patience=4)
+    path = tmp_path / "best" / "best.json"
+    record = json.loads(path.read_text())
+    assert record.pop("looked") == 6
+    path.write_text(json.dumps(record))
+    for _ in range(2):
+        assert search_best(tmp_path, STEPS, patience=4, resume=True)[:2] == (8, 4)
+
+
+def test_a_measure_that_is_no_number_keeps_nothing(tmp_path):
+    mesh = training.data_mesh(1)
+    best = Best(tmp_path, "score", patience=2)
+    best.look(2, {"score": float("nan")}, fresh(mesh))
+    assert best.step == 0
+    assert best.exhausted(2)
+    best.close()
+    again = Best(tmp_path, "score", patience=2)
+    again.look(4, {"score": 0.5}, fresh(mesh))
+    assert (again.step, again.score, again.looked) == (4, 0.5, 4)
+    again.close()
 
 
 def test_a_best_of_other_weights_gives_way_to_what_was_looked_at(tmp_path):
