@@ -174,7 +174,8 @@ def scan_pool(
     # Empty slots come last: struck out here, they cost the loop nothing.
     left = count - TILE * lax.broadcasted_iota(jnp.int32, (t, LANES), 0)
     lane = lax.broadcasted_iota(jnp.int32, (t, LANES), 1)
-    full = jnp.clip(lax.div(left - lane + (LANES - 1), LANES), 0, BLOCK)  # items of the block
+    items = lax.div(left - lane + (LANES - 1), jnp.int32(LANES))
+    full = jnp.clip(items, 0, BLOCK)  # items of the block
     return (masks & ((jnp.uint32(1) << full.astype(jnp.uint32)) - 1)).astype(jnp.uint16)
 
 

@@ -4,8 +4,11 @@ What `search` promises, for any data: the result is that of brute force over the
 (Euclidean distance, lowest id). The pool is {Hamming distance < threshold}, or the nearest codes
 by (Hamming distance, lowest id); what the query may not see is in no pool.
 
-On a CPU a compiled kernel does the work (`native`), elsewhere jitted programs (`plans`); they
-give the same results.
+On a CPU a compiled kernel does the work (`native`), elsewhere jitted programs (`plans`). Each of
+the two is deterministic. They sum a distance in another order, so between them distances are equal
+up to the rounding of a float32 sum, and rows nearer to each other than that may change places, at
+the K-th place too. Equal distances go by lowest id in either; pools, Hamming distances of rows and
+`search_hamming` are the same.
 """
 
 import dataclasses

@@ -1,6 +1,6 @@
-// The CPU kernel of the search: the same results as the jitted programs of index.py, which are
-// its oracle in the tests. Plain C++17 with a C interface, called from native.py; no Python or
-// JAX headers, so that it builds wherever there is a compiler.
+// The CPU kernel of the search: the results of the jitted programs of plans.py, up to the rounding
+// of a distance's float32 sum, which is taken in another order. Plain C++17 with a C interface,
+// called from native.py; no Python or JAX headers, so that it builds wherever there is a compiler.
 //
 // Exactness. Distances are float32 sums of (query - feature)^2 in one fixed order (32 partial
 // sums), the same on every processor; rows are ranked by (distance, id). A row is passed over
@@ -13,7 +13,9 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <exception>
 #include <limits>
+#include <new>
 #include <system_error>
 #include <thread>
 #include <vector>
@@ -149,13 +151,59 @@ int worth_starting(int threads, int64_t tiles) {
   return static_cast<int>(std::min<int64_t>(threads, 1 + tiles / 1024));
 }
 
-// Runs work(thread) on `threads` threads, the caller's among them.
+// The threads that help the caller. They are joined however the caller goes on, and what one of
+// them throws reaches it: either else would end the process.
+class Helpers {
+ public:
+  ~Helpers() { wait(); }
+  int count() const { return static_cast<int>(threads_.size()); }
+
+  // Runs work(1), ..., work(n) on a thread each; on fewer if no more can be had. `work` must
+  // outlive this.
+  template <typename Work>
+  void start(int n, const Work& work) {
+    try {
+      threads_.reserve(n);
+      for (int i = 1; i <= n; ++i)
+        threads_.emplace_back([this, &work, i] {
+          try {
+            work(i);
+          } catch (...) {
+            if (!failed_.exchange(true)) error_ = std::current_exception();
+          }
+        });
+    } catch (const std::system_error&) {  // no more threads
+    } catch (const std::bad_alloc&) {     // or no memory for them
+    }
+  }
+
+  void join() {
+    wait();
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  void wait() {
+    for (std::thread& thread : threads_)
+      if (thread.joinable()) thread.join();
+  }
+
+  std::vector<std::thread> threads_;
+  std::atomic<bool> failed_{false};
+  std::exception_ptr error_;  // the first; read after the join
+};
+
+// Runs work(share) for each of the shares on up to `threads` threads, the caller's among them.
 template <typename Work>
-void run_on(int threads, const Work& work) {
-  std::vector<std::thread> others;
-  for (int i = 1; i < threads; ++i) others.emplace_back([&work, i] { work(i); });
-  work(0);
-  for (std::thread& other : others) other.join();
+void run_on(int threads, int64_t shares, const Work& work) {
+  std::atomic<int64_t> next{0};
+  const auto take = [&](int) {
+    for (int64_t share; (share = next.fetch_add(1)) < shares;) work(share);
+  };
+  Helpers helpers;
+  if (threads > 1) helpers.start(threads - 1, take);
+  take(0);
+  helpers.join();
 }
 
 // Runs work(thread, tile) for all tiles on up to `threads` threads, each thread's tiles ascending;
@@ -166,27 +214,25 @@ int share_out(int threads, int64_t tiles, const Work& work) {
   constexpr int64_t kStep = 16;  // tiles taken at a time
   using Clock = std::chrono::steady_clock;
   std::atomic<int64_t> next{0};
-  std::vector<std::thread> others;
   const auto take = [&](int thread) {
     const int64_t first = next.fetch_add(kStep);
     for (int64_t t = first; t < std::min(first + kStep, tiles); ++t) work(thread, t);
     return first + kStep < tiles;
   };
+  const auto help = [&](int thread) { while (take(thread)) {} };
+  Helpers helpers;
+  bool called = threads < 2;
   const auto begin = Clock::now();
   for (int64_t done = kStep; take(0); done += kStep) {
-    if (threads < 2 || !others.empty()) continue;
+    if (called) continue;
     const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
     if (seconds * static_cast<double>(tiles - done) / static_cast<double>(done) < 8 * kThreadSeconds)
       continue;
-    try {
-      for (int i = 1; i < threads; ++i)
-        others.emplace_back([&take, i] { while (take(i)) {} });
-    } catch (const std::system_error&) {  // no more threads: it goes without them
-      threads = 1 + static_cast<int>(others.size());
-    }
+    called = true;
+    helpers.start(threads - 1, help);
   }
-  for (std::thread& other : others) other.join();
-  return 1 + static_cast<int>(others.size());
+  helpers.join();
+  return 1 + helpers.count();
 }
 
 // The order of (Hamming distance, item): items in id order, so lowest ids come first.
@@ -283,7 +329,7 @@ int inres_search(const Items* items, const Queries* queries, int threads, int le
     INRES_CALL(level, search, *items, *queries, threads, ids, hamming, distance, pool);
     return 0;
   } catch (...) {
-    return 1;  // out of memory or of threads
+    return 1;  // out of memory
   }
 }
 

@@ -368,8 +368,8 @@ void search(const Items& items, const Queries& queries, int threads, int32_t* id
   if (queries.count >= 4 * threads) {
     threads = worth_starting(threads, used * queries.count);
     const int64_t share = ((queries.count + threads - 1) / threads + 3) / 4 * 4;
-    run_on(threads, [&](int thread) {
-      const int64_t first = std::min(thread * share, queries.count);
+    run_on(threads, threads, [&](int64_t part) {
+      const int64_t first = std::min(part * share, queries.count);
       const int64_t last = std::min(first + share, queries.count);
       std::vector<Search> mine = start(items, queries, last - first);
       Pending pending[4];
@@ -483,8 +483,8 @@ void nearest(const Items& items, const Queries& queries, int threads, int32_t* i
   if (queries.count >= 4 * threads) {
     threads = worth_starting(threads, used * queries.count);
     const int64_t share = (queries.count + threads - 1) / threads;
-    run_on(threads, [&](int thread) {
-      const int64_t first = std::min(thread * share, queries.count);
+    run_on(threads, threads, [&](int64_t part) {
+      const int64_t first = std::min(part * share, queries.count);
       const int64_t last = std::min(first + share, queries.count);
       std::vector<Nearest> mine(last - first, fresh);
       for (int64_t t = 0; t < used; ++t)
@@ -514,21 +514,18 @@ void nearest(const Items& items, const Queries& queries, int threads, int32_t* i
 void rank_given(const Items& items, const Queries& queries, int threads, const int32_t* item,
                 int64_t m, int32_t* ids, int32_t* hamming, float* distance) {
   threads = worth_starting(threads, queries.count * m / 2);
-  std::atomic<int64_t> next{0};
-  run_on(threads, [&](int) {
-    for (int64_t q; (q = next.fetch_add(1)) < queries.count;) {
-      Best best;
-      best.k = static_cast<size_t>(std::min(queries.k, std::max<int64_t>(m, 1)));
-      for (int64_t i = 0; i < m; ++i) {
-        const int32_t which = item[q * m + i];
-        if (which < 0) continue;
-        const int64_t position = items.place[which];
-        const float* row = items.features + position * items.dims;
-        const float* query = queries.features + q * items.dims;
-        best.offer(key_of(squared_distance(query, row, items.dims), items.ids[position]), position);
-      }
-      write_ranking(items, queries, q, best, ids, hamming, distance);
+  run_on(threads, queries.count, [&](int64_t q) {
+    Best best;
+    best.k = static_cast<size_t>(std::min(queries.k, std::max<int64_t>(m, 1)));
+    for (int64_t i = 0; i < m; ++i) {
+      const int32_t which = item[q * m + i];
+      if (which < 0) continue;
+      const int64_t position = items.place[which];
+      const float* row = items.features + position * items.dims;
+      const float* query = queries.features + q * items.dims;
+      best.offer(key_of(squared_distance(query, row, items.dims), items.ids[position]), position);
     }
+    write_ranking(items, queries, q, best, ids, hamming, distance);
   });
 }
 

@@ -1,4 +1,5 @@
-"""The search on a CPU by a compiled kernel (`kernel.cc`); it gives what the jitted programs give.
+"""The search on a CPU by a compiled kernel (`kernel.cc`): what the jitted programs give, up to the
+rounding of a distance's float32 sum; the same bits on any processor and number of threads.
 
 One call of a program costs tens of microseconds before it does anything, as much as searching a
 hundred thousand codes; and one query's few candidates are cheaper followed than computed around.
@@ -131,7 +132,7 @@ def _call(
     searching a thousand codes.
 
     Raises:
-      MemoryError: it had no memory, or no threads.
+      MemoryError: it had no memory. Where no more threads can be had, it goes on with fewer.
     """
     q = len(queries.codes)
     flat = [None if x is None else x.reshape(-1).view(np.int32) for x in queries]
@@ -165,7 +166,7 @@ def _call(
         *outputs,
     )
     if status:
-        raise MemoryError(f"{name}: out of memory or of threads for {q} queries")
+        raise MemoryError(f"{name}: out of memory for {q} queries")
     end = at + 3 * q * k
     return block[at:end].reshape(3, q, k), block[end : end + q]
 

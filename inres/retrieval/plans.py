@@ -445,7 +445,7 @@ def _walk(index: "Index", queries: Queries, wanted: jax.Array) -> _Walk:
             rerank.lower_bounds(index.sketch, queries.features, t, mask, BOUND_BLOCKS)
         )
 
-    bounds = jnp.full((n_tiles, len(queries.codes), BOUND_BLOCKS), jnp.inf)
+    bounds = jnp.full((n_tiles, len(queries.codes), BOUND_BLOCKS), jnp.inf, jnp.float32)
     return _Walk(lax.fori_loop(0, steps, step, bounds), tile, steps)
 
 

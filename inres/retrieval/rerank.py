@@ -53,7 +53,7 @@ def make_sketch(features: jax.Array, count: jax.Array) -> Sketch:
     tiles = capacity // TILE
 
     def one(t):
-        rows = lax.dynamic_slice(features, (t * TILE, 0), (TILE, dims))
+        rows = lax.dynamic_slice_in_dim(features, t * TILE, TILE)
         valid = (t * TILE + jnp.arange(TILE) < count)[:, None]
         # Halves first: the sum of extreme but finite rows stays finite.
         total = jnp.maximum(jnp.sum(valid), 1).astype(jnp.float32)
@@ -91,7 +91,7 @@ def lower_bounds(
       float32 [Q, per_tile]: no masked row of the block is nearer (inf: none counts).
     """
     dims = queries.shape[1]
-    rows = lax.dynamic_slice(sketch.codes, (tile * TILE, 0), (TILE, dims)).astype(jnp.float32)
+    rows = lax.dynamic_slice_in_dim(sketch.codes, tile * TILE, TILE).astype(jnp.float32)
     scale, norm = sketch.scale[tile], sketch.norm[tile]
     moved = queries - sketch.centre[tile]
     length = jnp.sum(moved * moved, axis=1, keepdims=True)

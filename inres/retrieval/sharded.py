@@ -1,5 +1,6 @@
 """The same search over a mesh of devices: each holds a part of the items and ranks it, the parts'
-winners are gathered and merged. The answer is that of one device, id for id.
+winners are gathered and merged. The answer is that of the jitted programs on one device, id for
+id; the CPU kernel's may differ from it by the rounding of a distance (see `index`).
 """
 
 import dataclasses

@@ -1,6 +1,9 @@
 """The CPU kernel, on every instruction set and number of threads: the same bits."""
 
+import os
 import shutil
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -86,3 +89,49 @@ def test_a_kernel_of_another_build_is_not_used(monkeypatch):
             assert native.kernel() is None
     finally:
         native.kernel.cache_clear()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS keeps threads from starting")
+def test_threads_or_memory_that_cannot_be_had_do_not_end_the_process():
+    program = """
+import resource, numpy as np
+from inres.retrieval import index, native
+rng = np.random.default_rng(0)
+packed = rng.integers(0, 2**32, (300_000, 1), dtype=np.uint32)
+features = rng.standard_normal((300_000, 4), dtype=np.float32)
+built = index.build(packed, features, bits=32)
+def ask(q, k, workers, threshold=9):
+    queries = index.check_queries(
+        packed[:q], features[:q], bits=32, dims=4, k=k, threshold=threshold)
+    near = native.nearest(built._native, queries, k=k, workers=workers)
+    ranked = native.rank(built._native, queries, near[2], k=k, workers=workers)
+    return *native.search(built._native, queries, k=k, workers=workers), *near, *ranked
+cases = [(1, 5), (64, 5), (64, 100)]
+expected = [ask(*case, 1) for case in cases]
+def limit(megabytes):
+    with open("/proc/self/statm") as f:
+        size = int(f.read().split()[0]) * resource.getpagesize() + megabytes * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (size, -1))
+limit(20)  # two stacks
+for case, right in zip(cases, expected):
+    for mine, theirs in zip(ask(*case, 16), right):
+        np.testing.assert_array_equal(mine, theirs)
+# 55 MB of results and some 150 of work: there are threads, and they run out of memory.
+k = len(packed)
+queries = index.check_queries(packed[:16], features[:16], bits=32, dims=4, k=k, threshold=33)
+resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
+limit(100)
+try:
+    native.search(built._native, queries, k=k, workers=4)
+except MemoryError as error:
+    assert "inres_search" in str(error), error
+else:
+    raise AssertionError("that was memory enough")
+"""
+    # Freed memory goes back, or a limit on new memory would limit nothing.
+    environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
