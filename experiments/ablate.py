@@ -11,10 +11,10 @@ file (--config=experiments/configs/ablate_losses.py:folder), any of its fields i
 Every run has its own workdir under <workdir>/runs, like one of `experiments.reproduce`; stages on
 which the variants have no bearing are made once and linked. A run that is done is skipped, one that
 was interrupted goes on; the same command, started several times on one workdir, shares the runs
-out. What is finished at the end is compared, and left in <workdir>: ablation.csv, .tex, .md, .json
-and .png, .svg, .pdf (means over seeds, intervals over patients, paired differences from the base
-and their p-values), and commands.txt, for each run the line that makes it alone. Takes as long as
-its runs.
+out. What is finished at the end is compared (a variant that lacks one of the rankings has no row of
+it, and a note says so), and left in <workdir>: ablation.csv, .tex, .md, .json and .png, .svg, .pdf
+(means over seeds, intervals over patients, paired differences from the base and their p-values),
+and commands.txt, for each run the line that makes it alone. Takes as long as its runs.
 """
 
 import dataclasses
@@ -100,6 +100,8 @@ def write_commands(grid: ablation.Ablation, planned: list[ablation.Planned], wor
 def compare(grid: ablation.Ablation, found: dict[str, runs.Run], workdir: Path) -> None:
     """Write the table and the plot of what is finished; print the table."""
     rows = ablation.table(grid, found)
+    for line in ablation.lacking(grid, found):
+        print(f"note: {line}")
     stem = workdir / "ablation"
     tables.write_table(stem, ablation.COLUMNS, rows)
     text = tables.write_markdown(f"{stem}.md", ablation.COLUMNS, rows)

@@ -3,9 +3,9 @@
     python -m experiments.compare runs/a runs/b runs/c --out=runs/comparison
 
 Every workdir must hold the same test queries, else the difference is named. Workdirs whose
-configs differ in the seed alone are seeds of one recipe and are averaged; --group=NAME=DIR,DIR
-says so by hand. DIR:RANKING takes another ranking of a run, so that a run can be held against its
-own baselines:
+configs differ in the seed alone, of all that can change a score, are seeds of one recipe and are
+averaged; --group=NAME=DIR,DIR says so by hand. DIR:RANKING takes another ranking of a run, so that
+a run can be held against its own baselines:
 
     python -m experiments.compare runs/a runs/a:predicted_class runs/a:pixels
 
@@ -55,6 +55,12 @@ SCORE_COLUMNS = {
     "queries": "queries",
     "patients": "patients",
 }
+NO_SCORE = {
+    "": ("name", "pdf"),
+    "data": ("workers", "expect_counts"),
+    "search": ("k", "rank", "min_pool", "nearest", "same_class", "distinct", "where"),
+}
+"""Fields of a config, by section, that change no score; `data.root` can, with the images there."""
 PAIR_COLUMNS = {
     "measure": "measure",
     "ahead": "ahead",
@@ -122,7 +128,7 @@ def _loaded(name: str, entries: list[Entry]) -> comparison.Recipe:
 
 
 def grouped(entries: list[Entry]) -> list[comparison.Recipe]:
-    """Workdirs whose configs differ in their seeds alone, all different, become one recipe."""
+    """Workdirs of one `scored_config` and of different seeds become one recipe."""
     groups: dict[str, list[tuple[int, Entry]]] = {}
     for entry in entries:
         path = entry.root / "config.json"
@@ -131,9 +137,9 @@ def grouped(entries: list[Entry]) -> list[comparison.Recipe]:
             continue
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file; {entry.root} is no workdir of a run")
-        config = config_lib.to_dict(config_lib.from_dict(files.read_json(path)))
-        seed = config.pop("seed")
-        groups.setdefault(f"{entry.ranking} {config}", []).append((seed, entry))
+        config = config_lib.from_dict(files.read_json(path))
+        key = f"{entry.ranking} {scored_config(config)}"
+        groups.setdefault(key, []).append((config.seed, entry))
     recipes = []
     for members in groups.values():
         if len({seed for seed, _ in members}) == len(members):
@@ -142,6 +148,17 @@ def grouped(entries: list[Entry]) -> list[comparison.Recipe]:
         else:  # the same run twice, say before and after a change of the code
             recipes += [_loaded(entry.name, [entry]) for _, entry in members]
     return recipes
+
+
+def scored_config(config: config_lib.Config) -> dict[str, Any]:
+    """The config without its seed and without fields that change no score."""
+    values = config_lib.to_dict(config)
+    del values["seed"]
+    for section, names in NO_SCORE.items():
+        part = values[section] if section else values
+        for name in names:
+            del part[name]
+    return values
 
 
 def as_json(found: comparison.Comparison) -> dict[str, Any]:
@@ -178,8 +195,8 @@ def words(found: comparison.Comparison) -> str:
         score = next(iter(by_name.values()))
         over = f"{score.queries} queries of {score.patients} patients"
         lines += ["", f"{MEAN.value} {measure.replace('_', ' ')}, {over}"]
-        if score.patients < intervals.FEW_PATIENTS:
-            lines.append("  note: so few patients that intervals are too narrow")
+        if score.caution:
+            lines.append(f"  note: {score.caution}")
         best_first = -1 if comparison.lower_is_better(measure) else 1
         width = max(map(len, by_name))
         for name, score in sorted(by_name.items(), key=lambda item: -best_first * item[1].value):

@@ -71,6 +71,9 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
     beside = further.judge(query_side, gallery_side, patients, names, counts=evaluation.counts)
     intervals = confidence(evaluation, query_side.labels, patients)
     efficiency = check_index(config, workdir, query_side, evaluation, own_scan=own_scan)
+    runs.write(
+        out, runs.Run(names, patients, query_side.labels, beside.joined(evaluation.per_query))
+    )
     counts = {
         side: np.bincount(data.labels[data.side == side], minlength=data.classes).tolist()
         for side in splits.SIDES
@@ -93,9 +96,6 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
     )
     print(results.in_words(evaluation, intervals))
     print(further.in_words(beside))
-    runs.write(
-        out, runs.Run(names, patients, query_side.labels, beside.joined(evaluation.per_query))
-    )
     for line in split.leak_lines(workdir):
         print(f"  note: {line}")
 

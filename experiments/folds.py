@@ -11,21 +11,25 @@ prepared once and shared; everything that learns, the U-Net too, is made anew fo
 makes some folds alone, say on another machine, whose folders folds/2 and folds/3 are then copied.
 
 Leaves <workdir>/evaluation: per_query.npz (as one run, for `experiments.compare`), folds.json,
-rankings.csv and rankings.tex, with intervals over patients. A query is searched in its own fold's
-archive by its own fold's network; only its scores are pooled. Takes as long as the folds.
+rankings.csv and rankings.tex, with intervals over patients; nodules/, the searches for whole
+nodules, where no nodule is in two folds. A query is searched in its own fold's archive by its own
+fold's network; only its scores are pooled. Takes as long as the folds.
 """
 
 import dataclasses
 import os
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from absl import flags
 
 from experiments import common, evaluate, index, prepare, segment, split, train
 from inres import files, further, stages, tables
 from inres.config import Config, ConfigError
-from inres.data import items, splits
+from inres.data import duplicates, items, splits
 from inres.evaluation import intervals, runs
 
 ONLY = flags.DEFINE_list("only", [], "Folds to make; empty: all, and pool them.")
@@ -58,14 +62,17 @@ def check_folds(config: Config, workdir: Path, count: int) -> None:
     """Refuse at once what the last fold would be refused for.
 
     Raises:
-      ConfigError: a fold has an empty side, or tests a class that it does not train.
+      ConfigError: a fold has an empty side, or tests a class that it does not train, or a patient,
+        a scan or a picture stands on two sides of it.
     """
     table = items.open_store(workdir / "prepare")
+    small = duplicates.thumbnails(table.slices)  # as images they are their own thumbnails
     for fold in range(count):
         try:
-            side = splits.assign(table.items, fold_config(config, fold, count).split)
+            rule = fold_config(config, fold, count).split
+            side, _ = splits.split_items(table.items, rule, small)
             splits.require_trained(table.column("label"), side, table.root / "items.csv")
-        except ConfigError as error:
+        except ValueError as error:
             raise ConfigError(f"fold {fold} of {count}: {error}") from None
 
 
@@ -164,15 +171,42 @@ def pool(config: Config, workdir: Path, count: int) -> dict[str, Any]:
     }
     files.write_json(out / "folds.json", result)
     runs.write(out, pooled)
-    by_nodule = [root / "evaluation" / further.FOLDER for root in roots]
-    if all(path.is_dir() for path in by_nodule):
-        runs.write(out / further.FOLDER, runs.pool([runs.read(path) for path in by_nodule]))
+    note = pool_nodules(roots, out / further.FOLDER)
     print(f"\n{len(pooled)} test queries of {result['patients']} patients in {count} folds")
     for row in rows:
         value, low, high = (row[f"average_precision{end}"] for end in ("", "_low", "_high"))
         print(f"  {row['ranking']:<20} macro mAP {value:.3f} [{low:.3f}, {high:.3f}]")
+    if note:
+        print(f"  note: {note}")
     print(f"\n  tables   {out}")
     return result
+
+
+def pool_nodules(roots: Sequence[Path], out: Path) -> str:
+    """Put the folds' searches for whole nodules together in the folder `out`.
+
+    Where a nodule has slices in several folds (`split.kind` = `slices`), each holds but a part of
+    it, and where a fold has no such search there is nothing to pool: then there is no `out`.
+
+    Returns:
+      Why there is none, in words, where folds have such searches; else empty.
+    """
+    shutil.rmtree(out, ignore_errors=True)
+    there = [root / "evaluation" / further.FOLDER for root in roots]
+    missing = [root.name for root, path in zip(roots, there, strict=True) if not path.is_dir()]
+    if len(missing) == len(roots):
+        return ""
+    if missing:
+        return f"whole nodules are not pooled: fold {missing[0]} has no search for them"
+    found = [runs.read(path) for path in there]
+    names, counts = np.unique(np.concatenate([run.names for run in found]), return_counts=True)
+    if (counts > 1).any():
+        return (
+            f"whole nodules are not pooled: {(counts > 1).sum()} have slices in several folds "
+            f"(first: {names[counts > 1][0]})"
+        )
+    runs.write(out, runs.pool(found))
+    return ""
 
 
 def ranking_rows(run: runs.Run) -> list[dict[str, Any]]:

@@ -5,8 +5,9 @@
 Both splits are run as folds (`config.split.folds`; three keep near to the paper's 70 : 30), so that
 every item is tested once under each, by networks trained on shares of one size; the difference is
 then paired query by query. Besides, the queries of the random split are searched with their own
-scan left out, which parts what training on a scan adds from what finding it again adds. Works with
-any config and data: --config.data.kind=folder --config.data.root=FOLDER for one's own.
+patient left out (where none is known, their scan), which parts what training on a patient adds from
+what finding it again adds. Works with any config and data: --config.data.kind=folder
+--config.data.root=FOLDER for one's own. Every fold of both splits is checked before the first.
 
 Leaves <workdir>/honesty: inflation.png, .svg, .pdf, inflation.csv, .tex and honesty.json (also how
 many items, scans and pictures stand on both sides of each fold); below it a workdir for each split.
@@ -29,7 +30,7 @@ SPLITS = ("slices", "patient")
 TABLE = {
     "measure": "measure",
     "slices": "random slices",
-    "slices_other_scans": "own scan left out",
+    "slices_other_scans": "own patient left out",
     "patient": "by patient",
     "all_gap": "inflation",
     "all_low": "low",
@@ -45,6 +46,8 @@ def run(config: Config, workdir: Path) -> None:
     if count < least:
         raise ConfigError(f"config.split.folds = {count}: must be at least {least}, say 3")
     prepare.run(config, workdir)
+    for kind in SPLITS:
+        check(config, workdir, kind)
     found: dict[str, list[runs.Run]] = {name: [] for name in inflation.PROTOCOLS}
     leaks: dict[str, list[Any]] = {}
     for kind in SPLITS:
@@ -55,9 +58,9 @@ def run(config: Config, workdir: Path) -> None:
             folds.run_fold(own, root, fold, count)
             place = folds.fold_root(root, fold)
             fold_config = folds.fold_config(own, fold, count)
-            found[kind].append(judged(fold_config, place, own_scan=kind == "slices"))
+            found[kind].append(judged(fold_config, place, own=kind == "slices"))
             if kind == "slices":
-                found["slices_other_scans"].append(judged(fold_config, place, own_scan=False))
+                found["slices_other_scans"].append(judged(fold_config, place, own=False))
             leaks.setdefault(kind, []).append(files.read_json(place / "split" / "leaks.json"))
     compare({name: runs.pool(parts) for name, parts in found.items()}, leaks, workdir / "honesty")
 
@@ -67,28 +70,45 @@ def split_config(config: Config, kind: str) -> Config:
     return dataclasses.replace(config, split=dataclasses.replace(config.split, kind=kind))
 
 
-def judged(config: Config, workdir: Path, *, own_scan: bool) -> runs.Run:
-    """The test queries of a finished fold, searched with or without their own scan."""
+def check(config: Config, workdir: Path, kind: str) -> None:
+    """Refuse at once what a fold of this kind of split would be refused for.
+
+    Raises:
+      ConfigError: as `folds.check_folds`; names the kind.
+    """
+    try:
+        folds.check_folds(split_config(config, kind), workdir, config.split.folds)
+    except ConfigError as error:
+        raise ConfigError(f"split by {kind}, {error}") from None
+
+
+def judged(config: Config, workdir: Path, *, own: bool) -> runs.Run:
+    """The test queries of a finished fold, searched with or without their own patient's items."""
     stages.done(workdir, "evaluation")
     table = items.open_store(workdir / "prepare")
     data = train.labelled(config, table)
     images = train.pictures(workdir)
     rows = np.flatnonzero(data.side == "test")
-    queries = evaluate.embedded(config, workdir, table, images, rows)
-    gallery = evaluate.embedded(config, workdir, table, images, index.archived(data))
+    names, patients = items.item_names(table.items), items.patients(table.items)
+    # What is left out of a search goes by `scans`; another scan of the patient leaks as much.
+    queries, gallery = (
+        dataclasses.replace(
+            evaluate.embedded(config, workdir, table, images, part), scans=patients[part]
+        )
+        for part in (rows, index.archived(data))
+    )
     found = protocol.evaluate(
         queries,
         gallery,
         classes=data.classes,
         threshold=config.search.threshold,
         fine=config.search.features,
-        own_scan=own_scan,
+        own_scan=own,
     )
     values = {ranking: dict(measures) for ranking, measures in found.per_query.items()}
     right = queries.features["fc3"].argmax(axis=1) == queries.labels
     values["fc3"]["correct"] = right.astype(np.float64)
-    names, patients = (f(table.items)[rows] for f in (items.item_names, items.patients))
-    return runs.Run(names, patients, queries.labels, values)
+    return runs.Run(names[rows], patients[rows], queries.labels, values)
 
 
 def compare(protocols: dict[str, runs.Run], leaks: dict[str, list[Any]], out: Path) -> None:

@@ -3,18 +3,23 @@
     python -m experiments.judge --embeddings=vectors.npy --items=items.csv --workdir=runs/other
 
 vectors.npy holds numbers [N, D], a row for each of items.csv (columns image,scan,label and
-optionally nodule,diameter_mm,malignancy,split); --codes=codes.npy gives codes [N, h] of 0 and 1.
-Without codes, the two-stage search uses PCA+ITQ codes of the vectors; ITQ and LSH codes are
+optionally patient,nodule,diameter_mm,malignancy,split); --codes=codes.npy gives codes [N, h], 0
+and 1. Without codes, the two-stage search uses PCA+ITQ codes of the vectors; ITQ and LSH codes are
 judged in any case, fitted on training items. Test items are the queries, training and validation
 items the archive; the query's own scan is never returned, unless --split=slices asks for the
 paper's split. Where the images that items.csv names are there, panels show them, and pixels and
-HOG are compared too. Leaves <workdir>/evaluation and <workdir>/report.html, as
-`experiments.evaluate` does. Seconds for some thousands of items.
+HOG are compared too.
+
+Leaves <workdir>/evaluation and <workdir>/report.html, as `experiments.evaluate` does, in a workdir
+of its own. Judging the same again is skipped; other files or settings are refused there, or judged
+anew with --redo=evaluation. Seconds for some thousands of items.
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from absl import flags
@@ -36,6 +41,14 @@ BITS = flags.DEFINE_integer("bits", 48, "Length of ITQ and LSH codes; as --codes
 THRESHOLD = flags.DEFINE_integer("threshold", 3, "Candidates differ in fewer bits than this.")
 SIZE = flags.DEFINE_integer("size_px", 64, "Side to which images are resized.")
 SEED = flags.DEFINE_integer("seed", 0, "Of the split and of the codes.")
+flags.declare_key_flag("redo")  # shown by --help
+
+KIND = "vectors of another program"
+"""Stands in the stage's inputs where a run has its config's `name`, so that no config goes on in a
+judged workdir."""
+STAGE = "evaluation"
+ARCHIVE = ("train", "val")
+"""Sides that are searched."""
 
 
 def main(arguments: list[str]) -> None:
@@ -53,8 +66,16 @@ def main(arguments: list[str]) -> None:
     codes = read_codes(Path(CODES.value), len(table), path) if CODES.value else None
     images = read_images(path.parent, table)
     side = sides(table, images)
+    require_relevant(np.array([item.label for item in table]), side, path)
     with stages.lock(workdir):
-        judge(workdir, table, side, vectors, codes, images)
+        require_own(workdir)
+        made_anew(workdir)
+        stages.run(
+            workdir,
+            STAGE,
+            inputs(table, codes, images),
+            lambda out: judge(out, table, side, vectors, codes, images),
+        )
         common.describe_environment(workdir)
         page = report.build_report(workdir)
     print(f"  report   {page}\n  metrics  {workdir / 'evaluation' / 'metrics.json'}")
@@ -79,18 +100,99 @@ def sides(table: Sequence[items.Item], images: np.ndarray | None) -> np.ndarray:
     return side
 
 
+def require_relevant(labels: np.ndarray, side: np.ndarray, table: Path) -> None:
+    """Check that some query has an item of its class in the archive, which training and validation
+    items are; `table` is named in the error.
+
+    Raises:
+      ConfigError: none has, so that no ranking can be scored.
+    """
+    asked, archived = (
+        sorted(set(labels[np.isin(side, names)].tolist())) for names in (("test",), ARCHIVE)
+    )
+    if not set(asked) & set(archived):
+        raise ConfigError(
+            f"{table}: test items are of the classes {asked}, training and validation items of "
+            f"{archived}; nothing that is searched for can be found. Mend the labels or the split "
+            "column, or use --split=patient"
+        )
+
+
+def require_own(workdir: Path) -> None:
+    """Check that `workdir` holds nothing but what was judged there.
+
+    Raises:
+      StageError: it holds another run; names what is there.
+    """
+    marks = [workdir / STAGE / name for name in ("stage.json", "begun.json")]
+    mine = (workdir / "judged.json").is_file() or any(
+        files.read_json(mark)["inputs"].get("name") == KIND for mark in marks if mark.is_file()
+    )
+    foreign = [workdir / name for name in ("config.json", "folds", *common.STAGES)]
+    if mine:
+        foreign.remove(workdir / STAGE)
+    there = [path for path in foreign if path.exists()]
+    if there:
+        raise stages.StageError(
+            f"{workdir} holds another run ({there[0].name}), whose evaluation would be lost; "
+            "judge in another --workdir"
+        )
+
+
+def made_anew(workdir: Path) -> None:
+    """Remove what --redo names, or what was left unfinished: judging begins in an empty folder.
+
+    Raises:
+      ValueError: --redo names another stage.
+    """
+    other = [stage for stage in common.REDO.value if stage != STAGE]
+    if other:
+        raise ValueError(f"--redo={other[0]}: must be {STAGE}, the only stage here")
+    if common.REDO.value or not (workdir / STAGE / "stage.json").is_file():
+        stages.forget(workdir, STAGE)
+
+
+def inputs(
+    table: Sequence[items.Item], codes: np.ndarray | None, images: np.ndarray | None
+) -> dict[str, Any]:
+    """All on which the numbers depend, as inputs of the stage; of files their content."""
+    shown: dict[str, Any] = {"images": "none"}
+    if images is not None:
+        root = Path(str(ITEMS.value)).parent
+        paths = sorted({root / item.image for item in table})
+        shown = {"images": stages.describe_files(paths, root), "size_px": SIZE.value}
+    return {
+        "name": KIND,
+        "embeddings": digest(Path(str(EMBEDDINGS.value))),
+        "codes": digest(Path(CODES.value)) if CODES.value else "PCA+ITQ of the vectors",
+        "items": digest(Path(str(ITEMS.value))),
+        "split": SPLIT.value,
+        "test_share": TEST_SHARE.value,
+        "seed": SEED.value,
+        "bits": BITS.value if codes is None else codes.shape[1],
+        "threshold": THRESHOLD.value,
+        **shown,
+    }
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, its first digits."""
+    with open(path, "rb") as file:
+        return f"sha256 {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
+
+
 def judge(
-    workdir: Path,
+    out: Path,
     table: Sequence[items.Item],
     side: np.ndarray,
     vectors: np.ndarray,
     codes: np.ndarray | None,
     images: np.ndarray | None,
 ) -> None:
-    """Judge and write `<workdir>/evaluation`.
+    """Judge and write the folder `out`, and `judged.json` beside it.
 
     Args:
-      workdir: where.
+      out: `<workdir>/evaluation`, empty.
       table: the N items.
       side: str [N], `train`, `val`, `test` or empty.
       vectors: float [N, D].
@@ -98,7 +200,7 @@ def judge(
       images: uint8 [N, S, S], or None.
     """
     bits = BITS.value if codes is None else codes.shape[1]
-    parts = [np.flatnonzero(np.isin(side, names)) for names in (("test",), ("train", "val"))]
+    parts = [np.flatnonzero(np.isin(side, names)) for names in (("test",), ARCHIVE)]
     sources = ("embedding",) if images is None else ("embedding", "pixels")
     queries, gallery = baselines.with_codes(
         *(embedded(table, rows, vectors, codes, images) for rows in parts),
@@ -124,9 +226,21 @@ def judge(
     names, patients = (f(table)[parts[0]] for f in (items.item_names, items.patients))
     beside = further.judge(queries, gallery, patients, names, counts=evaluation.counts)
     intervals = confidence(evaluation, queries.labels, patients)
+    files.write_json(
+        out.parent / "judged.json",
+        {
+            "embeddings": str(EMBEDDINGS.value),
+            "vectors": list(vectors.shape),
+            "codes": str(CODES.value) if CODES.value else "PCA+ITQ of the vectors",
+            "items": str(ITEMS.value),
+            "split": SPLIT.value,
+            "seed": SEED.value,
+        },
+    )
+    runs.write(out, runs.Run(names, patients, queries.labels, beside.joined(evaluation.per_query)))
     results.write_evaluation(
         evaluation,
-        workdir / "evaluation",
+        out,
         dataset={
             name: np.bincount(labels[side == name], minlength=len(class_names)).tolist()
             for name in splits.SIDES
@@ -138,21 +252,6 @@ def judge(
         gallery_images=None if images is None else images[parts[1]],
         intervals=intervals,
         beside=beside,
-    )
-    files.write_json(
-        workdir / "judged.json",
-        {
-            "embeddings": str(EMBEDDINGS.value),
-            "vectors": list(vectors.shape),
-            "codes": str(CODES.value) if CODES.value else "PCA+ITQ of the vectors",
-            "items": str(ITEMS.value),
-            "split": SPLIT.value,
-            "seed": SEED.value,
-        },
-    )
-    runs.write(
-        workdir / "evaluation",
-        runs.Run(names, patients, queries.labels, beside.joined(evaluation.per_query)),
     )
     width = evaluation.counts["bits"]
     print(f"  {len(queries)} queries, archive of {len(gallery)} items, codes of {width} bits")
@@ -257,5 +356,4 @@ def read_images(root: Path, table: Sequence[items.Item]) -> np.ndarray | None:
 
 
 if __name__ == "__main__":
-    flags.mark_flags_as_required(["embeddings", "items", "workdir"])
-    common.launch_with_arguments(main)
+    common.launch_with_arguments(main, required=("embeddings", "items", "workdir"))

@@ -214,9 +214,9 @@ def read_query(config: Config, workdir: Path, table: items.ItemStore) -> Query:
         raise ValueError(
             f"name one query by --item, --image or --scan (given: {', '.join(given) or 'none'})"
         )
-    place = [f"--{f.name}" for f in (WORLD, SLICE) if f.value is not None]
-    if place and SCAN.value is None:
-        raise ValueError(f"{', '.join(place)}: a place in a scan; name that by --scan")
+    placed = [f"--{f.name}" for f in (WORLD, SLICE) if f.value is not None]
+    if placed and SCAN.value is None:
+        raise ValueError(f"{', '.join(placed)}: a place in a scan; name that by --scan")
     if ITEM.value is not None:
         if not 0 <= ITEM.value < len(table.items):
             last = len(table.items) - 1

@@ -20,9 +20,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from inres import config as config_lib
-from inres import figures, stages
+from inres import figures, further, stages
 from inres.config import Config, ConfigError
 from inres.evaluation import comparison
+from inres.evaluation.embedded import RANKINGS
 from inres.evaluation.runs import Run
 
 Variant = Mapping[str, Any]
@@ -60,8 +61,8 @@ class Ablation:
     """Each is compared with the same of the base. A variant that names a ranking is judged by that
     alone, against the first of these of the base."""
     measures: tuple = ("average_precision", "precision", "ndcg", "diameter_error_mm")
-    """Of single queries, as in `per_query.npz`; of the first is the figure. What is nowhere known,
-    as diameters, is left out."""
+    """Of single queries, as in `per_query.npz`; the figure is of the first that is known. What is
+    nowhere known, as diameters, is left out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +86,8 @@ def checked(grid: Ablation) -> Ablation:
     """A copy of `grid` in which every run of every variant is possible.
 
     Raises:
-      ConfigError: one is not, or two variants are the same; names the variant.
+      ConfigError: one is not, or two variants are the same, or a ranking or a measure does not
+        exist; names the variant or the field.
     """
     grid = dataclasses.replace(grid, base=config_lib.checked(grid.base))
     if len(grid.variants) < 2 or not all(isinstance(v, Mapping) for v in grid.variants):
@@ -100,6 +102,17 @@ def checked(grid: Ablation) -> Ablation:
         value = getattr(grid, name)
         if not value or len(set(value)) < len(value):
             raise ConfigError(f"config.{name} = {value!r}: must be different, at least one")
+    named = [variant["ranking"] for variant in grid.variants if "ranking" in variant]
+    for field, names, what, known in (
+        ("rankings", grid.rankings, "ranking", RANKINGS),
+        ("variants", named, "ranking", RANKINGS),
+        ("measures", grid.measures, "measure", further.QUERY_MEASURES),
+    ):
+        for name in names:
+            if name not in known:
+                raise ConfigError(
+                    f"config.{field}: {name!r} is no {what}; must be among {', '.join(known)}"
+                )
     if "ranking" in grid.variants[0]:
         raise ConfigError("config.variants: the first, the base, is judged by config.rankings")
     runs(grid)
@@ -181,11 +194,50 @@ def table(grid: Ablation, found: Mapping[str, Run]) -> list[dict[str, Any]]:
     Holm's correction over the variants of one ranking and measure.
 
     Args:
-      found: finished runs by name. A variant that lacks one of its seeds is left out.
+      found: finished runs by name. A variant that lacks one of its seeds is left out, and one
+        whose runs lack the ranking or the measure has no row of it; `lacking` names these.
 
     Raises:
-      ValueError: the base is not finished, or nothing else; or runs have other queries.
+      ValueError: the base is not finished, or nothing else; or runs have other queries; or there
+        is no ranking and measure that the base and another variant have.
     """
+    base = label(grid.variants[0])
+    rows: list[dict[str, Any]] = []
+    for measure, recipes in _compared(grid, found):
+        able = [recipe for recipe in recipes if _knows(recipe, measure)]
+        if len(able) > 1 and able[0] is recipes[0]:
+            rows += _rows(able, base, measure)
+    if not rows:
+        raise ValueError(
+            f"config.rankings = {grid.rankings!r}, config.measures = {grid.measures!r}: none is "
+            "known of the base and of another variant; give others, finished runs stay"
+        )
+    return rows
+
+
+def lacking(grid: Ablation, found: Mapping[str, Run]) -> list[str]:
+    """In words, what `table` leaves out since the runs of a variant, or of the base, lack it.
+
+    A measure that the base's ranking lacks, as diameters where none are known, is not named.
+    """
+    lines = []
+    for measure, (base, *others) in _compared(grid, found):
+        if not _ranked(base):
+            lines.append(f"{base.name} has no ranking {base.ranking!r}; nothing is compared by it")
+        if not _knows(base, measure):
+            continue
+        for other in others:
+            if not _ranked(other):
+                lines.append(f"{other.name} has no ranking {other.ranking!r}; its row is left out")
+            elif not _knows(other, measure):
+                lines.append(f"{other.name} has no {measure!r}; its row is left out")
+    return list(dict.fromkeys(lines))
+
+
+def _compared(
+    grid: Ablation, found: Mapping[str, Run]
+) -> list[tuple[str, list[comparison.Recipe]]]:
+    """The recipes to be compared by each measure and ranking, with the measure; the base first."""
     whole = [
         variant
         for variant in grid.variants
@@ -193,11 +245,10 @@ def table(grid: Ablation, found: Mapping[str, Run]) -> list[dict[str, Any]]:
     ]
     if grid.variants[0] not in whole or len(whole) < 2:
         raise ValueError("the base and another variant must be finished to be compared")
-    base = label(grid.variants[0])
-    rows: list[dict[str, Any]] = []
-    for measure in grid.measures:
-        for number, ranking in enumerate(grid.rankings):
-            recipes = [
+    return [
+        (
+            measure,
+            [
                 comparison.Recipe(
                     label(variant),
                     [found[run_name(variant, seed)] for seed in grid.seeds],
@@ -205,11 +256,21 @@ def table(grid: Ablation, found: Mapping[str, Run]) -> list[dict[str, Any]]:
                 )
                 for variant in whole
                 if number == 0 or "ranking" not in variant
-            ]
-            known = np.isfinite(recipes[0].runs[0].measure(ranking, measure)).any()
-            if len(recipes) > 1 and known:
-                rows += _rows(recipes, base, measure)
-    return rows
+            ],
+        )
+        for measure in grid.measures
+        for number, ranking in enumerate(grid.rankings)
+    ]
+
+
+def _ranked(recipe: comparison.Recipe) -> bool:
+    return all(recipe.ranking in run.values for run in recipe.runs)
+
+
+def _knows(recipe: comparison.Recipe, measure: str) -> bool:
+    """Whether all runs of a recipe have the measure of its ranking, of some query."""
+    values = [run.values.get(recipe.ranking, {}).get(measure) for run in recipe.runs]
+    return all(value is not None and np.isfinite(value).any() for value in values)
 
 
 def _rows(recipes: Sequence[comparison.Recipe], base: str, measure: str) -> list[dict[str, Any]]:
@@ -258,11 +319,13 @@ def swept(grid: Ablation) -> str:
 def figure(grid: Ablation, rows: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
     """The scores of `table` with their intervals: over the swept field, else variant by variant.
 
+    They are of the first measure in the table.
     Where exactly one numeric field is swept it is the x axis (logarithmic, where values double or
     more); else each variant has a line of its own, the base first.
     """
     field = swept(grid)
-    rows = [row for row in rows if row["measure"] == grid.measures[0]]
+    measure = rows[0]["measure"]
+    rows = [row for row in rows if row["measure"] == measure]
     names = [label(v) for v in grid.variants if any(r["variant"] == label(v) for r in rows)]
     size = (7.5, 4.6) if field else (8.5, 1.6 + 0.42 * len(names))
     sheet = Figure(figsize=size, facecolor="white", layout="constrained")
@@ -295,13 +358,11 @@ def figure(grid: Ablation, rows: Sequence[Mapping[str, Any]], *, title: str) -> 
             at = at + 0.16 * (number - (len(rankings) - 1) / 2)
             axes.errorbar(value, at, xerr=bars, linestyle="none", **look)
     if field:
-        _value_axis(axes, sorted(set(places.values())), field, _in_words(grid.measures[0]))
+        _value_axis(axes, sorted(set(places.values())), field, _in_words(measure))
     else:
         axes.set_yticks(range(len(names)), [textwrap.fill(name, 40) for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
-        score = (
-            f"{_in_words(grid.measures[0])}, mean over seeds\n(bars: 95 % interval over patients)"
-        )
+        score = f"{_in_words(measure)}, mean over seeds\n(bars: 95 % interval over patients)"
         axes.set_xlabel(score, fontsize=10, color=figures.INK)
     axes.set_title(title, fontsize=11, color=figures.INK, loc="left", pad=26)
     axes.grid(color=figures.GRID, linewidth=0.7, axis="y" if field else "x")

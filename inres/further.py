@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from inres import figures, tables
-from inres.evaluation import intervals, nodules, runs, within_class
+from inres.evaluation import intervals, judging, nodules, runs, within_class
 from inres.evaluation.embedded import Embedded
 
 NODULE_MEASURES = {
@@ -20,6 +20,15 @@ NODULE_MEASURES = {
 """Of the table by nodule; the last is a mean over queries."""
 CLASS_PREFIX = "class_"
 """Before the names of measures within a class, among those of a query."""
+MATCHED = "matched_slices_error"
+"""The measure of a query that `within_class.matched_slices` gives."""
+QUERY_MEASURES = (
+    *dict.fromkeys(measure.column for measure in judging.MEASURES),
+    *("search_precision", "pool_size", "precision_in_radius"),
+    *(f"{CLASS_PREFIX}{name}" for name in within_class.MEASURES),
+    MATCHED,
+)
+"""Every measure that `per_query.npz` can hold."""
 FOLDER = "nodules"
 """Of the run by nodule, in the folder of the evaluation."""
 
@@ -78,7 +87,7 @@ def judge(
         for name, measures in tops.items()
     }
     for name, shares in (matched or {}).items():
-        per_query[name]["matched_slices_error"] = shares
+        per_query[name][MATCHED] = shares
     found = nodules.evaluate(queries, gallery, **asked)
     rows, run, mixed = [], None, ""
     if found is None:

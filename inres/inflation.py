@@ -2,8 +2,9 @@
 
 Every item is tested once under each of three protocols, by networks of one recipe trained on
 shares of one size, so the scores are paired query by query. The random split of slices leaks
-twice: networks are trained on slices of the scans they are tested on, and those slices stand in
-the archive that is searched. Leaving a query's own scan out of its search closes the second leak.
+twice: networks are trained on slices of the patients they are tested on, and those slices stand in
+the archive that is searched. Leaving a query's own patient out of its search closes the second
+leak; a patient of one scan, or an unknown one, is that scan.
 """
 
 import dataclasses
@@ -19,7 +20,7 @@ from inres.evaluation.runs import Run, aligned
 
 PROTOCOLS = {
     "slices": "random slices",
-    "slices_other_scans": "random slices, own scan left out",
+    "slices_other_scans": "random slices, own patient left out",
     "patient": "by patient",
 }
 """From the most to the least leaking."""
@@ -30,8 +31,8 @@ PARTS = {
 }
 """What each leak adds: the difference of two protocols."""
 PART_NAMES = {
-    "archive": "own scan in the archive",
-    "training": "own scan in training",
+    "archive": "own patient in the archive",
+    "training": "own patient in training",
     "all": "both: the inflation",
 }
 

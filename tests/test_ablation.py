@@ -70,6 +70,9 @@ def test_a_grid_is_a_product_and_its_runs_have_each_seed():
         (({},), {}, "two or more"),
         (({"ranking": "fc1"}, {}), {}, "the first, the base"),
         (({}, {"hash.bits": 12}), {"seeds": (1, 1)}, r"config\.seeds"),
+        (({}, {"ranking": "sofmax"}), {}, r"config\.variants: 'sofmax' is no ranking; .* softmax"),
+        (({}, {"hash.bits": 12}), {"rankings": ("two-stage",)}, r"'two-stage' is no ranking; .*"),
+        (({}, {"hash.bits": 12}), {"measures": ("avrage",)}, r"config\.measures: 'avrage' is no m"),
     ],
 )
 def test_a_grid_that_cannot_be_run_is_refused(variants, fields, message):
@@ -147,6 +150,29 @@ def test_each_measure_has_its_rows_and_unknown_ones_none():
         for variant in ("base", "seed=1")
     ]
     assert [rows[1]["difference"], rows[5]["difference"]] == pytest.approx([0.1, -1.0])
+
+
+def test_a_variant_without_a_ranking_has_no_row_of_it():
+    variants = ({}, {"hash.code": "latent"}, {"hash.bits": 64}, {"ranking": "alone"})
+    plan = grid(*variants, seeds=(0,), rankings=("two_stage", "latent", "fc1"))
+    found = {ablation.run_name(v, 0): scores(0.1 * i) for i, v in enumerate(variants[:3])}
+    for name in ("base-seed0", "hash.bits=64-seed0"):
+        found[name].values["latent"] = found[name].values["hamming"]
+    rows = ablation.table(plan, found)
+    assert [(row["ranking"], row["variant"]) for row in rows] == [
+        ("two_stage", "base"),
+        ("two_stage", "hash.code=latent"),
+        ("two_stage", "hash.bits=64"),
+        ("latent", "base"),
+        ("latent", "hash.bits=64"),
+    ]
+    assert ablation.lacking(plan, found) == [
+        "ranking=alone has no ranking 'alone'; its row is left out",
+        "hash.code=latent has no ranking 'latent'; its row is left out",
+        "base has no ranking 'fc1'; nothing is compared by it",
+    ]
+    with pytest.raises(ValueError, match=r"config\.rankings = \('fc1',\).*none is known"):
+        ablation.table(dataclasses.replace(plan, rankings=("fc1",)), found)
 
 
 def test_with_a_base_the_others_are_not_compared_with_each_other():

@@ -72,8 +72,8 @@ def compare(
       level, resamples, seed: as `intervals` has them.
 
     Raises:
-      ValueError: fewer than two recipes, two of one name, a measure that a run lacks, or other
-        queries; names the difference.
+      ValueError: fewer than two recipes, two of one name, a measure that a run lacks or that is
+        known of no query, or other queries; names the difference.
     """
     if len(recipes) < 2:
         raise ValueError(f"{len(recipes)} recipe to compare; give two or more")
@@ -99,6 +99,8 @@ def compare(
         for recipe in recipes:
             mine = itertools.islice(left, len(recipe.runs))
             each[recipe.name] = np.stack([run.measure(recipe.ranking, measure) for run in mine])
+            if not np.isfinite(each[recipe.name]).all(axis=0).any():
+                raise ValueError(_unknown(measure, recipe.name))
         scores[measure] = {
             name: intervals.over_seeds(values, first.scans, labels, **kept)
             for name, values in each.items()
@@ -107,6 +109,8 @@ def compare(
         for a, b in others if base else itertools.combinations(each, 2):
             ours, theirs = each[a].mean(axis=0), each[b].mean(axis=0)
             gap = intervals.difference(ours, theirs, first.scans, labels, **kept)
+            if not gap.queries:
+                raise ValueError(_unknown(measure, f"{a} and {b} together"))
             if (gap.value < 0) != lower_is_better(measure) and gap.value != 0:
                 a, b = b, a
                 gap = intervals.difference(theirs, ours, first.scans, labels, **kept)
@@ -117,6 +121,13 @@ def compare(
         for (measure, ahead, behind, gap), p in zip(found, adjusted, strict=True)
     ]
     return Comparison(scores, pairs)
+
+
+def _unknown(measure: str, where: str) -> str:
+    return (
+        f"{where}: {measure!r} is known of no query (of diameters and malignancy, only where the "
+        "data holds them); compare by another measure"
+    )
 
 
 def score_rows(scores: Mapping[str, Mapping[str, intervals.Seeds]]) -> list[dict[str, Any]]:

@@ -13,7 +13,8 @@ observed one counts among them, so that p is never 0 (Phipson and Smyth 2010).
 
 With few patients both say little. In simulations of five correlated queries a patient, 95 %
 intervals held the truth in 0.76 of cases with 3 patients, 0.84 with 5, 0.91 with 10, 0.92 with 20,
-0.94 with 40 and 0.95 with 100; and p cannot fall below 2^(1 - P).
+0.94 with 40 and 0.95 with 100; and p cannot fall below 2^(1 - P). Classes weigh the same in a macro
+mean, so one of few patients makes its interval too narrow, however many the others have.
 
 What varies is the choice of patients; the trained networks are held fixed. How much training
 itself varies is told by several seeds (`over_seeds`).
@@ -45,6 +46,20 @@ class Interval:
     """Patients with a query that counts."""
     queries: int
     """Queries that count: those for which the measure is defined."""
+    fewest_patients: int
+    """Of a macro mean, patients of the class that has fewest; else `patients`."""
+
+    @property
+    def caution(self) -> str:
+        """Why the interval is too narrow, in words; empty where patients are many enough."""
+        if self.patients < FEW_PATIENTS:
+            return "so few patients that intervals are too narrow"
+        if self.fewest_patients < FEW_PATIENTS:
+            return (
+                f"a class has {self.fewest_patients} of these patients, so few that intervals are "
+                "too narrow"
+            )
+        return ""
 
     def as_json(self) -> dict[str, Any]:
         """The fields, None for NaN."""
@@ -149,7 +164,7 @@ def statistic_interval(
     drawn = bootstrap(statistic, scans, resamples=resamples, seed=seed)
     patients = int(patient_rows(scans).max()) + 1
     low, high = _percentiles(drawn[:, None], level, np.array([patients]))[0]
-    return Interval(value, float(low), float(high), level, patients, len(scans))
+    return Interval(value, float(low), float(high), level, patients, len(scans), patients)
 
 
 def mean_interval(
@@ -202,6 +217,7 @@ def mean_intervals(
             level,
             int(table.known_patients[i]),
             int(table.known_queries[i]),
+            int(table.fewest_patients[i]),
         )
         for i, name in enumerate(values)
     }
@@ -335,6 +351,13 @@ class _Sums:
     def known_patients(self) -> np.ndarray:
         """int [M]: patients with a query that counts."""
         return (self.counts.sum(axis=2) > 0).sum(axis=0)
+
+    @property
+    def fewest_patients(self) -> np.ndarray:
+        """int [M]: of the patients with a query that counts, those of the class that has fewest."""
+        patients = (self.counts > 0).sum(axis=0)
+        fewest = np.where(patients > 0, patients, self.patients).min(axis=1)
+        return np.minimum(fewest, self.known_patients)
 
     @property
     def known_queries(self) -> np.ndarray:

@@ -85,5 +85,15 @@ def test_what_cannot_be_compared_is_refused():
         comparison.compare([recipe("a", run(0))], ["ap"])
     with pytest.raises(ValueError, match="other queries; 10 are in a alone"):
         comparison.compare([recipe("a", run(0)), recipe("b", run(0, queries=50))], ["ap"])
+    unknown = run(0)
+    unknown.values["two_stage"]["error_mm"][:] = np.nan
+    for measures in (["error_mm"], ["ap", "error_mm"]):
+        with pytest.raises(ValueError, match="b: 'error_mm' is known of no query"):
+            comparison.compare([recipe("a", run(0)), recipe("b", unknown)], measures)
+    halves = [run(0), run(0)]
+    for one, part in zip(halves, (slice(0, 30), slice(30, 60)), strict=True):
+        one.values["two_stage"]["ap"][part] = np.nan
+    with pytest.raises(ValueError, match="a and b together: 'ap' is known of no query"):
+        comparison.compare([recipe(n, h) for n, h in zip("ab", halves, strict=True)], ["ap"])
     with pytest.raises(ValueError, match="no 'fc7' in this run"):
         comparison.compare([recipe("a", run(0)), recipe("b", run(0), ranking="fc7")], ["ap"])

@@ -204,6 +204,18 @@ def test_seeds_are_averaged_query_by_query():
     assert intervals.over_seeds(values, scans).as_json()["spread"] is None
 
 
+def test_the_class_of_fewest_patients_is_counted():
+    """Class 1: patients a and c; of the second measure it is known of c alone."""
+    scans, labels = np.array(list("aabbccd")), np.array([0, 1, 0, 0, 1, 1, 0])
+    values = {"all": np.ones(7), "some": np.array([1, np.nan, 1, 1, 1, 1, np.nan])}
+    values["none"] = np.full(7, np.nan)
+    found = intervals.mean_intervals(values, scans, labels)
+    assert [found[name].fewest_patients for name in values] == [2, 1, 0]
+    assert [found[name].patients for name in values] == [4, 3, 0]
+    assert intervals.mean_interval(values["all"], scans).fewest_patients == 4
+    assert intervals.difference(values["all"], values["some"], scans, labels).fewest_patients == 1
+
+
 def test_holm_by_hand():
     """0.01 * 4, 0.02 * 3, 0.03 * 2 (no less than the one before), 0.04 * 1."""
     assert intervals.holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])

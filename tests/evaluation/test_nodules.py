@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from inres import further
-from inres.evaluation import nodules, within_class
+from inres.evaluation import nodules, protocol, within_class
 from inres.evaluation.embedded import Embedded
 
 BITS, CLASSES = 6, 4
@@ -162,3 +162,14 @@ def test_a_perfect_order_is_told_from_a_random_one():
     assert row["high"] < 0
     assert row["p_value"] < 0.05
     assert not any(r["ranking"] == "chance" for r in rows)
+
+
+def test_every_measure_of_a_query_is_named():
+    queries, gallery = side(0, 3, prefix="q"), side(1, 4, prefix="g")
+    found = protocol.evaluate(queries, gallery, classes=CLASSES, threshold=3)
+    beside = further.judge(queries, gallery, queries.scans, queries.names, counts=found.counts)
+    joined = beside.joined(found.per_query)
+    assert {m for values in joined.values() for m in values} == {
+        *further.QUERY_MEASURES,
+        "relevant",  # a count of the gallery
+    }

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -74,10 +75,68 @@ def test_rankings_of_one_run_and_groups_by_hand(workdirs, tmp_path):
     assert found["differences"][0]["value"] == pytest.approx(0.4, abs=0.03)
 
 
+def test_seeds_are_grouped_where_other_fields_change_no_score(workdirs, tmp_path, monkeypatch):
+    from experiments import compare
+
+    monkeypatch.setattr(compare, "UNIT", SimpleNamespace(value="items"))
+
+    changed = config_lib.Config(
+        seed=5,
+        name="mine",
+        pdf=False,
+        data=config_lib.Data(workers=2),
+        search=config_lib.Search(k=3, distinct="scan"),
+    )
+    other = dataclasses.replace(changed, search=config_lib.Search(threshold=5))
+    assert compare.scored_config(changed) == compare.scored_config(config_lib.Config())
+    assert compare.scored_config(other) != compare.scored_config(changed)
+    done = tmp_path / "done"
+    runs.write(done / "evaluation", runs.read(workdirs["a0"] / "evaluation"))
+    (done / "config.json").write_text(json.dumps(dataclasses.asdict(changed)))
+    entries = [compare.Entry(str(root), root, "two_stage") for root in (workdirs["a0"], done)]
+    (recipe,) = compare.grouped(entries)
+    assert recipe.name == f"{workdirs['a0']} (2 seeds)"
+
+
+def test_a_measure_that_is_nowhere_known_ends_in_one_line(workdirs, tmp_path):
+    roots = [tmp_path / name for name in ("a", "b")]
+    for root, like in zip(roots, ("a0", "b0"), strict=True):
+        run = runs.read(workdirs[like] / "evaluation")
+        run.values["two_stage"]["diameter_error_mm"] = np.full(len(run), np.nan)
+        runs.write(root / "evaluation", run)
+        (root / "config.json").write_text((workdirs[like] / "config.json").read_text())
+    error = refused("compare", *roots, "--measure=diameter_error_mm", f"--out={tmp_path / 'out'}")
+    assert f"{roots[0]}: 'diameter_error_mm' is known of no query" in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("patients", "rare", "note"),
+    [
+        (40, 1, "a class has 1 of these patients, so few that intervals are too narrow"),
+        (40, 20, ""),
+        (12, 6, "so few patients that intervals are too narrow"),
+    ],
+)
+def test_few_patients_of_a_class_are_told(patients, rare, note, monkeypatch):
+    from experiments import compare
+
+    monkeypatch.setattr(compare, "MEAN", SimpleNamespace(value="macro"))
+    number = np.arange(patients)
+    labels, names = (number >= patients - rare).astype(int), number.astype(str)
+    made = {n: {"ap": np.where(labels, 0.1, s)} for n, s in (("a", 0.9), ("b", 0.8))}
+    run = runs.Run(names, names, labels, made)
+    recipes = [comparison.Recipe(name, [run], name) for name in made]
+    said = compare.words(comparison.compare(recipes, ["ap"], resamples=200)).splitlines()
+    assert [line for line in said if "note" in line] == ([f"  note: {note}"] if note else [])
+    micro = comparison.compare(recipes, ["ap"], macro=False, resamples=200)
+    assert ("note" in compare.words(micro)) == (patients < 20)
+
+
 def test_an_error_s_gap_and_interval_have_one_sign():
     from experiments import compare
 
-    gap = intervals.Difference(-0.4, -0.5, -0.3, 0.95, 9, 9, 0.01, True)
+    gap = intervals.Difference(-0.4, -0.5, -0.3, 0.95, 9, 9, 9, 0.01, True)
     said = compare.sentence(comparison.Pair("error_mm", "a", "b", gap, 0.01, True))
     assert "a is ahead of b by 0.400 [0.300, 0.500]" in said
 

@@ -22,8 +22,13 @@ def archive(root, subsets=range(4)):
     ]
     rows = [dataclasses.replace(row, subset=subsets[row.subset]) for row in rows]
     write_table(root / "prepare" / "items.csv", rows)
-    np.save(root / "prepare" / "slices.npy", np.zeros((len(rows), 8, 8), np.uint8))
+    np.save(root / "prepare" / "slices.npy", pictures(len(rows)))
     return rows
+
+
+def pictures(count):
+    """Images of which no two are alike."""
+    return np.random.default_rng(0).integers(0, 256, (count, 8, 8)).astype(np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -69,6 +74,77 @@ def test_a_fold_that_cannot_be_trained_is_refused_before_the_first(tmp_path):
     write_table(tmp_path / "prepare" / "items.csv", rows)
     with pytest.raises(ConfigError, match=r"fold 0 of 4: .*class 3 has 1 val items but none"):
         folds.check_folds(Config(), tmp_path, 4)
+
+
+@pytest.mark.parametrize(
+    ("overlap", "message"),
+    [
+        ("refuse", r"fold 0 of 4: n7\.2 .* and n0\.0 .* show the same picture"),
+        ("drop", "fold 0 of 4: .*class 3 has 1 test items but none to train on"),
+    ],
+)
+def test_what_stands_on_two_sides_of_a_fold_is_seen_before_the_first(tmp_path, overlap, message):
+    """The two items of class 3 are one picture: one is dropped where the other is tested."""
+    rows, images = archive(tmp_path), pictures(24)
+    for row in (0, -1):
+        rows[row] = dataclasses.replace(rows[row], label=3)
+    write_table(tmp_path / "prepare" / "items.csv", rows)
+    images[-1] = images[0]
+    np.save(tmp_path / "prepare" / "slices.npy", images)
+    split = Split(overlap=overlap, val_subsets=(), val_share=0.0)
+    with pytest.raises(ConfigError, match=message):
+        folds.check_folds(Config(split=split), tmp_path, 4)
+
+
+@pytest.mark.parametrize("kind", ["slices", "patient"])
+def test_honesty_checks_every_fold_of_both_splits_before_training(tmp_path, monkeypatch, kind):
+    from experiments import honesty
+
+    rows = archive(tmp_path)
+    count = {"slices": 24, "patient": 8}[kind]  # of `slices` each item is a fold, so one is alone
+    rows[-1] = dataclasses.replace(rows[-1], label=3)
+    write_table(tmp_path / "prepare" / "items.csv", rows)
+    split = Split(kind=kind, folds=count, test_subsets=(0,), val_subsets=(), val_share=0.0)
+    monkeypatch.setattr(honesty, "SPLITS", (kind,))
+    monkeypatch.setattr(honesty.prepare, "run", lambda config, root: None)
+    monkeypatch.setattr(folds, "run_fold", lambda *given: pytest.fail("trained"))
+    with pytest.raises(ConfigError, match=f"split by {kind}, fold .*class 3 has 1 test items but"):
+        honesty.run(Config(split=split), tmp_path)
+
+
+def test_honesty_leaves_out_other_scans_of_the_patient_too(tmp_path, monkeypatch):
+    """The one item that is near the query is of its patient, in another scan."""
+    from types import SimpleNamespace
+
+    from experiments import honesty, judge
+
+    table = [
+        Item("", scan, f"n{i}", label, patient=patient)
+        for i, (scan, patient, label) in enumerate(
+            [("a", "p", 1), ("b", "p", 1), ("c", "q", 0), ("d", "r", 1)]
+        )
+    ]
+    write_table(tmp_path / "prepare" / "items.csv", table)
+    np.save(tmp_path / "prepare" / "slices.npy", pictures(4))
+    vectors = np.array([[0.0], [0.1], [1.0], [2.0]], np.float32)
+    data = SimpleNamespace(side=np.array(["test", "train", "train", "train"]), classes=2)
+
+    def embedded(config, workdir, store, images, rows):
+        one = judge.embedded(store.items, rows, vectors, np.zeros((4, 2), bool), None)
+        named = {"fc1": vectors[rows], "fc3": np.eye(2, dtype=np.float32)[one.labels]}
+        return dataclasses.replace(one, features=named)
+
+    monkeypatch.setattr(honesty.stages, "done", lambda *given: "")
+    monkeypatch.setattr(honesty.train, "labelled", lambda *given: data)
+    monkeypatch.setattr(honesty.train, "pictures", lambda *given: None)
+    monkeypatch.setattr(honesty.index, "archived", lambda found: np.arange(1, 4))
+    monkeypatch.setattr(honesty.evaluate, "embedded", embedded)
+    scores = {
+        own: honesty.judged(Config(), tmp_path, own=own).measure("fc1", "average_precision")
+        for own in (True, False)
+    }
+    assert scores[True] == pytest.approx(np.mean([1, 2 / 3]))
+    assert scores[False] == pytest.approx(1 / 2)  # behind the item of another class
 
 
 def test_a_fold_learns_anew_on_shared_items(tmp_path, monkeypatch):
@@ -123,4 +199,27 @@ def test_queries_of_all_folds_are_pooled(tmp_path, capsys):
     assert [leak["shared"]["twins"] for leak in found["leaks"]] == [0, 1, 2]
     assert len(runs.read(tmp_path / "evaluation")) == 24
     assert len(runs.read(tmp_path / "evaluation" / "nodules")) == 12
-    assert "24 test queries of 24 patients in 3 folds" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "24 test queries of 24 patients in 3 folds" in said
+    assert "note" not in said
+
+
+@pytest.mark.parametrize(
+    ("names", "note"),
+    [
+        ((["s/n0", "s/n1"], ["s/n1", "s/n2"]), r"1 have slices in several folds (first: s/n1)"),
+        ((["s/n0", "s/n1"], None), "fold 1 has no search for them"),
+        ((None, None), ""),
+    ],
+)
+def test_nodules_that_are_in_two_folds_are_not_pooled(tmp_path, names, note):
+    roots, out = [folds.fold_root(tmp_path, fold) for fold in range(2)], tmp_path / "nodules"
+    for root, mine in zip(roots, names, strict=True):
+        if mine:
+            values = {"two_stage": {"average_precision": np.ones(2)}}
+            run = runs.Run(np.array(mine), np.array(mine), np.arange(2), values)
+            runs.write(root / "evaluation" / "nodules", run)
+            runs.write(out, run)  # of an earlier pool
+    assert note in folds.pool_nodules(roots, out)
+    assert bool(folds.pool_nodules(roots, out)) == bool(note)
+    assert not out.exists()

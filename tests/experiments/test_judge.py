@@ -2,10 +2,11 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cli import call, refused
+from cli import SMOKE, call, refused
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,82 @@ def test_without_codes_or_a_split_column(data, tmp_path):
     assert found["protocol"]["bits"] == 4
     assert found["rankings"]["hamming"] == found["rankings"]["itq_embedding"]
     assert found["protocol"]["excluded_pairs"] == 0  # scans are whole: none is on both sides
+
+
+@pytest.mark.e2e
+def test_judging_is_a_stage_of_a_workdir_of_its_own(data, tmp_path):
+    """The same again is skipped, something else refused, and nothing of it stays when redone."""
+    rows = (data / "items.csv").read_text(encoding="utf-8").splitlines()
+    cells = [row.split(",") for row in rows[1:]]
+    twins = [[c[0], c[1], f"n{i // 4}.{i % 2}", *c[3:]] for i, c in enumerate(cells)]
+    nodules = "\n".join([rows[0], *map(",".join, twins)])
+    (data / "nodules.csv").write_text(nodules + "\n")
+    old = tmp_path / "evaluation" / "nodules"  # as a version without stages left it
+    old.mkdir(parents=True)
+    (old.parent / "old.csv").touch()
+    (tmp_path / "judged.json").write_text("{}")
+    first = flags(data, tmp_path, items="nodules.csv", codes="codes.npy")
+    done = call("judge", *first)
+    assert done.returncode == 0, done.stderr
+    assert not (old.parent / "old.csv").exists()
+    assert (old / "per_query.npz").is_file()
+    before = metrics(tmp_path)
+    again = call("judge", *first)
+    assert "evaluation: done already, skipped" in again.stdout, again.stderr
+    error = refused("judge", *flags(data, tmp_path, codes="codes.npy"), "--threshold=4")
+    assert "items was 'sha256 " in error
+    assert "threshold was 3, now 4" in error
+    assert "--redo=evaluation" in error
+    assert metrics(tmp_path) == before
+    assert "--redo=train: must be evaluation" in refused("judge", *first, "--redo=train")
+    done = call("judge", *flags(data, tmp_path, codes="codes.npy"), "--redo=evaluation")
+    assert done.returncode == 0, done.stderr
+    assert metrics(tmp_path) != before
+    assert not old.exists()
+    assert "another config: name was" in refused("reproduce", SMOKE, f"--workdir={tmp_path}")
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("mark", ["config.json", "prepare/stage.json", "evaluation/stage.json"])
+def test_a_workdir_of_another_run_is_refused(data, tmp_path, mark):
+    for path in (tmp_path / mark, tmp_path / "evaluation" / "metrics.json"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_text('{"inputs": {"pdf": true}}')
+    error = refused("judge", *flags(data, tmp_path), "--redo=evaluation")
+    assert f"{tmp_path} holds another run ({mark.split('/')[0]})" in error
+    assert metrics(tmp_path) == {"inputs": {"pdf": True}}
+    assert not (tmp_path / "judged.json").exists()
+
+
+def test_what_is_judged_is_known_by_content(data, monkeypatch, tmp_path):
+    from experiments import judge
+
+    table = judge.items.read_table(data / "items.csv")
+    named = {"EMBEDDINGS": "vectors.npy", "ITEMS": "items.csv"}
+    for name in ("CODES", "SPLIT", "TEST_SHARE", "SEED", "BITS", "THRESHOLD"):
+        monkeypatch.setattr(judge, name, SimpleNamespace(value=None))
+
+    def inputs(root):
+        for name, file in named.items():
+            monkeypatch.setattr(judge, name, SimpleNamespace(value=str(root / file)))
+        return judge.inputs(table, None, None)
+
+    before = inputs(data)
+    for file in named.values():
+        (tmp_path / file).write_bytes((data / file).read_bytes())
+    assert inputs(tmp_path) == before
+    np.save(tmp_path / "vectors.npy", np.zeros((120, 6)))
+    assert {n for n, v in inputs(tmp_path).items() if v != before[n]} == {"embeddings"}
+
+
+@pytest.mark.e2e
+def test_a_query_of_which_nothing_can_be_found_ends_in_one_line(data, tmp_path):
+    lines = ["image,scan,nodule,label,diameter_mm,split"]
+    lines += [f",s{i},n{i},{int(i >= 80)},,{'test' if i >= 80 else 'train'}" for i in range(120)]
+    (data / "apart.csv").write_text("\n".join(lines) + "\n")
+    error = refused("judge", *flags(data, tmp_path / "w", items="apart.csv"))
+    assert "test items are of the classes [1], training and validation items of [0]" in error
+    assert not (tmp_path / "w").exists()
 
 
 @pytest.mark.e2e
