@@ -53,17 +53,20 @@ def launch(run: Callable[[Config, Path], None], *, reads_only: bool = False) -> 
             run(config, workdir)
             describe(workdir, config)
 
-    if not reads_only:
-        _show_in_help("redo")
-    launch_with_arguments(work, required=("config", "workdir"))
+    optional = () if reads_only else ("redo",)
+    launch_with_arguments(work, required=("config", "workdir"), optional=optional)
 
 
 def launch_with_arguments(
-    run: Callable[[list[str]], None], *, required: Sequence[str] = ()
+    run: Callable[[list[str]], None],
+    *,
+    required: Sequence[str] = (),
+    optional: Sequence[str] = (),
 ) -> None:
     """Parse flags and give `run` what else is on the command line; errors end in one line.
 
-    Without the flags `required` nothing runs.
+    Without the flags `required` nothing runs. These and the `optional` ones of this module are
+    shown by --help, which else shows those of the command's own module.
     """
 
     def main(argv: list[str]) -> None:
@@ -81,14 +84,9 @@ def launch_with_arguments(
             sys.exit(1)
 
     flags.mark_flags_as_required(required)
-    _show_in_help(*required, "debug")
-    app.run(main, flags_parser=_parse)
-
-
-def _show_in_help(*names: str) -> None:
-    """Flags of this module that --help is to show, which else shows those of the command's own."""
-    for name in names:
+    for name in (*required, *optional, "debug"):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
+    app.run(main, flags_parser=_parse)
 
 
 def explain(error: BaseException) -> str:

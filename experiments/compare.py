@@ -137,7 +137,7 @@ def grouped(entries: list[Entry]) -> list[comparison.Recipe]:
             continue
         if not path.is_file():
             raise FileNotFoundError(f"{path}: no such file; {entry.root} is no workdir of a run")
-        config = config_lib.from_dict(files.read_json(path))
+        config = common.read_config(path)
         key = f"{entry.ranking} {scored_config(config)}"
         groups.setdefault(key, []).append((config.seed, entry))
     recipes = []

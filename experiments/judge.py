@@ -16,7 +16,6 @@ anew with --redo=evaluation. Seconds for some thousands of items.
 """
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,6 @@ BITS = flags.DEFINE_integer("bits", 48, "Length of ITQ and LSH codes; as --codes
 THRESHOLD = flags.DEFINE_integer("threshold", 3, "Candidates differ in fewer bits than this.")
 SIZE = flags.DEFINE_integer("size_px", 64, "Side to which images are resized.")
 SEED = flags.DEFINE_integer("seed", 0, "Of the split and of the codes.")
-flags.declare_key_flag("redo")  # shown by --help
 
 KIND = "vectors of another program"
 """Stands in the stage's inputs where a run has its config's `name`, so that no config goes on in a
@@ -161,11 +159,15 @@ def inputs(
         root = Path(str(ITEMS.value)).parent
         paths = sorted({root / item.image for item in table})
         shown = {"images": stages.describe_files(paths, root), "size_px": SIZE.value}
+
+    def content(path: str | None) -> str:
+        return f"sha256 {files.sha256(Path(str(path)))[:16]}"
+
     return {
         "name": KIND,
-        "embeddings": digest(Path(str(EMBEDDINGS.value))),
-        "codes": digest(Path(CODES.value)) if CODES.value else "PCA+ITQ of the vectors",
-        "items": digest(Path(str(ITEMS.value))),
+        "embeddings": content(EMBEDDINGS.value),
+        "codes": content(CODES.value) if CODES.value else "PCA+ITQ of the vectors",
+        "items": content(ITEMS.value),
         "split": SPLIT.value,
         "test_share": TEST_SHARE.value,
         "seed": SEED.value,
@@ -173,12 +175,6 @@ def inputs(
         "threshold": THRESHOLD.value,
         **shown,
     }
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file, its first digits."""
-    with open(path, "rb") as file:
-        return f"sha256 {hashlib.file_digest(file, 'sha256').hexdigest()[:16]}"
 
 
 def judge(
@@ -356,4 +352,6 @@ def read_images(root: Path, table: Sequence[items.Item]) -> np.ndarray | None:
 
 
 if __name__ == "__main__":
-    common.launch_with_arguments(main, required=("embeddings", "items", "workdir"))
+    common.launch_with_arguments(
+        main, required=("embeddings", "items", "workdir"), optional=("redo",)
+    )

@@ -5,6 +5,7 @@ import csv
 import ctypes
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -140,6 +141,12 @@ def lock(path: str | os.PathLike, held: Exception) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:

@@ -45,6 +45,12 @@ def fresh(mesh, ema=0.5):
     return training.init_state(variables, optimizer(), ema=bool(ema), mesh=mesh)
 
 
+def batches_from(start, data=DATA):
+    return batches.batches(
+        data, weights=np.full(20, 1 / 20), batch=BATCH, seed=0, start=start, steps=STEPS
+    )
+
+
 def train(root, steps, *, loss=loss_fn, data=DATA, resume=False, devices=1):
     mesh = training.data_mesh(devices)
     state = fresh(mesh)
@@ -53,9 +59,7 @@ def train(root, steps, *, loss=loss_fn, data=DATA, resume=False, devices=1):
         state = training.restore(lambda: fresh(mesh), checkpoints, mesh=mesh)
     start = int(state.step)
     step = training.make_train_step(loss, optimizer(), key=jax.random.key(1), mesh=mesh, ema=0.5)
-    source = batches.batches(
-        data, weights=np.full(20, 1 / 20), batch=BATCH, seed=0, start=start, steps=STEPS
-    )
+    source = batches_from(start, data)
     with MetricLog(root, step=start) as log:
         try:
             return training.fit(
@@ -312,9 +316,7 @@ def search_best(
             signal.raise_signal(signal.SIGINT)
         return {"score": scores[int(state.step)]}
 
-    source = batches.batches(
-        DATA, weights=np.full(20, 1 / 20), batch=BATCH, seed=0, start=start, steps=STEPS
-    )
+    source = batches_from(start)
     try:
         with MetricLog(root, step=start) as log:
             state = training.fit(

@@ -252,6 +252,17 @@ def twelve_bits(low: float, high: float) -> str:
     )
 
 
+def refuse_twelve_bits(image: np.ndarray, name: str) -> None:
+    """Refuse a lone image of `twelve_bits`, whose set is not there to be asked.
+
+    Raises:
+      ScanError: it is of them; `name` is named.
+    """
+    wrong = twelve_bits(image.min(), image.max()) if image.dtype == np.uint16 else ""
+    if wrong:
+        raise ScanError(f"{name}: {wrong}")
+
+
 def _to_int16(values: np.ndarray) -> np.ndarray:
     if values.dtype == np.int16:
         return values

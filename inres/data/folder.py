@@ -9,7 +9,7 @@ import numpy as np
 
 from inres import files
 from inres.config import Config
-from inres.ct.scan import read_image, to_grey8, twelve_bits
+from inres.ct.scan import read_image, refuse_twelve_bits, to_grey8, twelve_bits
 from inres.data import views
 from inres.data.items import Item, read_table, write_table
 from inres.progress import progress
@@ -101,9 +101,11 @@ def load_image(path: Path, config: Config) -> np.ndarray:
     Images that are not square are padded with the window's floor.
 
     Raises:
-      ValueError: it cannot be read or is not one slice; names the file.
+      ValueError: it cannot be read, is not one slice, or is of 12 bits in 16; names the file.
     """
-    return _square(_grey(_read_slice(path), path, config))
+    image = _read_slice(path)
+    refuse_twelve_bits(image, str(path))
+    return _square(_grey(image, path, config))
 
 
 def load_mask(path: Path) -> np.ndarray:
@@ -304,7 +306,7 @@ def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
     shape = (len(items), usual, usual)
     with files.array_file(out / "slices.npy", shape) as file:
         for path in progress(images, name="write images", unit="image"):
-            file.write(load_image(path, config).tobytes())
+            file.write(_square(_grey(_read_slice(path), path, config)).tobytes())
     (out / "neighbours.npy").unlink(missing_ok=True)
     if beside is not None:
         with files.atomic_path(out / "neighbours.npy") as part:

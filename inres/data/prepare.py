@@ -36,10 +36,10 @@ from inres.ct.scan import (
     read_header,
     read_image,
     read_scan,
+    refuse_twelve_bits,
     resample,
     resample_labels,
     to_grey8,
-    twelve_bits,
 )
 from inres.data.audit import PLANE_OFFSET
 from inres.data.folder import load_image
@@ -300,11 +300,9 @@ def prepare_image(
     """
     path = Path(path)
     nowhere = (float("nan"), float("nan"))
-    image = read_image(path)
-    if image.dtype == np.uint16 and (wrong := twelve_bits(image.min(), image.max())):
-        raise ScanError(f"{path}: {wrong}")
     if config.data.kind == "folder":
         return load_image(path, config)[None], None, nowhere, ()
+    image = read_image(path)
     if image.ndim != 2:
         raise ScanError(
             f"{path}: {len(image)} slices, a scan; name a world coordinate or a slice number"
@@ -313,6 +311,7 @@ def prepare_image(
     if not np.issubdtype(image.dtype, np.unsignedinteger) and len(_size(path)) == 3:
         planes, *rest = prepare_point(path, config=config, root=root, slice_index=0)
         return planes[len(planes) // 2][None], *rest
+    refuse_twelve_bits(image, str(path))
     grey = to_grey8(image, hu_min=items.hu_min, hu_max=items.hu_max, name=str(path))
     note = f"{path}: its pixel size and HU are unknown, so it is neither resampled nor segmented"
     return grey[None], None, nowhere, (note,)

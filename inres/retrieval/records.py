@@ -167,7 +167,7 @@ class Table:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            raise self._damaged(error) from None
+            raise StoreError(f"{self.path}: damaged ({error}); run the index stage again") from None
 
     def select(
         self, names: Iterable[str], condition: str = "1", values: Sequence[Value] = ()
@@ -184,19 +184,15 @@ class Table:
         Raises:
           ValueError: it cannot be evaluated on one of them.
         """
-        try:
-            found = self._db.execute(_asked(kinds, condition), tuple(values)).fetchall()
-        except sqlite3.OperationalError as error:
-            # SQL that was tried can fail on a value alone, but for a table that is not there.
-            if error.sqlite_errorcode != sqlite3.SQLITE_ERROR or "no such" in str(error):
-                raise self._damaged(error) from None
-            raise ValueError(f"condition {condition!r}: {error}") from None
-        except sqlite3.DatabaseError as error:
-            raise self._damaged(error) from None
+        with self._naming_damage():
+            try:
+                found = self._db.execute(_asked(kinds, condition), tuple(values)).fetchall()
+            except sqlite3.OperationalError as error:
+                # SQL that was tried can fail on a value alone, but for a table that is not there.
+                if error.sqlite_errorcode != sqlite3.SQLITE_ERROR or "no such" in str(error):
+                    raise
+                raise ValueError(f"condition {condition!r}: {error}") from None
         return [i for (i,) in found]
-
-    def _damaged(self, error: Exception) -> StoreError:
-        return StoreError(f"{self.path}: damaged ({error}); run the index stage again")
 
 
 def _asked(kinds: Mapping[str, str], condition: str) -> str:

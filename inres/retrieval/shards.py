@@ -142,7 +142,7 @@ def write(root: Path, serial: int, rows: Rows, manifest: Mapping[str, Any]) -> d
         )
         with files.atomic_path(path) as temporary:
             records.write(temporary, manifest["columns"], numbered)
-        return {"name": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}
+        return {"name": path.name, "bytes": path.stat().st_size, "sha256": files.sha256(path)}
 
     with ThreadPoolExecutor(len(PARTS)) as pool:
         entries = list(pool.map(write_part, PARTS))
@@ -166,12 +166,6 @@ def write_array(
             file.write(data)
             digest.update(data)
     return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -317,7 +311,7 @@ def check_sums(root: Path, entries: Sequence[Mapping[str, Any]]) -> None:
     def right(entry: Mapping[str, Any]) -> bool:
         path = check_file(root, entry)
         try:
-            return sha256(path) == entry["sha256"]
+            return files.sha256(path) == entry["sha256"]
         except OSError as error:
             raise StoreError(f"{path}: cannot be read ({error.strerror})") from None
 
