@@ -6,10 +6,11 @@ slice. Everything follows from the config, a seed and the scan's index.
 """
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -293,17 +294,19 @@ def write_dataset(
     tables = [root / "annotations.csv", root / "annotations_excluded.csv"]
     if todo:
         workers = min(workers or os.cpu_count() or 1, len(todo))
-        for _ in progress(
-            _made(root, config, seed, todo, workers), name="phantom", total=len(todo), unit="scan"
-        ):
-            pass
+        try:
+            with contextlib.closing(_made(root, config, seed, todo, workers)) as made:
+                for _ in progress(made, name="phantom", total=len(todo), unit="scan"):
+                    pass
+        finally:
+            files.remove_leftovers(root)  # of a worker interrupted as it tidied up, or killed
     if todo or not all(t.is_file() for t in tables):
         _write_tables(root, plans)
 
 
 def _made(
     root: Path, config: Phantom, seed: int, plans: list[ScanPlan], workers: int
-) -> Iterator[str]:
+) -> Generator[str]:
     """Write scans in parallel, giving each one's uid; on any error the workers stop at once."""
     if workers == 1:
         for plan in plans:

@@ -315,6 +315,21 @@ def test_a_whole_data_set_is_left_alone_and_a_damaged_one_completed(tmp_path):
     assert all(again[p] == before[p] for p in kept)
 
 
+def test_nothing_temporary_is_left_where_the_tidying_up_itself_was_interrupted(
+    tmp_path, monkeypatch
+):
+    hold = tmp_path / "subset0" / f".scan.mhd.abcdefgh{files.HOLD}"
+
+    def stopped(*_):
+        hold.mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(phantom, "_write_scan", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        phantom.write_dataset(tmp_path, TWO, seed=2, workers=1, progress=quiet)
+    assert not hold.exists()
+
+
 def test_scans_of_another_seed_are_refused(tmp_path):
     phantom.write_dataset(tmp_path, TWO, seed=2, workers=1, progress=quiet)
     with pytest.raises(ValueError, match=r"not of this phantom config and seed.*remove"):
