@@ -40,6 +40,7 @@ BITS = flags.DEFINE_integer("bits", 48, "Length of ITQ and LSH codes; as --codes
 THRESHOLD = flags.DEFINE_integer("threshold", 3, "Candidates differ in fewer bits than this.")
 SIZE = flags.DEFINE_integer("size_px", 64, "Side to which images are resized.")
 SEED = flags.DEFINE_integer("seed", 0, "Of the split and of the codes.")
+PDF = flags.DEFINE_bool("pdf", True, "Figures as PDF, too; that takes half of the time.")
 
 KIND = "vectors of another program"
 """Stands in the stage's inputs where a run has its config's `name`, so that no config goes on in a
@@ -173,6 +174,7 @@ def inputs(
         "seed": SEED.value,
         "bits": BITS.value if codes is None else codes.shape[1],
         "threshold": THRESHOLD.value,
+        "pdf": PDF.value,
         **shown,
     }
 
@@ -231,6 +233,7 @@ def judge(
             "items": str(ITEMS.value),
             "split": SPLIT.value,
             "seed": SEED.value,
+            "pdf": PDF.value,
         },
     )
     runs.write(out, runs.Run(names, patients, queries.labels, beside.joined(evaluation.per_query)))
@@ -248,6 +251,7 @@ def judge(
         gallery_images=None if images is None else images[parts[1]],
         intervals=intervals,
         beside=beside,
+        pdf=PDF.value,
     )
     width = evaluation.counts["bits"]
     print(f"  {len(queries)} queries, archive of {len(gallery)} items, codes of {width} bits")

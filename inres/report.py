@@ -177,6 +177,12 @@ class _Run:
         return str(self.config.get("name") or self.workdir.name)
 
     @property
+    def pdf(self) -> bool:
+        """Whether figures are to be PDFs, too."""
+        told = self.config or _json(self.workdir / "judged.json")
+        return bool(told.get("pdf", True))
+
+    @property
     def names(self) -> list[str]:
         """Names of the classes."""
         count = max((len(c) for c in self.metrics.get("dataset", {}).values()), default=0)
@@ -207,8 +213,7 @@ def _galleries(path: Path) -> list[dict[str, str]]:
 
 def _drawn(run: _Run, name: str, figure: Any, caption: str) -> str:
     """Save a figure made for the report beside it, and show it."""
-    pdf = bool(run.config.get("pdf", True))
-    figures.save(figure, run.workdir / "figures" / name, pdf=pdf)
+    figures.save(figure, run.workdir / "figures" / name, pdf=run.pdf)
     return page.figure(run.workdir / "figures" / name, caption, wide=True)
 
 

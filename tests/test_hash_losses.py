@@ -93,7 +93,9 @@ def test_orthohash_is_a_softmax_of_cosines_with_a_margin():
     own = np.array([[1.0, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1]])
     got = hash_losses.orthohash(own, own, np.arange(3), scale=8.0, margin=0.3)
     assert got == pytest.approx(np.log1p(2 * np.exp(-8 * 0.7)), rel=1e-4)
-    zero = jax.grad(lambda u: hash_losses.orthohash(u, own, np.arange(3), scale=8.0, margin=0.3))
+    zero = jax.jit(
+        jax.grad(lambda u: hash_losses.orthohash(u, own, np.arange(3), scale=8.0, margin=0.3))
+    )
     assert np.isfinite(zero(jnp.zeros((3, 4)))).all()
 
 

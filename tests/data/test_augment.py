@@ -3,11 +3,20 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from inres.config import Train
-from inres.data.augment import augment, drop_neighbours
+from inres.data import augment as module
+from inres.data.augment import drop_neighbours
+
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
 
 STILL = dict(flips=False, quarter_turns=False, shift_px=0, brightness=0.0, contrast=0.0, noise=0.0)
+
+
+def augment(key, x, config):
+    return jax.jit(lambda k, v: module.augment(k, v, config))(key, x)
 
 
 def images(b=256, s=8):
@@ -67,7 +76,7 @@ def test_slices_beside_each_other_move_together():
 
 def test_neighbours_are_left_out_of_the_asked_share_of_images():
     x = jax.random.uniform(jax.random.key(5), (4000, 2, 2, 5))
-    out = np.asarray(drop_neighbours(jax.random.key(0), x, 0.25))
+    out = np.asarray(jax.jit(drop_neighbours, static_argnums=2)(jax.random.key(0), x, 0.25))
     kept = (out == x).all(axis=(1, 2, 3))
     dropped = (out == x[..., 2:3]).all(axis=(1, 2, 3))
     assert np.all(kept ^ dropped)

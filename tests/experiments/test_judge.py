@@ -27,6 +27,9 @@ def data(tmp_path_factory):
     return root
 
 
+QUICK = "--pdf=False"
+
+
 def metrics(workdir):
     return json.loads((workdir / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
 
@@ -57,6 +60,8 @@ def test_vectors_are_judged_by_the_same_protocol(data, tmp_path):
     assert found["intervals"]["patients"] == 10
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "PCA+ITQ on the vectors" in page
+    drawn = [{p.stem for p in tmp_path.rglob(f"figures/*.{kind}")} for kind in ("png", "pdf")]
+    assert drawn[0] == drawn[1] != set()
     said = call("compare", tmp_path, f"{tmp_path}:chance", f"--out={tmp_path / 'c'}")
     assert said.returncode == 0, said.stderr
     assert f"{tmp_path} is ahead of {tmp_path}:chance" in said.stdout
@@ -86,7 +91,9 @@ def test_without_codes_or_a_split_column(data, tmp_path):
         for row in (data / "items.csv").read_text(encoding="utf-8").splitlines()
     ]
     (data / "bare.csv").write_text("\n".join(rows) + "\n")
-    done = call("judge", *flags(data, tmp_path, items="bare.csv"), "--split=patient", "--bits=4")
+    done = call(
+        "judge", *flags(data, tmp_path, items="bare.csv"), "--split=patient", "--bits=4", QUICK
+    )
     assert done.returncode == 0, done.stderr
     found = metrics(tmp_path)
     assert found["protocol"]["bits"] == 4
@@ -106,9 +113,11 @@ def test_judging_is_a_stage_of_a_workdir_of_its_own(data, tmp_path):
     old.mkdir(parents=True)
     (old.parent / "old.csv").touch()
     (tmp_path / "judged.json").write_text("{}")
-    first = flags(data, tmp_path, items="nodules.csv", codes="codes.npy")
+    first = [*flags(data, tmp_path, items="nodules.csv", codes="codes.npy"), QUICK]
     done = call("judge", *first)
     assert done.returncode == 0, done.stderr
+    assert list(tmp_path.rglob("*.png"))
+    assert not list(tmp_path.rglob("*.pdf"))
     assert not (old.parent / "old.csv").exists()
     assert (old / "per_query.npz").is_file()
     before = metrics(tmp_path)
@@ -117,10 +126,11 @@ def test_judging_is_a_stage_of_a_workdir_of_its_own(data, tmp_path):
     error = refused("judge", *flags(data, tmp_path, codes="codes.npy"), "--threshold=4")
     assert "items was 'sha256 " in error
     assert "threshold was 3, now 4" in error
+    assert "pdf was False, now True" in error
     assert "--redo=evaluation" in error
     assert metrics(tmp_path) == before
     assert "--redo=train: must be evaluation" in refused("judge", *first, "--redo=train")
-    done = call("judge", *flags(data, tmp_path, codes="codes.npy"), "--redo=evaluation")
+    done = call("judge", *flags(data, tmp_path, codes="codes.npy"), "--redo=evaluation", QUICK)
     assert done.returncode == 0, done.stderr
     assert metrics(tmp_path) != before
     assert not old.exists()
@@ -144,7 +154,7 @@ def test_what_is_judged_is_known_by_content(data, monkeypatch, tmp_path):
 
     table = judge.items.read_table(data / "items.csv")
     named = {"EMBEDDINGS": "vectors.npy", "ITEMS": "items.csv"}
-    for name in ("CODES", "SPLIT", "TEST_SHARE", "SEED", "BITS", "THRESHOLD"):
+    for name in ("CODES", "SPLIT", "TEST_SHARE", "SEED", "BITS", "THRESHOLD", "PDF"):
         monkeypatch.setattr(judge, name, SimpleNamespace(value=None))
 
     def inputs(root):

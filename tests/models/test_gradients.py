@@ -38,14 +38,18 @@ def test_batch_norm_is_the_library_s(shape, relu):
         return ours.apply(variables, x, train=train, mutable=["batch_stats"])
 
     for train in (False, True):
-        results = [f(variables, x, train=train) for f in (mine, theirs)]
+        results = jax.jit(lambda v, x, t=train: [f(v, x, train=t) for f in (mine, theirs)])(
+            variables, x
+        )
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), *results)
     gradients = [
-        jax.grad(
-            lambda params, x, f=f: jnp.sum(
-                weights * f({**variables, "params": params}, x, train=True)[0]
-            ),
-            (0, 1),
+        jax.jit(
+            jax.grad(
+                lambda params, x, f=f: jnp.sum(
+                    weights * f({**variables, "params": params}, x, train=True)[0]
+                ),
+                (0, 1),
+            )
         )(variables["params"], x)
         for f in (mine, theirs)
     ]
