@@ -134,7 +134,7 @@ def run(config: Config, workdir: Path) -> None:
         class_names=names,
         title=f"Query {query.name}, predicted {predicted}",
     )
-    written = figures.save(panel, stem.parent / stem.name)
+    written = figures.save(panel, stem.parent / stem.name, pdf=config.pdf)
     print(f"wrote {stem}.csv and {', '.join(str(path) for path in written)}")
 
 

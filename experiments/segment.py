@@ -93,7 +93,7 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
     }
     if (workdir / "prepare" / "audit.csv").is_file():
         _audit(segment, store, masks, workdir / "prepare", out, spacing)
-    _examples(store, masks, np.flatnonzero(side == "test"), out)
+    _examples(store, masks, np.flatnonzero(side == "test"), out, pdf=config.pdf)
     files.write_json(out / "metrics.json", metrics)
     for path in small.values():
         path.unlink()
@@ -171,7 +171,9 @@ def _audit(
     files.write_csv(out / "audit.csv", list(rows[0]) if rows else ["scan"], rows)
 
 
-def _examples(store: items.ItemStore, masks: np.ndarray, rows: np.ndarray, out: Path) -> None:
+def _examples(
+    store: items.ItemStore, masks: np.ndarray, rows: np.ndarray, out: Path, *, pdf: bool
+) -> None:
     """A picture of held-out slices with both masks."""
     assert store.lung_masks is not None
     rows = rows[np.linspace(0, len(rows) - 1, min(6, len(rows))).astype(int)]
@@ -181,7 +183,7 @@ def _examples(store: items.ItemStore, masks: np.ndarray, rows: np.ndarray, out: 
         [masks[row] for row in rows],
         titles=[figures.short(store.items[row].scan) for row in rows],
     )
-    figures.save(figure, out / "examples")
+    figures.save(figure, out / "examples", pdf=pdf)
 
 
 if __name__ == "__main__":

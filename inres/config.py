@@ -482,8 +482,8 @@ class Config:
     seed: int = 0
     """Of training: initial weights, order of the items, augmentation, dropout."""
     pdf: bool = True
-    """Draw the figures of the evaluation and the report as PDF too, with the fonts that journals
-    ask for; it takes as long as all else of a small evaluation."""
+    """Draw figures as PDF too, with the fonts that journals ask for; that takes as long as all else
+    of a small evaluation."""
     data: Data = dataclasses.field(default_factory=Data)
     phantom: Phantom = dataclasses.field(default_factory=Phantom)
     items: Items = dataclasses.field(default_factory=Items)

@@ -17,7 +17,11 @@ pytestmark = pytest.mark.usefixtures("quick_programs")
 @pytest.fixture(scope="module")
 def network():
     model = InResNet(HashHead(3, 10, 16), stem=8)
-    return model, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 1)))
+    rng = np.random.default_rng(0)  # drawing them as the model does takes long to compile
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 32, 32, 1)))
+    stats = jax.tree.map(lambda x: rng.uniform(0.5, 1.5, x.shape), shapes)
+    params = jax.tree.map(lambda x: rng.normal(0, 0.1, x.shape), shapes["params"])
+    return model, jax.tree.map(np.float32, stats | {"params": params})
 
 
 def test_an_item_is_encoded_alike_alone_and_in_any_batch(network):

@@ -14,7 +14,7 @@ def get_config() -> Config:
         normals=40, spacing_mm=2.0, canvas_mm=384.0, crop_mm=64.0, size_px=32, neighbours=1
     )
     config.split = Split(kind="subset", val_subsets=(6,), test_subsets=(7, 8, 9))
-    config.segment = Segment(width=4, depth=3, size_px=64, steps=60, batch=8)
+    config.segment = Segment(width=4, depth=3, size_px=48, steps=60, batch=8)
     config.model = Model(stem=16, fc1=64)
     config.train = Train(epochs=6, batch=16, clip_norm=4.0, eval_every=3)
     return config

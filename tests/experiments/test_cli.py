@@ -179,21 +179,16 @@ def test_an_item_finds_others_but_not_its_own_scan(smoke, tmp_path):
 def test_a_search_takes_other_pools_rankings_and_filters(smoke, tmp_path):
     workdir, _ = smoke
     flags = (SMOKE, f"--workdir={workdir}", "--item=3", f"--out={tmp_path / 'a'}")
-    chosen = ("--config.search.nearest=5", "--config.search.where=label > 0")
-    done = call("search", *flags, *chosen)
+    chosen = ("nearest=40", "where=label > 0", "distinct=scan")
+    done = call("search", *flags, *(f"--config.search.{setting}" for setting in chosen))
     assert done.returncode == 0, done.stderr
-    assert "5 items where label > 0 in the pool" in done.stdout
-    found = results(tmp_path / "a")
-    assert len(found) == 5
-    assert all(float(r["diameter_mm"]) > 0 for r in found)
-    distances = [float(r["euclidean"]) for r in found]
-    assert distances == sorted(distances)
-    chosen = ("--config.search.nearest=60", "--config.search.distinct=scan")
-    done = call("search", *flags, *chosen)
-    assert done.returncode == 0, done.stderr
+    assert "40 items where label > 0 in the pool" in done.stdout
     assert "each scan once" in done.stdout
     found = results(tmp_path / "a")
     assert len({r["scan"] for r in found}) == len(found) > 3
+    assert all(float(r["diameter_mm"]) > 0 for r in found)
+    distances = [float(r["euclidean"]) for r in found]
+    assert distances == sorted(distances)
     chosen = ("--config.search.rank=hamming", "--config.search.same_class=true")
     done = call("search", *flags, *chosen)
     assert done.returncode == 0, done.stderr
