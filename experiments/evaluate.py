@@ -124,7 +124,7 @@ def embedded(
         },
         names=names,
         malignancy=table.column("malignancy")[rows],
-        nodules=table.column("nodule")[rows],
+        nodules=items.nodule_names([table.items[row] for row in rows]),
     )
 
 

@@ -284,7 +284,7 @@ def embedded(
         features=features,
         names=np.where(names == "", column("nodule"), names),
         malignancy=column("malignancy"),
-        nodules=column("nodule"),
+        nodules=items.nodule_names([table[row] for row in rows]),
     )
 
 

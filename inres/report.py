@@ -349,12 +349,13 @@ def _against(run: _Run) -> str:
         *(f'<abbr title="{page.text(t)}">{page.text(n)}</abbr>' for _, n, t in columns),
     ]
     head.insert(2, '<abbr title="mAP of the two-stage search minus this">two-stage minus it</abbr>')
-    patients = (run.metrics.get("intervals") or {}).get("patients")
+    intervals = run.metrics.get("intervals") or {}
+    patients, caution = intervals.get("patients"), intervals.get("caution")
     note = (
         f"Small print: 95 % intervals by bootstrap over {patients} patients (or scans), whose "
         "queries are drawn together; a margin is paired, its p-value that of a sign-flip test by "
         "patient. They say how certain these test items make the numbers, not how another "
-        "training run would turn out."
+        "training run would turn out." + (f" Of this run: {caution}." if caution else "")
         if patients
         else "No intervals were made for this run."
     )

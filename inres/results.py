@@ -144,6 +144,8 @@ def in_words(evaluation: Evaluation, intervals: Mapping[str, Any] | None = None)
         shown = ["-" if row[key] is None else f"{row[key]:.3f}" for key in keys]
         title = figures.RANKING_NAMES[name]
         lines.append(f"  {title:<24}{shown[0]:>9}  {between:<14}  {shown[1]:>5}  {shown[2]:>7}")
+    if caution := (intervals or {}).get("caution"):
+        lines.append(f"  note: {caution}")
     return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ from inres import files
 from inres.config import Config
 from inres.ct.scan import read_image, refuse_twelve_bits, to_grey8, twelve_bits
 from inres.data import views
-from inres.data.items import Item, read_table, write_table
+from inres.data.items import Item, nodule_names, read_table, write_table
 from inres.progress import progress
 
 MASK_VALUES = 8
@@ -154,8 +154,8 @@ def neighbour_rows(items: Sequence[Item], k: int) -> np.ndarray | None:
       ValueError: z_mm is known of some slices of a nodule and not of others.
     """
     groups: dict[tuple[str, str], list[int]] = {}
-    for row, item in enumerate(items):
-        groups.setdefault((item.scan, item.nodule or f"\n{row}"), []).append(row)
+    for row, (item, nodule) in enumerate(zip(items, nodule_names(items), strict=True)):
+        groups.setdefault((item.scan, nodule or f"\n{row}"), []).append(row)
     if not k or max(map(len, groups.values())) < 2:
         return None
     reach = np.array([j for j in range(-k, k + 1) if j])

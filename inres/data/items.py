@@ -123,6 +123,22 @@ def patients(items: Sequence[Item]) -> np.ndarray:
     return np.where(known != "", known, np.array([item.scan for item in items], str))
 
 
+def nodule_names(items: Sequence[Item]) -> np.ndarray:
+    """Which nodule each item shows, str [N], told apart by scan and name; empty where none is.
+
+    Of an unknown scan the patient stands before the name: another's nodule may be called alike.
+    """
+    return np.array(
+        [
+            f"{item.patient}/{item.nodule}"
+            if item.nodule and item.patient and not item.scan
+            else item.nodule
+            for item in items
+        ],
+        str,
+    )
+
+
 def write_table(path: Path, items: Sequence[Item]) -> None:
     """Write `items` as CSV; what is unknown as blanks."""
 

@@ -30,10 +30,11 @@ def confidence(
       resamples: draws of patients.
 
     Returns:
-      `level`; `patients` (how many); `rankings`: by ranking and measure [low, high], None where
-      there is no interval; `paper`, `classification` and `lookup` likewise; `margins`: by ranking
-      and measure, how far the two-stage search is above it on the same queries: `value`, `low`,
-      `high`, `p_value`.
+      `level`; `patients` (how many); `caution`: why the interval of the two-stage search's macro
+      mAP is too narrow, in words, empty where it is not; `rankings`: by ranking and measure
+      [low, high], None where there is no interval; `paper`, `classification` and `lookup`
+      likewise; `margins`: by ranking and measure, how far the two-stage search is above it on the
+      same queries: `value`, `low`, `high`, `p_value`.
     """
     k = evaluation.counts["k"]
     found = {}
@@ -49,6 +50,8 @@ def confidence(
             ).items()
         }
         found[name] = {m.key.format(k=k): _ends(ends[m.key.format(k=k)]) for m in MEASURES}
+        if name == OURS:
+            caution = ends[MARGINS[0]].caution
     two = evaluation.per_query[OURS]
     plain = {"search_precision": two["search_precision"]}
     if evaluation.correct is not None:
@@ -59,6 +62,7 @@ def confidence(
     return {
         "level": intervals.LEVEL,
         "patients": int(intervals.patient_rows(patients).max()) + 1,
+        "caution": caution,
         "rankings": found,
         "paper": {"search_precision": _ends(told["search_precision"])},
         "classification": {"accuracy": _ends(told["accuracy"])} if "accuracy" in told else None,

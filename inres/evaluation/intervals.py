@@ -22,7 +22,7 @@ itself varies is told by several seeds (`over_seeds`).
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -122,49 +122,6 @@ def _draws(patients: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
         drawn += patients * np.arange(rows)[:, None]
         counts = np.bincount(drawn.ravel(), minlength=rows * patients)
         yield counts.reshape(rows, patients).astype(np.float64)
-
-
-def bootstrap(
-    statistic: Callable[[np.ndarray], np.ndarray],
-    scans: np.ndarray,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> np.ndarray:
-    """A statistic of the queries in every resample of patients, float64 [resamples, ...].
-
-    Args:
-      statistic: takes weights float64 [b, Q], how often each query is in each of b resamples
-        (whole numbers), and gives one value, or an array, for each: [b, ...].
-      scans: str [Q], as in `patient_rows`.
-      resamples: how many.
-      seed: the same seed draws the same patients, whatever the statistic: two statistics of
-        one set of queries are paired.
-    """
-    patients = patient_rows(scans)
-    count = _at_least_one(patients)
-    small = max(1, _CELLS // len(patients))
-    found = []
-    for drawn in _draws(count, resamples, seed):
-        for start in range(0, len(drawn), small):
-            found.append(np.asarray(statistic(drawn[start : start + small, patients])))
-    return np.concatenate(found).astype(np.float64)
-
-
-def statistic_interval(
-    statistic: Callable[[np.ndarray], np.ndarray],
-    scans: np.ndarray,
-    *,
-    level: float = LEVEL,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Interval:
-    """The interval of any one statistic of the queries; arguments as `bootstrap` has them."""
-    value = float(np.asarray(statistic(np.ones((1, len(scans)))))[0])
-    drawn = bootstrap(statistic, scans, resamples=resamples, seed=seed)
-    patients = int(patient_rows(scans).max()) + 1
-    low, high = _percentiles(drawn[:, None], level, np.array([patients]))[0]
-    return Interval(value, float(low), float(high), level, patients, len(scans), patients)
 
 
 def mean_interval(

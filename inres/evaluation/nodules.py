@@ -63,7 +63,7 @@ def of_two_classes(side: Embedded) -> str:
     if side.nodules is None or not len(wrong):
         return ""
     row = units.order[wrong[0]]
-    return f"{side.scans[row]}/{side.nodules[row]}"
+    return f"{side.scans[row]}/{side.nodules[row]}".lstrip("/")
 
 
 def evaluate(

@@ -192,6 +192,18 @@ def test_neighbours_are_the_slices_of_one_nodule_in_order():
     np.testing.assert_array_equal(found, want)
 
 
+def test_nodules_of_unknown_scans_that_are_called_alike_are_told_apart_by_their_patients():
+    table = [
+        items.Item(f"{i}.png", "", "n", 1, z_mm=i / 2, patient=patient)
+        for i, patient in enumerate(["a", "b", "a", "b", "", ""])
+    ]
+    names = items.nodule_names([*table, items.Item("", "s", "n", 1, patient="a")])
+    assert names.tolist() == ["a/n", "b/n", "a/n", "b/n", "n", "n", "n"]
+    assert folder.neighbour_rows(table, 1).tolist() == [
+        [0, 2], [1, 3], [0, 2], [1, 3], [4, 5], [4, 5]
+    ]  # fmt: skip
+
+
 def test_places_of_some_slices_of_a_nodule_are_refused():
     table = rows(("a", "n", 1.0), ("a", "n", float("nan")))
     with pytest.raises(ValueError, match=r"1\.png: z_mm is blank.*'n' of scan 'a'"):

@@ -58,6 +58,9 @@ def test_vectors_are_judged_by_the_same_protocol(data, tmp_path):
     assert found["rankings"]["embedding"]["malignancy_agreement_at_10"] == 1.0
     assert found["classification"] is None
     assert found["intervals"]["patients"] == 10
+    few = "so few patients that intervals are too narrow"
+    assert few in done.stdout
+    assert few in (tmp_path / "report.html").read_text(encoding="utf-8")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "PCA+ITQ on the vectors" in page
     drawn = [{p.stem for p in tmp_path.rglob(f"figures/*.{kind}")} for kind in ("png", "pdf")]
