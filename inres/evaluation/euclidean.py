@@ -12,9 +12,9 @@ class Euclidean:
 
     |a|^2 - 2ab + |b|^2 in floats loses rankings where features have a common offset, and its
     rounding depends on a row's place in the matrix, which would break exact ties. Here features
-    are centred, and split into two whole numbers of at most 22 bits; every product and sum is
-    then exact in float64. What remains is the square of the second number's difference, at most
-    D 2^-44 of the squared range, which is left out.
+    are centred, and split into two whole numbers of at most 22 bits; the sum of each kind of
+    product is then exact in float64, and the three are added last. What remains is the rounding to
+    44 bits of the range of all features.
     """
 
     def __init__(self, queries: np.ndarray, gallery: np.ndarray):
@@ -58,10 +58,11 @@ class Euclidean:
         scale, step = 2.0 ** (-2 * self._exponent), 2.0**-self._bits
         for rows in _blocks(self._gallery[0]):
             b = [side[rows].astype(np.float64) for side in self._gallery]
-            # coarse^2 + 2 coarse step fine of the differences, scaled by powers of two.
+            # (coarse + step fine)^2 of the differences, scaled by powers of two.
             total = _product(a, b, 0, 0, scale)
             if len(a) > 1:
                 total += _product(a, b, 0, 1, 2 * step * scale)
+                total += _product(a, b, 1, 1, step * step * scale)
             np.maximum(total, 0.0, out=out[:, rows])
         return out
 

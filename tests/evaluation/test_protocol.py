@@ -295,6 +295,16 @@ def test_distances_are_right_in_spite_of_a_common_offset(offset, width):
     assert got[2, 3] == 0.0
 
 
+def test_one_huge_feature_does_not_hide_the_others():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(5, 8)), rng.normal(size=(40, 8))
+    b[7, 3] = 1e8
+    got = Euclidean(a, b).rows(slice(0, 5))
+    exact = cdist(a, b, "sqeuclidean")
+    np.testing.assert_allclose(got, exact, rtol=1e-4)
+    np.testing.assert_array_equal(got.argsort(axis=1), exact.argsort(axis=1))
+
+
 @RUNS
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40))
 def test_equal_items_tie_exactly_wherever_they_stand(seed, width):
