@@ -132,7 +132,7 @@ def grouped(entries: list[Entry]) -> list[comparison.Recipe]:
     groups: dict[str, list[tuple[int, Entry]]] = {}
     for entry in entries:
         path = entry.root / "config.json"
-        if (entry.root / "judged.json").is_file():  # of another program, whose seeds are unknown
+        if (entry.root / "evaluation" / runs.JUDGED).is_file():  # whose seeds are unknown
             groups[f"{entry.ranking} {entry.root}"] = [(0, entry)]
             continue
         if not path.is_file():

@@ -124,7 +124,7 @@ def require_own(workdir: Path) -> None:
       StageError: it holds another run; names what is there.
     """
     marks = [workdir / STAGE / name for name in ("stage.json", "begun.json")]
-    mine = (workdir / "judged.json").is_file() or any(
+    mine = any(
         files.read_json(mark)["inputs"].get("name") == KIND for mark in marks if mark.is_file()
     )
     foreign = [workdir / name for name in ("config.json", "folds", *common.STAGES)]
@@ -187,7 +187,7 @@ def judge(
     codes: np.ndarray | None,
     images: np.ndarray | None,
 ) -> None:
-    """Judge and write the folder `out`, and `judged.json` beside it.
+    """Judge and write the folder `out`.
 
     Args:
       out: `<workdir>/evaluation`, empty.
@@ -225,7 +225,7 @@ def judge(
     beside = further.judge(queries, gallery, patients, names, counts=evaluation.counts)
     intervals = confidence(evaluation, queries.labels, patients)
     files.write_json(
-        out.parent / "judged.json",
+        out / runs.JUDGED,
         {
             "embeddings": str(EMBEDDINGS.value),
             "vectors": list(vectors.shape),

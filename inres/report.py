@@ -11,6 +11,7 @@ import numpy as np
 from inres import figures, files, further, page
 from inres.data import splits
 from inres.data.items import CLASS_NAMES, read_table
+from inres.evaluation import runs
 from inres.evaluation.embedded import RANKINGS
 from inres.results import PAPER_COUNTS, PAPER_SCORES
 
@@ -179,7 +180,7 @@ class _Run:
     @property
     def pdf(self) -> bool:
         """Whether figures are to be PDFs, too."""
-        told = self.config or _json(self.workdir / "judged.json")
+        told = self.config or _json(self.workdir / "evaluation" / runs.JUDGED)
         return bool(told.get("pdf", True))
 
     @property
@@ -787,7 +788,7 @@ def _settings(run: _Run) -> str:
             ("Config", run.config),
             ("Environment", run.environment),
             ("Preparation", _json(run.workdir / "prepare" / "meta.json")),
-            ("What was judged", _json(run.workdir / "judged.json")),
+            ("What was judged", _json(run.workdir / "evaluation" / runs.JUDGED)),
         )
         if values
     ]

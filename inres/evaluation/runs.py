@@ -19,6 +19,8 @@ import numpy as np
 from inres import files
 
 FILE = "per_query.npz"
+JUDGED = "judged.json"
+"""Beside it where the vectors are another program's: what was judged, and how."""
 _COLUMNS = ("names", "scans", "labels")
 
 

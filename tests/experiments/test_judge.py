@@ -112,16 +112,12 @@ def test_judging_is_a_stage_of_a_workdir_of_its_own(data, tmp_path):
     twins = [[c[0], c[1], f"n{i // 4}.{i % 2}", *c[3:]] for i, c in enumerate(cells)]
     nodules = "\n".join([rows[0], *map(",".join, twins)])
     (data / "nodules.csv").write_text(nodules + "\n")
-    old = tmp_path / "evaluation" / "nodules"  # as a version without stages left it
-    old.mkdir(parents=True)
-    (old.parent / "old.csv").touch()
-    (tmp_path / "judged.json").write_text("{}")
+    old = tmp_path / "evaluation" / "nodules"
     first = [*flags(data, tmp_path, items="nodules.csv", codes="codes.npy"), QUICK]
     done = call("judge", *first)
     assert done.returncode == 0, done.stderr
     assert list(tmp_path.rglob("*.png"))
     assert not list(tmp_path.rglob("*.pdf"))
-    assert not (old.parent / "old.csv").exists()
     assert (old / "per_query.npz").is_file()
     before = metrics(tmp_path)
     again = call("judge", *first)
@@ -149,7 +145,7 @@ def test_a_workdir_of_another_run_is_refused(data, tmp_path, mark):
     error = refused("judge", *flags(data, tmp_path), "--redo=evaluation")
     assert f"{tmp_path} holds another run ({mark.split('/')[0]})" in error
     assert metrics(tmp_path) == {"inputs": {"pdf": True}}
-    assert not (tmp_path / "judged.json").exists()
+    assert not (tmp_path / "evaluation" / "judged.json").exists()
 
 
 def test_what_is_judged_is_known_by_content(data, monkeypatch, tmp_path):
