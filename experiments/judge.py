@@ -40,7 +40,7 @@ BITS = flags.DEFINE_integer("bits", 48, "Length of ITQ and LSH codes; as --codes
 THRESHOLD = flags.DEFINE_integer("threshold", 3, "Candidates differ in fewer bits than this.")
 SIZE = flags.DEFINE_integer("size_px", 64, "Side to which images are resized.")
 SEED = flags.DEFINE_integer("seed", 0, "Of the split and of the codes.")
-PDF = flags.DEFINE_bool("pdf", True, "Figures as PDF, too; that takes half of the time.")
+PDF = flags.DEFINE_bool("pdf", True, "Figures as PDF, too; the slowest part of a small run.")
 
 KIND = "vectors of another program"
 """Stands in the stage's inputs where a run has its config's `name`, so that no config goes on in a
