@@ -107,7 +107,7 @@ def compare(grid: ablation.Ablation, found: dict[str, runs.Run], workdir: Path) 
     text = tables.write_markdown(f"{stem}.md", ablation.COLUMNS, rows)
     first = next(iter(found.values()))
     title = f"{grid.base_name}: {len(first)} test queries, seeds {', '.join(map(str, grid.seeds))}"
-    figures.save(ablation.figure(grid, rows, title=title), stem)
+    figures.save(ablation.figure(grid, rows, title=title), stem, pdf=grid.base.pdf)
     files.write_json(
         f"{stem}.json", {"grid": dataclasses.asdict(grid), "queries": len(first), "rows": rows}
     )

@@ -62,7 +62,8 @@ def run(config: Config, workdir: Path) -> None:
             if kind == "slices":
                 found["slices_other_scans"].append(judged(fold_config, place, own=False))
             leaks.setdefault(kind, []).append(files.read_json(place / "split" / "leaks.json"))
-    compare({name: runs.pool(parts) for name, parts in found.items()}, leaks, workdir / "honesty")
+    protocols = {name: runs.pool(parts) for name, parts in found.items()}
+    compare(protocols, leaks, workdir / "honesty", pdf=config.pdf)
 
 
 def split_config(config: Config, kind: str) -> Config:
@@ -111,7 +112,9 @@ def judged(config: Config, workdir: Path, *, own: bool) -> runs.Run:
     return runs.Run(names[rows], patients[rows], queries.labels, values)
 
 
-def compare(protocols: dict[str, runs.Run], leaks: dict[str, list[Any]], out: Path) -> None:
+def compare(
+    protocols: dict[str, runs.Run], leaks: dict[str, list[Any]], out: Path, *, pdf: bool
+) -> None:
     """Write the figure, the table and the numbers; print the numbers."""
     found = inflation.inflations(protocols)
     rows = inflation.rows(found)
@@ -121,7 +124,7 @@ def compare(protocols: dict[str, runs.Run], leaks: dict[str, list[Any]], out: Pa
         f"One recipe, two splits: {score.queries} queries of {score.patients} patients, "
         "each tested once under both"
     )
-    figures.save(inflation.figure(found, title=title), out / "inflation")
+    figures.save(inflation.figure(found, title=title), out / "inflation", pdf=pdf)
     files.write_json(
         out / "honesty.json",
         {

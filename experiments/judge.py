@@ -16,6 +16,7 @@ anew with --redo=evaluation. Seconds for some thousands of items.
 """
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -157,9 +158,8 @@ def inputs(
     """All on which the numbers depend, as inputs of the stage; of files their content."""
     shown: dict[str, Any] = {"images": "none"}
     if images is not None:
-        root = Path(str(ITEMS.value)).parent
-        paths = sorted({root / item.image for item in table})
-        shown = {"images": stages.describe_files(paths, root), "size_px": SIZE.value}
+        digest = hashlib.sha256(images.tobytes()).hexdigest()
+        shown = {"images": f"sha256 {digest[:16]}", "size_px": SIZE.value}
 
     def content(path: str | None) -> str:
         return f"sha256 {files.sha256(Path(str(path)))[:16]}"
@@ -349,10 +349,10 @@ def read_images(root: Path, table: Sequence[items.Item]) -> np.ndarray | None:
             f"(first: {missing[0] or 'no name'}); judged without panels, pixels and HOG"
         )
         return None
-    window = Config()
-    return np.stack(
-        [views.resize(folder.load_image(root / item.image, window), SIZE.value) for item in table]
-    )
+    window, paths = Config(), [root / item.image for item in table]
+    folder.check_images(window, sorted(set(paths)))
+    loaded = (folder.load_image(path, window, lone=False) for path in paths)
+    return np.stack([views.resize(image, SIZE.value) for image in loaded])
 
 
 if __name__ == "__main__":

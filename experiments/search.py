@@ -90,6 +90,7 @@ def run(config: Config, workdir: Path) -> None:
         stored.records,
         encode.to_bits(encoded, planes),
         index.fine_features(config, encoded, index.load_scale(workdir)),
+        nodules=items.nodule_names(table.items),
         predicted=encoded.fc3.argmax(axis=1),
         own=own,
     )
@@ -111,7 +112,7 @@ def run(config: Config, workdir: Path) -> None:
     ]
     predicted = figures.class_title(int(encoded.fc3[0].argmax()), names)
     print(f"query {query.name}: predicted {predicted}")
-    print(_verdict(config, result))
+    print(_verdict(config, result, own))
     print(format_table(rows))
     stem = Path(OUT.value) if OUT.value else workdir / "search" / query.name
     stem.parent.mkdir(parents=True, exist_ok=True)
@@ -151,6 +152,7 @@ def find(
     bits: np.ndarray,
     features: np.ndarray,
     *,
+    nodules: np.ndarray,
     predicted: np.ndarray,
     own: int,
 ) -> index_lib.Result:
@@ -161,6 +163,7 @@ def find(
       built, records: the archive.
       bits: bool [1, h], the query's code.
       features: float32 [1, D], what the fine stage compares.
+      nodules: str [N], the item table's `items.nodule_names`.
       predicted: int [1], the query's class by FC3.
       own: number of the query's scan; -1: none.
 
@@ -190,17 +193,19 @@ def find(
         return first(c.k)
 
     def unit_of(ids: np.ndarray) -> np.ndarray:
-        return np.array([_unit(record, c.distinct) for record in records.many(ids.tolist())])
+        return np.array(
+            [_unit(record, c.distinct, nodules) for record in records.many(ids.tolist())]
+        )
 
     return distinct.search_distinct(first, unit_of, k=c.k)
 
 
-def _unit(record: Mapping[str, Any], kind: str) -> str:
+def _unit(record: Mapping[str, Any], kind: str, nodules: np.ndarray) -> str:
     """The scan of an item, or its nodule; an item of none stands for itself."""
     itself = f"\n{record['item']}"
     if kind == "scan":
         return record["scan"] or itself
-    return f"{record['scan']}\n{record['nodule'] or itself}"
+    return f"{record['scan']}\n{nodules[int(record['item'])] or itself}"
 
 
 def read_query(config: Config, workdir: Path, table: items.ItemStore) -> Query:
@@ -227,7 +232,9 @@ def read_query(config: Config, workdir: Path, table: items.ItemStore) -> Query:
     root = common.data_root(config, workdir)
     if IMAGE.value is not None:
         path = Path(IMAGE.value)
-        planes, mask, point, notes = prepare.prepare_image(path, config=config, root=root)
+        planes, mask, point, notes = prepare.prepare_image(
+            path, config=config, root=root, lone=_item_of(config, workdir, path, table) is None
+        )
         if config.data.kind == "folder":
             _same_size(path, planes, table)
         name = path.name
@@ -268,12 +275,22 @@ def _same_size(path: Path, planes: np.ndarray, table: items.ItemStore) -> None:
         )
 
 
+def _item_of(
+    config: Config, workdir: Path, path: Path, table: items.ItemStore
+) -> items.Item | None:
+    """The item of a folder's archive whose image a file is."""
+    if config.data.kind != "folder":
+        return None
+    root = common.data_root(config, workdir)
+    here = (path.resolve(), path.absolute())
+    return next((item for item in table.items if root / item.image in here), None)
+
+
 def _own_scan(config: Config, workdir: Path, path: Path, table: items.ItemStore) -> str:
     """The scan that a query's file is of: that of the folder's item, or the file's own name."""
     if config.data.kind == "folder":
-        root = common.data_root(config, workdir)
-        here = (path.resolve(), path.absolute())
-        return next((item.scan for item in table.items if root / item.image in here), "")
+        item = _item_of(config, workdir, path, table)
+        return item.scan if item else ""
     kinds = (".mhd", ".mha", ".nii.gz", ".nii", ".nrrd")
     kind = next((kind for kind in kinds if path.name.endswith(kind)), "")
     return path.name.removesuffix(kind)
@@ -302,12 +319,13 @@ def _world() -> tuple[float, float, float] | None:
     return x, y, z
 
 
-def _verdict(config: Config, result: index_lib.Result) -> str:
+def _verdict(config: Config, result: index_lib.Result, own: int) -> str:
     c = config.search
     size, used = int(result.pool_size[0]), int(result.threshold[0])
     among = "of the predicted class " * c.same_class + f"where {c.where} " * bool(c.where)
     if size == 0 and (c.rank == "hamming" or c.nearest or c.min_pool):  # all there is was asked
-        return f"no item {among}is left to be found (the query's own scan is not searched)"
+        but = " (the query's own scan is not searched)" if own >= 0 else ""
+        return f"no item {among}is left to be found{but}"
     if size == 0:
         return (
             f"no item {among}has a Hamming distance below {used}: the pool is empty; raise "

@@ -204,8 +204,8 @@ def table(grid: Ablation, found: Mapping[str, Run]) -> list[dict[str, Any]]:
     base = label(grid.variants[0])
     rows: list[dict[str, Any]] = []
     for measure, recipes in _compared(grid, found):
-        able = [recipe for recipe in recipes if _knows(recipe, measure)]
-        if len(able) > 1 and able[0] is recipes[0]:
+        able = [recipe for recipe in recipes if _know((recipes[0], recipe), measure)]
+        if len(able) > 1:
             rows += _rows(able, base, measure)
     if not rows:
         raise ValueError(
@@ -224,13 +224,18 @@ def lacking(grid: Ablation, found: Mapping[str, Run]) -> list[str]:
     for measure, (base, *others) in _compared(grid, found):
         if not _ranked(base):
             lines.append(f"{base.name} has no ranking {base.ranking!r}; nothing is compared by it")
-        if not _knows(base, measure):
+        if not _know((base,), measure):
             continue
         for other in others:
             if not _ranked(other):
                 lines.append(f"{other.name} has no ranking {other.ranking!r}; its row is left out")
-            elif not _knows(other, measure):
+            elif not _know((other,), measure):
                 lines.append(f"{other.name} has no {measure!r}; its row is left out")
+            elif not _know((base, other), measure):
+                lines.append(
+                    f"{other.name} and {base.name} have {measure!r} of no query in common; the "
+                    f"row of {other.name} is left out"
+                )
     return list(dict.fromkeys(lines))
 
 
@@ -267,10 +272,13 @@ def _ranked(recipe: comparison.Recipe) -> bool:
     return all(recipe.ranking in run.values for run in recipe.runs)
 
 
-def _knows(recipe: comparison.Recipe, measure: str) -> bool:
-    """Whether all runs of a recipe have the measure of its ranking, of some query."""
-    values = [run.values.get(recipe.ranking, {}).get(measure) for run in recipe.runs]
-    return all(value is not None and np.isfinite(value).any() for value in values)
+def _know(recipes: Sequence[comparison.Recipe], measure: str) -> bool:
+    """Whether some query has the measure in all runs of the recipes, each of its ranking."""
+    columns = [r.values.get(each.ranking, {}).get(measure) for each in recipes for r in each.runs]
+    known = [np.isfinite(column) for column in columns if column is not None]
+    # Runs of other queries are refused when they are compared.
+    alike = len({len(column) for column in known}) == 1
+    return len(known) == len(columns) and (not alike or bool(np.all(known, axis=0).any()))
 
 
 def _rows(recipes: Sequence[comparison.Recipe], base: str, measure: str) -> list[dict[str, Any]]:

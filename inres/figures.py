@@ -71,11 +71,16 @@ _LINES: dict[str, tuple[str, Any, float]] = {
 
 
 def save(figure: Figure, stem: str | Path, *, dpi: int = 160, pdf: bool = True) -> list[Path]:
-    """Write `figure` as PNG, SVG and, if asked, PDF; the same figure gives the same bytes."""
+    """Write `figure` as PNG, SVG and, if asked, PDF; the same figure gives the same bytes.
+
+    Without, a PDF of that name is removed: it would show older numbers.
+    """
     paths = []
     kinds = {".png": {"Software": None}, ".svg": {"Date": None}}
     if pdf:
         kinds[".pdf"] = {"CreationDate": None}
+    else:
+        Path(f"{stem}.pdf").unlink(missing_ok=True)
     style: dict[Any, Any] = {"svg.hashsalt": "inres", "svg.fonttype": "path", "pdf.fonttype": 42}
     with mpl.rc_context(style):
         engine = figure.get_layout_engine()

@@ -28,7 +28,7 @@ QUERY_MEASURES = (
     *(f"{CLASS_PREFIX}{name}" for name in within_class.MEASURES),
     MATCHED,
 )
-"""Every measure that `per_query.npz` can hold."""
+"""Every measure in `per_query.npz` that says how good a ranking is, or how large a pool."""
 FOLDER = "nodules"
 """Of the run by nodule, in the folder of the evaluation."""
 

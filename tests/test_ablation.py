@@ -152,6 +152,25 @@ def test_each_measure_has_its_rows_and_unknown_ones_none():
     assert [rows[1]["difference"], rows[5]["difference"]] == pytest.approx([0.1, -1.0])
 
 
+def test_a_measure_of_no_query_in_common_costs_its_rows_alone():
+    plan = grid({}, {"seed": 1}, {"seed": 2}, seeds=(0,), measures=("average_precision", "mm"))
+    found = {}
+    for part, variant in enumerate(plan.variants):
+        run = scores(0.1 * part)
+        for values in run.values.values():
+            values["mm"] = np.where(np.arange(len(run)) % 2 == part % 2, 1.0, np.nan)
+        found[ablation.run_name(variant, 0)] = run
+    rows = ablation.table(plan, found)
+    told = {(row["measure"], row["variant"]) for row in rows}
+    assert told == {
+        *(("average_precision", v) for v in ("base", "seed=1", "seed=2")),
+        *(("mm", v) for v in ("base", "seed=2")),
+    }
+    assert ablation.lacking(plan, found) == [
+        "seed=1 and base have 'mm' of no query in common; the row of seed=1 is left out"
+    ]
+
+
 def test_a_variant_without_a_ranking_has_no_row_of_it():
     variants = ({}, {"hash.code": "latent"}, {"hash.bits": 64}, {"ranking": "alone"})
     plan = grid(*variants, seeds=(0,), rankings=("two_stage", "latent", "fc1"))

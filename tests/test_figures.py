@@ -74,6 +74,8 @@ def test_saving_gives_png_and_svg_with_the_same_bytes_each_time(tmp_path):
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
     third = figures.save(draw(), tmp_path / "three" / "figure", pdf=False)
     assert [p.read_bytes() for p in third] == [p.read_bytes() for p in first[:2]]
+    figures.save(draw(), tmp_path / "one" / "figure", pdf=False)
+    assert not first[2].exists()  # it would show older numbers
     assert imread(first[0]).shape[2] == 4
     assert ET.parse(first[1]).getroot().tag.endswith("svg")
 

@@ -95,16 +95,29 @@ def _bare(path: Path) -> str:
     return str(path.with_name(path.name.removesuffix(".gz")).with_suffix(""))
 
 
-def load_image(path: Path, config: Config) -> np.ndarray:
-    """One image of a folder, uint8 [S, S]: 8 bits as they are, signed values windowed as HU.
-
-    Images that are not square are padded with the window's floor.
+def check_images(config: Config, paths: Sequence[Path]) -> None:
+    """Check that images can be read, and are of one scale of grey.
 
     Raises:
-      ValueError: it cannot be read, is not one slice, or is of 12 bits in 16; names the file.
+      ValueError: names the files, and what is wrong with each or with all together.
+    """
+    looks, problems = _looks(config, paths)
+    _refuse(problems + _scale_problems(looks))
+
+
+def load_image(path: Path, config: Config, *, lone: bool = True) -> np.ndarray:
+    """One image of a folder, uint8 [S, S]: 8 bits as they are, signed values windowed as HU.
+
+    Images that are not square are padded with the window's floor. A `lone` one is not known to be
+    of a set that passed `check_images`, so that its own values must tell its scale.
+
+    Raises:
+      ValueError: it cannot be read, is not one slice, or is lone and of 12 bits in 16; names the
+        file.
     """
     image = _read_slice(path)
-    refuse_twelve_bits(image, str(path))
+    if lone:
+        refuse_twelve_bits(image, str(path))
     return _square(_grey(image, path, config))
 
 
@@ -231,6 +244,12 @@ def _scale_problems(looks: Mapping[Path, _Look]) -> list[str]:
     return problems
 
 
+def _refuse(problems: Sequence[str]) -> None:
+    if problems:
+        more = f"\n... and {len(problems) - 10} more" if len(problems) > 10 else ""
+        raise ValueError("\n".join(problems[:10]) + more)
+
+
 def _mask_problems(
     images: Sequence[Path], masks: Sequence[Path], looks: Mapping[Path, _Look]
 ) -> list[str]:
@@ -300,9 +319,7 @@ def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
     problems += _scale_problems(looks)
     if masks:
         problems += _mask_problems(images, masks, looks)
-    if problems:
-        more = f"\n... and {len(problems) - 10} more" if len(problems) > 10 else ""
-        raise ValueError("\n".join(problems[:10]) + more)
+    _refuse(problems)
     shape = (len(items), usual, usual)
     with files.array_file(out / "slices.npy", shape) as file:
         for path in progress(images, name="write images", unit="image"):

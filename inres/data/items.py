@@ -153,8 +153,8 @@ def write_table(path: Path, items: Sequence[Item]) -> None:
 def read_table(path: Path, *, filled: Sequence[str] = ()) -> list[Item]:
     """Read an item table; columns of `Item` that the file lacks are unknown, others are ignored.
 
-    Spaces around names and values are no part of them. Where diameters of nodules are known, a
-    blank one of class 0, no nodule, is 0 mm.
+    Spaces around names and values are no part of them. Where diameters are known, and of nodules
+    alone, a blank one of class 0, no nodule, is 0 mm.
 
     Args:
       path: a CSV file with at least the columns `image`, `scan` and `label`.
@@ -181,7 +181,8 @@ def read_table(path: Path, *, filled: Sequence[str] = ()) -> list[Item]:
     if errors:
         more = f"\n... and {len(errors) - 10} more" if len(errors) > 10 else ""
         raise ValueError("\n".join(errors[:10]) + more)
-    return _with_normals(items) if any(item.diameter_mm > 0 for item in items) else items
+    sized = {item.label > 0 for item in items if item.diameter_mm > 0}
+    return _with_normals(items) if sized == {True} else items
 
 
 def _with_normals(items: Sequence[Item]) -> list[Item]:

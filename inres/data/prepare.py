@@ -260,8 +260,8 @@ def prepare_point(
     messages = list(cut.messages)
     if wants_labels and lung_mask is None:
         messages.append(
-            f"{path}: no scan of {root} with a mask in seg-lungs-LUNA16, so its lungs are found "
-            "by threshold, other than the archive's"
+            f"{path}: no scan of {root} with a mask in seg-lungs-LUNA16, so its canvas, and where "
+            "no U-Net was trained its lungs, come of the threshold, other than the archive's"
         )
     half = float(config.items.canvas_px // 2)
     point = (half, half)
@@ -280,7 +280,7 @@ def prepare_point(
 
 
 def prepare_image(
-    path: str | Path, *, config: Config, root: str | Path
+    path: str | Path, *, config: Config, root: str | Path, lone: bool = True
 ) -> tuple[np.ndarray, np.ndarray | None, tuple[float, float], tuple[str, ...]]:
     """A single image file as a query.
 
@@ -288,7 +288,7 @@ def prepare_image(
     slice in HU takes their road, as a scan of one slice; any other image is taken as it is: 8
     bits, no mask, and a point of NaN.
 
-    Args: as `prepare_point`.
+    Args: as `prepare_point`; `lone` as `folder.load_image` has it.
 
     Returns:
       As `prepare_point`, without neighbours: planes uint8 [1, S, S]; the mask is None where
@@ -301,7 +301,7 @@ def prepare_image(
     path = Path(path)
     nowhere = (float("nan"), float("nan"))
     if config.data.kind == "folder":
-        return load_image(path, config)[None], None, nowhere, ()
+        return load_image(path, config, lone=lone)[None], None, nowhere, ()
     image = read_image(path)
     if image.ndim != 2:
         raise ScanError(

@@ -204,9 +204,11 @@ def _asked(kinds: Mapping[str, str], condition: str) -> str:
         f', CAST("{name}" AS REAL) AS "{name}"' if kind == "real" else f', "{name}"'
         for name, kind in kinds.items()
     )
+    taken = {name.lower() for name in kinds}
+    rowids = "".join(f", id AS {n}" for n in ("rowid", "oid", "_rowid_") if n not in taken)
+    inner = f"SELECT id{rowids}{columns} FROM records"
     # On a line of its own the condition may end in a comment.
-    inner = f"SELECT id{columns} FROM records"
-    return f"SELECT id FROM ({inner}) WHERE (\n{condition}\n) ORDER BY id"
+    return f"SELECT id FROM ({inner}) AS records WHERE (\n{condition}\n) ORDER BY id"
 
 
 def check_condition(kinds: Mapping[str, str], condition: str, values: Sequence[Value]) -> None:
@@ -217,7 +219,8 @@ def check_condition(kinds: Mapping[str, str], condition: str, values: Sequence[V
     """
     declared = "".join(f', "{name}" {kind.upper()}' for name, kind in kinds.items())
     known = {"id", *(name.lower() for name in kinds)}
-    outside = re.sub(r"'(?:[^']|'')*'", "", condition)
+    no_columns = r"""'(?:[^']|'')*'|--.*|(?s:/\*.*?\*/)|(?i:\bcollate\s*"[^"]*")"""
+    outside = re.sub(no_columns, "", condition)
     for name in re.findall(r'"([^"]*)"', outside):
         if name.lower() not in known:  # SQLite would take it for a text
             raise ValueError(

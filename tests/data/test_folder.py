@@ -89,6 +89,12 @@ def test_one_pixel_of_metal_hides_no_12_bits(tree):
     write(tree / "images" / "n.png", ramp(0, 65535, np.uint16))
     listed(tree, "m.png", "n.png")
     assert [int(image.max()) for image in prepare(tree).slices] == [12, 255]
+    dark, bright = (tree / "images" / name for name in ("m.png", "n.png"))
+    folder.check_images(Config(), [dark, bright])
+    assert int(folder.load_image(dark, Config(), lone=False).max()) == 12
+    for refused in (folder.check_images, lambda c, paths: folder.load_image(paths[0], c)):
+        with pytest.raises(ValueError, match=r"m\.png: 16-bit pixels.*12-bit data"):
+            refused(Config(), [dark])
 
 
 def test_masks_are_found_by_name(tree):

@@ -132,6 +132,8 @@ def test_no_nodule_is_0_mm_where_nodules_have_diameters(tmp_path):
 
     assert diameters("a,s,0,", "b,s,1,", "c,s,2,7") == "[0.0, nan, 7.0]"
     assert diameters("a,s,0,", "b,s,1,") == "[nan, nan]"
+    # Benign or malignant nodules: 0 is none without a nodule.
+    assert diameters("a,s,0,4", "b,s,0,", "c,s,1,9", "d,s,1,") == "[4.0, nan, 9.0, nan]"
 
 
 def test_a_store_whose_parts_disagree_is_refused(tmp_path):

@@ -75,7 +75,8 @@ def test_a_grid_is_run_shared_compared_and_not_run_twice(tmp_path):
     shared = ("prepare", "split", "segment", "train", "index")
     assert [(wide / name).resolve() for name in shared] == [narrow / name for name in shared]
     assert not (wide / "evaluation").is_symlink()
-    for suffix in (".tex", ".md", ".json", ".png", ".svg", ".pdf"):
+    assert not work.joinpath("ablation.pdf").exists()
+    for suffix in (".tex", ".md", ".json", ".png", ".svg"):
         assert (work / f"ablation{suffix}").stat().st_size > 0
     commands = (work / "commands.txt").read_text(encoding="utf-8").splitlines()
     assert len(commands) == 2

@@ -100,6 +100,21 @@ def test_what_would_filter_otherwise_than_it_says_is_refused(condition):
         records.check_condition(KINDS, condition, ())
 
 
-def test_a_condition_may_quote_columns_and_end_in_a_comment():
-    for condition in ('"SIZE" > 3', "size > 3 -- nodules", "scan = 'say \"a\"'"):
+def test_a_condition_may_quote_columns_and_hold_comments():
+    for condition in (
+        '"SIZE" > 3', "size > 3 -- the \"big\" ones", "scan = 'say \"a\"'", 'size /* "x" */ > 3',
+        "scan = 'A' COLLATE \"NOCASE\"", "records.size > 3",
+    ):  # fmt: skip
         records.check_condition(KINDS, condition, ())
+
+
+def test_a_condition_may_ask_for_the_number_of_a_row(tmp_path):
+    rows = [(2 * i, *row.values()) for i, row in enumerate(ROWS)]
+    records.write(tmp_path / "t.sqlite", KINDS, [rows])
+    table = records.Table(tmp_path / "t.sqlite")
+    for name in ("id", "rowid", "OID", "_rowid_", "records.id"):
+        records.check_condition(KINDS, f"{name} > 1", ())
+        assert table.where(KINDS, f"{name} > 1", ()) == [2, 4]
+    kinds = {**KINDS, "oid": "integer"}  # a column of one's own comes first
+    records.write(tmp_path / "o.sqlite", kinds, [[(*row, 9 - row[0]) for row in rows]])
+    assert records.Table(tmp_path / "o.sqlite").where(kinds, "oid > 7", ()) == [0]
