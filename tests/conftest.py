@@ -1,5 +1,6 @@
 """Shared fixtures."""
 
+import collections
 import os
 import signal
 import tempfile
@@ -29,8 +30,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_collection_modifyitems(items):
-    """What takes longest goes first, so that two workers end at about the same time."""
-    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
+    """Files that take longest go first, so that two workers end at about the same time."""
+    marks = collections.defaultdict(set)
+    for item in items:
+        marks[item.path] |= {mark.name for mark in item.iter_markers()}
+    items.sort(key=lambda item: [name not in marks[item.path] for name in ("e2e", "slow")])
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,8 @@ from inres.checkpoints import Checkpoints
 from inres.data import batches
 from inres.logs import MetricLog, read_log
 
+pytestmark = pytest.mark.slow
+
 STEPS, BATCH = 12, 4
 X = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
 DATA = {"x": X, "y": X @ np.array([1.0, -2.0, 0.5], np.float32)}

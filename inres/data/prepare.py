@@ -261,7 +261,7 @@ def prepare_point(
     if wants_labels and lung_mask is None:
         messages.append(
             f"{path}: no scan of {root} with a mask in seg-lungs-LUNA16, so its canvas, and where "
-            "no U-Net was trained its lungs, come of the threshold, other than the archive's"
+            "no U-Net was trained its lungs, are found by threshold, other than the archive's"
         )
     half = float(config.items.canvas_px // 2)
     point = (half, half)

@@ -19,6 +19,8 @@ from inres.config import Phantom
 from inres.ct import phantom, phantom_nodules, phantom_plan
 from inres.ct.phantom_drawing import Blob, Canvas, Tube, draw_blob, draw_vessels
 
+pytestmark = pytest.mark.slow
+
 SMALL = Phantom(scans=10, nodules_per_scan=8.0, matrix=128, extent_mm=80.0)
 TWO = Phantom(
     scans=2, subsets=2, nodules_per_scan=4.0, normal_scans=0.0, matrix=128, extent_mm=80.0

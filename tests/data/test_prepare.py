@@ -449,6 +449,8 @@ import sys
 from pathlib import Path
 from inres.config import Config, Data, Items
 from inres.data.prepare import prepare
+
+pytestmark = pytest.mark.slow
 if __name__ == "__main__":
     root, out = sys.argv[1:]
     config = Config(data=Data(kind="phantom", root=root), items=Items(normals=4))

@@ -12,6 +12,8 @@ from test_index import ask, assert_equal
 
 from inres.retrieval import codes, hamming, index, plans
 
+pytestmark = pytest.mark.slow
+
 CAPACITY = 4096
 DIMS = 4
 BITS = 48

@@ -11,7 +11,7 @@ import pytest
 
 from inres.retrieval import codes, index, plans
 
-pytestmark = pytest.mark.usefixtures("quick_programs")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_programs")]
 
 CAPACITY = 9216
 """One for most tests, so that they share compiled programs."""

@@ -15,6 +15,8 @@ import shard_worker
 
 from inres.retrieval import index, plans, sharded
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 """Programs are compiled here, not timed."""
