@@ -28,6 +28,8 @@ from inres.data.audit import sphere_coverage
 from inres.data.items import open_store
 from inres.data.views import canvas, to_uint8
 
+pytestmark = pytest.mark.slow
+
 SPACING = 2.5
 SCANS = [
     {"uid": "a", "subset": 2, "nodules": [(-60, 0, 10, 14), (97, 0, -20, 22)]},
@@ -449,8 +451,6 @@ import sys
 from pathlib import Path
 from inres.config import Config, Data, Items
 from inres.data.prepare import prepare
-
-pytestmark = pytest.mark.slow
 if __name__ == "__main__":
     root, out = sys.argv[1:]
     config = Config(data=Data(kind="phantom", root=root), items=Items(normals=4))
