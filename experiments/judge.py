@@ -158,7 +158,7 @@ def inputs(
     """All on which the numbers depend, as inputs of the stage; of files their content."""
     shown: dict[str, Any] = {"images": "none"}
     if images is not None:
-        digest = hashlib.sha256(images.tobytes()).hexdigest()
+        digest = hashlib.sha256(images.data).hexdigest()
         shown = {"images": f"sha256 {digest[:16]}", "size_px": SIZE.value}
 
     def content(path: str | None) -> str:
@@ -349,9 +349,7 @@ def read_images(root: Path, table: Sequence[items.Item]) -> np.ndarray | None:
             f"(first: {missing[0] or 'no name'}); judged without panels, pixels and HOG"
         )
         return None
-    window, paths = Config(), [root / item.image for item in table]
-    folder.check_images(window, sorted(set(paths)))
-    loaded = (folder.load_image(path, window, lone=False) for path in paths)
+    loaded = folder.load_images(Config(), [root / item.image for item in table])
     return np.stack([views.resize(image, SIZE.value) for image in loaded])
 
 

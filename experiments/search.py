@@ -232,11 +232,14 @@ def read_query(config: Config, workdir: Path, table: items.ItemStore) -> Query:
     root = common.data_root(config, workdir)
     if IMAGE.value is not None:
         path = Path(IMAGE.value)
+        known = _item_of(path, root, table) if config.data.kind == "folder" else None
         planes, mask, point, notes = prepare.prepare_image(
-            path, config=config, root=root, lone=_item_of(config, workdir, path, table) is None
+            path, config=config, root=root, lone=known is None
         )
+        own = _named_scan(path)
         if config.data.kind == "folder":
             _same_size(path, planes, table)
+            own = known.scan if known else ""
         name = path.name
     else:
         if config.data.kind == "folder":
@@ -251,7 +254,7 @@ def read_query(config: Config, workdir: Path, table: items.ItemStore) -> Query:
             path, config=config, root=root, world_mm=_world(), slice_index=SLICE.value
         )
         place = f"slice{SLICE.value}" if WORLD.value is None else WORLD.value.replace(",", "_")
-        name = f"{path.stem}_{place}"
+        name, own = f"{path.stem}_{place}", _named_scan(path)
     channels = train.network_inputs(workdir).shape[-1]
     if len(planes) < channels:
         notes = (*notes, f"{path}: one slice, which also stands for its {channels - 1} neighbours")
@@ -263,7 +266,7 @@ def read_query(config: Config, workdir: Path, table: items.ItemStore) -> Query:
     seen = views.stack(planes, mask if learned is None else learned, point, config.items)
     if len(planes) < channels:
         seen = np.repeat(seen, channels, axis=-1)
-    return Query(name, seen, _own_scan(config, workdir, path, table), -1, float("nan"))
+    return Query(name, seen, own, -1, float("nan"))
 
 
 def _same_size(path: Path, planes: np.ndarray, table: items.ItemStore) -> None:
@@ -275,22 +278,14 @@ def _same_size(path: Path, planes: np.ndarray, table: items.ItemStore) -> None:
         )
 
 
-def _item_of(
-    config: Config, workdir: Path, path: Path, table: items.ItemStore
-) -> items.Item | None:
-    """The item of a folder's archive whose image a file is."""
-    if config.data.kind != "folder":
-        return None
-    root = common.data_root(config, workdir)
+def _item_of(path: Path, root: Path, table: items.ItemStore) -> items.Item | None:
+    """The item of the folder `root` whose image a file is."""
     here = (path.resolve(), path.absolute())
     return next((item for item in table.items if root / item.image in here), None)
 
 
-def _own_scan(config: Config, workdir: Path, path: Path, table: items.ItemStore) -> str:
-    """The scan that a query's file is of: that of the folder's item, or the file's own name."""
-    if config.data.kind == "folder":
-        item = _item_of(config, workdir, path, table)
-        return item.scan if item else ""
+def _named_scan(path: Path) -> str:
+    """The scan by whose name a file is called."""
     kinds = (".mhd", ".mha", ".nii.gz", ".nii", ".nrrd")
     kind = next((kind for kind in kinds if path.name.endswith(kind)), "")
     return path.name.removesuffix(kind)

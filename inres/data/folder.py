@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -95,21 +95,28 @@ def _bare(path: Path) -> str:
     return str(path.with_name(path.name.removesuffix(".gz")).with_suffix(""))
 
 
-def check_images(config: Config, paths: Sequence[Path]) -> None:
-    """Check that images can be read, and are of one scale of grey.
+def load_images(config: Config, paths: Sequence[Path]) -> Iterator[np.ndarray]:
+    """The images of one set, each as `load_image` gives it, read once.
 
     Raises:
-      ValueError: names the files, and what is wrong with each or with all together.
+      ValueError: at the end; names the files, and what is wrong with each or with all together.
     """
-    looks, problems = _looks(config, paths)
+    looks, problems = {}, []
+    for path in progress(paths, name="read images", unit="image"):
+        try:
+            looks[path], grey = _looked(path, config)
+        except ValueError as error:
+            problems.append(str(error))
+            continue
+        yield _square(grey)
     _refuse(problems + _scale_problems(looks))
 
 
 def load_image(path: Path, config: Config, *, lone: bool = True) -> np.ndarray:
     """One image of a folder, uint8 [S, S]: 8 bits as they are, signed values windowed as HU.
 
-    Images that are not square are padded with the window's floor. A `lone` one is not known to be
-    of a set that passed `check_images`, so that its own values must tell its scale.
+    Images that are not square are padded with the window's floor. A `lone` one is of no set that
+    was accepted before, so that its own values must tell its scale.
 
     Raises:
       ValueError: it cannot be read, is not one slice, or is lone and of 12 bits in 16; names the
@@ -204,18 +211,21 @@ def _looks(config: Config, paths: Sequence[Path]) -> tuple[dict[Path, _Look], li
     looks, problems = {}, []
     for path in progress(paths, name="check images", unit="image"):
         try:
-            image = _read_slice(path)
-            _grey(image, path, config)
+            looks[path], _ = _looked(path, config)
         except ValueError as error:
             problems.append(str(error))
-            continue
-        known = image[np.isfinite(image)]
-        if not len(known):
-            problems.append(f"{path}: not one finite pixel")
-            continue
-        low, high = float(known.min()), float(np.quantile(known, 0.99))
-        looks[path] = _Look(image.shape, image.dtype, low, high)
     return looks, problems
+
+
+def _looked(path: Path, config: Config) -> tuple[_Look, np.ndarray]:
+    """An image with what is to be known of it: 8-bit grey, not yet square."""
+    image = _read_slice(path)
+    grey = _grey(image, path, config)
+    known = image[np.isfinite(image)]
+    if not len(known):
+        raise ValueError(f"{path}: not one finite pixel")
+    low, high = float(known.min()), float(np.quantile(known, 0.99))
+    return _Look(image.shape, image.dtype, low, high), grey
 
 
 def _scale_problems(looks: Mapping[Path, _Look]) -> list[str]:

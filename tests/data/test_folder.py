@@ -90,11 +90,15 @@ def test_one_pixel_of_metal_hides_no_12_bits(tree):
     listed(tree, "m.png", "n.png")
     assert [int(image.max()) for image in prepare(tree).slices] == [12, 255]
     dark, bright = (tree / "images" / name for name in ("m.png", "n.png"))
-    folder.check_images(Config(), [dark, bright])
+    both = folder.load_images(Config(), [dark, bright])
+    assert [int(image.max()) for image in both] == [12, 255]
     assert int(folder.load_image(dark, Config(), lone=False).max()) == 12
-    for refused in (folder.check_images, lambda c, paths: folder.load_image(paths[0], c)):
+    for refused in (
+        lambda: list(folder.load_images(Config(), [dark])),
+        lambda: folder.load_image(dark, Config()),
+    ):
         with pytest.raises(ValueError, match=r"m\.png: 16-bit pixels.*12-bit data"):
-            refused(Config(), [dark])
+            refused()
 
 
 def test_masks_are_found_by_name(tree):

@@ -77,6 +77,8 @@ def test_a_macro_mean_is_that_of_the_drawn_queries():
         there = there + (count > 0)
     found = intervals.mean_interval(values, scans, labels, resamples=500, seed=7)
     assert (found.low, found.high) == pytest.approx(np.percentile(total / there, [2.5, 97.5]))
+    means = [values[known & (labels == label)].mean() for label in np.unique(labels[known])]
+    assert found.value == pytest.approx(np.mean(means))
 
 
 def test_patients_not_queries_are_drawn():
