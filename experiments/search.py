@@ -25,7 +25,7 @@ from experiments import common, index, segment, train
 from inres import encode, figures, files, recipe
 from inres.checkpoints import Checkpoints
 from inres.config import Config
-from inres.data import items, prepare, views
+from inres.data import items, queries, views
 from inres.retrieval import codes, distinct, store
 from inres.retrieval import index as index_lib
 
@@ -233,7 +233,7 @@ def read_query(config: Config, workdir: Path, table: items.ItemStore) -> Query:
     if IMAGE.value is not None:
         path = Path(IMAGE.value)
         known = _item_of(path, root, table) if config.data.kind == "folder" else None
-        planes, mask, point, notes = prepare.prepare_image(
+        planes, mask, point, notes = queries.prepare_image(
             path, config=config, root=root, lone=known is None
         )
         own = _named_scan(path)
@@ -250,7 +250,7 @@ def read_query(config: Config, workdir: Path, table: items.ItemStore) -> Query:
         if (WORLD.value is None) == (SLICE.value is None):
             raise ValueError("--scan needs a place: either --world=x,y,z or --slice=number")
         path = Path(str(SCAN.value))
-        planes, mask, point, notes = prepare.prepare_point(
+        planes, mask, point, notes = queries.prepare_point(
             path, config=config, root=root, world_mm=_world(), slice_index=SLICE.value
         )
         place = f"slice{SLICE.value}" if WORLD.value is None else WORLD.value.replace(",", "_")

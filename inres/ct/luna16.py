@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 
 from inres import files
-from inres.ct.scan import Header, ScanError, Vector, read_header
+from inres.ct.header import Header, ScanError, Vector
+from inres.ct.scan import read_header
 from inres.progress import progress as default_progress
 
 COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm")

@@ -9,7 +9,7 @@ import numpy as np
 
 from inres import files
 from inres.config import Config
-from inres.ct.scan import read_image, refuse_twelve_bits, to_grey8, twelve_bits
+from inres.ct.image import read_image, refuse_twelve_bits, to_grey8, twelve_bits
 from inres.data import views
 from inres.data.items import Item, nodule_names, read_table, write_table
 from inres.progress import progress

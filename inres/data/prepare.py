@@ -1,7 +1,4 @@
-"""Scans to item store: every scan on its own, in parallel, resumable, then put together.
-
-A query takes the same road: `prepare_point` for a place in a scan, `prepare_image` for a file.
-"""
+"""Scans to item store: every scan on its own, in parallel, resumable, then put together."""
 
 import contextlib
 import dataclasses
@@ -10,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,25 +22,11 @@ from scipy import ndimage
 from inres import files
 from inres.config import Config
 from inres.ct import lungs
-from inres.ct.luna16 import Luna16, ScanEntry, lung_mask_of, read_luna16
-from inres.ct.scan import (
-    Header,
-    ScanError,
-    Vector,
-    Volume,
-    canonical,
-    read_header,
-    read_image,
-    read_scan,
-    refuse_twelve_bits,
-    resample,
-    resample_labels,
-    to_grey8,
-)
+from inres.ct.header import ScanError, Vector
+from inres.ct.luna16 import Luna16, ScanEntry, read_luna16
 from inres.data.audit import PLANE_OFFSET
-from inres.data.folder import load_image
+from inres.data.cut import Cut, cut_scan, inside_canvas, stack
 from inres.data.items import CLASS_NAMES, Item, size_class, write_table
-from inres.data.views import canvas, to_uint8
 from inres.progress import progress as default_progress
 from inres.workers import running
 
@@ -62,101 +44,6 @@ _FORMAT = 1
 
 class PrepareError(ValueError):
     """Scans could not be prepared; the message lists the first and says how to go on."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Cut:
-    """A scan on the grid of the items, ready to be cut into slices."""
-
-    volume: Volume
-    threshold: np.ndarray
-    """bool [Z, Y, X], the -400 HU mask."""
-    luna16: np.ndarray | None
-    """bool [Z, Y, X], labels 3 and 4 of `seg-lungs-LUNA16`, where these were asked for."""
-    mask: np.ndarray
-    """bool [Z, Y, X], repaired: what items carry."""
-    center: tuple[int, int]
-    """Row and column round which every canvas of the scan lies: the middle of the lungs' box."""
-    messages: tuple[str, ...]
-
-    def plane(self, z: int, config: Config) -> np.ndarray:
-        """The canvas at plane `z`, windowed. uint8 [S, S]."""
-        items = config.items
-        hu = to_uint8(self.volume.hu[z], hu_min=items.hu_min, hu_max=items.hu_max)
-        return canvas(hu, center=self.center, size=items.canvas_px)
-
-    def neighbours(self, z: int, config: Config) -> np.ndarray:
-        """The canvases below and above plane `z`, from the lowest up. uint8 [2 k, S, S].
-
-        Beyond the ends of the scan its last plane is repeated.
-        """
-        k = config.items.neighbours
-        step = config.items.neighbour_mm / config.items.spacing_mm
-        beside = [self.nearest_plane(z + j * step) for j in range(-k, k + 1) if j]
-        return _stack([self.plane(plane, config) for plane in beside], config)
-
-    def mask_plane(self, z: int, config: Config) -> np.ndarray:
-        """The lungs at plane `z`. uint8 [S, S]."""
-        image = self.mask[z].astype(np.uint8)
-        return canvas(image, center=self.center, size=config.items.canvas_px)
-
-    def in_canvas(self, index: np.ndarray, config: Config) -> tuple[float, float]:
-        """Row and column in the canvas of an index z, y, x of the volume."""
-        half = config.items.canvas_px // 2
-        return (
-            float(index[1]) - self.center[0] + half,
-            float(index[2]) - self.center[1] + half,
-        )
-
-    def nearest_plane(self, z: float) -> int:
-        """The plane nearest to the index `z`, within the scan."""
-        return int(np.clip(round(z), 0, len(self.mask) - 1))
-
-
-def cut_scan(
-    path: Path, config: Config, *, lung_mask: Path | None = None, series_uid: str = ""
-) -> Cut:
-    """Read a scan and find its lungs: the first half of the road of gallery and query.
-
-    Args:
-      path: the scan.
-      config: spacing.
-      lung_mask: its `seg-lungs-LUNA16` file, to be used instead of the threshold.
-      series_uid: which DICOM series, where a folder holds several.
-
-    Raises:
-      ScanError: the scan or the mask cannot be read, or the scan has no value below 0 HU.
-    """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        stored = read_scan(path, series_uid=series_uid)
-        messages = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
-    low, high = int(stored.hu.min()), int(stored.hu.max())
-    if low >= 0:
-        raise ScanError(
-            f"{path}: values {low} to {high} are not HU, as no voxel is air (near -1000 HU); "
-            "subtract the offset, mostly 1024, and save it signed"
-        )
-    upright = canonical(stored)
-    del stored
-    spacing = config.items.spacing_mm
-    volume = resample(upright, spacing)
-    del upright
-    threshold = lungs.threshold_mask(volume.hu, spacing)
-    labelled = None
-    if lung_mask is not None:
-        labelled = lungs.lung_labels(resample_labels(read_scan(lung_mask), volume))
-    found = threshold if labelled is None else labelled
-    mask = lungs.repair(found, spacing)
-    if not mask.any():
-        messages.append(
-            f"{path}: no lungs found (values {low} to {high}; air is near -1000 HU); "
-            "its slices stay unsegmented"
-        )
-        mask = np.ones_like(mask)
-    rows, cols = (np.flatnonzero(mask.any(axes)) for axes in ((0, 2), (0, 1)))
-    center = ((int(rows[0]) + int(rows[-1]) + 1) // 2, (int(cols[0]) + int(cols[-1]) + 1) // 2)
-    return Cut(volume, threshold, labelled, mask, center, tuple(messages))
 
 
 def prepare(
@@ -209,114 +96,6 @@ def prepare(
     shutil.rmtree(parts)
 
 
-def prepare_point(
-    path: str | Path,
-    *,
-    config: Config,
-    root: str | Path,
-    world_mm: Vector | None = None,
-    slice_index: int | None = None,
-    series_uid: str = "",
-) -> tuple[np.ndarray, np.ndarray, tuple[float, float], tuple[str, ...]]:
-    """One slice of a scan as a query, cut exactly as the gallery's.
-
-    Args:
-      path: a scan in any format of `read_scan`.
-      config: the gallery's.
-      root: the gallery's tree. With `config.data.lung_masks` of `luna16` a scan of it has its
-        lungs from there; those of any other are found by threshold, which a message says.
-      world_mm: x, y, z (LPS) of the place; or else
-      slice_index: the number of a slice, from 0, in the order in which the scan is stored.
-      series_uid: which DICOM series, where a folder holds several.
-
-    Returns:
-      planes uint8 [C, S, S], the place's own in the middle of its neighbours
-      (`config.items.neighbours`), lungs uint8 [S, S], (row, col) of the place in both (the
-      canvas's middle for a slice number), and messages.
-
-    Raises:
-      ScanError: the scan cannot be read, or the place or slice lies outside of it.
-      ValueError: not exactly one of `world_mm` and `slice_index` is given.
-    """
-    path, root = Path(path), Path(root)
-    if (world_mm is None) == (slice_index is None):
-        raise ValueError("give either world_mm or slice_index")
-    header = read_header(path, series_uid=series_uid)
-    if world_mm is None:
-        world = _middle_of_slice(header, int(slice_index or 0))
-    else:
-        world = np.array(world_mm, np.float64)
-        if not np.all(np.isfinite(world)) or not header.contains(world):
-            corners = header.index_to_world(np.array([(0, 0, 0), np.array(header.shape) - 1]))
-            raise ScanError(
-                f"{path}: {tuple(map(float, world))} mm lies outside of the scan, which reaches "
-                f"from {corners.min(0).round(1).tolist()} to {corners.max(0).round(1).tolist()}"
-            )
-    wants_labels = config.data.lung_masks == "luna16"
-    lung_mask = lung_mask_of(path, root) if wants_labels else None
-    cut = cut_scan(path, config, lung_mask=lung_mask, series_uid=series_uid)
-    index = cut.volume.world_to_index(world)
-    z = cut.nearest_plane(index[0])
-    messages = list(cut.messages)
-    if wants_labels and lung_mask is None:
-        messages.append(
-            f"{path}: no scan of {root} with a mask in seg-lungs-LUNA16, so its canvas, and where "
-            "no U-Net was trained its lungs, are found by threshold, other than the archive's"
-        )
-    half = float(config.items.canvas_px // 2)
-    point = (half, half)
-    if world_mm is not None:
-        point = cut.in_canvas(index, config)
-        if not _inside(point, config):
-            messages.append(f"{path}: the place lies outside of the canvas round the lungs")
-    elif config.items.view == "crop":
-        messages.append(
-            f"{path}: a slice number names no place, so the crop lies in the middle of the lungs; "
-            "give a world coordinate"
-        )
-    beside, k = cut.neighbours(z, config), config.items.neighbours
-    planes = np.concatenate([beside[:k], cut.plane(z, config)[None], beside[k:]])
-    return planes, cut.mask_plane(z, config), point, tuple(messages)
-
-
-def prepare_image(
-    path: str | Path, *, config: Config, root: str | Path, lone: bool = True
-) -> tuple[np.ndarray, np.ndarray | None, tuple[float, float], tuple[str, ...]]:
-    """A single image file as a query.
-
-    Where the gallery came from a folder it is read as that was. Where it came from scans, a CT
-    slice in HU takes their road, as a scan of one slice; any other image is taken as it is: 8
-    bits, no mask, and a point of NaN.
-
-    Args: as `prepare_point`; `lone` as `folder.load_image` has it.
-
-    Returns:
-      As `prepare_point`, without neighbours: planes uint8 [1, S, S]; the mask is None where
-      nothing was segmented.
-
-    Raises:
-      ValueError: not an image, damaged, with more than one slice, or of 12 bits in 16; names the
-        file.
-    """
-    path = Path(path)
-    nowhere = (float("nan"), float("nan"))
-    if config.data.kind == "folder":
-        return load_image(path, config, lone=lone)[None], None, nowhere, ()
-    image = read_image(path)
-    if image.ndim != 2:
-        raise ScanError(
-            f"{path}: {len(image)} slices, a scan; name a world coordinate or a slice number"
-        )
-    items = config.items
-    if not np.issubdtype(image.dtype, np.unsignedinteger) and len(_size(path)) == 3:
-        planes, *rest = prepare_point(path, config=config, root=root, slice_index=0)
-        return planes[len(planes) // 2][None], *rest
-    refuse_twelve_bits(image, str(path))
-    grey = to_grey8(image, hu_min=items.hu_min, hu_max=items.hu_max, name=str(path))
-    note = f"{path}: its pixel size and HU are unknown, so it is neither resampled nor segmented"
-    return grey[None], None, nowhere, (note,)
-
-
 def table2(items: Iterable[Item]) -> dict[str, int]:
     """The paper's Table 2: how many items each class has, by the names of its classes.
 
@@ -324,30 +103,6 @@ def table2(items: Iterable[Item]) -> dict[str, int]:
     """
     labels = [item.label for item in items if not item.offset_mm]
     return {name: labels.count(label) for label, name in enumerate(CLASS_NAMES)}
-
-
-def _size(path: Path) -> tuple[int, ...]:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    return reader.GetSize()
-
-
-def _middle_of_slice(header: Header, number: int) -> np.ndarray:
-    path = header.path
-    if abs(header.direction[2, 2]) < np.sqrt(0.5):
-        raise ScanError(
-            f"{path}: its slices are not axial, so a slice number names no axial slice; "
-            "give a world coordinate"
-        )
-    if not 0 <= number < header.shape[0]:
-        raise ScanError(f"{path}: no slice {number}; it has 0 to {header.shape[0] - 1}")
-    middle = (np.array(header.shape) - 1) / 2
-    return header.index_to_world(np.array([number, middle[1], middle[2]]))
-
-
-def _inside(point: tuple[float, float], config: Config) -> bool:
-    return all(-0.5 <= value < config.items.canvas_px - 0.5 for value in point)
 
 
 # One scan
@@ -401,7 +156,7 @@ def _work(job: _Job) -> None:
         index = cut.volume.world_to_index(np.array(finding.world_mm))
         z = cut.nearest_plane(index[0])
         point = cut.in_canvas(index, config)
-        if not _inside(point, config):
+        if not inside_canvas(point, config):
             continue  # its picture would not show it; _assemble tells who is missing
         label = int(size_class(finding.diameter_mm))
         items.append(
@@ -433,10 +188,10 @@ def _work(job: _Job) -> None:
             part,
             fingerprint=np.array(job.fingerprint()),
             text=np.array(json.dumps([[vars(i) for i in items], audit, messages])),
-            slices=_stack([cut.plane(z, config) for z in planes], config),
-            neighbours=_stack([n for z in planes for n in cut.neighbours(z, config)], config),
-            lung_masks=_stack([cut.mask_plane(z, config) for z in planes], config),
-            audit_slices=_stack([cut.plane(z, config) for z in audit_planes], config),
+            slices=stack([cut.plane(z, config) for z in planes], config),
+            neighbours=stack([n for z in planes for n in cut.neighbours(z, config)], config),
+            lung_masks=stack([cut.mask_plane(z, config) for z in planes], config),
+            audit_slices=stack([cut.plane(z, config) for z in audit_planes], config),
         )
 
 
@@ -453,11 +208,6 @@ def _planes_beside(cut: Cut, center: float, radius: float, config: Config) -> li
     places = center + (np.arange(count) - count // 2) / max(count - 1, 1) * radius
     planes = {cut.nearest_plane(place) for place in np.clip(places, first, last)}
     return sorted(planes - {central})
-
-
-def _stack(planes: Sequence[np.ndarray], config: Config) -> np.ndarray:
-    side = config.items.canvas_px
-    return np.stack(planes) if planes else np.zeros((0, side, side), np.uint8)
 
 
 def _item(

@@ -7,8 +7,8 @@ import pytest
 from ct.trees import write_tree
 
 from inres.ct import luna16
+from inres.ct.header import Header
 from inres.ct.luna16 import Luna16Error
-from inres.ct.scan import Header
 
 SCANS = [
     {"uid": "b", "subset": 0, "nodules": [(-60, 0, 10, 12.5), (60, 5, -20, 6)]},

@@ -20,11 +20,13 @@ from ct.trees import in_lungs, to_image, write_tree
 from inres import files
 from inres.config import Config, ConfigError, Data, Items
 from inres.ct import luna16, scan
+from inres.ct.header import Grid, ScanError
 from inres.ct.luna16 import Luna16Error
-from inres.ct.scan import ScanError
 from inres.data import items as item_table
 from inres.data import prepare as room
+from inres.data import queries
 from inres.data.audit import sphere_coverage
+from inres.data.cut import Cut, cut_scan
 from inres.data.items import open_store
 from inres.data.views import canvas, to_uint8
 
@@ -78,11 +80,11 @@ def table(store):
 
 
 def query(path, config, **place):
-    return room.prepare_point(path, config=config, root=config.data.root, **place)
+    return queries.prepare_point(path, config=config, root=config.data.root, **place)
 
 
 def image_query(path, config):
-    return room.prepare_image(path, config=config, root=config.data.root)
+    return queries.prepare_image(path, config=config, root=config.data.root)
 
 
 def test_an_image_of_12_bits_is_no_query(tmp_path, tree):
@@ -544,10 +546,10 @@ def test_neighbours_are_planes_of_the_scan(tree, tmp_path):
     room.prepare(config, root=tree, out=tmp_path / "o", workers=1)
     found = open_store(tmp_path / "o")
     assert found.neighbours.shape == (len(found.items), 4, 112, 112)
-    cut_scan = functools.cache(lambda path: room.cut_scan(path, config))
+    cached = functools.cache(lambda path: cut_scan(path, config))
     for i, item in enumerate(found.items):
         path = tree / f"subset{item.subset}" / f"{item.scan}.mhd"
-        cut = cut_scan(path)
+        cut = cached(path)
         world = (item.x_mm, item.y_mm, item.z_mm)
         z = round(float(cut.volume.world_to_index(np.array(world))[0]))
         heights = [
@@ -574,7 +576,7 @@ def test_a_scan_without_air_is_no_hu(tree):
     shifted.CopyInformation(image)
     sitk.WriteImage(shifted, str(tree.parent / "raised.mha"))
     with pytest.raises(ScanError, match=r"raised\.mha: values \d+ to \d+ are not HU.*subtract"):
-        room.cut_scan(tree.parent / "raised.mha", make_config(tree))
+        cut_scan(tree.parent / "raised.mha", make_config(tree))
 
 
 @pytest.mark.parametrize("flip", [1, -1])
@@ -695,7 +697,7 @@ def test_world_to_voxel_with_real_origins(real_data):
         turned |= {row["seriesuid"]} if sign < 0 else set()
         direction = np.diag([sign, sign, 1.0])
         image = to_image(np.zeros((1, 1, 1), np.int16), spacing, origin, direction)
-        grid = scan.Grid(spacing_mm=spacing, origin_mm=origin, direction=direction)
+        grid = Grid(spacing_mm=spacing, origin_mm=origin, direction=direction)
         index = grid.world_to_index(np.array(world))
         expected = image.TransformPhysicalPointToContinuousIndex(world)
         np.testing.assert_allclose(index[::-1], expected, atol=1e-6)
@@ -720,7 +722,7 @@ def test_real_chunks_are_where_their_names_say(real_data):
         spacing, origin = (
             tuple(float(row[f"{name}_{axis}"]) for axis in "xyz") for name in ("spacing", "origin")
         )
-        grid = scan.Grid(spacing_mm=spacing, origin_mm=origin, direction=np.eye(3))
+        grid = Grid(spacing_mm=spacing, origin_mm=origin, direction=np.eye(3))
         world = np.array([float(place[f"coord_{axis}"]) for axis in "xyz"])
         np.testing.assert_allclose(grid.world_to_index(world), [int(n) for n in number], atol=1.0)
         chunk = np.load(real_data("luna16_hu_chunks") / Path(place["file_path"]).name)["ct_chunk"]
@@ -742,7 +744,7 @@ def test_nodules_train_with_slices_beside_the_central_one(tree, store, tmp_path)
     def central_mm(own):
         """Height of the nodule's central plane, which the offset counts from."""
         path = tree / f"subset{own.subset}" / f"{own.scan}.mhd"
-        volume = room.cut_scan(path, make_config(tree)).volume
+        volume = cut_scan(path, make_config(tree)).volume
         index = volume.world_to_index(np.array([own.x_mm, own.y_mm, own.z_mm]))
         return volume.index_to_world(np.array([round(index[0]), *index[1:]]))[2]
 
@@ -760,7 +762,7 @@ def test_no_plane_beside_is_further_than_half_of_the_radius():
     """Nor does one stop short: of either side the outermost that is near enough is shown."""
     rng = np.random.default_rng(0)
     mask = np.zeros((30, 1, 1), bool)
-    cut = room.Cut(None, mask, None, mask, (0, 0), ())
+    cut = Cut(None, mask, None, mask, (0, 0), ())
     seen = set()
     for _ in range(300):
         center, radius = rng.uniform(-0.5, 29.5), rng.uniform(0.2, 12)

@@ -1,0 +1,146 @@
+"""Where a scan's voxels lie, read and checked without its voxels.
+
+World positions are x, y, z in millimetres in the LPS frame of LUNA16 and DICOM. Voxel indices
+are z, y, x, the order of the array; whole numbers are voxel centres.
+"""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+Vector = tuple[float, float, float]
+
+
+class ScanError(ValueError):
+    """A scan cannot be read; the message names the file, what is wrong and the remedy."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Where voxels lie: world = origin + D S index, with S the spacings and D the direction."""
+
+    spacing_mm: Vector
+    """x, y, z."""
+    origin_mm: Vector
+    """World position (LPS) of the centre of voxel 0, 0, 0."""
+    direction: np.ndarray
+    """float64 [3, 3]; column j is the world direction of array axis x, y, z."""
+
+    def index_to_world(self, index_zyx: np.ndarray) -> np.ndarray:
+        """World positions x, y, z of voxel indices z, y, x. float64 [..., 3] both."""
+        index = np.asarray(index_zyx, np.float64)[..., ::-1]
+        return (index * self.spacing_mm) @ self.direction.T + self.origin_mm
+
+    def world_to_index(self, world_xyz: np.ndarray) -> np.ndarray:
+        """Voxel indices z, y, x (not rounded) of world positions x, y, z. float64 [..., 3] both."""
+        offset = np.asarray(world_xyz, np.float64) - self.origin_mm
+        index = offset @ np.linalg.inv(self.direction).T / self.spacing_mm
+        return index[..., ::-1]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Header(Grid):
+    """A scan without its voxels."""
+
+    path: Path
+    shape: tuple[int, int, int]
+    """z, y, x."""
+
+    @property
+    def thickness_mm(self) -> float:
+        """Distance of neighbouring slices as stored."""
+        return self.spacing_mm[2]
+
+    def contains(self, world_xyz: np.ndarray) -> np.ndarray:
+        """Whether world positions [..., 3] lie within the scan's outer voxel faces. bool [...]."""
+        index = self.world_to_index(world_xyz)
+        return np.all((index >= -0.5) & (index <= np.array(self.shape) - 0.5), axis=-1)
+
+
+def require_there(path: Path) -> None:
+    """Refuse a path that leads nowhere."""
+    if not path.exists():
+        raise ScanError(f"{path}: no such file or folder; check the path")
+
+
+def information(path: Path) -> sitk.ImageFileReader:
+    """A reader that has read what stands before the voxels."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        raise ScanError(
+            f"{path}: not an image that SimpleITK can read ({_reason(error)}); "
+            "expected .mhd, .mha, .nrrd, .nii, .nii.gz, DICOM or a common image format"
+        ) from None
+    return reader
+
+
+def execute(reader: sitk.ImageFileReader | sitk.ImageSeriesReader, path: Path) -> sitk.Image:
+    """The image with its voxels; `path` is named where they cannot be read."""
+    try:
+        return reader.Execute()
+    except RuntimeError as error:
+        raise ScanError(
+            f"{path}: its voxels cannot be read, the file is truncated or damaged "
+            f"({_reason(error)}); fetch it again"
+        ) from None
+
+
+def header_of(path: Path, reader: sitk.ImageFileReader) -> Header:
+    """The header of a scan, refused where it has another number of axes or several channels."""
+    size = reader.GetSize()
+    channels = reader.GetNumberOfComponents()
+    if len(size) == 4 and size[3] == 1:
+        size = size[:3]
+    if len(size) != 3 or channels != 1:
+        raise ScanError(
+            f"{path}: {'x'.join(map(str, size))} with {channels} channel(s), not a scan; "
+            "expected three dimensions and one channel"
+        )
+    dimension = reader.GetDimension()
+    direction = np.array(reader.GetDirection()).reshape(dimension, dimension)[:3, :3]
+    return checked_header(path, size, reader.GetSpacing()[:3], reader.GetOrigin()[:3], direction)
+
+
+def checked_header(
+    path: Path,
+    size: Sequence[int],
+    spacing: Sequence[float],
+    origin: Sequence[float],
+    direction: np.ndarray,
+) -> Header:
+    """A header, refused where its numbers are impossible. Sizes and positions are x, y, z."""
+    if min(spacing) <= 0 or not np.all(np.isfinite([*spacing, *origin])):
+        raise ScanError(
+            f"{path}: spacing {spacing} and origin {origin}; must be finite, spacing > 0"
+        )
+    if abs(np.linalg.det(direction)) < 0.5:
+        raise ScanError(
+            f"{path}: direction {direction.ravel().tolist()} is no rotation; repair the header"
+        )
+    return Header(
+        path=path,
+        shape=(int(size[2]), int(size[1]), int(size[0])),
+        spacing_mm=vector(spacing),
+        origin_mm=vector(origin),
+        direction=direction,
+    )
+
+
+def vector(values: Sequence[float] | np.ndarray) -> Vector:
+    """Three floats of Python."""
+    x, y, z = (float(value) for value in values)
+    return x, y, z
+
+
+def _reason(error: RuntimeError) -> str:
+    """The last telling line of an ITK exception."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    line = lines[-1] if lines else "unknown reason"
+    return re.sub(r"^(ITK|sitk::)\s?ERROR:\s*", "", line)[:200]

@@ -1,0 +1,82 @@
+"""A single image in grey, and what the type of its pixels says that they mean."""
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from inres.ct.damage import check_data_file
+from inres.ct.header import ScanError, execute, information, require_there
+
+_GREY = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Any image SimpleITK reads, in its own values, grey. [Y, X], or [Z, Y, X] if deeper.
+
+    Colour becomes luminance (ITU-R 601), alpha is dropped. The dtype is the file's.
+
+    Raises:
+      ScanError: no such file, not an image, or damaged.
+    """
+    path = Path(path)
+    require_there(path)
+    if path.is_dir():
+        raise ScanError(f"{path}: a folder, not an image; name a file")
+    check_data_file(path, deep=True)
+    reader = information(path)
+    image = execute(reader, path)
+    pixels = sitk.GetArrayFromImage(image)
+    channels = image.GetNumberOfComponentsPerPixel()
+    if channels > 1:
+        colour = pixels[..., :3] if channels >= 3 else pixels[..., :1]
+        weights = _GREY if channels >= 3 else np.ones(1, np.float32)
+        grey = colour.astype(np.float32) @ weights
+        whole = np.issubdtype(pixels.dtype, np.integer)
+        pixels = (np.rint(grey) if whole else grey).astype(pixels.dtype)
+    return pixels[0] if pixels.ndim == 3 and len(pixels) == 1 else pixels
+
+
+def to_grey8(image: np.ndarray, *, hu_min: float, hu_max: float, name: str) -> np.ndarray:
+    """8 bits of an image whose type says what its values mean. uint8, same shape.
+
+    8-bit images stay; unsigned 16 bits are scaled by their full range; signed and floating
+    values are Hounsfield units and are windowed.
+
+    Raises:
+      ScanError: unsigned of more bits. `name` is named.
+    """
+    if image.dtype == np.uint8:
+        return image
+    if image.dtype == np.uint16:
+        return np.rint(image / 257.0).astype(np.uint8)
+    if np.issubdtype(image.dtype, np.unsignedinteger):
+        raise ScanError(
+            f"{name}: {image.dtype} pixels; convert to 8 bits, or to signed HU (.mha, .nii.gz)"
+        )
+    share = (np.nan_to_num(image.astype(np.float32), nan=hu_min) - hu_min) / (hu_max - hu_min)
+    return np.rint(np.clip(share, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
+def twelve_bits(low: float, high: float) -> str:
+    """What is wrong with unsigned 16-bit pixels from `low` to `high`: 12-bit data; empty: nothing.
+
+    A lone dark image can look like it, a whole set of images hardly.
+    """
+    if not 0 < high - low < 4096:
+        return ""
+    return (
+        f"16-bit pixels from {low:g} to {high:g}, so 12-bit data with an unknown offset from HU "
+        "(32768 in some sets); convert to 8 bits, or to signed HU (.mha, .nii.gz)"
+    )
+
+
+def refuse_twelve_bits(image: np.ndarray, name: str) -> None:
+    """Refuse a lone image of `twelve_bits`, whose set is not there to be asked.
+
+    Raises:
+      ScanError: it is of them; `name` is named.
+    """
+    wrong = twelve_bits(image.min(), image.max()) if image.dtype == np.uint16 else ""
+    if wrong:
+        raise ScanError(f"{name}: {wrong}")
