@@ -13,7 +13,6 @@ the K-th place too. Equal distances go by lowest id in either; pools, Hamming di
 
 import dataclasses
 import functools
-import math
 from typing import Any
 
 import flax.struct
@@ -21,8 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from inres.retrieval import codes as codes_lib
-from inres.retrieval import hamming, native, plans, rerank
+from inres.retrieval import checks, hamming, native, padding, plans, rerank
 from inres.retrieval.hamming import TILE, Tags
 from inres.retrieval.ids import as_ids
 
@@ -117,38 +115,6 @@ class Result:
     codes, one more than the farthest of them (0: there is none)."""
 
 
-def _check_features(features: Any, dims: int | None, name: str) -> np.ndarray:
-    """Features as an array [N, D] of a type that is searched; their values are not looked at."""
-    array = np.asarray(features)
-    if array.dtype not in (np.float16, np.float32, jnp.bfloat16):
-        raise TypeError(f"{name} are {array.dtype}, must be float32 (or float16, bfloat16)")
-    if array.ndim != 2 or array.shape[1] < 1 or (dims is not None and array.shape[1] != dims):
-        raise ValueError(f"{name} have shape {array.shape}, must be [N, {dims or 'D'}]")
-    return array
-
-
-def _check_values(rows: np.ndarray, name: str, numbers: np.ndarray | None = None) -> None:
-    """Raise for rows float32 [N, D] that have no rank; `numbers` are theirs for the message."""
-    limit = math.sqrt(1e37 / rows.shape[1]) / 2
-    # The squared length of a few queries is most often smaller than any one element may be.
-    if rows.size < 1 << 16:
-        flat = rows.reshape(-1)
-        with np.errstate(all="ignore"):
-            if np.dot(flat, flat) < limit:
-                return
-    # min and max carry NaN along, and take no copy.
-    largest = max(-float(rows.min()), float(rows.max()))
-    if not np.isfinite(largest):
-        row = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
-        row = row if numbers is None else int(numbers[row])
-        raise ValueError(f"{name}: row {row} is not finite; NaN and inf have no rank")
-    if largest > limit:
-        raise ValueError(
-            f"{name}: largest magnitude {largest:.3g}, squared distances overflow float32 "
-            f"above {limit:.3g}; scale the features"
-        )
-
-
 def _sorted_rows(features: np.ndarray, order: np.ndarray, capacity: int) -> jax.Array:
     """float32 [C, D]: rows in walk order, a part at a time; memory-mapped features stay on disk.
 
@@ -159,44 +125,8 @@ def _sorted_rows(features: np.ndarray, order: np.ndarray, capacity: int) -> jax.
     for start in range(0, len(order), 1 << 16):
         part = order[start : start + (1 << 16)]
         rows[start : start + len(part)] = features[part]
-        _check_values(rows[start : start + len(part)], "features", part)
+        checks.finite(rows[start : start + len(part)], "features", part)
     return jnp.asarray(rows)
-
-
-def _check_integers(values: Any, n: int, name: str, least: int = -1) -> np.ndarray:
-    array = np.asarray(values)
-    if array.shape != (n,) or not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"{name}: {array.dtype} {array.shape}, must be integers [{n}]")
-    if n and (array.min() < least or array.max() > np.iinfo(np.int32).max):
-        raise ValueError(f"{name}: values must be {least} or more and fit int32")
-    return array.astype(np.int32)
-
-
-def check_items(
-    codes: Any, features: Any, *, bits: int, ids: Any, groups: Any, labels: Any
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """The arguments of `build` as arrays: codes, features, ids, groups and labels.
-
-    Errors as in `build`.
-    """
-    codes = codes_lib.check(np.asarray(codes), bits)
-    if bits > hamming.MAX_BITS:
-        raise ValueError(f"bits is {bits}, must be at most {hamming.MAX_BITS}")
-    if codes.ndim != 2:
-        raise ValueError(f"codes have shape {codes.shape}, must be [N, {codes_lib.words(bits)}]")
-    n = len(codes)
-    features = _check_features(features, None, "features")
-    if len(features) != n:
-        raise ValueError(f"{n} codes but {len(features)} rows of features")
-    if ids is None:
-        ids = np.arange(n, dtype=np.int32)
-    else:
-        ids = _check_integers(ids, n, "ids", least=0)
-        if len(np.unique(ids)) != n:
-            raise ValueError("ids must be 0 or more, each once")
-    groups = np.full(n, -1, np.int32) if groups is None else _check_integers(groups, n, "groups")
-    labels = None if labels is None else _check_integers(labels, n, "labels")
-    return codes, features, ids, groups, labels
 
 
 def sort_by_code(codes: np.ndarray, ids: np.ndarray) -> np.ndarray:
@@ -244,7 +174,7 @@ def build(
       TypeError: a wrong dtype.
       ValueError: widths or lengths disagree, ids repeat, or features are not finite.
     """
-    codes, features, ids, groups, labels = check_items(
+    codes, features, ids, groups, labels = checks.items(
         codes, features, bits=bits, ids=ids, groups=groups, labels=labels
     )
     n = len(codes)
@@ -288,7 +218,7 @@ def with_labels(index: Index, labels: Any) -> Index:
       ValueError: another length, or a value below -1.
     """
     n, tiles = len(index), index.codes.shape[0]
-    labels = _check_integers(labels, n, "labels")
+    labels = checks.integers(labels, n, "labels")
     walked = np.empty(n, np.int32)
     walked[np.asarray(index.place)[:n]] = labels
     return index.replace(  # type: ignore[attr-defined]
@@ -313,62 +243,6 @@ def keep(index: Index, ids: Any) -> Index:
 def _from_id_layout(values: np.ndarray) -> np.ndarray:
     """[T, 16, 64] to [C]: the inverse of `_tile_by_id`."""
     return values.transpose(0, 2, 1).reshape(-1)
-
-
-def check_queries(
-    query_codes: Any,
-    query_features: Any,
-    *,
-    bits: int,
-    dims: int,
-    k: int,
-    threshold: Any = None,
-    nearest: int | None = None,
-    min_pool: int = 0,
-    exclude: Any = None,
-    only: Any = None,
-    labelled: bool = True,
-) -> native.Queries:
-    """The arguments of `search` as arrays; errors as there. `labelled`: the index has labels."""
-    codes = codes_lib.check(np.ascontiguousarray(query_codes), bits, name="query_codes")
-    if codes.ndim != 2:
-        raise ValueError(f"query_codes have shape {codes.shape}, must be [Q, W]")
-    q = len(codes)
-    for name, value, least in (("k", k, 1), ("nearest", nearest, 1), ("min_pool", min_pool, 0)):
-        if value is not None and value < least:
-            raise ValueError(f"{name} is {value}, must be {least} or more")
-    if query_features is not None:
-        query_features = _check_features(query_features, dims, "query_features")
-        query_features = np.ascontiguousarray(query_features, np.float32)
-        _check_values(query_features, "query_features")
-        if len(query_features) != q:
-            raise ValueError(f"{q} query codes but {len(query_features)} query features")
-        if (threshold is None) == (nearest is None):
-            raise ValueError("give a pool either by threshold or by nearest")
-    if only is not None and not labelled:
-        raise ValueError("only: the index has no labels; give them to build or with_labels")
-    if nearest is not None and min_pool:
-        raise ValueError("min_pool raises a threshold; nearest has none")
-    limits = None
-    if type(threshold) is int and threshold >= 0:  # as most often
-        limits = np.full(q, min(threshold, bits + 1), np.int32)
-    elif threshold is not None:
-        limits = np.asarray(threshold)
-        if limits.shape not in ((), (q,)) or limits.dtype.kind not in "iu":
-            raise ValueError(f"threshold must be an integer or integers [{q}]")
-        if q and limits.min() < 0:
-            raise ValueError(f"threshold is {limits.min()}, must be 0 or more")
-        if limits.ndim:
-            limits = np.minimum(limits, bits + 1).astype(np.int32)
-        else:
-            limits = np.full(q, min(int(threshold), bits + 1), np.int32)
-    return native.Queries(
-        codes,
-        query_features,
-        limits,
-        None if exclude is None else _check_integers(exclude, q, "exclude"),
-        None if only is None else _check_integers(only, q, "only"),
-    )
 
 
 def _items(index: Index, engine: str) -> native.Items | None:
@@ -415,7 +289,7 @@ def search(
       ValueError: shapes disagree with the index, features are not finite, neither or both of
         threshold and nearest are given, or `only` where the index has no labels.
     """
-    queries = check_queries(
+    queries = checks.queries(
         query_codes, query_features, bits=index.bits, dims=index.dims, k=k, threshold=threshold,
         nearest=nearest, min_pool=min_pool, exclude=exclude, only=only,
         labelled=index.tags.label is not None,
@@ -426,7 +300,7 @@ def search(
     if items is None:
         parts = [
             plans.search_batch(index, batch, k=k, min_pool=min_pool)
-            for batch in plans.batches(plans.padded(queries))
+            for batch in padding.batches(padding.padded(queries))
         ]
         ids, near, square, sizes, limits = _join(parts, len(queries.codes))
         return Result(ids, near, np.sqrt(square), sizes, limits)
@@ -452,12 +326,12 @@ def _search_nearest(
     if items is not None:
         ids, found, distance = native.rank(items, queries, place, k=k)
     else:
-        size = plans.padded_size(len(near))
+        size = padding.padded_size(len(near))
         short = ((0, size - len(near)), (0, 0))
         given = [np.pad(column, short, constant_values=-1) for column in (place, near)]
         parts = [
             plans.rank_given(index, *batch, k=k)
-            for batch in plans.batches((plans.padded(queries), *given))
+            for batch in padding.batches((padding.padded(queries), *given))
         ]
         square, ids, found = _join(parts, len(near))
         distance = np.sqrt(square)
@@ -477,7 +351,7 @@ def _nearest(
     items = _items(index, engine)
     if items is not None:
         return native.nearest(items, queries, k=k)
-    parts = [plans.nearest(index, b, k=k) for b in plans.batches(plans.padded(queries))]
+    parts = [plans.nearest(index, b, k=k) for b in padding.batches(padding.padded(queries))]
     ids, distance, place = _join(parts, len(queries.codes))
     return ids, distance, place
 
@@ -498,7 +372,7 @@ def search_hamming(
     Returns:
       (ids, hamming): int32 [Q, K] each; -1 where there are fewer than K items.
     """
-    queries = check_queries(
+    queries = checks.queries(
         query_codes, None, bits=index.bits, dims=index.dims, k=k, exclude=exclude, only=only,
         labelled=index.tags.label is not None,
     )  # fmt: skip

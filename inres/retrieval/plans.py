@@ -1,12 +1,8 @@
 """The jitted programs of the search: how an exact answer is found with static shapes.
 
 One pass over the codes marks each query's pool, and the plan is chosen by the counted sizes. A
-small pool is compacted and its rows read. A large, dense one is walked: items lie sorted by code,
-so a pool is mostly whole tiles; all queries of a batch pass each tile that holds a candidate of
-any of them, and keep per block of rows the lower bound that the features' int8 sketch gives. The
-blocks of least bound are then read in full, until the nearest unread bound exceeds the K-th
-distance; if the list of blocks ends before that, the tiles that might still hold a nearer row are
-read. No step can overflow unseen.
+small pool is compacted and its rows read; a large, dense one is walked (`inres.retrieval.walk`).
+No step can overflow unseen.
 
 Capacities are padded and counts are data: another number of items within the capacity, of queries
 within the padded size, or of candidates compiles nothing that `warm` has not compiled.
@@ -14,8 +10,7 @@ within the padded size, or of candidates compiles nothing that `warm` has not co
 
 import dataclasses
 import functools
-import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import flax.struct
@@ -24,14 +19,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from inres.retrieval import hamming, native, rerank
-from inres.retrieval.hamming import FAR, TILE, Wants
+from inres.retrieval import hamming, rerank
+from inres.retrieval.candidates import distances, merged, nothing
+from inres.retrieval.padding import QUERIES, Queries, padded_size
+from inres.retrieval.walk import read_walk, walk_tiles
 
 if TYPE_CHECKING:
     from inres.retrieval.index import Index
 
-QUERIES = 64
-"""Queries of one batch; more are worked off in batches."""
 TOGETHER_ONE = ((64, 64), (1024, 1024))
 TOGETHER_MANY = ((1024, 64), (8192, 512))
 """(candidates of a batch, of one query): pools up to these are ranked in one pass."""
@@ -40,10 +35,6 @@ CHUNK = 512
 WALK_DENSITY = {1: 16, 4: 16, 16: 9, 64: 9}
 """Candidates in a tile from which walking the tile is cheaper than compacting them, a query, by
 the size of the batch."""
-READ = 32
-"""Blocks read at a time after a walk."""
-BOUND_BLOCKS = 128
-"""Blocks of a tile in the walk, so 8 rows each."""
 
 
 def warm(
@@ -66,7 +57,7 @@ def warm(
         np.zeros((size, index.codes.shape[1]), np.uint32),
         np.zeros((size, index.dims), np.float32),
         nobody,
-        Wants(nobody if exclude else None, nobody if only else None),
+        hamming.Wants(nobody if exclude else None, nobody if only else None),
     )
     if min_pool:
         _raise_thresholds(index, batch, min_pool)
@@ -80,56 +71,6 @@ def programs() -> int:
     """Programs of `search` compiled so far in this process."""
     made: tuple[Any, ...] = (_raise_thresholds, _scan, _count, _together, _alone, _walked)
     return sum(function._cache_size() for function in made)
-
-
-def padded_size(q: int) -> int:
-    """Size to which `q` queries are padded: 1, 4, 16, 64, then whole batches by powers of two."""
-    if q > QUERIES:
-        return QUERIES << (-(-q // QUERIES) - 1).bit_length()
-    return next(size for size in (1, 4, 16, QUERIES) if q <= size)
-
-
-@flax.struct.dataclass
-class Queries:
-    """Queries as the programs take them, padded. NumPy arrays or JAX's."""
-
-    codes: Any
-    """uint32 [Q, W]."""
-    features: Any
-    """float32 [Q, D]; None in a search by Hamming distance alone."""
-    threshold: Any
-    """int32 [Q]; -1 marks padding: an empty pool that is never widened. None as above."""
-    wants: Wants
-    """[Q]."""
-
-    def one(self, i: jax.Array) -> "Queries":
-        """The batch of query `i` alone."""
-        return jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, i, 1), self)
-
-    def __len__(self) -> int:
-        return self.codes.shape[0]
-
-
-def padded(queries: native.Queries) -> Queries:
-    """Queries as the programs take them."""
-    size = padded_size(len(queries.codes))
-    codes, features, threshold, own, only = (
-        None if column is None else _pad(column, size, fill)
-        for column, fill in zip(queries, (0, 0, -1, -1, -1), strict=True)
-    )
-    return Queries(codes, features, threshold, Wants(own, only))
-
-
-def _pad(values: np.ndarray, size: int, fill: int) -> np.ndarray:
-    out = np.full((size, *values.shape[1:]), fill, values.dtype)
-    out[: len(values)] = values
-    return out
-
-
-def batches(columns: Any) -> Iterator[Any]:
-    """Padded columns [Q, ...] (a pytree), QUERIES at a time."""
-    for start in range(0, len(jax.tree.leaves(columns)[0]), QUERIES):
-        yield jax.tree.map(operator.itemgetter(slice(start, start + QUERIES)), columns)
 
 
 def search_batch(index: "Index", queries: Queries, *, k: int, min_pool: int) -> tuple:
@@ -157,7 +98,7 @@ def search_batch(index: "Index", queries: Queries, *, k: int, min_pool: int) -> 
             break
     else:
         by_walk = np.asarray(pools.dense)
-        top = _nothing(k, len(sizes))
+        top = nothing(k, len(sizes))
         if not by_walk[sizes > 0].all():
             top = _alone(index, queries, pools, k=k)
         if by_walk.any():
@@ -328,20 +269,6 @@ def _two_stages(
     return tuple(lax.switch(plan, plans)), pools.size
 
 
-def _distances(
-    index: "Index", queries: Queries, slots: hamming.Slots
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """(squared distance, id, Hamming distance) [S] of slots; inf, -1, -1 in spare ones."""
-    found = slots.distance < FAR
-    rows = index.features.at[slots.position].get(mode="promise_in_bounds")
-    square = rerank.squared_distances(queries.features[slots.query], rows)
-    return (
-        jnp.where(found, square, jnp.inf),
-        jnp.where(found, index.ids[slots.position], -1),
-        jnp.where(found, slots.distance, -1),
-    )
-
-
 @functools.partial(jax.jit, static_argnames=("slots", "width", "k"))
 def _together(index, queries, pools, *, slots, width, k):
     """Rank pools of `slots` candidates in all, `width` at most in one: one pass for the batch."""
@@ -349,7 +276,7 @@ def _together(index, queries, pools, *, slots, width, k):
     first = jnp.pad(last[:-1], ((1, 0), (0, 0)))
     ends, slot = (first + pools.ends).reshape(-1), jnp.arange(slots, dtype=jnp.int32)
     found = hamming.compact(index.codes, queries.codes, pools.masks, pools.groups, ends, slot)
-    columns = _distances(index, queries, found)
+    columns = distances(index, queries, found)
     slot = first + jnp.arange(width, dtype=jnp.int32)
     inner = slot < last
     slot = jnp.minimum(slot, slots - 1)
@@ -366,7 +293,7 @@ def _alone(index, queries, pools, *, k):
     def one(i):
         return lax.cond(
             pools.dense[i],
-            lambda: _nothing(k),
+            lambda: nothing(k),
             lambda: _rank_alone(index, queries, pools, i, k=k),
         )
 
@@ -377,26 +304,16 @@ def _alone(index, queries, pools, *, k):
 def _walked(index, queries, pools, others, *, k):
     """Rank the dense pools by one walk; for the rest, pass on the ranking of `others`."""
     active = jnp.diff(pools.ends, axis=1, prepend=0) > 0
-    seen = _walk(index, queries, active & pools.dense[:, None])
+    seen = walk_tiles(index, queries, active & pools.dense[:, None])
 
     def one(i):
         return lax.cond(
             pools.dense[i],
-            lambda: _read_walk(index, queries.one(i), seen, i, k=k),
+            lambda: read_walk(index, queries.one(i), seen, i, k=k),
             lambda: tuple(column[i] for column in others),
         )
 
     return lax.map(one, jnp.arange(len(pools.size)))
-
-
-def _nothing(k: int, *batch: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    none = jnp.full((*batch, k), -1, jnp.int32)
-    return jnp.full((*batch, k), jnp.inf, jnp.float32), none, none
-
-
-def _merge(top, columns, *, k):
-    """The k best of a ranking [k] and new rows [n]."""
-    return rerank.best(*(jnp.concatenate(pair) for pair in zip(top, columns, strict=True)), k=k)
 
 
 def _rank_alone(index, queries, pools, query, *, k):
@@ -408,126 +325,6 @@ def _rank_alone(index, queries, pools, query, *, k):
         found = hamming.compact(
             index.codes, queries.codes, pools.masks, pools.groups, ends, slot, query
         )
-        return _merge(top, _distances(index, queries, found), k=k)
+        return merged(top, distances(index, queries, found), k=k)
 
-    return lax.fori_loop(0, -(-ends[-1] // CHUNK), step, _nothing(k))
-
-
-@flax.struct.dataclass
-class _Walk:
-    """Lower bounds of the tiles walked: step i went to `tile[i]`; `steps` of them are real."""
-
-    bounds: jax.Array  # float32 [T, Q, BOUND_BLOCKS]
-    tile: jax.Array  # int32 [T]
-    steps: jax.Array  # int32 []
-
-
-def _tile_pool(index: "Index", queries: Queries, tile: jax.Array) -> jax.Array:
-    """Distances int32 [Q, 1024] of a tile's items, FAR where not in the query's pool."""
-    d = hamming.tile_distances(
-        index.codes, queries.codes, tile, index.count, index.tags, queries.wants
-    )
-    return jnp.where(d < queries.threshold[:, None], d, FAR)
-
-
-def _walk(index: "Index", queries: Queries, wanted: jax.Array) -> _Walk:
-    """Pass the batch over every tile that any query wants (bool [Q, T])."""
-    n_tiles = index.codes.shape[0]
-    any_wanted = jnp.any(wanted, axis=0)
-    (tile,) = jnp.nonzero(any_wanted, size=n_tiles, fill_value=0)
-    tile = tile.astype(jnp.int32)
-    steps = jnp.sum(any_wanted, dtype=jnp.int32)
-
-    def step(i, bounds):
-        t = tile[i]
-        mask = (_tile_pool(index, queries, t) < FAR) & wanted[:, t, None]
-        return bounds.at[i].set(
-            rerank.lower_bounds(index.sketch, queries.features, t, mask, BOUND_BLOCKS)
-        )
-
-    bounds = jnp.full((n_tiles, len(queries.codes), BOUND_BLOCKS), jnp.inf, jnp.float32)
-    return _Walk(lax.fori_loop(0, steps, step, bounds), tile, steps)
-
-
-def _read_walk(index, query, walk, row, *, k):
-    """Rank one walked pool: read blocks by ascending bound until none can hold a nearer row."""
-    bounds = walk.bounds[:, row]  # [T, BOUND_BLOCKS]
-    per_block = TILE // BOUND_BLOCKS
-    listed = min(_blocks_to_list(k), bounds.size // READ * READ)
-    least, block = _smallest_blocks(bounds, min(listed + 1, bounds.size))
-
-    def within_reach(i, top):
-        return (least[i] <= _reach(top[0][-1], index.dims)) & (least[i] < jnp.inf)
-
-    def step(carry):
-        i, top = carry
-        which = lax.dynamic_slice(block, (i,), (READ,))
-        live = lax.dynamic_slice(least, (i,), (READ,)) < jnp.inf
-        tile = walk.tile[which // BOUND_BLOCKS]
-        place = (which % BOUND_BLOCKS)[:, None] + BOUND_BLOCKS * np.arange(
-            per_block, dtype=np.int32
-        )
-        d = hamming.member_distances(
-            index.codes, query.codes[:, None], tile[:, None], place, index.count,
-            index.tags, jax.tree.map(lambda want: want[:, None], query.wants),
-        )  # fmt: skip
-        inside = (d < query.threshold[:, None]) & live[:, None]
-        slots = hamming.Slots(
-            query=jnp.zeros(READ * per_block, jnp.int32),
-            position=(tile[:, None] * TILE + place).reshape(-1),
-            distance=jnp.where(inside, d, FAR).reshape(-1),
-        )
-        return i + READ, _merge(top, _distances(index, query, slots), k=k)
-
-    read, top = lax.while_loop(
-        lambda carry: (carry[0] < listed) & within_reach(*carry), step, (0, _nothing(k))
-    )
-    if listed == bounds.size:
-        return top
-    return lax.cond(
-        (read < listed) | ~within_reach(listed, top),
-        lambda top: top,
-        lambda top: _read_tiles(index, query, walk, bounds, top, k=k),
-        top,
-    )
-
-
-def _blocks_to_list(k: int) -> int:
-    """Blocks sorted by bound for k neighbours, a power of two; mostly far fewer are read."""
-    return max(READ, 1 << (4 * k - 1).bit_length())
-
-
-def _smallest_blocks(bounds: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
-    """The k smallest of bounds [T, B] with their flat indices, by tiles first where it saves."""
-    t, b = bounds.shape
-    if t <= 2 * k:
-        return hamming.smallest(bounds.reshape(-1), k)
-    _, tile = hamming.smallest(jnp.min(bounds, axis=1), k)
-    value, index = hamming.smallest(bounds[tile].reshape(-1), k)
-    return value, tile[index // b] * b + index % b
-
-
-def _reach(square: jax.Array, dims: int) -> jax.Array:
-    """A distance that no row can have whose computed square is at most `square`."""
-    return jnp.sqrt(square) * (1 + 2 * rerank.relative_error(dims)) + 1e-18 * dims
-
-
-def _read_tiles(index, query, walk, bounds, top, *, k):
-    """Read every tile whose bound is within reach of the K-th distance."""
-    least = jnp.min(bounds, axis=1)
-
-    def step(i, top):
-        def read(top):
-            t = walk.tile[i]
-            position = t * TILE + jnp.arange(TILE, dtype=jnp.int32)
-            ids = lax.dynamic_slice(index.ids, (t * TILE,), (TILE,))
-            # What was read before is in `top` already, or has been beaten.
-            fresh = ~jnp.any(ids[:, None] == top[1][None, :], axis=1)
-            d = jnp.where(fresh, _tile_pool(index, query, t)[0], FAR)
-            slots = hamming.Slots(jnp.zeros(TILE, jnp.int32), position, d)
-            return _merge(top, _distances(index, query, slots), k=k)
-
-        near = (least[i] <= _reach(top[0][-1], index.dims)) & (least[i] < jnp.inf)
-        return lax.cond(near, read, lambda top: top, top)
-
-    return lax.fori_loop(0, walk.steps, step, top)
+    return lax.fori_loop(0, -(-ends[-1] // CHUNK), step, nothing(k))

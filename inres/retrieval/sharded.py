@@ -13,8 +13,8 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from inres.retrieval import checks, padding, plans, rerank
 from inres.retrieval import index as index_lib
-from inres.retrieval import plans, rerank
 from inres.retrieval.hamming import FAR
 from inres.retrieval.index import Index, Result
 
@@ -52,7 +52,7 @@ def build(
     Every process gives all items (memory-mapped arrays will do) and reads those of its devices.
     Arguments and errors as in `index.build`.
     """
-    codes, features, ids, groups, labels = index_lib.check_items(
+    codes, features, ids, groups, labels = checks.items(
         codes, features, bits=bits, ids=ids, groups=groups, labels=labels
     )
     devices = list(mesh.devices.flat)
@@ -97,13 +97,13 @@ def search(
     only: Any = None,
 ) -> Result:
     """As `index.search`, over an Index of this module's `build`; every process must call it."""
-    queries = index_lib.check_queries(
+    queries = checks.queries(
         query_codes, query_features, bits=index.bits, dims=index.features.shape[-1], k=k,
         threshold=threshold, nearest=nearest, min_pool=min_pool, exclude=exclude, only=only,
         labelled=index.tags.label is not None,
     )  # fmt: skip
     out = search_padded(
-        index, plans.padded(queries), mesh=mesh, k=k, nearest=nearest, min_pool=min_pool
+        index, padding.padded(queries), mesh=mesh, k=k, nearest=nearest, min_pool=min_pool
     )
     return Result(*(np.asarray(column)[: len(queries.codes)] for column in out))
 
@@ -111,7 +111,7 @@ def search(
 @functools.partial(jax.jit, static_argnames=("mesh", "k", "nearest", "min_pool"))
 def search_padded(
     index: Index,
-    queries: plans.Queries,
+    queries: padding.Queries,
     *,
     mesh: Mesh,
     k: int,

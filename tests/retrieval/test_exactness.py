@@ -10,7 +10,7 @@ import oracle
 import pytest
 from test_index import ask, assert_equal
 
-from inres.retrieval import codes, hamming, index, plans
+from inres.retrieval import checks, codes, hamming, index, padding, plans, walk
 
 pytestmark = pytest.mark.slow
 
@@ -84,8 +84,8 @@ def test_every_plan_gives_the_same(plan, archive, monkeypatch):
         monkeypatch.setattr(plans, "TOGETHER_MANY", ())
         monkeypatch.setitem(plans.WALK_DENSITY, 4, 10**6 if plan == "alone" else 0)
     if plan == "every tile":
-        monkeypatch.setattr(plans, "READ", 1)
-        monkeypatch.setattr(plans, "_blocks_to_list", lambda k: 1)
+        monkeypatch.setattr(walk, "READ", 1)
+        monkeypatch.setattr(walk, "_blocks_to_list", lambda k: 1)
     thresholds = np.array([3, 6, 12, 49])
     jax.clear_caches()  # the changed constants are not among the keys of the programs
     result = index.search(
@@ -137,8 +137,8 @@ def test_two_stages_agree_with_faiss(archive):
 def test_accelerators_are_asked_for_full_precision(platform, archive):
     gallery, features = archive(3000, dims=DIMS)
     built = index.build(gallery, features, bits=BITS)
-    queries = plans.padded(
-        index.check_queries(
+    queries = padding.padded(
+        checks.queries(
             gallery[:4], features[:4], bits=BITS, dims=DIMS, k=10, threshold=9, exclude=[-1] * 4
         )
     )

@@ -10,7 +10,7 @@ import numpy as np
 import oracle
 import pytest
 
-from inres.retrieval import codes, index, native
+from inres.retrieval import checks, codes, index, native
 
 if native.kernel() is None and shutil.which("c++") is None:
     pytest.skip("no C++ compiler on this machine, so no kernel", allow_module_level=True)
@@ -39,7 +39,7 @@ def test_every_processor_gives_the_same_bits(bits, n, q, rng):
     features = rng.standard_normal((500, dims), dtype=np.float32)[rng.integers(0, 500, n)]
     groups = rng.integers(-1, 4, n).astype(np.int32)
     built = index.build(packed, features, bits=bits, groups=groups)
-    queries = index.check_queries(
+    queries = checks.queries(
         packed[:q], features[100 : 100 + q] + np.float32(0.1), bits=bits, dims=dims, k=k,
         threshold=bits // 4, exclude=rng.integers(-1, 4, q),
     )  # fmt: skip
@@ -95,13 +95,13 @@ def test_a_kernel_of_another_build_is_not_used(monkeypatch):
 def test_threads_or_memory_that_cannot_be_had_do_not_end_the_process():
     program = """
 import resource, numpy as np
-from inres.retrieval import index, native
+from inres.retrieval import checks, index, native
 rng = np.random.default_rng(0)
 packed = rng.integers(0, 2**32, (300_000, 1), dtype=np.uint32)
 features = rng.standard_normal((300_000, 4), dtype=np.float32)
 built = index.build(packed, features, bits=32)
 def ask(q, k, workers, threshold=9):
-    queries = index.check_queries(
+    queries = checks.queries(
         packed[:q], features[:q], bits=32, dims=4, k=k, threshold=threshold)
     near = native.nearest(built._native, queries, k=k, workers=workers)
     ranked = native.rank(built._native, queries, near[2], k=k, workers=workers)
@@ -118,7 +118,7 @@ for case, right in zip(cases, expected):
         np.testing.assert_array_equal(mine, theirs)
 # 55 MB of results and some 150 of work: there are threads, and they run out of memory.
 k = len(packed)
-queries = index.check_queries(packed[:16], features[:16], bits=32, dims=4, k=k, threshold=33)
+queries = checks.queries(packed[:16], features[:16], bits=32, dims=4, k=k, threshold=33)
 resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
 limit(100)
 try:

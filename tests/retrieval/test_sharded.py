@@ -13,7 +13,7 @@ import oracle
 import pytest
 import shard_worker
 
-from inres.retrieval import index, plans, sharded
+from inres.retrieval import checks, padding, sharded
 
 pytestmark = pytest.mark.slow
 
@@ -104,10 +104,10 @@ def test_a_query_costs_the_bytes_that_are_said(pool, archive):
     gallery, features = archive(100)
     mesh = sharded.make_mesh(jax.devices()[:1])
     built = sharded.build(gallery, features, bits=48, mesh=mesh)
-    checked = index.check_queries(gallery[:4], features[:4], bits=48, dims=8, k=10, **pool)
+    checked = checks.queries(gallery[:4], features[:4], bits=48, dims=8, k=10, **pool)
     nearest = pool.get("nearest")
     text = sharded.search_padded.lower(
-        built, plans.padded(checked), mesh=mesh, k=10, nearest=nearest, min_pool=0
+        built, padding.padded(checked), mesh=mesh, k=10, nearest=nearest, min_pool=0
     ).as_text()
     lines = re.split(r"\n(?=.*stablehlo\.(?:all_gather|all_reduce))", text)[1:]
     moved = [re.search(r"-> tensor<([0-9x]+)x[if]32>", part).group(1) for part in lines]

@@ -1,0 +1,41 @@
+"""Candidates of the coarse stage with their Euclidean distances, and rankings of them.
+
+A ranking is (squared distance, id, Hamming distance), each [K]: inf, -1 and -1 where it has ended.
+"""
+
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+
+from inres.retrieval import hamming, rerank
+from inres.retrieval.hamming import FAR
+from inres.retrieval.padding import Queries
+
+if TYPE_CHECKING:
+    from inres.retrieval.index import Index
+
+
+def distances(
+    index: "Index", queries: Queries, slots: hamming.Slots
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """(squared distance, id, Hamming distance) [S] of slots; inf, -1, -1 in spare ones."""
+    found = slots.distance < FAR
+    rows = index.features.at[slots.position].get(mode="promise_in_bounds")
+    square = rerank.squared_distances(queries.features[slots.query], rows)
+    return (
+        jnp.where(found, square, jnp.inf),
+        jnp.where(found, index.ids[slots.position], -1),
+        jnp.where(found, slots.distance, -1),
+    )
+
+
+def nothing(k: int, *batch: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Rankings of nothing. [*batch, k]."""
+    none = jnp.full((*batch, k), -1, jnp.int32)
+    return jnp.full((*batch, k), jnp.inf, jnp.float32), none, none
+
+
+def merged(top, columns, *, k):
+    """The k best of a ranking [k] and new rows [n]."""
+    return rerank.best(*(jnp.concatenate(pair) for pair in zip(top, columns, strict=True)), k=k)

@@ -1,0 +1,136 @@
+"""What is given to an index or asked of it, as arrays; whatever could have no answer is refused."""
+
+import math
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from inres.retrieval import codes as codes_lib
+from inres.retrieval import native
+from inres.retrieval.hamming import MAX_BITS
+
+
+def items(
+    codes: Any, features: Any, *, bits: int, ids: Any, groups: Any, labels: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """The arguments of `build` as arrays: codes, features, ids, groups and labels.
+
+    Errors as in `build`.
+    """
+    codes = codes_lib.check(np.asarray(codes), bits)
+    if bits > MAX_BITS:
+        raise ValueError(f"bits is {bits}, must be at most {MAX_BITS}")
+    if codes.ndim != 2:
+        raise ValueError(f"codes have shape {codes.shape}, must be [N, {codes_lib.words(bits)}]")
+    n = len(codes)
+    features = _features(features, None, "features")
+    if len(features) != n:
+        raise ValueError(f"{n} codes but {len(features)} rows of features")
+    if ids is None:
+        ids = np.arange(n, dtype=np.int32)
+    else:
+        ids = integers(ids, n, "ids", least=0)
+        if len(np.unique(ids)) != n:
+            raise ValueError("ids must be 0 or more, each once")
+    groups = np.full(n, -1, np.int32) if groups is None else integers(groups, n, "groups")
+    labels = None if labels is None else integers(labels, n, "labels")
+    return codes, features, ids, groups, labels
+
+
+def queries(
+    query_codes: Any,
+    query_features: Any,
+    *,
+    bits: int,
+    dims: int,
+    k: int,
+    threshold: Any = None,
+    nearest: int | None = None,
+    min_pool: int = 0,
+    exclude: Any = None,
+    only: Any = None,
+    labelled: bool = True,
+) -> native.Queries:
+    """The arguments of `search` as arrays; errors as there. `labelled`: the index has labels."""
+    codes = codes_lib.check(np.ascontiguousarray(query_codes), bits, name="query_codes")
+    if codes.ndim != 2:
+        raise ValueError(f"query_codes have shape {codes.shape}, must be [Q, W]")
+    q = len(codes)
+    for name, value, least in (("k", k, 1), ("nearest", nearest, 1), ("min_pool", min_pool, 0)):
+        if value is not None and value < least:
+            raise ValueError(f"{name} is {value}, must be {least} or more")
+    if query_features is not None:
+        query_features = _features(query_features, dims, "query_features")
+        query_features = np.ascontiguousarray(query_features, np.float32)
+        finite(query_features, "query_features")
+        if len(query_features) != q:
+            raise ValueError(f"{q} query codes but {len(query_features)} query features")
+        if (threshold is None) == (nearest is None):
+            raise ValueError("give a pool either by threshold or by nearest")
+    if only is not None and not labelled:
+        raise ValueError("only: the index has no labels; give them to build or with_labels")
+    if nearest is not None and min_pool:
+        raise ValueError("min_pool raises a threshold; nearest has none")
+    limits = None
+    if type(threshold) is int and threshold >= 0:  # as most often
+        limits = np.full(q, min(threshold, bits + 1), np.int32)
+    elif threshold is not None:
+        limits = np.asarray(threshold)
+        if limits.shape not in ((), (q,)) or limits.dtype.kind not in "iu":
+            raise ValueError(f"threshold must be an integer or integers [{q}]")
+        if q and limits.min() < 0:
+            raise ValueError(f"threshold is {limits.min()}, must be 0 or more")
+        if limits.ndim:
+            limits = np.minimum(limits, bits + 1).astype(np.int32)
+        else:
+            limits = np.full(q, min(int(threshold), bits + 1), np.int32)
+    return native.Queries(
+        codes,
+        query_features,
+        limits,
+        None if exclude is None else integers(exclude, q, "exclude"),
+        None if only is None else integers(only, q, "only"),
+    )
+
+
+def _features(features: Any, dims: int | None, name: str) -> np.ndarray:
+    """Features as an array [N, D] of a type that is searched; their values are not looked at."""
+    array = np.asarray(features)
+    if array.dtype not in (np.float16, np.float32, jnp.bfloat16):
+        raise TypeError(f"{name} are {array.dtype}, must be float32 (or float16, bfloat16)")
+    if array.ndim != 2 or array.shape[1] < 1 or (dims is not None and array.shape[1] != dims):
+        raise ValueError(f"{name} have shape {array.shape}, must be [N, {dims or 'D'}]")
+    return array
+
+
+def finite(rows: np.ndarray, name: str, numbers: np.ndarray | None = None) -> None:
+    """Raise for rows float32 [N, D] that have no rank; `numbers` are theirs for the message."""
+    limit = math.sqrt(1e37 / rows.shape[1]) / 2
+    # The squared length of a few queries is most often smaller than any one element may be.
+    if rows.size < 1 << 16:
+        flat = rows.reshape(-1)
+        with np.errstate(all="ignore"):
+            if np.dot(flat, flat) < limit:
+                return
+    # min and max carry NaN along, and take no copy.
+    largest = max(-float(rows.min()), float(rows.max()))
+    if not np.isfinite(largest):
+        row = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
+        row = row if numbers is None else int(numbers[row])
+        raise ValueError(f"{name}: row {row} is not finite; NaN and inf have no rank")
+    if largest > limit:
+        raise ValueError(
+            f"{name}: largest magnitude {largest:.3g}, squared distances overflow float32 "
+            f"above {limit:.3g}; scale the features"
+        )
+
+
+def integers(values: Any, n: int, name: str, least: int = -1) -> np.ndarray:
+    """Integers as int32 [n], none below `least`."""
+    array = np.asarray(values)
+    if array.shape != (n,) or not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{name}: {array.dtype} {array.shape}, must be integers [{n}]")
+    if n and (array.min() < least or array.max() > np.iinfo(np.int32).max):
+        raise ValueError(f"{name}: values must be {least} or more and fit int32")
+    return array.astype(np.int32)

@@ -1,0 +1,149 @@
+"""The walk: how large, dense pools are ranked.
+
+Items lie sorted by code, so such a pool is mostly whole tiles. All queries of a batch pass each
+tile that holds a candidate of any of them, and keep per block of rows the lower bound that the
+features' int8 sketch gives. The blocks of least bound are then read in full, until the nearest
+unread bound exceeds the K-th distance; if the list of blocks ends before that, the tiles that
+might still hold a nearer row are read.
+"""
+
+from typing import TYPE_CHECKING
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from inres.retrieval import hamming, rerank
+from inres.retrieval.candidates import distances, merged, nothing
+from inres.retrieval.hamming import FAR, TILE
+from inres.retrieval.padding import Queries
+
+if TYPE_CHECKING:
+    from inres.retrieval.index import Index
+
+READ = 32
+"""Blocks read at a time after a walk."""
+BOUND_BLOCKS = 128
+"""Blocks of a tile in the walk, so 8 rows each."""
+
+
+@flax.struct.dataclass
+class Walk:
+    """Lower bounds of the tiles walked: step i went to `tile[i]`; `steps` of them are real."""
+
+    bounds: jax.Array  # float32 [T, Q, BOUND_BLOCKS]
+    tile: jax.Array  # int32 [T]
+    steps: jax.Array  # int32 []
+
+
+def walk_tiles(index: "Index", queries: Queries, wanted: jax.Array) -> Walk:
+    """Pass the batch over every tile that any query wants (bool [Q, T])."""
+    n_tiles = index.codes.shape[0]
+    any_wanted = jnp.any(wanted, axis=0)
+    (tile,) = jnp.nonzero(any_wanted, size=n_tiles, fill_value=0)
+    tile = tile.astype(jnp.int32)
+    steps = jnp.sum(any_wanted, dtype=jnp.int32)
+
+    def step(i, bounds):
+        t = tile[i]
+        mask = (_tile_pool(index, queries, t) < FAR) & wanted[:, t, None]
+        return bounds.at[i].set(
+            rerank.lower_bounds(index.sketch, queries.features, t, mask, BOUND_BLOCKS)
+        )
+
+    bounds = jnp.full((n_tiles, len(queries.codes), BOUND_BLOCKS), jnp.inf, jnp.float32)
+    return Walk(lax.fori_loop(0, steps, step, bounds), tile, steps)
+
+
+def read_walk(index, query, walk, row, *, k):
+    """Rank one walked pool: read blocks by ascending bound until none can hold a nearer row."""
+    bounds = walk.bounds[:, row]  # [T, BOUND_BLOCKS]
+    per_block = TILE // BOUND_BLOCKS
+    listed = min(_blocks_to_list(k), bounds.size // READ * READ)
+    least, block = _smallest_blocks(bounds, min(listed + 1, bounds.size))
+
+    def within_reach(i, top):
+        return (least[i] <= _reach(top[0][-1], index.dims)) & (least[i] < jnp.inf)
+
+    def step(carry):
+        i, top = carry
+        which = lax.dynamic_slice(block, (i,), (READ,))
+        live = lax.dynamic_slice(least, (i,), (READ,)) < jnp.inf
+        tile = walk.tile[which // BOUND_BLOCKS]
+        place = (which % BOUND_BLOCKS)[:, None] + BOUND_BLOCKS * np.arange(
+            per_block, dtype=np.int32
+        )
+        d = hamming.member_distances(
+            index.codes, query.codes[:, None], tile[:, None], place, index.count,
+            index.tags, jax.tree.map(lambda want: want[:, None], query.wants),
+        )  # fmt: skip
+        inside = (d < query.threshold[:, None]) & live[:, None]
+        slots = hamming.Slots(
+            query=jnp.zeros(READ * per_block, jnp.int32),
+            position=(tile[:, None] * TILE + place).reshape(-1),
+            distance=jnp.where(inside, d, FAR).reshape(-1),
+        )
+        return i + READ, merged(top, distances(index, query, slots), k=k)
+
+    read, top = lax.while_loop(
+        lambda carry: (carry[0] < listed) & within_reach(*carry), step, (0, nothing(k))
+    )
+    if listed == bounds.size:
+        return top
+    return lax.cond(
+        (read < listed) | ~within_reach(listed, top),
+        lambda top: top,
+        lambda top: _read_tiles(index, query, walk, bounds, top, k=k),
+        top,
+    )
+
+
+def _tile_pool(index: "Index", queries: Queries, tile: jax.Array) -> jax.Array:
+    """Distances int32 [Q, 1024] of a tile's items, FAR where not in the query's pool."""
+    d = hamming.tile_distances(
+        index.codes, queries.codes, tile, index.count, index.tags, queries.wants
+    )
+    return jnp.where(d < queries.threshold[:, None], d, FAR)
+
+
+def _blocks_to_list(k: int) -> int:
+    """Blocks sorted by bound for k neighbours, a power of two; mostly far fewer are read."""
+    return max(READ, 1 << (4 * k - 1).bit_length())
+
+
+def _smallest_blocks(bounds: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+    """The k smallest of bounds [T, B] with their flat indices, by tiles first where it saves."""
+    t, b = bounds.shape
+    if t <= 2 * k:
+        return hamming.smallest(bounds.reshape(-1), k)
+    _, tile = hamming.smallest(jnp.min(bounds, axis=1), k)
+    value, index = hamming.smallest(bounds[tile].reshape(-1), k)
+    return value, tile[index // b] * b + index % b
+
+
+def _reach(square: jax.Array, dims: int) -> jax.Array:
+    """A distance that no row can have whose computed square is at most `square`."""
+    return jnp.sqrt(square) * (1 + 2 * rerank.relative_error(dims)) + 1e-18 * dims
+
+
+def _read_tiles(index, query, walk, bounds, top, *, k):
+    """Read every tile whose bound is within reach of the K-th distance."""
+    least = jnp.min(bounds, axis=1)
+
+    def step(i, top):
+        def read(top):
+            t = walk.tile[i]
+            position = t * TILE + jnp.arange(TILE, dtype=jnp.int32)
+            ids = lax.dynamic_slice(index.ids, (t * TILE,), (TILE,))
+            # What was read before is in `top` already, or has been beaten.
+            fresh = ~jnp.any(ids[:, None] == top[1][None, :], axis=1)
+            d = jnp.where(fresh, _tile_pool(index, query, t)[0], FAR)
+            slots = hamming.Slots(jnp.zeros(TILE, jnp.int32), position, d)
+            return merged(top, distances(index, query, slots), k=k)
+
+        near = (least[i] <= _reach(top[0][-1], index.dims)) & (least[i] < jnp.inf)
+        return lax.cond(near, read, lambda top: top, top)
+
+    return lax.fori_loop(0, walk.steps, step, top)
