@@ -21,9 +21,10 @@ import dataclasses
 from pathlib import Path
 
 from experiments import common, configs, evaluate, index, prepare, segment, split, train
-from inres import ablation, figures, files, stages, tables
+from inres import ablation, files, stages, tables
 from inres.config import Config
 from inres.evaluation import runs
+from inres.figures import style
 from inres.memory import keep_freed_memory
 from inres.training import TrainingError
 
@@ -107,7 +108,7 @@ def compare(grid: ablation.Ablation, found: dict[str, runs.Run], workdir: Path) 
     text = tables.write_markdown(f"{stem}.md", ablation.COLUMNS, rows)
     first = next(iter(found.values()))
     title = f"{grid.base_name}: {len(first)} test queries, seeds {', '.join(map(str, grid.seeds))}"
-    figures.save(ablation.figure(grid, rows, title=title), stem, pdf=grid.base.pdf)
+    style.save(ablation.figure(grid, rows, title=title), stem, pdf=grid.base.pdf)
     files.write_json(
         f"{stem}.json", {"grid": dataclasses.asdict(grid), "queries": len(first), "rows": rows}
     )

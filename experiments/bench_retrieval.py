@@ -28,7 +28,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments.bench_peers import Maker, Peer, Selecting, check_search, octets
-from inres import benchmark, figures, files
+from inres import benchmark, files
+from inres.figures import style
 from inres.progress import progress
 from inres.retrieval import index as index_lib
 from inres.retrieval import native, plans, sharded
@@ -343,11 +344,11 @@ def plot(rows: list[dict], stem: Path) -> None:
     figure, panels = plt.subplots(1, 2, figsize=(11, 4.4), layout="constrained", sharey=True)
     colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
 
-    def line(axes, chosen, name, style, label, colour):
+    def line(axes, chosen, name, dash, label, colour):
         chosen = sorted(chosen, key=lambda r: r["items"])
         points = [(r["items"], r[name]["ms"]) for r in chosen if name in r]
         if points:
-            axes.plot(*zip(*points, strict=True), style, label=label, color=colour)
+            axes.plot(*zip(*points, strict=True), dash, label=label, color=colour)
 
     for colour, q in zip(colours, (1, 64), strict=False):
         mine = [r for r in base if r["case"] == "hamming top-k" and r["codes"] == "uniform"]
@@ -369,7 +370,7 @@ def plot(rows: list[dict], stem: Path) -> None:
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(fontsize=8)
-    figures.save(figure, stem)
+    style.save(figure, stem)
     plt.close(figure)
 
 

@@ -21,10 +21,11 @@ from typing import Any
 import numpy as np
 
 from experiments import common, evaluate, folds, index, prepare, train
-from inres import figures, files, inflation, stages, tables
+from inres import files, inflation, stages, tables
 from inres.config import Config, ConfigError
 from inres.data import items
 from inres.evaluation import protocol, runs
+from inres.figures import style
 
 SPLITS = ("slices", "patient")
 TABLE = {
@@ -124,7 +125,7 @@ def compare(
         f"One recipe, two splits: {score.queries} queries of {score.patients} patients, "
         "each tested once under both"
     )
-    figures.save(inflation.figure(found, title=title), out / "inflation", pdf=pdf)
+    style.save(inflation.figure(found, title=title), out / "inflation", pdf=pdf)
     files.write_json(
         out / "honesty.json",
         {

@@ -25,12 +25,13 @@ import numpy as np
 from absl import flags
 
 from experiments import common
-from inres import files, further, report, results, stages
+from inres import files, further, results, stages
 from inres.config import Config, ConfigError, Split
 from inres.data import folder, items, splits, views
 from inres.evaluation import baselines, protocol, runs
 from inres.evaluation.confidence import confidence
 from inres.evaluation.embedded import Embedded
+from inres.report.build import build_report
 
 EMBEDDINGS = flags.DEFINE_string("embeddings", None, "Vectors, .npy, numbers [N, D].")
 CODES = flags.DEFINE_string("codes", None, "Codes, .npy, 0 and 1 (or bool) [N, h].")
@@ -77,7 +78,7 @@ def main(arguments: list[str]) -> None:
             lambda out: judge(out, table, side, vectors, codes, images),
         )
         common.describe_environment(workdir)
-        page = report.build_report(workdir)
+        page = build_report(workdir)
     print(f"  report   {page}\n  metrics  {workdir / 'evaluation' / 'metrics.json'}")
 
 

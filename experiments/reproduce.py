@@ -9,8 +9,9 @@ paths of what it made and the numbers that matter.
 from pathlib import Path
 
 from experiments import common, evaluate, index, prepare, segment, split, train
-from inres import files, report
+from inres import files
 from inres.config import Config
+from inres.report.build import build_report
 
 
 def run(config: Config, workdir: Path) -> None:
@@ -18,7 +19,7 @@ def run(config: Config, workdir: Path) -> None:
     for stage in (prepare, split, segment, train, index, evaluate):
         stage.run(config, workdir)
     common.describe(workdir, config)  # the report shows it
-    page = report.build_report(workdir)
+    page = build_report(workdir)
     print(summary(workdir, page))
 
 

@@ -22,10 +22,11 @@ import numpy as np
 from absl import flags
 
 from experiments import common, index, segment, train
-from inres import encode, figures, files, recipe
+from inres import encode, files, recipe
 from inres.checkpoints import Checkpoints
 from inres.config import Config
 from inres.data import items, queries, views
+from inres.figures import panels, style
 from inres.retrieval import codes, distinct, store
 from inres.retrieval import index as index_lib
 
@@ -102,7 +103,7 @@ def run(config: Config, workdir: Path) -> None:
             "rank": rank,
             "scan": record["scan"],
             "nodule": record["nodule"],
-            "class": figures.class_title(int(_number(record["label"])), names),
+            "class": panels.class_title(int(_number(record["label"])), names),
             "diameter_mm": _blank(record["diameter_mm"]),
             "malignancy": _blank(record["malignancy"]),
             "hamming": int(result.hamming[0, rank - 1]),
@@ -110,7 +111,7 @@ def run(config: Config, workdir: Path) -> None:
         }
         for rank, record in enumerate(records, start=1)
     ]
-    predicted = figures.class_title(int(encoded.fc3[0].argmax()), names)
+    predicted = panels.class_title(int(encoded.fc3[0].argmax()), names)
     print(f"query {query.name}: predicted {predicted}")
     print(_verdict(config, result, own))
     print(format_table(rows))
@@ -119,7 +120,7 @@ def run(config: Config, workdir: Path) -> None:
     files.write_csv(stem.parent / f"{stem.name}.csv", COLUMNS, rows)
     images = train.pictures(workdir)
     shown = [
-        figures.Shown(
+        panels.Shown(
             np.asarray(images[int(_number(record["item"]))]),
             int(_number(record["label"])),
             _number(record["diameter_mm"]),
@@ -129,13 +130,13 @@ def run(config: Config, workdir: Path) -> None:
         )
         for i, record in enumerate(records)
     ]
-    panel = figures.search_panel(
-        figures.Shown(query.image, query.label, query.diameter_mm, query.scan),
+    panel = panels.search_panel(
+        panels.Shown(query.image, query.label, query.diameter_mm, query.scan),
         shown,
         class_names=names,
         title=f"Query {query.name}, predicted {predicted}",
     )
-    written = figures.save(panel, stem.parent / stem.name, pdf=config.pdf)
+    written = style.save(panel, stem.parent / stem.name, pdf=config.pdf)
     print(f"wrote {stem}.csv and {', '.join(str(path) for path in written)}")
 
 
@@ -357,7 +358,7 @@ def format_table(rows: list[dict[str, Any]]) -> str:
 
 
 def _cell(row: Mapping[str, Any], name: str) -> str:
-    return figures.short(str(row[name]), keep=20) if name in ("scan", "nodule") else str(row[name])
+    return panels.short(str(row[name]), keep=20) if name in ("scan", "nodule") else str(row[name])
 
 
 if __name__ == "__main__":

@@ -13,10 +13,11 @@ import jax
 import numpy as np
 
 from experiments import common, split
-from inres import encode, figures, files, recipe, stages, training
+from inres import encode, files, recipe, stages, training
 from inres.checkpoints import Checkpoints
 from inres.config import Config
 from inres.data import audit, batches, items, views
+from inres.figures import lungs, panels, style
 from inres.logs import MetricLog
 from inres.progress import progress
 
@@ -177,13 +178,13 @@ def _examples(
     """A picture of held-out slices with both masks."""
     assert store.lung_masks is not None
     rows = rows[np.linspace(0, len(rows) - 1, min(6, len(rows))).astype(int)]
-    figure = figures.mask_examples(
+    figure = lungs.mask_examples(
         [store.slices[row] for row in rows],
         [store.lung_masks[row] for row in rows],
         [masks[row] for row in rows],
-        titles=[figures.short(store.items[row].scan) for row in rows],
+        titles=[panels.short(store.items[row].scan) for row in rows],
     )
-    figures.save(figure, out / "examples", pdf=pdf)
+    style.save(figure, out / "examples", pdf=pdf)
 
 
 if __name__ == "__main__":

@@ -20,11 +20,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from inres import config as config_lib
-from inres import figures, further, stages
+from inres import further, stages
 from inres.config import Config, ConfigError
 from inres.evaluation import comparison
 from inres.evaluation.embedded import RANKINGS
 from inres.evaluation.runs import Run
+from inres.figures import style
+from inres.figures.rankings import RANKING_NAMES
 
 Variant = Mapping[str, Any]
 
@@ -310,7 +312,7 @@ def _rows(recipes: Sequence[comparison.Recipe], base: str, measure: str) -> list
     return list(rows.values())
 
 
-_LOOKS = ((figures.BLUE, "o"), (figures.SKY, "s"), (figures.ORANGE, "D"), (figures.GREEN, "^"))
+_LOOKS = ((style.BLUE, "o"), (style.SKY, "s"), (style.ORANGE, "D"), (style.GREEN, "^"))
 
 
 def swept(grid: Ablation) -> str:
@@ -357,7 +359,7 @@ def figure(grid: Ablation, rows: Sequence[Mapping[str, Any]], *, title: str) -> 
             "markersize": 6,
             "capsize": 3,
             "linewidth": 1.5,
-            "label": figures.RANKING_NAMES.get(ranking, ranking),
+            "label": RANKING_NAMES.get(ranking, ranking),
         }
         if field:
             order = np.argsort(at)
@@ -371,11 +373,11 @@ def figure(grid: Ablation, rows: Sequence[Mapping[str, Any]], *, title: str) -> 
         axes.set_yticks(range(len(names)), [textwrap.fill(name, 40) for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
         score = f"{_in_words(measure)}, mean over seeds\n(bars: 95 % interval over patients)"
-        axes.set_xlabel(score, fontsize=10, color=figures.INK)
-    axes.set_title(title, fontsize=11, color=figures.INK, loc="left", pad=26)
-    axes.grid(color=figures.GRID, linewidth=0.7, axis="y" if field else "x")
+        axes.set_xlabel(score, fontsize=10, color=style.INK)
+    axes.set_title(title, fontsize=11, color=style.INK, loc="left", pad=26)
+    axes.grid(color=style.GRID, linewidth=0.7, axis="y" if field else "x")
     axes.set_axisbelow(True)
-    axes.tick_params(labelsize=9, colors=figures.MUTED)
+    axes.tick_params(labelsize=9, colors=style.MUTED)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     axes.legend(
@@ -394,5 +396,5 @@ def _value_axis(axes: Any, values: Sequence[float], field: str, score: str) -> N
         axes.set_xscale("log")
     axes.set_xticks(values, [f"{value:g}" for value in values])
     axes.minorticks_off()
-    axes.set_xlabel(field, fontsize=10, color=figures.INK)
-    axes.set_ylabel(score, fontsize=10, color=figures.INK)
+    axes.set_xlabel(field, fontsize=10, color=style.INK)
+    axes.set_ylabel(score, fontsize=10, color=style.INK)

@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from inres import figures, tables
+from inres import tables
 from inres.evaluation import intervals, judging, nodules, runs, within_class
 from inres.evaluation.embedded import Embedded
+from inres.figures.rankings import RANKING_NAMES
 
 NODULE_MEASURES = {
     "average_precision": "macro mAP",
@@ -153,7 +154,7 @@ def in_words(further: Further) -> str:
     for row in further.by_nodule:
         if row["ranking"] in ("two_stage", "softmax"):
             lines.append(
-                f"  {'by nodule, ' + figures.RANKING_NAMES[row['ranking']]:<34}"
+                f"  {'by nodule, ' + RANKING_NAMES[row['ranking']]:<34}"
                 f"macro mAP {_known(row['average_precision'])}  "
                 f"nDCG@10 {_known(row['ndcg'])}"
             )

@@ -14,9 +14,9 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from inres import figures
 from inres.evaluation import intervals
 from inres.evaluation.runs import Run, aligned
+from inres.figures import style
 
 PROTOCOLS = {
     "slices": "random slices",
@@ -104,12 +104,12 @@ def rows(found: Sequence[Inflation]) -> list[dict[str, object]]:
 
 
 _LOOK = {
-    "slices": (figures.VERMILION, "s"),
-    "slices_other_scans": (figures.ORANGE, "D"),
-    "patient": (figures.BLUE, "o"),
-    "archive": (figures.GREY, "D"),
-    "training": (figures.GREY, "s"),
-    "all": (figures.VERMILION, "o"),
+    "slices": (style.VERMILION, "s"),
+    "slices_other_scans": (style.ORANGE, "D"),
+    "patient": (style.BLUE, "o"),
+    "archive": (style.GREY, "D"),
+    "training": (style.GREY, "s"),
+    "all": (style.VERMILION, "o"),
 }
 
 
@@ -123,7 +123,7 @@ def figure(found: Sequence[Inflation], *, title: str) -> Figure:
     height = 1.6 + 0.85 * len(found)
     sheet = Figure(figsize=(10.5, height), facecolor="white", layout="constrained")
     FigureCanvasAgg(sheet)
-    sheet.suptitle(title, fontsize=11.5, color=figures.INK, x=0.01, ha="left")
+    sheet.suptitle(title, fontsize=11.5, color=style.INK, x=0.01, ha="left")
     left, right = sheet.subplots(1, 2, sharey=True, width_ratios=(1.25, 1))
     for axes, kind, names in ((left, "scores", PROTOCOLS), (right, "gaps", PART_NAMES)):
         for place, name in enumerate(names):
@@ -144,16 +144,16 @@ def figure(found: Sequence[Inflation], *, title: str) -> Figure:
                 linewidth=1.5,
                 label=names[name],
             )
-        axes.grid(axis="x", color=figures.GRID, linewidth=0.7)
+        axes.grid(axis="x", color=style.GRID, linewidth=0.7)
         axes.set_axisbelow(True)
-        axes.tick_params(labelsize=9, colors=figures.MUTED)
+        axes.tick_params(labelsize=9, colors=style.MUTED)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
         axes.legend(fontsize=8.5, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=1)
     left.set_yticks(np.arange(len(found)), [one.measure.name for one in found])
-    left.tick_params(axis="y", labelsize=9.5, colors=figures.INK)
+    left.tick_params(axis="y", labelsize=9.5, colors=style.INK)
     left.set_ylim(len(found) - 0.5, -0.5)
     left.set_xlabel("score (0 to 1), 95 % interval over patients", fontsize=9.5)
-    right.axvline(0, color=figures.INK, linewidth=1)
+    right.axvline(0, color=style.INK, linewidth=1)
     right.set_xlabel("what the leak adds to the score (paired, one training)", fontsize=9.5)
     return sheet

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from inres import figures, files, further, tables
+from inres import files, further, tables
 from inres.data.items import CLASS_NAMES
 from inres.evaluation.embedded import Embedded
 from inres.evaluation.protocol import Evaluation
+from inres.figures import codes, items, panels, rankings, style
+from inres.figures.rankings import RANKING_NAMES
 from inres.pca import principal
 
 PAPER_COUNTS = (1000, 270, 232, 276, 234, 100, 55, 19)
@@ -85,13 +87,13 @@ def write_evaluation(
     drawn = _plots(evaluation, dataset, names, queries, gallery, intervals, efficiency)
     if query_images is not None and gallery_images is not None:
         shower = _Shower(evaluation, queries, gallery, query_images, gallery_images, names)
-        shots = [*shower.panels(), *shower.errors()]
+        shots = [*shower.medians(), *shower.errors()]
         drawn |= {shot.stem: shot.figure for shot in shots}
-        drawn["samples"] = figures.sample_sheet(
+        drawn["samples"] = items.sample_sheet(
             query_images, queries.labels, queries.diameters_mm, names
         )
     for stem, figure in drawn.items():
-        figures.save(figure, out / "figures" / stem, pdf=pdf)
+        style.save(figure, out / "figures" / stem, pdf=pdf)
     files.write_csv(out / "galleries.csv", PROVENANCE, [row for shot in shots for row in shot.rows])
     for name, rows in _tables(evaluation, dataset, names, intervals, efficiency).items():
         tables.write_table(out / name, {key: key for key in (rows[0] if rows else ())}, rows)
@@ -142,7 +144,7 @@ def in_words(evaluation: Evaluation, intervals: Mapping[str, Any] | None = None)
         ends = (intervals or {}).get("rankings", {}).get(name, {}).get(keys[0])
         between = f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else ""
         shown = ["-" if row[key] is None else f"{row[key]:.3f}" for key in keys]
-        title = figures.RANKING_NAMES[name]
+        title = RANKING_NAMES[name]
         lines.append(f"  {title:<24}{shown[0]:>9}  {between:<14}  {shown[1]:>5}  {shown[2]:>7}")
     if caution := (intervals or {}).get("caution"):
         lines.append(f"  note: {caution}")
@@ -236,7 +238,7 @@ class _Shower:
     gallery_images: np.ndarray
     names: Sequence[str]
 
-    def panels(self) -> list[_Shot]:
+    def medians(self) -> list[_Shot]:
         """The paper's Figs. 9 and 10, and one panel for every class: its median query."""
         labels = self.queries.labels
         precision = self.evaluation.per_query["two_stage"]["search_precision"]
@@ -278,16 +280,16 @@ class _Shower:
             "precision, one a scan), and the nearest items that it returned instead. Look for "
             "queries at a class edge, nodules that the image hardly shows, and doubtful labels."
         )
-        figure = figures.error_sheet(lines, class_names=self.names)
+        figure = panels.error_sheet(lines, class_names=self.names)
         return [_Shot("errors", figure, caption, rows)]
 
-    def _query(self, query: int) -> figures.Shown:
+    def _query(self, query: int) -> panels.Shown:
         return self._shown(self.queries, self.query_images, query)
 
     def _shown(
         self, side: Embedded, images: np.ndarray, row: int, **distances: Any
-    ) -> figures.Shown:
-        return figures.Shown(
+    ) -> panels.Shown:
+        return panels.Shown(
             images[row],
             int(side.labels[row]),
             float(side.diameters_mm[row]),
@@ -295,7 +297,7 @@ class _Shower:
             **distances,
         )
 
-    def _results(self, stem: str, query: int) -> tuple[list[figures.Shown], list[dict[str, Any]]]:
+    def _results(self, stem: str, query: int) -> tuple[list[panels.Shown], list[dict[str, Any]]]:
         """What a query returned, and the provenance of query and results."""
         results = []
         rows = [_record(self.queries, query, figure=stem, query=query, rank=0)]
@@ -315,15 +317,15 @@ class _Shower:
     def _panel(self, stem: str, query: int) -> _Shot:
         results, rows = self._results(stem, query)
         label = int(self.queries.labels[query])
-        figure = figures.search_panel(
+        figure = panels.search_panel(
             self._query(query),
             results,
             class_names=self.names,
-            title=f"Query: {figures.class_title(label, self.names)}",
+            title=f"Query: {panels.class_title(label, self.names)}",
         )
         right = sum(result.label == label for result in results)
         kind = {"query_normal": "normal queries", "query_nodule": "nodule queries"}.get(
-            stem, f"queries of class {figures.class_title(label, self.names)}"
+            stem, f"queries of class {panels.class_title(label, self.names)}"
         )
         paper = {"query_normal": "9", "query_nodule": "10"}.get(stem)
         manner = f" (in the manner of the paper's Fig. {paper})" if paper else ""
@@ -362,24 +364,24 @@ def _plots(
     used = min(counts["threshold"] - 1, counts["bits"])
     ends = {name: rows["map_macro"] for name, rows in (intervals or {}).get("rankings", {}).items()}
     drawn = {
-        "baselines": figures.baselines(
+        "baselines": rankings.baselines(
             {name: row["map_macro"] for name, row in evaluation.rankings.items()},
             ends,
             measure="mAP (mean over classes)",
         ),
-        "precision_recall": figures.precision_recall(
+        "precision_recall": rankings.precision_recall(
             evaluation.curves,
             pool=(float(pools["recall"][used]), float(pools["precision"][used])),
         ),
-        "pools": figures.pools(pools, threshold=counts["threshold"], items=counts["gallery"]),
-        "lookups": figures.lookups(evaluation.lookups),
-        "class_hamming": figures.class_hamming(evaluation.class_hamming, names),
-        "class_counts": figures.class_counts(dataset, names),
+        "pools": codes.pools(pools, threshold=counts["threshold"], items=counts["gallery"]),
+        "lookups": codes.lookups(evaluation.lookups),
+        "class_hamming": codes.class_hamming(evaluation.class_hamming, names),
+        "class_counts": items.class_counts(dataset, names),
         "map": _map(counts["fine"], queries, gallery, names),
     }
     if evaluation.confusion is not None:
-        drawn["confusion"] = figures.confusion(evaluation.confusion, names)
-    drawn["efficiency"] = figures.efficiency(pools, efficiency or (), items=counts["gallery"])
+        drawn["confusion"] = rankings.confusion(evaluation.confusion, names)
+    drawn["efficiency"] = codes.efficiency(pools, efficiency or (), items=counts["gallery"])
     return drawn
 
 
@@ -391,12 +393,12 @@ def _map(fine: str, queries: Embedded, gallery: Embedded, names: Sequence[str]) 
     )
     mean, axes, shares = principal(gallery.features[fine][some], 2)
     points = [(side.features[fine] - mean) @ axes for side in (gallery, queries)]
-    return figures.embedding_map(
+    return rankings.embedding_map(
         points[0][some],
         gallery.labels[some],
         points[1][asked],
         queries.labels[asked],
         shares,
         names,
-        feature=figures.RANKING_NAMES[fine],
+        feature=RANKING_NAMES[fine],
     )

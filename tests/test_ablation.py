@@ -10,9 +10,10 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments import configs
-from inres import ablation, figures
+from inres import ablation
 from inres import config as lib
 from inres.evaluation import comparison, metrics, runs
+from inres.figures.rankings import RANKING_NAMES
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -226,7 +227,7 @@ def test_every_shipped_grid_can_be_run(parsed):
         values = parsed(f"--config={path}:luna16", "--config.base.data.root=X")
         made = ablation.checked(values.config)
         assert {one.config.data.root for one in ablation.runs(made)} == {"X"}
-        assert set(made.rankings) <= set(figures.RANKING_NAMES)
+        assert set(made.rankings) <= set(RANKING_NAMES)
     with pytest.raises(lib.ConfigError, match=r"nothing\.py"):
         configs.load("nothing")
     with pytest.raises(lib.ConfigError, match=r"bench_store\.py"):

@@ -1,5 +1,6 @@
 """Figures are drawn from any plausible input, say what they show, and leave no global state."""
 
+import pkgutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -11,6 +12,7 @@ from matplotlib.image import imread
 from inres import figures
 from inres.data.items import CLASS_NAMES
 from inres.evaluation.embedded import RANKINGS
+from inres.figures import codes, curves, items, lungs, panels, rankings, style
 
 IMAGE = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
@@ -27,12 +29,12 @@ def marks(figure):
 
 @pytest.mark.parametrize("results", [0, 1, 5, 7, 10])
 def test_a_search_panel_shows_each_result_once(results):
-    query = figures.Shown(IMAGE, 3, 7.25, "1.2.3.4.5.6.7.8.999")
+    query = panels.Shown(IMAGE, 3, 7.25, "1.2.3.4.5.6.7.8.999")
     found = [
-        figures.Shown(IMAGE, 3 if i % 2 else 1, 4.5, f"scan{i}", hamming=i, distance=i / 8)
+        panels.Shown(IMAGE, 3 if i % 2 else 1, 4.5, f"scan{i}", hamming=i, distance=i / 8)
         for i in range(results)
     ]
-    figure = figures.search_panel(query, found, class_names=CLASS_NAMES)
+    figure = panels.search_panel(query, found, class_names=CLASS_NAMES)
     images = sum(len(axes.images) for axes in figure.axes)
     assert images == 1 + results
     assert marks(figure) == (results // 2, results - results // 2)
@@ -48,33 +50,33 @@ def test_a_search_panel_shows_each_result_once(results):
 
 
 def test_a_panel_of_unlabelled_images_has_no_marks():
-    found = [figures.Shown(IMAGE, 2, float("nan"), "a"), figures.Shown(IMAGE, -1, 0.0, "b")]
-    assert marks(figures.search_panel(figures.Shown(IMAGE), found)) == (0, 0)
-    known = figures.search_panel(figures.Shown(IMAGE, 2), found)
+    found = [panels.Shown(IMAGE, 2, float("nan"), "a"), panels.Shown(IMAGE, -1, 0.0, "b")]
+    assert marks(panels.search_panel(panels.Shown(IMAGE), found)) == (0, 0)
+    known = panels.search_panel(panels.Shown(IMAGE, 2), found)
     assert marks(known) == (1, 0)
     assert words(known).count("no nodule") == 1
 
 
 def test_class_titles():
-    assert figures.class_title(0, CLASS_NAMES) == "normal"
-    assert figures.class_title(7, CLASS_NAMES) == ">23 mm"
-    assert figures.class_title(1, ["no nodule", "nodule"]) == "nodule"
-    assert figures.class_title(1, ["0", "1", "2"]) == "class 1"
-    assert figures.class_title(4, []) == "class 4"
-    assert figures.class_title(-1, []) == "class unknown"
+    assert panels.class_title(0, CLASS_NAMES) == "normal"
+    assert panels.class_title(7, CLASS_NAMES) == ">23 mm"
+    assert panels.class_title(1, ["no nodule", "nodule"]) == "nodule"
+    assert panels.class_title(1, ["0", "1", "2"]) == "class 1"
+    assert panels.class_title(4, []) == "class 4"
+    assert panels.class_title(-1, []) == "class unknown"
 
 
 def test_saving_gives_png_and_svg_with_the_same_bytes_each_time(tmp_path):
     def draw():
-        return figures.class_counts({"train": [3, 1], "test": [1, 2]}, ["a", "b"])
+        return items.class_counts({"train": [3, 1], "test": [1, 2]}, ["a", "b"])
 
-    first = figures.save(draw(), tmp_path / "one" / "figure")
-    second = figures.save(draw(), tmp_path / "two" / "figure")
+    first = style.save(draw(), tmp_path / "one" / "figure")
+    second = style.save(draw(), tmp_path / "two" / "figure")
     assert [path.name for path in first] == ["figure.png", "figure.svg", "figure.pdf"]
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
-    third = figures.save(draw(), tmp_path / "three" / "figure", pdf=False)
+    third = style.save(draw(), tmp_path / "three" / "figure", pdf=False)
     assert [p.read_bytes() for p in third] == [p.read_bytes() for p in first[:2]]
-    figures.save(draw(), tmp_path / "one" / "figure", pdf=False)
+    style.save(draw(), tmp_path / "one" / "figure", pdf=False)
     assert not first[2].exists()  # it would show older numbers
     assert imread(first[0]).shape[2] == 4
     assert ET.parse(first[1]).getroot().tag.endswith("svg")
@@ -83,8 +85,11 @@ def test_saving_gives_png_and_svg_with_the_same_bytes_each_time(tmp_path):
 def all_figures():
     rng = np.random.default_rng(0)
     grid = np.linspace(0, 1, 11)
-    curves = {"recall": grid, **{name: 1 - grid * rng.random() for name in RANKINGS}}
-    curves |= {"worst/hamming": curves["hamming"] / 2, "best/hamming": curves["hamming"]}
+    precision = {"recall": grid, **{name: 1 - grid * rng.random() for name in RANKINGS}}
+    precision |= {
+        "worst/hamming": precision["hamming"] / 2,
+        "best/hamming": precision["hamming"],
+    }
     pools = {
         "threshold": np.arange(1, 10),
         "precision": np.linspace(0.9, 0.2, 9),
@@ -96,7 +101,7 @@ def all_figures():
     timed = [{"threshold": 3, "neighbours_kept": 0.25, "seconds_per_query": 1e-3}]
     matrix = rng.random((8, 8)) * 20
     matrix[3] = np.nan
-    line = (figures.Shown(IMAGE, 3, 7.0, "s"), [figures.Shown(IMAGE, 2, 5.0, "t", hamming=1)], "n")
+    line = (panels.Shown(IMAGE, 3, 7.0, "s"), [panels.Shown(IMAGE, 2, 5.0, "t", hamming=1)], "n")
     mask = np.zeros((16, 16), bool)
     mask[4:9, 3:8] = True
     rows = [
@@ -105,18 +110,18 @@ def all_figures():
     ] + [{"kind": "val", "step": 8, "epoch": 2, "accuracy": 0.5, "map_macro": None}]
     labels = np.repeat(np.arange(8), 2)
     return {
-        "precision_recall": figures.precision_recall(curves, pool=(0.3, 0.8)),
-        "pools": figures.pools(pools, threshold=3, items=50),
-        "baselines": figures.baselines(
+        "precision_recall": rankings.precision_recall(precision, pool=(0.3, 0.8)),
+        "pools": codes.pools(pools, threshold=3, items=50),
+        "baselines": rankings.baselines(
             {**{name: rng.random() for name in RANKINGS}, "fc2": None},
             {"two_stage": (0.2, 0.4), "chance": None},
             measure="mAP",
         ),
-        "lookups": figures.lookups({"hamming": pools, "itq_fc1": pools}),
-        "efficiency": figures.efficiency(pools, timed, items=50),
-        "efficiency_untimed": figures.efficiency(pools, [], items=50),
-        "class_hamming": figures.class_hamming(matrix, CLASS_NAMES),
-        "map": figures.embedding_map(
+        "lookups": codes.lookups({"hamming": pools, "itq_fc1": pools}),
+        "efficiency": codes.efficiency(pools, timed, items=50),
+        "efficiency_untimed": codes.efficiency(pools, [], items=50),
+        "class_hamming": codes.class_hamming(matrix, CLASS_NAMES),
+        "map": rankings.embedding_map(
             rng.normal(size=(30, 2)),
             np.arange(30) % 8,
             rng.normal(size=(9, 2)),
@@ -125,7 +130,7 @@ def all_figures():
             CLASS_NAMES,
             feature="FC1",
         ),
-        "map_of_a_line": figures.embedding_map(
+        "map_of_a_line": rankings.embedding_map(
             rng.normal(size=(5, 1)),
             np.zeros(5, int),
             rng.normal(size=(2, 1)),
@@ -134,16 +139,16 @@ def all_figures():
             ["a"],
             feature="FC1",
         ),
-        "errors": figures.error_sheet([line, (line[0], [], "empty")], class_names=CLASS_NAMES),
-        "confusion": figures.confusion(rng.integers(0, 9, (8, 8)), CLASS_NAMES),
-        "coverage": figures.coverage(
+        "errors": panels.error_sheet([line, (line[0], [], "empty")], class_names=CLASS_NAMES),
+        "confusion": rankings.confusion(rng.integers(0, 9, (8, 8)), CLASS_NAMES),
+        "coverage": lungs.coverage(
             rng.random(20) * 20, {"threshold": rng.random(20), "unet": rng.random(20)}
         ),
-        "counts": figures.class_counts({"train": [4] * 8, "test": [1] * 8}, CLASS_NAMES),
-        "training": figures.training_curves(rows),
-        "samples": figures.sample_sheet(np.stack([IMAGE] * 16), labels, labels * 3.0, CLASS_NAMES),
-        "masks": figures.mask_examples([IMAGE] * 5, [mask] * 5, [~mask] * 5, titles=["a"] * 5),
-        "masks_without_unet": figures.mask_examples([IMAGE], [np.zeros_like(mask)]),
+        "counts": items.class_counts({"train": [4] * 8, "test": [1] * 8}, CLASS_NAMES),
+        "training": curves.training_curves(rows),
+        "samples": items.sample_sheet(np.stack([IMAGE] * 16), labels, labels * 3.0, CLASS_NAMES),
+        "masks": lungs.mask_examples([IMAGE] * 5, [mask] * 5, [~mask] * 5, titles=["a"] * 5),
+        "masks_without_unet": lungs.mask_examples([IMAGE], [np.zeros_like(mask)]),
     }
 
 
@@ -167,13 +172,15 @@ def test_every_plot_names_its_axes():
 
 
 def test_missing_values_are_left_out_of_training_curves():
-    figure = figures.training_curves([{"kind": "val", "step": 1, "dice": 0.9}, {"step": 2}])
+    figure = curves.training_curves([{"kind": "val", "step": 1, "dice": 0.9}, {"step": 2}])
     assert [axes.get_ylabel() for axes in figure.axes] == ["Dice"]
-    figures.training_curves([]).canvas.draw()
+    curves.training_curves([]).canvas.draw()
 
 
 def test_no_global_state_of_pyplot():
-    code = "import inres.figures, sys; sys.exit('matplotlib.pyplot' in sys.modules)"
+    names = ", ".join(module.name for module in pkgutil.iter_modules(figures.__path__))
+    code = f"import sys; from inres.figures import {names}; "
+    code += "sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
@@ -181,5 +188,5 @@ def test_every_code_of_a_lookup_has_a_look_of_its_own():
     kinds = ("hamming", "latent", "alone", "itq_fc1", "lsh_fc1", "itq_pixels", "lsh_pixels")
     at = np.linspace(0.1, 0.9, 4)
     sweep = {"recall": at, "precision": at, "empty_share": at, "threshold": np.arange(1, 5)}
-    figure = figures.lookups({name: sweep for name in kinds})
+    figure = codes.lookups({name: sweep for name in kinds})
     assert len({line.get_color() for line in figure.axes[0].lines}) == len(kinds)

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from inres import figures, inflation
+from inres import inflation
 from inres.evaluation import runs
+from inres.figures import style
 
 
 def protocols(archive=0.1, training=0.05, queries=90):
@@ -53,7 +54,7 @@ def test_the_figure_is_written_three_ways_and_the_same_each_time(tmp_path):
     found = inflation.inflations(protocols())
     written = []
     for name in ("a", "b"):
-        paths = figures.save(inflation.figure(found, title="t"), tmp_path / name / "inflation")
+        paths = style.save(inflation.figure(found, title="t"), tmp_path / name / "inflation")
         assert sorted(path.suffix for path in paths) == [".pdf", ".png", ".svg"]
         written.append({path.suffix: path.read_bytes() for path in paths})
     assert written[0] == written[1]

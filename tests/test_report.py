@@ -12,13 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inres import config, figures, files, report, results
+from inres import config, files, results
 from inres.data import splits
 from inres.data.items import CLASS_NAMES, Item, size_class, write_table
 from inres.evaluation import baselines
 from inres.evaluation.confidence import confidence
 from inres.evaluation.embedded import RANKINGS, Embedded
 from inres.evaluation.protocol import evaluate
+from inres.figures import style
+from inres.figures.lungs import mask_examples
+from inres.report.build import build_report
 
 NASTY = "<script>alert('scan')</script>&\"x\""
 
@@ -106,9 +109,7 @@ def write_run(workdir, *, classes=8, lungs=True, seed=0):
     ]
     files.write_csv(workdir / "segment" / "audit.csv", [*audit[0], "luna16"], audit)
     mask = np.pad(np.ones((4, 4), bool), 4)
-    figures.save(
-        figures.mask_examples([query_images[0]], [mask], [mask]), workdir / "segment" / "examples"
-    )
+    style.save(mask_examples([query_images[0]], [mask], [mask]), workdir / "segment" / "examples")
     rows = [{"kind": "train", "step": i, "epoch": i / 2, "loss": 1.0 / (i + 1)} for i in range(5)]
     lines = [json.dumps(row) for row in rows] + ['{"kind": "tr']  # cut short by an interruption
     files.write_text(workdir / "train" / "log.jsonl", "\n".join(lines))
@@ -120,7 +121,7 @@ def write_run(workdir, *, classes=8, lungs=True, seed=0):
 def full(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("full")
     found, counts = write_run(workdir)
-    return workdir, found, counts, report.build_report(workdir).read_text(encoding="utf-8")
+    return workdir, found, counts, build_report(workdir).read_text(encoding="utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -132,9 +133,9 @@ def folder(tmp_path_factory):
         return [files.write_text(Path(f"{stem}{kind}"), "") for kind in (".png", ".svg", ".pdf")]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "save", blank)
+        patch.setattr(style, "save", blank)
         write_run(workdir, classes=2, lungs=False)
-        return workdir, report.build_report(workdir).read_text(encoding="utf-8")
+        return workdir, build_report(workdir).read_text(encoding="utf-8")
 
 
 def test_a_leaking_split_stands_beside_its_scores(full):
@@ -286,7 +287,7 @@ def test_the_report_says_the_numbers(full):
     for name in ("two-stage search", "Hamming distance", "raw pixels", "chance"):
         assert name in page
     assert "1 nodule lost by at least one of the masks" in page
-    for score in report.PAPER_SCORES:
+    for score in results.PAPER_SCORES:
         assert f"<td>{score:.1f}</td>" in page
 
 
@@ -310,22 +311,22 @@ def test_the_papers_split_is_flagged(full, tmp_path):
     values = config.to_dict(config.Config())
     values["split"]["kind"] = "slices"
     files.write_json(tmp_path / "run" / "config.json", values)
-    page = report.build_report(tmp_path / "run").read_text(encoding="utf-8")
+    page = build_report(tmp_path / "run").read_text(encoding="utf-8")
     assert "scores are too high" in page
     assert "scores are too high" not in full[3]
 
 
 def test_the_same_run_gives_the_same_report(full):
-    assert report.build_report(full[0]).read_text(encoding="utf-8") == full[3]
+    assert build_report(full[0]).read_text(encoding="utf-8") == full[3]
 
 
 def test_bad_input_is_refused_by_name(tmp_path, full):
     with pytest.raises(FileNotFoundError, match=r"metrics\.json: no such file; run the evaluate"):
-        report.build_report(tmp_path)
+        build_report(tmp_path)
     shutil.copytree(full[0], tmp_path / "run")
     (tmp_path / "run" / "train" / "log.jsonl").write_text('{"kind"\n{}\n')
     with pytest.raises(ValueError, match=r"log\.jsonl: line 1: damaged JSON"):
-        report.build_report(tmp_path / "run")
+        build_report(tmp_path / "run")
     rng = np.random.default_rng(0)
     items, images = side(rng, 20, "q")
     arguments = {

@@ -1,0 +1,187 @@
+"""What codes keep and cost: pools, lookups, the price of a search, distances between classes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from inres.figures import panels, style
+from inres.figures.rankings import OURS, RANKING_NAMES
+
+
+def pools(values: Mapping[str, np.ndarray], *, threshold: int, items: int) -> Figure:
+    """What the coarse stage keeps, by Hamming threshold (`Evaluation.pools`)."""
+    figure = style.figure(8.0, 3.6)
+    left, right = figure.subplots(1, 2)
+    x = values["threshold"]
+    style.label_axes(
+        left,
+        title="What is in the pool",
+        x="Hamming threshold (bits, less than)",
+        y="share",
+    )
+    for name, color, dash, label in (
+        ("precision", style.BLUE, "-", "precision (empty pool: 0)"),
+        ("recall", style.VERMILION, "--", "recall"),
+        ("empty_share", style.GREY, ":", "queries with an empty pool"),
+    ):
+        left.plot(x, values[name], color=color, linestyle=dash, linewidth=1.8, label=label)
+    left.set(ylim=(0, 1.02))
+    style.label_axes(
+        right,
+        title="How large it is",
+        x="Hamming threshold (bits, less than)",
+        y="mean pool (share of the archive)",
+    )
+    right.plot(x, values["mean_size"] / items, color=style.BLUE, linewidth=1.8)
+    right.yaxis.set_major_formatter(PercentFormatter(1.0))
+    for axes in (left, right):
+        axes.axvline(threshold, color=style.INK, linewidth=1, linestyle=(0, (2, 2)))
+        axes.set_xlim(1, max(2, int(x[-1])))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    right.annotate(
+        f"threshold used: {threshold}",
+        (threshold, 0.98),
+        xycoords=("data", "axes fraction"),
+        xytext=(5, -2),
+        textcoords="offset points",
+        fontsize=8.5,
+        color=style.INK,
+        va="top",
+    )
+    style.legend(left, loc="best")
+    return figure
+
+
+def lookups(sweeps: Mapping[str, Mapping[str, np.ndarray]], *, radius: int = 2) -> Figure:
+    """Hamming lookup of each code: what lies within a radius (`Evaluation.lookups`)."""
+    figure = style.figure(8.4, 3.7)
+    left, right = figure.subplots(1, 2)
+    style.label_axes(
+        left,
+        title="Precision and recall by radius",
+        x="recall of the lookup",
+        y="precision of the lookup",
+    )
+    style.label_axes(
+        right,
+        title="Queries that find nothing",
+        x="Hamming radius (bits, at most)",
+        y="share of empty lookups",
+    )
+    looks = (
+        (style.BLUE, "-"),
+        (style.ORANGE, "--"),
+        (style.GREEN, "-."),
+        (style.PURPLE, ":"),
+        (style.GREY, (0, (5, 2))),
+        (style.VERMILION, (0, (3, 1, 1, 1))),
+        (style.SKY, (0, (1, 1))),
+    )
+    for place, (name, sweep) in enumerate(sweeps.items()):
+        color, dash = looks[place % len(looks)]
+        width = 2.4 if name in OURS else 1.5
+        look: dict[str, Any] = {"color": color, "linestyle": dash, "linewidth": width}
+        at = min(radius, len(sweep["recall"]) - 1)
+        left.plot(sweep["recall"], sweep["precision"], label=RANKING_NAMES[name], **look)
+        left.plot(sweep["recall"][at], sweep["precision"][at], "D", color=color, markersize=6)
+        right.plot(sweep["threshold"] - 1, sweep["empty_share"], **look)
+    left.set(xlim=(0, 1.02), ylim=(0, 1.02))
+    right.set_ylim(0, 1.02)
+    right.yaxis.set_major_formatter(PercentFormatter(1.0))
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
+    right.axvline(radius, color=style.INK, linewidth=1, linestyle=(0, (2, 2)))
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8.5, frameon=False)
+    return figure
+
+
+def efficiency(
+    sweep: Mapping[str, np.ndarray], measured: Sequence[Mapping[str, Any]], *, items: int
+) -> Figure:
+    """The paper's claim: near the full search's answer, at a share of its work.
+
+    Args:
+      sweep: `Evaluation.pools`.
+      measured: `threshold`, `neighbours_kept` and `seconds_per_query` of timed searches; without
+        any the right half says so.
+      items: of the archive.
+    """
+    figure = style.figure(8.4, 3.7)
+    left, right = figure.subplots(1, 2)
+    y = "true 10 nearest that are found"
+    style.label_axes(
+        left, title="What is left to compare", x="mean pool (share of the archive)", y=y
+    )
+    share = sweep["mean_size"] / items
+    left.plot(share, sweep["neighbours_kept"], color=style.BLUE, linewidth=1.8)
+    style.label_axes(right, title="What it costs", x="time of a query (ms)", y=y)
+    right.xaxis.set_major_locator(MaxNLocator(5))  # labels of small times are long
+    slowest = 1e3 * max((row["seconds_per_query"] for row in measured), default=1.0)
+    for axes, widest in ((left, 1.0), (right, slowest)):
+        labelled: list[np.ndarray] = []
+        for row in measured:
+            x = 1e3 * row["seconds_per_query"]
+            if axes is left:
+                x = share[int(row["threshold"]) - 1]
+            place = np.array([x / widest, row["neighbours_kept"]])
+            axes.plot(x, row["neighbours_kept"], "o", color=style.BLUE, markersize=5)
+            if all(np.abs(place - other).max() > 0.07 for other in labelled):
+                labelled.append(place)
+                axes.annotate(
+                    f"<{row['threshold']}",
+                    (x, row["neighbours_kept"]),
+                    xytext=(5, -9),
+                    textcoords="offset points",
+                    fontsize=8,
+                    color=style.MUTED,
+                )
+    if not measured:
+        middle: dict[str, Any] = {"ha": "center", "va": "center", "transform": right.transAxes}
+        right.text(0.5, 0.5, "not measured", color=style.MUTED, **middle)
+    else:
+        right.set_xlim(0, 1.15 * slowest)
+    for axes in (left, right):
+        axes.set_ylim(0, 1.05)
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    left.set_xlim(-0.02, 1.05)
+    left.xaxis.set_major_formatter(PercentFormatter(1.0))
+    return figure
+
+
+def class_hamming(matrix: np.ndarray, names: Sequence[str]) -> Figure:
+    """Mean Hamming distance of queries (rows) to items (columns) by class; NaN stays blank."""
+    size = 1.9 + 0.55 * len(matrix)
+    figure = style.figure(max(size + 0.6, 5.0), size)
+    axes = figure.add_subplot()
+    image = axes.imshow(matrix, cmap="Blues_r", vmin=0)
+    known = matrix[np.isfinite(matrix)]
+    middle = known.max() * 0.45 if len(known) else 0.0
+    for row, column in np.ndindex(*matrix.shape):
+        value = matrix[row, column]
+        text, color = ("·", style.GREY) if np.isnan(value) else (f"{value:.1f}", style.INK)
+        axes.text(
+            column,
+            row,
+            text,
+            ha="center",
+            va="center",
+            fontsize=8.5,
+            color="white" if value < middle else color,
+        )
+    unit = " (diameter in mm)" if panels.in_mm(names) else ""
+    style.label_axes(
+        axes,
+        title="Hamming distance between classes",
+        x=f"class of the items{unit}",
+        y=f"class of the queries{unit}",
+    )
+    axes.grid(False)
+    axes.set_xticks(range(len(names)), names, rotation=45 if len(names) > 4 else 0)
+    axes.set_yticks(range(len(names)), names)
+    bar = figure.colorbar(image, ax=axes, shrink=0.8)
+    bar.set_label("mean distance (bits)", fontsize=9, color=style.INK)
+    bar.ax.tick_params(labelsize=8, colors=style.MUTED)
+    bar.outline.set_visible(False)
+    return figure

@@ -1,0 +1,183 @@
+"""Search panels: a query and its results, each image with its class, distances and scan."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib import patheffects
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from inres.figures import style
+
+
+@dataclasses.dataclass(frozen=True)
+class Shown:
+    """One image of a search panel; what is unknown is None, NaN or empty."""
+
+    image: np.ndarray
+    """uint8 [S, S]."""
+    label: int = -1
+    diameter_mm: float = float("nan")
+    scan: str = ""
+    hamming: int | None = None
+    distance: float | None = None
+    """Euclidean distance of the fine feature."""
+
+
+def short(name: str, *, keep: int = 10) -> str:
+    """A long scan id by its end: `…279600012`."""
+    return name if len(name) <= keep + 1 else "…" + name[-keep:]
+
+
+def _diameter(value: float) -> str:
+    if math.isnan(value):
+        return ""
+    return "no nodule" if value == 0 else f"{value:.1f} mm"
+
+
+def class_title(label: int, names: Sequence[str]) -> str:
+    """A class in words: `normal`, `6~8 mm`, `nodule`, or `class 3` where it has no name."""
+    if label < 0:
+        return "class unknown"
+    name = names[label] if label < len(names) else str(label)
+    if label == 0 and name == "=0":
+        return "normal"
+    if in_mm(names):
+        return f"{name} mm"
+    return f"class {name}" if name.isdigit() else name
+
+
+def in_mm(names: Sequence[str]) -> bool:
+    """Whether the classes are spans of diameters."""
+    return any(name.startswith(">") for name in names)
+
+
+def _show(
+    axes: Axes,
+    shown: Shown,
+    at: tuple[float, float, float],
+    *,
+    color: str,
+    width: float,
+    size: float,
+) -> None:
+    """The image at left, top, side of a sheet, in a frame, its diameter in red."""
+    left, top, side = at
+    style.picture(axes, shown.image, left, top, side)
+    axes.add_patch(Rectangle((left, top), side, side, edgecolor=color, linewidth=width, fill=False))
+    text = _diameter(shown.diameter_mm)
+    if text:
+        mark = axes.text(
+            left + 0.04 * side,
+            top + 0.96 * side,
+            text,
+            color=style.RED,
+            fontsize=size,
+            weight="bold",
+            va="bottom",
+        )
+        mark.set_path_effects([patheffects.withStroke(linewidth=2.5, foreground="white")])
+
+
+_LABEL = {"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none"}
+
+
+def _lines(*lines: str) -> str:
+    return "\n".join(line for line in lines if line)
+
+
+def search_panel(
+    query: Shown,
+    results: Sequence[Shown],
+    *,
+    class_names: Sequence[str] = (),
+    title: str = "",
+    columns: int = 5,
+) -> Figure:
+    """Query and results, nearest first, in the manner of the paper's Figs. 9 and 10.
+
+    A blue tick marks a result of the query's class, a black cross one of another; where one of
+    the classes is unknown there is no mark. The diameter stands in red. Under each image: class,
+    Hamming (H) and Euclidean (E) distance, scan. Without results the panel says so.
+    """
+    rows = max(1, math.ceil(len(results) / columns))
+    side, large, below, top, gap = 1.5, 2.3, 0.56, 0.42, 0.12
+    first = 0.15 + large + 0.25
+    width = first + columns * (side + gap)
+    height = top + max(large + 0.5, rows * (side + below))
+    figure, axes = style.sheet(width, height, title or "Query")
+    _show(axes, query, (0.15, top, large), color=style.INK, width=2.0, size=11)
+    text = _lines(f"query: {class_title(query.label, class_names)}", short(query.scan))
+    under: dict[str, Any] = {"color": style.INK, "ha": "center", "va": "top"}
+    axes.text(0.15 + large / 2, top + large + 0.05, text, fontsize=9.5, **under)
+    if not results:
+        text = "No item of the archive has a code this near.\nRaise the threshold, or widen it."
+        middle: dict[str, Any] = {"color": style.MUTED, "ha": "center", "va": "center"}
+        axes.text((first + width) / 2, top + large / 2, text, fontsize=11, **middle)
+    for place, shown in enumerate(results):
+        row, column = divmod(place, columns)
+        x, y = first + column * (side + gap), top + row * (side + below)
+        judged = query.label >= 0 and shown.label >= 0
+        same = judged and query.label == shown.label
+        color = style.BLUE if same else style.INK if judged else style.GREY
+        _show(axes, shown, (x, y, side), color=color, width=1.6, size=9)
+        corner: dict[str, Any] = {"va": "top", "bbox": _LABEL}
+        axes.text(x + 0.06, y + 0.06, str(place + 1), fontsize=8.5, color=style.INK, **corner)
+        if judged:
+            mark = "\N{HEAVY CHECK MARK}" if same else "\N{HEAVY BALLOT X}"
+            color = style.BLUE if same else style.BLACK
+            axes.text(
+                x + side - 0.06, y + 0.06, mark, fontsize=12, color=color, ha="right", **corner
+            )
+        hamming = "" if shown.hamming is None else f"H {shown.hamming}"
+        distance = "" if shown.distance is None else f"E {shown.distance:.3g}"
+        text = _lines(
+            class_title(shown.label, class_names),
+            "   ".join(part for part in (hamming, distance) if part),
+            short(shown.scan),
+        )
+        axes.text(x + side / 2, y + side + 0.04, text, fontsize=8, **under)
+    return figure
+
+
+def error_sheet(
+    lines: Sequence[tuple[Shown, Sequence[Shown], str]], *, class_names: Sequence[str] = ()
+) -> Figure:
+    """A row for each query: the query in a thick frame, a note, and what was returned instead.
+
+    Marks and captions are those of `search_panel`.
+    """
+    side, below, top, gap = 1.25, 0.5, 0.42, 0.1
+    columns = max([1, *(len(results) for _, results, _ in lines)])
+    first = 0.15 + side + 0.3
+    width = first + columns * (side + gap)
+    height = top + len(lines) * (side + below) + 0.05
+    figure, axes = style.sheet(width, height, "Worst queries (left), and what they returned")
+    under: dict[str, Any] = {"color": style.INK, "ha": "center", "va": "top", "fontsize": 7.5}
+    for row, (query, results, note) in enumerate(lines):
+        y = top + row * (side + below)
+        _show(axes, query, (0.15, y, side), color=style.INK, width=2.4, size=8)
+        text = _lines(class_title(query.label, class_names), note, short(query.scan))
+        axes.text(0.15 + side / 2, y + side + 0.03, text, **under)
+        if not results:
+            text = "nothing: no item has a code this near"
+            axes.text(first, y + side / 2, text, fontsize=9.5, color=style.MUTED, va="center")
+        for place, shown in enumerate(results):
+            x = first + place * (side + gap)
+            same = query.label == shown.label
+            color = style.BLUE if same else style.INK
+            _show(axes, shown, (x, y, side), color=color, width=1.4, size=8)
+            mark = "\N{HEAVY CHECK MARK}" if same else "\N{HEAVY BALLOT X}"
+            corner: dict[str, Any] = {"va": "top", "ha": "right", "bbox": _LABEL}
+            axes.text(x + side - 0.05, y + 0.05, mark, fontsize=10, color=color, **corner)
+            distance = "" if shown.distance is None else f"E {shown.distance:.3g}"
+            hamming = "" if shown.hamming is None else f"H {shown.hamming}  "
+            text = _lines(
+                class_title(shown.label, class_names), hamming + distance, short(shown.scan)
+            )
+            axes.text(x + side / 2, y + side + 0.03, text, **under)
+    return figure

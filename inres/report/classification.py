@@ -1,0 +1,39 @@
+"""The classifier behind the codes, class by class."""
+
+from inres.report import page
+from inres.report.run import Run
+from inres.results import PAPER_SCORES
+
+_CONFUSION = (
+    "Where the classifier (argmax of FC3) errs. Counts far from the diagonal are grave; "
+    "neighbours of the diagonal are often diameters close to a class edge."
+)
+
+
+def section(run: Run) -> str:
+    """Table 3 and the confusion matrix."""
+    found = run.metrics.get("classification")
+    if not found:
+        return "<p>No FC3 outputs were given, so there is no classification.</p>"
+    head = ["class", "test items", "recall", "precision", "F1", "AP"]
+    if run.paper_classes:
+        head.append("paper's score (LUNA16)")
+    rows = []
+    for row in found["per_class"]:
+        label = row["class"]
+        cells = [page.text(run.names[label]), str(row["support"])]
+        for key in ("recall", "precision", "f1", "average_precision"):
+            cells.append(page.UNKNOWN if row[key] is None else f"{100 * row[key]:.1f}")
+        if run.paper_classes:
+            cells.append(f"{PAPER_SCORES[label]:.1f}")
+        rows.append(cells)
+    text = (
+        "<p>Per-class score of the FC3 classifier on the test queries, in percent (the paper's "
+        "Table 3). AP is the average precision of one class against the rest by softmax, which "
+        "is what the paper's &ldquo;score(mAP)&rdquo; most plausibly is.</p>"
+        if run.paper_classes
+        else "<p>Per-class score of the FC3 classifier on the test queries, in percent; AP is "
+        "the average precision of one class against the rest by softmax.</p>"
+    )
+    folder = run.workdir / "evaluation" / "figures"
+    return text + page.table(head, rows) + page.figure(folder / "confusion", _CONFUSION)

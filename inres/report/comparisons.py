@@ -1,0 +1,132 @@
+"""The judged search against every baseline, by slice, by nodule and within a class."""
+
+from typing import Any
+
+from inres import further
+from inres.evaluation.embedded import RANKINGS
+from inres.figures.rankings import RANKING_NAMES
+from inres.report import measures, page
+from inres.report.run import Run
+
+_CAPTIONS = {
+    "baselines": "Mean average precision of every ranking, the best on top; bars are 95 % "
+    "intervals over patients, blue is what is judged. Look whether the blue ones stand above "
+    "softmax and predicted class, which use the same labels, and clear of the label-free ones.",
+    "precision_recall": "Precision against recall, tie-exact, mean over classes (the paper's "
+    "Fig. 8). Look at how far the two-stage search stays above raw pixels and chance, and "
+    "whether it beats ranking by predicted class; the diamond is the candidate pool itself. The "
+    "shaded span is what ties in the codes leave to the order of the archive.",
+}
+_HEADLINES = (
+    *("map_macro", "precision_at_10_macro", "ndcg_at_10"),
+    *("diameter_error_mm_at_10", "malignancy_agreement_at_10"),
+)
+"""Columns of the short table."""
+
+
+def section(run: Run) -> str:
+    """The judged search and every baseline: the numbers that matter, with intervals."""
+    folder = run.workdir / "evaluation" / "figures"
+    found = run.metrics.get("rankings", {})
+    names = [name for name in RANKINGS if name in found]
+    columns = [c for c in measures.columns(run, names) if c[0] in _HEADLINES]
+    rows = []
+    for name in names:
+        cells = [measures.ranking_cell(name)]
+        for key, _, _ in columns:
+            digits = 2 if key in measures.SMALLER_IS_BETTER else 3
+            ends = run.ends("rankings", name, key)
+            small = f"<small>{ends[0]:.{digits}f} to {ends[1]:.{digits}f}</small>" if ends else ""
+            cells.append(page.number(found[name].get(key), digits) + small)
+        cells.insert(2, _margin(run.ends("margins", name, "map_macro")))
+        rows.append(cells)
+    head = [
+        "ranking",
+        *(f'<abbr title="{page.text(t)}">{page.text(n)}</abbr>' for _, n, t in columns),
+    ]
+    head.insert(2, '<abbr title="mAP of the two-stage search minus this">two-stage minus it</abbr>')
+    intervals = run.metrics.get("intervals") or {}
+    patients, caution = intervals.get("patients"), intervals.get("caution")
+    note = (
+        f"Small print: 95 % intervals by bootstrap over {patients} patients (or scans), whose "
+        "queries are drawn together; a margin is paired, its p-value that of a sign-flip test by "
+        "patient. They say how certain these test items make the numbers, not how another "
+        "training run would turn out." + (f" Of this run: {caution}." if caution else "")
+        if patients
+        else "No intervals were made for this run."
+    )
+    picture = page.figure(folder / "baselines", _CAPTIONS["baselines"])
+    curve = page.figure(folder / "precision_recall", _CAPTIONS["precision_recall"], wide=True)
+    table = f"{page.table(head, rows)}<p class='note'>{note}</p>"
+    return table + measures.table(run) + _by_nodule(run) + _within_class(run) + picture + curve
+
+
+def _by_nodule(run: Run) -> str:
+    """The search for whole nodules; nothing where a nodule is one slice."""
+    found = run.metrics.get("by_nodule")
+    if not found:
+        return ""
+    rows = []
+    for row in found["rankings"]:
+        cells = [page.text(RANKING_NAMES[row["ranking"]])]
+        for measure in further.NODULE_MEASURES:
+            digits = 2 if "error" in measure else 3
+            low, high = row[f"{measure}_low"], row[f"{measure}_high"]
+            small = "" if low is None else f"<small>{low:.{digits}f} to {high:.{digits}f}</small>"
+            cells.append(page.number(row[measure], digits) + small)
+        rows.append(cells)
+    slices = found["slices"]
+    return (
+        "<h3>By nodule</h3><p>All slices of a nodule searched together: "
+        f"{found['queries']} nodules of {slices[0]} test slices among "
+        f"{found['gallery']} of {slices[1]}. Two nodules are as far apart as their "
+        "slices are on average.</p>"
+        + page.table(["ranking", *further.NODULE_MEASURES.values()], rows)
+    )
+
+
+_WITHIN = {
+    "diameter_error_mm": "mm@10",
+    "malignancy_error": "mal. error@10",
+    "malignancy_agreement": "mal. agree@10",
+    "matched_slices": "before a slice of the same nodule",
+}
+_ORDERS = ("two_stage", "hamming", "fc1", "softmax")
+
+
+def _within_class(run: Run) -> str:
+    """What some orders say beyond the class."""
+    found = [r for r in run.metrics.get("within_class") or () if r["ranking"] in _ORDERS]
+    if not found:
+        return ""
+    rows = []
+    for row in found:
+        digits = 2 if row["measure"].endswith("error_mm") else 3
+        rows.append(
+            [
+                page.text(RANKING_NAMES[row["ranking"]]),
+                page.text(_WITHIN[row["measure"]]),
+                page.number(row["value"], digits),
+                page.number(row["random"], digits),
+                _margin({**row, "value": row["difference"]}),
+            ]
+        )
+    return (
+        "<h3>Within a class</h3><p>Each ranking of the items of the query's own class alone, "
+        "against a random order of them. The last measure looks among the test items, own scan "
+        "included: the share of the class that stands before another slice of the query's "
+        "nodule.</p>"
+        + page.table(["ranking", "measure", "value", "random order", "difference"], rows)
+    )
+
+
+def _margin(margin: Any) -> str:
+    """`+0.021`, its interval and p-value."""
+    if not margin or margin.get("value") is None:
+        return page.UNKNOWN
+    small = ""
+    if margin["low"] is not None:
+        p = margin["p_value"]
+        told = "p &lt; 0.001" if p < 0.001 else f"p = {p:.3f}"
+        small = f"<small>{margin['low']:+.3f} to {margin['high']:+.3f}, {told}</small>"
+    return f"{margin['value']:+.3f}{small}"

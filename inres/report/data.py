@@ -1,0 +1,56 @@
+"""The data that was judged: counts, split and samples."""
+
+from inres.data.items import read_table
+from inres.report import page
+from inres.report.run import Run
+from inres.results import PAPER_COUNTS
+
+_CAPTIONS = {
+    "class_counts": "Items of each class in each part. Look for classes with few test items: "
+    "their numbers are the least certain, and weigh as much as others in macro means.",
+    "samples": "Test items as the network sees them, a row a class, from small to large.",
+}
+
+
+def section(run: Run) -> str:
+    """Table 2, the split and samples."""
+    dataset = run.metrics.get("dataset", {})
+    splits = [s for s in ("train", "val", "test") if s in dataset]
+    splits += [s for s in dataset if s not in splits]
+    head = ["class (mm)" if run.paper_classes else "class", *map(page.text, splits), "all"]
+    if run.paper_classes:
+        head.append("paper")
+    rows, totals = [], [0] * (len(splits) + 1)
+    for label, name in enumerate(run.names):
+        counts = [int(dataset[split].get(str(label), 0)) for split in splits]
+        counts.append(sum(counts))
+        totals = [a + b for a, b in zip(totals, counts, strict=True)]
+        paper = [str(PAPER_COUNTS[label])] if run.paper_classes else []
+        rows.append([page.text(name), *map(str, counts), *paper])
+    paper = [str(sum(PAPER_COUNTS))] if run.paper_classes else []
+    rows.append(["<b>all</b>", *(f"<b>{n}</b>" for n in totals), *paper])
+    intro = ""
+    path = run.workdir / "prepare" / "items.csv"
+    if path.is_file():
+        items = read_table(path)
+        scans = {item.scan for item in items}
+        intro = f"<p>{len(items)} items of {len(scans)} scans.</p>"
+    kind = run.config.get("split", {}).get("kind")
+    if kind == "slices":
+        intro += (
+            '<p class="warn">This run uses the paper\'s random split of slices: slices of one '
+            "scan, even of one nodule, stand on both sides, so scores are too high. Compare "
+            "with a split by scan.</p>"
+        )
+    elif kind:
+        words = {
+            "subset": "by LUNA16's official subsets",
+            "patient": "at random by patient",
+            "column": "as the data says",
+        }
+        intro += f"<p>Split {page.text(words.get(kind, kind))}.</p>"
+    folder = run.workdir / "evaluation" / "figures"
+    drawn = page.figure(folder / "class_counts", _CAPTIONS["class_counts"]) + page.figure(
+        folder / "samples", _CAPTIONS["samples"], wide=True
+    )
+    return intro + page.table(head, rows) + drawn

@@ -1,0 +1,122 @@
+"""What the report opens with: the run in a line, and the few numbers that matter."""
+
+from pathlib import Path
+
+from inres.data import splits
+from inres.figures.rankings import RANKING_NAMES
+from inres.report import page
+from inres.report.run import Run
+
+PAPER_PRECISION = 0.73
+"""Retrieval precision (paper, section 5)."""
+
+
+def summary(run: Run) -> str:
+    """The run in a line, and its result in a sentence."""
+    protocol = run.metrics.get("protocol", {})
+    facts = [f"run <b>{page.text(run.name)}</b>"]
+    data = run.config.get("data", {})
+    if data.get("kind") == "folder":
+        facts.append(page.text(Path(str(data.get("root", ""))).name))
+    elif data.get("kind"):
+        facts.append({"phantom": "synthetic scans", "luna16": "LUNA16"}[data["kind"]])
+    if protocol:
+        fine = RANKING_NAMES.get(protocol["fine"], protocol["fine"])
+        facts.append(f"{protocol['queries']} queries, archive of {protocol['gallery']} items")
+        facts.append(
+            f"{protocol['bits']}-bit codes, Hamming distance below {protocol['threshold']}, "
+            f"then {page.text(fine)}"
+        )
+    precision = run.metrics.get("paper", {}).get("search_precision")
+    chance = run.ranking("chance", "precision_at_10_micro")
+    lead = ""
+    if precision is not None:
+        lead = (
+            f'<p class="lead">Of the ten nearest slices found, <b>{page.share(precision)}</b> on '
+            "average are of the query's own class"
+            + (f"; by chance it would be {page.share(chance)}" if chance is not None else "")
+            + (" (the paper reports 73 % on LUNA16)." if run.paper_classes else ".")
+            + "</p>"
+        )
+    return f'<p class="sub">{" · ".join(facts)}</p>{lead}{_leaks(run)}'
+
+
+def _leaks(run: Run) -> str:
+    """What stands on two sides of the split, beside the scores that it flatters."""
+    found = run.json("split/leaks.json")
+    if not found:
+        return ""
+    lines = splits.leak_lines(found)
+    nothing = "No scan, patient or near-identical image is both in the archive and among queries"
+    return f'<p class="note">{page.text(". ".join(lines) or nothing)}.</p>'
+
+
+def cards(run: Run) -> str:
+    """The few numbers that matter, each with what it must be compared with."""
+    baselines = ("softmax", "predicted_class", "pixels", "chance")
+    cards = [
+        page.card(
+            "Search precision, top 10",
+            page.number(run.metrics.get("paper", {}).get("search_precision"), 2),
+            page.between(run.ends("paper", "search_precision"), 2),
+            f"paper {PAPER_PRECISION}, on LUNA16" if run.paper_classes else "",
+            _beside(run, "precision_at_10_micro", 2, *baselines),
+        ),
+    ]
+    for label, key, digits, unit in (
+        ("Macro mAP, two-stage", "map_macro", 3, ""),
+        ("nDCG@10 by class", "ndcg_at_10", 3, ""),
+        ("Diameter error, top 10", "diameter_error_mm_at_10", 2, " mm"),
+        ("Malignancy agreement, top 10", "malignancy_agreement_at_10", 2, ""),
+    ):
+        value = run.ranking("two_stage", key)
+        if value is not None:
+            cards.append(
+                page.card(
+                    label,
+                    page.number(value, digits) + unit,
+                    page.between(run.ends("rankings", "two_stage", key), digits, unit),
+                    _beside(run, key, digits, *baselines),
+                )
+            )
+    pool, items = run.metrics.get("pool", {}), run.metrics.get("protocol", {}).get("gallery")
+    if pool:
+        of = f" ({page.share(pool['mean_size'] / items)})" if items else ""
+        cards.append(
+            page.card(
+                "Mean candidate pool",
+                f"{pool['mean_size']:.0f}",
+                f"of {items} items{of}" if items else "",
+                f"{page.share(pool['empty_share'])} of pools are empty",
+            )
+        )
+    classification = run.metrics.get("classification")
+    if classification:
+        counts = list(run.metrics.get("dataset", {}).get("test", {}).values())
+        largest = f"always the largest class {page.number(max(counts) / sum(counts), 2)}"
+        cards.append(
+            page.card(
+                "Classification accuracy",
+                page.number(classification["accuracy"], 2),
+                page.between(run.ends("classification", "accuracy"), 2),
+                f"macro recall {page.number(classification['macro_recall'], 2)}",
+                largest if sum(counts) else "",
+            )
+        )
+    dice = (run.metrics.get("segmentation") or {}).get("dice")
+    if dice is not None:
+        cards.append(
+            page.card(
+                "Lung mask Dice (U-Net)",
+                page.number(dice, 3),
+                f"IoU {page.number(run.metrics['segmentation'].get('iou'), 3)}, held-out scans",
+            )
+        )
+    return f'<div class="cards">{"".join(cards)}</div>'
+
+
+def _beside(run: Run, key: str, digits: int, *names: str) -> str:
+    """`chance 0.27 · raw pixels 0.51` for one measure."""
+    found = [(RANKING_NAMES[n], run.ranking(n, key)) for n in names]
+    words = (f"{n}{page.NO_BREAK}{page.number(v, digits)}" for n, v in found if v is not None)
+    return " · ".join(words)

@@ -1,0 +1,45 @@
+"""Queries and what they find, with where each image comes from."""
+
+from inres.figures import panels
+from inres.report import page
+from inres.report.run import Run
+
+
+def section(run: Run) -> str:
+    """One query of each kind, then one of every class, then the worst."""
+    captions = run.curves.get("captions", {})
+    if not captions:
+        return "<p>No images were given, so no search is shown.</p>"
+    shown = "".join(
+        _shot(run, stem) for stem in ("query_normal", "query_nodule") if stem in captions
+    )
+    if "query_normal" not in captions:
+        shown = "<p>This data has no normal items, so only a nodule is shown as query.</p>" + shown
+    more = "".join(_shot(run, s) for s in sorted(captions) if s.startswith("query_class"))
+    if more:
+        shown += page.details("One query of every class", more)
+    if "errors" in captions:
+        shown += f"<h3>Where it fails</h3>{_shot(run, 'errors')}"
+    return shown
+
+
+def _shot(run: Run, stem: str) -> str:
+    """A panel with the provenance of its images."""
+    folder = run.workdir / "evaluation" / "figures"
+    rows = [row for row in run.galleries if row["figure"] == stem]
+    lines = [
+        (
+            "query" if row["rank"] == "0" else row["rank"],
+            *(page.text(row.get(name, "")) or page.UNKNOWN for name in ("name", "nodule", "scan")),
+            page.text(panels.class_title(int(row["label"]), run.names)),
+            page.text(f"{float(row['diameter_mm']):.1f}" if row["diameter_mm"] else page.UNKNOWN),
+        )
+        for row in rows
+    ]
+    head = ("rank", "file or item", "nodule", "scan", "class", "mm")
+    table = (
+        page.details("Where these images come from", page.table(head, lines, left=5))
+        if rows
+        else ""
+    )
+    return page.figure(folder / stem, run.curves["captions"][stem], wide=True) + table

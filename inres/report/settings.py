@@ -1,0 +1,20 @@
+"""What the run was told, and where it ran."""
+
+from inres.evaluation import runs
+from inres.report import page
+from inres.report.run import Run
+
+
+def section(run: Run) -> str:
+    """Config, environment and what was judged, as recorded."""
+    parts = [
+        page.details(title, page.pairs(values))
+        for title, values in (
+            ("Config", run.config),
+            ("Environment", run.environment),
+            ("Preparation", run.json("prepare/meta.json")),
+            ("What was judged", run.json(f"evaluation/{runs.JUDGED}")),
+        )
+        if values
+    ]
+    return "".join(parts) or "<p>Neither config nor environment was recorded.</p>"
