@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from inres import config as config_lib
@@ -338,8 +337,7 @@ def figure(grid: Ablation, rows: Sequence[Mapping[str, Any]], *, title: str) -> 
     rows = [row for row in rows if row["measure"] == measure]
     names = [label(v) for v in grid.variants if any(r["variant"] == label(v) for r in rows)]
     size = (7.5, 4.6) if field else (8.5, 1.6 + 0.42 * len(names))
-    sheet = Figure(figsize=size, facecolor="white", layout="constrained")
-    FigureCanvasAgg(sheet)
+    sheet = style.figure(*size)
     axes = sheet.subplots()
     places: dict[str, float] = {name: float(i) for i, name in enumerate(names)}
     if field:

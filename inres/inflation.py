@@ -11,7 +11,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from inres.evaluation import intervals
@@ -121,8 +120,7 @@ def figure(found: Sequence[Inflation], *, title: str) -> Figure:
     can move both.
     """
     height = 1.6 + 0.85 * len(found)
-    sheet = Figure(figsize=(10.5, height), facecolor="white", layout="constrained")
-    FigureCanvasAgg(sheet)
+    sheet = style.figure(10.5, height)
     sheet.suptitle(title, fontsize=11.5, color=style.INK, x=0.01, ha="left")
     left, right = sheet.subplots(1, 2, sharey=True, width_ratios=(1.25, 1))
     for axes, kind, names in ((left, "scores", PROTOCOLS), (right, "gaps", PART_NAMES)):

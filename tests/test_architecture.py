@@ -27,6 +27,10 @@ RULES = {
         "inres/retrieval/*.py",
         ("inres.config", "inres.data", "inres.models", "inres.training", "inres.evaluation"),
     ),
+    "figures know arrays alone": (
+        "inres/figures/*.py",
+        ("inres.config", "inres.data", "inres.evaluation", "inres.report", "jax"),
+    ),
     "data below models": ("inres/data/*.py", ("inres.models", "inres.training", "inres.retrieval")),
 }
 

@@ -93,14 +93,15 @@ def cards(run: Run) -> str:
     classification = run.metrics.get("classification")
     if classification:
         counts = list(run.metrics.get("dataset", {}).get("test", {}).values())
-        largest = f"always the largest class {page.number(max(counts) / sum(counts), 2)}"
         cards.append(
             page.card(
                 "Classification accuracy",
                 page.number(classification["accuracy"], 2),
                 page.between(run.ends("classification", "accuracy"), 2),
                 f"macro recall {page.number(classification['macro_recall'], 2)}",
-                largest if sum(counts) else "",
+                f"always the largest class {page.number(max(counts) / sum(counts), 2)}"
+                if sum(counts)
+                else "",
             )
         )
     dice = (run.metrics.get("segmentation") or {}).get("dice")
