@@ -7,8 +7,9 @@ optionally patient,nodule,diameter_mm,malignancy,split); --codes=codes.npy gives
 and 1. Without codes, the two-stage search uses PCA+ITQ codes of the vectors; ITQ and LSH codes are
 judged in any case, fitted on training items. Test items are the queries, training and validation
 items the archive; the query's own scan is never returned, unless --split=slices asks for the
-paper's split. Where the images that items.csv names are there, panels show them, and pixels and
-HOG are compared too.
+paper's split. A split with a scan, a patient or a picture on two sides is refused, or
+--overlap=drop leaves out the archive's items. Where the images that items.csv names are there,
+panels show them, and pixels and HOG are compared too.
 
 Leaves <workdir>/evaluation and <workdir>/report.html, as `experiments.evaluate` does, in a workdir
 of its own. Judging the same again is skipped; other files or settings are refused there, or judged
@@ -37,6 +38,9 @@ EMBEDDINGS = flags.DEFINE_string("embeddings", None, "Vectors, .npy, numbers [N,
 CODES = flags.DEFINE_string("codes", None, "Codes, .npy, 0 and 1 (or bool) [N, h].")
 ITEMS = flags.DEFINE_string("items", None, "Table of the N items, .csv.")
 SPLIT = flags.DEFINE_enum("split", "column", ("column", "patient", "slices"), "Who is a query.")
+OVERLAP = flags.DEFINE_enum(
+    "overlap", "refuse", ("refuse", "drop"), "Archive items whose like is a query: leave them out?"
+)
 TEST_SHARE = flags.DEFINE_float("test_share", 0.3, "Share of test items where no column says it.")
 BITS = flags.DEFINE_integer("bits", 48, "Length of ITQ and LSH codes; as --codes where given.")
 THRESHOLD = flags.DEFINE_integer("threshold", 3, "Candidates differ in fewer bits than this.")
@@ -66,7 +70,12 @@ def main(arguments: list[str]) -> None:
     vectors = read_vectors(Path(str(EMBEDDINGS.value)), len(table), path)
     codes = read_codes(Path(CODES.value), len(table), path) if CODES.value else None
     images = read_images(path.parent, table)
-    side = sides(table, images)
+    rule = Split(
+        kind=SPLIT.value, test_share=TEST_SHARE.value, seed=SEED.value, overlap=OVERLAP.value
+    )
+    side, leaks = splits.split_items(table, rule, images, flag="--overlap")
+    for line in splits.leak_lines(leaks):
+        print(f"  note: {line}")
     require_relevant(np.array([item.label for item in table]), side, path)
     with stages.lock(workdir):
         require_own(workdir)
@@ -75,30 +84,11 @@ def main(arguments: list[str]) -> None:
             workdir,
             STAGE,
             inputs(table, codes, images),
-            lambda out: judge(out, table, side, vectors, codes, images),
+            lambda out: judge(out, table, side, leaks, vectors, codes, images),
         )
         common.describe_environment(workdir)
         page = build_report(workdir)
     print(f"  report   {page}\n  metrics  {workdir / 'evaluation' / 'metrics.json'}")
-
-
-def sides(table: Sequence[items.Item], images: np.ndarray | None) -> np.ndarray:
-    """The side of every item, str [N]; without images, pictures cannot be compared.
-
-    Raises:
-      ValueError: a patient, a scan or a picture stands on two sides.
-    """
-    rule = Split(kind=SPLIT.value, test_share=TEST_SHARE.value, seed=SEED.value)
-    if images is not None:
-        return splits.split_items(table, rule, images)[0]
-    side = splits.assign(table, rule)
-    shared = splits.shared_groups(items.patients(table), side)
-    if shared and rule.kind != "slices":
-        raise ValueError(
-            f"{ITEMS.value}: {shared[0]} stands on two sides of the split ({len(shared)} such "
-            "patients or scans); mend the split column, or use --split=patient"
-        )
-    return side
 
 
 def require_relevant(labels: np.ndarray, side: np.ndarray, table: Path) -> None:
@@ -171,6 +161,7 @@ def inputs(
         "codes": content(CODES.value) if CODES.value else "PCA+ITQ of the vectors",
         "items": content(ITEMS.value),
         "split": SPLIT.value,
+        "overlap": OVERLAP.value,
         "test_share": TEST_SHARE.value,
         "seed": SEED.value,
         "bits": BITS.value if codes is None else codes.shape[1],
@@ -184,6 +175,7 @@ def judge(
     out: Path,
     table: Sequence[items.Item],
     side: np.ndarray,
+    leaks: dict[str, Any],
     vectors: np.ndarray,
     codes: np.ndarray | None,
     images: np.ndarray | None,
@@ -194,6 +186,7 @@ def judge(
       out: `<workdir>/evaluation`, empty.
       table: the N items.
       side: str [N], `train`, `val`, `test` or empty.
+      leaks: what stands on two sides, of `splits.split_items`.
       vectors: float [N, D].
       codes: bool [N, h], or None for ITQ codes of the vectors.
       images: uint8 [N, S, S], or None.
@@ -235,6 +228,7 @@ def judge(
             "split": SPLIT.value,
             "seed": SEED.value,
             "pdf": PDF.value,
+            "leaks": leaks | {"pictures_compared": images is not None},
         },
     )
     runs.write(out, runs.Run(names, patients, queries.labels, beside.joined(evaluation.per_query)))
@@ -347,7 +341,8 @@ def read_images(root: Path, table: Sequence[items.Item]) -> np.ndarray | None:
     if missing:
         print(
             f"  note: {len(missing)} of {len(table)} images are not beside items.csv "
-            f"(first: {missing[0] or 'no name'}); judged without panels, pixels and HOG"
+            f"(first: {missing[0] or 'no name'}); judged without panels, pixels "
+            "and HOG, and pictures on two sides of the split are not looked for"
         )
         return None
     loaded = folder.load_images(Config(), [root / item.image for item in table])

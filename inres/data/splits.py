@@ -37,14 +37,19 @@ class Overlap:
 
 
 def split_items(
-    items: Sequence[Item], config: Split, images: np.ndarray
+    items: Sequence[Item],
+    config: Split,
+    images: np.ndarray | None,
+    *,
+    flag: str = "--config.split.overlap",
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Divide the items and look for what stands on two sides.
 
     Args:
       items: the N items.
       config: the rule.
-      images: uint8 [N, S, S], their images as prepared.
+      images: uint8 [N, S, S], their images as prepared; None where there are none to compare.
+      flag: the name of `config.overlap`, for the error.
 
     Returns:
       The side of every item, str [N] of `train`, `val`, `test`, or empty for items left out;
@@ -55,22 +60,21 @@ def split_items(
       ValueError: a patient, a scan or a picture stands on two sides, and is not to be dropped.
     """
     side = assign(items, config)
-    thumbnails = duplicates.thumbnails(images)
+    thumbnails = None if images is None else duplicates.thumbnails(images)
     found = overlap(items, side, thumbnails)
     if not found or config.kind == "slices":
         return side, leaks(items, side, found)
     if config.overlap == "refuse":
         raise ValueError(
             f"{_shared(items, side, found)}; mend the data or the split, or leave out the training "
-            "items with --config.split.overlap=drop"
+            f"items with {flag}=drop"
         )
     rows = _earlier_rows(items, side, found)
     what = _shared(items, side, found)
     side[rows] = ""
     if empty := _empty_side(side):
         raise ConfigError(
-            f"config.split.overlap = 'drop' leaves no item to {empty!r}: {what}; mend the data or "
-            "the split"
+            f"{flag}=drop leaves no item to {empty!r}: {what}; mend the data or the split"
         )
     return side, leaks(items, side, overlap(items, side, thumbnails), left_out=len(rows))
 
@@ -168,24 +172,30 @@ def subsets(items: Sequence[Item], config: Split) -> np.ndarray:
     return fold[inverse]
 
 
-def overlap(items: Sequence[Item], side: np.ndarray, thumbnails: np.ndarray) -> Overlap:
+def overlap(items: Sequence[Item], side: np.ndarray, thumbnails: np.ndarray | None) -> Overlap:
     """Look for scans, patients and pictures on two sides of a split.
 
     Args:
       items: the N items.
       side: str [N], as `split_items` gives it.
-      thumbnails: uint8 [N, T, T], of `duplicates.thumbnails`.
+      thumbnails: uint8 [N, T, T], of `duplicates.thumbnails`; None: no pictures to look for.
     """
-    pairs = [np.zeros((0, 2), np.int64)]
+    scans, patients_ = (
+        tuple(shared_groups(groups, side)) for groups in (_scans(items), known_patients(items))
+    )
+    nothing = np.zeros((0, 2), np.int64)
+    return Overlap(scans, patients_, nothing if thumbnails is None else _twins(side, thumbnails))
+
+
+def _twins(side: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
+    """`Overlap.twins`."""
+    pairs = []
     for later in range(1, len(SIDES)):
         left = np.flatnonzero(np.isin(side, SIDES[:later]))
         right = np.flatnonzero(side == SIDES[later])
         found = duplicates.twins(thumbnails[left], thumbnails[right])
         pairs.append(np.stack([left[found[:, 0]], right[found[:, 1]]], axis=1))
-    scans, patients_ = (
-        tuple(shared_groups(groups, side)) for groups in (_scans(items), known_patients(items))
-    )
-    return Overlap(scans, patients_, np.concatenate(pairs))
+    return np.concatenate(pairs)
 
 
 def _scans(items: Sequence[Item]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from inres.data import splits
+from inres.evaluation.runs import JUDGED
 from inres.figures.rankings import RANKING_NAMES
 from inres.report import page
 from inres.report.run import Run
@@ -43,11 +44,14 @@ def summary(run: Run) -> str:
 
 def _leaks(run: Run) -> str:
     """What stands on two sides of the split, beside the scores that it flatters."""
-    found = run.json("split/leaks.json")
+    found = run.json("split/leaks.json") or run.json(f"evaluation/{JUDGED}").get("leaks")
     if not found:
         return ""
     lines = splits.leak_lines(found)
-    nothing = "No scan, patient or near-identical image is both in the archive and among queries"
+    what = "scan, patient or near-identical image"
+    if not found.get("pictures_compared", True):
+        what = "scan or patient"
+    nothing = f"No {what} is both in the archive and among queries"
     return f'<p class="note">{page.text(". ".join(lines) or nothing)}.</p>'
 
 

@@ -105,6 +105,27 @@ def test_without_codes_or_a_split_column(data, tmp_path):
 
 
 @pytest.mark.e2e
+def test_archive_items_of_a_query_scan_are_refused_or_left_out(data, tmp_path):
+    rows = (data / "items.csv").read_text(encoding="utf-8").splitlines()
+    cells = [row.split(",") for row in rows[1:]]
+    side = rows[0].split(",").index("split")
+    scan = rows[0].split(",").index("scan")
+    (first, *_), (other, *_) = ([c for c in cells if c[side] == s] for s in ("test", "train"))
+    other[scan] = first[scan]
+    (data / "shared.csv").write_text("\n".join([rows[0], *map(",".join, cells)]) + "\n")
+    asked = [*flags(data, tmp_path, items="shared.csv"), QUICK]
+    assert f"{first[scan]} stands on two sides" in refused("judge", *asked)
+    assert "with --overlap=drop" in refused("judge", *asked)
+    done = call("judge", *asked, "--overlap=drop")
+    assert done.returncode == 0, done.stderr
+    assert "1 training or validation items are left out" in done.stdout
+    trained = sum(c[side] in ("train", "val") for c in cells)
+    assert metrics(tmp_path)["protocol"]["gallery"] == trained - 1
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "1 training or validation items are left out" in page
+
+
+@pytest.mark.e2e
 def test_judging_is_a_stage_of_a_workdir_of_its_own(data, tmp_path):
     """The same again is skipped, something else refused, and nothing of it stays when redone."""
     rows = (data / "items.csv").read_text(encoding="utf-8").splitlines()
@@ -153,7 +174,7 @@ def test_what_is_judged_is_known_by_content(data, monkeypatch, tmp_path):
 
     table = judge.items.read_table(data / "items.csv")
     named = {"EMBEDDINGS": "vectors.npy", "ITEMS": "items.csv"}
-    for name in ("CODES", "SPLIT", "TEST_SHARE", "SEED", "BITS", "THRESHOLD", "PDF"):
+    for name in ("CODES", "SPLIT", "OVERLAP", "TEST_SHARE", "SEED", "BITS", "THRESHOLD", "PDF"):
         monkeypatch.setattr(judge, name, SimpleNamespace(value=None))
 
     def inputs(root):
