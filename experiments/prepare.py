@@ -29,6 +29,8 @@ def run(config: Config, workdir: Path) -> None:
         names = ("spacing_mm", "canvas_mm", "normals", "normal_clearance_mm")
         more = ("slices_per_nodule", "neighbour_mm")
         inputs["items"] |= common.part(config.items, *names, *more)
+    if config.data.kind == "luna16" and config.data.expect_counts == "strict":
+        inputs["data"]["expect_counts"] = "strict"  # a store made without has not been checked
     if config.data.kind == "phantom" and not config.data.root:
         made = {"phantom": common.part(config.phantom), "seed": config.data.seed}
         workers = common.workers(config)
@@ -43,8 +45,16 @@ def run(config: Config, workdir: Path) -> None:
             )
         }
     else:
-        inputs["files"] = stages.describe_files(_files(config, root), root)
-    stages.run(workdir, "prepare", inputs, lambda out: _prepare(config, root, out))
+        inputs[stages.FILES] = stages.describe_files(_files(config, root), root)
+    # Scans are known by what they were made from, one by one.
+    may_change = () if config.data.kind == "folder" else (stages.FILES,)
+    stages.run(
+        workdir,
+        "prepare",
+        inputs,
+        lambda out: _prepare(config, root, out),
+        may_change=may_change,
+    )
 
 
 def _files(config: Config, root: Path) -> list[Path]:

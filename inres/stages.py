@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from inres import files
 
 SHARING = "stages-are-shared"
 """A file of this name in a folder of workdirs lets each take finished stages of the others."""
+
+FILES = "files"
+"""The input of a stage that `describe_files` gives."""
 
 WAIT_S = 2.0
 """Between looks at whether another workdir has finished a stage."""
@@ -56,13 +59,22 @@ def done(workdir: Path, stage: str) -> str:
     return files.read_json(path)["fingerprint"]
 
 
-def run(workdir: Path, stage: str, inputs: Mapping[str, Any], work: Callable[[Path], None]) -> str:
+def run(
+    workdir: Path,
+    stage: str,
+    inputs: Mapping[str, Any],
+    work: Callable[[Path], None],
+    *,
+    may_change: Collection[str] = (),
+) -> str:
     """Do `work(workdir / stage)` unless it was done with the same inputs; give its fingerprint.
 
     `work` finds in its directory what an interrupted run with the same inputs left there, but for
-    half-written files. The caller holds the workdir's lock. Where `share` was called for the
-    folder of workdirs, a stage that another of them finished with the same inputs is taken over by
-    a link, and one that another is making is waited for.
+    half-written files. So it may with other inputs, as long as nothing was made or only inputs in
+    `may_change` differ, whose parts `work` checks itself: what was wrong with the data or the
+    config is mended, and the same command goes on. The caller holds the workdir's lock. Where
+    `share` was called for the folder of workdirs, a stage that another of them finished with the
+    same inputs is taken over by a link, and one that another is making is waited for.
 
     Raises:
       StageError: the directory belongs to other inputs; names the fields that differ.
@@ -82,6 +94,8 @@ def run(workdir: Path, stage: str, inputs: Mapping[str, Any], work: Callable[[Pa
                 print(f"{stage}: done already, skipped ({root})")
                 return mark
             break
+        if name == "begun.json" and _goes_on(root, record["inputs"], inputs, may_change):
+            break
         raise StageError(
             f"{root} was made with another config or other data: "
             + difference(record["inputs"], inputs)
@@ -100,6 +114,15 @@ def run(workdir: Path, stage: str, inputs: Mapping[str, Any], work: Callable[[Pa
     (root / "begun.json").unlink()
     print(f"{stage}: done in {seconds:.0f} s")
     return mark
+
+
+def _goes_on(
+    root: Path, old: Mapping[str, Any], new: Mapping[str, Any], may_change: Collection[str]
+) -> bool:
+    """Whether an unfinished stage, begun with other inputs, may go on with the new ones."""
+    if not root.is_symlink() and [path.name for path in root.iterdir()] == ["begun.json"]:
+        return True
+    return {key for key in {*old, *new} if old.get(key) != new.get(key)} <= set(may_change)
 
 
 def share(folder: Path) -> None:
@@ -158,7 +181,10 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     old, new = flat(old), flat(new)
     keys = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
     own = [k for k in keys if not k.startswith("upstream.")] or keys
-    shown = [f"{k} was {old.get(k)!r}, now {new.get(k)!r}" for k in own[:4]]
+    shown = [
+        "input files changed" if k == FILES else f"{k} was {old.get(k)!r}, now {new.get(k)!r}"
+        for k in own[:4]
+    ]
     return ", ".join(shown) + (f" and {len(own) - 4} more" if len(own) > 4 else "")
 
 

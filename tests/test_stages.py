@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from inres import stages
+from inres import files, stages
 
 
 def test_a_finished_stage_is_skipped_and_says_so(tmp_path, capsys):
@@ -43,6 +43,37 @@ def test_an_interrupted_stage_finds_its_work_again(tmp_path):
     seen = []
     stages.run(tmp_path, "train", {"a": 1}, lambda root: seen.extend(root.glob("half")))
     assert len(seen) == 1
+
+
+def test_what_was_refused_before_it_made_anything_goes_on_mended(tmp_path):
+    def refuse(_):
+        raise ValueError("mend the config")
+
+    with pytest.raises(ValueError, match="mend the config"):
+        stages.run(tmp_path, "split", {"a": 1}, refuse)
+    stages.run(tmp_path, "split", {"a": 2}, lambda _: None)
+    assert files.read_json(tmp_path / "split" / "stage.json")["inputs"] == {"a": 2}
+
+
+def test_unfinished_work_goes_on_where_what_changed_is_checked_by_it(tmp_path):
+    def stop(root):
+        (root / "half").write_text("x")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stages.run(tmp_path, "prepare", {"a": 1, "files": "x"}, stop)
+    may_change = ("files",)
+    with pytest.raises(stages.StageError, match="a was 1, now 2"):
+        stages.run(tmp_path, "prepare", {"a": 2, "files": "y"}, stop, may_change=may_change)
+    with pytest.raises(stages.StageError, match="data: input files changed;"):
+        stages.run(tmp_path, "prepare", {"a": 1, "files": "y"}, stop)
+    seen = []
+    inputs = {"a": 1, "files": "y"}
+    work = lambda root: seen.extend(root.glob("half"))  # noqa: E731
+    stages.run(tmp_path, "prepare", inputs, work, may_change=may_change)
+    assert len(seen) == 1
+    with pytest.raises(stages.StageError, match="input files changed"):
+        stages.run(tmp_path, "prepare", {"a": 1, "files": "z"}, work, may_change=may_change)
 
 
 ROOT = Path(__file__).resolve().parents[1]

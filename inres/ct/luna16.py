@@ -191,7 +191,9 @@ def read_luna16(
     # All excluded findings may be of scans that are left out: then none is near a normal slice.
     here = {uid: places[0] for uid, places in paths.items()}
     _check_series(EXCLUDED, excluded or {}, here, problems)
-    differences = _differences(paths, tables) if expect_counts != "off" else []
+    differences = _absent(paths, tables)
+    if expect_counts != "off":
+        differences = _differences(paths, tables) + differences
     if expect_counts == "strict" and differences:
         problems["not the complete LUNA16; --config.data.expect_counts=auto goes on"] = differences
     else:
@@ -329,9 +331,18 @@ def _differences(
                 f"{name} has {rows} findings of {len(table)} scans, the complete LUNA16 {complete}"
                 + (" (a truncated copy with these rows circulates)" if copy else "")
             )
+    return out
+
+
+def _absent(
+    paths: Mapping[str, list[Path]], tables: Mapping[str, Mapping[str, list[Finding]]]
+) -> list[str]:
+    """What the tables hold of scans that are not in the tree, or are misnamed, as messages."""
+    out = []
+    for name, table in tables.items():
         absent = [uid for uid in table if uid not in paths]
         if absent:
-            count = sum(len(table[uid]) for uid in absent)
+            rows, count = (sum(len(table[uid]) for uid in some) for some in (table, absent))
             out.append(
                 f"{count} of {rows} findings of {name} left out: their {len(absent)} scans are not "
                 f"in this tree (first: {absent[0]})"

@@ -123,7 +123,12 @@ class _Job:
         items = dataclasses.asdict(self.config.items)
         for name in ("normals", "view", "crop_mm", "segmented", "size_px"):
             del items[name]
-        sources = [self.entry.path, *self.entry.path.parent.glob(f"{self.entry.uid}.*raw")]
+        masks = [] if self.config.data.lung_masks != "luna16" else [self.entry.lung_mask]
+        sources = [
+            other
+            for path in (self.entry.path, *filter(None, masks))
+            for other in (path, *path.parent.glob(f"{self.entry.uid}.*raw"))
+        ]
         stats = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(set(sources))]
         parts = [_FORMAT, items, self.config.data.seed, self.config.data.lung_masks, self.cap]
         parts += [repr(self.entry), stats]

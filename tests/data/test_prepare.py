@@ -17,6 +17,7 @@ import pytest
 import SimpleITK as sitk
 from ct.trees import in_lungs, to_image, write_tree
 
+from experiments import prepare as stage
 from inres import files
 from inres.config import Config, ConfigError, Data, Items
 from inres.ct import luna16, scan
@@ -29,6 +30,7 @@ from inres.data.audit import sphere_coverage
 from inres.data.cut import Cut, cut_scan
 from inres.data.items import open_store
 from inres.data.views import canvas, to_uint8
+from inres.stages import StageError
 
 pytestmark = pytest.mark.slow
 
@@ -373,6 +375,24 @@ def test_unreadable_scans_do_not_stop_the_others(tree, tmp_path):
     assert sorted(p.name for p in (out / "scans").iterdir()) == ["a.npz", "c.npz"]
     with pytest.raises(room.PrepareError, match=r"1 of 1 scans could not be read(.*\n)+.*b\.zraw"):
         run(make_config(root), root, out, workers=2)
+
+
+def test_a_scan_fetched_again_goes_on_in_the_same_workdir(tree, tmp_path, monkeypatch):
+    root = shutil.copytree(tree, tmp_path / "tree")
+    config, data = make_config(root), root / "subset0" / "b.zraw"
+    config.data.workers = 1
+    whole = data.read_bytes()
+    data.write_bytes(whole[:-100] + bytes(100))
+    with pytest.raises(room.PrepareError, match="1 of 3 scans could not be read"):
+        stage.run(config, tmp_path)
+    data.write_bytes(whole)
+    work, done = room._work, []
+    monkeypatch.setattr(room, "_work", lambda job: (done.append(job.entry.uid), work(job)))
+    stage.run(config, tmp_path)
+    assert done == ["b"]
+    data.touch()
+    with pytest.raises(StageError, match="other data: input files changed; use another"):
+        stage.run(config, tmp_path)
 
 
 def test_truncated_scan_is_found_before_work_starts(tree, tmp_path):

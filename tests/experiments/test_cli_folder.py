@@ -80,7 +80,7 @@ def test_a_folder_of_crops_goes_the_same_road(tmp_path):
     assert "name it by --image" in refused("search", *flags, "--scan=a.mhd", "--slice=3")
     (root / "items.csv").write_text("\n".join(lines).replace(",1,,,train", ",0,,,train") + "\n")
     error = refused("prepare", *flags)
-    assert "other data: files was" in error
+    assert "other data: input files changed" in error
     error = refused("train", *flags[:2], *flags[3:], f"--workdir={tmp_path / 'v'}")
     assert "run the segment stage first" in error
     assert call("prepare", *flags[:2], f"--workdir={tmp_path / 'v'}").returncode == 0
