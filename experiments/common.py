@@ -151,6 +151,7 @@ def _same_config(workdir: Path, config: Config) -> None:
     made, asked = (config_lib.to_dict(some) for some in (read_config(path), config))
     for values in (made, asked):  # the index holds the features by which it ranks
         values["search"] = {"features": values["search"]["features"]}
+        del values["pdf"]
     if made != asked:
         raise stages.StageError(
             f"{path}: the workdir was made with another config: "

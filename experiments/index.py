@@ -5,6 +5,7 @@
 Leaves <workdir>/index: embeddings.npz (FC1, H and FC3 of every item, in the item table's order; of
 those that the network was not trained on, over their views, config.hash.views_weight),
 planes.npz where the code is H and FC1 turned (config.hash.code), fitted on training items,
+scale.json (with which FC1 and FC3 are joined),
 alone.npy where items have neighbouring slices (codes of the test items without theirs), and
 archive/, the index of the training and validation items.
 """
@@ -22,7 +23,10 @@ from inres.data import items, views
 from inres.linear_codes import Hyperplanes
 from inres.retrieval import codes, store
 
-COLUMNS = ("scan", "nodule", "label", "diameter_mm", "malignancy", "subset", "x_mm", "y_mm", "z_mm")
+COLUMNS = (
+    *("scan", "patient", "nodule", "label", "diameter_mm", "malignancy", "subset"),
+    *("x_mm", "y_mm", "z_mm"),
+)
 
 
 def run(config: Config, workdir: Path) -> None:

@@ -38,7 +38,13 @@ SLICE = flags.DEFINE_integer("slice", None, "With --scan: the slice's number, fr
 OWN_SCAN = flags.DEFINE_bool("own_scan", False, "Let items of the query's own scan be found.")
 OUT = flags.DEFINE_string("out", None, "Stem of the CSV and PNG; default <workdir>/search/<query>.")
 
-COLUMNS = ("rank", "scan", "nodule", "class", "diameter_mm", "malignancy", "hamming", "euclidean")
+COLUMNS = (
+    *("rank", "item", "scan", "nodule", "class", "diameter_mm", "malignancy"),
+    *("hamming", "euclidean"),
+)
+"""Of the printed table."""
+MORE_COLUMNS = ("image", "patient", "x_mm", "y_mm", "z_mm")
+"""Of the CSV besides."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +107,7 @@ def run(config: Config, workdir: Path) -> None:
     rows = [
         {
             "rank": rank,
+            "item": record["item"],
             "scan": record["scan"],
             "nodule": record["nodule"],
             "class": panels.class_title(int(_number(record["label"])), names),
@@ -108,6 +115,7 @@ def run(config: Config, workdir: Path) -> None:
             "malignancy": _blank(record["malignancy"]),
             "hamming": int(result.hamming[0, rank - 1]),
             "euclidean": _blank(result.distance[0, rank - 1], "{:.4f}"),
+            **{name: _known(record.get(name)) for name in MORE_COLUMNS},
         }
         for rank, record in enumerate(records, start=1)
     ]
@@ -115,9 +123,9 @@ def run(config: Config, workdir: Path) -> None:
     print(f"query {query.name}: predicted {predicted}")
     print(_verdict(config, result, own))
     print(format_table(rows))
-    stem = Path(OUT.value) if OUT.value else workdir / "search" / query.name
+    stem = Path(OUT.value).expanduser() if OUT.value else workdir / "search" / query.name
     stem.parent.mkdir(parents=True, exist_ok=True)
-    files.write_csv(stem.parent / f"{stem.name}.csv", COLUMNS, rows)
+    files.write_csv(stem.parent / f"{stem.name}.csv", (*COLUMNS, *MORE_COLUMNS), rows)
     images = train.pictures(workdir)
     shown = [
         panels.Shown(
@@ -232,7 +240,7 @@ def read_query(config: Config, workdir: Path, table: items.ItemStore) -> Query:
         return Query(f"item{ITEM.value}", seen, item.scan, item.label, item.diameter_mm)
     root = common.data_root(config, workdir)
     if IMAGE.value is not None:
-        path = Path(IMAGE.value)
+        path = Path(IMAGE.value).expanduser()
         known = _item_of(path, root, table) if config.data.kind == "folder" else None
         planes, mask, point, notes = queries.prepare_image(
             path, config=config, root=root, lone=known is None
@@ -250,12 +258,13 @@ def read_query(config: Config, workdir: Path, table: items.ItemStore) -> Query:
             )
         if (WORLD.value is None) == (SLICE.value is None):
             raise ValueError("--scan needs a place: either --world=x,y,z or --slice=number")
-        path = Path(str(SCAN.value))
+        path = Path(str(SCAN.value)).expanduser()
         planes, mask, point, notes = queries.prepare_point(
             path, config=config, root=root, world_mm=_world(), slice_index=SLICE.value
         )
         place = f"slice{SLICE.value}" if WORLD.value is None else WORLD.value.replace(",", "_")
-        name, own = f"{path.stem}_{place}", _named_scan(path)
+        own = _named_scan(path)
+        name = f"{own}_{place}"
     channels = train.network_inputs(workdir).shape[-1]
     if len(planes) < channels:
         notes = (*notes, f"{path}: one slice, which also stands for its {channels - 1} neighbours")
@@ -338,6 +347,11 @@ def _verdict(config: Config, result: index_lib.Result, own: int) -> str:
 
 def _number(value: Any) -> float:
     return float("nan") if value is None else float(value)
+
+
+def _known(value: Any) -> Any:
+    """A value of a record as a table shows it: empty where unknown."""
+    return "" if value is None or value != value else value
 
 
 def _blank(value: Any, form: str = "{:.3g}") -> str:

@@ -57,6 +57,17 @@ def _apply(
 Encoder = Callable[[np.ndarray], Encoded]
 
 
+def check_images(images: np.ndarray, axes: int) -> None:
+    """Refuse what is no array of uint8 with so many axes; another type would be cut to 8 bits.
+
+    Raises:
+      ValueError: it is not.
+    """
+    if images.dtype != np.uint8 or images.ndim != axes:
+        shape = "[N, S, S, C]" if axes == 4 else "[N, S, S]"
+        raise ValueError(f"images are {images.dtype} {images.shape}, must be uint8 {shape}")
+
+
 def make_encoder(
     model: nn.Module,
     variables: dict[str, Any],
@@ -79,6 +90,10 @@ def make_encoder(
     seen = tuple(views) if views_weight else tuple(views[:1])
 
     def encode(images: np.ndarray) -> Encoded:
+        check_images(images, 4)
+        if not len(images):
+            one = encode(np.zeros((1, *images.shape[1:]), np.uint8))
+            return Encoded(*(layer[:0] for layer in vars(one).values()))
         each = 1 if len(images) == 1 else max(1, batch // len(seen))
         starts = range(0, len(images), each)
         loud = len(images) > 1 and not quiet
@@ -213,6 +228,7 @@ def make_segmenter(
         return mask
 
     def segment(slices: np.ndarray) -> np.ndarray:
+        check_images(slices, 3)
         out = np.empty(slices.shape, np.uint8)
         width = min(batch, len(slices)) if len(slices) == 1 else batch
         for start in range(0, len(slices), width):

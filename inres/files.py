@@ -74,10 +74,14 @@ def _replacing(path: Path, hold: Path) -> Iterator[Path]:
 def remove_leftovers(folder: Path) -> None:
     """Remove what writers by `atomic_path` that were killed left in `folder` and below.
 
-    None may be at work there: it would fail, as what it has written so far would be gone.
+    A directory that one of them had moved aside, with nothing yet in its place, is put back. None
+    may be at work there: it would fail, as what it has written so far would be gone.
     """
     for hold in list(folder.rglob(f".?*.????????{HOLD}")):
         if hold.is_dir() and not hold.is_symlink():
+            path = hold.with_name(hold.name[1 : -len(f".????????{HOLD}")])
+            if (hold / "old").is_dir() and not path.exists():
+                (hold / "old").rename(path)
             shutil.rmtree(hold, ignore_errors=True)
 
 

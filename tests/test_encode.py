@@ -37,6 +37,16 @@ def test_an_item_is_encoded_alike_alone_and_in_any_batch(network):
         )
 
 
+def test_only_images_of_8_bits_are_encoded(network):
+    images = np.zeros((2, 32, 32, 1), np.uint8)
+    see = encode.make_encoder(*network)
+    for wrong in (images / np.float32(255), images.astype(np.int16), images[0]):
+        with pytest.raises(ValueError, match=r"must be uint8 \[N, S, S, C\]"):
+            see(wrong)
+    none = see(images[:0])
+    assert {len(layer) for layer in (none.fc1, none.h, none.fc3)} == {0}
+
+
 class OneLayer(nn.Module):
     """Answers that differ from view to view, soon compiled."""
 

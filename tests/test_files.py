@@ -65,6 +65,22 @@ def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
     assert len(list((tmp_path / "elsewhere").iterdir())) == 1
 
 
+def test_a_directory_moved_aside_by_a_killed_writer_is_put_back(tmp_path):
+    (tmp_path / "d.x").mkdir()
+    (tmp_path / "d.x" / "whole").touch()
+    with (
+        mock.patch.object(files, "_exchange", return_value=False),
+        mock.patch.object(os, "replace", side_effect=KeyboardInterrupt),
+        mock.patch("shutil.rmtree"),
+        contextlib.suppress(KeyboardInterrupt),
+        files.atomic_path(tmp_path / "d.x") as part,
+    ):
+        part.mkdir()
+    assert not (tmp_path / "d.x").exists()
+    files.remove_leftovers(tmp_path)
+    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == ["d.x", "d.x/whole"]
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can exchange two names")
 def test_a_directory_is_never_absent_while_it_is_replaced(tmp_path):
     (tmp_path / "d").mkdir()

@@ -58,8 +58,11 @@ def queries(
         raise ValueError(f"query_codes have shape {codes.shape}, must be [Q, W]")
     q = len(codes)
     for name, value, least in (("k", k, 1), ("nearest", nearest, 1), ("min_pool", min_pool, 0)):
-        if value is not None and value < least:
-            raise ValueError(f"{name} is {value}, must be {least} or more")
+        if value is None:
+            continue
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if not whole or value < least:
+            raise ValueError(f"{name} is {value!r}, must be a whole number of {least} or more")
     if query_features is not None:
         query_features = _features(query_features, dims, "query_features")
         query_features = np.ascontiguousarray(query_features, np.float32)

@@ -294,8 +294,10 @@ def search(
         nearest=nearest, min_pool=min_pool, exclude=exclude, only=only,
         labelled=index.tags.label is not None,
     )  # fmt: skip
+    min_pool = min(min_pool, index.capacity)
     if nearest is not None:
-        return _search_nearest(index, queries, k=k, m=nearest, engine=engine)
+        m = min(nearest, index.capacity)
+        return _search_nearest(index, queries, k=k, m=m, engine=engine)
     items = _items(index, engine)
     if items is None:
         parts = [

@@ -134,7 +134,7 @@ def _call(
     Raises:
       MemoryError: it had no memory. Where no more threads can be had, it goes on with fewer.
     """
-    q = len(queries.codes)
+    q, k = len(queries.codes), int(k)
     flat = [None if x is None else x.reshape(-1).view(np.int32) for x in queries]
     used = sum(len(x) for x in flat if x is not None)
     # Any: not every NumPy's types know that arrays are buffers.

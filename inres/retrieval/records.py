@@ -220,9 +220,8 @@ def check_condition(kinds: Mapping[str, str], condition: str, values: Sequence[V
     declared = "".join(f', "{name}" {kind.upper()}' for name, kind in kinds.items())
     known = {"id", *(name.lower() for name in kinds)}
     no_columns = r"""'(?:[^']|'')*'|--.*|(?s:/\*.*?\*/)|(?i:\bcollate\s*"[^"]*")"""
-    outside = re.sub(no_columns, "", condition)
-    for name in re.findall(r'"([^"]*)"', outside):
-        if name.lower() not in known:  # SQLite would take it for a text
+    for name in re.findall(rf'{no_columns}|"([^"]*)"', condition):  # from left to right
+        if name and name.lower() not in known:  # SQLite would take it for a text
             raise ValueError(
                 f"condition {condition!r}: no such column: {name}; the columns are "
                 f"{', '.join(kinds)}; text stands between '...'"
@@ -231,7 +230,7 @@ def check_condition(kinds: Mapping[str, str], condition: str, values: Sequence[V
         db.execute(f"CREATE TABLE records (id INTEGER PRIMARY KEY{declared})")
         try:
             db.execute(_asked(kinds, condition), tuple(values))
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OverflowError) as error:
             raise ValueError(
                 f"condition {condition!r}: {error}; the columns are {', '.join(kinds)}"
             ) from None

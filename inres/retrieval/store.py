@@ -273,6 +273,7 @@ class Records:
         Raises:
           ValueError: no such condition can be asked.
         """
+        values = records_lib.plain(values)  # SQLite would take NumPy's for bytes
         records_lib.check_condition(self.columns, condition, values)
         parts = [np.zeros(0, np.int32)]
         for shard in self._shards:

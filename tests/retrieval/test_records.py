@@ -86,14 +86,22 @@ def test_a_table_holds_what_was_written(tmp_path):
 
 def test_a_condition_is_tried_first():
     records.check_condition(KINDS, "size > ? AND scan = 'a'", (3,))
-    for condition, values in (("sise > 3", ()), ("size >", ()), ("size > ?", ()), ("1", (2,))):
+    bad = (("sise > 3", ()), ("size >", ()), ("size > ?", ()), ("1", (2,)), ("size > ?", (2**70,)))
+    for condition, values in bad:
         with pytest.raises(ValueError, match=r"condition .*the columns are scan, label"):
             records.check_condition(KINDS, condition, values)
 
 
 @pytest.mark.parametrize(
     "condition",
-    ["size > 2 LIMIT 1", "size > 5;", "size > 5 ORDER BY size", '"sise" > 3', 'scan = "a"'],
+    [
+        "size > 2 LIMIT 1",
+        "size > 5;",
+        "size > 5 ORDER BY size",
+        '"sise" > 3',
+        'scan = "a"',
+        """scan = "it's" OR scan = 'b'""",
+    ],
 )
 def test_what_would_filter_otherwise_than_it_says_is_refused(condition):
     with pytest.raises(ValueError, match=r"condition .*the columns are scan, label"):

@@ -76,6 +76,10 @@ def check_records(records):
     np.testing.assert_array_equal(
         records.where("diameter_mm BETWEEN ? AND ? AND label = 1", (20, 40)), [17, 21, 25, 29, 33]
     )
+    for number in (np.int64(1), np.float32(1), np.int8(1), 1):
+        np.testing.assert_array_equal(
+            records.where("label = ?", (number,)), records.where("label = 1")
+        )
     for missing in (50, -1):
         with pytest.raises(KeyError, match=f"no item {missing}"):
             records[missing]
