@@ -256,7 +256,9 @@ struct Nearest {
 #pragma GCC target("avx2,fma,popcnt")
 #endif
 #define INRES_BODY avx2
+#define INRES_AVX2 1
 #include "kernel_body.h"
+#undef INRES_AVX2
 #undef INRES_BODY
 #if defined(__clang__)
 #pragma clang attribute pop
