@@ -31,6 +31,7 @@ from experiments.bench_peers import Maker, Peer, Selecting, check_search, octets
 from inres import benchmark, files
 from inres.figures import style
 from inres.progress import progress
+from inres.retrieval import codes as codes_lib
 from inres.retrieval import index as index_lib
 from inres.retrieval import native, plans, sharded
 
@@ -64,15 +65,20 @@ class Case:
         queries = Maker(config, kind, QUERIES, bits, dims)
         self.query_codes, self.query_features = queries.codes, next(queries.features())
 
-    def threshold(self, pool: float, q: int) -> int:
-        """The threshold for a wanted pool of the first `q` queries."""
-        return threshold_for(pool, self.codes, self.query_codes[:q], self.bits)
+    def asked(self, pool: float, q: int) -> tuple[np.ndarray, int]:
+        """The first `q` queries' codes, and the threshold for a wanted pool.
+
+        Of an empty pool they are turned to their complements: far from everything, but looked for
+        among all codes.
+        """
+        queries = self.query_codes[:q]
+        if pool == 0:
+            return codes_lib.pack(~codes_lib.unpack(queries, self.bits)), 1
+        return queries, threshold_for(pool, self.codes, queries, self.bits)
 
 
 def threshold_for(pool: float, codes: np.ndarray, queries: np.ndarray, bits: int) -> int:
     """The threshold for a wanted pool, from a sample of items and queries."""
-    if pool == 0:
-        return 0
     sample = codes[:: max(1, len(codes) >> 17)]
     distance = np.bitwise_count(queries[:32, None] ^ sample[None]).sum(-1)
     share = np.cumsum(np.bincount(distance.ravel(), minlength=bits + 1)) / distance.size
@@ -124,7 +130,7 @@ def measure(config: ConfigDict, sweep: ConfigDict, point: tuple, room: Path) -> 
         }
         rows.append(base | {"case": "hamming top-k", "queries": q} | compare(config, rivals))
         for pool in sweep.pools:
-            limit = case.threshold(pool, q)
+            codes, limit = case.asked(pool, q)
             result = index_lib.search(built, codes, features, threshold=limit, k=k)
             row = base | {
                 "case": "two stages", "queries": q, "wanted": pool, "threshold": limit,
@@ -153,7 +159,7 @@ def measure(config: ConfigDict, sweep: ConfigDict, point: tuple, room: Path) -> 
 
 def single_queries(config: ConfigDict, case: Case) -> dict[str, Any]:
     """Percentiles of single queries, each another, with pools of about forty."""
-    limit = case.threshold(40.0, QUERIES)
+    _, limit = case.asked(40.0, QUERIES)
 
     def ask(i: int) -> None:
         one = slice(i % QUERIES, i % QUERIES + 1)
@@ -179,7 +185,7 @@ def context(config: ConfigDict, case: Case) -> Iterator[dict[str, Any]]:
     k, codes, features = config.k, case.query_codes[:64], case.query_features[:64]
     selecting = Selecting(case.peer)
     for q in (1, 64):
-        limit, queries = case.threshold(0.01, q), (codes[:q], features[:q])
+        limit, queries = case.asked(0.01, q)[1], (codes[:q], features[:q])
         rivals: dict[str, Any] = {
             "ours": functools.partial(index_lib.search, case.built, *queries, threshold=limit, k=k),
             "peer": functools.partial(selecting.search, *queries, limit, k),
