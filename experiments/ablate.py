@@ -112,7 +112,7 @@ def compare(grid: ablation.Ablation, found: dict[str, runs.Run], workdir: Path) 
     files.write_json(
         f"{stem}.json", {"grid": dataclasses.asdict(grid), "queries": len(first), "rows": rows}
     )
-    print(f"\n{title}; macro mAP, differences from the first variant\n")
+    print(f"\n{title}; differences from the first variant\n")
     print(text)
     print(f"  table    {stem}.csv\n  figure   {stem}.png\n  commands {workdir / 'commands.txt'}")
 

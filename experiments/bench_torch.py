@@ -128,6 +128,32 @@ class Head(nn.Module):
         return self.fc3(torch.sigmoid(self.fc2(x)))
 
 
+def check(config: Config) -> None:
+    """Refuse a config that asks for what is not written here.
+
+    Raises:
+      ConfigError: names the field, and what is written.
+    """
+    m, loss, train = config.model, config.loss, config.train
+    for field, value, only in (
+        ("items.neighbours", config.items.neighbours, 0),
+        ("model.name", m.name, "inres_net"),
+        ("model.compression", m.compression, "inv2"),
+        ("model.residual", m.residual, "inred"),
+        ("model.norm", m.norm, "batch"),
+        ("model.pooling", m.pooling, "average"),
+        ("model.dropout", m.dropout, 0.0),
+        ("hash.batch_norm", config.hash.batch_norm, False),
+        ("loss.name", loss.name, "nll"),
+        ("loss.fine", loss.fine, 0.0),
+        ("loss.neighbour_smoothing", loss.neighbour_smoothing, 0.0),
+        ("train.schedule", train.schedule, "constant"),
+        ("train.clip_norm", train.clip_norm, 0.0),
+    ):
+        if value != only:
+            raise ConfigError(f"config.experiment.{field} = {value!r}: the peer has {only!r} alone")
+
+
 class InResNet(nn.Module):
     """Stem, inV2 + inRed three times, head.
 
@@ -137,18 +163,8 @@ class InResNet(nn.Module):
 
     def __init__(self, config: Config, classes: int):
         super().__init__()
+        check(config)
         m = config.model
-        for field, value, only in (
-            ("model.name", m.name, "inres_net"),
-            ("model.norm", m.norm, "batch"),
-            ("model.pooling", m.pooling, "average"),
-            ("model.dropout", m.dropout, 0.0),
-            ("hash.batch_norm", config.hash.batch_norm, False),
-            ("loss.name", config.loss.name, "nll"),
-            ("train.schedule", config.train.schedule, "constant"),
-        ):
-            if value != only:
-                raise ConfigError(f"config.{field} = {value!r}: the peer has {only!r} alone")
         self.stem = ConvNorm(1, m.stem, m.stem_kernel, m.stem_stride)
         self.pool = m.stem_pool
         n = m.stem

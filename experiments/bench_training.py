@@ -270,6 +270,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
 
     Raises:
       RuntimeError: it is not installed, or is not the same network, loss and optimizer.
+      ConfigError: it has not what the config asks for.
     """
     peer = import_peer()
     keep_freed_memory()
@@ -282,6 +283,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }
     experiment = config_lib.checked(config.experiment)
+    peer.check(bare(experiment))
     images, labels = (values[: experiment.train.batch] for values in made_up(config))
     make = functools.partial(
         Ours, images=images, labels=labels, classes=config.classes, steps=config.loop_steps

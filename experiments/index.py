@@ -92,7 +92,8 @@ def unseen_encoder(
     all_views = views.symmetries(
         channels, flips=config.train.flips, quarter_turns=config.train.quarter_turns
     )
-    weight = config.hash.views_weight
+    # Without augmentation the network has seen images as they are alone.
+    weight = config.hash.views_weight if config.train.clean_share < 1 else 0.0
     return encode.make_encoder(model, variables, views=all_views, views_weight=weight)
 
 

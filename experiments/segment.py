@@ -39,6 +39,8 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
         print(f"  segment: {why}; images are taken as they are prepared")
         return
     c = config.segment
+    mesh = training.data_mesh()
+    training.require_divisible(c.batch, mesh, "config.segment.batch")
     side = split.sides(workdir)
     train = np.flatnonzero(side == "train")
     per_epoch = batches.steps_per_epoch(len(train), c.batch, section="segment")
@@ -46,7 +48,6 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
     pairs = _pairs(store, train, c.size_px, small)
 
     model = recipe.build_unet(c)
-    mesh = training.data_mesh()
     optimizer, rate = recipe.unet_optimizer(c)
     key = jax.random.key(config.seed)
 
@@ -66,7 +67,13 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
                 recipe.unet_loss(model, c), optimizer, key=jax.random.fold_in(key, 1), mesh=mesh
             ),
             batches.batches(
-                pairs, weights=weights, batch=c.batch, seed=config.seed, start=start, steps=c.steps
+                pairs,
+                weights=weights,
+                batch=c.batch,
+                seed=config.seed,
+                start=start,
+                steps=c.steps,
+                process=(jax.process_index(), jax.process_count()),
             ),
             steps=c.steps,
             steps_per_epoch=per_epoch,

@@ -153,6 +153,8 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
     store = items.open_store(workdir / "prepare")
     data = labelled(config, store)
     c = config.train
+    mesh = training.data_mesh()
+    training.require_divisible(c.batch, mesh, "config.train.batch")
     rows = np.flatnonzero(data.side == "train")
     per_epoch = batches.steps_per_epoch(len(rows), c.batch)
     steps = per_epoch * c.epochs
@@ -171,11 +173,6 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
         print(f"  note: {note}")
     model = recipe.build_model(config, classes=data.classes)
     optimizer, rate = recipe.optimizer(config, steps=steps, steps_per_epoch=per_epoch)
-    mesh = training.data_mesh()
-    if c.batch % mesh.size:
-        raise ConfigError(
-            f"config.train.batch = {c.batch}: must be divisible by {mesh.size} devices"
-        )
     validation = _validation(model, data, images)
     if c.keep == "best" and validation is None:
         raise ConfigError(

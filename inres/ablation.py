@@ -116,8 +116,26 @@ def checked(grid: Ablation) -> Ablation:
                 )
     if "ranking" in grid.variants[0]:
         raise ConfigError("config.variants: the first, the base, is judged by config.rankings")
+    if any("seed" in variant for variant in grid.variants):
+        raise ConfigError("config.variants: seed is varied by config.seeds")
+    _require_effect(grid)
     runs(grid)
     return grid
+
+
+def _require_effect(grid: Ablation) -> None:
+    """Refuse variants whose runs no score could tell apart: they would count in the correction."""
+    seen: dict[str, str] = {}
+    for variant in grid.variants:
+        values = config_lib.to_dict(overridden(grid.base, variant))
+        search = {name: values["search"][name] for name in ("threshold", "features")}
+        read = values | {"name": "", "pdf": True, "search": search, "by": variant.get("ranking")}
+        same = seen.setdefault(stages.fingerprint(read), label(variant))
+        if same != label(variant):
+            raise ConfigError(
+                f"config.variants: {label(variant)!r} differs from {same!r} in nothing that is "
+                "trained, indexed or evaluated; leave it out"
+            )
 
 
 def label(variant: Variant) -> str:
@@ -164,7 +182,11 @@ def runs(grid: Ablation) -> list[Planned]:
         for variant in grid.variants:
             name = run_name(variant, seed)
             config = overridden(grid.base, {**variant, "seed": seed})
-            planned.setdefault(name, Planned(name, config))
+            if planned.setdefault(name, Planned(name, config)).config != config:
+                raise ConfigError(
+                    f"config.variants: two would share the folder {name!r}; give "
+                    f"{label(variant)!r} in a grid with a --workdir of its own"
+                )
     return list(planned.values())
 
 

@@ -6,6 +6,7 @@ A config file returns a `Config` from `get_config()`; flags then set single fiel
 """
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,7 @@ def _one_of(field: str, value: object, choices: tuple[object, ...]) -> None:
 def _positive(prefix: str, part: object, *names: str) -> None:
     for name in names:
         value = getattr(part, name)
-        _require(value > 0, f"{prefix}.{name}", value, "greater than 0")
+        _require(0 < value < math.inf, f"{prefix}.{name}", value, "greater than 0, and finite")
 
 
 def _share(prefix: str, part: object, *names: str) -> None:
@@ -38,7 +39,7 @@ def _share(prefix: str, part: object, *names: str) -> None:
 def _not_negative(prefix: str, part: object, *names: str) -> None:
     for name in names:
         value = getattr(part, name)
-        _require(value >= 0, f"{prefix}.{name}", value, "0 or more")
+        _require(0 <= value < math.inf, f"{prefix}.{name}", value, "0 or more, and finite")
 
 
 @dataclasses.dataclass
@@ -218,7 +219,8 @@ class Segment:
 
     def __post_init__(self):
         _positive("segment", self, "width", "depth", "size_px", "steps", "batch", "learning_rate")
-        _not_negative("segment", self, "momentum", "weight_decay", "dice_weight")
+        _not_negative("segment", self, "weight_decay", "dice_weight")
+        _require(0 <= self.momentum < 1, "segment.momentum", self.momentum, "in [0, 1)")
         _require(
             self.size_px % 2**self.depth == 0,
             "segment.size_px",
@@ -279,7 +281,8 @@ class Hash:
     """Of `rotated`: the spread of FC1 as a share of that of H; 0: H alone is turned."""
     views_weight: float = 0.5
     """An image that the network was not trained on, as a query is, is seen as it is and in every
-    mirrored and turned view that training shows of images (`train.flips`, `train.quarter_turns`):
+    mirrored and turned view of `train.flips` and `train.quarter_turns`, a stack of neighbours also
+    from its other end (which training does not show; without augmentation there are no views):
     this is the share of the mean over all views in its FC1, H and FC3; 0: it is seen as it is.
     Needs no training anew."""
 
@@ -419,7 +422,15 @@ class Train:
         _positive(
             "train", self, "epochs", "batch", "learning_rate", "checkpoint_every", "eval_every"
         )
-        _not_negative("train", self, "momentum", "weight_decay", "warmup_epochs", "balance_power")
+        _not_negative("train", self, "weight_decay", "warmup_epochs", "balance_power")
+        _require(0 <= self.momentum < 1, "train.momentum", self.momentum, "in [0, 1)")
+        _require(self.batch >= 2, "train.batch", self.batch, "2 or more, as losses look at pairs")
+        _require(
+            self.schedule == "constant" or self.warmup_epochs <= self.epochs,
+            "train.warmup_epochs",
+            self.warmup_epochs,
+            f"no more than train.epochs = {self.epochs} where train.schedule is 'cosine'",
+        )
         _not_negative("train", self, "clip_norm", "shift_px", "brightness", "contrast", "noise")
         _share("train", self, "neighbour_dropout", "clean_share")
         _one_of("train.schedule", self.schedule, ("cosine", "constant"))
@@ -497,6 +508,13 @@ class Config:
 
     def __post_init__(self):
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        by_accuracy = self.train.keep == "best" and self.train.monitor == "accuracy"
+        _require(
+            not by_accuracy or self.loss.classification > 0 or self.loss.name == "nll",
+            "train.monitor",
+            self.train.monitor,
+            "map_macro where FC3 learns nothing (loss.classification = 0)",
+        )
 
 
 def to_dict(config: Config) -> dict[str, Any]:

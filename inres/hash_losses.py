@@ -96,7 +96,7 @@ def csq(u: jax.Array, centres: jax.Array, *, quantization: float) -> jax.Array:
 
     centres: [B, h] in {0, 1}, far from each other, such as rows of a Hadamard matrix. Yuan et al.
     2020, "Central similarity quantization for efficient image and video retrieval", Eqs. 4 and 5;
-    the quantization is the square that their log cosh smooths.
+    the quantization is a square, where Eq. 5 has log cosh for the absolute value.
     """
     return to_code(u, centres) + quantization * sign_gap(jnp.tanh(u / 2.0))
 

@@ -113,7 +113,8 @@ def independence(kernel: jax.Array) -> jax.Array:
 
 
 def dice_loss(logits: jax.Array, masks: jax.Array, *, smooth: float = 1.0) -> jax.Array:
-    """One minus the mean soft Dice of B masks (Milletari et al. 2016, "V-Net", section 3).
+    """One minus the mean soft Dice of B masks (Milletari et al. 2016, "V-Net", section 3;
+    there the sums below are of squares).
 
     logits, masks: [B, ...]; masks in {0, 1}; `smooth` pixels are added above and below, so
     that an empty mask has a gradient.

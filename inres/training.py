@@ -56,6 +56,16 @@ def data_mesh(devices: int = 0) -> Mesh:
     )
 
 
+def require_divisible(batch: int, mesh: Mesh, field: str) -> None:
+    """Check that the devices can share a batch.
+
+    Raises:
+      ValueError: they cannot; names the `field` of the batch.
+    """
+    if batch % mesh.size:
+        raise ValueError(f"{field} = {batch}: must be divisible by {mesh.size} devices")
+
+
 def replicated(mesh: Mesh) -> NamedSharding:
     """The same value on every device."""
     return NamedSharding(mesh, PartitionSpec())

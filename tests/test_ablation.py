@@ -74,6 +74,10 @@ def test_a_grid_is_a_product_and_its_runs_have_each_seed():
         (({}, {"ranking": "sofmax"}), {}, r"config\.variants: 'sofmax' is no ranking; .* softmax"),
         (({}, {"hash.bits": 12}), {"rankings": ("two-stage",)}, r"'two-stage' is no ranking; .*"),
         (({}, {"hash.bits": 12}), {"measures": ("avrage",)}, r"config\.measures: 'avrage' is no m"),
+        (({}, {"seed": 7}), {}, r"seed is varied by config\.seeds"),
+        (({}, {"hash.bits": 48}), {}, "'hash.bits=48' differs from 'base' in nothing"),
+        (({}, {"search.k": 20}), {}, "'search.k=20' differs from 'base' in nothing"),
+        (({}, {"data.root": "a b"}, {"data.root": "a/b"}), {}, "two would share the folder"),
     ],
 )
 def test_a_grid_that_cannot_be_run_is_refused(variants, fields, message):

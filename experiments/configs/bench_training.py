@@ -4,8 +4,8 @@
     python -m experiments.bench --config=experiments/configs/bench_training.py \\
         --workdir=runs/bench_training
 
-Three minutes on two cores. Any field of the network and its training can be set, as in
-`--config.experiment.train.batch=128`.
+Three minutes on two cores. Fields of the network and its training can be set, as in
+`--config.experiment.train.batch=128`; what the peer has not is refused, naming the field.
 """
 
 from ml_collections import ConfigDict
