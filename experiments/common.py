@@ -182,7 +182,14 @@ def describe(workdir: Path, config: Config) -> None:
 
 
 def describe_environment(workdir: Path) -> None:
-    """Write command, machine and versions beside the results."""
+    """Write command, machine and versions beside the results, if any are newer than what is told.
+
+    Results that were there already are not of this command, and of another version maybe.
+    """
+    path = workdir / "environment.json"
+    made = [mark.stat().st_mtime_ns for mark in workdir.glob("*/stage.json")]
+    if path.is_file() and max(made, default=0) < path.stat().st_mtime_ns:
+        return
     packages = ("jax", "jaxlib", "flax", "optax", "numpy", "SimpleITK", "orbax-checkpoint", "grain")
     environment = {
         "command": " ".join(["python", "-m", _module(), *sys.argv[1:]]),
@@ -192,7 +199,7 @@ def describe_environment(workdir: Path) -> None:
         "git_revision": _git_revision(),
         **{name: importlib.metadata.version(name) for name in packages},
     }
-    files.write_json(workdir / "environment.json", environment)
+    files.write_json(path, environment)
 
 
 def _module() -> str:

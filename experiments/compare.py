@@ -123,6 +123,13 @@ def _loaded(name: str, entries: list[Entry]) -> comparison.Recipe:
     if len(rankings) > 1:
         raise ValueError(f"{name}: one recipe, but rankings {', '.join(sorted(rankings))}")
     folder = "evaluation" if UNIT.value == "items" else f"evaluation/{further.FOLDER}"
+    for entry in entries:
+        path = entry.root / folder
+        if (entry.root / "evaluation" / runs.FILE).is_file() and not path.is_dir():
+            raise ValueError(
+                f"{path}: no nodules to compare, as none has several slices there, or slices of "
+                "one differ in class; use --unit=items"
+            )
     loaded = [runs.read(entry.root / folder) for entry in entries]
     return comparison.Recipe(name, loaded, entries[0].ranking)
 

@@ -228,7 +228,7 @@ def judge(
             "split": SPLIT.value,
             "seed": SEED.value,
             "pdf": PDF.value,
-            "leaks": leaks | {"pictures_compared": images is not None},
+            "leaks": leaks,
         },
     )
     runs.write(out, runs.Run(names, patients, queries.labels, beside.joined(evaluation.per_query)))

@@ -2,7 +2,7 @@
 
     python -m experiments.segment --config=experiments/configs/phantom.py --workdir=runs/phantom
 
-Leaves <workdir>/segment: masks.npy, metrics.json (Dice and IoU on held-out scans), audit.csv,
+Leaves <workdir>/segment: masks.npy, metrics.json (Dice and IoU on held-out slices), audit.csv,
 checkpoints, logs, examples.png. Left out where the data has no masks.
 """
 

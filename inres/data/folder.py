@@ -11,7 +11,7 @@ from inres import files
 from inres.config import Config
 from inres.ct.image import read_image, refuse_twelve_bits, to_grey8, twelve_bits
 from inres.data import views
-from inres.data.items import Item, nodule_names, read_table, write_table
+from inres.data.items import COLUMNS, Item, nodule_names, read_table, unread_columns, write_table
 from inres.progress import progress
 
 MASK_VALUES = 8
@@ -303,6 +303,14 @@ def _notes(items: Sequence[Item]) -> list[str]:
     return [text for count, text in notes if count]
 
 
+def _unread(table: Path) -> list[str]:
+    """A misnamed column would else be missed by nobody."""
+    names = unread_columns(table) if table.is_file() else []
+    known = ", ".join(name for name in COLUMNS if name not in ("row", "col", "offset_mm"))
+    told = f"{table}: columns not read: {', '.join(names)}; those that are: {known}"
+    return [told] if names else []
+
+
 def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
     """Write the item store of the folder `root` to `out`; all bad files are found first.
 
@@ -349,7 +357,7 @@ def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
             "source": "folder",
             "window_hu": [config.items.hu_min, config.items.hu_max],
             "classes": {str(k): v for k, v in sorted(counts.items())},
-            "messages": _notes(items),
+            "messages": [*_notes(items), *_unread(root / "items.csv")],
         },
     )
     # The table makes the store; it comes last. A crop has no point of its own: row, col unknown.

@@ -185,6 +185,12 @@ def read_table(path: Path, *, filled: Sequence[str] = ()) -> list[Item]:
     return _with_normals(items) if sized == {True} else items
 
 
+def unread_columns(path: Path) -> list[str]:
+    """Names of columns of a table that `read_table` takes no notice of."""
+    rows = files.read_csv_lines(path, ())
+    return sorted(set(rows[0][1]) - {*COLUMNS}) if rows else []
+
+
 def _with_normals(items: Sequence[Item]) -> list[Item]:
     """Class 0 with a blank diameter as 0 mm: for a nodule it is a wrong size, not an unknown."""
     return [

@@ -63,7 +63,7 @@ def split_items(
     thumbnails = None if images is None else duplicates.thumbnails(images)
     found = overlap(items, side, thumbnails)
     if not found or config.kind == "slices":
-        return side, leaks(items, side, found)
+        return side, leaks(items, side, found, pictures=images is not None)
     if config.overlap == "refuse":
         raise ValueError(
             f"{_shared(items, side, found)}; mend the data or the split, or leave out the training "
@@ -76,7 +76,8 @@ def split_items(
         raise ConfigError(
             f"{flag}=drop leaves no item to {empty!r}: {what}; mend the data or the split"
         )
-    return side, leaks(items, side, overlap(items, side, thumbnails), left_out=len(rows))
+    left = overlap(items, side, thumbnails)
+    return side, leaks(items, side, left, left_out=len(rows), pictures=images is not None)
 
 
 def examine(items: Sequence[Item], side: np.ndarray, images: np.ndarray) -> dict[str, Any]:
@@ -220,7 +221,12 @@ def shared_groups(groups: np.ndarray, side: np.ndarray) -> list[str]:
 
 
 def leaks(
-    items: Sequence[Item], side: np.ndarray, found: Overlap, *, left_out: int = 0
+    items: Sequence[Item],
+    side: np.ndarray,
+    found: Overlap,
+    *,
+    left_out: int = 0,
+    pictures: bool = True,
 ) -> dict[str, Any]:
     """How far a split leaks, in numbers that stand beside its scores.
 
@@ -228,7 +234,8 @@ def leaks(
     of the test items, how many have an item of their scan, of their patient, or a near-identical
     image in training or validation (`test_items_of_shared`); `nodule_share`: the share of test
     nodules whose scan also has a training nodule; `examples` of twins, each with both names;
-    `left_out`, as given: items that were taken from their side because a later one has their like.
+    `left_out`, as given: items that were taken from their side because a later one has their like;
+    `known`: whether there were scans, patients and, as given, `pictures` to compare.
     """
     test = side == "test"
     with_twin = np.zeros(len(items), bool)
@@ -249,6 +256,11 @@ def leaks(
         "nodule_share": leaking_share(items, side),
         "examples": [[str(names[a]), str(names[b])] for a, b in found.twins[:10]],
         "left_out": left_out,
+        "known": {
+            "scan": bool(np.any(_scans(items) != "")),
+            "patient": bool(np.any(known_patients(items) != "")),
+            "near-identical image": pictures,
+        },
     }
 
 

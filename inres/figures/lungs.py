@@ -40,7 +40,7 @@ def mask_examples(
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid:
         _empty(axes)
-    masks: list[tuple[Any, str, Any, str]] = [(threshold, style.ORANGE, "-", "threshold, repaired")]
+    masks: list[tuple[Any, str, Any, str]] = [(threshold, style.ORANGE, "-", "learned from")]
     if unet is not None:
         masks.append((unet, style.SKY, "--", "U-Net"))
     for place, image in enumerate(slices):

@@ -44,7 +44,7 @@ def section(run: Run) -> str:
         )
     elif kind:
         words = {
-            "subset": "by LUNA16's official subsets",
+            "subset": "by subset, as LUNA16 has them",
             "patient": "at random by patient",
             "column": "as the data says",
         }

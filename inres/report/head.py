@@ -48,10 +48,9 @@ def _leaks(run: Run) -> str:
     if not found:
         return ""
     lines = splits.leak_lines(found)
-    what = "scan, patient or near-identical image"
-    if not found.get("pictures_compared", True):
-        what = "scan or patient"
-    nothing = f"No {what} is both in the archive and among queries"
+    whole = {"scan": True, "patient": True, "near-identical image": True}
+    told = [what for what, known in found.get("known", whole).items() if known]
+    nothing = f"No {' and no '.join(told) or 'item'} is both in the archive and among queries"
     return f'<p class="note">{page.text(". ".join(lines) or nothing)}.</p>'
 
 
@@ -114,7 +113,7 @@ def cards(run: Run) -> str:
             page.card(
                 "Lung mask Dice (U-Net)",
                 page.number(dice, 3),
-                f"IoU {page.number(run.metrics['segmentation'].get('iou'), 3)}, held-out scans",
+                f"IoU {page.number(run.metrics['segmentation'].get('iou'), 3)}, held-out slices",
             )
         )
     return f'<div class="cards">{"".join(cards)}</div>'

@@ -19,7 +19,7 @@ def section(run: Run) -> str:
     parts = []
     measured = run.json("segment/metrics.json") or run.metrics.get("segmentation")
     if measured:
-        parts.append("<p>The U-Net against the masks it learned from, on held-out scans.</p>")
+        parts.append("<p>The U-Net against the masks it learned from, on held-out slices.</p>")
         words = {k: k.replace("_", " ").replace("dice", "Dice") for k in measured} | {"iou": "IoU"}
         head = [page.text(words[k]) for k in measured]
         parts.append(page.table(head, [[page.value(v) for v in measured.values()]]))
@@ -28,8 +28,8 @@ def section(run: Run) -> str:
     parts.append(
         page.figure(
             run.workdir / "segment" / "examples",
-            "Slices with the outline of the mask by threshold and that of the U-Net. Where the "
-            "two part, look whether a nodule at the pleura was cut off.",
+            "Slices with the outlines of the mask that the U-Net learned from and of its own. "
+            "Where the two part, look whether a nodule at the pleura was cut off.",
             wide=True,
         )
     )

@@ -274,3 +274,12 @@ def test_a_mask_of_another_size_is_named_before_anything_is_written(tmp_path):
     with pytest.raises(ValueError, match=r"masks/b.png: 10 x 10 pixels, but .* b.png has 12 x 12"):
         folder.prepare_folder(Config(), root=root, out=out)
     assert not list(out.iterdir())
+
+
+def test_a_misnamed_column_is_told(tree):
+    table = tree / "items.csv"
+    lines = table.read_text().splitlines()
+    table.write_text("\n".join([f"{lines[0]},patient_id", *(f"{x},p" for x in lines[1:])]) + "\n")
+    prepare(tree)
+    (told,) = files.read_json(tree.parent / "out" / "meta.json")["messages"]
+    assert "columns not read: patient_id; those that are: image, scan, " in told

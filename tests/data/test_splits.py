@@ -92,6 +92,7 @@ def test_the_papers_split_leaks_and_says_how_much():
     by_hand = [row.scan in known for row, own in zip(rows, side, strict=True) if own == "test"]
     assert leaks["test_items_of_shared"] == {"scans": sum(by_hand), "patients": 0, "twins": 1}
     assert leaks["examples"] == [[rows[train[0]].nodule, rows[test[0]].nodule]]
+    assert leaks["known"] == {"scan": True, "patient": False, "near-identical image": True}
     by_hand = [
         any(
             o.scan == r.scan and o.label > 0 and s == "train"
