@@ -1,9 +1,6 @@
 """Losses of codes against NumPy loops over pairs, triplets and items, and closed forms."""
 
 import itertools
-import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -97,26 +94,3 @@ def test_orthohash_is_a_softmax_of_cosines_with_a_margin():
         jax.grad(lambda u: hash_losses.orthohash(u, own, np.arange(3), scale=8.0, margin=0.3))
     )
     assert np.isfinite(zero(jnp.zeros((3, 4)))).all()
-
-
-def test_pairs_and_triplets_run_over_the_batch_of_all_devices():
-    """Two CPU devices, which a process must ask for before jax begins."""
-    program = """
-import jax, jax.numpy as jnp, numpy as np
-from inres import hash_losses, training
-u = np.random.default_rng(0).normal(size=(6, 8)).astype(np.float32)
-y = np.array([0, 1, 0, 2, 1, 0])
-batch = training.put_batch({"u": u, "y": y}, training.data_mesh(2))
-def total(u, y):
-    return jnp.stack([
-        hash_losses.dpsh(u, y, quantization=0.1),
-        hash_losses.dtsh(u, y, margin=4.0, quantization=0.1),
-        hash_losses.hashnet(u, y, beta=jnp.float32(2.0), alpha=0.1),
-    ])
-np.testing.assert_allclose(jax.jit(total)(batch["u"], batch["y"]), total(u, y), rtol=1e-5)
-"""
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr

@@ -66,7 +66,7 @@ def losses_of(config, *, images=IMAGES, augment=False, step=0):
     shapes = jax.eval_shape(begin, jax.random.key(0), images[:1] * 1.0)
     params = jax.tree.map(lambda x: rng.normal(0, 0.1, x.shape).astype("f4"), shapes["params"])
     made = batch(config) | {"image": images, "augment": np.full(12, augment)}
-    loss_fn = jax.jit(recipe.hash_loss(model, config, steps=10))
+    loss_fn = recipe.hash_loss(model, config, steps=10)
     return float(loss_fn(params, {}, made, jax.random.key(1), step)[0])
 
 
@@ -102,7 +102,7 @@ def test_hashnet_sharpens_as_training_goes_on():
 
 DEVICES = """
 import flax.linen as nn, jax, jax.numpy as jnp, numpy as np
-from inres import config as lib, recipe, training
+from inres import config as lib, hash_losses, recipe, training
 from inres.models.blocks import ConvNorm
 from inres.models.head import HashHead
 
@@ -136,6 +136,19 @@ def trained(devices):
         state, _ = step(state, training.put_batch(batch, mesh))
     return jax.device_get([state.params, state.batch_stats, state.average])
 
+# Losses of pairs and triplets see the batch of all devices.
+u = rng.normal(size=(6, 8)).astype(np.float32)
+y = np.array([0, 1, 0, 2, 1, 0])
+spread = training.put_batch({"u": u, "y": y}, training.data_mesh(2))
+
+def total(u, y):
+    return jnp.stack([
+        hash_losses.dpsh(u, y, quantization=0.1),
+        hash_losses.dtsh(u, y, margin=4.0, quantization=0.1),
+        hash_losses.hashnet(u, y, beta=jnp.float32(2.0), alpha=0.1),
+    ])
+
+np.testing.assert_allclose(jax.jit(total)(spread["u"], spread["y"]), total(u, y), rtol=1e-5)
 one, two = map(trained, (1, 2))
 for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
     np.testing.assert_allclose(a, b, atol=1e-4)
@@ -144,7 +157,10 @@ for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
 
 @pytest.mark.slow
 def test_training_on_two_devices_is_training_on_one():
-    """Batch norm, dropout, augmentation, triplets and averages, over the batch of all devices."""
+    """Batch norm, dropout, augmentation, losses and averages, over the batch of all devices.
+
+    A process must ask for CPU devices before jax begins.
+    """
     flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
     done = subprocess.run(
         [sys.executable, "-c", DEVICES],

@@ -114,8 +114,9 @@ def test_archive_items_of_a_query_scan_are_refused_or_left_out(data, tmp_path):
     other[scan] = first[scan]
     (data / "shared.csv").write_text("\n".join([rows[0], *map(",".join, cells)]) + "\n")
     asked = [*flags(data, tmp_path, items="shared.csv"), QUICK]
-    assert f"{first[scan]} stands on two sides" in refused("judge", *asked)
-    assert "with --overlap=drop" in refused("judge", *asked)
+    error = refused("judge", *asked)
+    assert f"{first[scan]} stands on two sides" in error
+    assert "with --overlap=drop" in error
     done = call("judge", *asked, "--overlap=drop")
     assert done.returncode == 0, done.stderr
     assert "1 training or validation items are left out" in done.stdout
