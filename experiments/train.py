@@ -9,7 +9,7 @@ the same weights.
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +149,27 @@ def _fresh(
     return fresh
 
 
+def drawn(
+    config: Config, arrays: Mapping[str, np.ndarray], *, start: int, steps: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """This process's part of each batch of the training items `arrays`, from step `start` on.
+
+    Classes are balanced by `train.balance_power`; the last `train.clean_share` of the steps ask
+    for no augmentation.
+    """
+    c = config.train
+    return batches.batches(
+        arrays,
+        weights=batches.draw_weights(arrays["label"], c.balance_power),
+        batch=c.batch,
+        seed=config.seed,
+        start=start,
+        steps=steps,
+        process=(jax.process_index(), jax.process_count()),
+        augmented=round(steps * (1.0 - c.clean_share)),
+    )
+
+
 def _train(config: Config, workdir: Path, out: Path) -> None:
     store = items.open_store(workdir / "prepare")
     data = labelled(config, store)
@@ -204,16 +225,7 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
                 mesh=mesh,
                 ema=c.ema,
             ),
-            batches.batches(
-                {"image": images[rows], **arrays},
-                weights=batches.draw_weights(data.labels[rows], c.balance_power),
-                batch=c.batch,
-                seed=config.seed,
-                start=start,
-                steps=steps,
-                process=(jax.process_index(), jax.process_count()),
-                augmented=round(steps * (1.0 - c.clean_share)),
-            ),
+            drawn(config, {"image": images[rows], **arrays}, start=start, steps=steps),
             steps=steps,
             steps_per_epoch=per_epoch,
             mesh=mesh,
