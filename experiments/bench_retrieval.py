@@ -185,7 +185,8 @@ def context(config: ConfigDict, case: Case) -> Iterator[dict[str, Any]]:
     k, codes, features = config.k, case.query_codes[:64], case.query_features[:64]
     selecting = Selecting(case.peer)
     for q in (1, 64):
-        limit, queries = case.asked(0.01, q)[1], (codes[:q], features[:q])
+        asked, limit = case.asked(0.01, q)
+        queries = asked, features[:q]
         rivals: dict[str, Any] = {
             "ours": functools.partial(index_lib.search, case.built, *queries, threshold=limit, k=k),
             "peer": functools.partial(selecting.search, *queries, limit, k),

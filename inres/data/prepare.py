@@ -40,6 +40,7 @@ MIN_LUNG_SHARE = 0.2
 POINT_DEPTH_MM = 5.0
 """A normal's point lies this deep in the lung, where the lung is that wide."""
 _FORMAT = 1
+_SUFFIXES = (".mhd", ".raw", ".zraw")
 
 
 class PrepareError(ValueError):
@@ -123,12 +124,9 @@ class _Job:
         items = dataclasses.asdict(self.config.items)
         for name in ("normals", "view", "crop_mm", "segmented", "size_px"):
             del items[name]
-        masks = [] if self.config.data.lung_masks != "luna16" else [self.entry.lung_mask]
-        sources = [
-            other
-            for path in (self.entry.path, *filter(None, masks))
-            for other in (path, *path.parent.glob(f"{self.entry.uid}.*raw"))
-        ]
+        mask = self.entry.lung_mask if self.config.data.lung_masks == "luna16" else None
+        files_of = [p.with_suffix(s) for p in (self.entry.path, mask) if p for s in _SUFFIXES]
+        sources = [path for path in files_of if path.is_file()]
         stats = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sorted(set(sources))]
         parts = [_FORMAT, items, self.config.data.seed, self.config.data.lung_masks, self.cap]
         parts += [repr(self.entry), stats]

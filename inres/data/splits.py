@@ -31,6 +31,8 @@ class Overlap:
     twins: np.ndarray
     """int64 [M, 2]: an item of an earlier and one of a later side with near-identical images, as
     `duplicates.twins` pairs them."""
+    pictures: bool
+    """Whether there were images to compare."""
 
     def __bool__(self) -> bool:
         return bool(self.scans or self.patients or len(self.twins))
@@ -63,7 +65,7 @@ def split_items(
     thumbnails = None if images is None else duplicates.thumbnails(images)
     found = overlap(items, side, thumbnails)
     if not found or config.kind == "slices":
-        return side, leaks(items, side, found, pictures=images is not None)
+        return side, leaks(items, side, found)
     if config.overlap == "refuse":
         raise ValueError(
             f"{_shared(items, side, found)}; mend the data or the split, or leave out the training "
@@ -76,8 +78,7 @@ def split_items(
         raise ConfigError(
             f"{flag}=drop leaves no item to {empty!r}: {what}; mend the data or the split"
         )
-    left = overlap(items, side, thumbnails)
-    return side, leaks(items, side, left, left_out=len(rows), pictures=images is not None)
+    return side, leaks(items, side, overlap(items, side, thumbnails), left_out=len(rows))
 
 
 def examine(items: Sequence[Item], side: np.ndarray, images: np.ndarray) -> dict[str, Any]:
@@ -184,8 +185,9 @@ def overlap(items: Sequence[Item], side: np.ndarray, thumbnails: np.ndarray | No
     scans, patients_ = (
         tuple(shared_groups(groups, side)) for groups in (_scans(items), known_patients(items))
     )
-    nothing = np.zeros((0, 2), np.int64)
-    return Overlap(scans, patients_, nothing if thumbnails is None else _twins(side, thumbnails))
+    if thumbnails is None:
+        return Overlap(scans, patients_, np.zeros((0, 2), np.int64), pictures=False)
+    return Overlap(scans, patients_, _twins(side, thumbnails), pictures=True)
 
 
 def _twins(side: np.ndarray, thumbnails: np.ndarray) -> np.ndarray:
@@ -221,12 +223,7 @@ def shared_groups(groups: np.ndarray, side: np.ndarray) -> list[str]:
 
 
 def leaks(
-    items: Sequence[Item],
-    side: np.ndarray,
-    found: Overlap,
-    *,
-    left_out: int = 0,
-    pictures: bool = True,
+    items: Sequence[Item], side: np.ndarray, found: Overlap, *, left_out: int = 0
 ) -> dict[str, Any]:
     """How far a split leaks, in numbers that stand beside its scores.
 
@@ -235,9 +232,9 @@ def leaks(
     image in training or validation (`test_items_of_shared`); `nodule_share`: the share of test
     nodules whose scan also has a training nodule; `examples` of twins, each with both names;
     `left_out`, as given: items that were taken from their side because a later one has their like;
-    `known`: whether there were scans, patients and, as given, `pictures` to compare.
+    `known`: whether there were scans, patients and pictures to compare.
     """
-    test = side == "test"
+    test, scans, whose = side == "test", _scans(items), known_patients(items)
     with_twin = np.zeros(len(items), bool)
     with_twin[found.twins[:, 1]] = True
     names = item_names(items)
@@ -249,17 +246,17 @@ def leaks(
             "twins": len(found.twins),
         },
         "test_items_of_shared": {
-            "scans": int(np.sum(test & np.isin(_scans(items), found.scans))),
-            "patients": int(np.sum(test & np.isin(known_patients(items), found.patients))),
+            "scans": int(np.sum(test & np.isin(scans, found.scans))),
+            "patients": int(np.sum(test & np.isin(whose, found.patients))),
             "twins": int(np.sum(test & with_twin)),
         },
         "nodule_share": leaking_share(items, side),
         "examples": [[str(names[a]), str(names[b])] for a, b in found.twins[:10]],
         "left_out": left_out,
         "known": {
-            "scan": bool(np.any(_scans(items) != "")),
-            "patient": bool(np.any(known_patients(items) != "")),
-            "near-identical image": pictures,
+            "scan": bool(np.any(scans != "")),
+            "patient": bool(np.any(whose != "")),
+            "near-identical image": found.pictures,
         },
     }
 
