@@ -73,7 +73,10 @@ def main(arguments: list[str]) -> None:
     rule = Split(
         kind=SPLIT.value, test_share=TEST_SHARE.value, seed=SEED.value, overlap=OVERLAP.value
     )
-    side, leaks = splits.split_items(table, rule, images, flag="--overlap")
+    try:
+        side, leaks = splits.split_items(table, rule, images, flag="--overlap")
+    except ValueError as error:
+        raise type(error)(f"{path}: {error}") from None
     for line in splits.leak_lines(leaks):
         print(f"  note: {line}")
     require_relevant(np.array([item.label for item in table]), side, path)

@@ -509,8 +509,9 @@ class Config:
     def __post_init__(self):
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
         by_accuracy = self.train.keep == "best" and self.train.monitor == "accuracy"
+        taught = self.loss.classification > 0 or self.loss.name == "greedyhash"
         _require(
-            not by_accuracy or self.loss.classification > 0 or self.loss.name == "nll",
+            taught or not by_accuracy,
             "train.monitor",
             self.train.monitor,
             "map_macro where FC3 learns nothing (loss.classification = 0)",

@@ -18,6 +18,11 @@ def test_a_config_survives_json():
     [
         ("hash", "bits", 0),
         ("train", "learning_rate", 0.0),
+        ("train", "learning_rate", float("inf")),
+        ("train", "momentum", 1.0),
+        ("train", "batch", 1),
+        ("train", "warmup_epochs", 1e3),
+        ("segment", "momentum", 1.5),
         ("train", "schedule", "cosin"),
         ("items", "view", "crops"),
         ("items", "hu_max", -1300.0),
@@ -43,6 +48,16 @@ def test_an_impossible_value_is_named(section, field, value):
     setattr(getattr(config, section), field, value)
     with pytest.raises(lib.ConfigError, match=rf"config\.{section}\.{field}"):
         lib.checked(config)
+
+
+def test_the_best_by_accuracy_needs_a_classifier_that_learns():
+    by_accuracy = lib.Train(keep="best", monitor="accuracy")
+    untaught = {name: lib.Loss(name=name, classification=0.0) for name in ("dpsh", "greedyhash")}
+    lib.Config(train=by_accuracy, loss=lib.Loss(name="dpsh"))
+    lib.Config(train=by_accuracy, loss=untaught["greedyhash"])  # which teaches FC3 itself
+    lib.Config(loss=untaught["dpsh"])
+    with pytest.raises(lib.ConfigError, match=r"train\.monitor.*map_macro where FC3 learns"):
+        lib.Config(train=by_accuracy, loss=untaught["dpsh"])
 
 
 def test_a_seed_below_zero_is_named():
