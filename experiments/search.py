@@ -7,10 +7,10 @@
     ... --scan=scan.mhd --slice=120
 
 The query is an item of the table (by its row), an image file, or a place in a scan; it takes the
-gallery's own road. Prints a table and writes it as CSV beside a panel of query and results. The
-query's own scan is left out unless --own_scan. Fields of --config.search set the pool (threshold,
-min_pool, nearest), the ranking (rank), which items are looked at (same_class, where), and whether
-every slice is shown or each nodule or scan once (distinct).
+gallery's own road. Prints a table and writes it as CSV beside a panel of the query and the first
+results (at most 50). The query's own scan is left out unless --own_scan. Fields of --config.search
+set the pool (threshold, min_pool, nearest), the ranking (rank), which items are looked at
+(same_class, where), and whether every slice is shown or each nodule or scan once (distinct).
 """
 
 import dataclasses
@@ -45,6 +45,8 @@ COLUMNS = (
 """Of the printed table."""
 MORE_COLUMNS = ("image", "patient", "x_mm", "y_mm", "z_mm")
 """Of the CSV besides."""
+PICTURED = 50
+"""Results that the panel shows; table and CSV hold all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,13 +138,14 @@ def run(config: Config, workdir: Path) -> None:
             int(result.hamming[0, i]),
             None if np.isnan(result.distance[0, i]) else float(result.distance[0, i]),
         )
-        for i, record in enumerate(records)
+        for i, record in enumerate(records[:PICTURED])
     ]
+    some = f", the first {PICTURED} of {len(records)}" if len(records) > PICTURED else ""
     panel = panels.search_panel(
         panels.Shown(query.image, query.label, query.diameter_mm, query.scan),
         shown,
         class_names=names,
-        title=f"Query {query.name}, predicted {predicted}",
+        title=f"Query {query.name}, predicted {predicted}{some}",
     )
     written = style.save(panel, stem.parent / stem.name, pdf=config.pdf)
     print(f"wrote {stem}.csv and {', '.join(str(path) for path in written)}")
@@ -182,6 +185,7 @@ def find(
     c = config.search
     if c.where:
         built = index_lib.keep(built, records.where(c.where))
+    most = max(1, min(c.k, len(built)))  # of more, the rest would be empty rows
     query = codes.pack(bits)
     who: dict[str, Any] = {
         "exclude": np.array([own]),
@@ -199,14 +203,14 @@ def find(
         return index_lib.Result(found, distance, unknown, size, distance.max(axis=1) + 1)
 
     if not c.distinct:
-        return first(c.k)
+        return first(most)
 
     def unit_of(ids: np.ndarray) -> np.ndarray:
         return np.array(
             [_unit(record, c.distinct, nodules) for record in records.many(ids.tolist())]
         )
 
-    return distinct.search_distinct(first, unit_of, k=c.k)
+    return distinct.search_distinct(first, unit_of, k=most)
 
 
 def _unit(record: Mapping[str, Any], kind: str, nodules: np.ndarray) -> str:

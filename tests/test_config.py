@@ -32,6 +32,7 @@ def test_a_config_survives_json():
         ("model", "dropout", 1.0),
         ("split", "val_subsets", (9,)),
         ("split", "test_share", 1.5),
+        ("split", "val_share", 1.0),
         ("split", "overlap", "ignore"),
         ("split", "folds", 1),
         ("data", "kind", "dicom"),

@@ -20,7 +20,7 @@ class AlexNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> Outputs:
-        """images: float32 [B, S, S, 1], S at least 64."""
+        """images: float32 [B, S, S, C]; `train` uses batch statistics and dropout."""
         x = images
         for i, (features, kernel, stride, pooled) in enumerate((*LAYERS, (256, 3, 1, True)), 1):
             x = ConvNorm(

@@ -31,7 +31,7 @@ class InResNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> Outputs:
-        """images: float32 [B, S, S, 1]; `train` uses batch statistics and dropout."""
+        """images: float32 [B, S, S, C]; `train` uses batch statistics and dropout."""
         x = ConvNorm(
             self.stem,
             self.stem_kernel,

@@ -179,7 +179,7 @@ def test_an_item_finds_others_but_not_its_own_scan(smoke, tmp_path):
 def test_a_search_takes_other_pools_rankings_and_filters(smoke, tmp_path):
     workdir, _ = smoke
     flags = (SMOKE, f"--workdir={workdir}", "--item=3", f"--out={tmp_path / 'a'}")
-    chosen = ("nearest=40", "where=label > 0", "distinct=scan")
+    chosen = ("nearest=40", "where=label > 0", "distinct=scan", f"k={10**12}")
     done = call("search", *flags, *(f"--config.search.{setting}" for setting in chosen))
     assert done.returncode == 0, done.stderr
     assert "40 items where label > 0 in the pool" in done.stdout
