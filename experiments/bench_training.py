@@ -61,7 +61,8 @@ class Ours:
         """images: uint8 [B, S, S, 1]; labels: int32 [B]; of `steps` in all, as schedules ask."""
         self.config = config
         self.model = recipe.build_model(config, classes=classes)
-        self.loss = recipe.hash_loss(self.model, config, steps=steps)
+        equal = np.full(classes, 1 / classes)  # of which the peer's NLL is the same
+        self.loss = recipe.hash_loss(self.model, config, steps=steps, shares=equal)
         self.optimizer, _ = recipe.optimizer(config, steps=steps, steps_per_epoch=steps)
         self.mesh = training.data_mesh(1)
         augment = np.full(len(images), True)

@@ -180,6 +180,7 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
     per_epoch = batches.steps_per_epoch(len(rows), c.batch)
     steps = per_epoch * c.epochs
     arrays = {
+        "item": rows.astype(np.int32),
         "label": data.labels[rows],
         "diameter_mm": store.column("diameter_mm")[rows].astype(np.float32),
     }
@@ -214,12 +215,14 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
     best = None
     if c.keep == "best":
         best = Best(out / "best", c.monitor, patience=c.patience * per_epoch)
+    weights = batches.draw_weights(arrays["label"], c.balance_power)
+    shares = batches.class_shares(arrays["label"], weights, data.classes)
     began = time.perf_counter()
     with MetricLog(out, step=start) as log:
         state = training.fit(
             state,
             training.make_train_step(
-                recipe.hash_loss(model, config, steps=steps),
+                recipe.hash_loss(model, config, steps=steps, shares=shares),
                 optimizer,
                 key=key,
                 mesh=mesh,

@@ -330,6 +330,14 @@ class Loss:
     fine_spread: float = 0.25
     """Within a class, items are to gather the less, the more their diameters differ: to 1/e at a
     ratio of e^`fine_spread`; 0: the class is all."""
+    fine_across: float = 0.3
+    """Beside that, kinship of size classes side by side; of those two apart its square. 0: other
+    classes are not to gather."""
+    logit_adjustment: float = 1.0
+    """Log share of each class among the draws, times this, is added to its logit in FC3's NLL, and
+    taken from its items as neighbours in FC1, while training: rare classes then count as much as
+    frequent ones, as in macro measures (Menon et al. 2021, "Long-tail learning via logit
+    adjustment", Eq. 10). 0: what is drawn more often is also predicted more often."""
     label_smoothing: float = 0.0
     """Of FC3's NLL."""
     neighbour_smoothing: float = 0.0
@@ -361,6 +369,7 @@ class Loss:
             self,
             "label_smoothing",
             "neighbour_smoothing",
+            "fine_across",
             "ordinal_diameter",
             "orthohash_margin",
         )

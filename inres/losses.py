@@ -43,21 +43,31 @@ def neighbours(classes: int, share: float) -> np.ndarray:
     return target
 
 
-def neighbourhood(features: jax.Array, kinship: jax.Array) -> jax.Array:
+def neighbourhood(
+    features: jax.Array,
+    kinship: jax.Array,
+    items: jax.Array,
+    log_weights: jax.Array | float = 0.0,
+) -> jax.Array:
     """Minus the mean log kinship of an item's neighbour in the batch.
 
-    The chance of an item j to be the neighbour of i falls as exp(-8 |f_i - f_j|^2 / D), over all
+    The chance of an item j to be the neighbour of i is as w_j exp(-8 |f_i - f_j|^2 / D), over all
     others; so what is akin gathers in Euclidean distance, by which the fine stage ranks. Items
     without kin do not count; 0 where there is none that has. With kinship 1 within a class and 0
-    between classes this is Goldberger et al. 2004, "Neighbourhood components analysis", Eq. 7.
+    between classes, and all w 1, this is Goldberger et al. 2004, "Neighbourhood components
+    analysis", Eq. 7.
 
-    features: [B, D], FC1; kinship: [B, B], in [0, 1], as from `kinship`.
+    Args:
+      features: [B, D], FC1.
+      kinship: [B, B], in [0, 1], as from `kinship`.
+      items: int [B]; draws of the same item are not each other's neighbours.
+      log_weights: [B], log w.
     """
     squares = jnp.sum(features**2, axis=1)
     inner = jnp.matmul(features, features.T, precision=jax.lax.Precision.HIGHEST)
-    scores = -8.0 / features.shape[1] * (squares[:, None] + squares - 2.0 * inner)
-    itself = jnp.eye(len(features), dtype=bool)
-    scores = jnp.where(itself, -jnp.inf, scores)
+    scores = -8.0 / features.shape[1] * (squares[:, None] + squares - 2.0 * inner) + log_weights
+    itself = items[:, None] == items
+    scores = jnp.where(itself, -1e9, scores)
     akin = (kinship > 0) & ~itself
     weighed = jnp.where(akin, scores + jnp.log(jnp.where(akin, kinship, 1.0)), -1e9)
     gap = jax.nn.logsumexp(scores, axis=1) - jax.nn.logsumexp(weighed, axis=1)
@@ -65,23 +75,32 @@ def neighbourhood(features: jax.Array, kinship: jax.Array) -> jax.Array:
     return jnp.sum(jnp.where(counts, gap, 0.0)) / jnp.maximum(counts.sum(), 1)
 
 
-def kinship(labels: jax.Array, diameters_mm: jax.Array, *, spread: float) -> jax.Array:
-    """How near akin items are, float32 [B, B]: 0 between classes; within a class 1, or less the
-    more their diameters differ.
+def kinship(
+    labels: jax.Array, diameters_mm: jax.Array, *, spread: float, across: float
+) -> jax.Array:
+    """How near akin items are, float32 [B, B]: 1 within a class, `across` between size classes side
+    by side, its square between those two apart, else 0; less, the more diameters differ.
+
+    What the network takes for the next size is then still among its like. Class 0 is no nodule: no
+    size is akin to it.
 
     Args:
       labels: int [B].
       diameters_mm: float [B]; NaN where unknown, 0 for no nodule.
       spread: a ratio of diameters of e^spread takes kinship to 1/e; 0: the class is all. An
         unknown diameter differs from none.
+      across: in [0, 1]; 0: other classes are no kin.
     """
-    same = (labels[:, None] == labels).astype(jnp.float32)
+    apart = jnp.abs(labels[:, None] - labels)
+    sizes = (labels[:, None] > 0) & (labels > 0)
+    near = (apart == 0) | (sizes & (apart <= 2) & (across > 0))
+    akin = jnp.where(near, jnp.float32(across) ** apart, 0.0)
     if not spread:
-        return same
+        return akin
     known = diameters_mm > 0  # NaN compares false
     size = jnp.log(jnp.where(known, diameters_mm, 1.0))
-    near = jnp.exp(-jnp.abs(size[:, None] - size) / spread)
-    return same * jnp.where(known[:, None] & known, near, 1.0)
+    alike = jnp.exp(-jnp.abs(size[:, None] - size) / spread)
+    return akin * jnp.where(known[:, None] & known, alike, 1.0)
 
 
 def quantization(h: jax.Array) -> jax.Array:

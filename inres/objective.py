@@ -15,9 +15,13 @@ CodeLoss = Callable[[Outputs, Mapping[str, Any], Mapping[str, jax.Array], jax.Ar
 """(outputs, parameters of the head, batch, progress in [0, 1)) -> a scalar."""
 
 
-def code_loss(config: Config, *, classes: int) -> CodeLoss | None:
+def code_loss(config: Config, *, classes: int, offset: jax.Array | float = 0.0) -> CodeLoss | None:
     """The loss that `config.loss.name` adds to FC3's NLL; None where that is all: `nll`, and
     `ordinal` where no classes are ordered.
+
+    Args:
+      classes: how many there are.
+      offset: [classes], what is added to FC3's logits while training.
 
     Raises:
       ConfigError: `config.hash.bits` cannot tell `classes` classes apart.
@@ -51,7 +55,7 @@ def code_loss(config: Config, *, classes: int) -> CodeLoss | None:
         code = hash_losses.straight_through_bits(outputs.u)
         logits = code @ head["fc3"]["kernel"] + head["fc3"]["bias"]
         return hash_losses.greedyhash(
-            outputs.u, logits, batch["label"], penalty=c.greedyhash_penalty
+            outputs.u, logits + offset, batch["label"], penalty=c.greedyhash_penalty
         )
 
     def csq(outputs, head, batch, progress):

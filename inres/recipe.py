@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from inres import losses, objective, training
@@ -65,17 +66,24 @@ def to_input(images: jax.Array) -> jax.Array:
     return images.astype(jnp.float32) / 255.0
 
 
-def hash_loss(model: InResNet | AlexNet, config: Config, *, steps: int) -> training.LossFn:
+def hash_loss(
+    model: InResNet | AlexNet, config: Config, *, steps: int, shares: np.ndarray
+) -> training.LossFn:
     """What `config.loss` names, over `steps` steps: NLL through the latent layer, and its codes'.
 
-    Batches hold `image` (uint8 [B, S, S, C]), `label`, `diameter_mm` (where `loss.fine` is set),
-    `augment` and, for losses to target codes, `code` (`objective.target_codes`).
+    Batches hold `image` (uint8 [B, S, S, C]), `label`, where `loss.fine` is set `diameter_mm` and
+    `item` (int, whose draw it is), `augment` and, for losses to target codes, `code`
+    (`objective.target_codes`).
+
+    Args:
+      shares: float [classes], of each class among the draws (`batches.class_shares`).
 
     Raises:
       ConfigError: so few bits cannot be had with this loss.
     """
     weights = config.loss
-    of_codes = objective.code_loss(config, classes=model.head.classes)
+    offset = weights.logit_adjustment * jnp.log(jnp.asarray(shares, jnp.float32))
+    of_codes = objective.code_loss(config, classes=model.head.classes, offset=offset)
 
     def loss_fn(params, batch_stats, batch, key, step):
         augment_key, dropout_key = jax.random.split(key)
@@ -93,7 +101,7 @@ def hash_loss(model: InResNet | AlexNet, config: Config, *, steps: int) -> train
             rngs={"dropout": dropout_key},
         )
         nll = losses.nll(
-            outputs.fc3,
+            outputs.fc3 + offset,
             batch["label"],
             label_smoothing=weights.label_smoothing,
             neighbour_smoothing=weights.neighbour_smoothing,
@@ -105,8 +113,13 @@ def hash_loss(model: InResNet | AlexNet, config: Config, *, steps: int) -> train
             "bit_margin": jnp.mean(jnp.abs(outputs.h - 0.5)) * 2.0,
         }
         if weights.fine:
-            akin = losses.kinship(batch["label"], batch["diameter_mm"], spread=weights.fine_spread)
-            near = losses.neighbourhood(outputs.fc1, akin)
+            akin = losses.kinship(
+                batch["label"],
+                batch["diameter_mm"],
+                spread=weights.fine_spread,
+                across=weights.fine_across,
+            )
+            near = losses.neighbourhood(outputs.fc1, akin, batch["item"], -offset[batch["label"]])
             loss += weights.fine * near
             metrics["fine_loss"] = near
         if of_codes is not None:

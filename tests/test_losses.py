@@ -31,31 +31,44 @@ def test_neighbour_smoothing_stays_among_sizes():
     assert losses.nll(logits[:, :2], two, neighbour_smoothing=0.5) == losses.nll(logits[:, :2], two)
 
 
-@pytest.mark.parametrize("spread", [0.0, 0.25])
-def test_neighbours_akin_by_a_loop(spread):
+@pytest.mark.parametrize(("spread", "across"), [(0.0, 0.0), (0.25, 0.0), (0.25, 0.4)])
+def test_neighbours_akin_by_a_loop(spread, across):
     rng = np.random.default_rng(1)
-    f = rng.normal(size=(8, 5)).astype(np.float32)
-    labels = np.array([0, 0, 1, 1, 1, 2, 0, 1])  # 2 stands alone and does not count
-    diameters = np.array([0, 0, 4.0, 4.4, np.nan, 9, 0, 4.9], np.float32)
+    f = rng.normal(size=(9, 5)).astype(np.float32)
+    labels = np.array([0, 0, 1, 1, 1, 4, 0, 2, 3])
+    diameters = np.array([0, 0, 4.0, 4.4, np.nan, 40, 0, 4.9, 8.0], np.float32)
+    items = np.array([5, 6, 7, 8, 9, 10, 5, 11, 12])  # one drawn twice
+    weights = rng.random(9) + 0.5
     want = []
-    for i in range(8):
-        others = [j for j in range(8) if j != i]
-        p = np.exp([-8 / 5 * np.sum((f[i].astype(float) - f[j]) ** 2) for j in others])
-        kin = (labels[others] == labels[i]).astype(float)
-        for at, j in enumerate(others):
+    for i in range(9):
+        kin, p = [], []
+        for j in range(9):
+            if items[i] == items[j]:
+                continue
+            step = abs(labels[i] - labels[j])
+            if step == 0:
+                near = 1.0
+            elif min(labels[i], labels[j]) > 0 and step <= 2:
+                near = across**step
+            else:
+                near = 0.0
             if spread and diameters[i] > 0 and diameters[j] > 0:
-                kin[at] *= np.exp(-abs(np.log(diameters[i] / diameters[j])) / spread)
-        if kin.any():
-            want.append(-np.log((kin * p).sum() / p.sum()))
-    akin = losses.kinship(labels, diameters, spread=spread)
+                near *= np.exp(-abs(np.log(diameters[i] / diameters[j])) / spread)
+            kin.append(near)
+            p.append(weights[j] * np.exp(-8 / 5 * np.sum((f[i].astype(float) - f[j]) ** 2)))
+        if any(kin):  # else it stands alone and does not count
+            want.append(-np.log(np.dot(kin, p) / np.sum(p)))
+    akin = losses.kinship(labels, diameters, spread=spread, across=across)
     both = jax.jit(jax.value_and_grad(losses.neighbourhood))
-    got, slope = both(f, akin)
+    got, slope = both(f, akin, items, np.log(weights))
     assert got == pytest.approx(np.mean(want), rel=1e-4)
+    assert len(want) == (9 if across else 6)
     assert np.isfinite(slope).all()
-    got, slope = both(f, np.eye(8, dtype=np.float32))  # alone
-    assert got == 0.0
-    assert (slope == 0).all()
-    assert np.isfinite(both(np.ones_like(f), akin)[1]).all()  # twins
+    for lonely in (np.arange(9), np.zeros(9, int)):  # without kin, and with no other at all
+        got, slope = both(f, np.eye(9, dtype=np.float32), lonely)
+        assert got == 0.0
+        assert (slope == 0).all()
+    assert np.isfinite(both(np.ones_like(f), akin, items)[1]).all()  # twins
 
 
 def test_quantization_is_least_at_bits():

@@ -29,7 +29,7 @@ def setting(name, **fields):
 
 def batch(config):
     made = {"image": IMAGES, "label": LABELS, "augment": np.zeros(12, bool)}
-    made["diameter_mm"] = DIAMETERS.astype(np.float32)
+    made |= {"diameter_mm": DIAMETERS.astype(np.float32), "item": np.arange(12, dtype=np.int32)}
     code = objective.target_codes(config, LABELS, DIAMETERS, classes=CLASSES)
     return made if code is None else made | {"code": code}
 
@@ -71,6 +71,7 @@ def test_the_weights_join_nll_and_the_papers_terms():
         weight=2.0,
         classification=3.0,
         fine=1.5,
+        logit_adjustment=0.5,
         paper_quantization=0.5,
         paper_independence=0.0,
     )
@@ -78,17 +79,19 @@ def test_the_weights_join_nll_and_the_papers_terms():
     params = jax.jit(lambda k: model.init(k, np.zeros((1, 8, 8, 1)), train=False))(
         jax.random.key(0)
     )["params"]
-    loss_fn = jax.jit(recipe.hash_loss(model, config, steps=10))
+    shares = np.array([0.1, 0.2, 0.3, 0.4])
+    loss_fn = jax.jit(recipe.hash_loss(model, config, steps=10, shares=shares))
     loss, (_, metrics) = loss_fn(params, {}, batch(config), jax.random.key(1), 3)
     mean = IMAGES.mean(axis=(1, 2)) / 255.0
     layers = [jax.device_get(params)["head"][name] for name in ("fc1", "fc2", "fc3")]
     fc1 = np.maximum(mean @ layers[0]["kernel"] + layers[0]["bias"], 0)
     h = 1 / (1 + np.exp(-(fc1 @ layers[1]["kernel"] + layers[1]["bias"])))
-    logits = h @ layers[2]["kernel"] + layers[2]["bias"]
+    logits = h @ layers[2]["kernel"] + layers[2]["bias"] + 0.5 * np.log(shares)
     nll = np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(12), LABELS])
     codes = -0.5 * np.mean((h - 0.5) ** 2) + np.mean((h.mean(axis=0) - 0.5) ** 2)
-    akin = losses.kinship(LABELS, DIAMETERS, spread=config.loss.fine_spread)
-    near = float(losses.neighbourhood(fc1.astype(np.float32), akin))
+    akin = losses.kinship(LABELS, DIAMETERS, spread=0.25, across=0.3)  # the defaults
+    log_weights = -0.5 * np.log(shares)[LABELS]
+    near = float(losses.neighbourhood(fc1.astype(np.float32), akin, np.arange(12), log_weights))
     assert float(metrics["fine_loss"]) == pytest.approx(near, rel=1e-3)
     assert float(loss) == pytest.approx(3.0 * nll + 2.0 * codes + 1.5 * near, rel=1e-4)
     assert float(metrics["code_loss"]) == pytest.approx(codes, rel=1e-3)
@@ -104,7 +107,20 @@ def test_target_codes_are_those_of_class_and_diameter():
     ones = ordinal[LABELS > 0].sum(axis=1)[order]
     assert (np.diff(ones) >= 0).all()
     assert ones[0] < ones[-1]
-    assert batch(setting("dpsh")).keys() == {"image", "label", "augment", "diameter_mm"}
+    assert "code" not in batch(setting("dpsh"))
+
+
+def test_greedyhash_classifies_by_logits_adjusted_as_fc3s_are():
+    config = setting("greedyhash", greedyhash_penalty=0.0)
+    u = RNG.normal(size=(12, BITS)).astype(np.float32)
+    kernel = RNG.normal(size=(BITS, CLASSES)).astype(np.float32)
+    offset = np.log([0.1, 0.2, 0.3, 0.4]).astype(np.float32)
+    cost = objective.code_loss(config, classes=CLASSES, offset=offset)
+    head = {"fc3": {"kernel": kernel, "bias": np.zeros(CLASSES, np.float32)}}
+    logits = (u >= 0) @ kernel + offset
+    want = np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(12), LABELS])
+    outputs = Outputs(fc1=u, u=u, h=u, fc3=logits)
+    assert float(cost(outputs, head, {"label": LABELS}, 0.5)) == pytest.approx(want, rel=1e-5)
 
 
 def test_bits_that_cannot_tell_the_classes_apart_are_named():

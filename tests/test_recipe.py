@@ -66,7 +66,8 @@ def losses_of(config, *, images=IMAGES, augment=False, step=0):
     shapes = jax.eval_shape(begin, jax.random.key(0), images[:1] * 1.0)
     params = jax.tree.map(lambda x: rng.normal(0, 0.1, x.shape).astype("f4"), shapes["params"])
     made = batch(config) | {"image": images, "augment": np.full(12, augment)}
-    loss_fn = recipe.hash_loss(model, config, steps=10)
+    shares = np.array([0.1, 0.2, 0.3, 0.4])
+    loss_fn = recipe.hash_loss(model, config, steps=10, shares=shares)
     return float(loss_fn(params, {}, made, jax.random.key(1), step)[0])
 
 
@@ -89,7 +90,10 @@ def test_neighbours_are_left_out_as_often_as_asked():
     assert found[1.0] == pytest.approx(losses_of(config, images=alone), rel=1e-6)
 
 
-@pytest.mark.parametrize("field", ["label_smoothing", "neighbour_smoothing", "fine_spread"])
+@pytest.mark.parametrize(
+    "field",
+    ["label_smoothing", "neighbour_smoothing", "fine_spread", "fine_across", "logit_adjustment"],
+)
 def test_fields_of_the_loss_change_it(field):
     assert losses_of(setting("nll", **{field: 0.2})) != losses_of(setting("nll"))
 
@@ -120,6 +124,7 @@ labels = rng.integers(0, 4, 8).astype(np.int32)
 batch = {
     "image": rng.integers(0, 255, (8, 16, 16, 3)).astype(np.uint8), "label": labels,
     "diameter_mm": 4 * labels.astype(np.float32), "augment": np.ones(8, bool),
+    "item": np.arange(8, dtype=np.int32),
 }
 
 def trained(devices):
@@ -129,8 +134,8 @@ def trained(devices):
     variables = dict(jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 3))))
     state = training.init_state(variables, optimizer, ema=True, mesh=mesh)
     step = training.make_train_step(
-        recipe.hash_loss(model, config, steps=10), optimizer, key=jax.random.key(1), mesh=mesh,
-        ema=0.9,
+        recipe.hash_loss(model, config, steps=10, shares=np.full(4, 0.25)), optimizer,
+        key=jax.random.key(1), mesh=mesh, ema=0.9,
     )
     for _ in range(2):
         state, _ = step(state, training.put_batch(batch, mesh))

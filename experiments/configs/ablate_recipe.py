@@ -3,7 +3,7 @@
     python -m experiments.ablate --config=experiments/configs/ablate_recipe.py \\
         --workdir=runs/ablate_recipe
 
-63 trainings: codes are another reading of the same. On data of one's own:
+72 trainings: codes are another reading of the same. On data of one's own:
 --config=experiments/configs/ablate_recipe.py:folder with --config.base.data.root=FOLDER.
 """
 
@@ -27,9 +27,11 @@ def get_config(base: str = "phantom") -> Ablation:
             {"train.epochs": found.train.epochs // 2},
             {"loss.fine": 0.0},
             {"loss.fine_spread": 0.0},
+            {"loss.fine_across": 0.0},
+            {"loss.logit_adjustment": 0.0},
             {"loss.ordinal_diameter": 0.0},
             {"loss.neighbour_smoothing": 0.2},
-            {"train.balance_power": 0.0},
+            *product(train__balance_power=(0.0, 1.0)),
             {"train.weight_decay": 5e-4},
             {"train.clip_norm": 4.0},
             *product(train__clean_share=(0.0, 0.3, 1.0)),

@@ -28,6 +28,15 @@ def draw_weights(labels: np.ndarray, power: float) -> np.ndarray:
     return weights / weights.sum()
 
 
+def class_shares(labels: np.ndarray, weights: np.ndarray, classes: int) -> np.ndarray:
+    """Share [classes] of each class among draws of items of `labels` [N] by `weights` [N].
+
+    A class without items has the share of the rarest.
+    """
+    shares = np.bincount(labels, weights=weights, minlength=classes)
+    return np.where(shares > 0, shares, shares[shares > 0].min())
+
+
 def epoch_order(weights: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
     """Item indices [N] of one epoch, shuffled: item i stands in it N w_i times, rounded up or down.
 
