@@ -43,7 +43,7 @@ class Cut:
         k = config.items.neighbours
         step = config.items.neighbour_mm / config.items.spacing_mm
         beside = [self.nearest_plane(z + j * step) for j in range(-k, k + 1) if j]
-        return stack([self.plane(plane, config) for plane in beside], config)
+        return canvases([self.plane(plane, config) for plane in beside], config)
 
     def mask_plane(self, z: int, config: Config) -> np.ndarray:
         """The lungs at plane `z`. uint8 [S, S]."""
@@ -109,7 +109,7 @@ def cut_scan(
     return Cut(volume, threshold, labelled, mask, center, tuple(messages))
 
 
-def stack(planes: Sequence[np.ndarray], config: Config) -> np.ndarray:
+def canvases(planes: Sequence[np.ndarray], config: Config) -> np.ndarray:
     """Canvases as one array, also where there are none. uint8 [N, S, S]."""
     side = config.items.canvas_px
     return np.stack(planes) if planes else np.zeros((0, side, side), np.uint8)

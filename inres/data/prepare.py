@@ -25,7 +25,7 @@ from inres.ct import lungs
 from inres.ct.header import ScanError, Vector
 from inres.ct.luna16 import Luna16, ScanEntry, read_luna16
 from inres.data.audit import PLANE_OFFSET
-from inres.data.cut import Cut, cut_scan, inside_canvas, stack
+from inres.data.cut import Cut, cut_scan, inside_canvas, canvases
 from inres.data.items import CLASS_NAMES, Item, size_class, write_table
 from inres.progress import progress as default_progress
 from inres.workers import running
@@ -191,10 +191,10 @@ def _work(job: _Job) -> None:
             part,
             fingerprint=np.array(job.fingerprint()),
             text=np.array(json.dumps([[vars(i) for i in items], audit, messages])),
-            slices=stack([cut.plane(z, config) for z in planes], config),
-            neighbours=stack([n for z in planes for n in cut.neighbours(z, config)], config),
-            lung_masks=stack([cut.mask_plane(z, config) for z in planes], config),
-            audit_slices=stack([cut.plane(z, config) for z in audit_planes], config),
+            slices=canvases([cut.plane(z, config) for z in planes], config),
+            neighbours=canvases([n for z in planes for n in cut.neighbours(z, config)], config),
+            lung_masks=canvases([cut.mask_plane(z, config) for z in planes], config),
+            audit_slices=canvases([cut.plane(z, config) for z in audit_planes], config),
         )
 
 
