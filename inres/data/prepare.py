@@ -25,7 +25,7 @@ from inres.ct import lungs
 from inres.ct.header import ScanError, Vector
 from inres.ct.luna16 import Luna16, ScanEntry, read_luna16
 from inres.data.audit import PLANE_OFFSET
-from inres.data.cut import Cut, cut_scan, inside_canvas, canvases
+from inres.data.cut import Cut, canvases, cut_scan, inside_canvas
 from inres.data.items import CLASS_NAMES, Item, size_class, write_table
 from inres.progress import progress as default_progress
 from inres.workers import running
