@@ -11,8 +11,8 @@ a run can be held against its own baselines:
 
 --unit=nodules compares searches for whole nodules. --measure takes any measure of
 per_query.npz: average_precision, precision, ndcg, diameter_error_mm; class_diameter_error_mm and
-other class_... are those within the
-query's own class, for which the ranking `chance` is a random order.
+other class_... are those within the query's own class, for which the ranking `chance` is a random
+order.
 
 Prints, and writes to --out as comparison.json, scores.csv, scores.tex, differences.csv and
 differences.tex: the mean of each recipe with its interval over patients and its spread over

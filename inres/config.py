@@ -330,10 +330,10 @@ class Loss:
     fine_spread: float = 0.25
     """Within a class, items are to gather the less, the more their diameters differ: to 1/e at a
     ratio of e^`fine_spread`; 0: the class is all."""
-    fine_across: float = 0.3
+    fine_across: float = 0.0
     """Beside that, kinship of size classes side by side; of those two apart its square. 0: other
     classes are not to gather."""
-    logit_adjustment: float = 1.0
+    logit_adjustment: float = 0.0
     """Log share of each class among the draws, times this, is added to its logit in FC3's NLL, and
     taken from its items as neighbours in FC1, while training: rare classes then count as much as
     frequent ones, as in macro measures (Menon et al. 2021, "Long-tail learning via logit

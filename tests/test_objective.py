@@ -71,6 +71,7 @@ def test_the_weights_join_nll_and_the_papers_terms():
         weight=2.0,
         classification=3.0,
         fine=1.5,
+        fine_across=0.3,
         logit_adjustment=0.5,
         paper_quantization=0.5,
         paper_independence=0.0,
@@ -89,7 +90,7 @@ def test_the_weights_join_nll_and_the_papers_terms():
     logits = h @ layers[2]["kernel"] + layers[2]["bias"] + 0.5 * np.log(shares)
     nll = np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(12), LABELS])
     codes = -0.5 * np.mean((h - 0.5) ** 2) + np.mean((h.mean(axis=0) - 0.5) ** 2)
-    akin = losses.kinship(LABELS, DIAMETERS, spread=0.25, across=0.3)  # the defaults
+    akin = losses.kinship(LABELS, DIAMETERS, spread=0.25, across=0.3)
     log_weights = -0.5 * np.log(shares)[LABELS]
     near = float(losses.neighbourhood(fc1.astype(np.float32), akin, np.arange(12), log_weights))
     assert float(metrics["fine_loss"]) == pytest.approx(near, rel=1e-3)

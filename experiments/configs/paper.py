@@ -24,7 +24,7 @@ def get_config() -> Config:
         stem=64, stem_kernel=7, stem_stride=2, stem_pool=True, fc1=4096, pooling="flatten"
     )
     config.hash = Hash(bits=48, code="latent", views_weight=0.0)
-    config.loss = Loss(name="nll", fine=0.0, logit_adjustment=0.0)
+    config.loss = Loss(name="nll", fine=0.0)
     config.train = Train(
         epochs=30,
         batch=32,
