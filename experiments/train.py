@@ -215,8 +215,7 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
     best = None
     if c.keep == "best":
         best = Best(out / "best", c.monitor, patience=c.patience * per_epoch)
-    weights = batches.draw_weights(arrays["label"], c.balance_power)
-    shares = batches.class_shares(arrays["label"], weights, data.classes)
+    shares = batches.class_shares(arrays["label"], c.balance_power, data.classes)
     began = time.perf_counter()
     with MetricLog(out, step=start) as log:
         state = training.fit(

@@ -184,9 +184,9 @@ class Split:
     def __post_init__(self):
         _one_of("split.kind", self.kind, ("subset", "patient", "slices", "column"))
         _one_of("split.overlap", self.overlap, ("refuse", "drop"))
-        _share("split", self, "test_share", "val_share")
-        _require(self.test_share < 1, "split.test_share", self.test_share, "below 1")
-        _require(self.val_share < 1, "split.val_share", self.val_share, "below 1")
+        for name in ("test_share", "val_share"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, f"split.{name}", value, "in [0, 1)")
         self.test_subsets = tuple(self.test_subsets)
         self.val_subsets = tuple(self.val_subsets)
         both = set(self.test_subsets) & set(self.val_subsets)

@@ -93,7 +93,7 @@ def kinship(
     """
     apart = jnp.abs(labels[:, None] - labels)
     sizes = (labels[:, None] > 0) & (labels > 0)
-    near = (apart == 0) | (sizes & (apart <= 2) & (across > 0))
+    near = (apart == 0) | (sizes & (apart <= 2))
     akin = jnp.where(near, jnp.float32(across) ** apart, 0.0)
     if not spread:
         return akin

@@ -28,13 +28,15 @@ def draw_weights(labels: np.ndarray, power: float) -> np.ndarray:
     return weights / weights.sum()
 
 
-def class_shares(labels: np.ndarray, weights: np.ndarray, classes: int) -> np.ndarray:
-    """Share [classes] of each class among draws of items of `labels` [N] by `weights` [N].
+def class_shares(labels: np.ndarray, power: float, classes: int) -> np.ndarray:
+    """Share [classes] of each class among draws by `draw_weights`.
 
     A class without items has the share of the rarest.
     """
-    shares = np.bincount(labels, weights=weights, minlength=classes)
-    return np.where(shares > 0, shares, shares[shares > 0].min())
+    counts = np.bincount(labels, minlength=classes)
+    there = counts > 0
+    shares = np.where(there, counts, counts[there].min()) ** (1.0 - power)
+    return shares / shares[there].sum()
 
 
 def epoch_order(weights: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:

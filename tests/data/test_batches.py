@@ -38,7 +38,7 @@ def test_class_shares_are_those_of_the_draws(seed):
     weights = batches.draw_weights(labels, 0.5)
     drawn = [labels[batches.epoch_order(weights, seed=seed, epoch=e)] for e in range(20)]
     want = np.bincount(np.concatenate(drawn), minlength=4) / (20 * 200)
-    shares = batches.class_shares(labels, weights, 5)
+    shares = batches.class_shares(labels, 0.5, 5)
     np.testing.assert_allclose(shares[[0, 1, 3]], want[[0, 1, 3]], atol=0.02)
     np.testing.assert_allclose(shares[[0, 1, 3]], weights @ np.eye(4)[labels][:, [0, 1, 3]])
     assert shares[2] == shares[4] == shares[3]  # as the rarest
