@@ -123,6 +123,8 @@ def coverage(diameters_mm: np.ndarray, covered: Mapping[str, np.ndarray]) -> Fig
     for axes in (left, right):
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     right.xaxis.set_major_formatter(PercentFormatter(1.0))
-    style.legend(left, loc="lower right")
+    # A nodule may lie anywhere in the panel: its legend stands below.
+    handles, names = left.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower left", ncols=3, fontsize=8.5, frameon=False)
     style.legend(right, loc="lower left")
     return figure
