@@ -126,11 +126,13 @@ def full(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder of crops: two classes, no diameters, no scans, no logs, no figures drawn."""
+    """A folder of crops: two classes, no diameters, no scans, no logs, figures of nothing."""
     workdir = tmp_path_factory.mktemp("folder")
+    nothing = '<svg xmlns="http://www.w3.org/2000/svg" width="8" height="6"/>'
 
     def blank(figure, stem, **_):
-        return [files.write_text(Path(f"{stem}{kind}"), "") for kind in (".png", ".svg", ".pdf")]
+        kinds = (".png", ".svg", ".pdf")
+        return [files.write_text(Path(f"{stem}{kind}"), nothing) for kind in kinds]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(style, "save", blank)
