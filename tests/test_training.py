@@ -6,6 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import train_worker
+from processes import run
 
 from inres import training
 from inres.best import Best
@@ -90,6 +92,19 @@ def test_stopping_anywhere_changes_no_bit(tmp_path, stop):
     logs = [read_log(tmp_path / p / "log.jsonl") for p in ("whole", "parts")]
     assert logs[0][-1]["loss"] == logs[1][-1]["loss"]
     assert [r["step"] for r in logs[1]] == sorted({r["step"] for r in logs[1]})
+
+
+def test_two_processes_train_as_one_does_and_one_goes_on_where_they_stopped(
+    tmp_path, quick_programs
+):
+    said = run(train_worker.__file__, 2, 2, tmp_path / "two", 3)
+    assert said == "step 3 on 4 devices"
+    got, expected = (train_worker.train(tmp_path / name, 6) for name in ("two", "one"))
+    assert read_log(tmp_path / "two" / "process0" / "log.jsonl")[0]["step"] == 1
+    for (path, a), b in zip(
+        jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(expected), strict=True
+    ):  # rounding differs, and grows from step to step
+        assert np.linalg.norm(a - b) <= 1e-4 * np.linalg.norm(b), jax.tree_util.keystr(path)
 
 
 def test_ctrl_c_loses_no_step(tmp_path, monkeypatch):

@@ -1,57 +1,23 @@
 import json
 import math
-import os
 import re
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import jax
 import numpy as np
 import oracle
 import pytest
 import shard_worker
+from processes import run as run_processes
 
 from inres.retrieval import checks, padding, sharded
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-"""Programs are compiled here, not timed."""
-
 
 def run(processes, devices, counts):
     """The results that process 0 reports, by number of devices."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {QUICK}",
-    }
-    children = [
-        subprocess.Popen(
-            [
-                sys.executable, Path(shard_worker.__file__),
-                str(processes), str(rank), str(port), ",".join(map(str, counts)),
-            ],
-            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
-        )
-        for rank in range(processes)
-    ]  # fmt: skip
-    try:
-        said = [child.communicate(timeout=150) for child in children]
-    finally:
-        for child in children:
-            child.kill()
-    for child, (_, error) in zip(children, said, strict=True):
-        assert child.returncode == 0, error[-3000:]
-    # The collectives' library prints too.
-    return json.loads(said[0][0].splitlines()[-1])
+    said = run_processes(shard_worker.__file__, processes, devices, ",".join(map(str, counts)))
+    return json.loads(said)
 
 
 def assert_same(reported, expected, counts):

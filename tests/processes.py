@@ -1,0 +1,44 @@
+"""How tests run one program as several processes, each with several CPU devices."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+"""Programs are compiled here, not timed."""
+
+
+def run(script, processes, devices, *arguments):
+    """What process 0 prints last.
+
+    The script is given the number of processes, its own, a port for `jax.distributed` and the
+    arguments.
+    """
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "JAX_PLATFORMS": "cpu",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {QUICK}",
+    }
+    children = [
+        subprocess.Popen(
+            [sys.executable, script, *map(str, (processes, rank, port, *arguments))],
+            env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+        )
+        for rank in range(processes)
+    ]  # fmt: skip
+    try:
+        said = [child.communicate(timeout=150) for child in children]
+    finally:
+        for child in children:
+            child.kill()
+    for child, (_, error) in zip(children, said, strict=True):
+        assert child.returncode == 0, error[-3000:]
+    # The collectives' library prints too.
+    return said[0][0].splitlines()[-1]
