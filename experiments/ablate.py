@@ -44,13 +44,14 @@ def run(arguments: list[str]) -> None:
     stages.share(folder)
     planned = ablation.runs(grid)
     write_commands(grid, planned, workdir)
-    held = 0
+    held: set[str] = set()
     for number, one in enumerate(planned, start=1):
         print(f"run {number} of {len(planned)}: {one.name}", flush=True)
         try:
             make(one.config, folder / one.name)
         except (stages.Held, TrainingError) as error:
-            held += isinstance(error, stages.Held)
+            if isinstance(error, stages.Held):
+                held.add(one.name)
             print(f"  left out: {error}")
     found = {}
     for one in planned:  # looked at anew: others may have finished meanwhile
@@ -58,8 +59,8 @@ def run(arguments: list[str]) -> None:
             found[one.name] = runs.read(folder / one.name / "evaluation")
         else:
             print(f"note: {one.name} is not finished; its variant is not in the table")
-    if held and len(found) < len(planned):
-        print(f"others are still at work on {held} runs; whoever ends last writes the table")
+    if others := held - found.keys():
+        print(f"others are still at work on {len(others)} runs; whoever ends last writes the table")
         return
     compare(grid, found, workdir)
 
