@@ -49,9 +49,10 @@ def run(arguments: list[str]) -> None:
         print(f"run {number} of {len(planned)}: {one.name}", flush=True)
         try:
             make(one.config, folder / one.name)
-        except (stages.Held, TrainingError) as error:
-            if isinstance(error, stages.Held):
-                held.add(one.name)
+        except stages.Held as error:
+            held.add(one.name)
+            print(f"  left out: {error}")
+        except TrainingError as error:
             print(f"  left out: {error}")
     found = {}
     for one in planned:  # looked at anew: others may have finished meanwhile

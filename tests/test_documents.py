@@ -5,13 +5,14 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from string import Template
 
 import pytest
 from absl import flags
 from ml_collections import config_flags
 
+from inres import ablation
 from inres import config as config_lib
-from inres.ablation import Ablation
 from inres.config import Config
 
 ROOT = Path(__file__).parents[1]
@@ -28,11 +29,12 @@ def text_of(document: str) -> str:
 
 
 def commands() -> list[list[str]]:
-    """Every command of ours in the documents' code blocks, module first."""
+    """Every command of ours in the documents' code blocks, module first, variables put in."""
     found = []
     for document in DOCUMENTS:
         for block in re.findall(r"```bash\n(.*?)```", text_of(document), re.DOTALL):
-            for line in block.replace("$seed", "0").splitlines():
+            variables = {"seed": "0"} | dict(re.findall(r'^(\w+)="(.*)"$', block, re.MULTILINE))
+            for line in Template(block).substitute(variables).splitlines():
                 words = shlex.split(line)
                 if "-m" in words and words[words.index("-m") + 1].startswith("experiments."):
                     found.append(words[words.index("-m") + 1 :])
@@ -62,8 +64,8 @@ def test_a_command_sets_fields_that_there_are(command, monkeypatch):
             assert f'"{name[1]}"' in source, argument
     if isinstance(config.value, Config):
         config_lib.checked(config.value)
-    if isinstance(config.value, Ablation):
-        assert config.value.variants
+    if isinstance(config.value, ablation.Ablation):
+        ablation.checked(config.value)
 
 
 def test_every_field_named_is_one():

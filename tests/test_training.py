@@ -99,7 +99,9 @@ def test_two_processes_train_as_one_does_and_one_goes_on_where_they_stopped(
 ):
     said = run(train_worker.__file__, 2, 2, tmp_path / "two", 3)
     assert said == "step 3 on 4 devices"
-    got, expected = (train_worker.train(tmp_path / name, 6) for name in ("two", "one"))
+    got, expected = (
+        train_worker.train(tmp_path / name, train_worker.STEPS) for name in ("two", "one")
+    )
     assert read_log(tmp_path / "two" / "process0" / "log.jsonl")[0]["step"] == 1
     for (path, a), b in zip(
         jax.tree_util.tree_leaves_with_path(got), jax.tree.leaves(expected), strict=True

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 
+from experiments.train import drawn
 from inres import objective, recipe, training
 from inres.checkpoints import Checkpoints
 from inres.config import Config, Hash, Items, Train
@@ -14,7 +15,7 @@ from inres.data import batches
 from inres.logs import MetricLog
 from inres.models.head import HashHead
 
-CLASSES, ITEMS = 4, 40
+CLASSES, ITEMS, STEPS = 4, 40, 6
 CONFIG = Config(items=Items(size_px=16, neighbours=1), hash=Hash(bits=16), train=Train(batch=8))
 
 
@@ -30,7 +31,7 @@ class Network(nn.Module):
 
 
 def train(root, steps):
-    """The state after so many of six steps, from the checkpoint under `root` where there is one."""
+    """The state after so many of `STEPS` steps, gone on from a checkpoint under `root`."""
     rng = np.random.default_rng(0)
     labels = np.arange(ITEMS, dtype=np.int32) % CLASSES
     diameters = np.where(labels > 0, 4.0 * labels + rng.random(ITEMS), 0).astype(np.float32)
@@ -43,9 +44,8 @@ def train(root, steps):
     }
     mesh = training.data_mesh()
     model = Network(HashHead(CLASSES, CONFIG.hash.bits, fc1=8))
-    optimizer, _ = recipe.optimizer(CONFIG, steps=6, steps_per_epoch=5)
-    power = CONFIG.train.balance_power
-    shares = batches.class_shares(labels, power, CLASSES)
+    optimizer, _ = recipe.optimizer(CONFIG, steps=STEPS, steps_per_epoch=5)
+    shares = batches.class_shares(labels, CONFIG.train.balance_power, CLASSES)
     key = jax.random.key(0)
 
     def fresh():
@@ -56,22 +56,12 @@ def train(root, steps):
     checkpoints = Checkpoints(root / "checkpoints")
     state = training.begin(fresh, checkpoints, mesh=mesh)
     start = int(state.step)
-    drawn = batches.batches(
-        arrays,
-        weights=batches.draw_weights(labels, power),
-        batch=CONFIG.train.batch,
-        seed=0,
-        start=start,
-        steps=steps,
-        process=(jax.process_index(), jax.process_count()),
-        augmented=4,
-    )
-    loss = recipe.hash_loss(model, CONFIG, steps=6, shares=shares)
+    loss = recipe.hash_loss(model, CONFIG, steps=STEPS, shares=shares)
     with MetricLog(root / f"process{jax.process_index()}", step=start) as log:
         state = training.fit(
             state,
             training.make_train_step(loss, optimizer, key=key, mesh=mesh),
-            drawn,
+            drawn(CONFIG, arrays, start=start, steps=STEPS),
             steps=steps,
             steps_per_epoch=5,
             mesh=mesh,

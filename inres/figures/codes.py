@@ -93,7 +93,7 @@ def lookups(sweeps: Mapping[str, Mapping[str, np.ndarray]], *, radius: int = 2) 
     right.yaxis.set_major_formatter(PercentFormatter(1.0))
     right.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.axvline(radius, color=style.INK, linewidth=1, linestyle=(0, (2, 2)))
-    figure.legend(loc="outside lower center", ncols=3, fontsize=8.5, frameon=False)
+    style.legend_below(figure, 3)
     return figure
 
 

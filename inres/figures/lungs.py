@@ -55,7 +55,7 @@ def mask_examples(
     handles = [
         Line2D([], [], color=color, linestyle=dash, label=name) for _, color, dash, name in masks
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    style.legend_below(figure, 2, handles)
     figure.suptitle("Lung masks", fontsize=11, color=style.INK, x=0.01, ha="left")
     return figure
 
@@ -124,7 +124,6 @@ def coverage(diameters_mm: np.ndarray, covered: Mapping[str, np.ndarray]) -> Fig
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     right.xaxis.set_major_formatter(PercentFormatter(1.0))
     # A nodule may lie anywhere in the panel: its legend stands below.
-    handles, names = left.get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower left", ncols=3, fontsize=8.5, frameon=False)
+    style.legend_below(figure, 3, left.get_legend_handles_labels()[0])
     style.legend(right, loc="lower left")
     return figure

@@ -4,6 +4,7 @@ Colours are Okabe and Ito's, told apart by any eye and in grey print together wi
 styles. `save` writes a figure as PNG, SVG and PDF.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -100,3 +101,15 @@ def label_axes(axes: Axes, *, title: str, x: str, y: str) -> Axes:
 def legend(axes: Axes, **where: Any) -> None:
     """A legend without a frame."""
     axes.legend(fontsize=8.5, frameon=False, labelcolor=INK, **where)
+
+
+def legend_below(figure: Figure, columns: int, handles: Sequence[Any] | None = None) -> None:
+    """A legend without a frame under all axes, of `handles` or of whatever has a label."""
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=8.5,
+        frameon=False,
+        labelcolor=INK,
+    )
