@@ -21,12 +21,14 @@ import dataclasses
 from pathlib import Path
 
 from experiments import common, configs, evaluate, index, prepare, segment, split, train
-from inres import ablation, files, stages, tables
 from inres.config import Config
 from inres.evaluation import runs
 from inres.figures import style
-from inres.memory import keep_freed_memory
-from inres.training import TrainingError
+from inres.learning.loop import TrainingError
+from inres.pipeline import stages
+from inres.studies import ablation
+from inres.system import files, tables
+from inres.system.memory import keep_freed_memory
 
 RUN = (prepare, split, segment, train, index, evaluate)
 

@@ -18,9 +18,10 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from inres import config as config_lib
-from inres import files, stages
 from inres.config import Config
-from inres.memory import keep_freed_memory
+from inres.pipeline import stages
+from inres.system import files
+from inres.system.memory import keep_freed_memory
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment's config file.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory of all results.")

@@ -30,8 +30,8 @@ from absl import flags
 
 from experiments import common
 from inres import config as config_lib
-from inres import files, further, tables
-from inres.evaluation import comparison, intervals, runs
+from inres.evaluation import comparison, further, intervals, runs
+from inres.system import files, tables
 
 OUT = flags.DEFINE_string("out", "runs/comparison", "Folder of the results.")
 RANKING = flags.DEFINE_string("ranking", "two_stage", "Ranking of runs that name none.")

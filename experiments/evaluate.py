@@ -14,15 +14,19 @@ from typing import Any
 import numpy as np
 
 from experiments import common, index, split, train
-from inres import encode, files, further, results, stages
 from inres.config import Config
 from inres.data import items, splits
-from inres.evaluation import baselines, runs
+from inres.encoding import encode
+from inres.evaluation import baselines, further, runs
 from inres.evaluation.confidence import confidence
 from inres.evaluation.embedded import Embedded
 from inres.evaluation.protocol import Evaluation, evaluate
-from inres.retrieval import codes, store
+from inres.pipeline import stages
+from inres.report import results
+from inres.retrieval import codes
 from inres.retrieval import index as index_lib
+from inres.storage import store
+from inres.system import files
 
 REPEATS = 5
 """Timings of each threshold; their median counts."""

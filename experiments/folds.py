@@ -27,10 +27,11 @@ import numpy as np
 from absl import flags
 
 from experiments import common, evaluate, index, prepare, segment, split, train
-from inres import files, further, stages, tables
 from inres.config import Config, ConfigError
 from inres.data import duplicates, items, splits
-from inres.evaluation import intervals, runs
+from inres.evaluation import further, intervals, runs
+from inres.pipeline import stages
+from inres.system import files, tables
 
 ONLY = flags.DEFINE_list("only", [], "Folds to make; empty: all, and pool them.")
 

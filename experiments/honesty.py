@@ -21,11 +21,13 @@ from typing import Any
 import numpy as np
 
 from experiments import common, evaluate, folds, index, prepare, train
-from inres import files, inflation, stages, tables
 from inres.config import Config, ConfigError
 from inres.data import items
 from inres.evaluation import protocol, runs
 from inres.figures import style
+from inres.pipeline import stages
+from inres.studies import leakage
+from inres.system import files, tables
 
 SPLITS = ("slices", "patient")
 TABLE = {
@@ -49,7 +51,7 @@ def run(config: Config, workdir: Path) -> None:
     prepare.run(config, workdir)
     for kind in SPLITS:
         check(config, workdir, kind)
-    found: dict[str, list[runs.Run]] = {name: [] for name in inflation.PROTOCOLS}
+    found: dict[str, list[runs.Run]] = {name: [] for name in leakage.PROTOCOLS}
     leaks: dict[str, list[Any]] = {}
     for kind in SPLITS:
         own, root = split_config(config, kind), workdir / kind
@@ -117,15 +119,15 @@ def compare(
     protocols: dict[str, runs.Run], leaks: dict[str, list[Any]], out: Path, *, pdf: bool
 ) -> None:
     """Write the figure, the table and the numbers; print the numbers."""
-    found = inflation.inflations(protocols)
-    rows = inflation.rows(found)
+    found = leakage.inflations(protocols)
+    rows = leakage.rows(found)
     tables.write_table(out / "inflation", TABLE, rows)
     score = found[0].scores["patient"]
     title = (
         f"One recipe, two splits: {score.queries} queries of {score.patients} patients, "
         "each tested once under both"
     )
-    style.save(inflation.figure(found, title=title), out / "inflation", pdf=pdf)
+    style.save(leakage.figure(found, title=title), out / "inflation", pdf=pdf)
     files.write_json(
         out / "honesty.json",
         {
@@ -144,7 +146,7 @@ def compare(
     for one in found:
         gap = one.gaps["all"]
         shown = ", ".join(
-            f"{words} {one.scores[name].value:.3f}" for name, words in inflation.PROTOCOLS.items()
+            f"{words} {one.scores[name].value:.3f}" for name, words in leakage.PROTOCOLS.items()
         )
         print(
             f"  {one.measure.name}: {shown}; inflation {gap.value:+.3f} "

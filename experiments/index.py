@@ -17,11 +17,14 @@ import flax.linen as nn
 import numpy as np
 
 from experiments import common, train
-from inres import encode, files, stages
 from inres.config import Config
 from inres.data import items, views
-from inres.linear_codes import Hyperplanes
-from inres.retrieval import codes, store
+from inres.encoding import encode
+from inres.encoding.linear_codes import Hyperplanes
+from inres.pipeline import stages
+from inres.retrieval import codes
+from inres.storage import store
+from inres.system import files
 
 COLUMNS = (
     *("scan", "patient", "nodule", "label", "diameter_mm", "malignancy", "subset"),

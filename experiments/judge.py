@@ -26,13 +26,15 @@ import numpy as np
 from absl import flags
 
 from experiments import common
-from inres import files, further, results, stages
 from inres.config import Config, ConfigError, Split
 from inres.data import folder, items, splits, views
-from inres.evaluation import baselines, protocol, runs
+from inres.evaluation import baselines, further, protocol, runs
 from inres.evaluation.confidence import confidence
 from inres.evaluation.embedded import Embedded
+from inres.pipeline import stages
+from inres.report import results
 from inres.report.build import build_report
+from inres.system import files
 
 EMBEDDINGS = flags.DEFINE_string("embeddings", None, "Vectors, .npy, numbers [N, D].")
 CODES = flags.DEFINE_string("codes", None, "Codes, .npy, 0 and 1 (or bool) [N, h].")

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from experiments import common
-from inres import stages
 from inres.config import Config
-from inres.ct import luna16, phantom
 from inres.data import folder, items
 from inres.data import prepare as prepare_lib
+from inres.phantoms import dataset
+from inres.pipeline import stages
+from inres.sources import luna16
 
 
 def run(config: Config, workdir: Path) -> None:
@@ -39,7 +40,7 @@ def run(config: Config, workdir: Path) -> None:
                 workdir,
                 "scans",
                 made,
-                lambda out: phantom.write_dataset(
+                lambda out: dataset.write_dataset(
                     out, config.phantom, seed=config.data.seed, workers=workers
                 ),
             )

@@ -9,9 +9,9 @@ paths of what it made and the numbers that matter.
 from pathlib import Path
 
 from experiments import common, evaluate, index, prepare, segment, split, train
-from inres import files
 from inres.config import Config
 from inres.report.build import build_report
+from inres.system import files
 
 
 def run(config: Config, workdir: Path) -> None:

@@ -22,13 +22,16 @@ import numpy as np
 from absl import flags
 
 from experiments import common, index, segment, train
-from inres import encode, files, recipe
-from inres.checkpoints import Checkpoints
 from inres.config import Config
 from inres.data import items, queries, views
+from inres.encoding import encode
 from inres.figures import panels, style
-from inres.retrieval import codes, distinct, store
+from inres.learning import recipe
+from inres.learning.checkpoints import Checkpoints
+from inres.retrieval import codes, distinct
 from inres.retrieval import index as index_lib
+from inres.storage import store
+from inres.system import files
 
 ITEM = flags.DEFINE_integer("item", None, "Query: row of the item table, from 0.")
 IMAGE = flags.DEFINE_string("image", None, "Query: an image file of one slice or crop.")

@@ -13,13 +13,16 @@ import jax
 import numpy as np
 
 from experiments import common, split
-from inres import encode, files, recipe, stages, training
-from inres.checkpoints import Checkpoints
 from inres.config import Config
 from inres.data import audit, batches, items, views
+from inres.encoding import encode
 from inres.figures import lungs, panels, style
-from inres.logs import MetricLog
-from inres.progress import progress
+from inres.learning import loop, recipe
+from inres.learning.checkpoints import Checkpoints
+from inres.learning.logs import MetricLog
+from inres.pipeline import stages
+from inres.system import files
+from inres.system.progress import progress
 
 
 def run(config: Config, workdir: Path) -> None:
@@ -39,8 +42,8 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
         print(f"  segment: {why}; images are taken as they are prepared")
         return
     c = config.segment
-    mesh = training.data_mesh()
-    training.require_divisible(c.batch, mesh, "config.segment.batch")
+    mesh = loop.data_mesh()
+    loop.require_divisible(c.batch, mesh, "config.segment.batch")
     side = split.sides(workdir)
     train = np.flatnonzero(side == "train")
     per_epoch = batches.steps_per_epoch(len(train), c.batch, section="segment")
@@ -51,19 +54,19 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
     optimizer, rate = recipe.unet_optimizer(c)
     key = jax.random.key(config.seed)
 
-    def fresh() -> training.TrainState:
+    def fresh() -> loop.TrainState:
         image = np.zeros((1, c.size_px, c.size_px, 1), np.float32)
         variables = dict(jax.jit(model.init)(key, image))
-        return training.init_state(variables, optimizer, ema=False, mesh=mesh)
+        return loop.init_state(variables, optimizer, ema=False, mesh=mesh)
 
     checkpoints = Checkpoints(out / "checkpoints")
-    state = training.begin(fresh, checkpoints, mesh=mesh)
+    state = loop.begin(fresh, checkpoints, mesh=mesh)
     start = int(state.step)
     weights = np.full(len(train), 1.0 / len(train))
     with MetricLog(out, step=start) as log:
-        state = training.fit(
+        state = loop.fit(
             state,
-            training.make_train_step(
+            loop.make_train_step(
                 recipe.unet_loss(model, c), optimizer, key=jax.random.fold_in(key, 1), mesh=mesh
             ),
             batches.batches(

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from experiments import common
-from inres import files, stages
 from inres.config import Config
 from inres.data import items, splits
+from inres.pipeline import stages
+from inres.system import files
 
 COLUMNS = ("item", "scan", "patient", "label", "side")
 

@@ -20,15 +20,19 @@ import numpy as np
 from jax.sharding import Mesh
 
 from experiments import common, split
-from inres import encode, files, objective, recipe, stages, training
-from inres.best import Best
-from inres.checkpoints import Checkpoints
 from inres.config import Config, ConfigError
 from inres.data import batches, items, splits, views
+from inres.encoding import encode
 from inres.evaluation import metrics
 from inres.evaluation.distances import hamming_distances
-from inres.logs import MetricLog
-from inres.progress import progress
+from inres.learning import loop, recipe
+from inres.learning.best import Best
+from inres.learning.checkpoints import Checkpoints
+from inres.learning.logs import MetricLog
+from inres.learning.losses import objective
+from inres.pipeline import stages
+from inres.system import files
+from inres.system.progress import progress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,24 +131,24 @@ def trained(config: Config, workdir: Path, classes: int) -> tuple[nn.Module, dic
     """The trained network and its variables."""
     model = recipe.build_model(config, classes=classes)
     optimizer, _ = recipe.optimizer(config, steps=1, steps_per_epoch=1)
-    mesh = training.data_mesh()
+    mesh = loop.data_mesh()
     fresh = _fresh(config, model, optimizer, network_inputs(workdir), mesh)
     kept = "best" if config.train.keep == "best" else "checkpoints"
     checkpoints = Checkpoints(workdir / "train" / kept)
-    state = training.restore(fresh, checkpoints, mesh=mesh)
+    state = loop.restore(fresh, checkpoints, mesh=mesh)
     checkpoints.close()
     return model, state.variables
 
 
 def _fresh(
     config: Config, model: nn.Module, optimizer, inputs: np.ndarray, mesh: Mesh
-) -> Callable[[], training.TrainState]:
+) -> Callable[[], loop.TrainState]:
     """A function that makes the state before the first step."""
 
-    def fresh() -> training.TrainState:
+    def fresh() -> loop.TrainState:
         image = recipe.to_input(jnp.zeros((1, *inputs.shape[1:]), jnp.uint8))
         variables = dict(jax.jit(model.init)(jax.random.key(config.seed), image))
-        return training.init_state(variables, optimizer, ema=bool(config.train.ema), mesh=mesh)
+        return loop.init_state(variables, optimizer, ema=bool(config.train.ema), mesh=mesh)
 
     return fresh
 
@@ -174,8 +178,8 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
     store = items.open_store(workdir / "prepare")
     data = labelled(config, store)
     c = config.train
-    mesh = training.data_mesh()
-    training.require_divisible(c.batch, mesh, "config.train.batch")
+    mesh = loop.data_mesh()
+    loop.require_divisible(c.batch, mesh, "config.train.batch")
     rows = np.flatnonzero(data.side == "train")
     per_epoch = batches.steps_per_epoch(len(rows), c.batch)
     steps = per_epoch * c.epochs
@@ -205,7 +209,7 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
     if left_out:
         print(f"  note: {left_out} items are on no side of the split and left out")
     checkpoints = Checkpoints(out / "checkpoints")
-    state = training.begin(_fresh(config, model, optimizer, images, mesh), checkpoints, mesh=mesh)
+    state = loop.begin(_fresh(config, model, optimizer, images, mesh), checkpoints, mesh=mesh)
     start = int(state.step)
     count = sum(p.size for p in jax.tree.leaves(state.params))
     print(f"  {config.model.name}: {count:,} parameters, {len(rows)} training items")
@@ -218,9 +222,9 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
     shares = batches.class_shares(arrays["label"], c.balance_power, data.classes)
     began = time.perf_counter()
     with MetricLog(out, step=start) as log:
-        state = training.fit(
+        state = loop.fit(
             state,
-            training.make_train_step(
+            loop.make_train_step(
                 recipe.hash_loss(model, config, steps=steps, shares=shares),
                 optimizer,
                 key=key,
@@ -264,7 +268,7 @@ def _validation(model: nn.Module, data: Labelled, images: np.ndarray):
     if not len(query):
         return None
 
-    def evaluate(state: training.TrainState) -> dict[str, float]:
+    def evaluate(state: loop.TrainState) -> dict[str, float]:
         encoder = encode.make_encoder(model, state.variables, quiet=True)
         q, g = encoder(images[query]), encoder(images[gallery])
         labels = data.labels[query]

@@ -313,7 +313,8 @@ class Loss:
     """`weight` times the loss of the codes that `name` says, plus `classification` times FC3's NLL,
     plus `fine` times the loss of FC1's neighbours.
 
-    The fields that begin with a loss's name are its own (`inres.hash_losses` has the formulas).
+    The fields that begin with a loss's name are its own (formulas in
+    `inres.learning.losses.hash_losses`).
     """
 
     name: str = "ordinal"

@@ -11,9 +11,9 @@ import pytest
 from absl import flags
 from ml_collections import config_flags
 
-from inres import ablation
 from inres import config as config_lib
 from inres.config import Config
+from inres.studies import ablation
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = (

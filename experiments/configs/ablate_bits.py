@@ -8,7 +8,7 @@
 """
 
 from experiments.configs import load
-from inres.ablation import Ablation, product
+from inres.studies.ablation import Ablation, product
 
 
 def get_config(base: str = "phantom") -> Ablation:

@@ -11,8 +11,8 @@ one's own: --config=experiments/configs/ablate_losses.py:folder with --config.ba
 """
 
 from experiments.configs import load
-from inres.ablation import Ablation
 from inres.config import LOSSES
+from inres.studies.ablation import Ablation
 
 
 def get_config(base: str = "phantom") -> Ablation:

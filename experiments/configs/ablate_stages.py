@@ -8,7 +8,7 @@ Three trainings, which all variants share; only the search differs. On data of o
 """
 
 from experiments.configs import load
-from inres.ablation import Ablation, product
+from inres.studies.ablation import Ablation, product
 
 
 def get_config(base: str = "phantom") -> Ablation:

@@ -1,4 +1,4 @@
-"""What `experiments/bench_retrieval.py` measures; its docstring says how long that takes.
+"""What `experiments/bench/retrieval.py` measures; its docstring says how long that takes.
 
     python -m experiments.bench --config=experiments/configs/bench_retrieval.py --workdir=runs/bench
 

@@ -1,6 +1,6 @@
-"""What `experiments/bench_store.py` measures.
+"""What `experiments/bench/store.py` measures.
 
-    python -m experiments.bench_store --config=experiments/configs/bench_store.py \\
+    python -m experiments.bench.store --config=experiments/configs/bench_store.py \\
         --workdir=runs/bench_store
 
 Its long form; 10 GB of features as float32, so 35 GB of disk while it runs, and 5 minutes on two

@@ -1,4 +1,4 @@
-"""What `experiments/bench_training.py` measures.
+"""What `experiments/bench/training.py` measures.
 
     pip install -e '.[bench]'
     python -m experiments.bench --config=experiments/configs/bench_training.py \\

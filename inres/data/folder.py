@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from inres import files
 from inres.config import Config
 from inres.ct.image import read_image, refuse_twelve_bits, to_grey8, twelve_bits
 from inres.data import views
 from inres.data.items import COLUMNS, Item, nodule_names, read_table, unread_columns, write_table
-from inres.progress import progress
+from inres.system import files
+from inres.system.progress import progress
 
 MASK_VALUES = 8
 """A mask may tell the lungs and more apart; one saved with loss has dozens of values."""

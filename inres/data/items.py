@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from inres import files
+from inres.system import files
 
 CLASS_EDGES_MM = (5.0, 6.0, 8.0, 13.0, 18.0, 23.0)
 """Inner edges of the nodule size classes 1..7 (paper, Table 2); class 0 is no nodule."""

@@ -19,16 +19,16 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from inres import files
 from inres.config import Config
 from inres.ct import lungs
 from inres.ct.header import ScanError, Vector
-from inres.ct.luna16 import Luna16, ScanEntry, read_luna16
 from inres.data.audit import PLANE_OFFSET
 from inres.data.cut import Cut, canvases, cut_scan, inside_canvas
 from inres.data.items import CLASS_NAMES, Item, size_class, write_table
-from inres.progress import progress as default_progress
-from inres.workers import running
+from inres.sources.luna16 import Luna16, ScanEntry, read_luna16
+from inres.system import files
+from inres.system.processes import running
+from inres.system.progress import progress as default_progress
 
 AUDIT_COLUMNS = ("scan", "nodule", "diameter_mm", "threshold", "luna16", "repaired")
 UNKNOWN_RADIUS_MM = 3.0
@@ -67,7 +67,7 @@ def prepare(
       out: the item store, as described in `inres.data.items`.
       workers: processes; None takes `config.data.workers`, of which 0 means one per core.
         One worker works in this process.
-      progress: wraps long loops, as `inres.progress.progress`.
+      progress: wraps long loops, as `inres.system.progress.progress`.
 
     Raises:
       Luna16Error: something is wrong with the tree; found before work starts.

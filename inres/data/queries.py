@@ -8,10 +8,10 @@ import SimpleITK as sitk
 from inres.config import Config
 from inres.ct.header import Header, ScanError, Vector
 from inres.ct.image import read_image, refuse_twelve_bits, to_grey8
-from inres.ct.luna16 import lung_mask_of
 from inres.ct.scan import read_header
 from inres.data.cut import cut_scan, inside_canvas
 from inres.data.folder import load_image
+from inres.sources.luna16 import lung_mask_of
 
 
 def prepare_point(

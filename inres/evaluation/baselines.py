@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from skimage.feature import hog as skimage_hog
 
+from inres.encoding.linear_codes import itq, lsh
 from inres.evaluation.embedded import Embedded
-from inres.linear_codes import itq, lsh
 
 
 def hog(images: np.ndarray, *, cell_px: int = 8) -> np.ndarray:

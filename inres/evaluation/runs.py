@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from inres import files
+from inres.system import files
 
 FILE = "per_query.npz"
 JUDGED = "judged.json"

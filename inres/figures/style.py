@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from inres import files
+from inres.system import files
 
 INK = "#1b1f24"
 MUTED = "#5b6470"

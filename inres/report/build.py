@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from inres import files
 from inres.report import (
     classification,
     codes,
@@ -16,6 +15,7 @@ from inres.report import (
     training,
 )
 from inres.report.run import read_run
+from inres.system import files
 
 
 def build_report(workdir: Path) -> Path:

@@ -1,8 +1,8 @@
 """The classifier behind the codes, class by class."""
 
 from inres.report import page
+from inres.report.results import PAPER_SCORES
 from inres.report.run import Run
-from inres.results import PAPER_SCORES
 
 _CONFUSION = (
     "Where the classifier (argmax of FC3) errs. Counts far from the diagonal are grave; "

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from inres import further
+from inres.evaluation import further
 from inres.evaluation.embedded import RANKINGS
 from inres.figures.rankings import RANKING_NAMES
 from inres.report import measures, page

@@ -2,8 +2,8 @@
 
 from inres.data.items import read_table
 from inres.report import page
+from inres.report.results import PAPER_COUNTS
 from inres.report.run import Run
-from inres.results import PAPER_COUNTS
 
 _CAPTIONS = {
     "class_counts": "Items of each class in each part. Look for classes with few test items: "

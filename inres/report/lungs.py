@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from inres import files
 from inres.figures import panels
 from inres.figures.lungs import MASK_NAMES, coverage
 from inres.report import page
 from inres.report.run import Run, drawn
+from inres.system import files
 
 LOST_BELOW = 0.5
 """A nodule counts as lost by a mask that keeps less than this share of its sphere."""

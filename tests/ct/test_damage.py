@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from ct.scans import FORMATS, NOISE, write
 
-from inres import files
 from inres.ct import scan
 from inres.ct.header import ScanError
+from inres.system import files
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from inres import files
 from inres.config import Config, Data, Items
 from inres.data import folder, items
+from inres.system import files
 
 HEADER = "image,scan,nodule,label,diameter_mm,malignancy,split\n"
 

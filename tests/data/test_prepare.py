@@ -18,11 +18,9 @@ import SimpleITK as sitk
 from ct.trees import in_lungs, to_image, write_tree
 
 from experiments import prepare as stage
-from inres import files
 from inres.config import Config, ConfigError, Data, Items
-from inres.ct import luna16, scan
+from inres.ct import scan
 from inres.ct.header import Grid, ScanError
-from inres.ct.luna16 import Luna16Error
 from inres.data import items as item_table
 from inres.data import prepare as room
 from inres.data import queries
@@ -30,7 +28,10 @@ from inres.data.audit import sphere_coverage
 from inres.data.cut import Cut, cut_scan
 from inres.data.items import open_store
 from inres.data.views import canvas, to_uint8
-from inres.stages import StageError
+from inres.pipeline.stages import StageError
+from inres.sources import luna16
+from inres.sources.luna16 import Luna16Error
+from inres.system import files
 
 pytestmark = pytest.mark.slow
 

@@ -99,7 +99,7 @@ def test_supervised_codes_stand_beside_the_classifier_and_chance():
 def test_the_choice_of_an_epoch_hears_nothing_of_test_items(monkeypatch):
     """What training looks at on its way encodes validation and training items alone."""
     from experiments import train
-    from inres import encode
+    from inres.encoding import encode
 
     seen = []
 

@@ -5,8 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from inres import further
-from inres.evaluation import nodules, protocol, within_class
+from inres.evaluation import further, nodules, protocol, within_class
 from inres.evaluation.embedded import Embedded
 
 BITS, CLASSES = 6, 4

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from cli import call, results
 
-from inres import stages
+from inres.pipeline import stages
 
 pytestmark = pytest.mark.e2e
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import bench_training
+from experiments.bench import training
 from experiments.configs.bench_training import get_config
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
@@ -31,9 +31,9 @@ def config():
 
 @pytest.fixture(scope="module")
 def ours(config):
-    images, labels = bench_training.made_up(config)
-    bare = bench_training.bare(config.experiment)
-    return bench_training.Ours(bare, images[:8], labels[:8], classes=8, steps=6)
+    images, labels = training.made_up(config)
+    bare = training.bare(config.experiment)
+    return training.Ours(bare, images[:8], labels[:8], classes=8, steps=6)
 
 
 @pytest.fixture(scope="module")
@@ -53,14 +53,14 @@ def test_the_looked_at_gradient_is_the_slope_of_the_loss(ours, look):
 
 
 def test_our_side_is_measured_without_a_peer(config, ours, tmp_path):
-    result = bench_training.measure(config, {"inres": ours}, {}, tmp_path)
+    result = training.measure(config, {"inres": ours}, {}, tmp_path)
     (row,) = result["rows"]
     assert (row["rival"], row["ratio"]) == ("inres", 1)
     assert row["images_per_second"] == pytest.approx(8e3 / row["ms"], rel=0.01)
     assert row["compile_s"] > row["ms"] / 1e3
     assert result["loop"]["step"] == 6
     assert 0 <= result["loop"]["input_wait_share"] < 1
-    text = bench_training.summary(result, tmp_path)
+    text = training.summary(result, tmp_path)
     assert "| inres |" in text
     assert (tmp_path / "training.md").read_text(encoding="utf-8") in text
     assert (tmp_path / "loop" / "log.jsonl").is_file()
@@ -68,22 +68,22 @@ def test_our_side_is_measured_without_a_peer(config, ours, tmp_path):
 
 def test_another_network_is_no_rival(look):
     logits, loss, gradients = look
-    bench_training.check(look, look)
+    training.check(look, look)
     name = "inv2_1/path1_3x3/conv/kernel"
     other = {**gradients, name: gradients[name][::-1]}
     with pytest.raises(RuntimeError, match=f"the gradient of {name}"):
-        bench_training.check(look, (logits, loss, other))
+        training.check(look, (logits, loss, other))
     with pytest.raises(RuntimeError, match="logits"):
-        bench_training.check(look, (1.01 * logits, loss, gradients))
+        training.check(look, (1.01 * logits, loss, gradients))
     less = {path: value for path, value in gradients.items() if path != "stem/norm/bias"}
     with pytest.raises(RuntimeError, match="stem/norm/bias"):
-        bench_training.check(look, (logits, loss, less))
+        training.check(look, (logits, loss, less))
 
 
 def test_pytorch_has_the_same_network(config, ours):
     pytest.importorskip("torch")
     ours.state = ours.fresh()
-    assert len(bench_training.trainers(config, ours, bench_training.import_peer())) == 2
+    assert len(training.trainers(config, ours, training.import_peer())) == 2
 
 
 @pytest.mark.e2e

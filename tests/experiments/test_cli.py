@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 from cli import ENVIRONMENT, ROOT, SMOKE, call, command, refused, results
 
-from inres.retrieval import codes, store
+from inres.retrieval import codes
+from inres.storage import store
 
 RANKINGS = (
     *("two_stage", "hamming", "latent", "alone", "fc1", "fc2", "fc3", "fc1_fc3", "softmax"),

@@ -83,8 +83,8 @@ def test_vectors_are_judged_by_the_same_protocol(data, tmp_path):
 def test_slices_without_a_name_are_told_apart():
     """Items without image or nodule, two of one scan, beside a nodule of two slices."""
     from experiments import judge
-    from inres import further
     from inres.data import items
+    from inres.evaluation import further
 
     names = ("", "", "n", "n", "m")
     table = [items.Item("", f"s{i // 2}", nodule, i % 2) for i, nodule in enumerate(names)]

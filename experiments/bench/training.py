@@ -1,0 +1,300 @@
+"""What a training step costs: ours, jitted, against the same network in PyTorch eager.
+
+Called by `experiments.bench`. That it is the same network is checked first: from the same weights,
+on the same batch, both must give the same logits, loss and gradient of every parameter, and the
+same losses over some steps. Leaves in the workdir training.json, training.md (the table) and loop/,
+the log of a real training loop with its input pipeline. Run nothing else meanwhile.
+
+The peer has no augmentation. Ours is compared without, and also timed with it, as it trains.
+"""
+
+import functools
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+from experiments.bench import timing
+from inres import config as config_lib
+from inres.config import Config
+from inres.data import batches
+from inres.learning import loop, recipe
+from inres.learning.logs import MetricLog, read_log
+from inres.system import files, tables
+from inres.system.memory import keep_freed_memory
+
+COLUMNS = {
+    "rival": "",
+    "ms": "ms a step",
+    "images_per_second": "images/s",
+    "ratio": "times as long as ours",
+    "compile_s": "first step, s",
+    "disturbed": "disturbed",
+}
+CHECKED_STEPS = 5
+
+Look = tuple[np.ndarray, float, dict[str, np.ndarray]]
+"""(logits [B, classes], loss, gradients by path), of the weights before the first step."""
+
+
+def flat(tree: Any) -> dict[str, np.ndarray]:
+    """Arrays of a tree of parameters by path, as in `stem/conv/kernel`."""
+    paths = flax.traverse_util.flatten_dict(jax.device_get(tree), sep="/")
+    return {path: np.asarray(value) for path, value in paths.items()}
+
+
+class Ours:
+    """The network of a config, its jitted step, and one batch on which it is made.
+
+    The state is donated to each step, as in training. `compile_s` is what the first step took, in
+    seconds: nearly all of it is compilation.
+    """
+
+    def __init__(
+        self, config: Config, images: np.ndarray, labels: np.ndarray, *, classes: int, steps: int
+    ):
+        """images: uint8 [B, S, S, 1]; labels: int32 [B]; of `steps` in all, as schedules ask."""
+        self.config = config
+        self.model = recipe.build_model(config, classes=classes)
+        equal = np.full(classes, 1 / classes)  # of which the peer's NLL is the same
+        self.loss = recipe.hash_loss(self.model, config, steps=steps, shares=equal)
+        self.optimizer, _ = recipe.optimizer(config, steps=steps, steps_per_epoch=steps)
+        self.mesh = loop.data_mesh(1)
+        augment = np.full(len(images), True)
+        self.batch = {"image": images, "label": labels, "augment": augment}
+        self.on_device = loop.put_batch(self.batch, self.mesh)
+        one = np.zeros((1, *images.shape[1:]), np.float32)
+        variables = jax.jit(self.model.init)(jax.random.key(config.seed), one)
+        self.variables: dict[str, Any] = jax.device_get(dict(variables))
+        self.advance = loop.make_train_step(
+            self.loss, self.optimizer, key=jax.random.key(1), mesh=self.mesh, ema=config.train.ema
+        )
+        self.state = self.fresh()
+        begin = time.perf_counter()
+        self.step()
+        self.compile_s = time.perf_counter() - begin
+        self.state = self.fresh()
+
+    def fresh(self) -> loop.TrainState:
+        """The state before the first step."""
+        average = bool(self.config.train.ema)
+        return loop.init_state(self.variables, self.optimizer, ema=average, mesh=self.mesh)
+
+    def step(self) -> float:
+        """One step; the loss before it."""
+        self.state, metrics = self.advance(self.state, self.on_device)
+        jax.block_until_ready(self.state)
+        return float(metrics["loss"])
+
+    def look(self) -> Look:
+        """Logits, loss and gradients at the first weights, through the training path."""
+
+        def logits(params: Any) -> jax.Array:
+            images = recipe.to_input(self.on_device["image"])
+            variables = {"params": params, "batch_stats": self.variables.get("batch_stats", {})}
+            keys = {"dropout": jax.random.key(0)}
+            apply = functools.partial(self.model.apply, train=True, mutable=["batch_stats"])
+            return apply(variables, images, rngs=keys)[0].fc3
+
+        def loss(params: Any) -> jax.Array:
+            stats = self.variables.get("batch_stats", {})
+            return self.loss(params, stats, self.on_device, jax.random.key(0), jnp.int32(0))[0]
+
+        params = self.variables["params"]
+        value, gradients = jax.jit(jax.value_and_grad(loss))(params)
+        return np.asarray(jax.jit(logits)(params)), float(value), flat(gradients)
+
+    def loop(self, images: np.ndarray, labels: np.ndarray, steps: int, out: Path) -> dict[str, Any]:
+        """The real loop over the real pipeline: its last row of the log, without the first step.
+
+        images: uint8 [N, S, S, 1]; labels: int32 [N].
+        """
+        source = batches.batches(
+            {"image": images, "label": labels},
+            weights=batches.draw_weights(labels, self.config.train.balance_power),
+            batch=len(self.batch["label"]),
+            seed=self.config.seed,
+            start=0,
+            steps=steps,
+            augmented=steps,
+        )
+        with MetricLog(out) as log:
+            loop.fit(
+                self.fresh(),
+                self.advance,
+                source,
+                steps=steps,
+                steps_per_epoch=steps,
+                mesh=self.mesh,
+                log=log,
+            )
+        return read_log(out / "log.jsonl")[-1]
+
+
+def bare(config: Config) -> Config:
+    """A copy of `config` without augmentation and with a constant rate, as the peer trains."""
+    config = config_lib.checked(config)
+    t = config.train
+    t.flips = t.quarter_turns = False
+    t.shift_px = 0
+    t.brightness = t.contrast = t.noise = 0.0
+    t.schedule = "constant"
+    return config
+
+
+def far(a: Any, b: Any) -> float:
+    """How far `a` is from `b`, as a share of the norm of `b`."""
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    return float(np.linalg.norm(a - b) / max(float(np.linalg.norm(b)), 1e-12))
+
+
+def check(ours: Look, peer: Look, *, logits: float = 1e-4, gradients: float = 1e-2) -> None:
+    """Both must say the same of the same weights and batch, but for rounding.
+
+    Args:
+      logits: allowed distance of logits and loss, relative (`far`).
+      gradients: allowed distance of the gradient of each parameter; below the norms of many layers
+        rounding is amplified, so it is larger.
+
+    Raises:
+      RuntimeError: they do not; names what differs, and by how much.
+    """
+    distances = {"logits": far(ours[0], peer[0]) / logits, "loss": far(ours[1], peer[1]) / logits}
+    if ours[2].keys() != peer[2].keys():
+        raise RuntimeError(f"parameters differ: {sorted(ours[2].keys() ^ peer[2].keys())}")
+    for path, gradient in ours[2].items():
+        distances[f"the gradient of {path}"] = far(gradient, peer[2][path]) / gradients
+    worst = max(distances, key=lambda name: distances[name])
+    if not distances[worst] <= 1:
+        raise RuntimeError(
+            f"{worst} differs from the peer's by {distances[worst]:.3g} times what rounding may "
+            "do: not the same network or loss, so nothing is timed"
+        )
+
+
+def import_peer() -> Any:
+    """`experiments.bench.torch_network`.
+
+    Raises:
+      RuntimeError: PyTorch is not installed.
+    """
+    try:
+        from experiments.bench import torch_network
+    except ModuleNotFoundError as error:
+        raise RuntimeError(
+            f"{error}; the peer of training comes with: pip install -e '.[bench]'"
+        ) from None
+    return torch_network
+
+
+def made_up(config: ConfigDict) -> tuple[np.ndarray, np.ndarray]:
+    """Random images, uint8 [N, S, S, 1], and labels, int32 [N]."""
+    rng = np.random.default_rng(config.seed)
+    size, count = config.experiment.items.size_px, config["items"]
+    images = rng.integers(0, 256, (count, size, size, 1), np.uint8)
+    return images, rng.integers(0, config.classes, count).astype(np.int32)
+
+
+def trainers(config: ConfigDict, ours: Ours, peer: Any) -> dict[str, Any]:
+    """The peer in each of its layouts, by name, with our weights, checked against ours.
+
+    Raises:
+      RuntimeError: it says or does something else.
+    """
+    look = ours.look()
+    losses = [ours.step() for _ in range(CHECKED_STEPS)]
+    made = {}
+    for layout in peer.LAYOUTS:
+        made[f"PyTorch, {layout} layout"] = trainer = peer.Trainer(
+            ours.config,
+            flat(ours.variables["params"]),
+            ours.batch["image"],
+            ours.batch["label"],
+            classes=config.classes,
+            layout=layout,
+        )
+        check(look, trainer.look())
+        theirs = [trainer.step() for _ in range(CHECKED_STEPS)]
+        if not np.allclose(losses, theirs, rtol=1e-2):
+            raise RuntimeError(f"losses of the first steps: {losses} here, {theirs} in the peer")
+    return made
+
+
+def measure(
+    config: ConfigDict, sides: Mapping[str, Ours], peers: Mapping[str, Any], workdir: Path
+) -> dict[str, Any]:
+    """All figures, as a record of rows and of the real loop.
+
+    Args:
+      config: of the benchmark.
+      sides: ours, by name; ratios are to the first, the real loop is that of the last.
+      peers: the peer's trainers, by name.
+    """
+    first, *_, last = [*sides, *sides]
+    batch = len(sides[first].batch["label"])
+    rivals = {name: rival.step for name, rival in {**sides, **peers}.items()}
+    times = timing.interleaved(rivals, rounds=config.rounds, round_seconds=config.round_seconds)
+    real = sides[last].loop(*made_up(config), config.loop_steps, workdir / "loop")
+    return {
+        "rows": [
+            {
+                "rival": name,
+                **measured.summary(),
+                "images_per_second": round(batch / measured.median, 1),
+                "ratio": measured.median / times[first].median,
+                "compile_s": sides[name].compile_s if name in sides else None,
+            }
+            for name, measured in times.items()
+        ],
+        "loop": {name: real[name] for name in ("input_wait_share", "images_per_second", "step")},
+    }
+
+
+def summary(result: Mapping[str, Any], workdir: Path) -> str:
+    """Write the table and give it, with what the loop waits, in words."""
+    rows = [{**row, "disturbed": "yes" if row["disturbed"] else "no"} for row in result["rows"]]
+    table = tables.write_markdown(workdir / "training.md", COLUMNS, rows)
+    loop = result["loop"]
+    return (
+        f"{table}\nThe real loop trains {loop['images_per_second']:.0f} images/s and waits "
+        f"{100 * loop['input_wait_share']:.2f} % of its time for input.\n"
+    )
+
+
+def run(config: ConfigDict, workdir: Path) -> None:
+    """Measure against PyTorch, with as many threads as there are cores.
+
+    Raises:
+      RuntimeError: it is not installed, or is not the same network, loss and optimizer.
+      ConfigError: it has not what the config asks for.
+    """
+    peer = import_peer()
+    keep_freed_memory()
+    cores = len(os.sched_getaffinity(0))
+    environment = {
+        "jax": jax.__version__,
+        **peer.set_threads(cores),
+        "cores": cores,
+        "devices": [str(device) for device in jax.devices()],
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+    }
+    experiment = config_lib.checked(config.experiment)
+    peer.check(bare(experiment))
+    images, labels = (values[: experiment.train.batch] for values in made_up(config))
+    make = functools.partial(
+        Ours, images=images, labels=labels, classes=config.classes, steps=config.loop_steps
+    )
+    sides = {"inres": make(bare(experiment)), "inres, with augmentation": make(experiment)}
+    result = measure(config, sides, trainers(config, sides["inres"], peer), workdir)
+    settings = {**config.to_dict(), "experiment": config_lib.to_dict(config.experiment)}
+    record = {"environment": environment, "config": settings, **result}
+    files.write_json(workdir / "training.json", record)
+    print(summary(result, workdir))
+    print(workdir / "training.json", workdir / "training.md", sep="\n")

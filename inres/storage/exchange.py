@@ -1,0 +1,235 @@
+"""Indexes from other programs' arrays, and to and from faiss's own files; all in blocks.
+
+faiss is not needed: its files of flat indexes are a header and the vectors as they are. Layout
+(little-endian, after faiss's `index_write.cpp`): four letters; the header `d` int32, `code_size`
+int32 (binary indexes alone), `ntotal` int64, two unused int64 (others alone), `is_trained` byte,
+`metric` int32; then the index itself. A map (IxMp, IBMp) holds the mapped index, then the number
+of ids and the ids, int64. A flat one (IxF2, IBxF) holds the number of floats or bytes, then them.
+"""
+
+import contextlib
+import os
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from inres.retrieval import codes as codes_lib
+from inres.storage import records as records_lib
+from inres.storage import shards as shards_lib
+from inres.storage import store
+from inres.system import files
+
+L2 = 1
+"""faiss's METRIC_L2."""
+KINDS = {b"IxF2": "<f4", b"IBxF": "u1"}
+"""The flat indexes, and the type of what they hold."""
+
+
+def import_npy(
+    path: str | Path,
+    codes: str | Path,
+    features: str | Path,
+    *,
+    bits: int,
+    model: str,
+    records: records_lib.Given | None = None,
+    dtype: str = "float32",
+) -> None:
+    """Make an index at `path` from two .npy files.
+
+    Args:
+      path: the index to make.
+      codes: uint32 [N, W] (see `inres.retrieval.codes` for the bit order), or bool [N, bits].
+      features: floats [N, D].
+      bits: code length.
+      model: what made the arrays; queries must come from the same.
+      records: N records, as in `store.save`; default: the row number alone.
+      dtype: stored type of the features.
+
+    Raises:
+      StoreError: a file is no array or not such an array.
+      FileNotFoundError: there is no such file.
+    """
+    packed, wide = _read(Path(codes)), _read(Path(features))
+    if packed.dtype == np.bool_ and packed.ndim == 2 and packed.shape[1] == bits:
+        packed = _in_blocks(packed, codes_lib.pack, codes_lib.words(bits))
+    if packed.dtype != np.uint32 or packed.ndim != 2:
+        raise store.StoreError(
+            f"{codes}: {packed.dtype} {packed.shape}, must be uint32 [N, "
+            f"{codes_lib.words(bits)}] or bool [N, {bits}]"
+        )
+    if not np.issubdtype(wide.dtype, np.floating) or wide.ndim != 2:
+        raise store.StoreError(f"{features}: {wide.dtype} {wide.shape}, must be floats [N, D]")
+    if records is None:
+        records = {"row": np.arange(len(packed))}
+    with _naming(codes, features):
+        store.save(path, packed, wide, records, bits=bits, model=model, dtype=dtype)
+
+
+@contextlib.contextmanager
+def _naming(*paths: str | Path) -> Iterator[None]:
+    """Say in which files the values are that cannot be stored."""
+    try:
+        yield
+    except ValueError as error:
+        raise store.StoreError(f"{', '.join(map(str, paths))}: {error}") from None
+
+
+def _read(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        found = np.load(path, mmap_mode="r")
+    except (ValueError, OSError, EOFError) as error:
+        raise store.StoreError(f"{path}: not an .npy array ({error})") from None
+    if not isinstance(found, np.ndarray):
+        raise store.StoreError(f"{path}: an archive of arrays; save each one as .npy")
+    return found
+
+
+def _in_blocks(
+    rows: np.ndarray, convert: Callable[[np.ndarray], np.ndarray], words: int
+) -> np.ndarray:
+    """uint32 [N, words] of rows that are converted a block at a time."""
+    out = np.empty((len(rows), words), np.uint32)
+    for start in range(0, len(rows), records_lib.BLOCK):
+        stop = start + records_lib.BLOCK
+        out[start:stop] = convert(np.asarray(rows[start:stop]))
+    return out
+
+
+def export_faiss(
+    path: str | Path, *, binary: str | Path | None = None, flat: str | Path | None = None
+) -> None:
+    """Write the index at `path` as faiss index files.
+
+    Args:
+      path: the index.
+      binary: file for the codes, an IndexBinaryIDMap over an IndexBinaryFlat. Codes of other than
+        whole bytes get zero bits.
+      flat: file for the features as float32, an IndexIDMap over an IndexFlatL2.
+    """
+    opened = store.load(path)
+    octets = -(-opened.bits // 8)
+    if binary is not None:
+        header = struct.pack("<iiqbi", 8 * octets, octets, len(opened), 1, L2)
+        with _writing(binary, opened, b"IBMp" + header + b"IBxF" + header) as file:
+            file.write(struct.pack("<q", octets * len(opened)))
+            for block in _blocks(opened, "codes"):
+                packed = np.ascontiguousarray(block, "<u4").view(np.uint8)
+                file.write(np.ascontiguousarray(packed[:, :octets]).data)
+    if flat is not None:
+        header = struct.pack("<iqqqbi", opened.dims, len(opened), 1 << 20, 1 << 20, 1, L2)
+        with _writing(flat, opened, b"IxMp" + header + b"IxF2" + header) as file:
+            file.write(struct.pack("<q", opened.dims * len(opened)))
+            for block in _blocks(opened, "features"):
+                file.write(np.ascontiguousarray(block, "<f4").data)
+
+
+@contextlib.contextmanager
+def _writing(path: str | Path, opened: store.Stored, head: bytes) -> Iterator[IO[bytes]]:
+    """A file of a map: `head`, what the caller writes, and the ids."""
+    with files.atomic_path(path) as part, open(part, "wb") as file:
+        file.write(head)
+        yield file
+        file.write(struct.pack("<q", len(opened)))
+        for block in _blocks(opened, "ids"):
+            file.write(np.ascontiguousarray(block, "<i8").data)
+
+
+def _blocks(opened: store.Stored, part: str) -> Iterator[np.ndarray]:
+    rows = shards_lib.joined([shard.source(()) for shard in opened.shards])
+    for start in range(0, rows.count, records_lib.BLOCK):
+        yield rows.read(part, start, min(start + records_lib.BLOCK, rows.count))
+
+
+def import_faiss(
+    path: str | Path,
+    binary: str | Path,
+    flat: str | Path,
+    *,
+    model: str,
+    bits: int | None = None,
+    records: records_lib.Given | None = None,
+    dtype: str = "float32",
+) -> None:
+    """Make an index at `path` from two files of faiss, in their order.
+
+    Args:
+      path: the index to make.
+      binary: an IndexBinaryFlat, or an IndexBinaryIDMap over one.
+      flat: an IndexFlatL2, or an IndexIDMap over one, of the same items in the same order.
+      model: what made the vectors; queries must come from the same.
+      bits: code length; default: all bits of the binary index.
+      records: N records, as in `store.save`; default: the ids in faiss, as `faiss_id`.
+      dtype: stored type of the features.
+
+    Raises:
+      StoreError: a file is damaged or another index, or the two do not hold the same ids.
+      FileNotFoundError: there is no such file.
+    """
+    octets, ids = _read_faiss(Path(binary))
+    wide, others = _read_faiss(Path(flat))
+    if octets.dtype != np.uint8 or wide.dtype != np.float32:
+        raise store.StoreError(f"{binary}, {flat}: must be a binary index and one of floats")
+    if not np.array_equal(ids, others):
+        raise store.StoreError(f"{binary}, {flat}: not the same ids in the same order")
+    bits = 8 * octets.shape[1] if bits is None else bits
+    words = codes_lib.words(bits)
+    if not 8 * octets.shape[1] - 8 < bits <= 8 * octets.shape[1]:
+        raise store.StoreError(f"{binary}: codes of {octets.shape[1]} bytes, not of {bits} bits")
+
+    def widen(block: np.ndarray) -> np.ndarray:
+        return np.pad(block, [(0, 0), (0, 4 * words - block.shape[1])]).view("<u4")
+
+    packed = _in_blocks(octets, widen, words)
+    if records is None:
+        records = {"faiss_id": ids}
+    with _naming(binary, flat):
+        store.save(path, packed, wide, records, bits=bits, model=model, dtype=dtype)
+
+
+def _read_faiss(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The mapped vectors [N, D] of a flat index, and their ids int64 [N]."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    with open(path, "rb") as file:
+        try:
+            letters, count, width = _read_header(file)
+            mapped = letters in (b"IxMp", b"IBMp")
+            if mapped:
+                letters, count, width = _read_header(file)
+            if letters not in KINDS:
+                raise store.StoreError(
+                    f"{path}: a faiss index {letters.decode('latin-1')!r}; only flat ones (IxF2, "
+                    "IBxF), or maps over them (IxMp, IBMp), can be imported"
+                )
+            kind = np.dtype(KINDS[letters])
+            (length,) = struct.unpack("<q", file.read(8))
+            offset, size = file.tell(), count * width * kind.itemsize
+            end = offset + size + mapped * (8 + 8 * count)
+            if length != count * width or os.fstat(file.fileno()).st_size != end:
+                raise store.StoreError(f"{path}: damaged ({count} vectors of {width} do not fit)")
+        except struct.error:
+            raise store.StoreError(f"{path}: damaged, or no index of faiss") from None
+    if count == 0:
+        return np.zeros((0, width), kind), np.zeros(0, np.int64)
+    vectors = np.memmap(path, kind, "r", offset, (count, width))
+    if not mapped:
+        return vectors, np.arange(count)
+    return vectors, np.memmap(path, "<i8", "r", offset + size + 8, (count,))
+
+
+def _read_header(file: IO[bytes]) -> tuple[bytes, int, int]:
+    """The letters of an index, its number of vectors, and the values of one."""
+    letters = file.read(4)
+    if letters.startswith(b"IB"):
+        _, width, count, _, metric = struct.unpack("<iiqbi", file.read(21))
+    else:
+        width, count, _, _, _, metric = struct.unpack("<iqqqbi", file.read(33))
+        if metric > L2:
+            file.read(4)
+    return letters, count, width

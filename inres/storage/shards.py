@@ -1,0 +1,324 @@
+"""The files of a shard: written block by block from any source of rows, opened memory-mapped."""
+
+import dataclasses
+import functools
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from inres.retrieval import codes as codes_lib
+from inres.storage import records
+from inres.storage.records import StoreError
+from inres.system import files
+
+PARTS = ("codes", "features", "ids", "records")
+ON_DISK = {"float32": "<f4", "float16": "<f2", "bfloat16": "<u2"}
+BLOCK_BYTES = 1 << 24
+"""Features held in memory while they are written."""
+
+
+def feature_type(dtype: str) -> np.dtype:
+    """The NumPy type of stored features.
+
+    Raises:
+      ValueError: not one of those that can be stored.
+    """
+    if dtype not in ON_DISK:
+        raise ValueError(f"dtype is {dtype!r}, must be one of {', '.join(ON_DISK)}")
+    return np.dtype(ml_dtypes.bfloat16 if dtype == "bfloat16" else dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Items to be written, read in blocks."""
+
+    count: int
+    read: Callable[[str, int, int], Any]
+    """read(part, start, stop): `codes` uint32 [n, W], `features` in the stored type [n, D], `ids`
+    int32 [n], or `records`: n sequences of values, in the order of the index's columns."""
+
+
+def given(
+    ids: np.ndarray,
+    codes: np.ndarray,
+    features: np.ndarray,
+    columns: Sequence[records.Column],
+    *,
+    bits: int,
+    dtype: str,
+) -> Rows:
+    """Rows from arrays [N, ...] and columns of N values; read, a block is checked.
+
+    A block with a non-finite feature or with a bit set above `bits` raises ValueError.
+    """
+    kind = feature_type(dtype)
+
+    def read(part: str, start: int, stop: int) -> Any:
+        if part == "ids":
+            return ids[start:stop]
+        if part == "codes":
+            return codes_lib.check(codes[start:stop], bits)
+        if part == "records":
+            if not columns:
+                return [()] * (stop - start)
+            return list(zip(*(records.plain(c[start:stop]) for c in columns), strict=True))
+        with np.errstate(over="ignore"):
+            block = features[start:stop].astype(kind, copy=False)
+        if not np.isfinite(block).all():
+            row = start + int(np.argmin(np.isfinite(block).all(axis=1)))
+            raise ValueError(f"features of row {row} are not all finite as {dtype}")
+        return block
+
+    return Rows(len(ids), read)
+
+
+def joined(pieces: Sequence[Rows]) -> Rows:
+    """The rows of one piece after the other."""
+    ends = np.cumsum([piece.count for piece in pieces]).tolist()
+
+    def read(part: str, start: int, stop: int) -> Any:
+        found = []
+        for piece, end in zip(pieces, ends, strict=True):
+            low, high = max(start, end - piece.count), min(stop, end)
+            if low < high:
+                found.append(piece.read(part, low - end + piece.count, high - end + piece.count))
+        if len(found) == 1:
+            return found[0]
+        if part == "records":
+            return [row for block in found for row in block]
+        return np.concatenate(found)
+
+    return Rows(ends[-1] if ends else 0, read)
+
+
+def part_of(rows: Rows, start: int, stop: int) -> Rows:
+    """Rows `start` to `stop`, or to the last where there are fewer."""
+    count = min(stop, rows.count) - start
+    return Rows(count, lambda part, a, b: rows.read(part, start + a, start + b))
+
+
+def array_form(manifest: Mapping[str, Any], part: str, count: int) -> tuple[tuple[int, ...], str]:
+    """Shape and type on disk of `codes`, `features` or `ids`."""
+    return {
+        "codes": ((count, codes_lib.words(manifest["bits"])), "<u4"),
+        "features": ((count, manifest["dims"]), ON_DISK[manifest["dtype"]]),
+        "ids": ((count,), "<i4"),
+    }[part]
+
+
+def write(root: Path, serial: int, rows: Rows, manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the four files of a shard, each whole or absent, side by side.
+
+    Args:
+      root: the index.
+      serial: the number in the files' names.
+      rows: the shard's items.
+      manifest: its `bits`, `dims`, `dtype` and `columns` are used.
+
+    Returns:
+      The shard's entry in the manifest.
+    """
+    row_bytes = manifest["dims"] * np.dtype(ON_DISK[manifest["dtype"]]).itemsize
+    step = max(1, min(records.BLOCK, BLOCK_BYTES // row_bytes))
+
+    def blocks(part: str) -> Iterator[Any]:
+        for start in range(0, rows.count, step):
+            yield rows.read(part, start, min(start + step, rows.count))
+
+    def write_part(part: str) -> dict[str, Any]:
+        if part != "records":
+            path = root / f"{part}-{serial:06d}.npy"
+            return write_array(path, *array_form(manifest, part, rows.count), blocks(part))
+        path = root / f"{part}-{serial:06d}.sqlite"
+        numbered = (
+            ((i, *row) for i, row in zip(ids.tolist(), values, strict=True))
+            for ids, values in zip(blocks("ids"), blocks("records"), strict=True)
+        )
+        with files.atomic_path(path) as temporary:
+            records.write(temporary, manifest["columns"], numbered)
+        return {"name": path.name, "bytes": path.stat().st_size, "sha256": files.sha256(path)}
+
+    with ThreadPoolExecutor(len(PARTS)) as pool:
+        entries = list(pool.map(write_part, PARTS))
+    return {"count": rows.count, "files": dict(zip(PARTS, entries, strict=True))}
+
+
+def write_array(
+    path: Path, shape: tuple[int, ...], dtype: str, blocks: Iterable[np.ndarray]
+) -> dict[str, Any]:
+    """Write an .npy file block by block; give what the manifest says of it."""
+    header = io.BytesIO()
+    form = {"descr": dtype, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(header, form)
+    digest = hashlib.sha256(header.getvalue())
+    with files.atomic_path(path) as temporary, open(temporary, "wb") as file:
+        file.write(header.getvalue())
+        for block in blocks:
+            if block.dtype == ml_dtypes.bfloat16:
+                block = block.view(np.uint16)
+            data = np.ascontiguousarray(block, dtype).data
+            file.write(data)
+            digest.update(data)
+    return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Shard:
+    """Memory-mapped arrays of a shard, ids ascending; rows of removed items are still there."""
+
+    ids: np.ndarray
+    """int32 [n]."""
+    codes: np.ndarray
+    """uint32 [n, W]."""
+    features: np.ndarray
+    """[n, D]; float32, float16 or bfloat16."""
+    table: records.Table
+    """The records of all rows."""
+    removed: np.ndarray
+    """int32 [m], ascending: those of `ids` that are no items any more."""
+
+    def __len__(self) -> int:
+        return len(self.ids) - len(self.removed)
+
+    @functools.cached_property
+    def live(self) -> np.ndarray | None:
+        """bool [n], False for removed items; None: all are live."""
+        if len(self.removed) == 0:
+            return None
+        live = np.ones(len(self.ids), bool)
+        live[np.searchsorted(self.ids, self.removed)] = False
+        return live
+
+    def rows(self, name: str) -> np.ndarray:
+        """The live rows of `ids`, `codes` or `features`; mapped where all are live."""
+        array = getattr(self, name)
+        return array if self.live is None else array[self.live]
+
+    def contains(self, ids: np.ndarray) -> np.ndarray:
+        """bool, for each of `ids` whether it is an item of this shard; reads few of its ids."""
+        return _among(ids, self.ids) & ~_among(ids, self.removed)
+
+    def select(self, names: Iterable[str]) -> Iterator[tuple[Any, ...]]:
+        """The named columns of the live rows, ids ascending, a block at a time."""
+        source = self.source(names)
+        for start in range(0, source.count, records.BLOCK):
+            yield from source.read("records", start, min(start + records.BLOCK, source.count))
+
+    def source(self, names: Iterable[str]) -> Rows:
+        """The live rows, with the named columns as records."""
+        names = tuple(names)
+        live = self.live
+        place = None if live is None else np.flatnonzero(live)
+
+        def read(part: str, start: int, stop: int) -> Any:
+            if live is None or place is None:
+                inside, keep = slice(start, stop), None
+            else:
+                inside = slice(place[start], place[stop - 1] + 1)
+                keep = live[inside]
+            if part != "records":
+                block = getattr(self, part)[inside]
+                return block if keep is None else block[keep]
+            ids = self.ids[inside]
+            found = self.table.select(names, "id BETWEEN ? AND ?", (int(ids[0]), int(ids[-1])))
+            if len(found) != len(ids):
+                raise StoreError(
+                    f"{self.table.path}: damaged ({len(found)} records of {len(ids)} items); run "
+                    "the index stage again"
+                )
+            if keep is None:
+                return found
+            return [row for row, kept in zip(found, keep, strict=True) if kept]
+
+        return Rows(len(self), read)
+
+
+def _among(wanted: np.ndarray, ascending: np.ndarray) -> np.ndarray:
+    """bool, for each of `wanted` whether it is in `ascending`."""
+    if len(ascending) == 0:
+        return np.zeros(len(wanted), bool)
+    inside = (wanted >= ascending[0]) & (wanted <= ascending[-1])
+    # Of one type, or searchsorted copies all of `ascending` to the wider.
+    asked = np.where(inside, wanted, ascending[0]).astype(ascending.dtype)
+    return inside & (ascending[np.searchsorted(ascending, asked)] == wanted)
+
+
+def open_shard(
+    root: Path, entry: Mapping[str, Any], manifest: Mapping[str, Any], removed: np.ndarray
+) -> Shard:
+    """Open a shard without reading it; `removed` are the removed ids of the whole index.
+
+    Raises:
+      StoreError: a file is missing, or not what the manifest says; names it.
+    """
+    arrays = {}
+    for part in PARTS[:-1]:
+        form = array_form(manifest, part, entry["count"])
+        arrays[part] = open_array(root, entry["files"][part], *form)
+    if manifest["dtype"] == "bfloat16":
+        arrays["features"] = arrays["features"].view(ml_dtypes.bfloat16)
+    table = records.Table(check_file(root, entry["files"]["records"]))
+    ids = arrays["ids"]
+    low = np.searchsorted(removed, ids[:1], "left").sum()
+    high = np.searchsorted(removed, ids[-1:], "right").sum()
+    return Shard(ids, arrays["codes"], arrays["features"], table, removed[low:high])
+
+
+def check_file(root: Path, entry: Mapping[str, Any]) -> Path:
+    """The path of a file of the manifest, if it is there in its size."""
+    path = root / entry["name"]
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise StoreError(f"{path}: missing; run the index stage again") from None
+    if size != entry["bytes"]:
+        raise StoreError(
+            f"{path}: {size} bytes where the manifest says {entry['bytes']}; run the index stage "
+            "again"
+        )
+    return path
+
+
+def open_array(
+    root: Path, entry: Mapping[str, Any], shape: tuple[int, ...], dtype: str
+) -> np.ndarray:
+    """Map an array of the manifest; its size and header are checked."""
+    path = check_file(root, entry)
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (ValueError, OSError, EOFError) as error:
+        raise StoreError(f"{path}: damaged ({error}); run the index stage again") from None
+    if array.shape != shape or array.dtype != np.dtype(dtype):
+        raise StoreError(
+            f"{path}: {array.dtype} {array.shape}, the manifest says {np.dtype(dtype)} {shape}"
+        )
+    return array
+
+
+def check_sums(root: Path, entries: Sequence[Mapping[str, Any]]) -> None:
+    """Read files and compare them with their checksums, as many at a time as there are cores.
+
+    Raises:
+      StoreError: a file is missing or differs; names the first such.
+    """
+
+    def right(entry: Mapping[str, Any]) -> bool:
+        path = check_file(root, entry)
+        try:
+            return files.sha256(path) == entry["sha256"]
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be read ({error.strerror})") from None
+
+    with ThreadPoolExecutor() as pool:
+        for entry, is_right in zip(entries, pool.map(right, entries), strict=True):
+            if not is_right:
+                pool.shutdown(cancel_futures=True)
+                raise StoreError(
+                    f"{root / entry['name']}: damaged (checksum differs); run the index stage again"
+                )

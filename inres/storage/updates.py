@@ -1,0 +1,197 @@
+"""Changes of an index on disk: add, remove, compact; one writer, any number of readers.
+
+New files are written whole and synced first; then the manifest is replaced. Killed at any instant,
+the index opens in the state before the change or after it. What a killed writer left behind is
+removed by the next one.
+"""
+
+import contextlib
+import itertools
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inres.retrieval.ids import as_ids
+from inres.storage import records as records_lib
+from inres.storage import shards as shards_lib
+from inres.storage import store
+from inres.storage.records import Given
+from inres.storage.store import StoreError
+
+OURS = re.compile(r"\.?((codes|features|ids|records|removed)-\d+|manifest\.json)\.")
+"""Begins the names of an index's files and of those that a killed writer leaves."""
+NONE = np.zeros(0, np.int32)
+
+
+@contextlib.contextmanager
+def _writing(path: str | Path, model: str | None) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Hold the index for one writer; give its directory and manifest.
+
+    Leftovers that the manifest does not name are removed before and after, also after an error.
+
+    Raises:
+      StoreError: another writer holds it, or it is of another model.
+    """
+    root = Path(path)
+    store.read_manifest(root)
+    with store.hold(root):
+        manifest = store.read_manifest(root)
+        if model is not None and manifest["model"] != model:
+            raise StoreError(
+                f"{root / store.MANIFEST}: made with model {manifest['model']!r}, the new items "
+                f"with {model!r}; index the archive with one network"
+            )
+        _remove_leftovers(root, manifest)
+        try:
+            yield root, manifest
+        finally:
+            _remove_leftovers(root, store.read_manifest(root))
+
+
+def _remove_leftovers(root: Path, manifest: Mapping[str, Any]) -> None:
+    named = {entry["name"] for entry in store.named_files(manifest)}
+    for path in root.iterdir():
+        if path.name in named or not OURS.match(path.name):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def add(
+    path: str | Path, codes: Any, features: Any, records: Given, *, model: str | None = None
+) -> np.ndarray:
+    """Append N items to the index at `path`; once this returns they are there for good.
+
+    Arguments as in `store.save`; the records need the index's columns. Small shards at the end are
+    written anew together with the items, so that adding one by one leaves few.
+
+    Returns:
+      The new items' ids, int32 [N], above all that ever were.
+
+    Raises:
+      StoreError: another writer is at work, or the model is another.
+      ValueError, TypeError: the items do not fit the index; nothing is changed.
+      OSError: the disk is full; nothing is changed.
+    """
+    with _writing(path, model) as (root, manifest):
+        bits, dtype = manifest["bits"], manifest["dtype"]
+        codes, features, columns = store.checked(codes, features, records, bits, dtype)
+        if features.shape[1] != manifest["dims"]:
+            raise ValueError(
+                f"features have {features.shape[1]} columns, {root} holds {manifest['dims']}"
+            )
+        if manifest["next_id"] + len(codes) > np.iinfo(np.int32).max:
+            raise ValueError(f"{root}: no int32 ids are left; save the index anew")
+        ids = np.arange(len(codes), dtype=np.int32) + np.int32(manifest["next_id"])
+        if len(ids) == 0:
+            return ids
+        kinds = records_lib.kinds(columns, manifest["columns"])
+        if manifest["shards"]:
+            kinds = records_lib.widened(manifest["columns"], kinds)
+        elif manifest["columns"]:  # of no items: their names hold, their kinds are not known
+            records_lib.require_names(manifest["columns"], kinds)
+        values = [columns[name] for name in kinds]
+        new = shards_lib.given(ids, codes, features, values, bits=bits, dtype=dtype)
+        kept, tail = _split(manifest["shards"], len(ids))
+        old = [_source(root, manifest, entry, kinds) for entry in tail]
+        manifest |= {
+            "columns": kinds,
+            "count": manifest["count"] + len(ids),
+            "next_id": manifest["next_id"] + len(ids),
+            "shards": kept,
+        }
+        store.write_shards(root, manifest, shards_lib.joined([*old, new]), store.SHARD_ROWS)
+        store.write_manifest(root, manifest)
+        return ids
+
+
+def _split(shards: list[dict[str, Any]], new: int) -> tuple[list, list]:
+    """The shards that stay, and the last ones, to be joined with `new` rows.
+
+    Joined are those not longer than what follows them: a row is then copied a logarithm of times,
+    and a logarithm of shards is left.
+    """
+    first, rows = len(shards), new
+    while first and shards[first - 1]["count"] <= min(rows, store.SHARD_ROWS - rows):
+        first -= 1
+        rows += shards[first]["count"]
+    return shards[:first], shards[first:]
+
+
+def _source(
+    root: Path,
+    manifest: Mapping[str, Any],
+    entry: Mapping[str, Any],
+    columns: Iterable[str],
+    removed: np.ndarray = NONE,
+) -> shards_lib.Rows:
+    """The rows of a shard, to be copied: a damaged file must not get a new checksum."""
+    shards_lib.check_sums(root, list(entry["files"].values()))
+    return shards_lib.open_shard(root, entry, manifest, removed).source(columns)
+
+
+def remove(path: str | Path, ids: Sequence[int] | np.ndarray, *, model: str | None = None) -> None:
+    """Take items out of the index at `path`; their room is freed by `compact`.
+
+    Raises:
+      KeyError: one of `ids` is no item; nothing is changed.
+      ValueError: `ids` are no integers [N].
+      StoreError: another writer is at work.
+      OSError: the disk is full; nothing is changed.
+    """
+    with _writing(path, model) as (root, manifest):
+        opened = store.open_manifest(root, manifest)
+        ids = np.unique(as_ids(ids))
+        known = np.zeros(len(ids), bool)
+        for shard in opened.shards:
+            known |= shard.contains(ids)
+        if not known.all():
+            raise KeyError(f"no item {ids[np.argmin(known)]} in {root}")
+        if len(ids) == 0:
+            return
+        gone = [shard.removed for shard in opened.shards]
+        removed = np.sort(np.concatenate([*gone, ids.astype(np.int32)]))
+        manifest["removed"] = shards_lib.write_array(
+            root / f"removed-{manifest['next_serial']:06d}.npy", removed.shape, "<i4", [removed]
+        )
+        manifest["next_serial"] += 1
+        manifest["count"] -= len(ids)
+        store.write_manifest(root, manifest)
+
+
+def compact(path: str | Path) -> None:
+    """Free the room of removed items at `path` and join small shards; ids stay.
+
+    Shards that would not gain stay as they are. Needs room for the others a second time.
+
+    Raises:
+      StoreError: another writer is at work, or the index is damaged; nothing is changed.
+      OSError: the disk is full; nothing is changed.
+    """
+    with _writing(path, None) as (root, manifest):
+        old, opened = manifest["shards"], store.open_manifest(root, manifest).shards
+        manifest |= {"shards": [], "removed": None}
+        runs = itertools.groupby(
+            zip(old, opened, strict=True),
+            lambda pair: len(pair[1].removed) == 0 and len(pair[1]) >= store.SHARD_ROWS,
+        )
+        for full, pairs in runs:
+            entries, shards = zip(*pairs, strict=True)
+            removed = sum(len(shard.removed) for shard in shards)
+            least = -(-sum(len(shard) for shard in shards) // store.SHARD_ROWS)
+            if full or (not removed and len(shards) == least):
+                manifest["shards"] += entries
+                continue
+            rows = [
+                _source(root, manifest, entry, manifest["columns"], shard.removed)
+                for entry, shard in zip(entries, shards, strict=True)
+            ]
+            store.write_shards(root, manifest, shards_lib.joined(rows), store.SHARD_ROWS)
+        if manifest["shards"] != old:
+            store.write_manifest(root, manifest)

@@ -1,0 +1,420 @@
+"""A grid of runs that differ in some fields of one config, and what their scores say.
+
+A variant is a mapping from dotted fields (`loss.name`) to values; the key `ranking` instead names
+another ranking to judge it by. The first variant is the base, with which each other one is compared
+over the same queries, seeds averaged query by query.
+"""
+
+import copy
+import dataclasses
+import itertools
+import math
+import re
+import shlex
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from inres import config as config_lib
+from inres.config import Config, ConfigError
+from inres.evaluation import comparison, further
+from inres.evaluation.embedded import RANKINGS
+from inres.evaluation.runs import Run
+from inres.figures import style
+from inres.figures.rankings import RANKING_NAMES
+from inres.pipeline import stages
+
+Variant = Mapping[str, Any]
+
+COLUMNS = {
+    "variant": "variant",
+    "ranking": "ranking",
+    "measure": "measure",
+    "seeds": "seeds",
+    "value": "macro mean",
+    "low": "low",
+    "high": "high",
+    "spread": "spread over seeds",
+    "difference": "minus base",
+    "difference_low": "low",
+    "difference_high": "high",
+    "p": "p",
+    "p_holm": "p (Holm)",
+}
+"""Keys and headings of the table."""
+
+
+@dataclasses.dataclass
+class Ablation:
+    """Variants x seeds of one base config."""
+
+    base_name: str = "phantom"
+    """`base` is what `experiments/configs/<base_name>.py` gives, and what flags change in it."""
+    base: Config = dataclasses.field(default_factory=Config)
+    variants: tuple = ()
+    """Of `Variant`; the first is the base of all comparisons."""
+    seeds: tuple = (0, 1, 2)
+    """Each variant is trained with each, as `config.seed`."""
+    rankings: tuple = ("two_stage", "hamming")
+    """Each is compared with the same of the base. A variant that names a ranking is judged by that
+    alone, against the first of these of the base."""
+    measures: tuple = ("average_precision", "precision", "ndcg", "diameter_error_mm")
+    """Of single queries, as in `per_query.npz`; the figure is of the first that is known. What is
+    nowhere known, as diameters, is left out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Planned:
+    """One run of the grid."""
+
+    name: str
+    """Of its workdir."""
+    config: Config
+
+
+def product(**fields: Sequence[Any]) -> tuple[dict[str, Any], ...]:
+    """All combinations of some fields' values; `__` in a name stands for a dot."""
+    names = [name.replace("__", ".") for name in fields]
+    return tuple(
+        dict(zip(names, values, strict=True)) for values in itertools.product(*fields.values())
+    )
+
+
+def checked(grid: Ablation) -> Ablation:
+    """A copy of `grid` in which every run of every variant is possible.
+
+    Raises:
+      ConfigError: one is not, or two variants are the same, or a ranking or a measure does not
+        exist; names the variant or the field.
+    """
+    grid = dataclasses.replace(grid, base=config_lib.checked(grid.base))
+    if len(grid.variants) < 2 or not all(isinstance(v, Mapping) for v in grid.variants):
+        raise ConfigError(
+            f"config.variants = {grid.variants!r}: must be two or more dicts of field and value"
+        )
+    labels = [label(variant) for variant in grid.variants]
+    twice = {name for name in labels if labels.count(name) > 1}
+    if twice:
+        raise ConfigError(f"config.variants: {sorted(twice)[0]!r} is there twice")
+    for name in ("seeds", "rankings", "measures"):
+        value = getattr(grid, name)
+        if not value or len(set(value)) < len(value):
+            raise ConfigError(f"config.{name} = {value!r}: must be different, at least one")
+    named = [variant["ranking"] for variant in grid.variants if "ranking" in variant]
+    for field, names, what, known in (
+        ("rankings", grid.rankings, "ranking", RANKINGS),
+        ("variants", named, "ranking", RANKINGS),
+        ("measures", grid.measures, "measure", further.QUERY_MEASURES),
+    ):
+        for name in names:
+            if name not in known:
+                raise ConfigError(
+                    f"config.{field}: {name!r} is no {what}; must be among {', '.join(known)}"
+                )
+    if "ranking" in grid.variants[0]:
+        raise ConfigError("config.variants: the first, the base, is judged by config.rankings")
+    if any("seed" in variant for variant in grid.variants):
+        raise ConfigError("config.variants: seed is varied by config.seeds")
+    _require_effect(grid)
+    runs(grid)
+    return grid
+
+
+def _require_effect(grid: Ablation) -> None:
+    """Refuse variants whose runs no score could tell apart: they would count in the correction."""
+    seen: dict[str, str] = {}
+    for variant in grid.variants:
+        values = config_lib.to_dict(overridden(grid.base, variant))
+        search = {name: values["search"][name] for name in ("threshold", "features")}
+        read = values | {"name": "", "pdf": True, "search": search, "by": variant.get("ranking")}
+        same = seen.setdefault(stages.fingerprint(read), label(variant))
+        if same != label(variant):
+            raise ConfigError(
+                f"config.variants: {label(variant)!r} differs from {same!r} in nothing that is "
+                "trained, indexed or evaluated; leave it out"
+            )
+
+
+def label(variant: Variant) -> str:
+    """A variant in words: `base` where it changes nothing."""
+    return ", ".join(f"{field}={value}" for field, value in variant.items()) or "base"
+
+
+def overridden(config: Config, variant: Variant) -> Config:
+    """`config` with the fields of `variant` changed, all checks made.
+
+    Raises:
+      ConfigError: a field does not exist or its value is impossible.
+    """
+    values = copy.deepcopy(config_lib.to_dict(config))
+    known = stages.flat(values)
+    for field, value in variant.items():
+        if field == "ranking":
+            continue
+        if field not in known:
+            raise ConfigError(f"config.variants: {field!r} is no field of the config")
+        want = type(known[field])
+        if want is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if type(value) is not want:
+            raise ConfigError(f"config.variants: {field} = {value!r}: must be a {want.__name__}")
+        *sections, last = field.split(".")
+        part = values
+        for section in sections:
+            part = part[section]
+        part[last] = value
+    return config_lib.from_dict(values)
+
+
+def run_name(variant: Variant, seed: int) -> str:
+    """The folder of a run."""
+    fields = {field: value for field, value in variant.items() if field != "ranking"}
+    return re.sub(r"[^A-Za-z0-9.=_-]+", "_", f"{label(fields)}-seed{seed}")
+
+
+def runs(grid: Ablation) -> list[Planned]:
+    """Every run, seed by seed, so that a grid that is broken off has whole seeds."""
+    planned: dict[str, Planned] = {}
+    for seed in grid.seeds:
+        for variant in grid.variants:
+            name = run_name(variant, seed)
+            config = overridden(grid.base, {**variant, "seed": seed})
+            if planned.setdefault(name, Planned(name, config)).config != config:
+                raise ConfigError(
+                    f"config.variants: two would share the folder {name!r}; give "
+                    f"{label(variant)!r} in a grid with a --workdir of its own"
+                )
+    return list(planned.values())
+
+
+def command(config: Config, pristine: Config, *, base_name: str, workdir: str) -> str:
+    """The command line that makes a run alone.
+
+    Args:
+      config: of the run.
+      pristine: what `experiments/configs/<base_name>.py` gives.
+    """
+    before, after = (stages.flat(config_lib.to_dict(c)) for c in (pristine, config))
+    parts = [
+        "python",
+        "-m",
+        "experiments.reproduce",
+        f"--config=experiments/configs/{base_name}.py",
+        f"--workdir={workdir}",
+        *(f"--config.{name}={value}" for name, value in after.items() if value != before[name]),
+    ]
+    return shlex.join(parts)
+
+
+def table(grid: Ablation, found: Mapping[str, Run]) -> list[dict[str, Any]]:
+    """A row for each measure, ranking and variant, keys as in `COLUMNS`; the base has no
+    difference.
+
+    Differences are variant minus base, paired; p-values are those of `comparison.compare`, with
+    Holm's correction over the variants of one ranking and measure.
+
+    Args:
+      found: finished runs by name. A variant that lacks one of its seeds is left out, and one
+        whose runs lack the ranking or the measure has no row of it; `lacking` names these.
+
+    Raises:
+      ValueError: the base is not finished, or nothing else; or runs have other queries; or there
+        is no ranking and measure that the base and another variant have.
+    """
+    base = label(grid.variants[0])
+    rows: list[dict[str, Any]] = []
+    for measure, recipes in _compared(grid, found):
+        able = [recipe for recipe in recipes if _know((recipes[0], recipe), measure)]
+        if len(able) > 1:
+            rows += _rows(able, base, measure)
+    if not rows:
+        raise ValueError(
+            f"config.rankings = {grid.rankings!r}, config.measures = {grid.measures!r}: none is "
+            "known of the base and of another variant; give others, finished runs stay"
+        )
+    return rows
+
+
+def lacking(grid: Ablation, found: Mapping[str, Run]) -> list[str]:
+    """In words, what `table` leaves out since the runs of a variant, or of the base, lack it.
+
+    A measure that the base's ranking lacks, as diameters where none are known, is not named.
+    """
+    lines = []
+    for measure, (base, *others) in _compared(grid, found):
+        if not _ranked(base):
+            lines.append(f"{base.name} has no ranking {base.ranking!r}; nothing is compared by it")
+        if not _know((base,), measure):
+            continue
+        for other in others:
+            if not _ranked(other):
+                lines.append(f"{other.name} has no ranking {other.ranking!r}; its row is left out")
+            elif not _know((other,), measure):
+                lines.append(f"{other.name} has no {measure!r}; its row is left out")
+            elif not _know((base, other), measure):
+                lines.append(
+                    f"{other.name} and {base.name} have {measure!r} of no query in common; the "
+                    f"row of {other.name} is left out"
+                )
+    return list(dict.fromkeys(lines))
+
+
+def _compared(
+    grid: Ablation, found: Mapping[str, Run]
+) -> list[tuple[str, list[comparison.Recipe]]]:
+    """The recipes to be compared by each measure and ranking, with the measure; the base first."""
+    whole = [
+        variant
+        for variant in grid.variants
+        if all(run_name(variant, seed) in found for seed in grid.seeds)
+    ]
+    if grid.variants[0] not in whole or len(whole) < 2:
+        raise ValueError("the base and another variant must be finished to be compared")
+    return [
+        (
+            measure,
+            [
+                comparison.Recipe(
+                    label(variant),
+                    [found[run_name(variant, seed)] for seed in grid.seeds],
+                    variant.get("ranking", ranking),
+                )
+                for variant in whole
+                if number == 0 or "ranking" not in variant
+            ],
+        )
+        for measure in grid.measures
+        for number, ranking in enumerate(grid.rankings)
+    ]
+
+
+def _ranked(recipe: comparison.Recipe) -> bool:
+    return all(recipe.ranking in run.values for run in recipe.runs)
+
+
+def _know(recipes: Sequence[comparison.Recipe], measure: str) -> bool:
+    """Whether some query has the measure in all runs of the recipes, each of its ranking."""
+    columns = [r.values.get(each.ranking, {}).get(measure) for each in recipes for r in each.runs]
+    known = [np.isfinite(column) for column in columns if column is not None]
+    # Runs of other queries are refused when they are compared.
+    alike = len({len(column) for column in known}) == 1
+    return len(known) == len(columns) and (not alike or bool(np.all(known, axis=0).any()))
+
+
+def _rows(recipes: Sequence[comparison.Recipe], base: str, measure: str) -> list[dict[str, Any]]:
+    judged = comparison.compare(recipes, [measure], base=base)
+    rows = {}
+    for recipe in recipes:
+        score = judged.scores[measure][recipe.name].as_json()
+        rows[recipe.name] = {
+            "variant": recipe.name,
+            "ranking": recipe.ranking,
+            "measure": measure,
+            "seeds": len(recipe.runs),
+            **{key: score[key] for key in ("value", "low", "high", "spread")},
+        }
+    for pair in judged.pairs:
+        gap = pair.difference.as_json()
+        ends = [gap["low"], gap["high"]]
+        name = pair.ahead
+        if name == base:
+            name, gap["value"] = pair.behind, -gap["value"]
+            ends = [None if end is None else -end for end in reversed(ends)]
+        rows[name] |= {
+            "difference": gap["value"],
+            "difference_low": ends[0],
+            "difference_high": ends[1],
+            "p": gap["p_value"],
+            "p_holm": pair.p_holm,
+        }
+    return list(rows.values())
+
+
+_LOOKS = ((style.BLUE, "o"), (style.SKY, "s"), (style.ORANGE, "D"), (style.GREEN, "^"))
+
+
+def swept(grid: Ablation) -> str:
+    """The numeric field in which alone the variants differ, or empty."""
+    fields = {field for variant in grid.variants for field in variant}
+    if len(fields) != 1:
+        return ""
+    (field,) = fields
+    values = [variant.get(field) for variant in grid.variants]
+    plain = all(isinstance(v, int | float) and not isinstance(v, bool) for v in values)
+    return field if plain else ""
+
+
+def figure(grid: Ablation, rows: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
+    """The scores of `table` with their intervals: over the swept field, else variant by variant.
+
+    They are of the first measure in the table.
+    Where exactly one numeric field is swept it is the x axis (logarithmic, where values double or
+    more); else each variant has a line of its own, the base first.
+    """
+    field = swept(grid)
+    measure = rows[0]["measure"]
+    rows = [row for row in rows if row["measure"] == measure]
+    names = [label(v) for v in grid.variants if any(r["variant"] == label(v) for r in rows)]
+    size = (7.5, 4.6) if field else (8.5, 1.6 + 0.42 * len(names))
+    sheet = style.figure(*size)
+    axes = sheet.subplots()
+    places: dict[str, float] = {name: float(i) for i, name in enumerate(names)}
+    if field:
+        places = {label(v): float(v[field]) for v in grid.variants}
+    rankings = list(dict.fromkeys(row["ranking"] for row in rows))
+    for number, ranking in enumerate(rankings):
+        mine = [row for row in rows if row["ranking"] == ranking]
+        colour, marker = _LOOKS[number % len(_LOOKS)]
+        at = np.array([places[row["variant"]] for row in mine])
+        value, low, high = (
+            np.array([row[key] for row in mine], float) for key in ("value", "low", "high")
+        )
+        bars = np.nan_to_num(np.abs(np.stack([value - low, high - value])))
+        look: dict[str, Any] = {
+            "color": colour,
+            "marker": marker,
+            "markersize": 6,
+            "capsize": 3,
+            "linewidth": 1.5,
+            "label": RANKING_NAMES.get(ranking, ranking),
+        }
+        if field:
+            order = np.argsort(at)
+            axes.errorbar(at[order], value[order], yerr=bars[:, order], **look)
+        else:
+            at = at + 0.16 * (number - (len(rankings) - 1) / 2)
+            axes.errorbar(value, at, xerr=bars, linestyle="none", **look)
+    if field:
+        _value_axis(axes, sorted(set(places.values())), field, _in_words(measure))
+    else:
+        axes.set_yticks(range(len(names)), [textwrap.fill(name, 40) for name in names])
+        axes.set_ylim(len(names) - 0.5, -0.5)
+        score = f"{_in_words(measure)}, mean over seeds\n(bars: 95 % interval over patients)"
+        axes.set_xlabel(score, fontsize=10, color=style.INK)
+    axes.set_title(title, fontsize=11, color=style.INK, loc="left", pad=26)
+    axes.grid(color=style.GRID, linewidth=0.7, axis="y" if field else "x")
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=9, colors=style.MUTED)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    axes.legend(
+        fontsize=8.5, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(rankings)
+    )
+    return sheet
+
+
+def _in_words(measure: str) -> str:
+    return "macro mAP" if measure == "average_precision" else f"macro {measure.replace('_', ' ')}"
+
+
+def _value_axis(axes: Any, values: Sequence[float], field: str, score: str) -> None:
+    """Ticks where there are values."""
+    if values[0] > 0 and len(values) > 2 and math.log2(values[-1] / values[0]) >= len(values) / 2:
+        axes.set_xscale("log")
+    axes.set_xticks(values, [f"{value:g}" for value in values])
+    axes.minorticks_off()
+    axes.set_xlabel(field, fontsize=10, color=style.INK)
+    axes.set_ylabel(score, fontsize=10, color=style.INK)

@@ -1,0 +1,96 @@
+"""Losses of codes against NumPy loops over pairs, triplets and items, and closed forms."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from sklearn.metrics import log_loss
+
+from inres.learning.losses import hash_losses
+
+RNG = np.random.default_rng(0)
+U = RNG.normal(size=(6, 8)).astype(np.float32)
+LABELS = np.array([0, 1, 0, 2, 1, 0])
+GAP = np.mean((U - np.sign(U)) ** 2)
+
+
+def softplus(x):
+    return np.log1p(np.exp(-abs(x))) + max(x, 0.0)
+
+
+def test_dpsh_is_the_likelihood_of_the_pairs():
+    pairs = list(itertools.permutations(range(6), 2))
+    t = {(i, j): float(U[i].astype(float) @ U[j]) / 2 for i, j in pairs}
+    want = np.mean([softplus(t[i, j]) - (LABELS[i] == LABELS[j]) * t[i, j] for i, j in pairs])
+    got = hash_losses.dpsh(U, LABELS, quantization=0.3)
+    assert got == pytest.approx(want + 0.3 * GAP, rel=1e-5)
+
+
+def test_hashnet_weighs_similar_and_other_pairs_alike():
+    g = np.tanh(2.0 * U.astype(float))
+    costs = {True: [], False: []}
+    for i, j in itertools.permutations(range(6), 2):
+        t, same = 0.4 * g[i] @ g[j], LABELS[i] == LABELS[j]
+        costs[bool(same)].append(softplus(t) - same * t)
+    got = hash_losses.hashnet(U, LABELS, beta=jnp.float32(2.0), alpha=0.4)
+    assert got == pytest.approx(np.mean(costs[True]) + np.mean(costs[False]), rel=1e-5)
+    alone = hash_losses.hashnet(U, np.arange(6), beta=jnp.float32(2.0), alpha=0.4)
+    assert np.isfinite(alone)
+
+
+def test_hashnets_beta_grows_from_one_to_the_last():
+    betas = [float(hash_losses.hashnet_beta(jnp.float32(p), last=10.0)) for p in (0, 0.25, 1)]
+    assert betas == pytest.approx([1.0, (1 + 99 / 4) ** 0.5, 10.0])
+
+
+def test_dtsh_is_the_likelihood_of_the_triplets():
+    costs = []
+    for a, p, n in itertools.permutations(range(6), 3):
+        if LABELS[a] == LABELS[p] != LABELS[n]:
+            near, far = (float(U[a].astype(float) @ U[x]) / 2 for x in (p, n))
+            costs.append(softplus(4.0 - (near - far)))
+    got = hash_losses.dtsh(U, LABELS, margin=4.0, quantization=0.2)
+    assert got == pytest.approx(np.mean(costs) + 0.2 * GAP, rel=1e-5)
+    without = hash_losses.dtsh(U, np.zeros(6, int), margin=4.0, quantization=0.0)
+    assert without == 0.0
+
+
+def test_greedyhash_sees_the_code_and_teaches_u():
+    bits = hash_losses.straight_through_bits(U)
+    np.testing.assert_array_equal(bits, U >= 0)
+    slope = jax.grad(lambda u: (hash_losses.straight_through_bits(u) * U).sum())(jnp.asarray(U))
+    np.testing.assert_allclose(slope, U / 2, rtol=1e-6)
+    logits = RNG.normal(size=(6, 3)).astype(np.float32)
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    want = log_loss(LABELS, p) + 0.5 * np.mean(np.abs(np.abs(U) - 1) ** 3)
+    assert hash_losses.greedyhash(U, logits, LABELS, penalty=0.5) == pytest.approx(want, rel=1e-5)
+
+
+def test_csq_is_the_log_loss_of_each_bit():
+    centres = RNG.integers(0, 2, U.shape).astype(np.float32)
+    p = 1 / (1 + np.exp(-U.astype(float)))
+    gap = np.mean((np.abs(2 * p - 1) - 1) ** 2)
+    want = log_loss(centres.ravel(), p.ravel()) + 0.7 * gap
+    assert hash_losses.csq(U, centres, quantization=0.7) == pytest.approx(want, rel=1e-5)
+    soft = np.full_like(centres, 0.25)  # least where the bit's chance is the target
+    slope = jax.grad(lambda u: hash_losses.to_code(u, soft))(jnp.full(U.shape, np.log(1 / 3)))
+    np.testing.assert_allclose(slope, 0.0, atol=1e-7)
+
+
+def test_orthohash_is_a_softmax_of_cosines_with_a_margin():
+    centres = np.sign(RNG.normal(size=(3, 8)))
+    cosine = (U / np.linalg.norm(U, axis=1, keepdims=True)) @ centres.T / 8**0.5
+    logits = 8.0 * (cosine - 0.3 * (LABELS[:, None] == np.arange(3)))
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    got = hash_losses.orthohash(U, centres, LABELS, scale=8.0, margin=0.3)
+    assert got == pytest.approx(log_loss(LABELS, p), rel=1e-5)
+    # A code that is its centre, of orthogonal ones: log(1 + (C - 1) exp(-s (1 - m))).
+    own = np.array([[1.0, 1, 1, 1], [1, -1, 1, -1], [1, 1, -1, -1]])
+    got = hash_losses.orthohash(own, own, np.arange(3), scale=8.0, margin=0.3)
+    assert got == pytest.approx(np.log1p(2 * np.exp(-8 * 0.7)), rel=1e-4)
+    zero = jax.jit(
+        jax.grad(lambda u: hash_losses.orthohash(u, own, np.arange(3), scale=8.0, margin=0.3))
+    )
+    assert np.isfinite(zero(jnp.zeros((3, 4)))).all()

@@ -1,0 +1,155 @@
+"""Every loss by its name: it learns through the same network, step and batch."""
+
+import flax.linen as nn
+import jax
+import numpy as np
+import pytest
+
+from inres import config as lib
+from inres.learning import recipe
+from inres.learning.losses import objective, terms
+from inres.models.head import HashHead, Outputs
+
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
+CLASSES, BITS = 4, 8
+RNG = np.random.default_rng(0)
+LABELS = np.tile(np.arange(CLASSES), 3).astype(np.int32)
+DIAMETERS = np.where(LABELS > 0, 4.0 * LABELS, 0.0) + np.linspace(0, 0.5, 12) * (LABELS > 0)
+IMAGES = RNG.integers(0, 255, (12, 8, 8, 1)).astype(np.uint8)
+
+
+def setting(name, **fields):
+    return lib.Config(
+        hash=lib.Hash(bits=BITS),
+        model=lib.Model(stem=4, fc1=8),
+        loss=lib.Loss(name=name, **fields),
+        train=lib.Train(flips=False, quarter_turns=False, shift_px=0),
+    )
+
+
+def batch(config):
+    made = {"image": IMAGES, "label": LABELS, "augment": np.zeros(12, bool)}
+    made |= {"diameter_mm": DIAMETERS.astype(np.float32), "item": np.arange(12, dtype=np.int32)}
+    code = objective.target_codes(config, LABELS, DIAMETERS, classes=CLASSES)
+    return made if code is None else made | {"code": code}
+
+
+def test_each_name_is_nll_and_a_loss_of_the_codes_that_has_a_slope():
+    u, fc3 = (RNG.normal(size=(12, n)).astype(np.float32) for n in (BITS, CLASSES))
+    outputs = Outputs(fc1=u, u=u, h=1 / (1 + np.exp(-u)), fc3=fc3)
+    shapes = {"fc2": (8, BITS), "fc3": (BITS, CLASSES)}
+    head = {n: {"kernel": RNG.normal(size=s), "bias": np.zeros(s[1])} for n, s in shapes.items()}
+    for name in lib.LOSSES:
+        config = setting(name)
+        of_codes = objective.code_loss(config, classes=CLASSES)
+        if name == "nll":
+            assert of_codes is None
+            continue
+        made = batch(config)
+
+        def cost(u, of_codes=of_codes, made=made):
+            changed = outputs.replace(u=u, h=jax.nn.sigmoid(u))
+            return of_codes(changed, head, made, 0.5)
+
+        slope = jax.jit(jax.grad(cost))(u)
+        assert np.isfinite(slope).all(), name
+        assert np.abs(slope).max() > 0, name
+
+
+class Bare(nn.Module):
+    """A network that is its head alone."""
+
+    head: HashHead
+
+    def __call__(self, images, *, train):
+        return self.head(images, train=train)
+
+
+def test_the_weights_join_nll_and_the_papers_terms():
+    config = setting(
+        "paper",
+        weight=2.0,
+        classification=3.0,
+        fine=1.5,
+        fine_across=0.3,
+        logit_adjustment=0.5,
+        paper_quantization=0.5,
+        paper_independence=0.0,
+    )
+    model = Bare(HashHead(CLASSES, BITS, fc1=8))
+    params = jax.jit(lambda k: model.init(k, np.zeros((1, 8, 8, 1)), train=False))(
+        jax.random.key(0)
+    )["params"]
+    shares = np.array([0.1, 0.2, 0.3, 0.4])
+    loss_fn = jax.jit(recipe.hash_loss(model, config, steps=10, shares=shares))
+    loss, (_, metrics) = loss_fn(params, {}, batch(config), jax.random.key(1), 3)
+    mean = IMAGES.mean(axis=(1, 2)) / 255.0
+    layers = [jax.device_get(params)["head"][name] for name in ("fc1", "fc2", "fc3")]
+    fc1 = np.maximum(mean @ layers[0]["kernel"] + layers[0]["bias"], 0)
+    h = 1 / (1 + np.exp(-(fc1 @ layers[1]["kernel"] + layers[1]["bias"])))
+    logits = h @ layers[2]["kernel"] + layers[2]["bias"] + 0.5 * np.log(shares)
+    nll = np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(12), LABELS])
+    codes = -0.5 * np.mean((h - 0.5) ** 2) + np.mean((h.mean(axis=0) - 0.5) ** 2)
+    akin = terms.kinship(LABELS, DIAMETERS, spread=0.25, across=0.3)
+    log_weights = -0.5 * np.log(shares)[LABELS]
+    near = float(terms.neighbourhood(fc1.astype(np.float32), akin, np.arange(12), log_weights))
+    assert float(metrics["fine_loss"]) == pytest.approx(near, rel=1e-3)
+    assert float(loss) == pytest.approx(3.0 * nll + 2.0 * codes + 1.5 * near, rel=1e-4)
+    assert float(metrics["code_loss"]) == pytest.approx(codes, rel=1e-3)
+
+
+def test_target_codes_are_those_of_class_and_diameter():
+    by_class = batch(setting("csq"))["code"]
+    for label in range(CLASSES):
+        assert len(np.unique(by_class[label == LABELS], axis=0)) == 1
+    assert len(np.unique(by_class, axis=0)) == CLASSES
+    ordinal = batch(setting("ordinal"))["code"]
+    order = np.argsort(DIAMETERS[LABELS > 0])
+    ones = ordinal[LABELS > 0].sum(axis=1)[order]
+    assert (np.diff(ones) >= 0).all()
+    assert ones[0] < ones[-1]
+    assert "code" not in batch(setting("dpsh"))
+
+
+def test_greedyhash_classifies_by_logits_adjusted_as_fc3s_are():
+    config = setting("greedyhash", greedyhash_penalty=0.0)
+    u = RNG.normal(size=(12, BITS)).astype(np.float32)
+    kernel = RNG.normal(size=(BITS, CLASSES)).astype(np.float32)
+    offset = np.log([0.1, 0.2, 0.3, 0.4]).astype(np.float32)
+    cost = objective.code_loss(config, classes=CLASSES, offset=offset)
+    head = {"fc3": {"kernel": kernel, "bias": np.zeros(CLASSES, np.float32)}}
+    logits = (u >= 0) @ kernel + offset
+    want = np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(12), LABELS])
+    outputs = Outputs(fc1=u, u=u, h=u, fc3=logits)
+    assert float(cost(outputs, head, {"label": LABELS}, 0.5)) == pytest.approx(want, rel=1e-5)
+
+
+def test_bits_that_cannot_tell_the_classes_apart_are_named():
+    config = setting("orthohash")
+    config.hash.bits = 3
+    with pytest.raises(lib.ConfigError, match=r"'orthohash'.*raise config\.hash\.bits"):
+        objective.code_loss(config, classes=8)
+
+
+def test_batch_norm_before_the_sigmoid_balances_the_bits():
+    assert recipe.build_model(setting("orthohash"), classes=CLASSES).head.hash_norm
+    assert not recipe.build_model(setting("csq"), classes=CLASSES).head.hash_norm
+    head = HashHead(CLASSES, BITS, fc1=8, pooling="flatten", hash_norm=True)
+    images = RNG.normal(size=(12, 2, 2, 3)).astype(np.float32)
+
+    @jax.jit
+    def run(key):
+        variables = head.init(key, images, train=False)
+        return variables, head.apply(variables, images, train=True, mutable=["batch_stats"])[0]
+
+    variables, outputs = run(jax.random.key(0))
+    assert "bias" not in variables["params"]["fc2"]
+    np.testing.assert_allclose(outputs.u.mean(axis=0), 0.0, atol=1e-5)
+    np.testing.assert_allclose(outputs.u.std(axis=0), 1.0, atol=0.05)
+
+
+def test_two_classes_have_no_order():
+    two = setting("ordinal")
+    assert objective.code_loss(two, classes=2) is None
+    assert objective.target_codes(two, LABELS % 2, DIAMETERS, classes=2) is None

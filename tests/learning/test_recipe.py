@@ -1,0 +1,186 @@
+"""Every field of the recipe reaches what it is to change, also on several devices."""
+
+import functools
+import os
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+from test_objective import BITS, CLASSES, IMAGES, RNG, Bare, batch, setting
+
+from inres import config as lib
+from inres.learning import loop, recipe
+from inres.models.head import HashHead
+
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
+STACKS = RNG.integers(0, 255, (12, 8, 8, 3)).astype(np.uint8)
+
+
+def test_the_optimizer_is_that_of_the_config(monkeypatch):
+    asked = []
+    monkeypatch.setattr(loop, "sgd", lambda **fields: asked.append(fields))
+    fields = {
+        "learning_rate": 0.3,
+        "schedule": "constant",
+        "momentum": 0.8,
+        "nesterov": False,
+        "weight_decay": 0.02,
+        "clip_norm": 5.0,
+    }
+    config = lib.Config(train=lib.Train(warmup_epochs=1.5, **fields))
+    recipe.optimizer(config, steps=90, steps_per_epoch=10)
+    assert asked == [fields | {"steps": 90, "warmup_steps": 15}]
+
+
+def test_the_network_is_that_of_the_config():
+    fields = {
+        "stem": 8,
+        "stem_kernel": 7,
+        "stem_stride": 1,
+        "stem_pool": True,
+        "compression": "plain",
+        "residual": "plain",
+        "residual_scale": 0.3,
+        "norm": "group",
+    }
+    model = lib.Model(fc1=24, pooling="flatten", dropout=0.4, **fields)
+    config = lib.Config(model=model, hash=lib.Hash(bits=20, batch_norm=True))
+    made = recipe.build_model(config, classes=5)
+    assert {name: getattr(made, name) for name in fields} == fields
+    head = made.head
+    assert (head.classes, head.bits, head.fc1, head.pooling) == (5, 20, 24, "flatten")
+    assert (head.dropout, head.hash_norm) == (0.4, True)
+    assert type(recipe.build_model(lib.Config(model=lib.Model("alexnet")), classes=5)).__name__ == (
+        "AlexNet"
+    )
+
+
+def losses_of(config, *, images=IMAGES, augment=False, step=0):
+    """The loss of one batch under a head alone that sees every pixel, with fixed weights."""
+    model = Bare(HashHead(CLASSES, BITS, fc1=8, pooling="flatten"))
+    rng = np.random.default_rng(1)
+    begin = functools.partial(model.init, train=False)
+    shapes = jax.eval_shape(begin, jax.random.key(0), images[:1] * 1.0)
+    params = jax.tree.map(lambda x: rng.normal(0, 0.1, x.shape).astype("f4"), shapes["params"])
+    made = batch(config) | {"image": images, "augment": np.full(12, augment)}
+    shares = np.array([0.1, 0.2, 0.3, 0.4])
+    loss_fn = recipe.hash_loss(model, config, steps=10, shares=shares)
+    return float(loss_fn(params, {}, made, jax.random.key(1), step)[0])
+
+
+@pytest.mark.parametrize(("field", "value"), [("flips", True), ("noise", 0.2)])
+def test_images_are_augmented_where_the_batch_says_so(field, value):
+    config, plain = setting("nll"), setting("nll")
+    setattr(config.train, field, value)
+    assert losses_of(config, augment=True) != losses_of(plain)
+    assert losses_of(config, augment=False) == losses_of(plain)
+
+
+def test_neighbours_are_left_out_as_often_as_asked():
+    config = setting("nll")
+    found = {}
+    for share in (0.0, 0.5, 1.0):
+        config.train.neighbour_dropout = share
+        found[share] = losses_of(config, images=STACKS)
+    alone = np.repeat(STACKS[..., 1:2], 3, axis=-1)
+    assert len(set(found.values())) == 3
+    assert found[1.0] == pytest.approx(losses_of(config, images=alone), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["label_smoothing", "neighbour_smoothing", "fine_spread", "fine_across", "logit_adjustment"],
+)
+def test_fields_of_the_loss_change_it(field):
+    assert losses_of(setting("nll", **{field: 0.2})) != losses_of(setting("nll"))
+
+
+def test_hashnet_sharpens_as_training_goes_on():
+    config = setting("hashnet")
+    assert losses_of(config, step=9) != losses_of(config, step=0)
+    assert losses_of(setting("csq"), step=9) == losses_of(setting("csq"), step=0)
+
+
+DEVICES = """
+import flax.linen as nn, jax, jax.numpy as jnp, numpy as np
+from inres import config as lib, hash_losses, recipe, training
+from inres.models.blocks import ConvNorm
+from inres.models.head import HashHead
+
+class Tiny(nn.Module):
+    head: HashHead
+    @nn.compact
+    def __call__(self, x, *, train=False):
+        return self.head(ConvNorm(4, 3, 2)(x, train=train), train=train)
+
+config = lib.Config(
+    hash=lib.Hash(bits=8), loss=lib.Loss("dtsh"), train=lib.Train(batch=8, shift_px=1)
+)
+rng = np.random.default_rng(0)
+labels = rng.integers(0, 4, 8).astype(np.int32)
+batch = {
+    "image": rng.integers(0, 255, (8, 16, 16, 3)).astype(np.uint8), "label": labels,
+    "diameter_mm": 4 * labels.astype(np.float32), "augment": np.ones(8, bool),
+    "item": np.arange(8, dtype=np.int32),
+}
+
+def trained(devices):
+    mesh = loop.data_mesh(devices)
+    model = Tiny(HashHead(4, 8, 8, dropout=0.2, hash_norm=True))
+    optimizer, _ = recipe.optimizer(config, steps=10, steps_per_epoch=5)
+    variables = dict(jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 3))))
+    state = loop.init_state(variables, optimizer, ema=True, mesh=mesh)
+    step = loop.make_train_step(
+        recipe.hash_loss(model, config, steps=10, shares=np.full(4, 0.25)), optimizer,
+        key=jax.random.key(1), mesh=mesh, ema=0.9,
+    )
+    for _ in range(2):
+        state, _ = step(state, loop.put_batch(batch, mesh))
+    return jax.device_get([state.params, state.batch_stats, state.average])
+
+# Losses of pairs and triplets see the batch of all devices.
+u = rng.normal(size=(6, 8)).astype(np.float32)
+y = np.array([0, 1, 0, 2, 1, 0])
+spread = loop.put_batch({"u": u, "y": y}, loop.data_mesh(2))
+
+def total(u, y):
+    return jnp.stack([
+        hash_losses.dpsh(u, y, quantization=0.1),
+        hash_losses.dtsh(u, y, margin=4.0, quantization=0.1),
+        hash_losses.hashnet(u, y, beta=jnp.float32(2.0), alpha=0.1),
+    ])
+
+np.testing.assert_allclose(jax.jit(total)(spread["u"], spread["y"]), total(u, y), rtol=1e-5)
+one, two = map(trained, (1, 2))
+for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
+    np.testing.assert_allclose(a, b, atol=1e-4)
+"""
+
+
+@pytest.mark.slow
+def test_training_on_two_devices_is_training_on_one():
+    """Batch norm, dropout, augmentation, losses and averages, over the batch of all devices.
+
+    A process must ask for CPU devices before jax begins.
+    """
+    flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+    done = subprocess.run(
+        [sys.executable, "-c", DEVICES],
+        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_batch_that_devices_cannot_share_is_named():
+    loop.require_divisible(8, loop.data_mesh(1), "config.train.batch")
+
+    class Three:
+        size = 3
+
+    with pytest.raises(ValueError, match=r"config\.segment\.batch = 8: .*divisible by 3 devices"):
+        loop.require_divisible(8, Three, "config.segment.batch")

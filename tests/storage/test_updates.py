@@ -1,0 +1,306 @@
+import errno
+import multiprocessing
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from unittest import mock
+
+import kill_store
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inres.storage import records, store, updates
+
+BITS, items = kill_store.BITS, kill_store.items
+
+
+@pytest.fixture
+def path(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "SHARD_ROWS", 16)
+    monkeypatch.setattr(records, "BLOCK", 5)
+    store.save(tmp_path / "index", *items(range(30)), bits=BITS, model="m", shard_rows=16)
+    return tmp_path / "index"
+
+
+def assert_holds(path, ids):
+    kill_store.look(path, [set(ids)])
+
+
+def rows_of_shards(path):
+    return [len(shard.ids) for shard in store.load(path).shards]
+
+
+def test_add_remove_compact(path):
+    np.testing.assert_array_equal(updates.add(path, *items(range(30, 70))), range(30, 70))
+    assert_holds(path, range(70))
+    updates.remove(path, [0, 31, 69, 31])
+    updates.remove(path, range(40, 50))
+    left = set(range(70)) - {0, 31, 69} - set(range(40, 50))
+    assert_holds(path, left)
+    records = store.load(path).records
+    assert len(records) == len(left)
+    np.testing.assert_array_equal(records.where("value < 9"), sorted(i for i in left if i < 36))
+    assert list(records.column("name")) == [f"item {i}" for i in sorted(left)]
+    with pytest.raises(KeyError, match="no item 31"):
+        records[31]
+    updates.compact(path)
+    assert_holds(path, left)
+    assert rows_of_shards(path) == [16, 16, 16, 9]
+    # Ids are never given again.
+    np.testing.assert_array_equal(updates.add(path, *items([70])), [70])
+    assert_holds(path, left | {70})
+
+
+CHANGES = st.one_of(
+    st.tuples(st.just("add"), st.integers(0, 40)),
+    st.tuples(st.just("remove"), st.lists(st.floats(0, 0.999), max_size=25)),
+    st.tuples(st.just("compact"), st.none()),
+)
+
+
+@settings(max_examples=12)
+@given(first=st.integers(0, 20), changes=st.lists(CHANGES, max_size=6))
+def test_any_changes_leave_what_a_set_would_hold(first, changes):
+    with (
+        tempfile.TemporaryDirectory() as root,
+        mock.patch.object(store, "SHARD_ROWS", 16),
+        mock.patch.object(records, "BLOCK", 5),
+        mock.patch.object(os, "fsync"),
+    ):
+        path = Path(root) / "i"
+        store.save(path, *items(range(first)), bits=BITS, model="", shard_rows=16)
+        held, next_id = list(range(first)), first
+        for kind, much in changes:
+            if kind == "add":
+                new = list(range(next_id, next_id + much))
+                np.testing.assert_array_equal(updates.add(path, *items(new)), new)
+                held, next_id = held + new, next_id + much
+            elif kind == "remove":
+                gone = {held[int(share * len(held))] for share in much} if held else set()
+                updates.remove(path, sorted(gone))
+                held = [i for i in held if i not in gone]
+            else:
+                updates.compact(path)
+                assert sum(rows_of_shards(path)) == len(held)
+            assert_holds(path, held)
+
+
+def test_adding_one_by_one_leaves_few_shards(path):
+    for i in range(30, 45):
+        updates.add(path, *items([i]))
+    assert rows_of_shards(path) == [16, 14, 8, 4, 2, 1]
+    updates.compact(path)
+    assert rows_of_shards(path) == [16, 16, 13]
+    assert_holds(path, range(45))
+
+
+def test_compacting_leaves_alone_what_gains_nothing(path):
+    updates.add(path, *items(range(30, 62)))
+    updates.remove(path, [20, 60])
+    before = {p.name: p.stat().st_mtime_ns for p in path.glob("features-*")}
+    assert rows_of_shards(path) == [16, 14, 16, 16]
+    updates.compact(path)
+    after = {p.name: p.stat().st_mtime_ns for p in path.glob("features-*")}
+    assert rows_of_shards(path) == [16, 13, 16, 15]
+    assert set(before.items()) & set(after.items()) == {
+        (f"features-00000{i}.npy", before[f"features-00000{i}.npy"]) for i in (0, 2)
+    }
+    manifest = store.read_manifest(path)
+    updates.compact(path)
+    assert store.read_manifest(path) == manifest
+
+
+@pytest.mark.parametrize("part", ["codes", "features", "ids", "records"])
+def test_damage_is_not_copied(path, part):
+    updates.remove(path, [20])
+    updates.add(path, *items([30, 31]))
+    file = path / f"{part}-000003.{'sqlite' if part == 'records' else 'npy'}"
+    raw = bytearray(file.read_bytes())
+    raw[-2] ^= 1
+    file.write_bytes(raw)
+    before = (path / store.MANIFEST).read_bytes()
+    for change in (lambda: updates.compact(path), lambda: updates.add(path, *items([32, 33]))):
+        with pytest.raises(store.StoreError, match=file.name):
+            change()
+    assert (path / store.MANIFEST).read_bytes() == before
+
+
+def test_integers_become_real_beside_reals_and_columns_go_by_name(tmp_path):
+    codes, features, _ = items(range(2))
+    store.save(
+        tmp_path / "i", codes, features, {"a": [1, 2], "b": ["x", None]}, bits=BITS, model=""
+    )
+    updates.add(tmp_path / "i", codes, features, {"b": [None, "y"], "a": [0.5, None]})
+    np.testing.assert_equal(store.load(tmp_path / "i").records.column("a"), [1, 2, 0.5, np.nan])
+    updates.remove(tmp_path / "i", [1])
+    updates.compact(tmp_path / "i")
+    got = store.load(tmp_path / "i").records
+    assert got.columns == {"a": "real", "b": "text"}
+    assert got[0] == {"a": 1.0, "b": "x"}
+    assert type(got[0]["a"]) is float
+    assert got[2] == {"a": 0.5, "b": None}
+    with pytest.raises(ValueError, match="'b' holds real, not text"):
+        updates.add(tmp_path / "i", codes, features, {"a": [1, 1], "b": [1.5, 2]})
+
+
+def test_everything_removed_and_begun_again(path):
+    updates.remove(path, range(30))
+    updates.compact(path)
+    assert_holds(path, [])
+    updates.add(path, *items(range(30, 33)))
+    assert_holds(path, range(30, 33))
+
+
+def test_no_more_files_than_are_named(path):
+    (path / "codes-000077.npy").write_bytes(b"left by a killed writer")
+    (path / ".codes-000078.npy.x").mkdir()
+    (path / ".manifest.json.x").mkdir()
+    (path / "notes.txt").write_text("not ours to remove")
+    updates.add(path, *items(range(30, 40)))
+    updates.remove(path, [3])
+    updates.compact(path)
+    named = {entry["name"] for entry in store.named_files(store.read_manifest(path))}
+    assert {p.name for p in path.iterdir()} == named | {store.MANIFEST, store.LOCK, "notes.txt"}
+
+
+def test_a_reader_keeps_the_state_it_opened(path):
+    opened = store.load(path)
+    updates.remove(path, range(20))
+    updates.compact(path)
+    np.testing.assert_array_equal(opened.features, items(range(30))[1])
+    assert opened.records.many([3, 29]) == items([3, 29])[2]
+    np.testing.assert_array_equal(opened.records.where("value < 1"), range(4))
+
+
+def test_a_full_disk_leaves_the_old_state_wherever_it_strikes(path, tmp_path):
+    shutil.copytree(path, tmp_path / "copy")
+    before = {*(p.name for p in path.iterdir()), store.LOCK}
+    with mock.patch.object(os, "fsync") as sync:
+        updates.add(tmp_path / "copy", *items(range(30, 50)))
+    assert sync.call_count > 8
+    # The last one syncs the directory, after the manifest was replaced.
+    for calm in range(sync.call_count - 1):
+        strike = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with (
+            mock.patch.object(os, "fsync", side_effect=[None] * calm + [strike] * 99),
+            pytest.raises(OSError, match=rf"disk is full; free some space.*{path}") as error,
+        ):
+            updates.add(path, *items(range(30, 50)))
+        assert error.value.errno == errno.ENOSPC
+        assert_holds(path, range(30))
+        assert {p.name for p in path.iterdir()} == before
+    updates.add(path, *items(range(30, 50)))
+    assert_holds(path, range(50))
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A disk of 192 KiB, where one may be mounted."""
+    (tmp_path / "disk").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=192k", "none", str(tmp_path / "disk")]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no right to mount a tiny disk")
+    yield tmp_path / "disk"
+    subprocess.run(["umount", str(tmp_path / "disk")], check=True)
+
+
+def test_a_disk_that_is_truly_full(tiny_disk):
+    path = tiny_disk / "i"
+    store.save(path, *items(range(30)), bits=BITS, model="m")
+    long = [{"name": "x" * 1000, "value": float(i)} for i in range(200)]
+    codes, features, _ = items(range(200))
+    with pytest.raises(OSError, match=r"disk is full; free .*records-000001\.sqlite"):
+        updates.add(path, codes, features, long)
+    assert_holds(path, range(30))
+    with pytest.raises(OSError, match=r"GB are needed.*free some space"):
+        updates.add(path, *items(range(30, 3000)))
+    with pytest.raises(OSError, match=r"disk is full; free .*/i'"):
+        store.save(path, codes, features, long, bits=BITS, model="m")
+    assert_holds(path, range(30))
+    assert len(list(path.iterdir())) == 6
+    np.testing.assert_array_equal(updates.add(path, *items(range(30, 60))), range(30, 60))
+    assert_holds(path, range(60))
+
+
+def test_wrong_items_change_nothing(path):
+    codes, features, records = items(range(3))
+    before = (path / store.MANIFEST).read_bytes()
+    for args, error in (
+        ((codes, features[:, :5], records), "5 columns"),
+        ((codes[:, :1], features, records), "words"),
+        ((codes, features * np.nan, records), "finite"),
+        ((codes, features, [{"name": "x"}] * 3), "columns"),
+    ):
+        with pytest.raises(ValueError, match=error):
+            updates.add(path, *args)
+    with pytest.raises(KeyError, match="no item 99"):
+        updates.remove(path, [2, 99])
+    with pytest.raises(store.StoreError, match=r"'m'.*'other'"):
+        updates.add(path, codes, features, records, model="other")
+    assert (path / store.MANIFEST).read_bytes() == before
+    assert_holds(path, range(30))
+
+
+def hold(path, ready, release):
+    with updates._writing(path, None):
+        ready.set()
+        release.wait(30)
+
+
+def test_the_second_writer_is_told(path):
+    context = multiprocessing.get_context("spawn")
+    ready, release = context.Event(), context.Event()
+    holder = context.Process(target=hold, args=(path, ready, release))
+    holder.start()
+    assert ready.wait(60)
+    with pytest.raises(store.StoreError, match="another program"):
+        updates.add(path, *items([30]))
+    with pytest.raises(store.StoreError, match="another program"):
+        store.save(path, *items([30]), bits=BITS, model="m")
+    release.set()
+    holder.join()
+    updates.add(path, *items([30]))
+    assert_holds(path, range(31))
+
+
+def test_killed_writers_and_readers_beside_one():
+    script = Path(kill_store.__file__)
+    root = script.parents[2]
+    run = subprocess.run(
+        [sys.executable, script, "--kills", "12", "--changes", "25"],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    assert run.returncode == 0, run.stderr
+    done, cut = map(int, re.findall(r"(\d+) changes .* (\d+) cut", run.stdout)[0])
+    assert done > 0
+    assert cut > 0
+    reads, seen = map(int, re.findall(r"(\d+) reads saw (\d+) of", run.stdout)[0])
+    assert reads >= seen > 2
+
+
+def test_a_filter_means_the_same_in_every_shard(tmp_path):
+    """A column that became real divides as reals do, also where it was written as integers."""
+    codes, features, _ = items(range(4))
+    path = tmp_path / "w"
+    store.save(path, codes, features, {"size": [1, 2, 3, 4]}, bits=BITS, model="", shard_rows=4)
+    updates.add(path, codes[:2], features[:2], {"size": [3.0, 3.5]})
+    assert store.load(path).records.where("size / 2 = 1.5").tolist() == [2, 4]
+
+
+def test_an_emptied_index_keeps_its_columns(path):
+    updates.remove(path, range(30))
+    updates.compact(path)
+    codes, features, _ = items(range(2))
+    with pytest.raises(ValueError, match="records have the columns other"):
+        updates.add(path, codes, features, {"other": ["a", "b"]})

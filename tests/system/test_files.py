@@ -1,0 +1,217 @@
+import contextlib
+import errno
+import fcntl
+import os
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from inres.system import files
+
+
+def test_a_file_is_whole_or_absent(tmp_path):
+    path = tmp_path / "deep" / "a.json"
+    files.write_json(path, {"a": [1, None]})
+    assert files.read_json(path) == {"a": [1, None]}
+
+    def fail():
+        with files.atomic_path(path) as part:
+            part.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert files.read_json(path) == {"a": [1, None]}
+    assert os.listdir(path.parent) == ["a.json"]
+
+
+def test_a_directory_replaces_a_full_one(tmp_path):
+    for text in ("old", "new"):
+        with files.atomic_path(tmp_path / "d") as part:
+            part.mkdir()
+            (part / text).write_text(text)
+    assert os.listdir(tmp_path / "d") == ["new"]
+    assert os.listdir(tmp_path) == ["d"]
+
+
+def killed(path):
+    """Leave what a writer of `path` leaves that was killed."""
+    with (
+        mock.patch("shutil.rmtree"),
+        contextlib.suppress(KeyboardInterrupt),
+        files.atomic_path(path) as part,
+    ):
+        part.write_text("half")
+        raise KeyboardInterrupt
+
+
+def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
+    root = tmp_path / "root"
+    own = (".git", ".vscode.settings", ".a.npy.abcd1234", "notes.inres-part", ".inres-part")
+    for name in own:
+        (root / "deep" / name).mkdir(parents=True)
+    (root / "deep" / ".a.npy.abcd1234.inres-part").write_text("a file")
+    killed(tmp_path / "elsewhere" / "c.npy")
+    (root / "link").symlink_to(tmp_path / "elsewhere")
+    files.write_text(root / "a.npy", "whole")
+    before = {*root.rglob("*")}
+    killed(root / "a.npy")
+    killed(root / "deep" / ".b")
+    assert len({*root.rglob("*")}) == len(before) + 4
+    files.remove_leftovers(root)
+    assert {*root.rglob("*")} == before
+    assert len(list((tmp_path / "elsewhere").iterdir())) == 1
+
+
+def test_a_directory_moved_aside_by_a_killed_writer_is_put_back(tmp_path):
+    (tmp_path / "d.x").mkdir()
+    (tmp_path / "d.x" / "whole").touch()
+    with (
+        mock.patch.object(files, "_exchange", return_value=False),
+        mock.patch.object(os, "replace", side_effect=KeyboardInterrupt),
+        mock.patch("shutil.rmtree"),
+        contextlib.suppress(KeyboardInterrupt),
+        files.atomic_path(tmp_path / "d.x") as part,
+    ):
+        part.mkdir()
+    assert not (tmp_path / "d.x").exists()
+    files.remove_leftovers(tmp_path)
+    assert [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")] == ["d.x", "d.x/whole"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can exchange two names")
+def test_a_directory_is_never_absent_while_it_is_replaced(tmp_path):
+    (tmp_path / "d").mkdir()
+    with (
+        mock.patch.object(os, "replace", side_effect=AssertionError),
+        mock.patch.object(Path, "rename", side_effect=AssertionError),
+        files.atomic_path(tmp_path / "d") as part,
+    ):
+        part.mkdir()
+        (part / "new").touch()
+    assert os.listdir(tmp_path / "d") == ["new"]
+    assert os.listdir(tmp_path) == ["d"]
+
+
+def test_a_directory_is_replaced_where_names_cannot_be_exchanged(tmp_path):
+    (tmp_path / "d" / "old").mkdir(parents=True)
+    with (
+        mock.patch.object(files, "_exchange", return_value=False),
+        files.atomic_path(tmp_path / "d") as part,
+    ):
+        part.mkdir()
+    assert os.listdir(tmp_path / "d") == []
+    assert os.listdir(tmp_path) == ["d"]
+
+
+def test_json_has_no_nan(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(tmp_path / "a.json", {"a": float("nan")})
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_json_is_named(tmp_path):
+    (tmp_path / "a.json").write_text('{"a": ')
+    with pytest.raises(ValueError, match=r"a\.json: damaged"):
+        files.read_json(tmp_path / "a.json")
+
+
+def test_a_csv_is_checked(tmp_path):
+    path = tmp_path / "a.csv"
+    files.write_csv(path, ("x", "y"), [{"x": 1, "y": "a,b"}, {"x": 2}])
+    assert files.read_csv(path, ("x", "y")) == [{"x": "1", "y": "a,b"}, {"x": "2", "y": ""}]
+    with pytest.raises(ValueError, match=r"a\.csv: column z missing"):
+        files.read_csv(path, ("x", "z"))
+    path.write_text("x,y\n1,2\n3\n")
+    with pytest.raises(ValueError, match="line 3"):
+        files.read_csv(path, ("x",))
+    with pytest.raises(FileNotFoundError, match="expected columns x"):
+        files.read_csv(tmp_path / "b.csv", ("x",))
+
+
+def test_a_file_that_is_no_csv_is_named(tmp_path):
+    path = tmp_path / "a.csv"
+    for encoding in ("latin-1", "utf-16"):
+        path.write_bytes("x,y\n1,Müller\n".encode(encoding))
+        with pytest.raises(ValueError, match=r"a\.csv: .*UTF-8; save it as UTF-8 CSV"):
+            files.read_csv(path, ("x",))
+    path.write_text('x,y\n1,2\n3,"4\n' + "5" * 200_000)
+    with pytest.raises(ValueError, match=r"a\.csv: line 3: .*quote"):
+        files.read_csv(path, ("x",))
+
+
+def test_columns_of_a_csv_are_told_apart(tmp_path):
+    path = tmp_path / "a.csv"
+    path.write_text(" x,y ,,\n1,2,,\n\n3,4,,\n")
+    found = [(line, row["x"], row["y"]) for line, row in files.read_csv_lines(path, ("x", "y"))]
+    assert found == [(2, "1", "2"), (4, "3", "4")]
+    path.write_text("x,y, x\n1,2,3\n")
+    with pytest.raises(ValueError, match=r"a\.csv: column x is there twice"):
+        files.read_csv(path, ("x",))
+
+
+@pytest.mark.parametrize("text", ["", "abc", "nan", "inf", "1,5"])
+def test_a_number_is_finite(text):
+    with pytest.raises(ValueError, match=r"f\.csv: line 7: d is"):
+        files.number({"d": text}, "d", where="f.csv: line 7")
+    assert files.number({"d": " 2.5 "}, "d", where="") == 2.5
+
+
+def test_a_full_disk_is_named(tmp_path):
+    def fill():
+        with files.atomic_path(tmp_path / "a.bin") as part:
+            part.write_bytes(b"half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(OSError, match=r"disk is full; free some space.*/a\.bin'") as error:
+        fill()
+    assert error.value.errno == errno.ENOSPC
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_too_little_space_is_told_beforehand(tmp_path):
+    files.require_space(tmp_path, 1)
+    with pytest.raises(OSError, match=r"1e\+09 GB are needed.*free some space"):
+        files.require_space(tmp_path, 10**18)
+
+
+def test_a_lock_has_one_holder(tmp_path):
+    with (
+        files.lock(tmp_path / "lock", ValueError("first")),
+        pytest.raises(ValueError, match="second"),
+        files.lock(tmp_path / "lock", ValueError("second")),
+    ):
+        pass
+    with files.lock(tmp_path / "lock", ValueError("third")):
+        pass
+
+
+def test_a_look_at_a_lock_is_waited_for(tmp_path):
+    handle = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    looked = []
+
+    def wait(seconds):
+        looked.append(seconds)
+        os.close(handle)
+
+    with (
+        mock.patch("time.sleep", side_effect=wait),
+        files.lock(tmp_path / "lock", ValueError("held")),
+    ):
+        assert len(looked) == 1
+
+
+def test_a_lock_file_that_was_replaced_is_no_lock(tmp_path):
+    def replace(handle, _):
+        (tmp_path / "lock").unlink()
+        (tmp_path / "lock").touch()
+
+    with (
+        mock.patch("fcntl.flock", side_effect=replace),
+        pytest.raises(ValueError, match="held"),
+        files.lock(tmp_path / "lock", ValueError("held")),
+    ):
+        pass
