@@ -1,3 +1,3 @@
 """inres: coarse-to-fine retrieval of similar lung CT slices with learned hash codes."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
