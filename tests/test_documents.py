@@ -1,4 +1,4 @@
-"""Commands, fields and links of the documents are those that there are."""
+"""Checks that the documents match the program: commands, fields, links, examples and size."""
 
 import importlib
 import re
@@ -9,55 +9,70 @@ from string import Template
 
 import pytest
 from absl import flags
+from documents import DOCUMENTS, ROOT, blocks, marked_block, text_of
 from ml_collections import config_flags
 
 from inres import config as config_lib
 from inres.config import Config
 from inres.studies import ablation
 
-ROOT = Path(__file__).parents[1]
-DOCUMENTS = (
-    "README.md",
-    "experiments/README.md",
-    "experiments/TRIALS.md",
-    "inres/retrieval/README.md",
-)
+CONFIGS = ROOT / "experiments" / "configs"
+SECTIONS = tuple(config_lib.to_dict(Config()))
+FILES = (".csv", ".json", ".md", ".npz", ".py")
+"""Endings by which a dotted name is a file and not a field."""
 
 
-def text_of(document: str) -> str:
-    return (ROOT / document).read_text(encoding="utf-8")
+def source_of(module: str) -> Path:
+    """File of a module that is run with `python -m`."""
+    path = ROOT / module.replace(".", "/")
+    return path / "__main__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def commands_in(text: str) -> list[list[str]]:
+    """Commands of `experiments` in shell text, starting with the module, variables substituted."""
+    variables = {"seed": "0"} | dict(re.findall(r'^(\w+)="(.*)"$', text, re.MULTILINE))
+    found = []
+    for line in Template(text).safe_substitute(variables).replace("\\\n", " ").splitlines():
+        words = shlex.split(line)
+        if "-m" in words and words[words.index("-m") + 1].startswith("experiments."):
+            found.append(words[words.index("-m") + 1 :])
+    return found
 
 
 def commands() -> list[list[str]]:
-    """Every command of ours in the documents' code blocks, module first, variables put in."""
-    found = []
-    for document in DOCUMENTS:
-        for block in re.findall(r"```bash\n(.*?)```", text_of(document), re.DOTALL):
-            variables = {"seed": "0"} | dict(re.findall(r'^(\w+)="(.*)"$', block, re.MULTILINE))
-            for line in Template(block).substitute(variables).splitlines():
-                words = shlex.split(line)
-                if "-m" in words and words[words.index("-m") + 1].startswith("experiments."):
-                    found.append(words[words.index("-m") + 1 :])
-    return found
+    """Every command of `experiments` in the shell blocks of all documents, once each."""
+    found = [
+        command
+        for document in DOCUMENTS
+        for block in blocks(document, "bash")
+        for command in commands_in(block)
+    ]
+    return [list(command) for command in dict.fromkeys(map(tuple, found))]
+
+
+def field(config: object, name: str) -> object:
+    """Value of a dotted field name; None where the config has no such field."""
+    for part in name.split("."):
+        config = getattr(config, part, None)
+    return config
 
 
 def test_the_documents_have_commands():
     modules = {module for module, *_ in commands()}
     assert {"experiments.reproduce", "experiments.search", "experiments.compare"} <= modules
     for module in modules:
-        assert (ROOT / module.replace(".", "/")).with_suffix(".py").is_file()
+        assert source_of(module).is_file()
 
 
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
-def test_a_command_sets_fields_that_there_are(command, monkeypatch):
-    module = command[0]
+def test_a_command_parses(command, monkeypatch):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(sys, "argv", command)  # where ml_collections looks for fields
+    monkeypatch.setattr(sys, "argv", command)  # ml_collections looks for fields there
     values = flags.FlagValues()
     config = config_flags.DEFINE_config_file("config", flag_values=values)
-    # The fields must be there and of their types; the other flags are the module's own.
+    # Fields must exist and have the right type; other flags are defined by the module.
     rest = values(command, known_only=True)
-    source = (ROOT / module.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8")
+    source = source_of(command[0]).read_text(encoding="utf-8")
     source += text_of("experiments/common.py")
     for argument in rest[1:]:
         if name := re.match(r"--([\w.]+)", argument):
@@ -68,8 +83,8 @@ def test_a_command_sets_fields_that_there_are(command, monkeypatch):
         ablation.checked(config.value)
 
 
-def test_every_field_named_is_one():
-    names = (path.stem for path in (ROOT / "experiments" / "configs").glob("[a-z]*.py"))
+def test_every_field_flag_exists():
+    names = (path.stem for path in CONFIGS.glob("[a-z]*.py"))
     configs = [importlib.import_module(f"experiments.configs.{n}").get_config() for n in names]
     named = {
         name
@@ -77,13 +92,15 @@ def test_every_field_named_is_one():
         for name in re.findall(r"--config\.([\w.]*\w)", text_of(document))
     }
     assert len(named) > 20
+    assert not [n for n in named if all(field(config, n) is None for config in configs)]
 
-    def has(config: object, name: str) -> bool:
-        for part in name.split("."):
-            config = getattr(config, part, None)
-        return config is not None
 
-    assert not [name for name in named if not any(has(config, name) for config in configs)]
+@pytest.mark.parametrize("document", sorted(set(DOCUMENTS) - {"CHANGELOG.md"}))
+def test_every_field_in_the_text_exists(document):
+    """Fields are written as `hash.bits` or `config.hash.bits`; the changelog names old ones."""
+    names = re.findall(r"`(?:config\.)?([a-z]\w*(?:\.\w+)+)(?:=[^`]*)?`", text_of(document))
+    named = [n for n in names if n.split(".")[0] in SECTIONS and not n.endswith(FILES)]
+    assert not [name for name in named if field(Config(), name) is None]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -98,3 +115,26 @@ def test_links_lead_somewhere(document):
             headings = re.findall(r"^#+ (.*)$", there.read_text(encoding="utf-8"), re.MULTILINE)
             slugs = {re.sub(r"[^\w\- ]", "", h.lower()).replace(" ", "-") for h in headings}
             assert anchor in slugs, target
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_files_named_in_code_style_exist(document):
+    """Paths that begin with a folder of the repository, as in `inres/config.py`."""
+    named = re.findall(r"`((?:inres|experiments|tests)/[\w./]*)`", text_of(document))
+    assert not [path for path in named if not (ROOT / path).exists()]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_python_examples_compile(document):
+    for number, block in enumerate(blocks(document, "python")):
+        compile(block, f"{document}, block {number}", "exec")
+
+
+def test_the_example_of_an_index_runs():
+    names: dict = {}
+    exec(marked_block("README.md", "builds an index", "python"), names)
+    bits, found = names["bits"], names["found"]
+    assert found.ids.shape == (3, 10)
+    assert [row[0] for row in found.ids.tolist()] == [0, 1, 2]  # an item is nearest to itself
+    distance = (bits[:3, None] != bits[None]).sum(axis=2)
+    assert found.pool_size.tolist() == (distance < 12).sum(axis=1).tolist()
