@@ -37,6 +37,15 @@ def read_image(path: str | Path) -> np.ndarray:
     return pixels[0] if pixels.ndim == 3 and len(pixels) == 1 else pixels
 
 
+def to_uint8(hu: np.ndarray, *, hu_min: float, hu_max: float) -> np.ndarray:
+    """Window HU to 8 bits: `hu_min` and below is 0, `hu_max` and above 255. uint8, same shape.
+
+    NaN counts as `hu_min`.
+    """
+    share = (np.nan_to_num(np.asarray(hu, np.float32), nan=hu_min) - hu_min) / (hu_max - hu_min)
+    return np.rint(np.clip(share, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+
 def to_grey8(image: np.ndarray, *, hu_min: float, hu_max: float, name: str) -> np.ndarray:
     """8 bits of an image whose type says what its values mean. uint8, same shape.
 
@@ -54,8 +63,7 @@ def to_grey8(image: np.ndarray, *, hu_min: float, hu_max: float, name: str) -> n
         raise ScanError(
             f"{name}: {image.dtype} pixels; convert to 8 bits, or to signed HU (.mha, .nii.gz)"
         )
-    share = (np.nan_to_num(image.astype(np.float32), nan=hu_min) - hu_min) / (hu_max - hu_min)
-    return np.rint(np.clip(share, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return to_uint8(image, hu_min=hu_min, hu_max=hu_max)
 
 
 def twelve_bits(low: float, high: float) -> str:

@@ -10,8 +10,9 @@ import numpy as np
 from inres.config import Config
 from inres.ct import lungs
 from inres.ct.header import ScanError
+from inres.ct.image import to_uint8
 from inres.ct.scan import Volume, canonical, read_scan, resample, resample_labels
-from inres.data.views import canvas, to_uint8
+from inres.data.views import canvas
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from inres.config import Config
-from inres.ct.image import read_image, refuse_twelve_bits, to_grey8, twelve_bits
+from inres.config import Config, Items
+from inres.ct.image import read_image, to_grey8, twelve_bits
 from inres.data import views
 from inres.data.items import COLUMNS, Item, nodule_names, read_table, unread_columns, write_table
 from inres.system import files
@@ -96,7 +96,7 @@ def _bare(path: Path) -> str:
 
 
 def load_images(config: Config, paths: Sequence[Path]) -> Iterator[np.ndarray]:
-    """The images of one set, each as `load_image` gives it, read once.
+    """The images of one set, each as `grey_square` gives it, read once.
 
     Raises:
       ValueError: at the end; names the files, and what is wrong with each or with all together.
@@ -112,20 +112,13 @@ def load_images(config: Config, paths: Sequence[Path]) -> Iterator[np.ndarray]:
     _refuse(problems + _scale_problems(looks))
 
 
-def load_image(path: Path, config: Config, *, lone: bool = True) -> np.ndarray:
-    """One image of a folder, uint8 [S, S]: 8 bits as they are, signed values windowed as HU.
-
-    Images that are not square are padded with the window's floor. A `lone` one is of no set that
-    was accepted before, so that its own values must tell its scale.
+def grey_square(image: np.ndarray, config: Items, *, name: str) -> np.ndarray:
+    """An image [Y, X] of a folder as its item shows it: uint8 [S, S], 8-bit grey, padded.
 
     Raises:
-      ValueError: it cannot be read, is not one slice, or is lone and of 12 bits in 16; names the
-        file.
+      ScanError: a type without a known scale; see `to_grey8`. `name` is named.
     """
-    image = _read_slice(path)
-    if lone:
-        refuse_twelve_bits(image, str(path))
-    return _square(_grey(image, path, config))
+    return _square(to_grey8(image, hu_min=config.hu_min, hu_max=config.hu_max, name=name))
 
 
 def load_mask(path: Path) -> np.ndarray:
@@ -318,7 +311,7 @@ def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
 
     Raises:
       ValueError, FileNotFoundError: named in `read_folder`, `masks_of`, `neighbour_rows`,
-        `load_image` and `load_mask`; also where an image's size is not that of the others, a
+        `grey_square` and `load_mask`; also where an image's size is not that of the others, a
         mask's not its image's, or the values of the images are not what their type stands for.
     """
     items = read_folder(root)

@@ -1,5 +1,10 @@
-"""A place in a scan, or an image file, as a query: by the very road of the archive's items."""
+"""Queries prepared exactly as the archive's items: a place in a scan, an image file, an array.
 
+A scan is read, resampled and searched for its lungs once, by `open_query_scan`; any number of
+places are then cut from it in milliseconds each.
+"""
+
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +14,176 @@ from inres.config import Config
 from inres.ct.header import Header, ScanError, Vector
 from inres.ct.image import read_image, refuse_twelve_bits, to_grey8
 from inres.ct.scan import read_header
-from inres.data.cut import cut_scan, inside_canvas
-from inres.data.folder import load_image
+from inres.data.cut import Cut, cut_scan, inside_canvas
+from inres.data.folder import grey_square
 from inres.sources.luna16 import lung_mask_of
+
+NOWHERE = (float("nan"), float("nan"))
+"""The point of an image that is a crop already."""
+
+
+@dataclasses.dataclass(frozen=True)
+class QueryInput:
+    """What `inres.data.views.stack` needs to make a network input of a query."""
+
+    planes: np.ndarray
+    """uint8 [C, S, S]: the slice between its neighbours, from the lowest up; C is 1 for images."""
+    mask: np.ndarray | None
+    """uint8 [S, S], 1 inside the lungs; None where nothing was segmented."""
+    point: tuple[float, float]
+    """Row and column of the place in `planes`; NaN for an image that is a crop already."""
+    segmentable: bool
+    """Whether a U-Net trained on the archive's slices applies: not to a crop of unknown scale."""
+    notes: tuple[str, ...]
+    """Messages for the user."""
+
+
+@dataclasses.dataclass(frozen=True)
+class QueryScan:
+    """A scan that was read and segmented, from which queries are cut."""
+
+    header: Header
+    """The scan as stored."""
+    cut: Cut
+    """The scan on the grid of the archive's items."""
+    config: Config
+    messages: tuple[str, ...]
+    """What applies to every query on this scan."""
+
+    def at(self, *, world_mm: Vector | None = None, slice_index: int | None = None) -> QueryInput:
+        """One slice of the scan as a query, cut exactly as the archive's items.
+
+        Args:
+          world_mm: x, y, z (LPS) of the place; or else
+          slice_index: the number of a slice, from 0, in the order in which the scan is stored.
+
+        Returns:
+          The slice between its neighbours (`config.items.neighbours`), its lungs, and the point:
+          that of `world_mm`, or the middle of the canvas for a slice number.
+
+        Raises:
+          ScanError: the place or slice lies outside of the scan.
+          ValueError: not exactly one of `world_mm` and `slice_index` is given.
+        """
+        if (world_mm is None) == (slice_index is None):
+            raise ValueError("a query on a scan needs either world_mm or slice_index")
+        if world_mm is not None:
+            world = _checked_place(self.header, world_mm)
+        else:
+            world = _middle_of_slice(self.header, int(slice_index or 0))
+        index = self.cut.volume.world_to_index(world)
+        z, k = self.cut.nearest_plane(index[0]), self.config.items.neighbours
+        beside = self.cut.neighbours(z, self.config)
+        half = float(self.config.items.canvas_px // 2)
+        point = (half, half) if world_mm is None else self.cut.in_canvas(index, self.config)
+        return QueryInput(
+            planes=np.concatenate([beside[:k], self.cut.plane(z, self.config)[None], beside[k:]]),
+            mask=self.cut.mask_plane(z, self.config),
+            point=point,
+            segmentable=True,
+            notes=self.messages + self._notes(point, named_by_number=world_mm is None),
+        )
+
+    def _notes(self, point: tuple[float, float], *, named_by_number: bool) -> tuple[str, ...]:
+        path = self.header.path
+        if not named_by_number and not inside_canvas(point, self.config):
+            return (f"{path}: the place lies outside of the canvas round the lungs",)
+        if named_by_number and self.config.items.view == "crop":
+            return (
+                f"{path}: a slice number names no place, so the crop lies in the middle of the "
+                "lungs; give a world coordinate",
+            )
+        return ()
+
+
+def open_query_scan(
+    path: str | Path, *, config: Config, root: str | Path | None, series_uid: str = ""
+) -> QueryScan:
+    """Read a scan and find its lungs, in seconds, for queries that take milliseconds.
+
+    Args:
+      path: a scan in any format of `read_scan`.
+      config: the archive's.
+      root: the archive's data, or None where it is not on this machine. With
+        `config.data.lung_masks` of `luna16`, a scan of this tree has its lungs from there. Those
+        of any other scan are found by threshold, which a message says.
+      series_uid: which DICOM series, where a folder holds several.
+
+    Raises:
+      ScanError: the scan cannot be read.
+    """
+    path = Path(path)
+    header = read_header(path, series_uid=series_uid)
+    wants_labels = config.data.lung_masks == "luna16"
+    lung_mask = lung_mask_of(path, Path(root)) if wants_labels and root is not None else None
+    cut = cut_scan(path, config, lung_mask=lung_mask, series_uid=series_uid)
+    messages = list(cut.messages)
+    if wants_labels and lung_mask is None:
+        where = "the archive's data" if root is None else root
+        messages.append(
+            f"{path}: no scan of {where} with a mask in seg-lungs-LUNA16; its canvas, and without "
+            "a trained U-Net its lungs, are found by threshold, unlike the archive's"
+        )
+    return QueryScan(header, cut, config, tuple(messages))
+
+
+def read_query_image(
+    path: str | Path, *, config: Config, root: str | Path | None, in_archive: bool = False
+) -> QueryInput:
+    """A single image file as a query.
+
+    Where the archive is a folder of images, the file is read as these were. Where it was cut from
+    scans, a CT slice in HU is prepared as a scan of one slice, without neighbours; any other image
+    is taken for a crop.
+
+    Args:
+      path: an image in any format of `read_image`.
+      config, root: as in `open_query_scan`.
+      in_archive: the file is one of the archive's own images, whose scale is known to be right.
+
+    Raises:
+      ScanError: not an image, damaged, with more than one slice, or of 12 bits in 16; names the
+        file.
+    """
+    path = Path(path)
+    image = read_image(path)
+    if config.data.kind != "folder" and image.ndim != 2:
+        raise ScanError(
+            f"{path}: {len(image)} slices, a scan; name a world coordinate or a slice number"
+        )
+    in_hu = not np.issubdtype(image.dtype, np.unsignedinteger)
+    if config.data.kind != "folder" and in_hu and len(_size(path)) == 3:
+        scan = open_query_scan(path, config=config, root=root)
+        whole = scan.at(slice_index=0)
+        return dataclasses.replace(whole, planes=whole.planes[len(whole.planes) // 2][None])
+    return query_image(image, config=config, name=str(path), in_archive=in_archive)
+
+
+def query_image(
+    image: np.ndarray, *, config: Config, name: str = "image", in_archive: bool = False
+) -> QueryInput:
+    """An image array [Y, X] in the archive's item format as a query: neither resampled nor cut.
+
+    Args:
+      image: uint8, or uint16 over its full range, or HU in a signed or floating type.
+      config: the archive's.
+      name: of the image, for messages.
+      in_archive: as in `read_query_image`.
+
+    Raises:
+      ScanError: not one slice, or unsigned with more than 16 bits, or of 12 bits in 16.
+    """
+    if image.ndim != 2:
+        raise ScanError(f"{name}: shape {image.shape}; an item is one 2-D slice")
+    if not in_archive:
+        refuse_twelve_bits(image, name)
+    if config.data.kind == "folder":
+        grey = grey_square(image, config.items, name=name)
+        return QueryInput(grey[None], None, NOWHERE, segmentable=True, notes=())
+    items = config.items
+    grey = to_grey8(image, hu_min=items.hu_min, hu_max=items.hu_max, name=name)
+    note = f"{name}: its pixel size is unknown, so it is neither resampled nor segmented"
+    return QueryInput(grey[None], None, NOWHERE, segmentable=False, notes=(note,))
 
 
 def prepare_point(
@@ -23,110 +195,30 @@ def prepare_point(
     slice_index: int | None = None,
     series_uid: str = "",
 ) -> tuple[np.ndarray, np.ndarray, tuple[float, float], tuple[str, ...]]:
-    """One slice of a scan as a query, cut exactly as the gallery's.
-
-    Args:
-      path: a scan in any format of `read_scan`.
-      config: the gallery's.
-      root: the gallery's tree. With `config.data.lung_masks` of `luna16` a scan of it has its
-        lungs from there; those of any other are found by threshold, which a message says.
-      world_mm: x, y, z (LPS) of the place; or else
-      slice_index: the number of a slice, from 0, in the order in which the scan is stored.
-      series_uid: which DICOM series, where a folder holds several.
-
-    Returns:
-      planes uint8 [C, S, S], the place's own in the middle of its neighbours
-      (`config.items.neighbours`), lungs uint8 [S, S], (row, col) of the place in both (the
-      canvas's middle for a slice number), and messages.
-
-    Raises:
-      ScanError: the scan cannot be read, or the place or slice lies outside of it.
-      ValueError: not exactly one of `world_mm` and `slice_index` is given.
-    """
-    path, root = Path(path), Path(root)
-    if (world_mm is None) == (slice_index is None):
-        raise ValueError("give either world_mm or slice_index")
-    header = read_header(path, series_uid=series_uid)
-    if world_mm is None:
-        world = _middle_of_slice(header, int(slice_index or 0))
-    else:
-        world = np.array(world_mm, np.float64)
-        if not np.all(np.isfinite(world)) or not header.contains(world):
-            corners = header.index_to_world(np.array([(0, 0, 0), np.array(header.shape) - 1]))
-            raise ScanError(
-                f"{path}: {tuple(map(float, world))} mm lies outside of the scan, which reaches "
-                f"from {corners.min(0).round(1).tolist()} to {corners.max(0).round(1).tolist()}"
-            )
-    wants_labels = config.data.lung_masks == "luna16"
-    lung_mask = lung_mask_of(path, root) if wants_labels else None
-    cut = cut_scan(path, config, lung_mask=lung_mask, series_uid=series_uid)
-    index = cut.volume.world_to_index(world)
-    z = cut.nearest_plane(index[0])
-    messages = list(cut.messages)
-    if wants_labels and lung_mask is None:
-        messages.append(
-            f"{path}: no scan of {root} with a mask in seg-lungs-LUNA16, so its canvas, and where "
-            "no U-Net was trained its lungs, are found by threshold, other than the archive's"
-        )
-    half = float(config.items.canvas_px // 2)
-    point = (half, half)
-    if world_mm is not None:
-        point = cut.in_canvas(index, config)
-        if not inside_canvas(point, config):
-            messages.append(f"{path}: the place lies outside of the canvas round the lungs")
-    elif config.items.view == "crop":
-        messages.append(
-            f"{path}: a slice number names no place, so the crop lies in the middle of the lungs; "
-            "give a world coordinate"
-        )
-    beside, k = cut.neighbours(z, config), config.items.neighbours
-    planes = np.concatenate([beside[:k], cut.plane(z, config)[None], beside[k:]])
-    return planes, cut.mask_plane(z, config), point, tuple(messages)
+    """`QueryScan.at` for a single query: planes, mask, point and messages."""
+    scan = open_query_scan(path, config=config, root=root, series_uid=series_uid)
+    query = scan.at(world_mm=world_mm, slice_index=slice_index)
+    assert query.mask is not None
+    return query.planes, query.mask, query.point, query.notes
 
 
 def prepare_image(
     path: str | Path, *, config: Config, root: str | Path, lone: bool = True
 ) -> tuple[np.ndarray, np.ndarray | None, tuple[float, float], tuple[str, ...]]:
-    """A single image file as a query.
-
-    Where the gallery came from a folder it is read as that was. Where it came from scans, a CT
-    slice in HU takes their road, as a scan of one slice; any other image is taken as it is: 8
-    bits, no mask, and a point of NaN.
-
-    Args: as `prepare_point`; `lone` as `folder.load_image` has it.
-
-    Returns:
-      As `prepare_point`, without neighbours: planes uint8 [1, S, S]; the mask is None where
-      nothing was segmented.
-
-    Raises:
-      ValueError: not an image, damaged, with more than one slice, or of 12 bits in 16; names the
-        file.
-    """
-    path = Path(path)
-    nowhere = (float("nan"), float("nan"))
-    if config.data.kind == "folder":
-        return load_image(path, config, lone=lone)[None], None, nowhere, ()
-    image = read_image(path)
-    if image.ndim != 2:
-        raise ScanError(
-            f"{path}: {len(image)} slices, a scan; name a world coordinate or a slice number"
-        )
-    items = config.items
-    if not np.issubdtype(image.dtype, np.unsignedinteger) and len(_size(path)) == 3:
-        planes, *rest = prepare_point(path, config=config, root=root, slice_index=0)
-        return planes[len(planes) // 2][None], *rest
-    refuse_twelve_bits(image, str(path))
-    grey = to_grey8(image, hu_min=items.hu_min, hu_max=items.hu_max, name=str(path))
-    note = f"{path}: its pixel size and HU are unknown, so it is neither resampled nor segmented"
-    return grey[None], None, nowhere, (note,)
+    """`read_query_image`: planes, mask, point and messages."""
+    query = read_query_image(path, config=config, root=root, in_archive=not lone)
+    return query.planes, query.mask, query.point, query.notes
 
 
-def _size(path: Path) -> tuple[int, ...]:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    return reader.GetSize()
+def _checked_place(header: Header, world_mm: Vector) -> np.ndarray:
+    world = np.array(world_mm, np.float64)
+    if np.all(np.isfinite(world)) and header.contains(world):
+        return world
+    corners = header.index_to_world(np.array([(0, 0, 0), np.array(header.shape) - 1]))
+    raise ScanError(
+        f"{header.path}: {tuple(map(float, world))} mm lies outside of the scan, which reaches "
+        f"from {corners.min(0).round(1).tolist()} to {corners.max(0).round(1).tolist()}"
+    )
 
 
 def _middle_of_slice(header: Header, number: int) -> np.ndarray:
@@ -140,3 +232,10 @@ def _middle_of_slice(header: Header, number: int) -> np.ndarray:
         raise ScanError(f"{path}: no slice {number}; it has 0 to {header.shape[0] - 1}")
     middle = (np.array(header.shape) - 1) / 2
     return header.index_to_world(np.array([number, middle[1], middle[2]]))
+
+
+def _size(path: Path) -> tuple[int, ...]:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    reader.ReadImageInformation()
+    return reader.GetSize()

@@ -9,12 +9,6 @@ from scipy import ndimage
 from inres.config import Items
 
 
-def to_uint8(hu: np.ndarray, *, hu_min: float, hu_max: float) -> np.ndarray:
-    """Window HU to 8 bits: `hu_min` and below is 0, `hu_max` and above 255. uint8, same shape."""
-    share = (np.asarray(hu, np.float32) - hu_min) / (hu_max - hu_min)
-    return np.rint(np.clip(share, 0.0, 1.0) * 255.0).astype(np.uint8)
-
-
 def canvas(image: np.ndarray, *, center: tuple[int, int], size: int, fill: int = 0) -> np.ndarray:
     """The [size, size] part of `image` [Y, X] whose pixel size // 2 is `center` (row, col).
 

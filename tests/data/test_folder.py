@@ -1,9 +1,11 @@
+import functools
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from inres.config import Config, Data, Items
-from inres.data import folder, items
+from inres.data import folder, items, queries
 from inres.system import files
 
 HEADER = "image,scan,nodule,label,diameter_mm,malignancy,split\n"
@@ -92,10 +94,12 @@ def test_one_pixel_of_metal_hides_no_12_bits(tree):
     dark, bright = (tree / "images" / name for name in ("m.png", "n.png"))
     both = folder.load_images(Config(), [dark, bright])
     assert [int(image.max()) for image in both] == [12, 255]
-    assert int(folder.load_image(dark, Config(), lone=False).max()) == 12
+    config = Config(data=Data(kind="folder", root=str(tree)))
+    query = functools.partial(queries.read_query_image, dark, config=config, root=tree)
+    assert int(query(in_archive=True).planes.max()) == 12
     for refused in (
         lambda: list(folder.load_images(Config(), [dark])),
-        lambda: folder.load_image(dark, Config()),
+        query,
     ):
         with pytest.raises(ValueError, match=r"m\.png: 16-bit pixels.*12-bit data"):
             refused()

@@ -21,13 +21,14 @@ from experiments import prepare as stage
 from inres.config import Config, ConfigError, Data, Items
 from inres.ct import scan
 from inres.ct.header import Grid, ScanError
+from inres.ct.image import to_uint8
 from inres.data import items as item_table
 from inres.data import prepare as room
 from inres.data import queries
 from inres.data.audit import sphere_coverage
 from inres.data.cut import Cut, cut_scan
 from inres.data.items import open_store
-from inres.data.views import canvas, to_uint8
+from inres.data.views import canvas
 from inres.pipeline.stages import StageError
 from inres.sources import luna16
 from inres.sources.luna16 import Luna16Error
@@ -82,12 +83,18 @@ def table(store):
     return (store.root / "items.csv").read_text()
 
 
-def query(path, config, **place):
-    return queries.prepare_point(path, config=config, root=config.data.root, **place)
+def query(path, config, *, series_uid="", **place):
+    opened = queries.open_query_scan(
+        path, config=config, root=config.data.root, series_uid=series_uid
+    )
+    found = opened.at(**place)
+    assert found.segmentable
+    return found.planes, found.mask, found.point, found.notes
 
 
 def image_query(path, config):
-    return queries.prepare_image(path, config=config, root=config.data.root)
+    found = queries.read_query_image(path, config=config, root=config.data.root)
+    return found.planes, found.mask, found.point, found.notes
 
 
 def test_an_image_of_12_bits_is_no_query(tmp_path, tree):
@@ -561,6 +568,22 @@ def test_query_from_elsewhere_says_that_its_lungs_are_of_another_kind(
     assert query(copy, make_config(tree), world_mm=world)[3] == ()
 
 
+def test_many_places_of_a_scan_are_read_once(tree, store, monkeypatch):
+    """Every item of a scan, from one reading."""
+    config, read = make_config(tree), []
+    monkeypatch.setattr(queries, "cut_scan", lambda *a, **k: read.append(a) or cut_scan(*a, **k))
+    opened = queries.open_query_scan(tree / "subset2" / "a.mhd", config=config, root=None)
+    rows = [i for i, item in enumerate(store.items) if item.scan == "a"]
+    for i in rows:
+        item = store.items[i]
+        found = opened.at(world_mm=(item.x_mm, item.y_mm, item.z_mm))
+        np.testing.assert_array_equal(found.planes, store.slices[i][None])
+        np.testing.assert_array_equal(found.mask, store.lung_masks[i])
+    assert len(rows) > 3
+    assert len(read) == 1
+    assert opened.header.shape == scan.read_header(tree / "subset2" / "a.mhd").shape
+
+
 def test_neighbours_are_planes_of_the_scan(tree, tmp_path):
     """Those of the volume itself, at 3 mm; beyond its ends the last one; alike for a query."""
     config = make_config(tree, neighbours=2, neighbour_mm=3.0)
@@ -662,6 +685,29 @@ def test_single_images(tree, tmp_path):
     )
     with pytest.raises(ScanError, match="80 slices, a scan"):
         image_query(tree / "subset0" / "b.mhd", make_config(tree))
+
+
+def test_an_array_is_the_query_that_its_file_is(tree, tmp_path):
+    hu = np.arange(-1200, 600, 15, dtype=np.int16).reshape(10, 12)
+    grey = to_uint8(hu, hu_min=-1200, hu_max=600)
+    crops = make_config(tree)
+    folder = Config(data=Data(kind="folder", root=str(tree)))
+    for array in (grey, hu, hu.astype(np.float32), grey.astype(np.uint16) * 257):
+        for config in (crops, folder):
+            path = tmp_path / f"{array.dtype}.{'png' if array.dtype.kind == 'u' else 'tif'}"
+            sitk.WriteImage(sitk.GetImageFromArray(array), str(path))
+            want = queries.read_query_image(path, config=config, root=tree)
+            found = queries.query_image(array, config=config)
+            np.testing.assert_array_equal(found.planes, want.planes)
+            assert found.mask is want.mask is None
+            assert np.isnan([found.point, want.point]).all()
+            assert found.segmentable == want.segmentable == (config is folder)
+            shape = (1, 12, 12) if config is folder else (1, 10, 12)
+            assert found.planes.shape == shape
+    with pytest.raises(ScanError, match=r"image: shape \(3, 10, 12\); an item is one 2-D slice"):
+        queries.query_image(np.zeros((3, 10, 12), np.uint8), config=crops)
+    with pytest.raises(ScanError, match="image: 16-bit pixels from 0 to 119, so 12-bit data"):
+        queries.query_image(np.arange(120, dtype=np.uint16).reshape(10, 12), config=crops)
 
 
 def test_single_ct_slice_takes_the_road_of_scans(tree, tmp_path):

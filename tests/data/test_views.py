@@ -7,13 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inres.config import Items, Train
+from inres.ct.image import to_uint8
 from inres.data import views
 from inres.data.augment import augment
 
 
 def test_the_window_ends_at_its_ends():
     hu = np.array([-3000, -1200, -300, 600, 3071])
-    assert views.to_uint8(hu, hu_min=-1200, hu_max=600).tolist() == [0, 0, 128, 255, 255]
+    assert to_uint8(hu, hu_min=-1200, hu_max=600).tolist() == [0, 0, 128, 255, 255]
 
 
 @given(st.integers(1, 9), st.integers(-3, 12), st.integers(-3, 12))

@@ -352,7 +352,7 @@ def test_interrupt_leaves_whole_files_and_another_run_completes_them(tmp_path):
         "import sys\n"
         "from pathlib import Path\n"
         "from inres.config import Phantom\n"
-        "from inres.ct import phantom\n"
+        "from inres.phantoms import dataset\n"
         "if __name__ == '__main__':\n"
         f"    dataset.write_dataset(Path(sys.argv[1]), {config!r}, seed=1, workers=2)\n"
     )
