@@ -106,7 +106,9 @@ def test_hashnet_sharpens_as_training_goes_on():
 
 DEVICES = """
 import flax.linen as nn, jax, jax.numpy as jnp, numpy as np
-from inres import config as lib, hash_losses, recipe, training
+from inres import config as lib
+from inres.learning import loop, recipe
+from inres.learning.losses import hash_losses
 from inres.models.blocks import ConvNorm
 from inres.models.head import HashHead
 

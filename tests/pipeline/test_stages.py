@@ -81,7 +81,8 @@ ROOT = Path(__file__).resolve().parents[2]
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from inres import files, stages
+from inres.pipeline import stages
+from inres.system import files
 
 def work(out):
     (out / "scans").mkdir()

@@ -15,7 +15,7 @@ from inres.system import processes
 # It has no `if __name__ == "__main__"`: a process that imported it would start processes too.
 PROGRAM = """
 import math
-from inres import workers
+from inres.system import processes
 print("read", flush=True)
 with processes.running(math.factorial, [(n,) for n in range(6)], workers=2, start=print) as jobs:
     print([job.result() for job in jobs])
