@@ -25,6 +25,7 @@ from inres.pipeline import stages
 from inres.report import results
 from inres.retrieval import codes
 from inres.retrieval import index as index_lib
+from inres.retrieval import search as search_lib
 from inres.storage import store
 from inres.system import files
 
@@ -153,8 +154,8 @@ def check_index(
     packed = codes.pack(queries.bits)
     features = np.asarray(queries.features[config.search.features], np.float32)
 
-    def search(threshold: int) -> index_lib.Result:
-        return index_lib.search(
+    def search(threshold: int) -> search_lib.Result:
+        return search_lib.search(
             built, packed, features, threshold=threshold, k=evaluation.top.shape[1], exclude=own
         )
 

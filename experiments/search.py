@@ -30,6 +30,7 @@ from inres.learning import recipe
 from inres.learning.checkpoints import Checkpoints
 from inres.retrieval import codes, distinct
 from inres.retrieval import index as index_lib
+from inres.retrieval import search as search_lib
 from inres.storage import store
 from inres.system import files
 
@@ -170,7 +171,7 @@ def find(
     nodules: np.ndarray,
     predicted: np.ndarray,
     own: int,
-) -> index_lib.Result:
+) -> search_lib.Result:
     """The search that the config describes, of one query; the scan numbered `own` is left out.
 
     Args:
@@ -195,15 +196,15 @@ def find(
         "only": predicted if c.same_class else None,
     }
 
-    def first(k: int) -> index_lib.Result:
+    def first(k: int) -> search_lib.Result:
         if c.rank == "euclidean":
             radius = {"threshold": c.threshold, "min_pool": c.min_pool}
             pool: dict[str, Any] = {"nearest": c.nearest} if c.nearest else radius
-            return index_lib.search(built, query, features, k=k, **pool, **who)
-        found, distance = index_lib.search_hamming(built, query, k=k, **who)
+            return search_lib.search(built, query, features, k=k, **pool, **who)
+        found, distance = search_lib.search_hamming(built, query, k=k, **who)
         unknown = np.full(found.shape, np.nan, np.float32)
         size = (found >= 0).sum(axis=1)
-        return index_lib.Result(found, distance, unknown, size, distance.max(axis=1) + 1)
+        return search_lib.Result(found, distance, unknown, size, distance.max(axis=1) + 1)
 
     if not c.distinct:
         return first(most)
@@ -331,7 +332,7 @@ def _world() -> tuple[float, float, float] | None:
     return x, y, z
 
 
-def _verdict(config: Config, result: index_lib.Result, own: int) -> str:
+def _verdict(config: Config, result: search_lib.Result, own: int) -> str:
     c = config.search
     size, used = int(result.pool_size[0]), int(result.threshold[0])
     among = "of the predicted class " * c.same_class + f"where {c.where} " * bool(c.where)

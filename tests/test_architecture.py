@@ -47,6 +47,69 @@ def imported(path: Path) -> set[str]:
     return names
 
 
+def module_graph(root: Path, package: str) -> dict[str, set[str]]:
+    """Imports among the modules of a package, those for type checking and in functions too."""
+    paths = {}
+    for path in (root / package).rglob("*.py"):
+        parts = path.relative_to(root).with_suffix("").parts
+        paths[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    graph = {}
+    for module, path in paths.items():
+        graph[module] = set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                # `from a import b` imports the module a.b, or a name that a defines.
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}
+                names = {name if name in paths else node.module for name in inner}
+            else:
+                continue
+            graph[module] |= names & paths.keys()
+    return graph
+
+
+def find_cycle(graph: dict[str, set[str]]) -> list[str] | None:
+    """The modules of one import cycle, in order and the first repeated; None: there is none."""
+    finished: set[str] = set()
+
+    def visit(module: str, path: list[str]) -> list[str] | None:
+        if module in path:
+            return [*path[path.index(module) :], module]
+        if module in finished:
+            return None
+        for imported_module in sorted(graph[module]):
+            if cycle := visit(imported_module, [*path, module]):
+                return cycle
+        finished.add(module)
+        return None
+
+    for module in sorted(graph):
+        if cycle := visit(module, []):
+            return cycle
+    return None
+
+
+def test_no_modules_import_each_other():
+    graph = module_graph(ROOT, "inres")
+    assert "inres.retrieval.index" in graph["inres.retrieval.plans"]
+    cycle = find_cycle(graph)
+    assert cycle is None, " -> ".join(cycle or [])
+
+
+def test_a_cycle_is_found_even_through_type_checking_imports(tmp_path):
+    files = {
+        "__init__": "",
+        "a": "from p import b",
+        "b": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from p.c import Name",
+        "c": "def f():\n    import p.a",
+    }
+    (tmp_path / "p").mkdir()
+    for name, text in files.items():
+        (tmp_path / "p" / f"{name}.py").write_text(text)
+    assert find_cycle(module_graph(tmp_path, "p")) == ["p.a", "p.b", "p.c", "p.a"]
+
+
 @pytest.mark.parametrize("rule", RULES)
 def test_no_import_climbs(rule):
     pattern, forbidden = RULES[rule]

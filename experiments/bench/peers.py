@@ -9,6 +9,7 @@ from ml_collections import ConfigDict
 
 from inres.retrieval import codes as codes_lib
 from inres.retrieval import index as index_lib
+from inres.retrieval import search as search_lib
 from inres.storage import store
 
 CHUNK = 1 << 18
@@ -117,7 +118,7 @@ class Selecting:
         return out
 
 
-def check_search(result: index_lib.Result, expected: list) -> None:
+def check_search(result: search_lib.Result, expected: list) -> None:
     """Same pools and distances; ids may differ where the peer's sums round otherwise."""
     for row, (square, ids, size) in enumerate(expected):
         if result.pool_size[row] != size:

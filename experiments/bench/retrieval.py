@@ -33,6 +33,7 @@ from inres.figures import style
 from inres.retrieval import codes as codes_lib
 from inres.retrieval import index as index_lib
 from inres.retrieval import native, plans, sharded
+from inres.retrieval import search as search_lib
 from inres.system import files
 from inres.system.progress import progress
 
@@ -121,18 +122,18 @@ def measure(config: ConfigDict, sweep: ConfigDict, point: tuple, room: Path) -> 
     reading = read_once(np.asarray(built.codes))
     for q in sweep.queries:
         codes, features = case.query_codes[:q], case.query_features[:q]
-        _, distance = index_lib.search_hamming(built, codes, k=k)
+        _, distance = search_lib.search_hamming(built, codes, k=k)
         expected, _ = peer.top_k(codes, k)
         np.testing.assert_array_equal(distance, expected)
         rivals = {
-            "ours": lambda c=codes: index_lib.search_hamming(built, c, k=k),
+            "ours": lambda c=codes: search_lib.search_hamming(built, c, k=k),
             "peer": lambda c=codes: peer.top_k(c, k),
             "read": reading,
         }
         rows.append(base | {"case": "hamming top-k", "queries": q} | compare(config, rivals))
         for pool in sweep.pools:
             codes, limit = case.asked(pool, q)
-            result = index_lib.search(built, codes, features, threshold=limit, k=k)
+            result = search_lib.search(built, codes, features, threshold=limit, k=k)
             row = base | {
                 "case": "two stages", "queries": q, "wanted": pool, "threshold": limit,
                 "pool": float(np.median(result.pool_size)),
@@ -145,7 +146,7 @@ def measure(config: ConfigDict, sweep: ConfigDict, point: tuple, room: Path) -> 
                 continue
             check_search(result, peer.search(codes, features, limit, k))
             rivals = {
-                "ours": lambda c=codes, f=features, t=limit: index_lib.search(
+                "ours": lambda c=codes, f=features, t=limit: search_lib.search(
                     built, c, f, threshold=t, k=k
                 ),
                 "peer": lambda c=codes, f=features, t=limit: peer.search(c, f, t, k),
@@ -164,7 +165,7 @@ def single_queries(config: ConfigDict, case: Case) -> dict[str, Any]:
 
     def ask(i: int) -> None:
         one = slice(i % QUERIES, i % QUERIES + 1)
-        index_lib.search(
+        search_lib.search(
             case.built, case.query_codes[one], case.query_features[one], threshold=limit, k=config.k
         )
 
@@ -189,7 +190,9 @@ def context(config: ConfigDict, case: Case) -> Iterator[dict[str, Any]]:
         asked, limit = case.asked(0.01, q)
         queries = asked, features[:q]
         rivals: dict[str, Any] = {
-            "ours": functools.partial(index_lib.search, case.built, *queries, threshold=limit, k=k),
+            "ours": functools.partial(
+                search_lib.search, case.built, *queries, threshold=limit, k=k
+            ),
             "peer": functools.partial(selecting.search, *queries, limit, k),
         }
         row = {"case": "two stages, faiss ID selector", "queries": q, "wanted": 0.01}
@@ -205,7 +208,7 @@ def context(config: ConfigDict, case: Case) -> Iterator[dict[str, Any]]:
         found, _ = index.search(octets(codes, case.bits), k)
         for q in (1, 64):
             rivals = {
-                "ours": lambda q=q: index_lib.search_hamming(case.built, codes[:q], k=k),
+                "ours": lambda q=q: search_lib.search_hamming(case.built, codes[:q], k=k),
                 "peer": functools.partial(index.search, octets(codes[:q], case.bits), k),
             }
             row = {"case": f"hamming top-k, {name}", "queries": q}

@@ -3,21 +3,17 @@
 A ranking is (squared distance, id, Hamming distance), each [K]: inf, -1 and -1 where it has ended.
 """
 
-from typing import TYPE_CHECKING
-
 import jax
 import jax.numpy as jnp
 
 from inres.retrieval import hamming, rerank
 from inres.retrieval.hamming import FAR
+from inres.retrieval.index import Index
 from inres.retrieval.padding import Queries
-
-if TYPE_CHECKING:
-    from inres.retrieval.index import Index
 
 
 def distances(
-    index: "Index", queries: Queries, slots: hamming.Slots
+    index: Index, queries: Queries, slots: hamming.Slots
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """(squared distance, id, Hamming distance) [S] of slots; inf, -1, -1 in spare ones."""
     found = slots.distance < FAR

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from inres.retrieval.index import Result
+from inres.retrieval.search import Result
 
 
 def search_distinct(
@@ -15,7 +15,7 @@ def search_distinct(
     Exact: `find` is asked for more, until what it gives has K units of every query or is all.
 
     Args:
-      find: the search as a function of how many items it gives (`index.search`).
+      find: the search as a function of how many items it gives (`search.search`).
       unit_of: ids int32 [n], ascending, to their units [n], of any type that sorts.
       k: units wanted.
 

@@ -11,7 +11,7 @@ within the padded size, or of candidates compiles nothing that `warm` has not co
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import flax.struct
 import jax
@@ -21,11 +21,9 @@ from jax import lax
 
 from inres.retrieval import hamming, rerank
 from inres.retrieval.candidates import distances, merged, nothing
+from inres.retrieval.index import Index
 from inres.retrieval.padding import QUERIES, Queries, padded_size
 from inres.retrieval.walk import read_walk, walk_tiles
-
-if TYPE_CHECKING:
-    from inres.retrieval.index import Index
 
 TOGETHER_ONE = ((64, 64), (1024, 1024))
 TOGETHER_MANY = ((1024, 64), (8192, 512))
@@ -38,7 +36,7 @@ the size of the batch."""
 
 
 def warm(
-    index: "Index",
+    index: Index,
     *,
     k: int,
     queries: int = 1,
@@ -73,7 +71,7 @@ def programs() -> int:
     return sum(function._cache_size() for function in made)
 
 
-def search_batch(index: "Index", queries: Queries, *, k: int, min_pool: int) -> tuple:
+def search_batch(index: Index, queries: Queries, *, k: int, min_pool: int) -> tuple:
     """Search one batch by a few programs in turn, the plan chosen here.
 
     In one program (see `ranked`) the compiler would use one core for whatever stands in a branch,
@@ -108,7 +106,7 @@ def search_batch(index: "Index", queries: Queries, *, k: int, min_pool: int) -> 
 
 
 @functools.partial(jax.jit, static_argnames=("k",))
-def nearest(index: "Index", queries: Queries, *, k: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+def nearest(index: Index, queries: Queries, *, k: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The k nearest codes of a batch: ids, distances and places in id order, int32 [Q, k].
 
     -1 where there are fewer.
@@ -141,7 +139,7 @@ def nearest(index: "Index", queries: Queries, *, k: int) -> tuple[jax.Array, jax
 
 @functools.partial(jax.jit, static_argnames=("k",))
 def rank_given(
-    index: "Index", queries: Queries, place: jax.Array, distance: jax.Array, *, k: int
+    index: Index, queries: Queries, place: jax.Array, distance: jax.Array, *, k: int
 ) -> tuple[jax.Array, ...]:
     """(squared distance, id, Hamming distance) [Q, k] of given items, for any Q.
 
@@ -163,12 +161,12 @@ def rank_given(
     return lax.map(one, (queries.features, place, distance))
 
 
-def ranked(index: "Index", queries: Queries, *, k: int) -> tuple[tuple[jax.Array, ...], jax.Array]:
+def ranked(index: Index, queries: Queries, *, k: int) -> tuple[tuple[jax.Array, ...], jax.Array]:
     """(squared distance, id, Hamming distance) [Q, k] and pool sizes [Q]; traceable."""
     return _batches(lambda batch: _two_stages(index, batch, k), queries)
 
 
-def nearest_of_all(index: "Index", queries: Queries, *, k: int) -> tuple[jax.Array, ...]:
+def nearest_of_all(index: Index, queries: Queries, *, k: int) -> tuple[jax.Array, ...]:
     """`nearest` for any number of padded queries; traceable."""
     return _batches(lambda batch: nearest(index, batch, k=k), queries)
 
@@ -201,12 +199,12 @@ def _each(function: Callable, *columns: Any) -> Any:
 
 
 @functools.partial(jax.jit, static_argnames=("min_pool",))
-def _raise_thresholds(index: "Index", queries: Queries, min_pool: int) -> jax.Array:
+def _raise_thresholds(index: Index, queries: Queries, min_pool: int) -> jax.Array:
     return raised(queries.threshold, nearest(index, queries, k=min_pool)[1])
 
 
 @jax.jit
-def _scan(index: "Index", queries: Queries) -> jax.Array:
+def _scan(index: Index, queries: Queries) -> jax.Array:
     """Masks of candidates, uint16 [T, Q, 64]."""
     return _each(
         lambda code, limit, wants: hamming.scan_pool(
@@ -245,9 +243,7 @@ def _count(masks: jax.Array) -> _Pools:
     return _Pools(masks, groups, ends, size, dense & worth)
 
 
-def _two_stages(
-    index: "Index", queries: Queries, k: int
-) -> tuple[tuple[jax.Array, ...], jax.Array]:
+def _two_stages(index: Index, queries: Queries, k: int) -> tuple[tuple[jax.Array, ...], jax.Array]:
     """(squared distance, id, Hamming distance) [Q, k] and pool sizes [Q] of one batch."""
     pools = _count(_scan(index, queries))
     tiers = TOGETHER_ONE if len(queries.codes) == 1 else TOGETHER_MANY

@@ -1,6 +1,6 @@
 """The same search over a mesh of devices: each holds a part of the items and ranks it, the parts'
 winners are gathered and merged. The answer is that of the jitted programs on one device, id for
-id; the CPU kernel's may differ from it by the rounding of a distance (see `index`).
+id; the CPU kernel's may differ from it by the rounding of a distance (see `search`).
 """
 
 import dataclasses
@@ -16,7 +16,8 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from inres.retrieval import checks, padding, plans, rerank
 from inres.retrieval import index as index_lib
 from inres.retrieval.hamming import FAR
-from inres.retrieval.index import Index, Result
+from inres.retrieval.index import Index
+from inres.retrieval.search import Result
 
 AXIS = "items"
 
@@ -96,7 +97,7 @@ def search(
     exclude: Any = None,
     only: Any = None,
 ) -> Result:
-    """As `index.search`, over an Index of this module's `build`; every process must call it."""
+    """As `search.search`, over an Index of this module's `build`; every process must call it."""
     queries = checks.queries(
         query_codes, query_features, bits=index.bits, dims=index.features.shape[-1], k=k,
         threshold=threshold, nearest=nearest, min_pool=min_pool, exclude=exclude, only=only,

@@ -7,8 +7,6 @@ unread bound exceeds the K-th distance; if the list of blocks ends before that, 
 might still hold a nearer row are read.
 """
 
-from typing import TYPE_CHECKING
-
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -18,10 +16,8 @@ from jax import lax
 from inres.retrieval import hamming, rerank
 from inres.retrieval.candidates import distances, merged, nothing
 from inres.retrieval.hamming import FAR, TILE
+from inres.retrieval.index import Index
 from inres.retrieval.padding import Queries
-
-if TYPE_CHECKING:
-    from inres.retrieval.index import Index
 
 READ = 32
 """Blocks read at a time after a walk."""
@@ -38,7 +34,7 @@ class Walk:
     steps: jax.Array  # int32 []
 
 
-def walk_tiles(index: "Index", queries: Queries, wanted: jax.Array) -> Walk:
+def walk_tiles(index: Index, queries: Queries, wanted: jax.Array) -> Walk:
     """Pass the batch over every tile that any query wants (bool [Q, T])."""
     n_tiles = index.codes.shape[0]
     any_wanted = jnp.any(wanted, axis=0)
@@ -100,7 +96,7 @@ def read_walk(index, query, walk, row, *, k):
     )
 
 
-def _tile_pool(index: "Index", queries: Queries, tile: jax.Array) -> jax.Array:
+def _tile_pool(index: Index, queries: Queries, tile: jax.Array) -> jax.Array:
     """Distances int32 [Q, 1024] of a tile's items, FAR where not in the query's pool."""
     d = hamming.tile_distances(
         index.codes, queries.codes, tile, index.count, index.tags, queries.wants

@@ -10,7 +10,7 @@ import numpy as np
 from experiments import search
 from inres.config import Config, Search
 from inres.data import items
-from inres.retrieval import index
+from inres.retrieval.search import Result
 
 # Nodules of unknown scans are told apart by their patients.
 table = [items.Item("", "", "n1", 1, patient=patient) for patient in "aab"]
@@ -22,7 +22,7 @@ assert units[0] == units[1]
 assert len(set(units)) == 4
 
 # What is said of an empty result is so.
-nothing = index.Result(*(np.zeros((1, 0)) for _ in range(3)), np.array([0]), np.array([3]))
+nothing = Result(*(np.zeros((1, 0)) for _ in range(3)), np.array([0]), np.array([3]))
 config = Config(search=Search(rank="hamming", where="label = 99"))
 said = search._verdict(config, nothing, own=-1)
 assert said == "no item where label = 99 is left to be found", said

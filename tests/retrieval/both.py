@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from inres.retrieval import index, native
+from inres.retrieval import native
+from inres.retrieval import search as search_lib
 
 ENGINES = ("jax", "native") if native.kernel() is not None else ("jax",)
 
 
 def search(built, query_codes, query_features, **options):
     results = [
-        index.search(built, query_codes, query_features, engine=engine, **options)
+        search_lib.search(built, query_codes, query_features, engine=engine, **options)
         for engine in ENGINES
     ]
     for other in results[1:]:
@@ -23,7 +24,7 @@ def search(built, query_codes, query_features, **options):
 
 
 def search_hamming(built, query_codes, **options):
-    results = [index.search_hamming(built, query_codes, engine=e, **options) for e in ENGINES]
+    results = [search_lib.search_hamming(built, query_codes, engine=e, **options) for e in ENGINES]
     for other in results[1:]:
         np.testing.assert_array_equal(results[0][0], other[0])
         np.testing.assert_array_equal(results[0][1], other[1])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from inres.retrieval import distinct, index
+from inres.retrieval import distinct, index, search
 
 
 @pytest.mark.parametrize(("units", "k"), [(1, 3), (7, 3), (7, 10), (90, 20), (300, 4)])
@@ -16,10 +16,10 @@ def test_each_unit_is_found_once_by_its_nearest_item(archive, rng, units, k):
 
     def find(count):
         asked.append(count)
-        return index.search(built, codes[:5], features[:5], threshold=20, k=count)
+        return search.search(built, codes[:5], features[:5], threshold=20, k=count)
 
     found = distinct.search_distinct(find, lambda some: of_item[np.isin(ids, some)], k=k)
-    whole = index.search(built, codes[:5], features[:5], threshold=20, k=300)
+    whole = search.search(built, codes[:5], features[:5], threshold=20, k=300)
     for q in range(5):
         want, seen = [], set()
         for place, item in enumerate(whole.ids[q]):
@@ -43,7 +43,7 @@ def test_an_empty_pool_has_no_units(archive):
     built = index.build(codes, features, bits=48)
 
     def find(count):
-        return index.search(built, ~codes[:2] & 0xFFFF, features[:2], threshold=1, k=count)
+        return search.search(built, ~codes[:2] & 0xFFFF, features[:2], threshold=1, k=count)
 
     found = distinct.search_distinct(find, lambda ids: ids, k=3)
     assert (found.ids == -1).all()

@@ -10,7 +10,7 @@ import oracle
 import pytest
 from test_index import ask, assert_equal
 
-from inres.retrieval import checks, codes, hamming, index, padding, plans, walk
+from inres.retrieval import checks, codes, hamming, index, padding, plans, search, walk
 
 pytestmark = pytest.mark.slow
 
@@ -88,7 +88,7 @@ def test_every_plan_gives_the_same(plan, archive, monkeypatch):
         monkeypatch.setattr(walk, "_blocks_to_list", lambda k: 1)
     thresholds = np.array([3, 6, 12, 49])
     jax.clear_caches()  # the changed constants are not among the keys of the programs
-    result = index.search(
+    result = search.search(
         built, gallery[:4], features[1:5], threshold=thresholds, k=10, engine="jax"
     )
     jax.clear_caches()

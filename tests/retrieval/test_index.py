@@ -9,7 +9,7 @@ import numpy as np
 import oracle
 import pytest
 
-from inres.retrieval import codes, index, plans
+from inres.retrieval import codes, index, plans, search
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_programs")]
 
@@ -262,25 +262,25 @@ def test_wrong_input_is_named(archive):
         index.build(gallery, features, capacity=CAPACITY, bits=48, groups=np.zeros(9, int))
     built = index.build(gallery, features, capacity=CAPACITY, bits=48)
     with pytest.raises(ValueError, match="query_features"):
-        index.search(built, gallery, features[:, :3], threshold=3, k=2)
+        search.search(built, gallery, features[:, :3], threshold=3, k=2)
     with pytest.raises(ValueError, match="row 3 is not finite"):
-        index.search(built, gallery, bad, threshold=3, k=2)
+        search.search(built, gallery, bad, threshold=3, k=2)
     with pytest.raises(ValueError, match="query_codes"):
-        index.search(built, gallery[:, :1], features, threshold=3, k=2)
+        search.search(built, gallery[:, :1], features, threshold=3, k=2)
     with pytest.raises(ValueError, match="k is 0"):
-        index.search(built, gallery, features, threshold=3, k=0)
+        search.search(built, gallery, features, threshold=3, k=0)
     with pytest.raises(ValueError, match="threshold"):
-        index.search(built, gallery, features, threshold=2.5, k=1)
+        search.search(built, gallery, features, threshold=2.5, k=1)
     with pytest.raises(ValueError, match="exclude"):
-        index.search(built, gallery, features, threshold=2, k=1, exclude=np.zeros(3, int))
+        search.search(built, gallery, features, threshold=2, k=1, exclude=np.zeros(3, int))
     with pytest.raises(ValueError, match="no labels"):
-        index.search(built, gallery, features, threshold=2, k=1, only=np.zeros(10, int))
+        search.search(built, gallery, features, threshold=2, k=1, only=np.zeros(10, int))
     with pytest.raises(ValueError, match="either by threshold or by nearest"):
-        index.search(built, gallery, features, k=1)
+        search.search(built, gallery, features, k=1)
     with pytest.raises(ValueError, match="min_pool"):
-        index.search(built, gallery, features, k=1, nearest=3, min_pool=2)
+        search.search(built, gallery, features, k=1, nearest=3, min_pool=2)
     with pytest.raises(ValueError, match="engine"):
-        index.search(built, gallery, features, k=1, nearest=3, engine="faiss")
+        search.search(built, gallery, features, k=1, nearest=3, engine="faiss")
     with pytest.raises(ValueError, match="labels"):
         index.with_labels(built, np.zeros(9, int))
 

@@ -10,7 +10,7 @@ import numpy as np
 import oracle
 import pytest
 
-from inres.retrieval import checks, codes, index, native
+from inres.retrieval import checks, codes, index, native, search
 
 if native.kernel() is None and shutil.which("c++") is None:
     pytest.skip("no C++ compiler on this machine, so no kernel", allow_module_level=True)
@@ -43,7 +43,7 @@ def test_every_processor_gives_the_same_bits(bits, n, q, rng):
         packed[:q], features[100 : 100 + q] + np.float32(0.1), bits=bits, dims=dims, k=k,
         threshold=bits // 4, exclude=rng.integers(-1, 4, q),
     )  # fmt: skip
-    first, *others = (native.search(built._native, queries, k=k, **run) for run in runs())
+    first, *others = (native.search(built.kernel_items, queries, k=k, **run) for run in runs())
     for other in others:
         for mine, theirs in zip(first, other, strict=True):
             np.testing.assert_array_equal(mine, theirs)
@@ -53,10 +53,12 @@ def test_every_processor_gives_the_same_bits(bits, n, q, rng):
     )  # fmt: skip
     np.testing.assert_array_equal(first[3], pool)
     np.testing.assert_allclose(first[2], np.sqrt(square), rtol=(dims + 4) * 2**-24)
-    near, *others = (native.nearest(built._native, queries, k=k, **run) for run in runs())
+    near, *others = (native.nearest(built.kernel_items, queries, k=k, **run) for run in runs())
     for other in others:
         np.testing.assert_array_equal(near, other)
-    ranked, *others = (native.rank(built._native, queries, near[2], k=k, **run) for run in runs())
+    ranked, *others = (
+        native.rank(built.kernel_items, queries, near[2], k=k, **run) for run in runs()
+    )
     for other in others:
         for mine, theirs in zip(ranked, other, strict=True):
             np.testing.assert_array_equal(mine, theirs)
@@ -65,17 +67,17 @@ def test_every_processor_gives_the_same_bits(bits, n, q, rng):
 def test_a_missing_kernel_is_said_and_done_without(monkeypatch, archive):
     gallery, features = archive(100)
     built = index.build(gallery, features, bits=48)
-    expected = index.search(built, gallery[:1], features[:1], threshold=9, k=3)
+    expected = search.search(built, gallery[:1], features[:1], threshold=9, k=3)
     native.kernel.cache_clear()
     monkeypatch.setattr(native.importlib.util, "find_spec", lambda name: None)
     try:
         with pytest.warns(UserWarning, match=r"kernel.*compiler"):
-            result = index.search(built, gallery[:1], features[:1], threshold=9, k=3)
+            result = search.search(built, gallery[:1], features[:1], threshold=9, k=3)
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # said once
-            index.search_hamming(built, gallery[:1], k=3)
+            search.search_hamming(built, gallery[:1], k=3)
         with pytest.raises(ValueError, match="no kernel"):
-            index.search(built, gallery[:1], features[:1], threshold=9, k=3, engine="native")
+            search.search(built, gallery[:1], features[:1], threshold=9, k=3, engine="native")
     finally:
         native.kernel.cache_clear()
     np.testing.assert_array_equal(result.ids, expected.ids)
@@ -103,9 +105,9 @@ built = index.build(packed, features, bits=32)
 def ask(q, k, workers, threshold=9):
     queries = checks.queries(
         packed[:q], features[:q], bits=32, dims=4, k=k, threshold=threshold)
-    near = native.nearest(built._native, queries, k=k, workers=workers)
-    ranked = native.rank(built._native, queries, near[2], k=k, workers=workers)
-    return *native.search(built._native, queries, k=k, workers=workers), *near, *ranked
+    near = native.nearest(built.kernel_items, queries, k=k, workers=workers)
+    ranked = native.rank(built.kernel_items, queries, near[2], k=k, workers=workers)
+    return *native.search(built.kernel_items, queries, k=k, workers=workers), *near, *ranked
 cases = [(1, 5), (64, 5), (64, 100)]
 expected = [ask(*case, 1) for case in cases]
 def limit(megabytes):
@@ -122,7 +124,7 @@ queries = checks.queries(packed[:16], features[:16], bits=32, dims=4, k=k, thres
 resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
 limit(100)
 try:
-    native.search(built._native, queries, k=k, workers=4)
+    native.search(built.kernel_items, queries, k=k, workers=4)
 except MemoryError as error:
     assert "inres_search" in str(error), error
 else:
