@@ -1,6 +1,6 @@
 """Kill a writer at random instants and look at what is left, then read beside one; by hand:
 
-    PYTHONPATH=. python tests/retrieval/kill_store.py --kills 200 --changes 300
+    PYTHONPATH=. python tests/storage/kill_store.py --kills 200 --changes 300
 
 A child adds, removes and compacts; it says on a pipe what it begins and what is done. The parent
 kills it (SIGKILL) and opens the index: everything acknowledged must be there, and nothing but,
