@@ -6,40 +6,11 @@ A config file returns a `Config` from `get_config()`; flags then set single fiel
 """
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any
 
-
-class ConfigError(ValueError):
-    """A field has a value with which no run is possible; the message names field and remedy."""
-
-
-def _require(condition: bool, field: str, value: object, must: str) -> None:
-    if not condition:
-        raise ConfigError(f"config.{field} = {value!r}: must be {must}")
-
-
-def _one_of(field: str, value: object, choices: tuple[object, ...]) -> None:
-    _require(value in choices, field, value, "one of " + ", ".join(map(repr, choices)))
-
-
-def _positive(prefix: str, part: object, *names: str) -> None:
-    for name in names:
-        value = getattr(part, name)
-        _require(0 < value < math.inf, f"{prefix}.{name}", value, "greater than 0, and finite")
-
-
-def _share(prefix: str, part: object, *names: str) -> None:
-    for name in names:
-        value = getattr(part, name)
-        _require(0 <= value <= 1, f"{prefix}.{name}", value, "between 0 and 1")
-
-
-def _not_negative(prefix: str, part: object, *names: str) -> None:
-    for name in names:
-        value = getattr(part, name)
-        _require(0 <= value < math.inf, f"{prefix}.{name}", value, "0 or more, and finite")
+from inres.system.checks import ConfigError as ConfigError
+from inres.system.checks import not_negative, one_of, positive, require, share
 
 
 @dataclasses.dataclass
@@ -65,10 +36,10 @@ class Data:
     that of training, so that several seeds of a recipe are tested on the same queries."""
 
     def __post_init__(self):
-        _one_of("data.kind", self.kind, ("phantom", "luna16", "folder"))
-        _one_of("data.expect_counts", self.expect_counts, ("auto", "strict", "off"))
-        _one_of("data.lung_masks", self.lung_masks, ("threshold", "luna16"))
-        _not_negative("data", self, "max_thickness_mm", "workers", "seed")
+        one_of("data.kind", self.kind, ("phantom", "luna16", "folder"))
+        one_of("data.expect_counts", self.expect_counts, ("auto", "strict", "off"))
+        one_of("data.lung_masks", self.lung_masks, ("threshold", "luna16"))
+        not_negative("data", self, "max_thickness_mm", "workers", "seed")
 
 
 @dataclasses.dataclass
@@ -91,14 +62,12 @@ class Phantom:
     """Write `.zraw`; else `.raw`."""
 
     def __post_init__(self):
-        _positive("phantom", self, "scans", "nodules_per_scan", "matrix", "extent_mm", "subsets")
-        _not_negative("phantom", self, "excluded_per_scan")
-        _share("phantom", self, "normal_scans")
-        _require(self.matrix >= 128, "phantom.matrix", self.matrix, "at least 128 pixels")
-        _require(self.extent_mm >= 80, "phantom.extent_mm", self.extent_mm, "at least 80 mm")
-        _require(
-            self.scans >= self.subsets, "phantom.scans", self.scans, "at least phantom.subsets"
-        )
+        positive("phantom", self, "scans", "nodules_per_scan", "matrix", "extent_mm", "subsets")
+        not_negative("phantom", self, "excluded_per_scan")
+        share("phantom", self, "normal_scans")
+        require(self.matrix >= 128, "phantom.matrix", self.matrix, "at least 128 pixels")
+        require(self.extent_mm >= 80, "phantom.extent_mm", self.extent_mm, "at least 80 mm")
+        require(self.scans >= self.subsets, "phantom.scans", self.scans, "at least phantom.subsets")
 
 
 @dataclasses.dataclass
@@ -134,19 +103,19 @@ class Items:
     """Side of the network's square input."""
 
     def __post_init__(self):
-        _not_negative("items", self, "neighbours")
-        _positive("items", self, "neighbour_mm")
-        _positive("items", self, "spacing_mm", "canvas_mm", "crop_mm", "size_px")
-        _not_negative("items", self, "normals", "normal_clearance_mm")
-        _require(
+        not_negative("items", self, "neighbours")
+        positive("items", self, "neighbour_mm")
+        positive("items", self, "spacing_mm", "canvas_mm", "crop_mm", "size_px")
+        not_negative("items", self, "normals", "normal_clearance_mm")
+        require(
             self.slices_per_nodule > 0 and self.slices_per_nodule % 2 == 1,
             "items.slices_per_nodule",
             self.slices_per_nodule,
             "odd (the central slice, and as many on each side)",
         )
-        _require(self.hu_max > self.hu_min, "items.hu_max", self.hu_max, "above items.hu_min")
-        _one_of("items.view", self.view, ("crop", "slice"))
-        _require(
+        require(self.hu_max > self.hu_min, "items.hu_max", self.hu_max, "above items.hu_min")
+        one_of("items.view", self.view, ("crop", "slice"))
+        require(
             self.spacing_mm <= self.crop_mm <= self.canvas_mm,
             "items.crop_mm",
             self.crop_mm,
@@ -182,21 +151,21 @@ class Split:
     items. Under `slices` overlap is counted instead."""
 
     def __post_init__(self):
-        _one_of("split.kind", self.kind, ("subset", "patient", "slices", "column"))
-        _one_of("split.overlap", self.overlap, ("refuse", "drop"))
+        one_of("split.kind", self.kind, ("subset", "patient", "slices", "column"))
+        one_of("split.overlap", self.overlap, ("refuse", "drop"))
         for name in ("test_share", "val_share"):
             value = getattr(self, name)
-            _require(0 <= value < 1, f"split.{name}", value, "in [0, 1)")
+            require(0 <= value < 1, f"split.{name}", value, "in [0, 1)")
         self.test_subsets = tuple(self.test_subsets)
         self.val_subsets = tuple(self.val_subsets)
         both = set(self.test_subsets) & set(self.val_subsets)
-        _require(not both, "split.val_subsets", self.val_subsets, "disjoint from test_subsets")
-        _require(self.folds == 0 or self.folds >= 2, "split.folds", self.folds, "0, or at least 2")
+        require(not both, "split.val_subsets", self.val_subsets, "disjoint from test_subsets")
+        require(self.folds == 0 or self.folds >= 2, "split.folds", self.folds, "0, or at least 2")
         if self.folds and self.kind in ("patient", "slices"):
             for name in ("test_subsets", "val_subsets"):
                 value = getattr(self, name)
                 inside = all(0 <= fold < self.folds for fold in value)
-                _require(inside, f"split.{name}", value, f"of 0..{self.folds - 1} (split.folds)")
+                require(inside, f"split.{name}", value, f"of 0..{self.folds - 1} (split.folds)")
 
 
 @dataclasses.dataclass
@@ -220,16 +189,16 @@ class Segment:
     """In a folder of images and masks without items.csv, every n-th pair is held out."""
 
     def __post_init__(self):
-        _positive("segment", self, "width", "depth", "size_px", "steps", "batch", "learning_rate")
-        _not_negative("segment", self, "weight_decay", "dice_weight")
-        _require(0 <= self.momentum < 1, "segment.momentum", self.momentum, "in [0, 1)")
-        _require(
+        positive("segment", self, "width", "depth", "size_px", "steps", "batch", "learning_rate")
+        not_negative("segment", self, "weight_decay", "dice_weight")
+        require(0 <= self.momentum < 1, "segment.momentum", self.momentum, "in [0, 1)")
+        require(
             self.size_px % 2**self.depth == 0,
             "segment.size_px",
             self.size_px,
             f"divisible by 2**depth = {2**self.depth}",
         )
-        _require(self.holdout_every >= 2, "segment.holdout_every", self.holdout_every, "at least 2")
+        require(self.holdout_every >= 2, "segment.holdout_every", self.holdout_every, "at least 2")
 
 
 @dataclasses.dataclass
@@ -259,14 +228,14 @@ class Model:
     """After each convolution: `batch`, `group` (for batches of a few images) or `none`."""
 
     def __post_init__(self):
-        _one_of("model.name", self.name, ("inres_net", "alexnet"))
-        _one_of("model.pooling", self.pooling, ("average", "flatten"))
-        _one_of("model.compression", self.compression, ("inv2", "plain"))
-        _one_of("model.residual", self.residual, ("inred", "plain"))
-        _one_of("model.norm", self.norm, ("batch", "group", "none"))
-        _positive("model", self, "stem", "stem_kernel", "stem_stride", "fc1", "residual_scale")
-        _require(self.stem % 4 == 0, "model.stem", self.stem, "divisible by 4 (inV2 splits it)")
-        _require(0 <= self.dropout < 1, "model.dropout", self.dropout, "in [0, 1)")
+        one_of("model.name", self.name, ("inres_net", "alexnet"))
+        one_of("model.pooling", self.pooling, ("average", "flatten"))
+        one_of("model.compression", self.compression, ("inv2", "plain"))
+        one_of("model.residual", self.residual, ("inred", "plain"))
+        one_of("model.norm", self.norm, ("batch", "group", "none"))
+        positive("model", self, "stem", "stem_kernel", "stem_stride", "fc1", "residual_scale")
+        require(self.stem % 4 == 0, "model.stem", self.stem, "divisible by 4 (inV2 splits it)")
+        require(0 <= self.dropout < 1, "model.dropout", self.dropout, "in [0, 1)")
 
 
 @dataclasses.dataclass
@@ -289,10 +258,10 @@ class Hash:
     Needs no training anew."""
 
     def __post_init__(self):
-        _one_of("hash.code", self.code, ("latent", "rotated"))
-        _not_negative("hash", self, "fc1_weight")
-        _share("hash", self, "views_weight")
-        _require(1 <= self.bits <= 1024, "hash.bits", self.bits, "between 1 and 1024")
+        one_of("hash.code", self.code, ("latent", "rotated"))
+        not_negative("hash", self, "fc1_weight")
+        share("hash", self, "views_weight")
+        require(1 <= self.bits <= 1024, "hash.bits", self.bits, "between 1 and 1024")
 
 
 LOSSES = (
@@ -362,10 +331,10 @@ class Loss:
     to where its diameter stands among those of its class."""
 
     def __post_init__(self):
-        _one_of("loss.name", self.name, LOSSES)
+        one_of("loss.name", self.name, LOSSES)
         weights = [f.name for f in dataclasses.fields(self) if f.name != "name"]
-        _not_negative("loss", self, *weights)
-        _share(
+        not_negative("loss", self, *weights)
+        share(
             "loss",
             self,
             "label_smoothing",
@@ -374,11 +343,11 @@ class Loss:
             "ordinal_diameter",
             "orthohash_margin",
         )
-        _positive("loss", self, "orthohash_scale", "hashnet_alpha")
-        _require(self.hashnet_beta >= 1, "loss.hashnet_beta", self.hashnet_beta, "at least 1")
+        positive("loss", self, "orthohash_scale", "hashnet_alpha")
+        require(self.hashnet_beta >= 1, "loss.hashnet_beta", self.hashnet_beta, "at least 1")
         by_nll = ("nll", "paper", "ordinal")  # `ordinal` is `nll` where nothing is ordered
         used = "classification" if self.name in by_nll else "weight"
-        _positive("loss", self, used)
+        positive("loss", self, used)
 
 
 @dataclasses.dataclass
@@ -431,32 +400,32 @@ class Train:
     """With `best`: epochs without a better look after which training stops; 0: never."""
 
     def __post_init__(self):
-        _positive(
+        positive(
             "train", self, "epochs", "batch", "learning_rate", "checkpoint_every", "eval_every"
         )
-        _not_negative("train", self, "weight_decay", "warmup_epochs", "balance_power")
-        _require(0 <= self.momentum < 1, "train.momentum", self.momentum, "in [0, 1)")
-        _require(self.batch >= 2, "train.batch", self.batch, "2 or more, as losses look at pairs")
-        _require(
+        not_negative("train", self, "weight_decay", "warmup_epochs", "balance_power")
+        require(0 <= self.momentum < 1, "train.momentum", self.momentum, "in [0, 1)")
+        require(self.batch >= 2, "train.batch", self.batch, "2 or more, as losses look at pairs")
+        require(
             self.schedule == "constant" or self.warmup_epochs <= self.epochs,
             "train.warmup_epochs",
             self.warmup_epochs,
             f"no more than train.epochs = {self.epochs} where train.schedule is 'cosine'",
         )
-        _not_negative("train", self, "clip_norm", "shift_px", "brightness", "contrast", "noise")
-        _share("train", self, "neighbour_dropout", "clean_share")
-        _one_of("train.schedule", self.schedule, ("cosine", "constant"))
-        _one_of("train.keep", self.keep, ("last", "best"))
-        _one_of("train.monitor", self.monitor, ("map_macro", "accuracy"))
-        _not_negative("train", self, "patience")
-        _require(
+        not_negative("train", self, "clip_norm", "shift_px", "brightness", "contrast", "noise")
+        share("train", self, "neighbour_dropout", "clean_share")
+        one_of("train.schedule", self.schedule, ("cosine", "constant"))
+        one_of("train.keep", self.keep, ("last", "best"))
+        one_of("train.monitor", self.monitor, ("map_macro", "accuracy"))
+        not_negative("train", self, "patience")
+        require(
             self.keep == "best" or not self.patience,
             "train.patience",
             self.patience,
             "0 where train.keep is 'last'",
         )
-        _one_of("train.init", self.init, ("he", "gaussian"))
-        _require(0 <= self.ema < 1, "train.ema", self.ema, "in [0, 1)")
+        one_of("train.init", self.init, ("he", "gaussian"))
+        require(0 <= self.ema < 1, "train.ema", self.ema, "in [0, 1)")
 
 
 @dataclasses.dataclass
@@ -484,12 +453,12 @@ class Search:
     `diameter_mm BETWEEN 5 AND 8 AND malignancy >= 4` or `scan <> '1.3.6.1'`."""
 
     def __post_init__(self):
-        _positive("search", self, "threshold", "k")
-        _not_negative("search", self, "min_pool", "nearest")
-        _one_of("search.features", self.features, ("fc1", "fc1_fc3"))
-        _one_of("search.rank", self.rank, ("euclidean", "hamming"))
-        _one_of("search.distinct", self.distinct, ("", "nodule", "scan"))
-        _require(
+        positive("search", self, "threshold", "k")
+        not_negative("search", self, "min_pool", "nearest")
+        one_of("search.features", self.features, ("fc1", "fc1_fc3"))
+        one_of("search.rank", self.rank, ("euclidean", "hamming"))
+        one_of("search.distinct", self.distinct, ("", "nodule", "scan"))
+        require(
             not (self.nearest and self.min_pool),
             "search.min_pool",
             self.min_pool,
@@ -519,10 +488,10 @@ class Config:
     search: Search = dataclasses.field(default_factory=Search)
 
     def __post_init__(self):
-        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
         by_accuracy = self.train.keep == "best" and self.train.monitor == "accuracy"
         taught = self.loss.classification > 0 or self.loss.name == "greedyhash"
-        _require(
+        require(
             taught or not by_accuracy,
             "train.monitor",
             self.train.monitor,
@@ -549,11 +518,11 @@ def from_dict(values: Mapping[str, Any]) -> Config:
         if dataclasses.is_dataclass(field.type):
             known = {f.name for f in dataclasses.fields(field.type)}
             unknown = sorted(set(value) - known)
-            _require(not unknown, field.name, unknown, f"among {sorted(known)}")
+            require(not unknown, field.name, unknown, f"among {sorted(known)}")
             value = field.type(**value)  # type: ignore[operator]
         parts[field.name] = value
     unknown = sorted(set(values) - {f.name for f in dataclasses.fields(Config)})
-    _require(not unknown, "", unknown, "known sections")
+    require(not unknown, "", unknown, "known sections")
     return Config(**parts)
 
 
