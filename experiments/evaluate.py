@@ -156,7 +156,12 @@ def check_index(
 
     def search(threshold: int) -> search_lib.Result:
         return search_lib.search(
-            built, packed, features, threshold=threshold, k=evaluation.top.shape[1], exclude=own
+            built,
+            packed,
+            features,
+            threshold=threshold,
+            k=evaluation.top.shape[1],
+            exclude_group=own,
         )
 
     found = search(config.search.threshold)

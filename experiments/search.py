@@ -192,8 +192,8 @@ def find(
     most = max(1, min(c.k, len(built)))  # of more, the rest would be empty rows
     query = codes.pack(bits)
     who: dict[str, Any] = {
-        "exclude": np.array([own]),
-        "only": predicted if c.same_class else None,
+        "exclude_group": np.array([own]),
+        "only_label": predicted if c.same_class else None,
     }
 
     def first(k: int) -> search_lib.Result:

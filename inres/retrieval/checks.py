@@ -48,8 +48,8 @@ def queries(
     threshold: Any = None,
     nearest: int | None = None,
     min_pool: int = 0,
-    exclude: Any = None,
-    only: Any = None,
+    exclude_group: Any = None,
+    only_label: Any = None,
     labelled: bool = True,
 ) -> native.Queries:
     """The arguments of `search` as arrays; errors as there. `labelled`: the index has labels."""
@@ -71,8 +71,8 @@ def queries(
             raise ValueError(f"{q} query codes but {len(query_features)} query features")
         if (threshold is None) == (nearest is None):
             raise ValueError("give a pool either by threshold or by nearest")
-    if only is not None and not labelled:
-        raise ValueError("only: the index has no labels; give them to build or with_labels")
+    if only_label is not None and not labelled:
+        raise ValueError("only_label: the index has no labels; give them to build or with_labels")
     if nearest is not None and min_pool:
         raise ValueError("min_pool raises a threshold; nearest has none")
     limits = None
@@ -92,8 +92,8 @@ def queries(
         codes,
         query_features,
         limits,
-        None if exclude is None else integers(exclude, q, "exclude"),
-        None if only is None else integers(only, q, "only"),
+        None if exclude_group is None else integers(exclude_group, q, "exclude_group"),
+        None if only_label is None else integers(only_label, q, "only_label"),
     )
 
 

@@ -24,8 +24,8 @@ BLOCK = 16
 """Items of a block."""
 LANES = TILE // BLOCK
 """Blocks of a tile."""
-GROUP = 8
-"""Blocks of a group; a tile has as many groups."""
+STRIP = 8
+"""Blocks of a strip; a tile has as many strips."""
 FAR = 0x7FFF
 """Distance of what is no item: padding, and what is hidden. Above any real distance."""
 ALIGNMENT = 64
@@ -49,35 +49,35 @@ class Tags:
 
 
 @flax.struct.dataclass
-class Wants:
+class Filters:
     """What queries want hidden. Arrays, or None: nothing."""
 
-    own: Any
+    exclude_group: Any
     """int32 [...], the group that is left out; -1: none."""
-    only: Any
+    only_label: Any
     """int32 [...], the label that is wanted; -1: any."""
 
-    def at(self, index: Any) -> "Wants":
+    def at(self, index: Any) -> "Filters":
         """The wants at an index."""
-        return jax.tree.map(lambda want: want[index], self)
+        return jax.tree.map(lambda values: values[index], self)
 
 
-def hidden(tags: Tags, wants: Wants) -> jax.Array | None:
+def hidden(tags: Tags, filters: Filters) -> jax.Array | None:
     """Where items are hidden from queries, bool of the shapes' broadcast; None: nowhere."""
     out = None
-    if tags.group is not None and wants.own is not None:
-        out = (tags.group == wants.own) & (wants.own >= 0)
+    if tags.group is not None and filters.exclude_group is not None:
+        out = (tags.group == filters.exclude_group) & (filters.exclude_group >= 0)
     if tags.label is not None:
         away = tags.label < 0
-        if wants.only is not None:
-            away = jnp.where(wants.only >= 0, tags.label != wants.only, away)
+        if filters.only_label is not None:
+            away = jnp.where(filters.only_label >= 0, tags.label != filters.only_label, away)
         out = away if out is None else out | away
     return out
 
 
-def _hide(distance: jax.Array, tags: Tags, wants: Wants) -> jax.Array:
+def _hide(distance: jax.Array, tags: Tags, filters: Filters) -> jax.Array:
     """Distances, FAR where the item is hidden."""
-    away = hidden(tags, wants)
+    away = hidden(tags, filters)
     return distance if away is None else jnp.where(away, distance.dtype.type(FAR), distance)
 
 
@@ -133,7 +133,7 @@ def _laid(view: np.ndarray) -> np.ndarray:
 
 
 def _block_distances(
-    codes: jax.Array, query: jax.Array, tags: Tags, wants: Wants, j: int
+    codes: jax.Array, query: jax.Array, tags: Tags, filters: Filters, j: int
 ) -> jax.Array:
     """Distances uint32 [T, 64] of the j-th slots of all blocks; FAR where hidden.
 
@@ -142,7 +142,7 @@ def _block_distances(
     d = lax.population_count(codes[:, 0, j] ^ query[0])
     for w in range(1, codes.shape[1]):
         d = d + lax.population_count(codes[:, w, j] ^ query[w])
-    return _hide(d, jax.tree.map(lambda tag: tag[:, j], tags), wants)
+    return _hide(d, jax.tree.map(lambda tag: tag[:, j], tags), filters)
 
 
 def scan_pool(
@@ -151,7 +151,7 @@ def scan_pool(
     threshold: jax.Array,
     count: jax.Array,
     tags: Tags,
-    wants: Wants,
+    filters: Filters,
 ) -> jax.Array:
     """Candidates of one query: uint16 [T, 64], bit j set where item j of the block is one.
 
@@ -161,7 +161,7 @@ def scan_pool(
       threshold: int32 [], a candidate's distance is below it.
       count: int32 [], the valid items; those after are padding.
       tags: of the items, [T, 1024].
-      wants: of the query, [].
+      filters: of the query, [].
     """
     t, w, _ = codes.shape
     codes = codes.reshape(t, w, BLOCK, LANES)
@@ -169,7 +169,7 @@ def scan_pool(
     limit = jnp.maximum(threshold, 0).astype(jnp.uint32)
     masks = jnp.zeros((t, LANES), jnp.uint32)
     for j in range(BLOCK):
-        d = _block_distances(codes, query, tags, wants, j)
+        d = _block_distances(codes, query, tags, filters, j)
         masks |= (d < limit).astype(jnp.uint32) << j
     # Empty slots come last: struck out here, they cost the loop nothing.
     left = count - TILE * lax.broadcasted_iota(jnp.int32, (t, LANES), 0)
@@ -180,20 +180,20 @@ def scan_pool(
 
 
 def count_pool(masks: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Candidates by group and by tile, from masks uint16 [T, Q, 64]: uint8 [T, Q, 8], int32 [T, Q].
+    """Candidates by strip and by tile, from masks uint16 [T, Q, 64]: uint8 [T, Q, 8], int32 [T, Q].
 
     Written as sums of slices: reductions over so short an axis are slow on the CPU.
     """
     t, q, _ = masks.shape
-    pairs = masks.reshape(t, q, LANES // GROUP, GROUP // 2, 2)
+    pairs = masks.reshape(t, q, LANES // STRIP, STRIP // 2, 2)
     hits = lax.population_count(lax.bitcast_convert_type(pairs, jnp.uint32))
-    groups = functools.reduce(jnp.add, (hits[..., i] for i in range(GROUP // 2)))
-    per_tile = functools.reduce(jnp.add, (groups[..., i] for i in range(LANES // GROUP)))
-    return groups.astype(jnp.uint8), per_tile.astype(jnp.int32)
+    strips = functools.reduce(jnp.add, (hits[..., i] for i in range(STRIP // 2)))
+    per_tile = functools.reduce(jnp.add, (strips[..., i] for i in range(LANES // STRIP)))
+    return strips.astype(jnp.uint8), per_tile.astype(jnp.int32)
 
 
 def scan_least(
-    codes: jax.Array, query: jax.Array, count: jax.Array, tags: Tags, wants: Wants
+    codes: jax.Array, query: jax.Array, count: jax.Array, tags: Tags, filters: Filters
 ) -> jax.Array:
     """Block minima uint32 [T, 64] of one query over codes in id order [T, W, 16, 64].
 
@@ -203,7 +203,7 @@ def scan_least(
     t = codes.shape[0]
     least = jnp.full((t, LANES), FAR, jnp.uint32)
     for j in range(BLOCK):
-        least = jnp.minimum(least, _block_distances(codes, query, tags, wants, j))
+        least = jnp.minimum(least, _block_distances(codes, query, tags, filters, j))
     block = LANES * lax.broadcasted_iota(jnp.int32, (t, LANES), 0)
     block += lax.broadcasted_iota(jnp.int32, (t, LANES), 1)
     return jnp.where(BLOCK * block < count, least, jnp.uint32(FAR))
@@ -246,7 +246,7 @@ def top_k(
     count: jax.Array,
     k: int,
     tags: Tags,
-    wants: Wants,
+    filters: Filters,
 ) -> tuple[jax.Array, jax.Array]:
     """Exact top-k of one of Q queries by (distance, item) from the block minima in id order.
 
@@ -259,7 +259,7 @@ def top_k(
       count: int32 [].
       k: result length, at most the capacity.
       tags: of the items, [T, 16, 64].
-      wants: of the queries, [Q].
+      filters: of the queries, [Q].
 
     Returns:
       (distance, item): int32 [k] each; distance FAR and item -1 where there are fewer than k.
@@ -269,7 +269,7 @@ def top_k(
     tile, lane = block // LANES, block % LANES
     members = codes[tile, :, :, lane]  # [k + 1, W, 16]
     d = _distance(jnp.moveaxis(members, 1, -1), queries[query])
-    d = _hide(d, jax.tree.map(lambda tag: tag[tile, :, lane], tags), wants.at(query))
+    d = _hide(d, jax.tree.map(lambda tag: tag[tile, :, lane], tags), filters.at(query))
     item = block[:, None] * BLOCK + np.arange(BLOCK, dtype=np.int32)
     key = jnp.where(item < count, d, FAR).reshape(-1).astype(jnp.float32)
     key, index = smallest(key, k)
@@ -296,37 +296,37 @@ def compact(
     codes: jax.Array,
     queries: jax.Array,
     masks: jax.Array,
-    groups: jax.Array,
+    strips: jax.Array,
     ends: jax.Array,
     slot: jax.Array,
-    only: jax.Array | None = None,
+    single_query: jax.Array | None = None,
 ) -> Slots:
     """Find single candidates by their number, from what the scan left.
 
-    Tile, group, block and item by bisection, so the cost is that of the slots asked for.
+    Tile, strip, block and item by bisection, so the cost is that of the slots asked for.
 
     Args:
       codes: uint32 [T, W, 1024], walk order.
       queries: uint32 [Q, W].
       masks: uint16 [T, Q, 64], from `scan_pool`.
-      groups: uint8 [T, Q, 8], from `count_pool`.
-      ends: int32 [Q * T], candidates up to and with each query's tile; [T] if `only` is given.
+      strips: uint8 [T, Q, 8], from `count_pool`.
+      ends: int32 [Q * T], candidates up to and with each query's tile; [T] with `single_query`.
       slot: int32 [S], the numbers asked for.
-      only: int32 [], count the candidates of this query alone.
+      single_query: int32 [], count the candidates of this query alone.
     """
     n_tiles, q, _ = masks.shape
     cell = jnp.searchsorted(ends, slot, side="right", method="scan").astype(jnp.int32)
     valid = cell < ends.size
     cell = jnp.minimum(cell, ends.size - 1)
-    if only is None:
+    if single_query is None:
         # lax, for jnp's division takes care of signs in a dozen steps.
         query, tile = lax.div(cell, jnp.int32(n_tiles)), lax.rem(cell, jnp.int32(n_tiles))
     else:
-        query, tile = jnp.full_like(cell, only), cell
+        query, tile = jnp.full_like(cell, single_query), cell
     rank = slot - jnp.where(cell > 0, ends[cell - 1], 0)
-    group, rank = _find(groups.at[tile, query].get(mode="promise_in_bounds"), rank)
-    blocks = masks.reshape(n_tiles, q, LANES // GROUP, GROUP)
-    blocks = blocks.at[tile, query, group].get(mode="promise_in_bounds")  # [S, 8]
+    strip, rank = _find(strips.at[tile, query].get(mode="promise_in_bounds"), rank)
+    blocks = masks.reshape(n_tiles, q, LANES // STRIP, STRIP)
+    blocks = blocks.at[tile, query, strip].get(mode="promise_in_bounds")  # [S, 8]
     lane, rank = _find(lax.population_count(blocks), rank)
     mask = jnp.take_along_axis(blocks, lane[:, None], axis=1)[:, 0].astype(jnp.int32)
     j = jnp.zeros_like(rank)
@@ -335,7 +335,7 @@ def compact(
         passed = below <= rank
         rank = jnp.where(passed, rank - below, rank)
         j = jnp.where(passed, j + step, j)
-    place = group * GROUP + lane + LANES * j
+    place = strip * STRIP + lane + LANES * j
     distance = jnp.zeros_like(rank)
     for w in range(codes.shape[1]):
         word = codes.at[tile, w, place].get(mode="promise_in_bounds") ^ queries[query, w]
@@ -352,7 +352,7 @@ def _find(counts: jax.Array, rank: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     Beyond the last item: some column.
     """
-    upper = np.triu(np.ones((GROUP, GROUP), np.float32))
+    upper = np.triu(np.ones((STRIP, STRIP), np.float32))
     sums = jnp.matmul(counts.astype(jnp.float32), upper, precision=lax.Precision.HIGHEST)
     sums = sums.astype(jnp.int32)
     row, column = jnp.arange(len(rank)), jnp.zeros(len(rank), jnp.int32)
@@ -370,12 +370,12 @@ def member_distances(
     place: Any,
     count: jax.Array,
     tags: Tags,
-    wants: Wants,
+    filters: Filters,
 ) -> jax.Array:
     """Distances int32 of single items in walk order, FAR for what is no item or hidden.
 
     `tile` and `place` (the item in its tile) are int32 of shapes that broadcast, and within
-    bounds; `query` is uint32 [..., W] and `wants` [...] of such shapes; `tags` are [T, 1024].
+    bounds; `query` is uint32 [..., W] and `filters` [...] of such shapes; `tags` are [T, 1024].
     """
 
     def at(array, *index):
@@ -384,7 +384,7 @@ def member_distances(
     words = [at(codes, tile, w, place) ^ query[..., w] for w in range(codes.shape[1])]
     counts = (lax.population_count(word).astype(jnp.int32) for word in words)
     d = functools.reduce(jnp.add, counts)
-    d = _hide(d, tags.at((tile, place)), wants)
+    d = _hide(d, tags.at((tile, place)), filters)
     return jnp.where(tile * TILE + place < count, d, FAR)
 
 
@@ -394,16 +394,16 @@ def tile_distances(
     tile: jax.Array,
     count: jax.Array,
     tags: Tags,
-    wants: Wants,
+    filters: Filters,
 ) -> jax.Array:
     """Distances int32 [Q, 1024] of queries [Q, W] to one tile's items.
 
-    FAR for what is no item or hidden; `tags` are [T, 1024], `wants` [Q].
+    FAR for what is no item or hidden; `tags` are [T, 1024], `filters` [Q].
     """
     words = lax.dynamic_index_in_dim(codes, tile, keepdims=False)
     d = jnp.zeros((len(queries), TILE), jnp.uint32)
     for w in range(codes.shape[1]):
         d += lax.population_count(words[w][None] ^ queries[:, w, None])
     theirs = jax.tree.map(lambda tag: lax.dynamic_index_in_dim(tag, tile), tags)  # [1, 1024]
-    d = _hide(d.astype(jnp.int32), theirs, jax.tree.map(lambda want: want[:, None], wants))
+    d = _hide(d.astype(jnp.int32), theirs, jax.tree.map(lambda values: values[:, None], filters))
     return jnp.where(np.arange(TILE, dtype=np.int32) < count - tile * TILE, d, FAR)

@@ -25,7 +25,7 @@ _ITEMS = (
     "codes", "features", "ids", "groups", "labels", "sketch", "centre", "scale", "norm", "slack",
     "codes_by_id", "groups_by_id", "labels_by_id", "ids_by_id", "place",
 )  # fmt: skip
-_QUERIES = ("codes", "features", "threshold", "own", "only")
+_QUERIES = ("codes", "features", "threshold", "exclude_group", "only_label")
 
 
 class _Items(ctypes.Structure):
@@ -63,9 +63,9 @@ class Queries(NamedTuple):
     """float32 [Q, D]; None in a search by Hamming distance alone."""
     threshold: Any = None
     """int32 [Q]; None in a search by Hamming distance alone."""
-    own: np.ndarray | None = None
+    exclude_group: np.ndarray | None = None
     """int32 [Q], the group left out; -1 or None: none."""
-    only: np.ndarray | None = None
+    only_label: np.ndarray | None = None
     """int32 [Q], the label wanted; -1 or None: any."""
 
 

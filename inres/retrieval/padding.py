@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from inres.retrieval import native
-from inres.retrieval.hamming import Wants
+from inres.retrieval.hamming import Filters
 
 QUERIES = 64
 """Queries of one batch; more are worked off in batches."""
@@ -33,7 +33,7 @@ class Queries:
     """float32 [Q, D]; None in a search by Hamming distance alone."""
     threshold: Any
     """int32 [Q]; -1 marks padding: an empty pool that is never widened. None as above."""
-    wants: Wants
+    filters: Filters
     """[Q]."""
 
     def one(self, i: jax.Array) -> "Queries":
@@ -47,11 +47,11 @@ class Queries:
 def padded(queries: native.Queries) -> Queries:
     """Queries as the programs take them."""
     size = padded_size(len(queries.codes))
-    codes, features, threshold, own, only = (
+    codes, features, threshold, exclude_group, only_label = (
         None if column is None else _pad(column, size, fill)
         for column, fill in zip(queries, (0, 0, -1, -1, -1), strict=True)
     )
-    return Queries(codes, features, threshold, Wants(own, only))
+    return Queries(codes, features, threshold, Filters(exclude_group, only_label))
 
 
 def _pad(values: np.ndarray, size: int, fill: int) -> np.ndarray:

@@ -40,8 +40,8 @@ def warm(
     *,
     k: int,
     queries: int = 1,
-    exclude: bool = False,
-    only: bool = False,
+    exclude_group: bool = False,
+    only_label: bool = False,
     min_pool: int = 0,
 ) -> None:
     """Compile ahead every program that a search of up to `queries` queries may need.
@@ -55,7 +55,7 @@ def warm(
         np.zeros((size, index.codes.shape[1]), np.uint32),
         np.zeros((size, index.dims), np.float32),
         nobody,
-        hamming.Wants(nobody if exclude else None, nobody if only else None),
+        hamming.Filters(nobody if exclude_group else None, nobody if only_label else None),
     )
     if min_pool:
         _raise_thresholds(index, batch, min_pool)
@@ -112,11 +112,11 @@ def nearest(index: Index, queries: Queries, *, k: int) -> tuple[jax.Array, jax.A
     -1 where there are fewer.
     """
     least = _each(
-        lambda code, wants: hamming.scan_least(
-            index.codes_by_id, code, index.count, index.tags_by_id, wants
+        lambda code, filters: hamming.scan_least(
+            index.codes_by_id, code, index.count, index.tags_by_id, filters
         ),
         queries.codes,
-        queries.wants,
+        queries.filters,
     )
     depth = min(k, index.capacity)
     tile_least = jnp.min(least, axis=2).T
@@ -124,7 +124,7 @@ def nearest(index: Index, queries: Queries, *, k: int) -> tuple[jax.Array, jax.A
     def one(i):
         return hamming.top_k(
             index.codes_by_id, queries.codes, least, tile_least, i, index.count, depth,
-            index.tags_by_id, queries.wants,
+            index.tags_by_id, queries.filters,
         )  # fmt: skip
 
     distance, place = lax.map(one, jnp.arange(len(queries)))
@@ -207,12 +207,12 @@ def _raise_thresholds(index: Index, queries: Queries, min_pool: int) -> jax.Arra
 def _scan(index: Index, queries: Queries) -> jax.Array:
     """Masks of candidates, uint16 [T, Q, 64]."""
     return _each(
-        lambda code, limit, wants: hamming.scan_pool(
-            index.codes, code, limit, index.count, index.tags, wants
+        lambda code, limit, filters: hamming.scan_pool(
+            index.codes, code, limit, index.count, index.tags, filters
         ),
         queries.codes,
         queries.threshold,
-        queries.wants,
+        queries.filters,
     )
 
 
@@ -221,7 +221,7 @@ class _Pools:
     """What the scan found."""
 
     masks: jax.Array  # uint16 [T, Q, 64]
-    groups: jax.Array  # uint8 [T, Q, 8], candidates in each group of blocks
+    strips: jax.Array  # uint8 [T, Q, 8], candidates in each strip of blocks
     ends: jax.Array  # int32 [Q, T], candidates up to and with each tile
     size: jax.Array  # int32 [Q]
     dense: jax.Array  # bool [Q], to be walked
@@ -230,7 +230,7 @@ class _Pools:
 @jax.jit
 def _count(masks: jax.Array) -> _Pools:
     """Count the pools, and choose those to walk: dense ones, if together they are worth it."""
-    groups, per_tile = hamming.count_pool(masks)
+    strips, per_tile = hamming.count_pool(masks)
     ends = jnp.cumsum(per_tile.T, axis=1)
     size = ends[:, -1]
     active = (per_tile > 0).T
@@ -240,7 +240,7 @@ def _count(masks: jax.Array) -> _Pools:
     # int32 might overflow in a sum over queries.
     work = jnp.sum(jnp.where(dense, size, 0).astype(jnp.float32))
     worth = work > tiles * (density * max(3, len(size)))
-    return _Pools(masks, groups, ends, size, dense & worth)
+    return _Pools(masks, strips, ends, size, dense & worth)
 
 
 def _two_stages(index: Index, queries: Queries, k: int) -> tuple[tuple[jax.Array, ...], jax.Array]:
@@ -271,7 +271,7 @@ def _together(index, queries, pools, *, slots, width, k):
     last = jnp.cumsum(pools.size)[:, None]
     first = jnp.pad(last[:-1], ((1, 0), (0, 0)))
     ends, slot = (first + pools.ends).reshape(-1), jnp.arange(slots, dtype=jnp.int32)
-    found = hamming.compact(index.codes, queries.codes, pools.masks, pools.groups, ends, slot)
+    found = hamming.compact(index.codes, queries.codes, pools.masks, pools.strips, ends, slot)
     columns = distances(index, queries, found)
     slot = first + jnp.arange(width, dtype=jnp.int32)
     inner = slot < last
@@ -319,7 +319,7 @@ def _rank_alone(index, queries, pools, query, *, k):
     def step(i, top):
         slot = i * CHUNK + jnp.arange(CHUNK, dtype=jnp.int32)
         found = hamming.compact(
-            index.codes, queries.codes, pools.masks, pools.groups, ends, slot, query
+            index.codes, queries.codes, pools.masks, pools.strips, ends, slot, query
         )
         return merged(top, distances(index, queries, found), k=k)
 

@@ -60,8 +60,8 @@ def search(
     threshold: Any = None,
     nearest: int | None = None,
     min_pool: int = 0,
-    exclude: Any = None,
-    only: Any = None,
+    exclude_group: Any = None,
+    only_label: Any = None,
     engine: str = "auto",
 ) -> Result:
     """The paper's two-stage search, exact (see the module's docstring).
@@ -74,19 +74,19 @@ def search(
       threshold: int or int [Q]; candidates have a Hamming distance below it (paper, section 3.3).
       nearest: instead of a threshold: the pool is the so many nearest codes.
       min_pool: raise the threshold of a query whose pool is smaller, until it is not.
-      exclude: int [Q], the group of each query, left out of its pool; -1: none.
-      only: int [Q], the label of the items wanted (paper, section 4.2: the predicted class);
+      exclude_group: int [Q], the group of each query, left out of its pool; -1: none.
+      only_label: int [Q], the label of the items wanted (paper, section 4.2: the predicted class);
         -1: any.
       engine: one of `ENGINES`.
 
     Raises:
       TypeError: a wrong dtype.
       ValueError: shapes disagree with the index, features are not finite, neither or both of
-        threshold and nearest are given, or `only` where the index has no labels.
+        threshold and nearest are given, or `only_label` where the index has no labels.
     """
     queries = checks.queries(
         query_codes, query_features, bits=index.bits, dims=index.dims, k=k, threshold=threshold,
-        nearest=nearest, min_pool=min_pool, exclude=exclude, only=only,
+        nearest=nearest, min_pool=min_pool, exclude_group=exclude_group, only_label=only_label,
         labelled=index.tags.label is not None,
     )  # fmt: skip
     min_pool = min(min_pool, index.capacity)
@@ -158,8 +158,8 @@ def search_hamming(
     query_codes: Any,
     *,
     k: int,
-    exclude: Any = None,
-    only: Any = None,
+    exclude_group: Any = None,
+    only_label: Any = None,
     engine: str = "auto",
 ) -> tuple[np.ndarray, np.ndarray]:
     """The k nearest codes by (Hamming distance, lowest id), exact.
@@ -170,7 +170,7 @@ def search_hamming(
       (ids, hamming): int32 [Q, K] each; -1 where there are fewer than K items.
     """
     queries = checks.queries(
-        query_codes, None, bits=index.bits, dims=index.dims, k=k, exclude=exclude, only=only,
-        labelled=index.tags.label is not None,
+        query_codes, None, bits=index.bits, dims=index.dims, k=k,
+        exclude_group=exclude_group, only_label=only_label, labelled=index.tags.label is not None,
     )  # fmt: skip
     return _nearest(index, queries, k=k, engine=engine)[:2]

@@ -94,14 +94,14 @@ def search(
     threshold: Any = None,
     nearest: int | None = None,
     min_pool: int = 0,
-    exclude: Any = None,
-    only: Any = None,
+    exclude_group: Any = None,
+    only_label: Any = None,
 ) -> Result:
     """As `search.search`, over an Index of this module's `build`; every process must call it."""
     queries = checks.queries(
         query_codes, query_features, bits=index.bits, dims=index.features.shape[-1], k=k,
-        threshold=threshold, nearest=nearest, min_pool=min_pool, exclude=exclude, only=only,
-        labelled=index.tags.label is not None,
+        threshold=threshold, nearest=nearest, min_pool=min_pool,
+        exclude_group=exclude_group, only_label=only_label, labelled=index.tags.label is not None,
     )  # fmt: skip
     out = search_padded(
         index, padding.padded(queries), mesh=mesh, k=k, nearest=nearest, min_pool=min_pool

@@ -73,7 +73,7 @@ def read_walk(index, query, walk, row, *, k):
         )
         d = hamming.member_distances(
             index.codes, query.codes[:, None], tile[:, None], place, index.count,
-            index.tags, jax.tree.map(lambda want: want[:, None], query.wants),
+            index.tags, jax.tree.map(lambda values: values[:, None], query.filters),
         )  # fmt: skip
         inside = (d < query.threshold[:, None]) & live[:, None]
         slots = hamming.Slots(
@@ -99,7 +99,7 @@ def read_walk(index, query, walk, row, *, k):
 def _tile_pool(index: Index, queries: Queries, tile: jax.Array) -> jax.Array:
     """Distances int32 [Q, 1024] of a tile's items, FAR where not in the query's pool."""
     d = hamming.tile_distances(
-        index.codes, queries.codes, tile, index.count, index.tags, queries.wants
+        index.codes, queries.codes, tile, index.count, index.tags, queries.filters
     )
     return jnp.where(d < queries.threshold[:, None], d, FAR)
 

@@ -18,9 +18,9 @@ def search(
     nearest=None,
     min_pool=0,
     groups=None,
-    own=None,
+    exclude_group=None,
     labels=None,
-    only=None,
+    only_label=None,
     ids=None,
 ):
     """Ids, Hamming and squared distances, pool sizes. Exact where features are small integers."""
@@ -32,7 +32,7 @@ def search(
     out_square = np.full((q, k), np.inf)
     pool_size = np.zeros(q, int)
     for row in range(q):
-        seen = np.flatnonzero(visible(n, row, groups, own, labels, only))
+        seen = np.flatnonzero(visible(n, row, groups, exclude_group, labels, only_label))
         order = seen[np.lexsort((ids[seen], distance[row, seen]))]
         if nearest is not None:
             pool = order[:nearest]
@@ -51,25 +51,34 @@ def search(
     return out_ids, out_hamming, out_square, pool_size
 
 
-def visible(n, row, groups, own, labels, only):
+def visible(n, row, groups, exclude_group, labels, only_label):
     """What query `row` may find."""
     seen = np.ones(n, bool)
-    if own is not None and own[row] >= 0:
-        seen &= groups != own[row]
+    if exclude_group is not None and exclude_group[row] >= 0:
+        seen &= groups != exclude_group[row]
     if labels is not None:
-        seen &= labels == only[row] if only is not None and only[row] >= 0 else labels >= 0
+        any_label = only_label is None or only_label[row] < 0
+        seen &= labels >= 0 if any_label else labels == only_label[row]
     return seen
 
 
 def search_hamming(
-    codes, query_codes, *, k, groups=None, own=None, labels=None, only=None, ids=None
+    codes,
+    query_codes,
+    *,
+    k,
+    groups=None,
+    exclude_group=None,
+    labels=None,
+    only_label=None,
+    ids=None,
 ):
     n, q = len(codes), len(query_codes)
     ids = np.arange(n) if ids is None else np.asarray(ids)
     distance = hamming(query_codes, codes)
     out_ids, out_hamming = np.full((q, k), -1), np.full((q, k), -1)
     for row in range(q):
-        pool = np.flatnonzero(visible(n, row, groups, own, labels, only))
+        pool = np.flatnonzero(visible(n, row, groups, exclude_group, labels, only_label))
         order = pool[np.lexsort((ids[pool], distance[row, pool]))[:k]]
         out_ids[row, : len(order)] = ids[order]
         out_hamming[row, : len(order)] = distance[row, order]

@@ -26,7 +26,11 @@ def arguments(packed, features):
     """Queries and what they want; and two kinds of pools."""
     codes = packed[:4].copy()
     codes[3] ^= np.uint32(0xFFF)  # nothing near: its threshold is raised
-    wants = {"exclude": np.array([-1, 2, 0, 5]), "only": np.array([1, -1, -1, 2]), "k": 20}
+    wants = {
+        "exclude_group": np.array([-1, 2, 0, 5]),
+        "only_label": np.array([1, -1, -1, 2]),
+        "k": 20,
+    }
     radius = {"threshold": np.array([3, 7, 25, 1]), "min_pool": 3}
     pools = {"radius": wants | radius, "nearest": wants | {"nearest": 150}}
     return (codes, features[10:14] + np.float32(0.25)), pools

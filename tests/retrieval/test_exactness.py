@@ -28,7 +28,7 @@ def data_set(kind, n, seed):
     elif kind == "zero codes":
         bits[:] = False
     elif kind == "few codes":
-        bits = bits[rng.integers(0, 5, n)] if n else bits
+        bits = bits[rng.integers(0, min(n, 5), n)] if n else bits
     elif kind == "close codes":
         bits = (bits[:1] if n else bits) ^ (rng.random((n, BITS)) < 0.1)
     features = rng.integers(-3, 4, (n, DIMS)).astype(np.float32)
@@ -56,19 +56,22 @@ def test_search_equals_brute_force(kind, n, seed, thresholds, zero_query, min_po
     rows = rng.integers(0, n, 4) if n else np.zeros(4, int)
     query_codes = packed[rows] if n and not zero_query else np.zeros((4, 2), np.uint32)
     query_features = rng.integers(-3, 4, (4, DIMS)).astype(np.float32)
-    own = rng.integers(-1, 3, 4)
+    excluded = rng.integers(-1, 3, 4)
     built = index.build(packed, features, bits=BITS, ids=ids, groups=groups, capacity=CAPACITY)
     result = ask(
-        built, query_codes, query_features, threshold=np.array(thresholds), k=10, exclude=own,
-        min_pool=min_pool,
+        built, query_codes, query_features, threshold=np.array(thresholds), k=10,
+        exclude_group=excluded, min_pool=min_pool,
     )  # fmt: skip
     expected = oracle.search(
         packed, features, query_codes, query_features,
-        threshold=thresholds, k=10, groups=groups, own=own, ids=ids, min_pool=min_pool,
+        threshold=thresholds, k=10, groups=groups, exclude_group=excluded, ids=ids,
+        min_pool=min_pool,
     )  # fmt: skip
     assert_equal(result, expected)
-    got = both.search_hamming(built, query_codes, k=10, exclude=own)
-    wanted = oracle.search_hamming(packed, query_codes, k=10, groups=groups, own=own, ids=ids)
+    got = both.search_hamming(built, query_codes, k=10, exclude_group=excluded)
+    wanted = oracle.search_hamming(
+        packed, query_codes, k=10, groups=groups, exclude_group=excluded, ids=ids
+    )
     np.testing.assert_array_equal(got[0], wanted[0])
     np.testing.assert_array_equal(got[1], wanted[1])
 
@@ -94,7 +97,7 @@ def test_every_plan_gives_the_same(plan, archive, monkeypatch):
     jax.clear_caches()
     expected = oracle.search(
         gallery, features, gallery[:4], features[1:5],
-        threshold=thresholds, k=10, groups=None, own=None,
+        threshold=thresholds, k=10,
     )  # fmt: skip
     assert_equal(result, expected)
 
@@ -107,7 +110,7 @@ def test_growing_past_a_capacity(archive):
         result = ask(built, gallery[-4:], features[-4:], threshold=5, k=10)
         expected = oracle.search(
             gallery[:n], features[:n], gallery[-4:], features[-4:],
-            threshold=5, k=10, groups=None, own=None,
+            threshold=5, k=10,
         )  # fmt: skip
         assert_equal(result, expected)
 
@@ -139,7 +142,13 @@ def test_accelerators_are_asked_for_full_precision(platform, archive):
     built = index.build(gallery, features, bits=BITS)
     queries = padding.padded(
         checks.queries(
-            gallery[:4], features[:4], bits=BITS, dims=DIMS, k=10, threshold=9, exclude=[-1] * 4
+            gallery[:4],
+            features[:4],
+            bits=BITS,
+            dims=DIMS,
+            k=10,
+            threshold=9,
+            exclude_group=[-1] * 4,
         )
     )
     ranked = jax.jit(lambda *c: plans.ranked(*c, k=10))

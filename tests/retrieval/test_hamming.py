@@ -51,11 +51,13 @@ def test_top_k_agrees_with_faiss(bits, k, rng):
 def test_ties_go_to_the_lowest_id(bits, rng):
     gallery = random_codes(rng, 7, bits)[rng.integers(0, 7, 5000)]
     ids = rng.permutation(9000)[:5000]
-    own = np.array([-1, 3])
+    excluded = np.array([-1, 3])
     groups = rng.integers(-1, 5, 5000)
     built = index.build(gallery, features(5000), bits=bits, ids=ids, groups=groups)
-    got = both.search_hamming(built, gallery[:2], k=40, exclude=own)
-    expected = oracle.search_hamming(gallery, gallery[:2], k=40, groups=groups, own=own, ids=ids)
+    got = both.search_hamming(built, gallery[:2], k=40, exclude_group=excluded)
+    expected = oracle.search_hamming(
+        gallery, gallery[:2], k=40, groups=groups, exclude_group=excluded, ids=ids
+    )
     np.testing.assert_array_equal(got[0], expected[0])
     np.testing.assert_array_equal(got[1], expected[1])
 

@@ -17,10 +17,10 @@ CAPACITY = 9216
 """One for most tests, so that they share compiled programs."""
 
 
-def ask(built, query_codes, query_features, *, exclude=None, **kwargs):
+def ask(built, query_codes, query_features, *, exclude_group=None, **kwargs):
     """Search by all engines, groups always given: most tests share one compiled program."""
-    own = np.full(len(query_codes), -1) if exclude is None else exclude
-    return both.search(built, query_codes, query_features, exclude=own, **kwargs)
+    excluded = np.full(len(query_codes), -1) if exclude_group is None else exclude_group
+    return both.search(built, query_codes, query_features, exclude_group=excluded, **kwargs)
 
 
 def assert_equal(result, expected):
@@ -50,12 +50,14 @@ def test_equals_brute_force(case, archive, rng):
     n, bits, threshold, k, flips = CASES[case]
     gallery, features = archive(n, bits=bits, flips=flips)
     query_codes, query_features = gallery[:3], features[[5, 6, 7]] + 1
-    groups, own = rng.integers(-1, 4, n), np.array([2, -1, 0])
+    groups, excluded = rng.integers(-1, 4, n), np.array([2, -1, 0])
     built = index.build(gallery, features, bits=bits, groups=groups, capacity=CAPACITY)
-    result = both.search(built, query_codes, query_features, threshold=threshold, k=k, exclude=own)
+    result = both.search(
+        built, query_codes, query_features, threshold=threshold, k=k, exclude_group=excluded
+    )
     expected = oracle.search(
         gallery, features, query_codes, query_features,
-        threshold=threshold, k=k, groups=groups, own=own,
+        threshold=threshold, k=k, groups=groups, exclude_group=excluded,
     )  # fmt: skip
     assert_equal(result, expected)
 
@@ -68,7 +70,7 @@ def test_each_query_has_its_own_plan_and_threshold(archive):
     result = both.search(built, gallery[:q], features[:q], threshold=thresholds, k=10)
     expected = oracle.search(
         gallery, features, gallery[:q], features[:q],
-        threshold=thresholds, k=10, groups=None, own=None,
+        threshold=thresholds, k=10,
     )  # fmt: skip
     assert len(set(np.digitize(expected[3], [1, 65, 1500]))) == 4
     assert_equal(result, expected)
@@ -82,7 +84,7 @@ def test_equal_features_with_different_codes_go_by_id(archive, rng):
     result = ask(built, gallery[:2], features[:2], threshold=40, k=10)
     expected = oracle.search(
         gallery, features, gallery[:2], features[:2],
-        threshold=40, k=10, groups=None, own=None, ids=ids,
+        threshold=40, k=10, ids=ids,
     )  # fmt: skip
     assert_equal(result, expected)
 
@@ -111,7 +113,7 @@ def test_a_wrong_first_pass_is_noticed(archive):
     result = ask(built, gallery[:3], features[1:4], threshold=1, k=10)
     expected = oracle.search(
         gallery, features, gallery[:3], features[1:4],
-        threshold=1, k=10, groups=None, own=None,
+        threshold=1, k=10,
     )  # fmt: skip
     assert_equal(result, expected)
 
@@ -131,7 +133,7 @@ def test_an_empty_pool_says_so_and_widens_if_asked(archive):
     np.testing.assert_array_equal(wide.threshold, [nearest + 1, 1])
     expected = oracle.search(
         gallery, features, far, features[:2],
-        threshold=wide.threshold, k=10, groups=None, own=None,
+        threshold=wide.threshold, k=10,
     )  # fmt: skip
     assert_equal(wide, expected)
 
@@ -161,7 +163,7 @@ def test_sizes_within_a_capacity_do_not_compile_again(archive):
         ask(built, gallery[:q], features[:q], threshold=threshold, k=10)
 
     built = index.build(gallery[:5], features[:5], bits=48, capacity=CAPACITY)
-    plans.warm(built, k=10, queries=3, exclude=True)
+    plans.warm(built, k=10, queries=3, exclude_group=True)
     before = plans.programs()
     for n, q, threshold in ((1501, 4, 5), (0, 2, 2), (2000, 3, 48), (2000, 4, 12)):
         run(n, q, threshold)
@@ -174,7 +176,7 @@ def test_many_queries_are_worked_off_in_batches(archive):
     result = both.search(built, gallery[:150], features[:150], threshold=8, k=10)
     expected = oracle.search(
         gallery, features, gallery[:150], features[:150],
-        threshold=8, k=10, groups=None, own=None,
+        threshold=8, k=10,
     )  # fmt: skip
     assert_equal(result, expected)
 
@@ -182,16 +184,22 @@ def test_many_queries_are_worked_off_in_batches(archive):
 @pytest.mark.parametrize(
     "pool", [{"threshold": 5}, {"threshold": 3, "min_pool": 60}, {"nearest": 60}, {"nearest": 1}]
 )
-def test_what_is_hidden_is_in_no_pool(pool, archive, rng):
+def test_excluded_items_never_enter_a_pool(pool, archive, rng):
     n, q = 3000, 4
     gallery, features = archive(n)
     ids, groups = rng.permutation(2 * n)[:n], rng.integers(-1, 4, n)
     labels = rng.integers(-1, 3, n)
     kinds = {"groups": groups, "labels": labels, "ids": ids}
     built = index.build(gallery, features, bits=48, capacity=CAPACITY, **kinds)
-    own, only = np.array([2, -1, 0, 1]), np.array([-1, 1, 2, 0])
+    excluded, label = np.array([2, -1, 0, 1]), np.array([-1, 1, 2, 0])
     result = both.search(
-        built, gallery[:q], features[1 : q + 1], k=10, exclude=own, only=only, **pool
+        built,
+        gallery[:q],
+        features[1 : q + 1],
+        k=10,
+        exclude_group=excluded,
+        only_label=label,
+        **pool,
     )
     expected = oracle.search(
         gallery,
@@ -199,8 +207,8 @@ def test_what_is_hidden_is_in_no_pool(pool, archive, rng):
         gallery[:q],
         features[1 : q + 1],
         k=10,
-        own=own,
-        only=only,
+        exclude_group=excluded,
+        only_label=label,
         **kinds,
         **pool,
     )
@@ -271,10 +279,10 @@ def test_wrong_input_is_named(archive):
         search.search(built, gallery, features, threshold=3, k=0)
     with pytest.raises(ValueError, match="threshold"):
         search.search(built, gallery, features, threshold=2.5, k=1)
-    with pytest.raises(ValueError, match="exclude"):
-        search.search(built, gallery, features, threshold=2, k=1, exclude=np.zeros(3, int))
+    with pytest.raises(ValueError, match="exclude_group"):
+        search.search(built, gallery, features, threshold=2, k=1, exclude_group=np.zeros(3, int))
     with pytest.raises(ValueError, match="no labels"):
-        search.search(built, gallery, features, threshold=2, k=1, only=np.zeros(10, int))
+        search.search(built, gallery, features, threshold=2, k=1, only_label=np.zeros(10, int))
     with pytest.raises(ValueError, match="either by threshold or by nearest"):
         search.search(built, gallery, features, k=1)
     with pytest.raises(ValueError, match="min_pool"):

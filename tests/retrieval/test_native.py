@@ -41,7 +41,7 @@ def test_every_processor_gives_the_same_bits(bits, n, q, rng):
     built = index.build(packed, features, bits=bits, groups=groups)
     queries = checks.queries(
         packed[:q], features[100 : 100 + q] + np.float32(0.1), bits=bits, dims=dims, k=k,
-        threshold=bits // 4, exclude=rng.integers(-1, 4, q),
+        threshold=bits // 4, exclude_group=rng.integers(-1, 4, q),
     )  # fmt: skip
     first, *others = (native.search(built.kernel_items, queries, k=k, **run) for run in runs())
     for other in others:
@@ -49,7 +49,7 @@ def test_every_processor_gives_the_same_bits(bits, n, q, rng):
             np.testing.assert_array_equal(mine, theirs)
     _, _, square, pool = oracle.search(
         packed, features, queries.codes, queries.features, threshold=bits // 4, k=k,
-        groups=groups, own=queries.own,
+        groups=groups, exclude_group=queries.exclude_group,
     )  # fmt: skip
     np.testing.assert_array_equal(first[3], pool)
     np.testing.assert_allclose(first[2], np.sqrt(square), rtol=(dims + 4) * 2**-24)

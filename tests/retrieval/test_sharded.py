@@ -46,7 +46,6 @@ def test_one_device_gives_what_brute_force_gives(one_process):
     packed, features, tags = shard_worker.data()
     queries, pools = shard_worker.arguments(packed, features)
     for pool, options in pools.items():
-        options["own"] = options.pop("exclude")
         ids, hamming, square, size = oracle.search(packed, features, *queries, **tags, **options)
         got = one_process[f"1 {pool}"]
         np.testing.assert_array_equal(got["pool_size"], size)
