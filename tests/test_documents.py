@@ -16,6 +16,7 @@ from inres import config as config_lib
 from inres.config import Config
 from inres.studies import ablation
 
+README_BYTES = 10_240
 CONFIGS = ROOT / "experiments" / "configs"
 SECTIONS = tuple(config_lib.to_dict(Config()))
 FILES = (".csv", ".json", ".md", ".npz", ".py")
@@ -124,6 +125,10 @@ def test_files_named_in_code_style_exist(document):
     assert not [path for path in named if not (ROOT / path).exists()]
 
 
+def test_the_readme_is_short():
+    assert (ROOT / "README.md").stat().st_size <= README_BYTES
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_python_examples_compile(document):
     for number, block in enumerate(blocks(document, "python")):
@@ -132,7 +137,7 @@ def test_python_examples_compile(document):
 
 def test_the_example_of_an_index_runs():
     names: dict = {}
-    exec(marked_block("README.md", "builds an index", "python"), names)
+    exec(marked_block("inres/retrieval/README.md", "builds an index", "python"), names)
     bits, found = names["bits"], names["found"]
     assert found.ids.shape == (3, 10)
     assert [row[0] for row in found.ids.tolist()] == [0, 1, 2]  # an item is nearest to itself
