@@ -1,5 +1,6 @@
 """Checks that the documents match the program: commands, fields, links, examples and size."""
 
+import ast
 import importlib
 import re
 import shlex
@@ -34,20 +35,17 @@ def commands_in(text: str) -> list[list[str]]:
     variables = {"seed": "0"} | dict(re.findall(r'^(\w+)="(.*)"$', text, re.MULTILINE))
     found = []
     for line in Template(text).safe_substitute(variables).replace("\\\n", " ").splitlines():
-        words = shlex.split(line)
-        if "-m" in words and words[words.index("-m") + 1].startswith("experiments."):
-            found.append(words[words.index("-m") + 1 :])
+        if "python -m experiments." in line:
+            found.append(shlex.split(line.split("python -m ")[-1]))
     return found
 
 
 def commands() -> list[list[str]]:
-    """Every command of `experiments` in the shell blocks of all documents, once each."""
-    found = [
-        command
-        for document in DOCUMENTS
-        for block in blocks(document, "bash")
-        for command in commands_in(block)
-    ]
+    """Every command in shell blocks of documents and docstrings of `experiments`, once each."""
+    texts = [block for document in DOCUMENTS for block in blocks(document, "bash")]
+    for path in sorted((ROOT / "experiments").rglob("*.py")):
+        texts.append(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "")
+    found = [command for text in texts for command in commands_in(text)]
     return [list(command) for command in dict.fromkeys(map(tuple, found))]
 
 
