@@ -30,7 +30,8 @@ from absl import flags
 
 from experiments import common
 from inres import config as config_lib
-from inres.evaluation import comparison, further, intervals, runs
+from inres import vocabulary
+from inres.evaluation import comparison, intervals, nodules, runs
 from inres.system import files, tables
 
 OUT = flags.DEFINE_string("out", "runs/comparison", "Folder of the results.")
@@ -122,7 +123,7 @@ def _loaded(name: str, entries: list[Entry]) -> comparison.Recipe:
     rankings = {entry.ranking for entry in entries}
     if len(rankings) > 1:
         raise ValueError(f"{name}: one recipe, but rankings {', '.join(sorted(rankings))}")
-    folder = "evaluation" if UNIT.value == "items" else f"evaluation/{further.FOLDER}"
+    folder = "evaluation" if UNIT.value == "items" else f"evaluation/{nodules.FOLDER}"
     for entry in entries:
         path = entry.root / folder
         if (entry.root / "evaluation" / runs.FILE).is_file() and not path.is_dir():
@@ -201,10 +202,10 @@ def words(found: comparison.Comparison) -> str:
     for measure, by_name in found.scores.items():
         score = next(iter(by_name.values()))
         over = f"{score.queries} queries of {score.patients} patients"
-        lines += ["", f"{MEAN.value} {measure.replace('_', ' ')}, {over}"]
+        lines += ["", f"{MEAN.value} {vocabulary.metric(measure).title}, {over}"]
         if score.caution:
             lines.append(f"  note: {score.caution}")
-        best_first = -1 if comparison.lower_is_better(measure) else 1
+        best_first = -1 if vocabulary.metric(measure).lower_is_better else 1
         width = max(map(len, by_name))
         for name, score in sorted(by_name.items(), key=lambda item: -best_first * item[1].value):
             line = f"  {name:<{width}}  {score.value:.3f} {_range(score)}"

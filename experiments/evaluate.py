@@ -17,11 +17,11 @@ from experiments import common, index, split, train
 from inres.config import Config
 from inres.data import items, splits
 from inres.encoding import encode
-from inres.evaluation import baselines, further, runs
-from inres.evaluation.confidence import confidence
+from inres.evaluation import baselines
+from inres.evaluation.assessment import Assessment
 from inres.evaluation.embedded import Embedded
-from inres.evaluation.protocol import Evaluation, evaluate
-from inres.pipeline import stages
+from inres.evaluation.settings import Settings
+from inres.pipeline import assess, stages
 from inres.report import results
 from inres.retrieval import codes
 from inres.retrieval import index as index_lib
@@ -62,47 +62,44 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
     if alone is not None:
         query_side = query_side.with_codes({"alone": alone})
         gallery_side = gallery_side.with_codes({"alone": gallery_side.bits})
-    # The paper's random split of slices leaks by design; there, own scans stay.
-    own_scan = config.split.kind == "slices"
-    evaluation = evaluate(
+    settings = search_settings(config, data.classes)
+    names, patients = (f(table.items)[queries] for f in (items.item_names, items.patients))
+    found = assess.assess(
         query_side,
         gallery_side,
-        classes=data.classes,
-        threshold=config.search.threshold,
-        fine=config.search.features,
-        own_scan=own_scan,
+        settings,
+        class_names=data.class_names,
+        names=names,
+        patients=patients,
     )
-    names, patients = (f(table.items)[queries] for f in (items.item_names, items.patients))
-    beside = further.judge(query_side, gallery_side, patients, names, counts=evaluation.counts)
-    intervals = confidence(evaluation, query_side.labels, patients)
-    efficiency = check_index(config, workdir, query_side, evaluation, own_scan=own_scan)
-    runs.write(
-        out, runs.Run(names, patients, query_side.labels, beside.joined(evaluation.per_query))
-    )
-    counts = {
-        side: np.bincount(data.labels[data.side == side], minlength=data.classes).tolist()
-        for side in splits.SIDES
-    }
+    efficiency = check_index(config, workdir, found)
     segmented = workdir / "segment" / "metrics.json"
     results.write_evaluation(
-        evaluation,
+        found,
         out,
-        dataset=counts,
+        dataset={
+            side: np.bincount(data.labels[data.side == side], minlength=data.classes).tolist()
+            for side in splits.SIDES
+        },
+        images=(images[queries], images[gallery]),
         segmentation=files.read_json(segmented) if segmented.is_file() else None,
-        names=data.class_names,
-        intervals=intervals,
-        beside=beside,
         efficiency=efficiency,
-        queries=query_side,
-        gallery=gallery_side,
-        query_images=images[queries],
-        gallery_images=images[gallery],
         pdf=config.pdf,
     )
-    print(results.in_words(evaluation, intervals))
-    print(further.in_words(beside))
+    print(results.in_words(found))
     for line in split.leak_lines(workdir):
         print(f"  note: {line}")
+
+
+def search_settings(config: Config, classes: int) -> Settings:
+    """The search that `config` describes."""
+    return Settings(
+        classes=classes,
+        threshold=config.search.threshold,
+        fine=config.search.features,
+        # The paper's random split of slices leaks by design; there, own scans may be found.
+        own_group=config.split.kind == "slices",
+    )
 
 
 def embedded(
@@ -133,10 +130,8 @@ def embedded(
     )
 
 
-def check_index(
-    config: Config, workdir: Path, queries: Embedded, evaluation: Evaluation, *, own_scan: bool
-) -> list[dict[str, Any]]:
-    """Search the index for every query: pools and distances must be those that were judged.
+def check_index(config: Config, workdir: Path, found: Assessment) -> list[dict[str, Any]]:
+    """Search the index for every query: pools and distances must be those that were evaluated.
 
     Returns:
       What searching costs by threshold: `threshold`, `mean_pool`, `neighbours_kept` and the
@@ -150,6 +145,8 @@ def check_index(
     built = index_lib.build(
         stored.codes, stored.features, bits=stored.bits, groups=groups, ids=stored.ids
     )
+    queries, evaluation = found.queries, found.evaluation
+    own_scan = evaluation.counts["own_scan"]
     own = np.array([-1 if own_scan else numbers.get(str(scan), -1) for scan in queries.scans])
     packed = codes.pack(queries.bits)
     features = np.asarray(queries.features[config.search.features], np.float32)
@@ -164,14 +161,14 @@ def check_index(
             exclude_group=own,
         )
 
-    found = search(config.search.threshold)
+    nearest = search(config.search.threshold)
     judged = np.nan_to_num(evaluation.top_distance, nan=np.inf)
-    wrong = ~np.isclose(found.distance, judged, rtol=1e-4, atol=1e-4).all(axis=1)
+    wrong = ~np.isclose(nearest.distance, judged, rtol=1e-4, atol=1e-4).all(axis=1)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise RuntimeError(
             f"the index disagrees with the evaluation on {wrong.sum()} queries, first "
-            f"{queries.names[row]}: {found.distance[row]} against {judged[row]}"
+            f"{queries.names[row]}: {nearest.distance[row]} against {judged[row]}"
         )
     print(f"  the index agrees with the evaluation on all {len(judged)} queries")
     rows = []

@@ -27,9 +27,10 @@ import numpy as np
 from absl import flags
 
 from experiments import common, evaluate, index, prepare, segment, split, train
+from inres import vocabulary
 from inres.config import Config, ConfigError
 from inres.data import duplicates, items, splits
-from inres.evaluation import further, intervals, runs
+from inres.evaluation import intervals, nodules, runs
 from inres.pipeline import stages
 from inres.system import files, tables
 
@@ -37,13 +38,8 @@ ONLY = flags.DEFINE_list("only", [], "Folds to make; empty: all, and pool them."
 
 SHARED = ("scans", "prepare")
 """Stages that know nothing of the split."""
-MEASURES = {
-    "average_precision": "macro mAP",
-    "precision": "macro precision@10",
-    "ndcg": "macro nDCG@10",
-    "recall": "macro recall@10",
-}
-"""Of the pooled table, all macro."""
+MEASURES = ("average_precision", "precision", "ndcg", "recall")
+"""Metrics of the pooled table, as macro means."""
 
 
 def run(config: Config, workdir: Path) -> None:
@@ -154,15 +150,15 @@ def pool(config: Config, workdir: Path, count: int) -> dict[str, Any]:
     out = workdir / "evaluation"
     rows = ranking_rows(pooled)
     columns = {"ranking": "ranking"} | {
-        f"{measure}{end}": f"{name}{words}"
-        for measure, name in MEASURES.items()
+        f"{measure}{end}": f"{vocabulary.mean_title(measure, macro=True)}{words}"
+        for measure in MEASURES
         for end, words in (("", ""), ("_low", ", low"), ("_high", ", high"))
     }
     tables.write_table(out / "rankings", columns, rows)
     result = {
         "folds": count,
         "queries": len(pooled),
-        "patients": len(set(intervals.patient_rows(pooled.scans).tolist())),
+        "patients": len(set(intervals.patient_rows(pooled.patients).tolist())),
         "queries_by_class": {
             str(label): int((pooled.labels == label).sum())
             for label in sorted(set(pooled.labels.tolist()))
@@ -172,7 +168,7 @@ def pool(config: Config, workdir: Path, count: int) -> dict[str, Any]:
     }
     files.write_json(out / "folds.json", result)
     runs.write(out, pooled)
-    note = pool_nodules(roots, out / further.FOLDER)
+    note = pool_nodules(roots, out / nodules.FOLDER)
     print(f"\n{len(pooled)} test queries of {result['patients']} patients in {count} folds")
     for row in rows:
         value, low, high = (row[f"average_precision{end}"] for end in ("", "_low", "_high"))
@@ -193,7 +189,7 @@ def pool_nodules(roots: Sequence[Path], out: Path) -> str:
       Why there is none, in words, where folds have such searches; else empty.
     """
     shutil.rmtree(out, ignore_errors=True)
-    there = [root / "evaluation" / further.FOLDER for root in roots]
+    there = [root / "evaluation" / nodules.FOLDER for root in roots]
     missing = [root.name for root, path in zip(roots, there, strict=True) if not path.is_dir()]
     if len(missing) == len(roots):
         return ""
@@ -218,7 +214,7 @@ def ranking_rows(run: runs.Run) -> list[dict[str, Any]]:
         for measure in MEASURES
         if measure in measures
     }
-    found = intervals.mean_intervals(named, run.scans, run.labels)
+    found = intervals.mean_intervals(named, run.patients, run.labels)
     rows: dict[str, dict[str, Any]] = {}
     for name, interval in found.items():
         ranking, measure = name.split("/", 1)

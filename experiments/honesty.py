@@ -25,7 +25,7 @@ from inres.config import Config, ConfigError
 from inres.data import items
 from inres.evaluation import protocol, runs
 from inres.figures import style
-from inres.pipeline import stages
+from inres.pipeline import assess, stages
 from inres.studies import leakage
 from inres.system import files, tables
 
@@ -61,9 +61,9 @@ def run(config: Config, workdir: Path) -> None:
             folds.run_fold(own, root, fold, count)
             place = folds.fold_root(root, fold)
             fold_config = folds.fold_config(own, fold, count)
-            found[kind].append(judged(fold_config, place, own=kind == "slices"))
+            found[kind].append(judged(fold_config, place, own_patient=kind == "slices"))
             if kind == "slices":
-                found["slices_other_scans"].append(judged(fold_config, place, own=False))
+                found["slices_other_scans"].append(judged(fold_config, place, own_patient=False))
             leaks.setdefault(kind, []).append(files.read_json(place / "split" / "leaks.json"))
     protocols = {name: runs.pool(parts) for name, parts in found.items()}
     compare(protocols, leaks, workdir / "honesty", pdf=config.pdf)
@@ -86,7 +86,7 @@ def check(config: Config, workdir: Path, kind: str) -> None:
         raise ConfigError(f"split by {kind}, {error}") from None
 
 
-def judged(config: Config, workdir: Path, *, own: bool) -> runs.Run:
+def judged(config: Config, workdir: Path, *, own_patient: bool) -> runs.Run:
     """The test queries of a finished fold, searched with or without their own patient's items."""
     stages.done(workdir, "evaluation")
     table = items.open_store(workdir / "prepare")
@@ -94,25 +94,18 @@ def judged(config: Config, workdir: Path, *, own: bool) -> runs.Run:
     images = train.pictures(workdir)
     rows = np.flatnonzero(data.side == "test")
     names, patients = items.item_names(table.items), items.patients(table.items)
-    # What is left out of a search goes by `scans`; another scan of the patient leaks as much.
+    # Another scan of the query's patient leaks as much as its own scan.
     queries, gallery = (
         dataclasses.replace(
-            evaluate.embedded(config, workdir, table, images, part), scans=patients[part]
+            evaluate.embedded(config, workdir, table, images, part), patients=patients[part]
         )
         for part in (rows, index.archived(data))
     )
-    found = protocol.evaluate(
-        queries,
-        gallery,
-        classes=data.classes,
-        threshold=config.search.threshold,
-        fine=config.search.features,
-        own_scan=own,
+    settings = dataclasses.replace(
+        evaluate.search_settings(config, data.classes), own_group=own_patient
     )
-    values = {ranking: dict(measures) for ranking, measures in found.per_query.items()}
-    right = queries.features["fc3"].argmax(axis=1) == queries.labels
-    values["fc3"]["correct"] = right.astype(np.float64)
-    return runs.Run(names[rows], patients[rows], queries.labels, values)
+    found = protocol.evaluate(queries, gallery, settings)
+    return assess.query_run(found, queries, names=names[rows], patients=patients[rows])
 
 
 def compare(
@@ -133,7 +126,7 @@ def compare(
         {
             "measures": [
                 {
-                    "measure": one.measure.name,
+                    "measure": one.measure.title,
                     "scores": {name: score.as_json() for name, score in one.scores.items()},
                     "gaps": {part: gap.as_json() for part, gap in one.gaps.items()},
                 }
@@ -149,7 +142,7 @@ def compare(
             f"{words} {one.scores[name].value:.3f}" for name, words in leakage.PROTOCOLS.items()
         )
         print(
-            f"  {one.measure.name}: {shown}; inflation {gap.value:+.3f} "
+            f"  {one.measure.title}: {shown}; inflation {gap.value:+.3f} "
             f"[{gap.low:+.3f}, {gap.high:+.3f}], p = {gap.p_value:.2g}"
         )
     print(f"\n  figure   {out / 'inflation.png'}\n  table    {out / 'inflation.csv'}")

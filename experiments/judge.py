@@ -28,10 +28,10 @@ from absl import flags
 from experiments import common
 from inres.config import Config, ConfigError, Split
 from inres.data import folder, items, splits, views
-from inres.evaluation import baselines, further, protocol, runs
-from inres.evaluation.confidence import confidence
+from inres.evaluation import baselines, runs
 from inres.evaluation.embedded import Embedded
-from inres.pipeline import stages
+from inres.evaluation.settings import Settings
+from inres.pipeline import assess, stages
 from inres.report import results
 from inres.report.build import build_report
 from inres.system import files
@@ -212,17 +212,20 @@ def judge(
         )
     labels = np.array([item.label for item in table])
     class_names = items.class_names(labels, np.array([item.diameter_mm for item in table]))
-    evaluation = protocol.evaluate(
+    names, patients = (f(table)[parts[0]] for f in (items.item_names, items.patients))
+    found = assess.assess(
         queries,
         gallery,
-        classes=len(class_names),
-        threshold=THRESHOLD.value,
-        fine="embedding",
-        own_scan=SPLIT.value == "slices",
+        Settings(
+            classes=len(class_names),
+            threshold=THRESHOLD.value,
+            fine="embedding",
+            own_group=SPLIT.value == "slices",
+        ),
+        class_names=class_names,
+        names=names,
+        patients=patients,
     )
-    names, patients = (f(table)[parts[0]] for f in (items.item_names, items.patients))
-    beside = further.judge(queries, gallery, patients, names, counts=evaluation.counts)
-    intervals = confidence(evaluation, queries.labels, patients)
     files.write_json(
         out / runs.JUDGED,
         {
@@ -236,27 +239,19 @@ def judge(
             "leaks": leaks,
         },
     )
-    runs.write(out, runs.Run(names, patients, queries.labels, beside.joined(evaluation.per_query)))
     results.write_evaluation(
-        evaluation,
+        found,
         out,
         dataset={
             name: np.bincount(labels[side == name], minlength=len(class_names)).tolist()
             for name in splits.SIDES
         },
-        names=class_names,
-        queries=queries,
-        gallery=gallery,
-        query_images=None if images is None else images[parts[0]],
-        gallery_images=None if images is None else images[parts[1]],
-        intervals=intervals,
-        beside=beside,
+        images=None if images is None else (images[parts[0]], images[parts[1]]),
         pdf=PDF.value,
     )
-    width = evaluation.counts["bits"]
+    width = found.evaluation.counts["bits"]
     print(f"  {len(queries)} queries, archive of {len(gallery)} items, codes of {width} bits")
-    print(results.in_words(evaluation, intervals))
-    print(further.in_words(beside))
+    print(results.in_words(found))
 
 
 def embedded(

@@ -1,8 +1,6 @@
-"""The full pipeline in under 90 seconds: small phantoms and few steps.
+"""The whole road in under 90 seconds: small phantoms, few steps; for tests, not for figures.
 
-    python -m experiments.reproduce --config=experiments/configs/smoke.py --workdir=runs/smoke
-
-For tests, not for results.
+python -m experiments.reproduce --config=experiments/configs/smoke.py --workdir=runs/smoke
 """
 
 from inres.config import Config, Items, Model, Phantom, Segment, Split, Train

@@ -20,10 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from inres.system import files
-
-CLASS_EDGES_MM = (5.0, 6.0, 8.0, 13.0, 18.0, 23.0)
-"""Inner edges of the nodule size classes 1..7 (paper, Table 2); class 0 is no nodule."""
-CLASS_NAMES = ("=0", "0~5", "5~6", "6~8", "8~13", "13~18", "18~23", ">23")
+from inres.vocabulary import CLASS_EDGES_MM, CLASS_NAMES
 
 
 def size_class(diameter_mm: np.ndarray | float) -> np.ndarray:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from inres import vocabulary
 from inres.evaluation import intervals
 from inres.evaluation.runs import Run, aligned
 
@@ -42,11 +43,6 @@ class Comparison:
     scores: dict[str, dict[str, intervals.Seeds]]
     """By measure and recipe."""
     pairs: list[Pair]
-
-
-def lower_is_better(measure: str) -> bool:
-    """Errors are better when small, everything else when large."""
-    return "error" in measure
 
 
 def compare(
@@ -102,18 +98,19 @@ def compare(
             if not np.isfinite(each[recipe.name]).all(axis=0).any():
                 raise ValueError(_unknown(measure, recipe.name))
         scores[measure] = {
-            name: intervals.over_seeds(values, first.scans, labels, **kept)
+            name: intervals.over_seeds(values, first.patients, labels, **kept)
             for name, values in each.items()
         }
         others = [(name, base) for name in each if name != base]
         for a, b in others if base else itertools.combinations(each, 2):
             ours, theirs = each[a].mean(axis=0), each[b].mean(axis=0)
-            gap = intervals.difference(ours, theirs, first.scans, labels, **kept)
+            gap = intervals.difference(ours, theirs, first.patients, labels, **kept)
             if not gap.queries:
                 raise ValueError(_unknown(measure, f"{a} and {b} together"))
-            if (gap.value < 0) != lower_is_better(measure) and gap.value != 0:
+            lower = vocabulary.metric(measure).lower_is_better
+            if (gap.value < 0) != lower and gap.value != 0:
                 a, b = b, a
-                gap = intervals.difference(theirs, ours, first.scans, labels, **kept)
+                gap = intervals.difference(theirs, ours, first.patients, labels, **kept)
             found.append((measure, a, b, gap))
     adjusted = intervals.holm(np.array([gap.p_value for *_, gap in found]))
     pairs = [

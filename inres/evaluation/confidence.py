@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from inres import vocabulary
 from inres.evaluation import intervals, metrics
-from inres.evaluation.judging import MEASURES
 from inres.evaluation.protocol import Evaluation
 
 MARGINS = ("map_macro", "precision_at_{k}_macro", "ndcg_at_{k}", "diameter_error_mm_at_{k}")
@@ -43,13 +43,18 @@ def confidence(
             key: interval
             for macro in (True, False)
             for key, interval in intervals.mean_intervals(
-                {m.key.format(k=k): columns[m.column] for m in MEASURES if m.macro == macro},
+                {
+                    mean.key.format(k=k): columns[metric.column]
+                    for metric, mean in vocabulary.means()
+                    if mean.macro == macro
+                },
                 patients,
                 labels if macro else None,
                 resamples=resamples,
             ).items()
         }
-        found[name] = {m.key.format(k=k): _ends(ends[m.key.format(k=k)]) for m in MEASURES}
+        keys = [mean.key.format(k=k) for _, mean in vocabulary.means()]
+        found[name] = {key: _ends(ends[key]) for key in keys}
         if name == OURS:
             caution = ends[MARGINS[0]].caution
     two = evaluation.per_query[OURS]
@@ -91,14 +96,14 @@ def _margins(
 ) -> dict[str, dict[str, float | None]]:
     """Ours minus theirs by measure; measures that are undefined are left out."""
     out = {}
-    for measure in MEASURES:
-        if measure.key not in MARGINS:
+    for metric, mean in vocabulary.means():
+        if mean.key not in MARGINS:
             continue
-        left, right = ours[measure.column], theirs[measure.column]
+        left, right = ours[metric.column], theirs[metric.column]
         if metrics.micro(left - right) is None:
             continue
         gap = intervals.difference(
-            left, right, patients, labels if measure.macro else None, resamples=resamples
+            left, right, patients, labels if mean.macro else None, resamples=resamples
         ).as_json()
-        out[measure.key.format(k=k)] = {n: gap[n] for n in ("value", "low", "high", "p_value")}
+        out[mean.key.format(k=k)] = {n: gap[n] for n in ("value", "low", "high", "p_value")}
     return out

@@ -5,8 +5,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from inres import vocabulary
 from inres.evaluation import metrics
-from inres.evaluation.embedded import RANKINGS, Embedded
+from inres.evaluation.embedded import Embedded
 from inres.evaluation.euclidean import Euclidean
 
 
@@ -65,7 +66,8 @@ class Distances:
 
     def __init__(self, queries: Embedded, gallery: Embedded, *, threshold: int, fine: str):
         self.threshold, self.fine = threshold, fine
-        shared = [n for n in queries.features if n in gallery.features and n in RANKINGS]
+        ranked = vocabulary.ranking_names()
+        shared = [n for n in queries.features if n in gallery.features and n in ranked]
         self.euclidean = {
             name: Euclidean(queries.features[name], gallery.features[name])
             for name in sorted({fine, *shared})
@@ -98,57 +100,32 @@ class Distances:
         return self.euclidean[self.fine].rows(rows)
 
     def each(self, part: Part) -> Iterator[tuple[str, np.ndarray]]:
-        """Name and distances [q, N] of each ranking, `metrics.far` where excluded."""
-        for name in RANKINGS:
-            if name == "two_stage":
-                yield (
-                    name,
-                    two_stage(
-                        part.fine, part.hamming, threshold=self.threshold, excluded=part.excluded
-                    ),
-                )
-                continue
-            if name == "hamming":
-                distances = part.hamming.copy()
-            elif name == "chance":
-                distances = np.zeros(part.excluded.shape, np.int8)
-            elif name in ("softmax", "predicted_class"):
-                if self.softmax is None:
-                    continue
-                queries, gallery = self.softmax[0][part.rows], self.softmax[1]
-                if name == "softmax":
-                    distances = disagreement(queries, gallery)
-                else:
-                    differ = queries.argmax(axis=1)[:, None] != gallery.argmax(axis=1)
-                    distances = differ.astype(np.int8)
-            elif name == self.fine:
-                distances = part.fine.copy()
-            elif name in self.euclidean:
-                distances = self.euclidean[name].rows(part.rows)
-            elif name in self.codes:
-                distances = self._hamming(name, part.rows)
-            else:
-                continue
-            distances[part.excluded] = metrics.far(distances.dtype)
-            yield name, distances
+        """Name and distances [q, N] of each possible ranking, `metrics.far` where excluded."""
+        for name in vocabulary.ranking_names():
+            distances = self._of(name, part)
+            if distances is not None:
+                distances[part.excluded] = metrics.far(distances.dtype)
+                yield name, distances
 
-
-def same_scan(queries: np.ndarray, gallery: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Integers [Q] and [N] that are equal where the scans are the same and known."""
-    both = np.concatenate([np.asarray(queries, str), np.asarray(gallery, str)])
-    known, number = np.unique(both, return_inverse=True)
-    left, right = number[: len(queries)].copy(), number[len(queries) :].copy()
-    unknown = np.flatnonzero(known == "")
-    left[np.isin(left, unknown)] = -1
-    right[np.isin(right, unknown)] = -2
-    return left, right
-
-
-def columns(side: Embedded) -> dict[str, np.ndarray]:
-    """What is known of the items, [N] each: labels, and diameters and malignancy where any is."""
-    known = {"labels": np.asarray(side.labels)}
-    for name in ("diameters_mm", "malignancy"):
-        values = getattr(side, name)
-        if values is not None and (np.asarray(values) > 0).any():  # NaN compares false
-            known[name] = np.asarray(values, np.float64)
-    return known
+    def _of(self, name: str, part: Part) -> np.ndarray | None:
+        """Distances of one ranking, a new array [q, N]; None if its features are missing."""
+        if name == "two_stage":
+            excluded = part.excluded
+            return two_stage(part.fine, part.hamming, threshold=self.threshold, excluded=excluded)
+        if name == "hamming":
+            return part.hamming.copy()
+        if name == "chance":
+            return np.zeros(part.excluded.shape, np.int8)
+        if name == self.fine:
+            return part.fine.copy()
+        if name in self.euclidean:
+            return self.euclidean[name].rows(part.rows)
+        if name in self.codes:
+            return self._hamming(name, part.rows)
+        if name in ("softmax", "predicted_class") and self.softmax is not None:
+            queries, gallery = self.softmax[0][part.rows], self.softmax[1]
+            if name == "softmax":
+                return disagreement(queries, gallery)
+            differ = queries.argmax(axis=1)[:, None] != gallery.argmax(axis=1)
+            return differ.astype(np.int8)
+        return None

@@ -5,30 +5,6 @@ from collections.abc import Mapping
 
 import numpy as np
 
-RANKINGS = (
-    "two_stage",
-    "hamming",
-    "latent",
-    "alone",
-    "fc1",
-    "fc2",
-    "fc3",
-    "fc1_fc3",
-    "embedding",
-    "softmax",
-    "predicted_class",
-    "itq_fc1",
-    "lsh_fc1",
-    "itq_embedding",
-    "lsh_embedding",
-    "pixels",
-    "hog",
-    "itq_pixels",
-    "lsh_pixels",
-    "chance",
-)
-"""Every ranking, in the order of tables. A ranking whose features are absent is left out."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Embedded:
@@ -54,8 +30,10 @@ class Embedded:
     """float [N], ratings 1 to 5, NaN where unknown; None: nowhere known."""
     nodules: np.ndarray | None = None
     """str [N], the annotation, empty for normal items; None: nowhere known."""
+    patients: np.ndarray | None = None
+    """str [N], empty where unknown. If given, they replace the scans as `groups`."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         columns = {
             "scans": (self.scans, 1),
             "diameters_mm": (self.diameters_mm, 1),
@@ -64,7 +42,7 @@ class Embedded:
             **{f"features[{name!r}]": (value, 2) for name, value in self.features.items()},
             **{f"codes[{name!r}]": (value, 2) for name, value in self.codes.items()},
         }
-        for name in ("malignancy", "nodules"):
+        for name in ("malignancy", "nodules", "patients"):
             if getattr(self, name) is not None:
                 columns[name] = (getattr(self, name), 1)
         if np.ndim(self.labels) != 1 or len(self.labels) == 0:
@@ -90,6 +68,11 @@ class Embedded:
         """The code under its ranking's name, `hamming`, and those of the baselines."""
         return {"hamming": self.bits, **self.codes}
 
+    @property
+    def groups(self) -> np.ndarray:
+        """Items of the query's own group are not returned, str [N]: patients if given, or scans."""
+        return self.scans if self.patients is None else self.patients
+
     def with_codes(self, codes: Mapping[str, np.ndarray]) -> "Embedded":
         """The same items with further codes, bool [N, h] by name."""
         return dataclasses.replace(self, codes={**self.codes, **codes})
@@ -106,4 +89,5 @@ class Embedded:
             codes={name: value[rows] for name, value in self.codes.items()},
             malignancy=None if self.malignancy is None else self.malignancy[rows],
             nodules=None if self.nodules is None else self.nodules[rows],
+            patients=None if self.patients is None else self.patients[rows],
         )

@@ -459,3 +459,23 @@ def macro(values: np.ndarray, labels: np.ndarray) -> float | None:
     means = [micro(values[labels == label]) for label in np.unique(labels)]
     known = [mean for mean in means if mean is not None]
     return math.fsum(known) / len(known) if known else None
+
+
+def column_means(values: np.ndarray) -> np.ndarray:
+    """Mean of the known values of each column of [Q, G]; NaN where none is known."""
+    means = [micro(column) for column in values.T]
+    return np.array([np.nan if mean is None else mean for mean in means])
+
+
+def class_means(values: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Mean of the rows of each class of [Q, G], as [classes, G]; NaN where none is known."""
+    out = np.full((classes, values.shape[1]), np.nan)
+    for label in np.unique(labels):
+        out[label] = column_means(values[labels == label])
+    return out
+
+
+def macro_columns(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Macro mean of each column of [Q, G]; NaN where it is undefined for every query."""
+    means = [macro(column, labels) for column in values.T]
+    return np.array([np.nan if mean is None else mean for mean in means])

@@ -1,21 +1,30 @@
-"""Retrieval of whole nodules: all slices of one are searched together, their distances averaged."""
+"""Retrieval of whole nodules: all slices of a nodule are one query, their distances averaged."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from inres.evaluation import judging
-from inres.evaluation.distances import Distances, columns, same_scan
+from inres import vocabulary
+from inres.evaluation import intervals, judging, runs
+from inres.evaluation.distances import Distances
 from inres.evaluation.embedded import Embedded
+from inres.evaluation.groups import Exclusion
+from inres.evaluation.settings import Settings
+
+FOLDER = "nodules"
+"""Folder of the per-query results by nodule, inside the folder of the evaluation."""
+TABLE_COLUMNS = ("average_precision", "precision", "ndcg", "diameter_error_mm")
+"""Metrics of the table `by_nodule`; each as its first mean in the vocabulary."""
 
 _CELLS = 1 << 22
-"""Cells of the distances [q, N] that are held at once."""
+"""Number of distances [q, N] held at once."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Units:
-    """Which of N items are slices of one nodule; an item that names none stands alone."""
+    """Which of N items are slices of one nodule; an item without a nodule is a unit by itself."""
 
     order: np.ndarray
     """int64 [N]: the items, nodule by nodule."""
@@ -24,7 +33,7 @@ class Units:
 
     @classmethod
     def of(cls, side: Embedded) -> "Units":
-        """Nodules are told apart by scan and name."""
+        """Group items by scan and nodule name."""
         alone = [f"\n{row}" for row in range(len(side))]
         named = alone if side.nodules is None else np.where(side.nodules == "", alone, side.nodules)
         keys = np.char.add(np.char.add(np.asarray(side.scans, str), "\n"), np.asarray(named, str))
@@ -37,26 +46,26 @@ class Units:
 
     @property
     def sizes(self) -> np.ndarray:
-        """int64 [M], slices of each."""
+        """Number of slices of each nodule, int64 [M]."""
         return np.diff(self.starts, append=len(self.order))
 
 
 @dataclasses.dataclass(frozen=True)
 class NoduleEvaluation:
-    """What `evaluate` found; a query is a nodule."""
+    """Result of `evaluate`; a query is a nodule."""
 
     rankings: dict[str, dict[str, float | None]]
-    """By ranking: every measure of `judging.MEASURES`."""
+    """By ranking and key in `metrics.json`."""
     per_query: dict[str, dict[str, np.ndarray]]
-    """By ranking and measure, float64 [Q], NaN where undefined."""
+    """By ranking and column, float64 [Q], NaN where undefined."""
     first: np.ndarray
-    """int64 [Q]: of each query nodule one of its slices, as a row of the queries."""
+    """int64 [Q]: one slice of each query nodule, as a row of the queries."""
     counts: dict[str, Any]
-    """`queries` and `gallery`, in nodules, and the `slices` of each."""
+    """`queries` and `gallery` in nodules, and `slices` of both."""
 
 
-def of_two_classes(side: Embedded) -> str:
-    """The first nodule whose slices differ in class, as `scan/nodule`; empty where none is."""
+def mixed_nodule(side: Embedded) -> str:
+    """The first nodule whose slices differ in class, as `scan/nodule`; empty if there is none."""
     units = Units.of(side)
     labels = side.labels[units.order]
     wrong = np.flatnonzero(np.repeat(labels[units.starts], units.sizes) != labels)
@@ -66,97 +75,144 @@ def of_two_classes(side: Embedded) -> str:
     return f"{side.scans[row]}/{side.nodules[row]}".lstrip("/")
 
 
-def evaluate(
-    queries: Embedded,
-    gallery: Embedded,
-    *,
-    classes: int,
-    threshold: int,
-    fine: str = "fc1",
-    k: int = 10,
-    own_scan: bool = False,
-) -> NoduleEvaluation | None:
-    """Search for every nodule with all its slices, by every ranking, and judge the nodules found.
+def evaluate(queries: Embedded, gallery: Embedded, settings: Settings) -> NoduleEvaluation | None:
+    """Rank nodules by all their slices, for every nodule as a query, and score the rankings.
 
-    The distance of two nodules is the mean distance over all pairs of their slices (sums of
-    scores: Fox and Shaw 1994, "Combination of multiple searches", CombSUM; average linkage of
-    clusters). The two stages are those of slices: nodules whose mean Hamming distance is below
+    The distance of two nodules is the mean distance over all pairs of their slices (a sum of
+    scores: Fox and Shaw 1994, "Combination of multiple searches", CombSUM; average linkage in
+    clustering). The two stages are those of slices: nodules whose mean Hamming distance is below
     the threshold, by mean distance of the fine feature; then the others by mean Hamming distance.
 
-    Args: as `protocol.evaluate`.
+    Args:
+      queries: test items.
+      gallery: the archive.
+      settings: as for `protocol.evaluate`.
 
     Returns:
-      None where no nodule has several slices, or slices of one nodule differ in class: then a
-      nodule is no unit of retrieval.
+      None if no nodule has several slices, or if slices of one nodule differ in class, so that a
+      nodule is not a unit of retrieval.
     """
-    asked, stored = Units.of(queries), Units.of(gallery)
-    if max(asked.sizes.max(), stored.sizes.max()) < 2:
+    ours, theirs = Units.of(queries), Units.of(gallery)
+    if max(ours.sizes.max(), theirs.sizes.max()) < 2:
         return None
-    if of_two_classes(queries) or of_two_classes(gallery):
+    if mixed_nodule(queries) or mixed_nodule(gallery):
         return None
-    queries, gallery = queries.take(asked.order), gallery.take(stored.order)
-    distances = Distances(queries, gallery, threshold=threshold, fine=fine)
-    heads, archive = queries.take(asked.starts), columns(gallery.take(stored.starts))
-    known = {name: column for name, column in columns(heads).items() if name in archive}
-    mine, theirs = same_scan(heads.scans, gallery.scans[stored.starts])
-    setting = judging.Setting(classes, threshold, "", k, {})
+    queries, gallery = queries.take(ours.order), gallery.take(theirs.order)
+    heads, archive = queries.take(ours.starts), gallery.take(theirs.starts)
+    distances = Distances(queries, gallery, threshold=settings.threshold, fine=settings.fine)
+    known, stored = judging.shared_columns(heads, archive)
+    exclusion = Exclusion.of(heads, archive, own_group=settings.own_group)
     parts: dict[str, list[dict[str, np.ndarray]]] = {}
-    for chosen in _parts(asked, len(gallery)):
-        excluded = (mine[chosen, None] == theirs) & (not own_scan)
-        truth = judging.Truth.of(
-            {name: column[chosen] for name, column in known.items()}, archive, excluded, k
-        )
-        judge = judging.Judge(truth, np.zeros(excluded.shape, np.int16), excluded, setting)
-        for name, found in _fused(distances, asked, stored, chosen, threshold).items():
+    for chosen in _parts(ours, len(gallery)):
+        excluded = exclusion.rows(chosen)
+        mine = {name: column[chosen] for name, column in known.items()}
+        truth = judging.Truth.of(mine, stored, excluded, settings.k)
+        for name, found in _mean_distances(distances, ours, theirs, chosen).items():
             found[excluded] = np.inf
-            judged = judge.judge("of nodules", found)
-            wanted = {m.column: judged[m.column] for m in judging.MEASURES}
-            parts.setdefault(name, []).append(wanted)
+            order = judging.Order.of(found, truth, settings.k)
+            parts.setdefault(name, []).append(judging.scores(order, truth, settings.k))
+    # Scores without a mean, such as the number of relevant items, are not kept.
+    columns = dict.fromkeys(metric.column for metric, _ in vocabulary.means())
     per_query = {
-        name: {key: np.concatenate([part[key] for part in found]) for key in found[0]}
+        name: {column: np.concatenate([part[column] for part in found]) for column in columns}
         for name, found in parts.items()
     }
     return NoduleEvaluation(
-        rankings={n: judging.summary(v, heads.labels, k) for n, v in per_query.items()},
+        rankings={n: judging.summary(v, heads.labels, settings.k) for n, v in per_query.items()},
         per_query=per_query,
-        first=asked.order[asked.starts],
+        first=ours.order[ours.starts],
         counts={
-            "queries": len(asked),
-            "gallery": len(stored),
+            "queries": len(ours),
+            "gallery": len(theirs),
             "slices": [len(queries), len(gallery)],
         },
     )
 
 
-def _parts(asked: Units, items: int) -> list[slice]:
-    """Some whole nodules at a time, at most `_CELLS` distances of their slices but for one."""
+def _parts(units: Units, items: int) -> list[slice]:
+    """Split the nodules into parts of at most `_CELLS` distances, or of one nodule."""
     parts, first, rows = [], 0, 0
-    for unit, size in enumerate(asked.sizes):
+    for unit, size in enumerate(units.sizes):
         if rows and (rows + size) * items > _CELLS:
             parts.append(slice(first, unit))
             first, rows = unit, 0
         rows += int(size)
-    return [*parts, slice(first, len(asked))]
+    return [*parts, slice(first, len(units))]
 
 
-def _fused(
-    distances: Distances, asked: Units, stored: Units, chosen: slice, threshold: int
+def _mean_distances(
+    distances: Distances, queries: Units, gallery: Units, chosen: slice
 ) -> dict[str, np.ndarray]:
-    """Mean distances of nodules by ranking, float64 [u, M]."""
-    starts, sizes = asked.starts[chosen], asked.sizes[chosen]
+    """Mean distances of the query nodules `chosen` to all nodules by ranking, float64 [u, M]."""
+    starts, sizes = queries.starts[chosen], queries.sizes[chosen]
     rows = slice(int(starts[0]), int(starts[-1] + sizes[-1]))
-    part = distances.part(rows, np.zeros((rows.stop - rows.start, len(stored.order)), bool))
-    fused = {}
-    for name, found in distances.each(part):
+    nothing = np.zeros((rows.stop - rows.start, len(gallery.order)), bool)
+    means = {}
+    for name, found in distances.each(distances.part(rows, nothing)):
         if name == "two_stage":
-            fused[name] = np.empty(0)  # keeps its place
+            means[name] = np.empty(0)  # computed below, but first in the order of tables
             continue
         one = np.sqrt(found) if name in distances.euclidean else found.astype(np.float64)
-        total = np.add.reduceat(one, stored.starts, axis=1)
+        total = np.add.reduceat(one, gallery.starts, axis=1)
         total = np.add.reduceat(total, starts - starts[0], axis=0)
-        fused[name] = total / (sizes[:, None] * stored.sizes)
-    fine, hamming = fused[distances.fine], fused["hamming"]
-    # Within the pool below 1, in the order of the fine distance; behind it from 1 on.
+        means[name] = total / (sizes[:, None] * gallery.sizes)
+    fine, hamming = means[distances.fine], means["hamming"]
+    # The pool lies below 1, in the order of the fine distance; the others from 1 on.
     inside = fine / np.nextafter(fine.max(initial=0.0), np.inf)
-    fused["two_stage"] = np.where(hamming < threshold, inside, 1.0 + hamming)
-    return fused
+    means["two_stage"] = np.where(hamming < distances.threshold, inside, 1.0 + hamming)
+    return means
+
+
+def query_run(
+    found: NoduleEvaluation, queries: Embedded, names: np.ndarray, patients: np.ndarray
+) -> runs.Run:
+    """The results query by query, where a query is a nodule.
+
+    Args:
+      found: from `evaluate`.
+      queries: the slices that were given to it.
+      names: str [Q], name of each slice; used for items without a nodule.
+      patients: str [Q], patient of each slice.
+    """
+    nodules = np.full(len(queries), "") if queries.nodules is None else queries.nodules
+    return runs.Run(
+        names=np.array([f"{queries.scans[r]}/{nodules[r] or names[r]}" for r in found.first], str),
+        patients=patients[found.first],
+        labels=queries.labels[found.first],
+        values=found.per_query,
+    )
+
+
+def table_rows(run: runs.Run) -> list[dict[str, Any]]:
+    """A row for each ranking: means over query nodules, with intervals over patients.
+
+    Each of `TABLE_COLUMNS` has its mean under its name and the ends of the interval under the
+    name with `_low` and `_high`.
+    """
+    rows = []
+    for name in run.values:
+        row: dict[str, Any] = {"ranking": name}
+        for column in TABLE_COLUMNS:
+            labels = run.labels if vocabulary.metric(column).means[0].macro else None
+            values = {column: run.measure(name, column)}
+            found = intervals.mean_intervals(values, run.patients, labels)[column].as_json()
+            row |= {
+                column: found["value"],
+                f"{column}_low": found["low"],
+                f"{column}_high": found["high"],
+            }
+        rows.append(row)
+    return rows
+
+
+def table_titles(columns: Sequence[str] = TABLE_COLUMNS) -> dict[str, str]:
+    """Titles of the columns of `table_rows`, such as `macro mAP, low`."""
+    titles = {"ranking": "ranking"}
+    for column in columns:
+        title = vocabulary.metric(column).means[0].title.format(k=10)
+        titles |= {
+            column: title,
+            f"{column}_low": f"{title}, low",
+            f"{column}_high": f"{title}, high",
+        }
+    return titles

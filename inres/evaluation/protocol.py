@@ -1,28 +1,27 @@
-"""The retrieval protocol: which items a query may find, every ranking, every measure.
+"""The retrieval protocol: every ranking of the gallery, judged by every metric.
 
-Queries and gallery go in as the network sees them (`Embedded`); nothing here knows a network.
-Items of the query's own scan are never returned unless asked for. All rankings are judged by
-the same tie-exact measures (`inres.evaluation.metrics`), so no figure depends on the order of
-the gallery.
+Queries and gallery are given as labels, codes and features (`Embedded`); nothing here knows a
+network. A query never finds items of its own group, usually its scan, unless the settings say so.
+All rankings are scored by the same tie-exact metrics (`inres.evaluation.metrics`), so that no
+result depends on the order of the gallery.
 """
 
 import dataclasses
-import itertools
+import functools
 import math
 import os
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from inres.evaluation import judging, metrics
-from inres.evaluation.distances import Distances, Part, columns, log_softmax, same_scan
+from inres.evaluation import classification, judging, metrics, pools
+from inres.evaluation.distances import Distances, Part
 from inres.evaluation.embedded import Embedded
-
-RADIUS = 2
-"""Hamming radius of the lookup that is reported as one number."""
+from inres.evaluation.groups import Exclusion
+from inres.evaluation.settings import Settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,277 +72,286 @@ class Evaluation:
     contains."""
 
 
-def _check(queries: Embedded, gallery: Embedded, classes: int, threshold: int, fine: str) -> None:
-    for name, side in (("queries", queries), ("gallery", gallery)):
-        labels = np.asarray(side.labels)
-        if labels.min() < 0 or labels.max() >= classes:
-            bad = int(np.sum((labels < 0) | (labels >= classes)))
-            raise ValueError(
-                f"{bad} {name} have a class outside 0..{classes - 1} (-1 is unknown); "
-                "leave unlabelled items out of an evaluation"
-            )
-        if fine not in side.features:
-            raise ValueError(f"no features {fine!r} in {name} (has {', '.join(side.features)})")
-    for name, code in queries.all_codes.items():
-        other = gallery.all_codes.get(name)
-        if other is not None and other.shape[1] != code.shape[1]:
-            raise ValueError(
-                f"codes of {code.shape[1]} bits in queries, {other.shape[1]} in gallery ({name})"
-            )
-    if threshold < 1:
-        raise ValueError(f"threshold is {threshold}: must be at least 1, or every pool is empty")
+def evaluate(queries: Embedded, gallery: Embedded, settings: Settings) -> Evaluation:
+    """Rank `gallery` for every query in every way, and score the rankings.
 
+    An item is relevant if its class is the query's. Memory is bounded: queries are processed in
+    parts, each on all cores. `vocabulary.METRICS` lists the metrics; those of the first k results
+    have names that end in the value of k (`precision_at_10_macro`).
 
-# --- the protocol -------------------------------------------------------------------------------
-
-
-def evaluate(
-    queries: Embedded,
-    gallery: Embedded,
-    *,
-    classes: int,
-    threshold: int,
-    fine: str = "fc1",
-    k: int = 10,
-    own_scan: bool = False,
-) -> Evaluation:
-    """Search `gallery` for every query by every ranking and judge the results.
-
-    An item is relevant if its class is the query's. Memory is bounded: queries are taken in
-    parts, each judged on all cores. Measures are defined in `metrics`; those over the top k
-    stand under names that end in the k asked for (`precision_at_10_macro`).
-
-    Diameter error: queries are the nodules of known diameter; the expected mean over the top k
+    Diameter error: queries are the nodules of known diameter; the expected mean over the first k
     of |diameter difference| in mm, where a normal item counts as 0 mm (returning a normal for a
     20 mm nodule is an error of 20 mm) and items of unknown diameter do not count.
 
     Args:
       queries: test items.
       gallery: the archive.
-      classes: number of classes; labels are 0..classes - 1.
-      threshold: the pool holds items with a Hamming distance below it.
-      fine: the feature that orders the pool.
-      k: length of the result list.
-      own_scan: let items of the query's own scan be found.
+      settings: what is searched, and how.
 
     Raises:
-      ValueError: a label is unknown or out of range, or the sides do not fit each other.
+      ValueError: a label is unknown or out of range, or the two sides do not match.
     """
-    _check(queries, gallery, classes, threshold, fine)
-    distances = Distances(queries, gallery, threshold=threshold, fine=fine)
-    setting = judging.Setting(classes, threshold, fine, k, distances.bits)
-    per_query = _judged(queries, gallery, distances, setting, own_scan=own_scan)
-    labels = queries.labels
-    two = per_query["two_stage"]
-    lookups, lookup = _lookups(per_query, labels, setting.bits)
-    kept = per_query[fine].pop("neighbours_kept")
-    top, top_hamming, top_distance = (
-        two.pop(key) for key in ("top", "top_hamming", "top_distance")
-    )
-    class_hamming = _macro_rows(per_query["hamming"].pop("class_hamming"), labels, classes)
-    curves = _curves(per_query, labels, classes)
-    classification, confusion, correct = None, None, None
+    _check(queries, gallery, settings)
+    distances = Distances(queries, gallery, threshold=settings.threshold, fine=settings.fine)
+    judged = _judge(queries, gallery, distances, settings)
+    labels, classes = queries.labels, settings.classes
+    per_query = {name: _per_query(one) for name, one in judged.items()}
+    sweeps = _sweeps(judged, distances.bits, labels)
+    found = _present(judged["two_stage"].returned)
+    kept = _present(judged[settings.fine].neighbours_kept)
+    hamming = _present(judged["hamming"].class_hamming)
+    confusion, correct, scores = None, None, None
     if "fc3" in queries.features:
         predicted = queries.features["fc3"].argmax(axis=1)
-        confusion, correct = _confusion(labels, predicted, classes), predicted == labels
-        classification = _classification(queries, confusion)
+        confusion = classification.confusion(labels, predicted, classes)
+        correct = predicted == labels
+        scores = classification.scores(queries.features["fc3"], labels, confusion)
+        if "fc3" in per_query:
+            per_query["fc3"]["correct"] = correct.astype(np.float64)
     return Evaluation(
-        rankings={n: judging.summary(values, labels, k) for n, values in per_query.items()},
+        rankings={n: judging.summary(one, labels, settings.k) for n, one in per_query.items()},
         pool={
-            "mean_size": float(two["pool_size"].mean()),
-            "empty_share": float((two["pool_size"] == 0).mean()),
+            "mean_size": float(found.pool_size.mean()),
+            "empty_share": float((found.pool_size == 0).mean()),
         },
-        paper={"search_precision": math.fsum(two["search_precision"]) / len(queries)},
-        classification=classification,
+        paper={"search_precision": math.fsum(found.precision) / len(queries)},
+        classification=scores,
         confusion=confusion,
         correct=correct,
-        curves=curves,
-        pools={**lookups["hamming"], "neighbours_kept": _column_means(kept)},
-        lookups=lookups,
-        lookup=lookup,
+        curves=_curves(judged, labels, classes),
+        pools={**sweeps["hamming"], "neighbours_kept": metrics.column_means(kept)},
+        lookups=sweeps,
+        lookup={
+            name: _radius_row(per_query[name]["precision_in_radius"], sweep, labels)
+            for name, sweep in sweeps.items()
+        },
         codes={
             name: {key: _known(value) for key, value in metrics.code_statistics(code).items()}
             for name, (_, code) in distances.codes.items()
         },
-        class_hamming=class_hamming,
-        top=top,
-        top_hamming=top_hamming,
-        top_distance=top_distance,
+        class_hamming=metrics.class_means(hamming, labels, classes),
+        top=found.rows,
+        top_hamming=found.hamming,
+        top_distance=found.distance,
         per_query=per_query,
         counts={
             "queries": len(queries),
             "gallery": len(gallery),
             "classes": classes,
-            "bits": setting.bits["hamming"],
-            "threshold": threshold,
-            "k": k,
-            "fine": fine,
-            "own_scan": own_scan,
-            "excluded_pairs": int(two.pop("excluded").sum()),
-            "queries_without_relevant": int((two["relevant"] == 0).sum()),
+            "bits": distances.bits["hamming"],
+            "threshold": settings.threshold,
+            "k": settings.k,
+            "fine": settings.fine,
+            "own_scan": settings.own_group,
+            "excluded_pairs": int(found.excluded.sum()),
+            "queries_without_relevant": int((judged["two_stage"].scores["relevant"] == 0).sum()),
         },
     )
 
 
-_PerQuery = dict[str, dict[str, np.ndarray]]
-"""By ranking and measure, [Q] or [Q, ...]."""
+def _check(queries: Embedded, gallery: Embedded, settings: Settings) -> None:
+    for name, side in (("queries", queries), ("gallery", gallery)):
+        labels = np.asarray(side.labels)
+        if labels.min() < 0 or labels.max() >= settings.classes:
+            bad = int(np.sum((labels < 0) | (labels >= settings.classes)))
+            raise ValueError(
+                f"{bad} {name} have a class outside 0..{settings.classes - 1} (-1 is unknown); "
+                "leave unlabelled items out of an evaluation"
+            )
+        if settings.fine not in side.features:
+            raise ValueError(
+                f"no features {settings.fine!r} in {name} (has {', '.join(side.features)})"
+            )
+    for name, code in queries.all_codes.items():
+        other = gallery.all_codes.get(name)
+        if other is not None and other.shape[1] != code.shape[1]:
+            raise ValueError(
+                f"codes of {code.shape[1]} bits in queries, {other.shape[1]} in gallery ({name})"
+            )
+    if settings.threshold < 1:
+        raise ValueError(
+            f"threshold is {settings.threshold}: must be at least 1, or every pool is empty"
+        )
 
 
-def _judged(
-    queries: Embedded,
-    gallery: Embedded,
-    distances: Distances,
-    setting: judging.Setting,
-    *,
-    own_scan: bool,
-) -> _PerQuery:
-    """Every ranking of every query, judged; the queries in parts, each part on all cores."""
-    mine, theirs = same_scan(queries.scans, gallery.scans)
-    known, archive = columns(queries), columns(gallery)
-    known = {name: known[name] for name in known.keys() & archive.keys()}
-    parts: dict[str, list[dict[str, np.ndarray]]] = {}
-    waiting: deque[tuple[str, Iterator[dict[str, np.ndarray]]]] = deque()
+# --- scoring every ranking ----------------------------------------------------------------------
 
-    def take() -> None:
+_CELLS = 1 << 23
+"""Number of distances [q, N] held at once."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Judged:
+    """Results of one ranking for q queries. What only some rankings have is None for the others."""
+
+    scores: Mapping[str, np.ndarray]
+    """[q] by column."""
+    curves: Mapping[str, np.ndarray]
+    """Sums of curves, [parts, classes, G], by suffix in `judging.TIE_ORDERS`."""
+    lookup: pools.Lookup | None
+    """Of rankings by codes."""
+    returned: pools.Returned | None
+    """Of the two-stage search."""
+    neighbours_kept: np.ndarray | None
+    """float64 [q, bits + 1], of the fine feature: share of the nearest that pools still hold."""
+    class_hamming: np.ndarray | None
+    """float64 [q, classes], of the Hamming distance."""
+
+
+def _judge(
+    queries: Embedded, gallery: Embedded, distances: Distances, settings: Settings
+) -> dict[str, _Judged]:
+    """Score every ranking of every query; the queries in parts, each part on all cores."""
+    exclusion = Exclusion.of(queries, gallery, own_group=settings.own_group)
+    ours, theirs = judging.shared_columns(queries, gallery)
+    parts: dict[str, list[_Judged]] = {}
+    waiting: deque[tuple[str, Iterator[_Judged]]] = deque()
+
+    def collect() -> None:
         name, judged = waiting.popleft()
         parts.setdefault(name, []).extend(judged)
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         for rows in metrics.chunks(len(queries), len(gallery), cells=_CELLS):
-            excluded = (mine[rows, None] == theirs) & (not own_scan)
-            part = distances.part(rows, excluded)
-            # A thread takes some of the rows at a time: what it holds is small.
-            cuts = list(metrics.chunks(*excluded.shape))
-
-            def judge(cut: slice, rows: slice = rows, part: Part = part) -> judging.Judge:
-                asked = {name: column[rows][cut] for name, column in known.items()}
-                truth = judging.Truth.of(asked, archive, part.excluded[cut], setting.k)
-                return judging.Judge(truth, part.hamming[cut], part.fine[cut], setting)
-
+            part = distances.part(rows, exclusion.rows(rows))
+            # Each thread takes a few rows at a time, so that it holds little memory.
+            cuts = list(metrics.chunks(*part.excluded.shape))
             spread = threads.map if len(cuts) > 1 else map
-            judges = list(spread(judge, cuts))
+            mine = {name: column[rows] for name, column in ours.items()}
+            truths = list(spread(functools.partial(_truth, mine, theirs, part, settings.k), cuts))
             for name, found in distances.each(part):
-                each = [found[cut] for cut in cuts]
-                judged = spread(judging.Judge.judge, judges, itertools.repeat(name), each)
-                # One ranking is judged while the distances of the next are made.
-                waiting.append((name, judged))
+                judge = functools.partial(_judge_cut, name, found, part, distances.bits, settings)
+                # One ranking is scored while the distances of the next are computed.
+                waiting.append((name, spread(judge, cuts, truths)))
                 if len(waiting) > 1:
-                    take()
-            take()
+                    collect()
+            collect()
+    return {name: _joined(found) for name, found in parts.items()}
+
+
+def _truth(
+    queries: Mapping[str, np.ndarray],
+    gallery: Mapping[str, np.ndarray],
+    part: Part,
+    k: int,
+    cut: slice,
+) -> judging.Truth:
+    """The truth about the rows `cut` of a part."""
+    mine = {name: column[cut] for name, column in queries.items()}
+    return judging.Truth.of(mine, gallery, part.excluded[cut], k)
+
+
+def _judge_cut(
+    name: str,
+    distances: np.ndarray,
+    part: Part,
+    bits: Mapping[str, int],
+    settings: Settings,
+    cut: slice,
+    truth: judging.Truth,
+) -> _Judged:
+    """Score the rows `cut` of one ranking by its distances [q, N]."""
+    order = judging.Order.of(distances[cut], truth, settings.k)
+    hamming, fine, k = part.hamming[cut], part.fine[cut], settings.k
+    lookup, returned, kept, class_hamming = None, None, None, None
+    if name in bits:
+        lookup = pools.Lookup(
+            *metrics.lookup(distances[cut], truth.relevance, truth.excluded, bits=bits[name])
+        )
+    if name == "two_stage":
+        returned = pools.returned(
+            order, hamming, fine, truth.excluded, threshold=settings.threshold, k=k
+        )
+    if name == settings.fine:
+        kept = metrics.neighbours_kept(order.ranking, hamming, k, bits=bits["hamming"])
+    if name == "hamming":
+        labels = truth.gallery["labels"]
+        class_hamming = pools.class_hamming(hamming, truth.excluded, labels, settings.classes)
+    return _Judged(
+        scores=judging.scores(order, truth, k),
+        curves=judging.curve_sums(order, truth.queries["labels"], settings.classes),
+        lookup=lookup,
+        returned=returned,
+        neighbours_kept=kept,
+        class_hamming=class_hamming,
+    )
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """Concatenate the arrays in mappings and dataclasses of one structure; None stays None."""
+    first = parts[0]
+    if first is None:
+        return None
+    if isinstance(first, np.ndarray):
+        return np.concatenate(parts)
+    if isinstance(first, Mapping):
+        return {key: _joined([part[key] for part in parts]) for key in first}
+    fields = [field.name for field in dataclasses.fields(first)]
+    return type(first)(**{n: _joined([getattr(part, n) for part in parts]) for n in fields})
+
+
+def _per_query(judged: _Judged) -> dict[str, np.ndarray]:
+    """All scores of one ranking by column, each [Q]."""
+    out = dict(judged.scores)
+    if judged.returned is not None:
+        out["search_precision"] = judged.returned.precision
+        out["pool_size"] = judged.returned.pool_size
+    if judged.lookup is not None:
+        out["precision_in_radius"] = pools.precision_in_radius(judged.lookup, out["relevant"])
+    return out
+
+
+# --- summaries ----------------------------------------------------------------------------------
+
+
+def _sweeps(
+    judged: Mapping[str, _Judged], names: Iterable[str], labels: np.ndarray
+) -> dict[str, dict[str, np.ndarray]]:
+    """`Evaluation.lookups` of the rankings `names`, which are by codes."""
+    out = {}
+    for name in names:
+        one = judged[name]
+        out[name] = pools.sweep(_present(one.lookup), one.scores["relevant"], labels)
+    return out
+
+
+def _radius_row(
+    precision: np.ndarray, sweep: Mapping[str, np.ndarray], labels: np.ndarray
+) -> dict[str, float | None]:
+    """One entry of `Evaluation.lookup`."""
+    column = min(pools.RADIUS, len(sweep["recall"]) - 1)
     return {
-        name: {key: np.concatenate([part[key] for part in found]) for key in found[0]}
-        for name, found in parts.items()
+        "precision_macro": metrics.macro(precision, labels),
+        "precision_micro": metrics.micro(precision),
+        "recall_macro": _known(sweep["recall"][column]),
+        "empty_share": float(sweep["empty_share"][column]),
     }
 
 
-def _lookups(
-    per_query: _PerQuery, labels: np.ndarray, bits: Mapping[str, int]
-) -> tuple[dict[str, dict[str, np.ndarray]], dict[str, dict[str, float | None]]]:
-    """`Evaluation.lookups` and `Evaluation.lookup`; adds `precision_in_radius` [Q]."""
-    lookups, lookup = {}, {}
-    for name, width in bits.items():
-        values = per_query[name]
-        sizes, hits = (values.pop(key) for key in ("lookup_sizes", "lookup_hits"))
-        lookups[name] = _pool_sweep(sizes, hits, values["relevant"], labels)
-        column = min(RADIUS, width)
-        share = hits[:, column] / np.maximum(sizes[:, column], 1)
-        precision = np.where(values["relevant"] > 0, share, np.nan)
-        values["precision_in_radius"] = precision
-        lookup[name] = {
-            "precision_macro": metrics.macro(precision, labels),
-            "precision_micro": metrics.micro(precision),
-            "recall_macro": _known(lookups[name]["recall"][column]),
-            "empty_share": float(lookups[name]["empty_share"][column]),
-        }
-    return lookups, lookup
-
-
-def _curves(per_query: _PerQuery, labels: np.ndarray, classes: int) -> dict[str, np.ndarray]:
-    """`Evaluation.curves`, from the sums by class of each part of the queries."""
+def _curves(
+    judged: Mapping[str, _Judged], labels: np.ndarray, classes: int
+) -> dict[str, np.ndarray]:
+    """`Evaluation.curves`, from the sums over the queries of each class."""
     curves = {"recall": metrics.RECALL_GRID}
-    for name, values in per_query.items():
-        scored = np.bincount(labels[values["relevant"] > 0], minlength=classes)
+    for name, one in judged.items():
+        scored = np.bincount(labels[one.scores["relevant"] > 0], minlength=classes)
         there = scored > 0
-        for suffix, prefix in (("", ""), ("_worst", "worst/"), ("_best", "best/")):
-            sums = values.pop("curve" + suffix).sum(axis=0)
-            curves[prefix + name] = _column_means(sums[there] / scored[there, None])
+        for suffix, sums in one.curves.items():
+            prefix = f"{suffix.removeprefix('_')}/" if suffix else ""
+            means = sums.sum(axis=0)[there] / scored[there, None]
+            curves[prefix + name] = metrics.column_means(means)
     return curves
 
 
-_CELLS = 1 << 23
-"""Cells of the distances [q, N] that are held at once."""
+T = TypeVar("T")
+
+
+def _present(value: T | None) -> T:
+    """A result that this ranking always has."""
+    assert value is not None
+    return value
 
 
 def _known(value: float) -> float | None:
     """None for NaN."""
     return None if value != value else value
-
-
-def _column_means(values: np.ndarray) -> np.ndarray:
-    """Mean of the known values of each column of [Q, G]; NaN where there is none."""
-    means = [metrics.micro(column) for column in values.T]
-    return np.array([np.nan if mean is None else mean for mean in means])
-
-
-def _macro_rows(values: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
-    """Mean of the rows of each class of [Q, G], as [classes, G]; NaN where there is none."""
-    out = np.full((classes, values.shape[1]), np.nan)
-    for label in np.unique(labels):
-        out[label] = _column_means(values[labels == label])
-    return out
-
-
-def _macro_columns(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Macro mean of each column of [Q, G]; NaN where no query counts."""
-    means = [metrics.macro(column, labels) for column in values.T]
-    return np.array([np.nan if mean is None else mean for mean in means])
-
-
-def _pool_sweep(
-    sizes: np.ndarray, hits: np.ndarray, relevant: np.ndarray, labels: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Pools [Q, h + 1] by threshold, averaged over the queries that have relevant items."""
-    known = relevant > 0
-    out = {"threshold": np.arange(1, sizes.shape[1] + 1)}
-    counts = np.where(known, relevant, 1)[:, None]
-    for name, values in (
-        ("precision", hits / np.maximum(sizes, 1)),
-        ("recall", hits / counts),
-    ):
-        out[name] = _macro_columns(np.where(known[:, None], values, np.nan), labels)
-    out["mean_size"] = sizes.mean(axis=0)
-    out["empty_share"] = (sizes == 0).mean(axis=0)
-    return out
-
-
-def _confusion(truth: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-    """int64 [classes, classes]: queries by true class (row) and predicted class (column)."""
-    known = np.minimum(predicted, classes - 1)
-    return np.bincount(truth * classes + known, minlength=classes**2).reshape(classes, classes)
-
-
-def _classification(queries: Embedded, confusion: np.ndarray) -> dict[str, Any]:
-    """Scores of the FC3 classifier over the queries; a class without queries has None."""
-    scores = log_softmax(queries.features["fc3"])
-    relevance = np.arange(scores.shape[1])[:, None] == queries.labels
-    hits = metrics.find(metrics.rank(-scores.T), relevance)
-    precisions = metrics.average_precision(hits)
-    per_class = []
-    for label, row in enumerate(confusion):
-        right, support, named = int(row[label]), int(row.sum()), int(confusion[:, label].sum())
-        per_class.append(
-            {
-                "class": label,
-                "support": support,
-                "recall": right / support if support else None,
-                "precision": right / named if named else None,
-                "f1": 2 * right / (support + named) if support else None,
-                "average_precision": float(precisions[label]) if support else None,
-            }
-        )
-    recalls = [row["recall"] for row in per_class if row["recall"] is not None]
-    return {
-        "accuracy": float(np.trace(confusion) / confusion.sum()),
-        "macro_recall": float(np.mean(recalls)),
-        "per_class": per_class,
-    }

@@ -2,7 +2,7 @@
 
 `<workdir>/evaluation/per_query.npz` holds
   names                 str [Q], by which a query is known in every run on the same data
-  scans                 str [Q], groups what belongs to one patient
+  patients              str [Q], the patient of each query, or its scan; empty where unknown
   labels                int32 [Q], the class
   <ranking>/<measure>   float64 [Q] each, NaN where the measure is undefined
 """
@@ -21,7 +21,8 @@ from inres.system import files
 FILE = "per_query.npz"
 JUDGED = "judged.json"
 """Beside it where the vectors are another program's: what was judged, and how."""
-_COLUMNS = ("names", "scans", "labels")
+_PATIENTS = ("patients", "scans")
+"""Names of the column of patients: today's, and that of older files."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,18 +31,18 @@ class Run:
 
     names: np.ndarray
     """str [Q], all different."""
-    scans: np.ndarray
-    """str [Q], what belongs to one patient; empty where unknown."""
+    patients: np.ndarray
+    """str [Q], the patient of each query, or its scan; empty where unknown."""
     labels: np.ndarray
     """int32 [Q]"""
     values: Mapping[str, Mapping[str, np.ndarray]]
     """By ranking and measure, float64 [Q], NaN where undefined."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         names, counts = np.unique(self.names, return_counts=True)
         if (counts > 1).any():
             raise ValueError(f"query {names[counts > 1][0]} is there {counts.max()} times")
-        arrays = {"scans": self.scans, "labels": self.labels} | {
+        arrays = {"patients": self.patients, "labels": self.labels} | {
             f"{ranking}/{measure}": array
             for ranking, measures in self.values.items()
             for measure, array in measures.items()
@@ -64,20 +65,26 @@ class Run:
                 raise ValueError(f"no {asked!r} in this run (has {', '.join(there)})")
         return self.values[ranking][measure]
 
+    def extended(self, values: Mapping[str, Mapping[str, np.ndarray]]) -> "Run":
+        """The same queries with more measures, by ranking and measure, float64 [Q]."""
+        return dataclasses.replace(
+            self, values={name: {**own, **values[name]} for name, own in self.values.items()}
+        )
+
     def take(self, rows: np.ndarray) -> "Run":
         """The queries `rows`, in that order."""
         values = {
             ranking: {measure: array[rows] for measure, array in measures.items()}
             for ranking, measures in self.values.items()
         }
-        return Run(self.names[rows], self.scans[rows], self.labels[rows], values)
+        return Run(self.names[rows], self.patients[rows], self.labels[rows], values)
 
 
 def write(root: Path, run: Run) -> None:
     """Write `run` to the file `FILE` in the folder `root`."""
     columns: dict[str, Any] = {
         "names": np.asarray(run.names, str),
-        "scans": np.asarray(run.scans, str),
+        "patients": np.asarray(run.patients, str),
         "labels": np.asarray(run.labels, np.int32),
     }
     for ranking, measures in run.values.items():
@@ -100,12 +107,13 @@ def read(root: Path) -> Run:
     try:
         with np.load(path) as stored:
             arrays = {name: stored[name] for name in stored.files}
-        columns = [arrays.pop(name) for name in _COLUMNS]
+        names, labels = arrays.pop("names"), arrays.pop("labels")
+        patients = arrays.pop(next((name for name in _PATIENTS if name in arrays), _PATIENTS[0]))
         values: dict[str, dict[str, np.ndarray]] = {}
         for name, array in arrays.items():
             ranking, measure = name.split("/", 1)
             values.setdefault(ranking, {})[measure] = array
-        return Run(columns[0], columns[1], columns[2], values)
+        return Run(names, patients, labels, values)
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: damaged ({error}); run with --redo=evaluation") from None
 
@@ -136,7 +144,7 @@ def aligned(runs: Mapping[str, Run]) -> dict[str, Run]:
                 )
         rows = np.argsort(run.names)[np.argsort(np.argsort(base.names))]
         run = run.take(rows)
-        for column in ("scans", "labels"):
+        for column in ("patients", "labels"):
             differ = np.flatnonzero(getattr(run, column) != getattr(base, column))
             if len(differ):
                 row = differ[0]
@@ -170,4 +178,4 @@ def pool(runs: Sequence[Run]) -> Run:
         for ranking, measures in runs[0].values.items()
     }
     kept = {ranking: measures for ranking, measures in values.items() if measures}
-    return Run(joined("names"), joined("scans"), joined("labels"), kept)
+    return Run(joined("names"), joined("patients"), joined("labels"), kept)

@@ -7,8 +7,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from inres import vocabulary
 from inres.figures import panels, style
-from inres.figures.rankings import OURS, RANKING_NAMES
 
 
 def pools(values: Mapping[str, np.ndarray], *, threshold: int, items: int) -> Figure:
@@ -82,10 +82,11 @@ def lookups(sweeps: Mapping[str, Mapping[str, np.ndarray]], *, radius: int = 2) 
     )
     for place, (name, sweep) in enumerate(sweeps.items()):
         color, dash = looks[place % len(looks)]
-        width = 2.4 if name in OURS else 1.5
+        ranking = vocabulary.ranking(name)
+        width = 2.4 if ranking.is_search else 1.5
         look: dict[str, Any] = {"color": color, "linestyle": dash, "linewidth": width}
         at = min(radius, len(sweep["recall"]) - 1)
-        left.plot(sweep["recall"], sweep["precision"], label=RANKING_NAMES[name], **look)
+        left.plot(sweep["recall"], sweep["precision"], label=ranking.title, **look)
         left.plot(sweep["recall"][at], sweep["precision"][at], "D", color=color, markersize=6)
         right.plot(sweep["threshold"] - 1, sweep["empty_share"], **look)
     left.set(xlim=(0, 1.02), ylim=(0, 1.02))

@@ -9,33 +9,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
+from inres import vocabulary
 from inres.figures import panels, style
 
-RANKING_NAMES = {
-    "two_stage": "two-stage search",
-    "hamming": "Hamming distance",
-    "latent": "H at 0.5 (paper)",
-    "alone": "slice without neighbours",
-    "fc1": "FC1",
-    "fc2": "FC2 (hash layer)",
-    "fc3": "FC3",
-    "fc1_fc3": "FC1+FC3",
-    "embedding": "vectors given",
-    "softmax": "softmax",
-    "predicted_class": "predicted class",
-    "itq_fc1": "PCA+ITQ on FC1",
-    "lsh_fc1": "LSH on FC1",
-    "itq_embedding": "PCA+ITQ on the vectors",
-    "lsh_embedding": "LSH on the vectors",
-    "pixels": "raw pixels",
-    "hog": "HOG",
-    "itq_pixels": "PCA+ITQ on pixels",
-    "lsh_pixels": "LSH on pixels",
-    "chance": "chance",
-}
-OURS = ("two_stage", "hamming")
-"""The rankings that are judged; all others are what they are compared with."""
-_LINES: dict[str, tuple[str, Any, float]] = {
+LINES: dict[str, tuple[str, Any, float]] = {
     "two_stage": (style.BLUE, "-", 2.6),
     "hamming": (style.SKY, "-", 1.6),
     "fc1": (style.VERMILION, "-", 1.6),
@@ -69,8 +46,8 @@ def precision_recall(
     axes = style.label_axes(
         figure.add_subplot(), title=title, x="recall", y="precision (macro mean)"
     )
-    for name in (n for n in _LINES if n in curves):
-        color, dash, width = _LINES[name]
+    for name in (n for n in LINES if n in curves):
+        color, dash, width = LINES[name]
         if name == "hamming" and "worst/hamming" in curves:
             axes.fill_between(
                 curves["recall"],
@@ -87,7 +64,7 @@ def precision_recall(
             color=color,
             linestyle=dash,
             linewidth=width,
-            label=RANKING_NAMES[name],
+            label=vocabulary.ranking(name).title,
             zorder=3 if name == "two_stage" else 2,
         )
     if pool is not None and all(map(np.isfinite, pool)):
@@ -122,11 +99,12 @@ def baselines(
     figure = style.figure(5.4, 1.1 + 0.27 * len(known))
     axes = style.label_axes(figure.add_subplot(), title="Every ranking", x=measure, y="ranking")
     for place, (value, name) in enumerate(known):
-        color = style.BLUE if name in OURS else style.GREY
+        is_search = vocabulary.ranking(name).is_search
+        color, marker = (style.BLUE, "D") if is_search else (style.GREY, "o")
         ends = intervals.get(name)
         if ends is not None:
             axes.plot(ends, (place, place), color=color, linewidth=3, alpha=0.45)
-        axes.plot(value, place, "D" if name in OURS else "o", color=color, markersize=6)
+        axes.plot(value, place, marker, color=color, markersize=6)
         right = value if ends is None else max(ends)
         axes.annotate(
             f"{value:.3f}",
@@ -137,9 +115,9 @@ def baselines(
             color=style.INK,
             va="center",
         )
-    axes.set_yticks(range(len(known)), [RANKING_NAMES[name] for _, name in known])
+    axes.set_yticks(range(len(known)), [vocabulary.ranking(name).title for _, name in known])
     for label, (_, name) in zip(axes.get_yticklabels(), known, strict=True):
-        label.set_color(style.BLUE if name in OURS else style.INK)
+        label.set_color(style.BLUE if vocabulary.ranking(name).is_search else style.INK)
     axes.set_xlim(0, 1.2 * max([0.1, *(v for v, _ in known)]))
     axes.grid(axis="y", visible=False)
     return figure

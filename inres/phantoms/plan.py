@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
+from inres import vocabulary
 from inres.config import Phantom
 
-EDGES_MM = (3.25, 5.0, 6.0, 8.0, 13.0, 18.0, 23.0, 32.3)
+EDGES_MM = (3.25, *vocabulary.CLASS_EDGES_MM, 32.3)
 """Smallest and largest annotated diameter of LUNA16, and between them Table 2's class edges."""
-CLASS_COUNTS = (270, 232, 276, 234, 100, 55, 19)
+CLASS_COUNTS = tuple(one.paper_items for one in vocabulary.SIZE_CLASSES[1:])
 """Nodules in each class (paper, Table 2)."""
 THICKNESS_MM = (0.6, 0.7, 1.0, 1.25, 1.25, 1.25, 1.5, 1.8, 2.0, 2.0, 2.5, 2.5, 2.5, 2.5)
 """Slice distances in about the proportions of LUNA16."""

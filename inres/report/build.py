@@ -2,18 +2,7 @@
 
 from pathlib import Path
 
-from inres.report import (
-    classification,
-    codes,
-    comparisons,
-    data,
-    head,
-    lungs,
-    page,
-    search,
-    settings,
-    training,
-)
+from inres.report import head, page, sections
 from inres.report.run import read_run
 from inres.system import files
 
@@ -21,26 +10,17 @@ from inres.system import files
 def build_report(workdir: Path) -> Path:
     """Write `<workdir>/report.html` from what the stages left in `workdir`.
 
-    The file holds everything (styles, tables, images) and asks for nothing from outside. Parts
-    whose files are absent are left out with a sentence.
+    The file contains everything (styles, tables, images) and loads nothing from elsewhere. A part
+    whose files are missing is replaced by a sentence.
 
     Raises:
       FileNotFoundError: there is no `evaluation/metrics.json`.
       ValueError: a file is damaged; the message names it.
     """
     run = read_run(workdir)
-    sections = [
-        ("Against the baselines", "baselines", comparisons.section(run)),
-        ("Search", "search", search.section(run)),
-        ("Codes and cost", "codes", codes.section(run)),
-        ("Classification", "classification", classification.section(run)),
-        ("Data", "data", data.section(run)),
-        ("Lungs", "lungs", lungs.section(run)),
-        ("Training", "training", training.section(run)),
-        ("Settings", "settings", settings.section(run)),
-    ]
-    links = "".join(f'<a href="#{name}">{title}</a>' for title, name, _ in sections)
-    body = "".join(f'<h2 id="{name}">{title}</h2>{text}' for title, name, text in sections)
+    shown = sections.ordered()
+    links = "".join(f'<a href="#{anchor}">{one.title}</a>' for anchor, one in shown)
+    body = "".join(f'<h2 id="{anchor}">{one.title}</h2>{one.html(run)}' for anchor, one in shown)
     title = f"inres: {run.name}"
     document = (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'

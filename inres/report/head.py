@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
+from inres import vocabulary
 from inres.data import splits
 from inres.evaluation.runs import JUDGED
-from inres.figures.rankings import RANKING_NAMES
 from inres.report import page
 from inres.report.run import Run
-
-PAPER_PRECISION = 0.73
-"""Retrieval precision (paper, section 5)."""
 
 
 def summary(run: Run) -> str:
@@ -22,7 +19,7 @@ def summary(run: Run) -> str:
     elif data.get("kind"):
         facts.append({"phantom": "synthetic scans", "luna16": "LUNA16"}[data["kind"]])
     if protocol:
-        fine = RANKING_NAMES.get(protocol["fine"], protocol["fine"])
+        fine = vocabulary.ranking(protocol["fine"]).title
         facts.append(f"{protocol['queries']} queries, archive of {protocol['gallery']} items")
         facts.append(
             f"{protocol['bits']}-bit codes, Hamming distance below {protocol['threshold']}, "
@@ -31,12 +28,13 @@ def summary(run: Run) -> str:
     precision = run.metrics.get("paper", {}).get("search_precision")
     chance = run.ranking("chance", "precision_at_10_micro")
     lead = ""
+    paper = page.share(vocabulary.PAPER_SEARCH_PRECISION)
     if precision is not None:
         lead = (
             f'<p class="lead">Of the ten nearest slices found, <b>{page.share(precision)}</b> on '
             "average are of the query's own class"
             + (f"; by chance it would be {page.share(chance)}" if chance is not None else "")
-            + (" (the paper reports 73 % on LUNA16)." if run.paper_classes else ".")
+            + (f" (the paper reports {paper} on LUNA16)." if run.paper_classes else ".")
             + "</p>"
         )
     return f'<p class="sub">{" · ".join(facts)}</p>{lead}{_leaks(run)}'
@@ -62,7 +60,7 @@ def cards(run: Run) -> str:
             "Search precision, top 10",
             page.number(run.metrics.get("paper", {}).get("search_precision"), 2),
             page.between(run.ends("paper", "search_precision"), 2),
-            f"paper {PAPER_PRECISION}, on LUNA16" if run.paper_classes else "",
+            f"paper {vocabulary.PAPER_SEARCH_PRECISION}, on LUNA16" if run.paper_classes else "",
             _beside(run, "precision_at_10_micro", 2, *baselines),
         ),
     ]
@@ -121,6 +119,6 @@ def cards(run: Run) -> str:
 
 def _beside(run: Run, key: str, digits: int, *names: str) -> str:
     """`chance 0.27 · raw pixels 0.51` for one measure."""
-    found = [(RANKING_NAMES[n], run.ranking(n, key)) for n in names]
+    found = [(vocabulary.ranking(n).title, run.ranking(n, key)) for n in names]
     words = (f"{n}{page.NO_BREAK}{page.number(v, digits)}" for n, v in found if v is not None)
     return " · ".join(words)

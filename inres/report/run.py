@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from inres.data.items import CLASS_NAMES
 from inres.evaluation import runs
 from inres.figures import style
 from inres.report import page
 from inres.system import files
+from inres.vocabulary import CLASS_NAMES
 
 
 @dataclasses.dataclass(frozen=True)

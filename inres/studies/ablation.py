@@ -19,12 +19,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from inres import config as config_lib
+from inres import vocabulary
 from inres.config import Config, ConfigError
-from inres.evaluation import comparison, further
-from inres.evaluation.embedded import RANKINGS
+from inres.evaluation import comparison
 from inres.evaluation.runs import Run
 from inres.figures import style
-from inres.figures.rankings import RANKING_NAMES
 from inres.pipeline import stages
 
 Variant = Mapping[str, Any]
@@ -104,10 +103,12 @@ def checked(grid: Ablation) -> Ablation:
         if not value or len(set(value)) < len(value):
             raise ConfigError(f"config.{name} = {value!r}: must be different, at least one")
     named = [variant["ranking"] for variant in grid.variants if "ranking" in variant]
+    rankings = vocabulary.ranking_names()
+    columns = [metric.column for metric in vocabulary.metrics()]
     for field, names, what, known in (
-        ("rankings", grid.rankings, "ranking", RANKINGS),
-        ("variants", named, "ranking", RANKINGS),
-        ("measures", grid.measures, "measure", further.QUERY_MEASURES),
+        ("rankings", grid.rankings, "ranking", rankings),
+        ("variants", named, "ranking", rankings),
+        ("measures", grid.measures, "measure", columns),
     ):
         for name in names:
             if name not in known:
@@ -379,7 +380,7 @@ def figure(grid: Ablation, rows: Sequence[Mapping[str, Any]], *, title: str) -> 
             "markersize": 6,
             "capsize": 3,
             "linewidth": 1.5,
-            "label": RANKING_NAMES.get(ranking, ranking),
+            "label": vocabulary.ranking(ranking).title,
         }
         if field:
             order = np.argsort(at)
@@ -387,12 +388,13 @@ def figure(grid: Ablation, rows: Sequence[Mapping[str, Any]], *, title: str) -> 
         else:
             at = at + 0.16 * (number - (len(rankings) - 1) / 2)
             axes.errorbar(value, at, xerr=bars, linestyle="none", **look)
+    score = vocabulary.mean_title(measure, macro=True)
     if field:
-        _value_axis(axes, sorted(set(places.values())), field, _in_words(measure))
+        _value_axis(axes, sorted(set(places.values())), field, score)
     else:
         axes.set_yticks(range(len(names)), [textwrap.fill(name, 40) for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
-        score = f"{_in_words(measure)}, mean over seeds\n(bars: 95 % interval over patients)"
+        score = f"{score}, mean over seeds\n(bars: 95 % interval over patients)"
         axes.set_xlabel(score, fontsize=10, color=style.INK)
     axes.set_title(title, fontsize=11, color=style.INK, loc="left", pad=26)
     axes.grid(color=style.GRID, linewidth=0.7, axis="y" if field else "x")
@@ -404,10 +406,6 @@ def figure(grid: Ablation, rows: Sequence[Mapping[str, Any]], *, title: str) -> 
         fontsize=8.5, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(rankings)
     )
     return sheet
-
-
-def _in_words(measure: str) -> str:
-    return "macro mAP" if measure == "average_precision" else f"macro {measure.replace('_', ' ')}"
 
 
 def _value_axis(axes: Any, values: Sequence[float], field: str, score: str) -> None:

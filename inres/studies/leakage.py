@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
+from inres import vocabulary
 from inres.evaluation import intervals
 from inres.evaluation.runs import Run, aligned
 from inres.figures import style
@@ -40,17 +41,25 @@ PART_NAMES = {
 class Measure:
     """One score that is compared."""
 
-    name: str
     ranking: str
-    measure: str
+    column: str
+    """Of the metric."""
     macro: bool
+
+    @property
+    def title(self) -> str:
+        """Such as `macro mAP, raw pixels`."""
+        title = vocabulary.mean_title(self.column, macro=self.macro)
+        if not vocabulary.metric(self.column).means:  # such a metric belongs to one ranking
+            return title
+        return f"{title}, {vocabulary.ranking(self.ranking).title}"
 
 
 MEASURES = (
-    Measure("macro mAP, two-stage search", "two_stage", "average_precision", True),
-    Measure("mean search precision (the paper's)", "two_stage", "search_precision", False),
-    Measure("accuracy of FC3", "fc3", "correct", False),
-    Measure("macro mAP, raw pixels", "pixels", "average_precision", True),
+    Measure("two_stage", "average_precision", macro=True),
+    Measure("two_stage", "search_precision", macro=False),
+    Measure("fc3", "correct", macro=False),
+    Measure("pixels", "average_precision", macro=True),
 )
 
 
@@ -78,10 +87,10 @@ def inflations(
     for measure in measures:
         run = matched["patient"]
         labels = run.labels if measure.macro else None
-        values = {n: r.measure(measure.ranking, measure.measure) for n, r in matched.items()}
-        scores = intervals.mean_intervals(values, run.scans, labels, seed=seed)
+        values = {n: r.measure(measure.ranking, measure.column) for n, r in matched.items()}
+        scores = intervals.mean_intervals(values, run.patients, labels, seed=seed)
         gaps = {
-            part: intervals.difference(values[a], values[b], run.scans, labels, seed=seed)
+            part: intervals.difference(values[a], values[b], run.patients, labels, seed=seed)
             for part, (a, b) in PARTS.items()
         }
         out.append(Inflation(measure, scores, gaps))
@@ -92,7 +101,7 @@ def rows(found: Sequence[Inflation]) -> list[dict[str, object]]:
     """A row for each measure: the scores, and the inflation with interval and p-value."""
     table = []
     for one in found:
-        row: dict[str, object] = {"measure": one.measure.name}
+        row: dict[str, object] = {"measure": one.measure.title}
         for name, score in one.scores.items():
             row |= {name: score.value, f"{name}_low": score.low, f"{name}_high": score.high}
         for part, gap in one.gaps.items():
@@ -148,7 +157,7 @@ def figure(found: Sequence[Inflation], *, title: str) -> Figure:
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
         axes.legend(fontsize=8.5, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=1)
-    left.set_yticks(np.arange(len(found)), [one.measure.name for one in found])
+    left.set_yticks(np.arange(len(found)), [one.measure.title for one in found])
     left.tick_params(axis="y", labelsize=9.5, colors=style.INK)
     left.set_ylim(len(found) - 0.5, -0.5)
     left.set_xlabel("score (0 to 1), 95 % interval over patients", fontsize=9.5)

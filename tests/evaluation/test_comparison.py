@@ -6,6 +6,8 @@ from scipy import stats
 
 from inres.evaluation import comparison, intervals, metrics, runs
 
+AP, MM = "average_precision", "diameter_error_mm"
+
 
 def run(shift, *, seed=0, queries=60, order=None):
     """A run whose scores are common noise plus `shift` plus its own noise."""
@@ -14,9 +16,12 @@ def run(shift, *, seed=0, queries=60, order=None):
     labels = np.arange(queries) % 3
     common = base.random(queries)
     own = np.random.default_rng(seed).normal(0, 0.02, queries)
-    values = {"ap": common + shift + own, "error_mm": 5 - common - shift - own}
+    values = {
+        AP: common + shift + own,
+        MM: 5 - common - shift - own,
+    }
     scans = np.array([f"s{i // 2}" for i in range(queries)])
-    made = runs.Run(names, scans, labels, {"two_stage": values, "chance": {"ap": 0 * common}})
+    made = runs.Run(names, scans, labels, {"two_stage": values, "chance": {AP: 0 * common}})
     return made if order is None else made.take(order)
 
 
@@ -32,7 +37,7 @@ def test_who_is_ahead_and_what_cannot_be_told_apart():
             recipe("high", run(0.1, seed=1, order=order), run(0.1, seed=2)),
             recipe("same", run(0.0, seed=3)),
         ],
-        ["ap"],
+        [AP],
         resamples=2000,
     )
     pairs = {frozenset((p.ahead, p.behind)): p for p in found.pairs}
@@ -46,8 +51,8 @@ def test_who_is_ahead_and_what_cannot_be_told_apart():
     assert pair.difference.value >= 0
     p = [q.difference.p_value for q in found.pairs]
     assert [q.p_holm for q in found.pairs] == intervals.holm(p).tolist()
-    score = found.scores["ap"]["high"]
-    each = [run(0.1, seed=s).values["two_stage"]["ap"] for s in (1, 2)]
+    score = found.scores[AP]["high"]
+    each = [run(0.1, seed=s).values["two_stage"][AP] for s in (1, 2)]
     assert score.by_seed == pytest.approx(
         [metrics.macro(v, run(0).labels) for v in each], abs=1e-12
     )
@@ -57,13 +62,13 @@ def test_who_is_ahead_and_what_cannot_be_told_apart():
 def test_a_small_error_is_ahead():
     found = comparison.compare(
         [recipe("worse", run(0.0)), recipe("better", run(0.2, seed=1))],
-        ["ap", "error_mm"],
+        [AP, MM],
         macro=False,
         resamples=500,
     )
     assert [(p.ahead, p.behind) for p in found.pairs] == [("better", "worse")] * 2
     by_measure = {p.measure: p.difference for p in found.pairs}
-    assert by_measure["error_mm"].value == pytest.approx(-by_measure["ap"].value)
+    assert by_measure[MM].value == pytest.approx(-by_measure[AP].value)
     rows = comparison.pair_rows(found.pairs)
     assert [r["verdict"] for r in rows] == ["more than chance"] * 2
 
@@ -74,7 +79,9 @@ def test_equal_runs_are_rarely_told_apart():
     for trial in range(60):
         seeds = 10 * trial + np.arange(4)
         found = comparison.compare(
-            [recipe(str(s), run(0.0, seed=s, queries=24)) for s in seeds], ["ap"], resamples=200
+            [recipe(str(s), run(0.0, seed=s, queries=24)) for s in seeds],
+            [AP],
+            resamples=200,
         )
         wrong += any(p.told_apart for p in found.pairs)
     assert stats.binomtest(wrong, 60, 0.05, alternative="greater").pvalue > 0.001
@@ -82,18 +89,18 @@ def test_equal_runs_are_rarely_told_apart():
 
 def test_what_cannot_be_compared_is_refused():
     with pytest.raises(ValueError, match="two or more"):
-        comparison.compare([recipe("a", run(0))], ["ap"])
+        comparison.compare([recipe("a", run(0))], [AP])
     with pytest.raises(ValueError, match="other queries; 10 are in a alone"):
-        comparison.compare([recipe("a", run(0)), recipe("b", run(0, queries=50))], ["ap"])
+        comparison.compare([recipe("a", run(0)), recipe("b", run(0, queries=50))], [AP])
     unknown = run(0)
-    unknown.values["two_stage"]["error_mm"][:] = np.nan
-    for measures in (["error_mm"], ["ap", "error_mm"]):
-        with pytest.raises(ValueError, match="b: 'error_mm' is known of no query"):
+    unknown.values["two_stage"][MM][:] = np.nan
+    for measures in ([MM], [AP, MM]):
+        with pytest.raises(ValueError, match=f"b: '{MM}' is known of no query"):
             comparison.compare([recipe("a", run(0)), recipe("b", unknown)], measures)
     halves = [run(0), run(0)]
     for one, part in zip(halves, (slice(0, 30), slice(30, 60)), strict=True):
-        one.values["two_stage"]["ap"][part] = np.nan
-    with pytest.raises(ValueError, match="a and b together: 'ap' is known of no query"):
-        comparison.compare([recipe(n, h) for n, h in zip("ab", halves, strict=True)], ["ap"])
+        one.values["two_stage"][AP][part] = np.nan
+    with pytest.raises(ValueError, match=f"a and b together: '{AP}' is known of no query"):
+        comparison.compare([recipe(n, h) for n, h in zip("ab", halves, strict=True)], [AP])
     with pytest.raises(ValueError, match="no 'fc7' in this run"):
-        comparison.compare([recipe("a", run(0)), recipe("b", run(0), ranking="fc7")], ["ap"])
+        comparison.compare([recipe("a", run(0)), recipe("b", run(0), ranking="fc7")], [AP])

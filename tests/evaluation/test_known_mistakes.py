@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 
-from inres.evaluation import judging, metrics
+from inres import vocabulary
+from inres.evaluation import metrics
 from inres.evaluation.embedded import Embedded
 from inres.evaluation.protocol import evaluate
+from inres.evaluation.settings import Settings
 
 
 def side(labels, codes, prefix, fc1=None):
@@ -28,7 +30,7 @@ def test_ties_are_not_broken_by_the_order_of_the_database():
     query = side([1], [[0]], "q")
     scores = []
     for labels in ([1, 0, 0, 0], [0, 0, 0, 1]):
-        found = evaluate(query, side(labels, [[0]] * 4, "g"), classes=2, threshold=1)
+        found = evaluate(query, side(labels, [[0]] * 4, "g"), Settings(classes=2, threshold=1))
         scores.append(found.rankings["hamming"]["map_macro"])
     assert scores == [pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)] * 2
 
@@ -46,7 +48,7 @@ def test_neither_the_query_nor_its_patient_is_in_the_database():
     labels, codes = [1, 1, 0, 0], [[0, 0], [0, 1], [1, 1], [1, 1]]
     archive = side(labels, codes, "s")
     archive = dataclasses.replace(archive, scans=np.array(["a", "a", "b", "c"]))
-    found = evaluate(archive, archive, classes=2, threshold=3)
+    found = evaluate(archive, archive, Settings(classes=2, threshold=3))
     # Queries 0 and 1 are of one patient, and nobody else has their class: nothing is scored.
     assert found.counts["queries_without_relevant"] == 2
     assert set(found.top[0]) == {2, 3, -1}
@@ -57,7 +59,7 @@ def test_queries_without_a_hit_count_as_nothing_found():
     """Relevant items exist, none is returned: 0, and not left out of the mean."""
     queries = side([1, 1], [[0, 0, 0], [1, 1, 1]], "q")
     gallery = side([1, 0], [[0, 0, 0], [0, 0, 0]], "g")
-    found = evaluate(queries, gallery, classes=2, threshold=1)
+    found = evaluate(queries, gallery, Settings(classes=2, threshold=1))
     assert found.pool["empty_share"] == 0.5
     assert found.paper["search_precision"] == pytest.approx((1 / 2 + 0) / 2)
     assert found.lookup["hamming"]["precision_micro"] == pytest.approx((1 / 2 + 0) / 2)
@@ -72,8 +74,7 @@ def test_a_real_valued_rerank_is_not_reported_as_the_codes():
         evaluate(
             side(labels[:20], codes[:20], "q", fc1[:20]),
             side(labels[20:], codes[20:], "g", fc1[20:]),
-            classes=2,
-            threshold=5,
+            Settings(classes=2, threshold=5),
         ).rankings
         for fc1 in (labels, rng.normal(size=60))
     ]
@@ -90,9 +91,9 @@ def test_supervised_codes_stand_beside_the_classifier_and_chance():
         one = side(labels[rows], rng.random((40, 4))[rows] < 0.5, f"{rows.start}")
         features = {**one.features, "fc3": rng.normal(size=(len(one), 3)).astype(np.float32)}
         both.append(dataclasses.replace(one, features=features))
-    found = evaluate(*both, classes=3, threshold=2)
+    found = evaluate(*both, Settings(classes=3, threshold=2))
     assert {"predicted_class", "softmax", "chance"} < set(found.rankings)
-    for key in (m.key.format(k=10) for m in judging.MEASURES):
+    for key in (mean.key.format(k=10) for _, mean in vocabulary.means()):
         assert all(key in row for row in found.rankings.values())
 
 

@@ -5,8 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
-from inres.evaluation import further, nodules, protocol, within_class
+from inres.evaluation import nodules, within_class
 from inres.evaluation.embedded import Embedded
+from inres.evaluation.settings import Settings
 
 BITS, CLASSES = 6, 4
 
@@ -62,7 +63,7 @@ def average_precision_of_all_orders(distances, relevant):
 
 def test_nodules_are_ranked_by_the_mean_distance_of_their_slices():
     queries, gallery = side(0, 3), side(1, 4, prefix="g")
-    found = nodules.evaluate(queries, gallery, classes=CLASSES, threshold=3)
+    found = nodules.evaluate(queries, gallery, Settings(classes=CLASSES, threshold=3))
     ours = [f"{s}/{n}" for s, n in zip(queries.scans, queries.nodules, strict=True)]
     theirs = [f"{s}/{n}" for s, n in zip(gallery.scans, gallery.nodules, strict=True)]
     code, fc1 = (
@@ -92,9 +93,9 @@ def test_nodules_are_ranked_by_the_mean_distance_of_their_slices():
 
 def test_the_own_scan_is_left_out_and_order_does_not_matter():
     both = side(2, 5)
-    found = nodules.evaluate(both, both, classes=CLASSES, threshold=3)
+    found = nodules.evaluate(both, both, Settings(classes=CLASSES, threshold=3))
     shuffle = np.random.default_rng(0).permutation(len(both))
-    again = nodules.evaluate(both, both.take(shuffle), classes=CLASSES, threshold=3)
+    again = nodules.evaluate(both, both.take(shuffle), Settings(classes=CLASSES, threshold=3))
     for name, measures in found.rankings.items():
         assert again.rankings[name] == pytest.approx(measures, nan_ok=True), name
     assert found.rankings["hamming"]["precision_at_1_macro"] < 1  # itself is not found
@@ -102,24 +103,20 @@ def test_the_own_scan_is_left_out_and_order_does_not_matter():
 
 def test_single_slices_and_mixed_nodules_are_no_units():
     alone = side(3, 4, slices=1)
-    assert nodules.evaluate(alone, alone, classes=CLASSES, threshold=3) is None
+    assert nodules.evaluate(alone, alone, Settings(classes=CLASSES, threshold=3)) is None
     mixed = side(3, 4)
-    assert nodules.of_two_classes(mixed) == ""
+    assert nodules.mixed_nodule(mixed) == ""
     named = [f"{scan}/{name}" for scan, name in zip(mixed.scans, mixed.nodules, strict=True)]
     row = next(i for i in range(len(mixed)) if named.count(named[i]) > 1 and mixed.nodules[i])
     mixed.labels[row] = (mixed.labels[row] + 1) % CLASSES
-    assert nodules.of_two_classes(mixed) == named[row]
-    assert nodules.evaluate(mixed, mixed, classes=CLASSES, threshold=3) is None
-    counts = {"classes": CLASSES, "threshold": 3, "fine": "fc1", "k": 10, "own_scan": False}
-    found = further.judge(mixed, mixed, mixed.scans, mixed.names, counts=counts)
-    assert f"slices of {named[row]} differ in class" in further.in_words(found)
-    assert found.as_json()["by_nodule"] is None
+    assert nodules.mixed_nodule(mixed) == named[row]
+    assert nodules.evaluate(mixed, mixed, Settings(classes=CLASSES, threshold=3)) is None
 
 
 def test_within_the_class_the_top_is_that_of_a_loop():
     queries, gallery = side(4, 4), side(5, 9, prefix="g")
     k = 4
-    tops = within_class.top_of_class(queries, gallery, classes=CLASSES, threshold=3, k=k)
+    tops = within_class.top_of_class(queries, gallery, Settings(classes=CLASSES, threshold=3, k=k))
     fine = euclidean(queries.features["fc1"], gallery.features["fc1"])
     for q in range(len(queries)):
         own = np.flatnonzero(gallery.labels == queries.labels[q])
@@ -154,21 +151,12 @@ def test_a_perfect_order_is_told_from_a_random_one():
     queries, gallery = side(7, 12), side(8, 12, prefix="g")
     for one in (queries, gallery):
         one.features["fc1"][:] = one.diameters_mm[:, None]
-    tops = within_class.top_of_class(queries, gallery, classes=CLASSES, threshold=BITS + 1)
+    tops = within_class.top_of_class(
+        queries, gallery, Settings(classes=CLASSES, threshold=BITS + 1)
+    )
     rows = within_class.compared(tops, None, queries.scans, resamples=200)
     row = {(r["ranking"], r["measure"]): r for r in rows}["two_stage", "diameter_error_mm"]
     assert row["difference"] == pytest.approx(row["value"] - row["random"])
     assert row["high"] < 0
     assert row["p_value"] < 0.05
     assert not any(r["ranking"] == "chance" for r in rows)
-
-
-def test_every_measure_of_a_query_is_named():
-    queries, gallery = side(0, 3, prefix="q"), side(1, 4, prefix="g")
-    found = protocol.evaluate(queries, gallery, classes=CLASSES, threshold=3)
-    beside = further.judge(queries, gallery, queries.scans, queries.names, counts=found.counts)
-    joined = beside.joined(found.per_query)
-    assert {m for values in joined.values() for m in values} == {
-        *further.QUERY_MEASURES,
-        "relevant",  # a count of the gallery
-    }

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
-from inres.evaluation import metrics, protocol, relevance
-from inres.evaluation.embedded import RANKINGS, Embedded
+from inres import vocabulary
+from inres.evaluation import metrics, pools, relevance
+from inres.evaluation.embedded import Embedded
 from inres.evaluation.euclidean import Euclidean
 from inres.evaluation.protocol import evaluate
+from inres.evaluation.settings import Settings
 
 RUNS = settings(max_examples=25, deadline=None)
 
@@ -72,7 +74,7 @@ def sides():
 
 @pytest.fixture(scope="module")
 def evaluation(sides):
-    return evaluate(*sides, classes=4, threshold=3)
+    return evaluate(*sides, Settings(classes=4, threshold=3))
 
 
 KEYS = {
@@ -88,7 +90,7 @@ KEYS = {
 
 
 def test_every_ranking_has_every_measure(evaluation):
-    assert tuple(evaluation.rankings) == RANKINGS
+    assert tuple(evaluation.rankings) == vocabulary.ranking_names()
     for name, row in evaluation.rankings.items():
         assert set(row) > KEYS, name
         assert all(value is not None and math.isfinite(value) for value in row.values()), name
@@ -144,7 +146,7 @@ def test_search_precision_counts_an_empty_pool_as_nothing():
 
     queries = side([1, 1], [[0, 0, 0, 0], [1, 1, 1, 1]], "q")
     gallery = side([1, 0, 1], [[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 1]], "g")
-    found = evaluate(queries, gallery, classes=2, threshold=2)
+    found = evaluate(queries, gallery, Settings(classes=2, threshold=2))
     assert found.paper["search_precision"] == pytest.approx((2 / 3 + 0) / 2)
     assert found.pool == {"mean_size": 1.5, "empty_share": 0.5}
     assert (found.top[1] == -1).all()
@@ -163,7 +165,7 @@ def test_shuffling_the_gallery_changes_no_figure_in_any_digit(seed):
     for side in (queries, gallery):  # odd real numbers, in which rounding would show
         side.features["fc1"][:] = side.features["fc1"] * np.float32(0.1) + offset
     shuffled = taken(gallery, rng.permutation(40))
-    one, two = (evaluate(queries, g, classes=4, threshold=3) for g in (gallery, shuffled))
+    one, two = (evaluate(queries, g, Settings(classes=4, threshold=3)) for g in (gallery, shuffled))
     assert one.rankings == two.rankings
     assert one.pool == two.pool
     assert one.paper == two.paper
@@ -186,20 +188,20 @@ def test_shuffling_the_gallery_changes_no_figure_in_any_digit(seed):
 def test_own_scan_never_returns_unless_asked(sides):
     queries, _ = sides
     archive = taken(queries, np.arange(len(queries)))  # every query finds itself at distance 0
-    found = evaluate(queries, archive, classes=4, threshold=7)
+    found = evaluate(queries, archive, Settings(classes=4, threshold=7))
     for q, row in enumerate(found.top):
         assert all(archive.scans[i] != queries.scans[q] for i in row if i >= 0)
     same = queries.scans[:, None] == archive.scans
     assert found.counts["excluded_pairs"] == same.sum()
     without = taken(archive, np.flatnonzero(archive.scans != queries.scans[0]))
     first = taken(queries, np.array([0]))
-    alone = evaluate(first, without, classes=4, threshold=7)
+    alone = evaluate(first, without, Settings(classes=4, threshold=7))
     for name, values in alone.per_query.items():
         for measure, value in values.items():
             np.testing.assert_allclose(
                 found.per_query[name][measure][0], value[0], rtol=1e-9, err_msg=f"{name} {measure}"
             )
-    asked = evaluate(queries, archive, classes=4, threshold=7, own_scan=True)
+    asked = evaluate(queries, archive, Settings(classes=4, threshold=7, own_group=True))
     assert asked.counts["excluded_pairs"] == 0
     assert (asked.top_distance[:, 0] == 0).all()
 
@@ -208,19 +210,23 @@ def test_unknown_scans_are_nobodys_own():
     rng = np.random.default_rng(1)
     side = embedded(rng, 10)
     unknown = dataclasses.replace(side, scans=np.array([""] * 10))
-    assert evaluate(unknown, unknown, classes=4, threshold=2).counts["excluded_pairs"] == 0
+    assert (
+        evaluate(unknown, unknown, Settings(classes=4, threshold=2)).counts["excluded_pairs"] == 0
+    )
 
 
 def test_queries_without_relevant_items_are_counted_and_left_out():
     rng = np.random.default_rng(2)
     queries, gallery = embedded(rng, 20, prefix="q"), embedded(rng, 60, prefix="g")
     gallery = taken(gallery, np.flatnonzero(gallery.labels != 2))
-    found = evaluate(queries, gallery, classes=4, threshold=3)
+    found = evaluate(queries, gallery, Settings(classes=4, threshold=3))
     rest = evaluate(
-        taken(queries, np.flatnonzero(queries.labels != 2)), gallery, classes=4, threshold=3
+        taken(queries, np.flatnonzero(queries.labels != 2)),
+        gallery,
+        Settings(classes=4, threshold=3),
     )
     assert found.counts["queries_without_relevant"] == (queries.labels == 2).sum() > 0
-    for name in RANKINGS:
+    for name in vocabulary.ranking_names():
         assert found.rankings[name]["map_micro"] == pytest.approx(rest.rankings[name]["map_micro"])
         assert found.rankings[name]["map_macro"] == pytest.approx(rest.rankings[name]["map_macro"])
 
@@ -228,7 +234,7 @@ def test_queries_without_relevant_items_are_counted_and_left_out():
 def test_parts_of_the_queries_give_what_the_whole_gives(sides, evaluation, monkeypatch):
     chunks = metrics.chunks
     monkeypatch.setattr(metrics, "chunks", lambda q, n, **_: chunks(q, n, cells=3 * n))
-    parts = evaluate(*sides, classes=4, threshold=3)
+    parts = evaluate(*sides, Settings(classes=4, threshold=3))
     assert parts.rankings == evaluation.rankings
     np.testing.assert_array_equal(parts.top, evaluation.top)
 
@@ -241,7 +247,7 @@ def test_memory_does_not_grow_with_the_queries(monkeypatch):
     for queries in (20, 60):
         side = embedded(rng, queries, prefix="q")
         tracemalloc.start()
-        evaluate(side, gallery, classes=4, threshold=3)
+        evaluate(side, gallery, Settings(classes=4, threshold=3))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     # Results take some 20 kB a query; one array [Q, N] kept for each ranking is 280 kB.
@@ -334,14 +340,16 @@ def test_bad_input_is_refused_by_name(sides):
     queries, gallery = sides
     unknown = dataclasses.replace(queries, labels=np.where(queries.labels == 0, -1, queries.labels))
     with pytest.raises(ValueError, match=r"queries have a class outside 0..3 \(-1 is unknown\)"):
-        evaluate(unknown, gallery, classes=4, threshold=3)
+        evaluate(unknown, gallery, Settings(classes=4, threshold=3))
     with pytest.raises(ValueError, match="no features 'fc9' in queries"):
-        evaluate(queries, gallery, classes=4, threshold=3, fine="fc9")
+        evaluate(queries, gallery, Settings(classes=4, threshold=3, fine="fc9"))
     with pytest.raises(ValueError, match="threshold is 0"):
-        evaluate(queries, gallery, classes=4, threshold=0)
+        evaluate(queries, gallery, Settings(classes=4, threshold=0))
     with pytest.raises(ValueError, match="codes of 5 bits in queries, 6 in gallery"):
         evaluate(
-            dataclasses.replace(queries, bits=queries.bits[:, :5]), gallery, classes=4, threshold=3
+            dataclasses.replace(queries, bits=queries.bits[:, :5]),
+            gallery,
+            Settings(classes=4, threshold=3),
         )
     with pytest.raises(ValueError, match="scans must be 1-dimensional with 25 rows"):
         dataclasses.replace(queries, scans=queries.scans[:3])
@@ -384,7 +392,7 @@ def test_softmax_ranks_by_the_chance_of_one_class(sides, evaluation):
 def test_lookup_within_the_radius(sides, evaluation):
     queries, gallery = sides
     for name, code in queries.all_codes.items():
-        near = (code[:, None] != gallery.all_codes[name]).sum(axis=2) <= protocol.RADIUS
+        near = (code[:, None] != gallery.all_codes[name]).sum(axis=2) <= pools.RADIUS
         right = near & (queries.labels[:, None] == gallery.labels)
         precision = right.sum(axis=1) / np.maximum(near.sum(axis=1), 1)
         found = evaluation.lookup[name]
@@ -449,7 +457,7 @@ def test_malignancy_of_the_first_ten(sides, evaluation):
     unknown = np.isnan(queries.malignancy)
     assert np.isnan(evaluation.per_query["embedding"]["malignancy_error"][unknown]).all()
     blind = [dataclasses.replace(side, malignancy=None) for side in sides]
-    found = evaluate(*blind, classes=4, threshold=3).rankings["hamming"]
+    found = evaluate(*blind, Settings(classes=4, threshold=3)).rankings["hamming"]
     assert found["malignancy_error_at_10"] is found["ndcg_malignancy_at_10"] is None
 
 

@@ -6,7 +6,7 @@ import pytest
 from inres.evaluation import runs
 
 
-def run(names="abcd", *, seed=0, scans=None, labels=None, rankings=("two_stage", "chance")):
+def run(names="abcd", *, seed=0, patients=None, labels=None, rankings=("two_stage", "chance")):
     names = np.array(list(names))
     rng = np.random.default_rng(seed)
     values = {
@@ -17,17 +17,17 @@ def run(names="abcd", *, seed=0, scans=None, labels=None, rankings=("two_stage",
     order = np.array([ord(name[0]) for name in names])
     return runs.Run(
         names,
-        np.array([f"s{i // 2}" for i in order]) if scans is None else np.array(scans),
+        np.array([f"s{i // 2}" for i in order]) if patients is None else np.array(patients),
         order.astype(np.int32) % 3 if labels is None else np.array(labels),
         values,
     )
 
 
 def test_a_run_comes_back_as_it_was(tmp_path):
-    before = run(["ü.png", "b", "c"], scans=["x", "", "y"], labels=[0, 1, 7])
+    before = run(["ü.png", "b", "c"], patients=["x", "", "y"], labels=[0, 1, 7])
     runs.write(tmp_path, before)
     after = runs.read(tmp_path)
-    for name in ("names", "scans", "labels"):
+    for name in ("names", "patients", "labels"):
         assert getattr(after, name).tolist() == getattr(before, name).tolist()
     assert {k: list(v) for k, v in after.values.items()} == {
         k: list(v) for k, v in before.values.items()
@@ -39,6 +39,16 @@ def test_a_run_comes_back_as_it_was(tmp_path):
         after.measure("fc9", "ndcg")
     with pytest.raises(ValueError, match="no 'map' in this run"):
         after.measure("chance", "map")
+
+
+def test_a_file_with_the_older_name_of_a_column_is_read(tmp_path):
+    before = run()
+    runs.write(tmp_path, before)
+    with np.load(tmp_path / runs.FILE) as stored:
+        arrays = {name: stored[name] for name in stored.files}
+    arrays["scans"] = arrays.pop("patients")
+    np.savez_compressed(tmp_path / runs.FILE, **arrays)
+    assert runs.read(tmp_path).patients.tolist() == before.patients.tolist()
 
 
 def test_a_missing_or_damaged_file_is_named(tmp_path):
@@ -64,7 +74,10 @@ def test_runs_are_matched_by_name():
         (run("abce"), "1 are in first alone: d"),
         (run("abcde"), r"first \(4 queries\) and second \(5\).*1 are in second alone: e"),
         (run("abcd", labels=[1, 2, 0, 0]), "differ in labels of 1 queries, first d: 1 and 0"),
-        (run("abcd", scans=["s48", "s9", "s49", "s50"]), "differ in scans of 1 queries, first b"),
+        (
+            run("abcd", patients=["s48", "s9", "s49", "s50"]),
+            "differ in patients of 1 queries, first b",
+        ),
     ],
 )
 def test_other_queries_are_refused_naming_the_difference(other, message):

@@ -124,12 +124,14 @@ def test_few_patients_of_a_class_are_told(patients, rare, note, monkeypatch):
     monkeypatch.setattr(compare, "MEAN", SimpleNamespace(value="macro"))
     number = np.arange(patients)
     labels, names = (number >= patients - rare).astype(int), number.astype(str)
-    made = {n: {"ap": np.where(labels, 0.1, s)} for n, s in (("a", 0.9), ("b", 0.8))}
+    made = {n: {"average_precision": np.where(labels, 0.1, s)} for n, s in (("a", 0.9), ("b", 0.8))}
     run = runs.Run(names, names, labels, made)
     recipes = [comparison.Recipe(name, [run], name) for name in made]
-    said = compare.words(comparison.compare(recipes, ["ap"], resamples=200)).splitlines()
+    said = compare.words(
+        comparison.compare(recipes, ["average_precision"], resamples=200)
+    ).splitlines()
     assert [line for line in said if "note" in line] == ([f"  note: {note}"] if note else [])
-    micro = comparison.compare(recipes, ["ap"], macro=False, resamples=200)
+    micro = comparison.compare(recipes, ["average_precision"], macro=False, resamples=200)
     assert ("note" in compare.words(micro)) == (patients < 20)
 
 

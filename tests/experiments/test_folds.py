@@ -140,7 +140,7 @@ def test_honesty_leaves_out_other_scans_of_the_patient_too(tmp_path, monkeypatch
     monkeypatch.setattr(honesty.index, "archived", lambda found: np.arange(1, 4))
     monkeypatch.setattr(honesty.evaluate, "embedded", embedded)
     scores = {
-        own: honesty.judged(Config(), tmp_path, own=own).measure("fc1", "average_precision")
+        own: honesty.judged(Config(), tmp_path, own_patient=own).measure("fc1", "average_precision")
         for own in (True, False)
     }
     assert scores[True] == pytest.approx(np.mean([1, 2 / 3]))

@@ -84,15 +84,23 @@ def test_slices_without_a_name_are_told_apart():
     """Items without image or nodule, two of one scan, beside a nodule of two slices."""
     from experiments import judge
     from inres.data import items
-    from inres.evaluation import further
+    from inres.evaluation.settings import Settings
+    from inres.pipeline import assess
 
     names = ("", "", "n", "n", "m")
     table = [items.Item("", f"s{i // 2}", nodule, i % 2) for i, nodule in enumerate(names)]
     vectors = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
     side = judge.embedded(table, np.arange(5), vectors, vectors > 0, None)
-    counts = {"classes": 2, "threshold": 3, "fine": "embedding", "k": 10, "own_scan": False}
+    settings = Settings(classes=2, threshold=3, fine="embedding")
     side.labels[:] = 1
-    found = further.judge(side, side, side.scans, items.item_names(table), counts=counts)
+    found = assess.assess(
+        side,
+        side,
+        settings,
+        class_names=("no nodule", "nodule"),
+        names=items.item_names(table),
+        patients=side.scans,
+    )
     assert len(set(found.nodule_run.names)) == len(found.nodule_run.names) == 4
 
 

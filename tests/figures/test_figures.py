@@ -10,9 +10,8 @@ import pytest
 from matplotlib.image import imread
 
 from inres import figures
-from inres.data.items import CLASS_NAMES
-from inres.evaluation.embedded import RANKINGS
 from inres.figures import codes, curves, items, lungs, panels, rankings, style
+from inres.vocabulary import CLASS_NAMES, ranking_names
 
 IMAGE = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
@@ -85,7 +84,7 @@ def test_saving_gives_png_and_svg_with_the_same_bytes_each_time(tmp_path):
 def all_figures():
     rng = np.random.default_rng(0)
     grid = np.linspace(0, 1, 11)
-    precision = {"recall": grid, **{name: 1 - grid * rng.random() for name in RANKINGS}}
+    precision = {"recall": grid, **{name: 1 - grid * rng.random() for name in ranking_names()}}
     precision |= {
         "worst/hamming": precision["hamming"] / 2,
         "best/hamming": precision["hamming"],
@@ -113,7 +112,7 @@ def all_figures():
         "precision_recall": rankings.precision_recall(precision, pool=(0.3, 0.8)),
         "pools": codes.pools(pools, threshold=3, items=50),
         "baselines": rankings.baselines(
-            {**{name: rng.random() for name in RANKINGS}, "fc2": None},
+            {**{name: rng.random() for name in ranking_names()}, "fc2": None},
             {"two_stage": (0.2, 0.4), "chance": None},
             measure="mAP",
         ),

@@ -11,8 +11,8 @@ from ml_collections import config_flags
 
 from experiments import configs
 from inres import config as lib
+from inres import vocabulary
 from inres.evaluation import comparison, metrics, runs
-from inres.figures.rankings import RANKING_NAMES
 from inres.studies import ablation
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -138,19 +138,24 @@ def test_the_table_is_against_the_base_and_leaves_out_what_is_not_finished():
 
 
 def test_each_measure_has_its_rows_and_unknown_ones_none():
-    plan = grid({}, {"seed": 1}, seeds=(0,), measures=("average_precision", "error_mm", "unknown"))
+    plan = grid(
+        {},
+        {"seed": 1},
+        seeds=(0,),
+        measures=("average_precision", "diameter_error_mm", "malignancy_error"),
+    )
     found = {}
     for variant, shift in zip(plan.variants, (0.0, 0.1), strict=True):
         run = scores(shift)
         for values in run.values.values():
-            values["error_mm"] = 5 - 10 * values["average_precision"]
-            values["unknown"] = np.full(len(run), np.nan)
+            values["diameter_error_mm"] = 5 - 10 * values["average_precision"]
+            values["malignancy_error"] = np.full(len(run), np.nan)
         found[ablation.run_name(variant, 0)] = run
     rows = ablation.table(plan, found)
     kinds = [(row["measure"], row["ranking"], row["variant"]) for row in rows]
     assert kinds == [
         (measure, ranking, variant)
-        for measure in ("average_precision", "error_mm")
+        for measure in ("average_precision", "diameter_error_mm")
         for ranking in ("two_stage", "hamming")
         for variant in ("base", "seed=1")
     ]
@@ -158,21 +163,28 @@ def test_each_measure_has_its_rows_and_unknown_ones_none():
 
 
 def test_a_measure_of_no_query_in_common_costs_its_rows_alone():
-    plan = grid({}, {"seed": 1}, {"seed": 2}, seeds=(0,), measures=("average_precision", "mm"))
+    plan = grid(
+        {},
+        {"seed": 1},
+        {"seed": 2},
+        seeds=(0,),
+        measures=("average_precision", "diameter_error_mm"),
+    )
     found = {}
     for part, variant in enumerate(plan.variants):
         run = scores(0.1 * part)
         for values in run.values.values():
-            values["mm"] = np.where(np.arange(len(run)) % 2 == part % 2, 1.0, np.nan)
+            values["diameter_error_mm"] = np.where(np.arange(len(run)) % 2 == part % 2, 1.0, np.nan)
         found[ablation.run_name(variant, 0)] = run
     rows = ablation.table(plan, found)
     told = {(row["measure"], row["variant"]) for row in rows}
     assert told == {
         *(("average_precision", v) for v in ("base", "seed=1", "seed=2")),
-        *(("mm", v) for v in ("base", "seed=2")),
+        *(("diameter_error_mm", v) for v in ("base", "seed=2")),
     }
     assert ablation.lacking(plan, found) == [
-        "seed=1 and base have 'mm' of no query in common; the row of seed=1 is left out"
+        "seed=1 and base have 'diameter_error_mm' of no query in common; the row of seed=1 is "
+        "left out"
     ]
 
 
@@ -231,7 +243,7 @@ def test_every_shipped_grid_can_be_run(parsed):
         values = parsed(f"--config={path}:luna16", "--config.base.data.root=X")
         made = ablation.checked(values.config)
         assert {one.config.data.root for one in ablation.runs(made)} == {"X"}
-        assert set(made.rankings) <= set(RANKING_NAMES)
+        assert set(made.rankings) <= set(vocabulary.ranking_names())
     with pytest.raises(lib.ConfigError, match=r"nothing\.py"):
         configs.load("nothing")
     with pytest.raises(lib.ConfigError, match=r"bench_store\.py"):

@@ -24,7 +24,7 @@ def protocols(archive=0.1, training=0.05, queries=90):
         values: dict = {}
         for m in leakage.MEASURES:
             noise = rng.normal(0, 0.02, queries)
-            values.setdefault(m.ranking, {})[m.measure] = base + add + noise
+            values.setdefault(m.ranking, {})[m.column] = base + add + noise
         order = rng.permutation(queries)
         made[name] = runs.Run(names, scans, labels, values).take(order)
     return made

@@ -8,6 +8,7 @@ from inres.figures import panels
 from inres.figures.lungs import MASK_NAMES, coverage
 from inres.report import page
 from inres.report.run import Run, drawn
+from inres.report.sections import SECTIONS, Section
 from inres.system import files
 
 LOST_BELOW = 0.5
@@ -100,3 +101,6 @@ def _audit(run: Run, path: Path) -> str:
     count = "1 nodule" if len(any_lost) == 1 else f"{len(any_lost)} nodules"
     title = f"{count} lost by at least one of the masks"
     return f"<h3>Nodules and masks</h3>{table}{figure}{page.details(title, lines)}"
+
+
+SECTIONS.add("lungs", Section("Lungs", 60, section), module=__name__)

@@ -3,6 +3,7 @@
 from inres.figures import panels
 from inres.report import page
 from inres.report.run import Run
+from inres.report.sections import SECTIONS, Section
 
 
 def section(run: Run) -> str:
@@ -43,3 +44,6 @@ def _shot(run: Run, stem: str) -> str:
         else ""
     )
     return page.figure(folder / stem, run.curves["captions"][stem], wide=True) + table
+
+
+SECTIONS.add("search", Section("Search", 20, section), module=__name__)

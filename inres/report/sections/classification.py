@@ -1,8 +1,9 @@
 """The classifier behind the codes, class by class."""
 
 from inres.report import page
-from inres.report.results import PAPER_SCORES
 from inres.report.run import Run
+from inres.report.sections import SECTIONS, Section
+from inres.vocabulary import SIZE_CLASSES
 
 _CONFUSION = (
     "Where the classifier (argmax of FC3) errs. Counts far from the diagonal are grave; "
@@ -25,7 +26,7 @@ def section(run: Run) -> str:
         for key in ("recall", "precision", "f1", "average_precision"):
             cells.append(page.UNKNOWN if row[key] is None else f"{100 * row[key]:.1f}")
         if run.paper_classes:
-            cells.append(f"{PAPER_SCORES[label]:.1f}")
+            cells.append(f"{SIZE_CLASSES[label].paper_score:.1f}")
         rows.append(cells)
     text = (
         "<p>Per-class score of the FC3 classifier on the test queries, in percent (the paper's "
@@ -37,3 +38,6 @@ def section(run: Run) -> str:
     )
     folder = run.workdir / "evaluation" / "figures"
     return text + page.table(head, rows) + page.figure(folder / "confusion", _CONFUSION)
+
+
+SECTIONS.add("classification", Section("Classification", 40, section), module=__name__)

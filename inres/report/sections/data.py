@@ -2,8 +2,9 @@
 
 from inres.data.items import read_table
 from inres.report import page
-from inres.report.results import PAPER_COUNTS
 from inres.report.run import Run
+from inres.report.sections import SECTIONS, Section
+from inres.vocabulary import SIZE_CLASSES
 
 _CAPTIONS = {
     "class_counts": "Items of each class in each part. Look for classes with few test items: "
@@ -25,9 +26,9 @@ def section(run: Run) -> str:
         counts = [int(dataset[split].get(str(label), 0)) for split in splits]
         counts.append(sum(counts))
         totals = [a + b for a, b in zip(totals, counts, strict=True)]
-        paper = [str(PAPER_COUNTS[label])] if run.paper_classes else []
+        paper = [str(SIZE_CLASSES[label].paper_items)] if run.paper_classes else []
         rows.append([page.text(name), *map(str, counts), *paper])
-    paper = [str(sum(PAPER_COUNTS))] if run.paper_classes else []
+    paper = [str(sum(one.paper_items for one in SIZE_CLASSES))] if run.paper_classes else []
     rows.append(["<b>all</b>", *(f"<b>{n}</b>" for n in totals), *paper])
     intro = ""
     path = run.workdir / "prepare" / "items.csv"
@@ -54,3 +55,6 @@ def section(run: Run) -> str:
         folder / "samples", _CAPTIONS["samples"], wide=True
     )
     return intro + page.table(head, rows) + drawn
+
+
+SECTIONS.add("data", Section("Data", 50, section), module=__name__)

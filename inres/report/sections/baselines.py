@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from inres.evaluation import further
-from inres.evaluation.embedded import RANKINGS
-from inres.figures.rankings import RANKING_NAMES
+from inres import vocabulary
+from inres.evaluation import nodules, within_class
 from inres.report import measures, page
 from inres.report.run import Run
+from inres.report.sections import SECTIONS, Section
 
 _CAPTIONS = {
     "baselines": "Mean average precision of every ranking, the best on top; bars are 95 % "
@@ -17,7 +17,7 @@ _CAPTIONS = {
     "whether it beats ranking by predicted class; the diamond is the candidate pool itself. The "
     "shaded span is what ties in the codes leave to the order of the archive.",
 }
-_HEADLINES = (
+HEADLINES = (
     *("map_macro", "precision_at_10_macro", "ndcg_at_10"),
     *("diameter_error_mm_at_10", "malignancy_agreement_at_10"),
 )
@@ -25,25 +25,19 @@ _HEADLINES = (
 
 
 def section(run: Run) -> str:
-    """The judged search and every baseline: the numbers that matter, with intervals."""
+    """The search and every baseline: the numbers that matter, with intervals."""
     folder = run.workdir / "evaluation" / "figures"
-    found = run.metrics.get("rankings", {})
-    names = [name for name in RANKINGS if name in found]
-    columns = [c for c in measures.columns(run, names) if c[0] in _HEADLINES]
+    names = measures.found_rankings(run)
+    columns = [one for one in measures.columns(run, names) if one.key in HEADLINES]
     rows = []
     for name in names:
         cells = [measures.ranking_cell(name)]
-        for key, _, _ in columns:
-            digits = 2 if key in measures.SMALLER_IS_BETTER else 3
-            ends = run.ends("rankings", name, key)
-            small = f"<small>{ends[0]:.{digits}f} to {ends[1]:.{digits}f}</small>" if ends else ""
-            cells.append(page.number(found[name].get(key), digits) + small)
+        for one in columns:
+            value, ends = run.ranking(name, one.key), run.ends("rankings", name, one.key)
+            cells.append(_with_ends(value, ends, one.metric.digits))
         cells.insert(2, _margin(run.ends("margins", name, "map_macro")))
         rows.append(cells)
-    head = [
-        "ranking",
-        *(f'<abbr title="{page.text(t)}">{page.text(n)}</abbr>' for _, n, t in columns),
-    ]
+    head = ["ranking", *(one.head for one in columns)]
     head.insert(2, '<abbr title="mAP of the two-stage search minus this">two-stage minus it</abbr>')
     intervals = run.metrics.get("intervals") or {}
     patients, caution = intervals.get("patients"), intervals.get("caution")
@@ -68,46 +62,40 @@ def _by_nodule(run: Run) -> str:
         return ""
     rows = []
     for row in found["rankings"]:
-        cells = [page.text(RANKING_NAMES[row["ranking"]])]
-        for measure in further.NODULE_MEASURES:
-            digits = 2 if "error" in measure else 3
-            low, high = row[f"{measure}_low"], row[f"{measure}_high"]
-            small = "" if low is None else f"<small>{low:.{digits}f} to {high:.{digits}f}</small>"
-            cells.append(page.number(row[measure], digits) + small)
+        cells = [page.text(vocabulary.ranking(row["ranking"]).title)]
+        for column in nodules.TABLE_COLUMNS:
+            low, high = row[f"{column}_low"], row[f"{column}_high"]
+            ends = None if low is None else (low, high)
+            cells.append(_with_ends(row[column], ends, vocabulary.metric(column).digits))
         rows.append(cells)
+    titles = nodules.table_titles()
+    head = ["ranking", *(titles[column] for column in nodules.TABLE_COLUMNS)]
     slices = found["slices"]
     return (
         "<h3>By nodule</h3><p>All slices of a nodule searched together: "
         f"{found['queries']} nodules of {slices[0]} test slices among "
         f"{found['gallery']} of {slices[1]}. Two nodules are as far apart as their "
-        "slices are on average.</p>"
-        + page.table(["ranking", *further.NODULE_MEASURES.values()], rows)
+        "slices are on average.</p>" + page.table(head, rows)
     )
 
 
-_WITHIN = {
-    "diameter_error_mm": "mm@10",
-    "malignancy_error": "mal. error@10",
-    "malignancy_agreement": "mal. agree@10",
-    "matched_slices": "before a slice of the same nodule",
-}
-_ORDERS = ("two_stage", "hamming", "fc1", "softmax")
+WITHIN_CLASS = ("two_stage", "hamming", "fc1", "softmax")
 
 
 def _within_class(run: Run) -> str:
     """What some orders say beyond the class."""
-    found = [r for r in run.metrics.get("within_class") or () if r["ranking"] in _ORDERS]
+    found = [r for r in run.metrics.get("within_class") or () if r["ranking"] in WITHIN_CLASS]
     if not found:
         return ""
     rows = []
     for row in found:
-        digits = 2 if row["measure"].endswith("error_mm") else 3
+        metric = within_class.metric_of(row["measure"])
         rows.append(
             [
-                page.text(RANKING_NAMES[row["ranking"]]),
-                page.text(_WITHIN[row["measure"]]),
-                page.number(row["value"], digits),
-                page.number(row["random"], digits),
+                page.text(vocabulary.ranking(row["ranking"]).title),
+                page.text(metric.title),
+                page.number(row["value"], metric.digits),
+                page.number(row["random"], metric.digits),
                 _margin({**row, "value": row["difference"]}),
             ]
         )
@@ -120,6 +108,12 @@ def _within_class(run: Run) -> str:
     )
 
 
+def _with_ends(value: float | None, ends: Any, digits: int) -> str:
+    """A number with its interval in small print, if there is one."""
+    small = f"<small>{ends[0]:.{digits}f} to {ends[1]:.{digits}f}</small>" if ends else ""
+    return page.number(value, digits) + small
+
+
 def _margin(margin: Any) -> str:
     """`+0.021`, its interval and p-value."""
     if not margin or margin.get("value") is None:
@@ -130,3 +124,6 @@ def _margin(margin: Any) -> str:
         told = "p &lt; 0.001" if p < 0.001 else f"p = {p:.3f}"
         small = f"<small>{margin['low']:+.3f} to {margin['high']:+.3f}, {told}</small>"
     return f"{margin['value']:+.3f}{small}"
+
+
+SECTIONS.add("baselines", Section("Against the baselines", 10, section), module=__name__)

@@ -1,12 +1,10 @@
 """How the networks were trained."""
 
-import json
-from pathlib import Path
-from typing import Any
-
 from inres.figures import curves
+from inres.learning.logs import read_log
 from inres.report import page
 from inres.report.run import Run, drawn
+from inres.report.sections import SECTIONS, Section
 
 
 def section(run: Run) -> str:
@@ -21,8 +19,7 @@ def section(run: Run) -> str:
         ),
         ("segment", "U-Net", "The U-Net's training."),
     ):
-        path = run.workdir / stage / "log.jsonl"
-        rows = _jsonl(path) if path.is_file() else []
+        rows = read_log(run.workdir / stage / "log.jsonl")
         if rows:
             figure = curves.training_curves(rows, title=f"Training of {title}")
             parts.append(drawn(run, f"{stage}_curves", figure, caption))
@@ -32,14 +29,4 @@ def section(run: Run) -> str:
     return "".join(parts) or "<p>There is no training log in this folder.</p>"
 
 
-def _jsonl(path: Path) -> list[dict[str, Any]]:
-    """Rows of a JSONL log; a last line cut short by an interruption is left out."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    rows = []
-    for place, line in enumerate(lines, start=1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            if place < len(lines):
-                raise ValueError(f"{path}: line {place}: damaged JSON ({error})") from None
-    return rows
+SECTIONS.add("training", Section("Training", 70, section), module=__name__)

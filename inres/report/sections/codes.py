@@ -2,6 +2,7 @@
 
 from inres.report import measures, page
 from inres.report.run import Run
+from inres.report.sections import SECTIONS, Section
 
 _CAPTIONS = {
     "lookups": "Hamming lookup: all items within a radius, each code from radius 0 at the left; "
@@ -70,3 +71,6 @@ def section(run: Run) -> str:
     cost = f"<h3>Cost of a search</h3>{cost}" if costs else ""
     table = page.table(head, rows) if rows else ""
     return f'{table}{drawn}{cost}<div class="pair">{pair}</div>'
+
+
+SECTIONS.add("codes", Section("Codes and cost", 30, section), module=__name__)

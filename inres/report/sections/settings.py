@@ -3,6 +3,7 @@
 from inres.evaluation import runs
 from inres.report import page
 from inres.report.run import Run
+from inres.report.sections import SECTIONS, Section
 
 
 def section(run: Run) -> str:
@@ -18,3 +19,6 @@ def section(run: Run) -> str:
         if values
     ]
     return "".join(parts) or "<p>Neither config nor environment was recorded.</p>"
+
+
+SECTIONS.add("settings", Section("Settings", 80, section), module=__name__)

@@ -1,0 +1,132 @@
+"""Items within a Hamming distance of a query: candidate pools, lookups, results of a search."""
+
+import dataclasses
+
+import numpy as np
+
+from inres.evaluation import judging, metrics
+
+RADIUS = 2
+"""Hamming radius (bits) of the lookup that is reported as one number."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Lookup:
+    """Items below each Hamming threshold for q queries: column t counts distances below t + 1."""
+
+    sizes: np.ndarray
+    """int64 [q, bits + 1]: items."""
+    hits: np.ndarray
+    """int64 [q, bits + 1]: relevant items."""
+
+    @property
+    def radius_column(self) -> int:
+        """The column of `RADIUS`."""
+        return min(RADIUS, self.sizes.shape[1] - 1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Returned:
+    """What the two-stage search returns for q queries."""
+
+    rows: np.ndarray
+    """int64 [q, k]: gallery rows, nearest first, ties by lowest row; -1 beyond the pool's end."""
+    hamming: np.ndarray
+    """int32 [q, k]: Hamming distance; -1 where nothing is returned."""
+    distance: np.ndarray
+    """float64 [q, k]: Euclidean distance of the fine feature; NaN where nothing is returned."""
+    precision: np.ndarray
+    """float64 [q]: share of the returned items that are relevant; 0 for an empty pool."""
+    pool_size: np.ndarray
+    """float64 [q]"""
+    excluded: np.ndarray
+    """int64 [q]: items that the query must not find."""
+
+
+def returned(
+    order: judging.Order,
+    hamming: np.ndarray,
+    fine: np.ndarray,
+    excluded: np.ndarray,
+    *,
+    threshold: int,
+    k: int,
+) -> Returned:
+    """The first k items of each candidate pool.
+
+    Args:
+      order: the two-stage ranking of q queries.
+      hamming: int16 [q, N].
+      fine: float64 [q, N], squared Euclidean distances.
+      excluded: bool [q, N].
+      threshold: the pool holds Hamming distances below this.
+      k: length of the result list.
+    """
+    pool = (hamming < threshold) & ~excluded
+    sizes = pool.sum(axis=1)
+    count = np.minimum(sizes, k)
+    query = order.top.query
+    position = np.arange(len(query)) - order.top.first[query]
+    shown = position < count[query]
+    at = (query[shown], position[shown])
+    rows = np.full((len(sizes), k), -1, np.int64)
+    bits = np.full(rows.shape, -1, np.int32)
+    distance = np.full(rows.shape, np.nan)
+    rows[at] = order.top.items[shown]
+    bits[at] = hamming[query[shown], order.top.items[shown]]
+    distance[at] = np.sqrt(fine[query[shown], order.top.items[shown]])
+    return Returned(
+        rows=rows,
+        hamming=bits,
+        distance=distance,
+        precision=metrics.hits_at(order.hits, count) / np.maximum(count, 1),
+        pool_size=sizes.astype(np.float64),
+        excluded=excluded.sum(axis=1),
+    )
+
+
+def class_hamming(
+    hamming: np.ndarray, excluded: np.ndarray, gallery_labels: np.ndarray, classes: int
+) -> np.ndarray:
+    """Mean Hamming distance to the items of each class, float64 [q, classes]; NaN without items."""
+    member = (gallery_labels[:, None] == np.arange(classes)).astype(np.float64)
+    allowed = ~excluded
+    total = (hamming * allowed) @ member  # integers, hence exact
+    count = allowed @ member
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+def precision_in_radius(lookup: Lookup, relevant: np.ndarray) -> np.ndarray:
+    """Precision of the lookup in `RADIUS`, float64 [Q]: 0 if empty, NaN without relevant items."""
+    column = lookup.radius_column
+    share = lookup.hits[:, column] / np.maximum(lookup.sizes[:, column], 1)
+    return np.where(relevant > 0, share, np.nan)
+
+
+def sweep(lookup: Lookup, relevant: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+    """Pools by Hamming threshold, averaged over the queries that have relevant items.
+
+    Args:
+      lookup: of Q queries.
+      relevant: int [Q], relevant items of each query.
+      labels: int [Q].
+
+    Returns:
+      `threshold` 1..bits + 1, macro `precision` (0 for an empty pool), macro `recall`,
+      `mean_size` and `empty_share`, each [bits + 1].
+    """
+    known = relevant > 0
+    counts = np.where(known, relevant, 1)[:, None]
+    values = {
+        "precision": lookup.hits / np.maximum(lookup.sizes, 1),
+        "recall": lookup.hits / counts,
+    }
+    return {
+        "threshold": np.arange(1, lookup.sizes.shape[1] + 1),
+        **{
+            name: metrics.macro_columns(np.where(known[:, None], value, np.nan), labels)
+            for name, value in values.items()
+        },
+        "mean_size": lookup.sizes.mean(axis=0),
+        "empty_share": (lookup.sizes == 0).mean(axis=0),
+    }

@@ -1,0 +1,356 @@
+"""Size classes, rankings, metrics and the paper's numbers: one row for each.
+
+Everything that lists, names or orders them reads these tables. Nothing here computes anything.
+"""
+
+import dataclasses
+
+# --- size classes -------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class SizeClass:
+    """One class of nodule diameters (paper, Table 2)."""
+
+    name: str
+    from_mm: float
+    """Smallest diameter of the class in mm; the class ends where the next one begins."""
+    paper_items: int
+    """Number of items in the paper's Table 2."""
+    paper_score: float
+    """Score in percent in the paper's Table 3."""
+
+
+SIZE_CLASSES = (
+    SizeClass("=0", 0.0, 1000, 84.6),  # no nodule
+    SizeClass("0~5", 0.0, 270, 77.5),
+    SizeClass("5~6", 5.0, 232, 76.5),
+    SizeClass("6~8", 6.0, 276, 73.8),
+    SizeClass("8~13", 8.0, 234, 76.7),
+    SizeClass("13~18", 13.0, 100, 65.7),
+    SizeClass("18~23", 18.0, 55, 52.1),
+    SizeClass(">23", 23.0, 19, 52.0),
+)
+"""The classes by label, 0 to 7."""
+
+CLASS_NAMES = tuple(one.name for one in SIZE_CLASSES)
+CLASS_EDGES_MM = tuple(one.from_mm for one in SIZE_CLASSES[2:])
+"""Inner edges of the nodule classes 1 to 7."""
+
+PAPER_SEARCH_PRECISION = 0.73
+"""Retrieval precision on LUNA16 (paper, section 5)."""
+
+
+# --- rankings -----------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranking:
+    """One way to order the archive for a query."""
+
+    name: str
+    """Key in `metrics.json` and `per_query.npz`."""
+    title: str
+    note: str
+    """What the ranking goes by, in a few words."""
+    is_search: bool = False
+    """Part of the search under test; all other rankings are what it is compared with."""
+
+
+RANKINGS = (
+    Ranking(
+        "two_stage",
+        "two-stage search",
+        "pool by fine distance, then the rest by Hamming distance",
+        is_search=True,
+    ),
+    Ranking("hamming", "Hamming distance", "codes only", is_search=True),
+    Ranking("latent", "H at 0.5 (paper)", "codes only, without the learned rotation"),
+    Ranking("alone", "slice without neighbours", "codes only, without the neighbouring slices"),
+    Ranking("fc1", "FC1", "all items by Euclidean distance"),
+    Ranking("fc2", "FC2 (hash layer)", "activations before binarization"),
+    Ranking("fc3", "FC3", "logits"),
+    Ranking("fc1_fc3", "FC1+FC3", "both features joined"),
+    Ranking("embedding", "vectors given", "all items by Euclidean distance"),
+    Ranking("softmax", "softmax", "probability that both are of one class, by FC3"),
+    Ranking("predicted_class", "predicted class", "same argmax of FC3 first"),
+    Ranking("itq_fc1", "PCA+ITQ on FC1", "label-free code, fitted on training items"),
+    Ranking("lsh_fc1", "LSH on FC1", "random hyperplanes"),
+    Ranking("itq_embedding", "PCA+ITQ on the vectors", "label-free code, fitted on training items"),
+    Ranking("lsh_embedding", "LSH on the vectors", "random hyperplanes"),
+    Ranking("pixels", "raw pixels", "no network"),
+    Ranking("hog", "HOG", "histograms of oriented gradients, no network"),
+    Ranking("itq_pixels", "PCA+ITQ on pixels", "label-free code, no network"),
+    Ranking("lsh_pixels", "LSH on pixels", "random hyperplanes, no network"),
+    Ranking("chance", "chance", "random order"),
+)
+"""All rankings, in the order of tables. A ranking whose features are missing is left out."""
+
+
+def ranking_names() -> tuple[str, ...]:
+    """Names of all rankings, in the order of tables."""
+    return tuple(one.name for one in RANKINGS)
+
+
+def ranking(name: str) -> Ranking:
+    """The ranking of that name.
+
+    Raises:
+      ValueError: there is none.
+    """
+    for one in RANKINGS:
+        if one.name == name:
+            return one
+    raise ValueError(f"unknown ranking {name!r}; known are {', '.join(ranking_names())}")
+
+
+# --- metrics ------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Mean:
+    """One number of a ranking: the mean of a metric over queries."""
+
+    key: str
+    """Key in `metrics.json`; `{k}` stands for the length of the result list."""
+    title: str
+    """Short title for a table's column."""
+    macro: bool
+    """True: mean over classes of the class means. False: mean over queries."""
+    explanation: str = ""
+    in_report: bool = True
+    """Has a column in the report."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """One value per query and ranking."""
+
+    column: str
+    """Column in `per_query.npz`."""
+    title: str
+    means: tuple[Mean, ...] = ()
+    """The numbers under `rankings` in `metrics.json`."""
+    unit: str = ""
+    lower_is_better: bool = False
+    digits: int = 3
+    """Decimal places in tables."""
+    within_class: bool = False
+    """Also measured among the items of the query's own class, as `class_<column>`."""
+
+
+CLASS_PREFIX = "class_"
+"""Prefix of the columns that are measured within the query's own class."""
+
+
+def _mean(key: str, title: str, explanation: str, *, macro: bool = True) -> tuple[Mean, ...]:
+    return (Mean(key, title, macro, explanation),)
+
+
+def _tie_orders(column: str, title: str, key: str, short: str) -> tuple[Metric, ...]:
+    """The same metric for the least and the most favourable order of ties."""
+    return tuple(
+        Metric(
+            f"{column}_{order}",
+            f"{title}, {order} order of ties",
+            (Mean(f"{key}_{order}", f"{short}, {order} ties", macro=True, in_report=False),),
+        )
+        for order in ("worst", "best")
+    )
+
+
+METRICS = (
+    Metric("relevant", "relevant items in the archive", digits=0),
+    Metric(
+        "average_precision",
+        "average precision",
+        (
+            Mean("map_macro", "macro mAP", True, "mean average precision, mean over classes"),
+            Mean("map_micro", "micro mAP", False, "mean average precision, mean over queries"),
+        ),
+    ),
+    *_tie_orders("average_precision", "average precision", "map_macro", "macro mAP"),
+    Metric(
+        "average_precision_at_r",
+        "average precision at R",
+        _mean(
+            "map_at_r_macro",
+            "macro mAP@R",
+            "over the first R ranks, where R is the number of the query's relevant items",
+        ),
+    ),
+    Metric(
+        "average_precision_at_1000",
+        "average precision at 1000",
+        _mean("map_at_1000_macro", "macro mAP@1000", "over the first 1000 ranks"),
+    ),
+    Metric(
+        "precision",
+        "precision",
+        (
+            Mean(
+                "precision_at_{k}_macro",
+                "macro P@{k}",
+                True,
+                "precision of the first {k} results, mean over classes",
+            ),
+            Mean(
+                "precision_at_{k}_micro",
+                "micro P@{k}",
+                False,
+                "precision of the first {k} results, mean over queries",
+            ),
+        ),
+    ),
+    *_tie_orders("precision", "precision", "precision_at_{k}_macro", "macro P@{k}"),
+    *(
+        Metric(
+            f"precision_at_{depth}",
+            f"precision at {depth}",
+            _mean(
+                f"precision_at_{depth}_macro",
+                f"macro P@{depth}",
+                f"precision of the first {words}, mean over classes",
+            ),
+        )
+        for depth, words in ((1, "result"), (5, "five results"))
+    ),
+    Metric(
+        "recall",
+        "recall",
+        _mean("recall_at_{k}", "macro R@{k}", "recall of the first {k} results, mean over classes"),
+    ),
+    *_tie_orders("recall", "recall", "recall_at_{k}", "macro R@{k}"),
+    *(
+        Metric(
+            f"recall_at_{depth}",
+            f"recall at {depth}",
+            (Mean(f"recall_at_{depth}", f"macro R@{depth}", macro=True, in_report=False),),
+        )
+        for depth in (1, 5)
+    ),
+    Metric(
+        "ndcg",
+        "nDCG",
+        _mean("ndcg_at_{k}", "macro nDCG@{k}", "graded by class difference, mean over classes"),
+    ),
+    *_tie_orders("ndcg", "nDCG", "ndcg_at_{k}", "macro nDCG@{k}"),
+    Metric(
+        "ndcg_mm",
+        "nDCG by diameter",
+        _mean(
+            "ndcg_mm_at_{k}",
+            "macro nDCG@{k} mm",
+            "graded by diameter difference, mean over classes",
+        ),
+    ),
+    Metric(
+        "ndcg_malignancy",
+        "nDCG by malignancy",
+        _mean(
+            "ndcg_malignancy_at_{k}",
+            "nDCG@{k} mal.",
+            "graded by the difference of malignancy ratings, mean over queries",
+            macro=False,
+        ),
+    ),
+    Metric(
+        "diameter_error_mm",
+        "diameter error",
+        _mean(
+            "diameter_error_mm_at_{k}",
+            "mm@{k}",
+            "mean diameter difference of the first {k} results in mm, for nodule queries",
+            macro=False,
+        ),
+        unit="mm",
+        lower_is_better=True,
+        digits=2,
+        within_class=True,
+    ),
+    Metric(
+        "malignancy_error",
+        "malignancy error",
+        _mean(
+            "malignancy_error_at_{k}",
+            "mal. error@{k}",
+            "mean difference of malignancy ratings (1 to 5) of the first {k} results",
+            macro=False,
+        ),
+        lower_is_better=True,
+        digits=2,
+        within_class=True,
+    ),
+    Metric(
+        "malignancy_agreement",
+        "malignancy agreement",
+        _mean(
+            "malignancy_agreement_at_{k}",
+            "mal. agree@{k}",
+            "share of the first {k} results on the query's side of malignancy (rating 3 left out)",
+            macro=False,
+        ),
+        within_class=True,
+    ),
+    Metric("search_precision", "search precision (the paper's)"),
+    Metric("pool_size", "size of the candidate pool", unit="items", digits=0),
+    Metric("precision_in_radius", "precision within Hamming radius 2"),
+    Metric("correct", "accuracy of FC3"),
+    Metric(
+        "matched_slices_error",
+        "share of the class ranked before another slice of the same nodule",
+        lower_is_better=True,
+    ),
+)
+"""All metrics, in the order of tables."""
+
+
+def metrics() -> tuple[Metric, ...]:
+    """All metrics, including those within the query's own class."""
+    within = tuple(
+        dataclasses.replace(
+            one,
+            column=f"{CLASS_PREFIX}{one.column}",
+            title=f"{one.title} within the class",
+            means=(),
+            within_class=False,
+        )
+        for one in METRICS
+        if one.within_class
+    )
+    return (*METRICS, *within)
+
+
+def metric(column: str) -> Metric:
+    """The metric with that column in `per_query.npz`.
+
+    Raises:
+      ValueError: there is none.
+    """
+    known = {one.column: one for one in metrics()}
+    if column not in known:
+        raise ValueError(f"unknown metric {column!r}; known are {', '.join(known)}")
+    return known[column]
+
+
+def means() -> tuple[tuple[Metric, Mean], ...]:
+    """All numbers of a ranking, each with its metric, in the order of `metrics.json`."""
+    return tuple((one, mean) for one in METRICS for mean in one.means)
+
+
+def mean_title(column: str, *, macro: bool, k: int = 10) -> str:
+    """Title of a mean of a metric, such as `macro P@10`; the metric's title if it has no such mean.
+
+    Args:
+      column: of the metric.
+      macro: which of its means.
+      k: length of the result list.
+
+    Raises:
+      ValueError: there is no such metric.
+    """
+    one = metric(column)
+    for mean in one.means:
+        if mean.macro == macro:
+            return mean.title.format(k=k)
+    return f"macro {one.title}" if macro else one.title
