@@ -21,12 +21,19 @@ from inres import config as config_lib
 from inres.config import Config
 from inres.pipeline import stages
 from inres.system import files
+from inres.system.compile_cache import keep_programs
 from inres.system.memory import keep_freed_memory
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment's config file.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory of all results.")
 REDO = flags.DEFINE_list("redo", [], "Stages to make anew, with all that follow them.")
 DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+COMPILE_CACHE = flags.DEFINE_string(
+    "compile_cache",
+    None,
+    "Directory in which compiled programs are kept between commands, or off "
+    "(default: $INRES_COMPILE_CACHE, then the user's cache directory).",
+)
 
 STAGES = ("scans", "prepare", "split", "segment", "train", "index", "evaluation")
 
@@ -73,6 +80,7 @@ def launch_with_arguments(
     def main(argv: list[str]) -> None:
         logging.set_verbosity(logging.ERROR)
         try:
+            keep_programs(COMPILE_CACHE.value)
             run(argv[1:])
         except KeyboardInterrupt:
             print(f"interrupted; run {_same_command()} to go on", file=sys.stderr, flush=True)
@@ -85,7 +93,7 @@ def launch_with_arguments(
             sys.exit(1)
 
     flags.mark_flags_as_required(required)
-    for name in (*required, *optional, "debug"):
+    for name in (*required, *optional, "compile_cache", "debug"):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
     app.run(main, flags_parser=_parse)
 

@@ -1,5 +1,6 @@
 """Checks that the documents match the program: commands, fields, links, examples and size."""
 
+import ast
 import importlib
 import re
 import shlex
@@ -16,6 +17,7 @@ from inres import config as config_lib
 from inres.config import Config
 from inres.studies import ablation
 
+README_BYTES = 10_240
 CONFIGS = ROOT / "experiments" / "configs"
 SECTIONS = tuple(config_lib.to_dict(Config()))
 FILES = (".csv", ".json", ".md", ".npz", ".py")
@@ -33,20 +35,17 @@ def commands_in(text: str) -> list[list[str]]:
     variables = {"seed": "0"} | dict(re.findall(r'^(\w+)="(.*)"$', text, re.MULTILINE))
     found = []
     for line in Template(text).safe_substitute(variables).replace("\\\n", " ").splitlines():
-        words = shlex.split(line)
-        if "-m" in words and words[words.index("-m") + 1].startswith("experiments."):
-            found.append(words[words.index("-m") + 1 :])
+        if "python -m experiments." in line:
+            found.append(shlex.split(line.split("python -m ")[-1]))
     return found
 
 
 def commands() -> list[list[str]]:
-    """Every command of `experiments` in the shell blocks of all documents, once each."""
-    found = [
-        command
-        for document in DOCUMENTS
-        for block in blocks(document, "bash")
-        for command in commands_in(block)
-    ]
+    """Every command in shell blocks of documents and docstrings of `experiments`, once each."""
+    texts = [block for document in DOCUMENTS for block in blocks(document, "bash")]
+    for path in sorted((ROOT / "experiments").rglob("*.py")):
+        texts.append(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "")
+    found = [command for text in texts for command in commands_in(text)]
     return [list(command) for command in dict.fromkeys(map(tuple, found))]
 
 
@@ -124,6 +123,10 @@ def test_files_named_in_code_style_exist(document):
     assert not [path for path in named if not (ROOT / path).exists()]
 
 
+def test_the_readme_is_short():
+    assert (ROOT / "README.md").stat().st_size <= README_BYTES
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_python_examples_compile(document):
     for number, block in enumerate(blocks(document, "python")):
@@ -132,7 +135,7 @@ def test_python_examples_compile(document):
 
 def test_the_example_of_an_index_runs():
     names: dict = {}
-    exec(marked_block("README.md", "builds an index", "python"), names)
+    exec(marked_block("inres/retrieval/README.md", "builds an index", "python"), names)
     bits, found = names["bits"], names["found"]
     assert found.ids.shape == (3, 10)
     assert [row[0] for row in found.ids.tolist()] == [0, 1, 2]  # an item is nearest to itself

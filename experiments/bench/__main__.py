@@ -1,14 +1,17 @@
-"""Time the search against faiss, or a training step against PyTorch, on the same cores.
+"""Measure the search, a training step or the index on disk.
 
     python -m experiments.bench --config=experiments/configs/bench_retrieval.py \
         --workdir=runs/bench --config.trained=runs/patches/index/archive
     python -m experiments.bench --config=experiments/configs/bench_training.py \
         --workdir=runs/bench_training
+    python -m experiments.bench --config=experiments/configs/bench_store.py \
+        --workdir=runs/bench_store --config.trained=runs/phantom/index/archive
 
-`config.kind` says which; `experiments.bench.retrieval` and `experiments.bench.training` tell what
-they leave in the workdir. Before anything is timed, both must give the same answers. Run nothing
-else meanwhile: rounds in which other programs used the processors are set aside, and a case without
-three quiet rounds is marked.
+`config.kind` selects the measurement: `retrieval` (against faiss), `training` (against PyTorch) or
+`store`. The modules of these names describe what each one writes to the workdir. Before a peer is
+timed, its answers are checked against ours. Leave the machine idle otherwise: rounds in which other
+programs used the processors are discarded, and a case with fewer than three quiet rounds is marked
+as disturbed.
 """
 
 from pathlib import Path
@@ -18,37 +21,43 @@ from absl import flags
 from experiments import common
 from inres import config as config_lib
 
-DEVICES = flags.DEFINE_integer("devices", 0, "Of the program itself: measure that many devices.")
+DEVICES = flags.DEFINE_integer(
+    "devices", 0, "Internal: the benchmark starts itself with this flag to measure sharding."
+)
 
 
-def run(arguments: list[str]) -> None:
-    """Measure what `config.kind` says.
+def measure(arguments: list[str]) -> None:
+    """Run the measurement that `config.kind` selects.
 
     Raises:
-      ConfigError: there is no such kind.
-      RuntimeError: the peer is not installed; names the remedy.
+      ConfigError: unknown kind.
+      RuntimeError: the peer is not installed; names the command that installs it.
     """
     if arguments:
         raise ValueError(f"unknown argument {arguments[0]!r}; flags begin with --")
     config, workdir = common.CONFIG.value, Path(str(common.WORKDIR.value))
     kind = config.get("kind")
-    # Each kind imports its own peer alone.
+    # Imported here because each kind needs a peer that the others do not.
     if kind == "retrieval":
         try:
             from experiments.bench import retrieval
         except ModuleNotFoundError as error:
-            raise RuntimeError(f"{error}; the peer comes with: pip install -e '.[test]'") from None
-        retrieval.run(config, workdir, DEVICES.value)
+            raise RuntimeError(f"{error}; install the peer: pip install -e '.[test]'") from None
+        retrieval.compare_with_faiss(config, workdir, devices=DEVICES.value)
     elif kind == "training":
         from experiments.bench import training
 
-        training.run(config, workdir)
+        training.compare_with_pytorch(config, workdir)
+    elif kind == "store":
+        from experiments.bench import store
+
+        store.measure_store(config, workdir)
     else:
         raise config_lib.ConfigError(
-            f"config.kind = {kind!r}: must be 'retrieval' or 'training', as in "
-            "experiments/configs/bench_retrieval.py and bench_training.py"
+            f"config.kind = {kind!r}: must be 'retrieval', 'training' or 'store', as in "
+            "experiments/configs/bench_retrieval.py, bench_training.py and bench_store.py"
         )
 
 
 if __name__ == "__main__":
-    common.launch_with_arguments(run, required=("config", "workdir"))
+    common.launch_with_arguments(measure, required=("config", "workdir"))

@@ -1,13 +1,14 @@
-"""The timing protocol: rivals take turns in one run, and disturbed rounds do not count.
+"""The timing protocol: rivals take turns, and rounds disturbed by other programs do not count.
 
-A time is that of one call with its result on the host. In a round each rival has its turn, so that
-a slow spell meets them all; a turn begins with a pause, since a peer's threads may go on spinning
-after its last call, and with an untimed call, so that caches hold the rival's own data. A round in
-which other programs used the processors is set aside; what is reported is the median over rounds,
-and its spread.
+A time is that of one call whose result has arrived on the host. Every rival has one turn in each
+round, so that a slow period affects all of them. A turn starts with a pause, because a peer's
+threads may keep spinning after its last call, and with an untimed call, so that the caches hold
+this rival's data. A round in which other programs used the processors is discarded. The reported
+time is the median over the remaining rounds, with quartiles.
 """
 
 import dataclasses
+import functools
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -16,23 +17,29 @@ from typing import Any
 
 import numpy as np
 
+from inres.system import processes
+
+PAUSE_SECONDS = 0.01
+LEAST_ROUNDS = 3
+"""With fewer undisturbed rounds, all rounds count and the timing is marked as disturbed."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Timing:
-    """Seconds of one rival."""
+    """Times of one rival."""
 
     seconds: np.ndarray
-    """float64 [rounds], undisturbed rounds only, unless there were too few."""
+    """float64 [rounds], one time per round that counts."""
     disturbed: bool
-    """Too few rounds were undisturbed, so all of them count."""
+    """Whether too few rounds were undisturbed, so that all of them count."""
 
     @property
     def median(self) -> float:
-        """Seconds."""
+        """Median time in seconds."""
         return float(np.median(self.seconds))
 
     def summary(self) -> dict[str, Any]:
-        """Milliseconds: median, quartiles, best; and whether others disturbed."""
+        """Median, quartiles and minimum in milliseconds, number of rounds, `disturbed`."""
         low, middle, high = 1e3 * np.percentile(self.seconds, (25, 50, 75))
         return {
             "ms": round(float(middle), 4),
@@ -41,6 +48,60 @@ class Timing:
             "rounds": len(self.seconds),
             "disturbed": self.disturbed,
         }
+
+
+def interleaved(
+    rivals: Mapping[str, Callable[[], Any]],
+    *,
+    rounds: int,
+    round_seconds: float = 0.2,
+    others_share: float = 0.1,
+) -> dict[str, Timing]:
+    """Time several rivals in alternating turns.
+
+    Args:
+      rivals: functions that return once their result is ready. Each is first called once untimed.
+      rounds: number of rounds. Within a round every rival runs several times; the median counts.
+      round_seconds: minimum length of a round; long enough to notice other programs.
+      others_share: largest share of the processors that other programs may use in a round.
+
+    Returns:
+      One `Timing` per rival.
+    """
+    for call in rivals.values():
+        call()
+    measured = [_round(rivals, round_seconds) for _ in range(rounds)]
+    # An unknown load is NaN, which is not above the limit.
+    calm = np.array([not load > others_share for _, load in measured])
+    disturbed = bool(calm.sum() < LEAST_ROUNDS)
+    keep = np.ones(rounds, bool) if disturbed else calm
+    return {
+        name: Timing(np.array([seconds[name] for seconds, _ in measured])[keep], disturbed)
+        for name in rivals
+    }
+
+
+def _round(
+    rivals: Mapping[str, Callable[[], Any]], round_seconds: float
+) -> tuple[dict[str, float], float]:
+    """Seconds of each rival, and the share of the processors that other programs used meanwhile."""
+    start, busy, own = time.perf_counter(), _busy_seconds(), time.process_time()
+    seconds = {}
+    for name, call in rivals.items():
+        time.sleep(PAUSE_SECONDS)
+        seconds[name] = float(np.median(_turn(call, round_seconds / len(rivals))))
+    available = (time.perf_counter() - start) * processes.cores()
+    others = (_busy_seconds() - busy) - (time.process_time() - own)
+    return seconds, others / available
+
+
+def _turn(call: Callable[[], Any], seconds: float) -> list[float]:
+    """Times of calls that fill `seconds`; the first one is dropped if at least two follow."""
+    taken: list[float] = []
+    end = time.perf_counter() + seconds
+    while not taken or time.perf_counter() < end:
+        taken.append(seconds_of(call))
+    return taken[1:] if len(taken) > 2 else taken
 
 
 def _busy_seconds() -> float:
@@ -53,68 +114,17 @@ def _busy_seconds() -> float:
     return (user + nice + system + irq + soft + steal) / os.sysconf("SC_CLK_TCK")
 
 
-PAUSE_SECONDS = 0.01
-
-
-def _turn(call: Callable[[], Any], seconds: float) -> list[float]:
-    """Times of calls that fill `seconds`, without the first where it is not most of the turn."""
-    taken: list[float] = []
-    end = time.perf_counter() + seconds
-    while not taken or time.perf_counter() < end:
-        begin = time.perf_counter()
-        call()
-        taken.append(time.perf_counter() - begin)
-    return taken[1:] if len(taken) > 2 else taken
-
-
-def interleaved(
-    rivals: Mapping[str, Callable[[], Any]],
-    *,
-    rounds: int,
-    round_seconds: float = 0.2,
-    others_share: float = 0.1,
-) -> dict[str, Timing]:
-    """Time the rivals in turns.
-
-    Args:
-      rivals: calls that return only when their result is ready. Each is called once untimed.
-      rounds: rounds; in each, every rival runs several times and its median counts.
-      round_seconds: least length of a round, long enough to see other programs' use.
-      others_share: share of the processors that others may use in a round that counts.
-
-    Returns:
-      One `Timing` a rival.
-    """
-    for call in rivals.values():
-        call()
-    seconds: dict[str, list[float]] = {name: [] for name in rivals}
-    calm = []
-    for _ in range(rounds):
-        taken: dict[str, list[float]] = {}
-        start, busy, own = time.perf_counter(), _busy_seconds(), time.process_time()
-        for name, call in rivals.items():
-            time.sleep(PAUSE_SECONDS)
-            taken[name] = _turn(call, round_seconds / len(rivals))
-        length = (time.perf_counter() - start) * len(os.sched_getaffinity(0))
-        others = (_busy_seconds() - busy) - (time.process_time() - own)
-        calm.append(not others > others_share * length)
-        for name in rivals:
-            seconds[name].append(float(np.median(taken[name])))
-    keep = np.array(calm)
-    disturbed = bool(keep.sum() < 3)
-    if disturbed:
-        keep[:] = True
-    return {name: Timing(np.array(values)[keep], disturbed) for name, values in seconds.items()}
+def seconds_of(call: Callable[[], Any]) -> float:
+    """Duration of one call in seconds."""
+    begin = time.perf_counter()
+    call()
+    return time.perf_counter() - begin
 
 
 def percentiles(call: Callable[[int], Any], *, calls: int) -> dict[str, float]:
-    """Milliseconds of single calls `call(0)`, `call(1)`, ...: p50, p95, p99."""
+    """p50, p95 and p99 in milliseconds of the calls `call(0)`, `call(1)`, ..."""
     call(0)
-    taken = []
-    for i in range(calls):
-        begin = time.perf_counter()
-        call(i)
-        taken.append(time.perf_counter() - begin)
+    taken = [seconds_of(functools.partial(call, i)) for i in range(calls)]
     return {
         f"p{share}_ms": round(float(1e3 * np.percentile(taken, share)), 4) for share in (50, 95, 99)
     }

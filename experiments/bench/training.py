@@ -27,7 +27,7 @@ from inres.config import Config
 from inres.data import batches
 from inres.learning import loop, recipe
 from inres.learning.logs import MetricLog, read_log
-from inres.system import files, tables
+from inres.system import files, processes, tables
 from inres.system.memory import keep_freed_memory
 
 COLUMNS = {
@@ -268,7 +268,7 @@ def summary(result: Mapping[str, Any], workdir: Path) -> str:
     )
 
 
-def run(config: ConfigDict, workdir: Path) -> None:
+def compare_with_pytorch(config: ConfigDict, workdir: Path) -> None:
     """Measure against PyTorch, with as many threads as there are cores.
 
     Raises:
@@ -277,7 +277,7 @@ def run(config: ConfigDict, workdir: Path) -> None:
     """
     peer = import_peer()
     keep_freed_memory()
-    cores = len(os.sched_getaffinity(0))
+    cores = processes.cores()
     environment = {
         "jax": jax.__version__,
         **peer.set_threads(cores),

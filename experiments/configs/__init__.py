@@ -1,4 +1,4 @@
-"""Configs by name, for configs that build on others."""
+"""Loads configs by name, for configs that are based on others."""
 
 import importlib
 
@@ -6,10 +6,10 @@ from inres.config import Config, ConfigError
 
 
 def load(name: str) -> Config:
-    """What `experiments/configs/<name>.py` gives.
+    """The config of a single run, from `experiments/configs/<name>.py`.
 
     Raises:
-      ConfigError: there is no such config of one run.
+      ConfigError: the file does not exist or is not the config of a single run.
     """
     try:
         config = importlib.import_module(f"{__name__}.{name}").get_config()

@@ -1,9 +1,9 @@
-"""Code lengths: 12 to 128 bits against 48.
+"""Ablation of the code length: 12 to 128 bits compared with 48.
 
     python -m experiments.ablate --config=experiments/configs/ablate_bits.py \\
         --workdir=runs/ablate_bits
 
-18 trainings. On data of one's own: --config=experiments/configs/ablate_bits.py:folder with
+18 trainings. For your own data: --config=experiments/configs/ablate_bits.py:folder and
 --config.base.data.root=FOLDER.
 """
 

@@ -1,10 +1,10 @@
-"""The two stages: coarse or fine alone or both, FC1 or FC1+FC3, the threshold.
+"""Ablation of the search: each stage alone or both, FC1 or FC1+FC3, thresholds.
 
     python -m experiments.ablate --config=experiments/configs/ablate_stages.py \\
         --workdir=runs/ablate_stages
 
-Three trainings, which all variants share; only the search differs. On data of one's own:
---config=experiments/configs/ablate_stages.py:folder with --config.base.data.root=FOLDER.
+Three trainings, shared by all variants, which differ only in the search. For your own data:
+--config=experiments/configs/ablate_stages.py:folder and --config.base.data.root=FOLDER.
 """
 
 from experiments.configs import load

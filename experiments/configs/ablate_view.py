@@ -1,10 +1,10 @@
-"""What the network sees: crops or whole slices, lungs segmented or raw.
+"""Ablation of the network's input: crops or whole slices, lungs segmented or raw.
 
     python -m experiments.ablate --config=experiments/configs/ablate_view.py \\
         --workdir=runs/ablate_view
 
-12 trainings. A folder of crops can only be taken as it is: this is for scans
-(--config=experiments/configs/ablate_view.py:luna16 with --config.base.data.root=LUNA16).
+12 trainings. For scans only, because the crops of a folder can only be used as they are
+(--config=experiments/configs/ablate_view.py:luna16 and --config.base.data.root=LUNA16).
 """
 
 from experiments.configs import load

@@ -1,6 +1,6 @@
 """What `experiments/bench/store.py` measures.
 
-    python -m experiments.bench.store --config=experiments/configs/bench_store.py \\
+    python -m experiments.bench --config=experiments/configs/bench_store.py \\
         --workdir=runs/bench_store
 
 Its long form; 10 GB of features as float32, so 35 GB of disk while it runs, and 5 minutes on two
@@ -16,6 +16,7 @@ def get_config() -> ConfigDict:
     """The cases are the products of `sizes` and `dtypes`."""
     return ConfigDict(
         {
+            "kind": "store",
             "sizes": (100_000, 1_000_000),
             "dtypes": ("float32", "float16", "bfloat16"),
             "bits": 64,

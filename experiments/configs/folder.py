@@ -1,24 +1,25 @@
-"""Any folder with images and items.csv: image,scan,label and what is known of patient, nodule,
-z_mm, diameter_mm, malignancy, subset and split.
+"""A folder of images with a table items.csv, whose columns are image,scan,label and optionally
+patient, nodule, z_mm, diameter_mm, malignancy, subset and split.
 
     python -m experiments.reproduce --config=experiments/configs/folder.py \\
         --config.data.root=FOLDER --workdir=runs/folder
 
-A blank is unknown; diameter 0 is no nodule; `scan` groups what must not be split, and so does a
-column `patient`, where there is one. The images are crops already, of one size, in whatever
-SimpleITK reads. With masks/ beside images/, a U-Net learns them; a folder of images/ and masks/
-alone serves `experiments.segment`. Without a split column, set --config.split.kind=patient.
-All items marked for training train; --config.split.val_share=0.1 leaves a validation part, to
-choose by. Where items.csv names the slices of a nodule, each is seen with three neighbours on
-either side (--config.items.neighbours=0: alone). About 8 minutes for 4,000 images of 64 x 64 on
-two cores.
+About 8 minutes for 4,000 images of 64 x 64 on two cores. inres/data/README.md describes the format:
+images are finished crops of one size in any format of SimpleITK, a blank is unknown, diameter 0 is
+no nodule, and items of one scan or patient are never separated by a split. Without a column
+`split`, set --config.split.kind=patient.
+
+A U-Net is trained if there are masks/ next to images/; a folder with only images/ and masks/
+serves `experiments.segment`. All items marked for training are used for training; to make choices,
+--config.split.val_share=0.1 reserves a validation part. Where items.csv names the slices of a
+nodule, each slice is seen with three neighbours on each side (--config.items.neighbours=0: alone).
 """
 
 from inres.config import Config, Data, Items, Segment, Split, Train
 
 
 def get_config() -> Config:
-    """The light network on crops as they are."""
+    """The light network on the given crops."""
     config = Config(name="folder")
     config.data = Data(kind="folder")
     config.items = Items(size_px=64, neighbours=3)

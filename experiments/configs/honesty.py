@@ -1,10 +1,10 @@
-"""What the random split of slices adds to scores, on phantoms with many nodules a scan.
+"""What the random split of slices adds to scores, on phantoms with many nodules per scan.
 
     python -m experiments.honesty --config=experiments/configs/honesty.py --workdir=runs/honesty
 
-Thirty phantoms, some ten nodules each, three folds; the U-Net is left out (masks are as prepared),
-so that what differs is what the hashing network was trained on. Some
-20 minutes on two cores; expect no inflation: a phantom tells nothing of its nodules' sizes.
+About 20 minutes on two cores. Thirty phantoms with about ten nodules each, three folds. The U-Net
+is disabled (the prepared masks are used), so that only the training data of the hashing network
+differs. Expect no inflation: a phantom says nothing about the sizes of its nodules.
 """
 
 from inres.config import Config, Items, Phantom, Segment, Split, Train

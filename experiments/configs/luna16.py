@@ -3,16 +3,16 @@
     python -m experiments.reproduce --config=experiments/configs/luna16.py \\
         --config.data.root=LUNA16 --workdir=runs/luna16
 
-Folds by official subset: 8 to train, 1 to validate, 1 to test. Scans with slices thicker than
-2.5 mm are left out (--config.data.max_thickness_mm). Preparing 888 scans takes hours on few cores
-and resumes per scan; train on a GPU or TPU.
+Preparing 888 scans takes hours on few cores and resumes per scan; train on a GPU or TPU. Folds by
+official subset: 8 to train, 1 to validate, 1 to test. Scans with slices thicker than 2.5 mm are
+excluded (--config.data.max_thickness_mm).
 """
 
 from inres.config import Config, Data, Items, Segment, Split, Train
 
 
 def get_config() -> Config:
-    """The light network on crops of 48 mm, masks by the U-Net."""
+    """The light network on crops of 48 mm, with masks from the U-Net."""
     config = Config(name="luna16")
     config.data = Data(kind="luna16")
     config.items = Items(normals=1000, crop_mm=48.0, size_px=64)

@@ -1,9 +1,8 @@
-"""The whole road on synthetic chest CT; no data to download.
+"""The full pipeline on synthetic chest CT; no data to download.
 
     python -m experiments.reproduce --config=experiments/configs/phantom.py --workdir=runs/phantom
 
-Fifty phantoms of 512 x 512 pixels, eight size classes, folds by scan. 7 to 17 minutes on two
-cores.
+7 to 17 minutes on two cores. Fifty phantoms of 512 x 512 pixels, eight size classes, folds by scan.
 """
 
 from inres.config import Config, Items, Phantom, Segment, Split, Train

@@ -1,6 +1,8 @@
-"""The whole road in under 90 seconds: small phantoms, few steps; for tests, not for figures.
+"""The full pipeline in under 90 seconds: small phantoms and few steps.
 
-python -m experiments.reproduce --config=experiments/configs/smoke.py --workdir=runs/smoke
+    python -m experiments.reproduce --config=experiments/configs/smoke.py --workdir=runs/smoke
+
+For tests, not for results.
 """
 
 from inres.config import Config, Items, Model, Phantom, Segment, Split, Train

@@ -10,6 +10,14 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Any
 
 
+def cores() -> int:
+    """Number of processor cores that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on Linux
+        return os.cpu_count() or 1
+
+
 @contextlib.contextmanager
 def running(
     function: Callable[..., Any],

@@ -50,17 +50,22 @@ def write_markdown(
 ) -> str:
     """Write `rows` as a Markdown table, with the arguments of `write_table`; gives its text."""
 
-    def line(cells: Iterable[str]) -> str:
-        return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
-
     def cell(value: Any) -> str:
         return _number(value) if isinstance(value, float) else str(value)
 
-    lines = [line(columns.values()), line("---" for _ in columns)]
-    lines += [line(cell(_known(row.get(key))) for key in columns) for row in rows]
-    text = "\n".join(lines) + "\n"
+    cells = [[cell(_known(row.get(key))) for key in columns] for row in rows]
+    text = markdown([*columns.values()], cells)
     files.write_text(path, text)
     return text
+
+
+def markdown(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A Markdown table of the cells as `str` shows them."""
+
+    def line(cells: Iterable[Any]) -> str:
+        return "| " + " | ".join(str(cell).replace("|", r"\|") for cell in cells) + " |\n"
+
+    return line(headings) + line("---" for _ in headings) + "".join(map(line, rows))
 
 
 def escape(text: str) -> str:
@@ -80,5 +85,5 @@ def _number(value: float) -> str:
     return f"{value:.3f}" if abs(value) >= 0.001 or value == 0 else f"{value:.1e}"
 
 
-def _line(cells) -> str:
+def _line(cells: Iterable[str]) -> str:
     return " & ".join(cells) + r" \\"

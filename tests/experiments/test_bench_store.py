@@ -10,7 +10,7 @@ from cli import call
 def test_it_measures_every_step_and_type(tmp_path):
     sizes = ["--config.sizes=(1000,)", "--config.ranked_items=500", "--config.ranked_queries=5"]
     config = "--config=experiments/configs/bench_store.py"
-    done = call("bench.store", config, f"--workdir={tmp_path}", *sizes)
+    done = call("bench", config, f"--workdir={tmp_path}", *sizes)
     assert done.returncode == 0, done.stderr
     assert {p.name for p in tmp_path.iterdir()} == {"bench_store.json", "bench_store.md"}
     result = json.loads((tmp_path / "bench_store.json").read_text(encoding="utf-8"))

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import re
 import shutil
 import signal
 import subprocess
@@ -12,6 +11,7 @@ import time
 import numpy as np
 import pytest
 from cli import ENVIRONMENT, ROOT, SMOKE, call, command, refused, results
+from documents import marked_block
 
 from inres.retrieval import codes
 from inres.storage import store
@@ -139,19 +139,16 @@ def test_only_what_the_network_was_not_trained_on_is_seen_in_all_views(smoke, tm
     )
 
 
-def test_the_programs_of_the_readme_run(smoke):
+def test_the_program_of_the_readme_runs(smoke):
     workdir, _ = smoke
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    programs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
-    assert len(programs) == 2
-    for program in programs:
-        program = program.replace('load("phantom")', 'load("smoke")')
-        program = program.replace('"runs/phantom"', repr(str(workdir)))
-        program += "\nprint(found.ids.shape)\n"
-        command = [sys.executable, "-c", program]
-        done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        assert done.stdout in ("(5, 10)\n", "(3, 10)\n")
+    program = marked_block("README.md", "python example", "python")
+    program = program.replace('load("phantom")', 'load("smoke")')
+    program = program.replace('"runs/phantom"', repr(str(workdir)))
+    program += "\nprint(found.ids.shape)\n"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "(5, 10)\n"
 
 
 def test_an_item_finds_others_but_not_its_own_scan(smoke, tmp_path):

@@ -1,17 +1,14 @@
 import json
 import math
-import re
 import tracemalloc
-from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from documents import marked_block
 
 from inres.retrieval import codes, index
 from inres.storage import records, shards, store, updates
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def make_records(n):
@@ -171,8 +168,7 @@ def test_saving_holds_a_block_and_not_the_items(tmp_path, monkeypatch):
 
 def test_another_program_reads_it_by_the_readme(tmp_path, archive):
     """The example of the format's README, as it is printed, on an index of every kind of change."""
-    text = (ROOT / "inres" / "retrieval" / "README.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"<!-- reads the index -->\n```python\n(.*?)```", text, re.DOTALL)
+    example = marked_block("inres/storage/README.md", "reads the index", "python")
     path = tmp_path / "i"
     packed, wide = archive(60, bits=45)
     rows = make_records(60)
