@@ -14,6 +14,7 @@ from documents import DOCUMENTS, ROOT, blocks, marked_block, text_of
 from ml_collections import config_flags
 
 from inres import config as config_lib
+from inres import vocabulary
 from inres.config import Config
 from inres.studies import ablation
 
@@ -100,6 +101,13 @@ def test_every_field_in_the_text_exists(document):
     names = re.findall(r"`(?:config\.)?([a-z]\w*(?:\.\w+)+)(?:=[^`]*)?`", text_of(document))
     named = [n for n in names if n.split(".")[0] in SECTIONS and not n.endswith(FILES)]
     assert not [name for name in named if field(Config(), name) is None]
+
+
+def test_every_ranking_and_number_is_explained():
+    text = text_of("inres/evaluation/README.md")
+    keys = [mean.key.format(k=10) for _, mean in vocabulary.means()]
+    names = [key for key in keys if not key.endswith(("_worst", "_best"))]
+    assert not [n for n in (*vocabulary.ranking_names(), *names) if f"`{n}`" not in text]
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
