@@ -18,6 +18,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from inres import config as config_lib
+from inres import sources
 from inres.config import Config
 from inres.pipeline import stages
 from inres.system import files
@@ -232,13 +233,8 @@ def workers(config: Config) -> int:
 
 def data_root(config: Config, workdir: Path) -> Path:
     """Where the scans or images are."""
-    if config.data.root:
-        return Path(config.data.root).expanduser().resolve()
-    if config.data.kind != "phantom":
-        raise config_lib.ConfigError(
-            f"config.data.root is empty: set --config.data.root to the {config.data.kind} data"
-        )
-    return workdir / "scans"
+    source = sources.get(config.data.kind)
+    return source.root_of(config.data, written=workdir / "scans")
 
 
 def part(section: Any, *names: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ import numpy as np
 from absl import flags
 
 from experiments import common, index, segment, train
+from inres import sources
 from inres.config import Config
 from inres.data import items, queries, views
 from inres.encoding import encode
@@ -249,17 +250,17 @@ def read_query(config: Config, workdir: Path, table: items.ItemStore) -> Query:
     root = common.data_root(config, workdir)
     if IMAGE.value is not None:
         path = Path(IMAGE.value).expanduser()
-        known = _item_of(path, root, table) if config.data.kind == "folder" else None
+        known = _item_of(path, root, table) if sources.get(config.data.kind).ready_made else None
         planes, mask, point, notes = queries.prepare_image(
             path, config=config, root=root, lone=known is None
         )
         own = _named_scan(path)
-        if config.data.kind == "folder":
+        if sources.get(config.data.kind).ready_made:
             _same_size(path, planes, table)
             own = known.scan if known else ""
         name = path.name
     else:
-        if config.data.kind == "folder":
+        if sources.get(config.data.kind).ready_made:
             raise ValueError(
                 f"--scan={SCAN.value}: this archive is of a folder's images, not of scans; cut "
                 "the slice or crop as they were cut and name it by --image"
@@ -279,7 +280,7 @@ def read_query(config: Config, workdir: Path, table: items.ItemStore) -> Query:
     for note in notes:
         print(f"note: {note}")
     # A picture beside an archive of scans is a crop already, and the U-Net knows whole slices.
-    picture = mask is None and config.data.kind != "folder"
+    picture = mask is None and not sources.get(config.data.kind).ready_made
     learned = None if picture else _unet_mask(config, workdir, planes[len(planes) // 2])
     seen = views.stack(planes, mask if learned is None else learned, point, config.items)
     if len(planes) < channels:

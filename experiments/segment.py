@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from experiments import common, split
+from inres import sources
 from inres.config import Config
 from inres.data import audit, batches, items, views
 from inres.encoding import encode
@@ -158,7 +159,7 @@ def overlap(
 
 def spacing_mm(config: Config) -> float:
     """Pixel side of the stored slices; 0 for a folder's images, where it is unknown."""
-    return 0.0 if config.data.kind == "folder" else config.items.spacing_mm
+    return sources.get(config.data.kind).pixel_mm(config.items)
 
 
 def _audit(

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+from inres import sources
 from inres.system.checks import ConfigError as ConfigError
 from inres.system.checks import not_negative, one_of, positive, require, share
 
@@ -36,7 +37,7 @@ class Data:
     that of training, so that several seeds of a recipe are tested on the same queries."""
 
     def __post_init__(self):
-        one_of("data.kind", self.kind, ("phantom", "luna16", "folder"))
+        one_of("data.kind", self.kind, sources.names())
         one_of("data.expect_counts", self.expect_counts, ("auto", "strict", "off"))
         one_of("data.lung_masks", self.lung_masks, ("threshold", "luna16"))
         not_negative("data", self, "max_thickness_mm", "workers", "seed")

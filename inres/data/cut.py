@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from inres.config import Config
+from inres.config import Items
 from inres.ct import lungs
 from inres.ct.header import ScanError
 from inres.ct.image import to_uint8
@@ -23,41 +23,46 @@ class Cut:
     threshold: np.ndarray
     """bool [Z, Y, X], the -400 HU mask."""
     luna16: np.ndarray | None
-    """bool [Z, Y, X], labels 3 and 4 of `seg-lungs-LUNA16`, where these were asked for."""
+    """bool [Z, Y, X], labels 3 and 4 of `seg-lungs-LUNA16`, where these were requested."""
     mask: np.ndarray
-    """bool [Z, Y, X], repaired: what items carry."""
+    """bool [Z, Y, X], the repaired mask, which items carry."""
     center: tuple[int, int]
-    """Row and column round which every canvas of the scan lies: the middle of the lungs' box."""
+    """Row and column of the centre of all canvases: the middle of the lungs' bounding box."""
     messages: tuple[str, ...]
+    config: Items
+    """Window, spacing, canvas and neighbours."""
 
-    def plane(self, z: int, config: Config) -> np.ndarray:
+    def plane(self, z: int) -> np.ndarray:
         """The canvas at plane `z`, windowed. uint8 [S, S]."""
-        items = config.items
-        hu = to_uint8(self.volume.hu[z], hu_min=items.hu_min, hu_max=items.hu_max)
-        return canvas(hu, center=self.center, size=items.canvas_px)
+        window = {"hu_min": self.config.hu_min, "hu_max": self.config.hu_max}
+        grey = to_uint8(self.volume.hu[z], **window)
+        return canvas(grey, center=self.center, size=self.config.canvas_px)
 
-    def neighbours(self, z: int, config: Config) -> np.ndarray:
+    def neighbours(self, z: int) -> np.ndarray:
         """The canvases below and above plane `z`, from the lowest up. uint8 [2 k, S, S].
 
         Beyond the ends of the scan its last plane is repeated.
         """
-        k = config.items.neighbours
-        step = config.items.neighbour_mm / config.items.spacing_mm
-        beside = [self.nearest_plane(z + j * step) for j in range(-k, k + 1) if j]
-        return canvases([self.plane(plane, config) for plane in beside], config)
+        k, step = self.config.neighbours, self.config.neighbour_mm / self.config.spacing_mm
+        planes = [self.nearest_plane(z + j * step) for j in range(-k, k + 1) if j]
+        return stacked([self.plane(plane) for plane in planes], self.config.canvas_px)
 
-    def mask_plane(self, z: int, config: Config) -> np.ndarray:
+    def mask_plane(self, z: int) -> np.ndarray:
         """The lungs at plane `z`. uint8 [S, S]."""
         image = self.mask[z].astype(np.uint8)
-        return canvas(image, center=self.center, size=config.items.canvas_px)
+        return canvas(image, center=self.center, size=self.config.canvas_px)
 
-    def in_canvas(self, index: np.ndarray, config: Config) -> tuple[float, float]:
+    def in_canvas(self, index: np.ndarray) -> tuple[float, float]:
         """Row and column in the canvas of an index z, y, x of the volume."""
-        half = config.items.canvas_px // 2
+        half = self.config.canvas_px // 2
         return (
             float(index[1]) - self.center[0] + half,
             float(index[2]) - self.center[1] + half,
         )
+
+    def shows(self, point: tuple[float, float]) -> bool:
+        """Whether a row and column of the canvas lie inside it."""
+        return all(-0.5 <= value < self.config.canvas_px - 0.5 for value in point)
 
     def nearest_plane(self, z: float) -> int:
         """The plane nearest to the index `z`, within the scan."""
@@ -65,14 +70,14 @@ class Cut:
 
 
 def cut_scan(
-    path: Path, config: Config, *, lung_mask: Path | None = None, series_uid: str = ""
+    path: Path, config: Items, *, lung_mask: Path | None = None, series_uid: str = ""
 ) -> Cut:
-    """Read a scan and find its lungs: the first half of the road of gallery and query.
+    """Read a scan, resample it and find its lungs.
 
     Args:
       path: the scan.
-      config: spacing.
-      lung_mask: its `seg-lungs-LUNA16` file, to be used instead of the threshold.
+      config: spacing, window and canvas of the items.
+      lung_mask: its `seg-lungs-LUNA16` file, used instead of the threshold.
       series_uid: which DICOM series, where a folder holds several.
 
     Raises:
@@ -85,37 +90,33 @@ def cut_scan(
     low, high = int(stored.hu.min()), int(stored.hu.max())
     if low >= 0:
         raise ScanError(
-            f"{path}: values {low} to {high} are not HU, as no voxel is air (near -1000 HU); "
-            "subtract the offset, mostly 1024, and save it signed"
+            f"{path}: values {low} to {high} are not HU, since no voxel is air (near -1000 HU); "
+            "subtract the offset, usually 1024, and save the scan in a signed type"
         )
     upright = canonical(stored)
     del stored
-    spacing = config.items.spacing_mm
-    volume = resample(upright, spacing)
+    volume = resample(upright, config.spacing_mm)
     del upright
-    threshold = lungs.threshold_mask(volume.hu, spacing)
+    threshold = lungs.threshold_mask(volume.hu, config.spacing_mm)
     labelled = None
     if lung_mask is not None:
         labelled = lungs.lung_labels(resample_labels(read_scan(lung_mask), volume))
-    found = threshold if labelled is None else labelled
-    mask = lungs.repair(found, spacing)
+    mask = lungs.repair(threshold if labelled is None else labelled, config.spacing_mm)
     if not mask.any():
         messages.append(
             f"{path}: no lungs found (values {low} to {high}; air is near -1000 HU); "
             "its slices stay unsegmented"
         )
         mask = np.ones_like(mask)
+    return Cut(volume, threshold, labelled, mask, _middle(mask), tuple(messages), config)
+
+
+def _middle(mask: np.ndarray) -> tuple[int, int]:
+    """Row and column of the middle of a mask's bounding box."""
     rows, cols = (np.flatnonzero(mask.any(axes)) for axes in ((0, 2), (0, 1)))
-    center = ((int(rows[0]) + int(rows[-1]) + 1) // 2, (int(cols[0]) + int(cols[-1]) + 1) // 2)
-    return Cut(volume, threshold, labelled, mask, center, tuple(messages))
+    return (int(rows[0]) + int(rows[-1]) + 1) // 2, (int(cols[0]) + int(cols[-1]) + 1) // 2
 
 
-def canvases(planes: Sequence[np.ndarray], config: Config) -> np.ndarray:
-    """Canvases as one array, also where there are none. uint8 [N, S, S]."""
-    side = config.items.canvas_px
+def stacked(planes: Sequence[np.ndarray], side: int) -> np.ndarray:
+    """Planes uint8 [side, side] as one array [N, side, side]; N may be 0."""
     return np.stack(planes) if planes else np.zeros((0, side, side), np.uint8)
-
-
-def inside_canvas(point: tuple[float, float], config: Config) -> bool:
-    """Whether a row and column of the canvas lie in it."""
-    return all(-0.5 <= value < config.items.canvas_px - 0.5 for value in point)

@@ -54,6 +54,15 @@ def class_names(labels: np.ndarray, diameters_mm: np.ndarray) -> tuple[str, ...]
     return tuple(map(str, range(count)))
 
 
+def table2(items: Iterable["Item"]) -> dict[str, int]:
+    """The paper's Table 2: how many items each class has, by the names of its classes.
+
+    A nodule counts once, however many of its slices train.
+    """
+    labels = [item.label for item in items if not item.offset_mm]
+    return {name: labels.count(label) for label, name in enumerate(CLASS_NAMES)}
+
+
 @dataclasses.dataclass(frozen=True)
 class Item:
     """One image of the archive. Unknown numbers are NaN, unknown text is empty."""

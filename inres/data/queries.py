@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from inres import sources
 from inres.config import Config
 from inres.ct.header import Header, ScanError, Vector
 from inres.ct.image import read_image, refuse_twelve_bits, to_grey8
 from inres.ct.scan import read_header
-from inres.data.cut import Cut, cut_scan, inside_canvas
+from inres.data.cut import Cut, cut_scan
 from inres.data.folder import grey_square
-from inres.sources.luna16 import lung_mask_of
 
 NOWHERE = (float("nan"), float("nan"))
 """The point of an image that is a crop already."""
@@ -46,7 +46,6 @@ class QueryScan:
     """The scan as stored."""
     cut: Cut
     """The scan on the grid of the archive's items."""
-    config: Config
     messages: tuple[str, ...]
     """What applies to every query on this scan."""
 
@@ -72,13 +71,13 @@ class QueryScan:
         else:
             world = _middle_of_slice(self.header, int(slice_index or 0))
         index = self.cut.volume.world_to_index(world)
-        z, k = self.cut.nearest_plane(index[0]), self.config.items.neighbours
-        beside = self.cut.neighbours(z, self.config)
-        half = float(self.config.items.canvas_px // 2)
-        point = (half, half) if world_mm is None else self.cut.in_canvas(index, self.config)
+        config, z = self.cut.config, self.cut.nearest_plane(index[0])
+        beside, k = self.cut.neighbours(z), config.neighbours
+        half = float(config.canvas_px // 2)
+        point = (half, half) if world_mm is None else self.cut.in_canvas(index)
         return QueryInput(
-            planes=np.concatenate([beside[:k], self.cut.plane(z, self.config)[None], beside[k:]]),
-            mask=self.cut.mask_plane(z, self.config),
+            planes=np.concatenate([beside[:k], self.cut.plane(z)[None], beside[k:]]),
+            mask=self.cut.mask_plane(z),
             point=point,
             segmentable=True,
             notes=self.messages + self._notes(point, named_by_number=world_mm is None),
@@ -86,9 +85,9 @@ class QueryScan:
 
     def _notes(self, point: tuple[float, float], *, named_by_number: bool) -> tuple[str, ...]:
         path = self.header.path
-        if not named_by_number and not inside_canvas(point, self.config):
+        if not named_by_number and not self.cut.shows(point):
             return (f"{path}: the place lies outside of the canvas round the lungs",)
-        if named_by_number and self.config.items.view == "crop":
+        if named_by_number and self.cut.config.view == "crop":
             return (
                 f"{path}: a slice number names no place, so the crop lies in the middle of the "
                 "lungs; give a world coordinate",
@@ -115,8 +114,11 @@ def open_query_scan(
     path = Path(path)
     header = read_header(path, series_uid=series_uid)
     wants_labels = config.data.lung_masks == "luna16"
-    lung_mask = lung_mask_of(path, Path(root)) if wants_labels and root is not None else None
-    cut = cut_scan(path, config, lung_mask=lung_mask, series_uid=series_uid)
+    mask_of = sources.get(config.data.kind).lung_mask
+    lung_mask = None
+    if wants_labels and root is not None and mask_of is not None:
+        lung_mask = mask_of(path, Path(root))
+    cut = cut_scan(path, config.items, lung_mask=lung_mask, series_uid=series_uid)
     messages = list(cut.messages)
     if wants_labels and lung_mask is None:
         where = "the archive's data" if root is None else root
@@ -124,7 +126,7 @@ def open_query_scan(
             f"{path}: no scan of {where} with a mask in seg-lungs-LUNA16; its canvas, and without "
             "a trained U-Net its lungs, are found by threshold, unlike the archive's"
         )
-    return QueryScan(header, cut, config, tuple(messages))
+    return QueryScan(header, cut, tuple(messages))
 
 
 def read_query_image(
@@ -147,12 +149,13 @@ def read_query_image(
     """
     path = Path(path)
     image = read_image(path)
-    if config.data.kind != "folder" and image.ndim != 2:
+    ready_made = sources.get(config.data.kind).ready_made
+    if not ready_made and image.ndim != 2:
         raise ScanError(
             f"{path}: {len(image)} slices, a scan; name a world coordinate or a slice number"
         )
     in_hu = not np.issubdtype(image.dtype, np.unsignedinteger)
-    if config.data.kind != "folder" and in_hu and len(_size(path)) == 3:
+    if not ready_made and in_hu and len(_size(path)) == 3:
         scan = open_query_scan(path, config=config, root=root)
         whole = scan.at(slice_index=0)
         return dataclasses.replace(whole, planes=whole.planes[len(whole.planes) // 2][None])
@@ -177,7 +180,7 @@ def query_image(
         raise ScanError(f"{name}: shape {image.shape}; an item is one 2-D slice")
     if not in_archive:
         refuse_twelve_bits(image, name)
-    if config.data.kind == "folder":
+    if sources.get(config.data.kind).ready_made:
         grey = grey_square(image, config.items, name=name)
         return QueryInput(grey[None], None, NOWHERE, segmentable=True, notes=())
     items = config.items

@@ -1,8 +1,6 @@
 """What the report opens with: the run in a line, and the few numbers that matter."""
 
-from pathlib import Path
-
-from inres import vocabulary
+from inres import sources, vocabulary
 from inres.data import splits
 from inres.evaluation.runs import JUDGED
 from inres.report import page
@@ -14,10 +12,8 @@ def summary(run: Run) -> str:
     protocol = run.metrics.get("protocol", {})
     facts = [f"run <b>{page.text(run.name)}</b>"]
     data = run.config.get("data", {})
-    if data.get("kind") == "folder":
-        facts.append(page.text(Path(str(data.get("root", ""))).name))
-    elif data.get("kind"):
-        facts.append({"phantom": "synthetic scans", "luna16": "LUNA16"}[data["kind"]])
+    if data.get("kind"):
+        facts.append(page.text(sources.get(data["kind"]).title_of(data.get("root", ""))))
     if protocol:
         fine = vocabulary.ranking(protocol["fine"]).title
         facts.append(f"{protocol['queries']} queries, archive of {protocol['gallery']} items")

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inres.data import items
+from inres.sources import luna16
 
 
 def item(**values):
@@ -170,3 +171,13 @@ def test_every_item_has_a_name_and_a_patient():
         "b.png",
     ]
     assert items.patients(rows).tolist() == ["p", "p", "t", "t", "t", ""]
+
+
+def test_table2_of_the_real_annotations(real_data):
+    found, _ = luna16.read_findings(real_data("luna16_csv") / "annotations.csv")
+    rows = [
+        items.Item("", uid, f.name, int(items.size_class(f.diameter_mm)))
+        for uid, findings in found.items()
+        for f in findings
+    ]
+    assert list(items.table2(rows).values()) == [0, 270, 232, 276, 234, 100, 55, 19]

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from ct.trees import write_tree
 
+from inres.config import Data
 from inres.ct.header import Header
-from inres.sources import luna16
-from inres.sources.luna16 import Luna16Error
+from inres.sources import SourceError, luna16
 
 SCANS = [
     {"uid": "b", "subset": 0, "nodules": [(-60, 0, 10, 12.5), (60, 5, -20, 6)]},
@@ -28,9 +28,9 @@ def tree(built, tmp_path):
     return shutil.copytree(built, tmp_path / "tree")
 
 
-def read(root, **kwargs):
-    kwargs = {"expect_counts": "off", "progress": lambda steps, **_: steps} | kwargs
-    return luna16.read_luna16(root, **kwargs)
+def read(root, **fields):
+    data = Data(kind="luna16", **{"expect_counts": "off"} | fields)
+    return luna16.read(root, data, lambda steps, **_: steps)
 
 
 def add(root, *rows):
@@ -67,12 +67,12 @@ def test_the_files_of_a_tree_are_all_that_is_read(tree):
     deep.mkdir()
     for path in list((tree / "subset0").glob("*.*")):
         path.rename(deep / path.name)
-    found = luna16.tree_files(tree, lung_masks=False)
+    found = luna16.files(tree, Data())
     assert len(found) == len(set(found))
     assert {tree / "CSVFILES" / "annotations.csv", *deep.glob("*.mhd")} <= set(found)
     assert {entry.path for entry in read(tree).scans} <= set(found)
     masks = {path for path in (tree / "seg-lungs-LUNA16").glob("*") if path.suffix != ".txt"}
-    assert set(luna16.tree_files(tree, lung_masks=True)) - set(found) == masks
+    assert set(luna16.files(tree, Data(lung_masks="luna16"))) - set(found) == masks
 
 
 @pytest.mark.parametrize("name", ["annotations.csv", "annotations_excluded.csv"])
@@ -81,7 +81,8 @@ def test_a_table_of_no_scan_that_is_here_is_refused(tree, name):
     head, *rows = table.read_text().splitlines()
     table.write_text("\n".join([head, *(row.replace(",", ".mhd,", 1) for row in rows)]) + "\n")
     with pytest.raises(
-        Luna16Error, match=rf"tables of no scan.*\n.*{name} has '[abc]\.mhd', .*\.mhd"
+        SourceError,
+        match=rf"tables without any finding of a scan.*\n.*{name} has '[abc]\.mhd', .*\.mhd",
     ):
         read(tree)
 
@@ -105,7 +106,7 @@ def test_no_excluded_findings_is_a_message(tree):
 def test_thickness_rule(tree):
     only = read(tree, max_thickness_mm=2.5)
     assert len(only.scans) == 3
-    with pytest.raises(Luna16Error, match=r"no scan left.*3 of 3.*max_thickness_mm=0"):
+    with pytest.raises(SourceError, match=r"no scan left.*3 of 3.*max_thickness_mm = 0 keeps"):
         read(tree, max_thickness_mm=2.0)
     assert len(read(tree, max_thickness_mm=0).scans) == 3
 
@@ -121,7 +122,7 @@ def test_all_problems_are_reported_together(tree):
     shutil.copy(tree / "subset0" / "c.mhd", tree / "subset3" / "c.mhd")
     (tree / "subset0" / "b.zraw").unlink()
     add(tree, "a,1,2,3000,5", "a,one,2,3,5", "a,1,2,3,0", "a,70,10,0,4.5", "a,1,1,1,-1")
-    with pytest.raises(Luna16Error) as error:
+    with pytest.raises(SourceError) as error:
         read(tree)
     text = str(error.value)
     assert "annotations.csv: line 6: coordX is 'one', not a number" in text
@@ -137,7 +138,7 @@ def test_all_problems_are_reported_together(tree):
 
 def test_many_problems_are_counted_not_listed(tree):
     add(tree, *(f"a,{n},2,3000,5" for n in range(25)))
-    with pytest.raises(Luna16Error, match=r"25 x annotations outside.*\n(.*\n)+.*and 15 more"):
+    with pytest.raises(SourceError, match=r"25 x annotations outside.*\n(.*\n)+.*and 15 more"):
         read(tree)
 
 
@@ -150,34 +151,34 @@ def test_flipped_scan_contains_its_annotations(tree):
 @pytest.mark.parametrize("name", ["annotations.csv", "annotations_excluded.csv"])
 def test_missing_column(tree, name):
     (tree / name).write_text("seriesuid,coordX,coordY,diameter_mm\na,1,2,3\n")
-    with pytest.raises(Luna16Error, match=rf"{name}: column coordZ missing \(found: seriesuid"):
+    with pytest.raises(SourceError, match=rf"{name}: column coordZ missing \(found: seriesuid"):
         read(tree)
 
 
 def test_table_that_is_no_text(tree):
     (tree / "annotations.csv").write_bytes(b"\xff\xfe\x00\x81" * 9)
-    with pytest.raises(Luna16Error, match=r"annotations\.csv: not a text table"):
+    with pytest.raises(SourceError, match=r"annotations\.csv: not a text table"):
         read(tree)
 
 
 def test_no_tree(tmp_path):
-    with pytest.raises(Luna16Error, match="no such folder"):
+    with pytest.raises(SourceError, match="no such folder"):
         read(tmp_path / "absent")
-    with pytest.raises(Luna16Error, match="expected subset0 to subset9"):
+    with pytest.raises(SourceError, match="expected subset0 to subset9"):
         read(tmp_path)
 
 
 def test_missing_annotations(tree):
     (tree / "annotations.csv").unlink()
-    with pytest.raises(Luna16Error, match=r"annotations\.csv: no such file; expected columns"):
+    with pytest.raises(SourceError, match=r"annotations\.csv: no such file; expected columns"):
         read(tree)
 
 
 def test_missing_masks_only_where_needed(tree):
     (tree / "seg-lungs-LUNA16" / "a.mhd").unlink()
     assert next(s for s in read(tree).scans if s.uid == "a").lung_mask is None
-    with pytest.raises(Luna16Error, match=r"1 x scans without a lung mask.*\n.*a\.mhd"):
-        read(tree, need_masks=True)
+    with pytest.raises(SourceError, match=r"1 x scans without a lung mask.*\n.*a\.mhd"):
+        read(tree, lung_masks="luna16")
 
 
 @pytest.mark.parametrize("lost", ["missing", "truncated"])
@@ -185,8 +186,8 @@ def test_a_mask_without_its_data_is_refused_where_it_is_needed(tree, lost):
     data = tree / "seg-lungs-LUNA16" / "a.zraw"
     data.unlink() if lost == "missing" else data.write_bytes(data.read_bytes()[:10])
     assert len(read(tree).scans) == 3
-    with pytest.raises(Luna16Error, match=rf"1 x scans without a lung mask.*\n.*a\.zraw.*{lost}"):
-        read(tree, need_masks=True)
+    with pytest.raises(SourceError, match=rf"1 x scans without a lung mask.*\n.*a\.zraw.*{lost}"):
+        read(tree, lung_masks="luna16")
 
 
 def test_partial_tree_is_a_message_unless_strict(tree):
@@ -206,7 +207,7 @@ def test_partial_tree_is_a_message_unless_strict(tree):
         "3 of 6 findings of annotations.csv",
         "1 of 3 findings of annotations_excluded.csv",
     ]
-    with pytest.raises(Luna16Error, match="not the complete LUNA16"):
+    with pytest.raises(SourceError, match="not the complete LUNA16"):
         read(tree, expect_counts="strict")
 
 
@@ -246,12 +247,12 @@ def test_truncated_tables_are_recognised(monkeypatch, tmp_path, real_data):
     assert "truncated copy" in first
     assert second.startswith("annotations_excluded.csv has 30000 findings")
     assert "truncated copy" not in second
-    with pytest.raises(Luna16Error, match=r"(?s)1117 findings.*30000 findings"):
+    with pytest.raises(SourceError, match=r"(?s)1117 findings.*30000 findings"):
         read(root, expect_counts="strict")
 
 
 def test_real_thick_scan(real_data):
-    with pytest.raises(Luna16Error, match=r"slices thicker than 2\.5 mm \(up to 5\)"):
+    with pytest.raises(SourceError, match=r"slices thicker than 2\.5 mm \(up to 5\)"):
         read(real_data("luna16_mini"))
     (only,) = read(real_data("luna16_mini"), max_thickness_mm=0).scans
     assert (only.uid, only.subset, len(only.nodules)) == ("lung1", 0, 1)

@@ -1,0 +1,169 @@
+"""The files of all scans put together as one item store."""
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from inres.config import Config
+from inres.ct import lungs
+from inres.data import normals
+from inres.data.items import Item, table2, write_table
+from inres.data.scan_items import Job
+from inres.sources import Progress, Scans
+from inres.system import files
+
+AUDIT_COLUMNS = ("scan", "nodule", "diameter_mm", "threshold", "luna16", "repaired")
+
+
+class PrepareError(ValueError):
+    """Scans could not be prepared; the message lists the first and says how to continue."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """The file of one scan, without its arrays."""
+
+    path: Path
+    items: tuple[Item, ...]
+    """Nodules first, then normal slices in random order: a prefix is a random choice of these."""
+    audit: tuple[dict[str, Any], ...]
+    """One row a nodule."""
+    messages: tuple[str, ...]
+
+    @property
+    def normals(self) -> int:
+        """Number of normal slices."""
+        return sum(not item.nodule for item in self.items)
+
+    def keep(self, normals: int) -> "Part":
+        """This part with only the first `normals` normal slices."""
+        nodules = len(self.items) - self.normals
+        return dataclasses.replace(self, items=self.items[: nodules + normals])
+
+
+def collect(
+    jobs: Sequence[Job], described: Scans, config: Config, *, out: Path, progress: Progress
+) -> None:
+    """Write the item store; its table comes last, so that a store is complete or absent.
+
+    Raises:
+      PrepareError: there is no item.
+    """
+    parts = _balanced([_read(job.path) for job in jobs], config)
+    items = [item for part in parts for item in part.items]
+    if not items:
+        raise PrepareError(
+            f"{out}: not one item; no nodule lies inside its canvas (config.items.canvas_mm = "
+            f"{config.items.canvas_mm:g}) and no slice is clear of all findings"
+        )
+    audit = [row for part in parts for row in part.audit]
+    messages = _messages(parts, items, described, config)
+    for name in ("items.csv", "meta.json", "neighbours.npy"):
+        (out / name).unlink(missing_ok=True)
+    _write_arrays(parts, config, out=out, progress=progress)
+    files.write_csv(out / "audit.csv", AUDIT_COLUMNS, audit)
+    write_table(out / "items.csv", items)
+    files.write_json(out / "meta.json", _meta(items, audit, messages, len(jobs), config))
+
+
+def _read(path: Path) -> Part:
+    with np.load(path) as stored:
+        items, audit, messages = json.loads(str(stored["text"]))
+    return Part(path, tuple(Item(**item) for item in items), tuple(audit), tuple(messages))
+
+
+def _balanced(parts: Sequence[Part], config: Config) -> list[Part]:
+    """The parts with `config.items.normals` normal slices in all, as evenly as possible."""
+    rng = np.random.default_rng(config.data.seed)
+    take = normals.even_shares([part.normals for part in parts], config.items.normals, rng)
+    return [part.keep(count) for part, count in zip(parts, take, strict=True)]
+
+
+def _messages(
+    parts: Sequence[Part], items: Sequence[Item], described: Scans, config: Config
+) -> list[str]:
+    """What the user should know: of the data, of each scan, and what is missing."""
+    messages = [*described.messages, *(text for part in parts for text in part.messages)]
+    made = sum(part.normals for part in parts)
+    if made < config.items.normals:
+        messages.append(
+            f"{made} normal slices instead of {config.items.normals}: no more are clear of "
+            f"all findings by {config.items.normal_clearance_mm:g} mm"
+        )
+    kept = {item.nodule for item in items}
+    nodules = [finding.name for scan in described.scans for finding in scan.nodules]
+    lost = [name for name in nodules if name not in kept]
+    if lost:
+        messages.append(
+            f"{len(lost)} of {len(nodules)} nodules left out: outside the canvas round their "
+            f"scan's lungs (first: {lost[0]}); raise config.items.canvas_mm"
+        )
+    return messages
+
+
+def _write_arrays(parts: Sequence[Part], config: Config, *, out: Path, progress: Progress) -> None:
+    """Write the arrays of all parts one after the other, a scan in memory at a time."""
+    side, beside = config.items.canvas_px, 2 * config.items.neighbours
+    count = sum(len(part.items) for part in parts)
+    audited = sum(len(part.audit) for part in parts)
+    shapes = {
+        "slices": (count, side, side),
+        "neighbours": (count, beside, side, side),
+        "lung_masks": (count, side, side),
+        "audit_slices": (2 * audited, side, side),
+    }
+    if not beside:
+        del shapes["neighbours"]
+    with _array_files(out, shapes) as arrays:
+        for part in progress(parts, name="item store", total=len(parts), unit="scan"):
+            with np.load(part.path) as stored:
+                for name, file in arrays.items():
+                    rows = {
+                        "neighbours": beside * len(part.items),
+                        "audit_slices": 2 * len(part.audit),
+                    }.get(name, len(part.items))
+                    file.write(stored[name][:rows].tobytes())
+
+
+@contextlib.contextmanager
+def _array_files(out: Path, shapes: dict[str, tuple[int, ...]]) -> Iterator[dict[str, BinaryIO]]:
+    """Array files by name, open to be written piece by piece."""
+    with contextlib.ExitStack() as stack:
+        yield {
+            name: stack.enter_context(files.array_file(out / f"{name}.npy", shape))
+            for name, shape in shapes.items()
+        }
+
+
+def _meta(
+    items: Sequence[Item],
+    audit: Sequence[dict[str, Any]],
+    messages: Sequence[str],
+    scans: int,
+    config: Config,
+) -> dict[str, Any]:
+    """The contents of meta.json."""
+    return {
+        "window_hu": [config.items.hu_min, config.items.hu_max],
+        "spacing_mm": config.items.spacing_mm,
+        "canvas_px": config.items.canvas_px,
+        "threshold_hu": lungs.THRESHOLD_HU,
+        "lung_masks": config.data.lung_masks,
+        "scans": scans,
+        "table2": table2(items),
+        "normals": {
+            "asked": config.items.normals,
+            "made": sum(not item.nodule for item in items),
+        },
+        "audit": {
+            name: float(np.mean([row[name] for row in audit]))
+            for name in AUDIT_COLUMNS[3:]
+            if audit and name in audit[0]
+        },
+        "messages": list(messages),
+    }

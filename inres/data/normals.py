@@ -1,0 +1,85 @@
+"""Normal slices: planes of a scan that show no finding, and how many to take from each scan."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from scipy import ndimage
+
+from inres.config import Items
+from inres.data.cut import Cut
+from inres.sources import Finding
+
+UNKNOWN_RADIUS_MM = 3.0
+"""Assumed for excluded findings without a diameter: LUNA16 gives none below 3 mm."""
+MIN_GAP_MM = 3.0
+"""Least distance between normal slices of one scan."""
+MIN_LUNG_SHARE = 0.2
+"""A normal slice has at least this share of the scan's largest lung area."""
+POINT_DEPTH_MM = 5.0
+"""A normal slice's point lies this deep inside the lung, where the lung is wide enough."""
+
+
+def most_per_scan(normals: int, scans: int) -> int:
+    """How many normal slices each scan offers, so that scans without any can be made up for."""
+    return min(normals, max(8, 4 * -(-normals // scans)))
+
+
+def normal_places(
+    cut: Cut, findings: Sequence[Finding], *, most: int, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Places z, y, x (float64 [3]) in up to `most` planes clear of all findings, in random order.
+
+    A place is a random point of the lungs in its plane.
+    """
+    for z in clear_planes(cut, findings, most=most, rng=rng):
+        yield np.array([z, *lung_point(cut, z, rng)], np.float64)
+
+
+def clear_planes(
+    cut: Cut, findings: Sequence[Finding], *, most: int, rng: np.random.Generator
+) -> list[int]:
+    """Up to `most` planes clear of all findings and apart from each other, in random order."""
+    config: Items = cut.config
+    area = cut.mask.sum((1, 2))
+    clear = area >= max(1, MIN_LUNG_SHARE * area.max())
+    heights = np.arange(len(clear))
+    for finding in findings:
+        z = cut.volume.world_to_index(np.array(finding.world_mm))[0]
+        radius = UNKNOWN_RADIUS_MM if np.isnan(finding.diameter_mm) else finding.diameter_mm / 2
+        distance = np.abs(heights - z) * config.spacing_mm
+        clear &= distance >= radius + config.normal_clearance_mm
+    chosen: list[int] = []
+    for z in rng.permutation(np.flatnonzero(clear)):
+        if len(chosen) == most:
+            break
+        if all(abs(z - other) * config.spacing_mm >= MIN_GAP_MM for other in chosen):
+            chosen.append(int(z))
+    return chosen
+
+
+def lung_point(cut: Cut, z: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Row and column of a random point of the lungs in plane `z`, away from their border."""
+    inside = np.zeros_like(cut.mask[z])
+    half = cut.config.canvas_px // 2
+    rows, cols = (slice(max(0, c - half), c - half + 2 * half) for c in cut.center)
+    inside[rows, cols] = cut.mask[z][rows, cols]
+    depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
+    deep = min(POINT_DEPTH_MM / cut.config.spacing_mm, depth.max() / 2)
+    points = np.argwhere(inside & (depth >= deep))
+    row, col = points[rng.choice(len(points))]
+    return int(row), int(col)
+
+
+def even_shares(offered: Sequence[int], total: int, rng: np.random.Generator) -> list[int]:
+    """How many to take of each offer: `total` in all, or every offer, as evenly as possible."""
+    take = np.zeros(len(offered), int)
+    left = min(total, sum(offered))
+    while left:
+        open_ = np.flatnonzero(take < np.array(offered))
+        if left < len(open_):
+            take[rng.permutation(open_)[:left]] += 1
+            break
+        step = min(left // len(open_), int((np.array(offered) - take)[open_].min()))
+        take[open_] += step
+        left -= step * len(open_)
+    return take.tolist()

@@ -1,0 +1,215 @@
+"""The items of one scan, cut and written to a file of their own."""
+
+import dataclasses
+import hashlib
+import json
+import urllib.parse
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inres.config import Config
+from inres.ct import lungs
+from inres.data import normals
+from inres.data.audit import PLANE_OFFSET
+from inres.data.cut import Cut, cut_scan, stacked
+from inres.data.items import Item, size_class
+from inres.sources import Finding, Scan
+from inres.system import files
+
+ITEM_FIELDS = (
+    *("spacing_mm", "hu_min", "hu_max", "canvas_mm", "normal_clearance_mm"),
+    *("slices_per_nodule", "neighbours", "neighbour_mm"),
+)
+"""The fields of `config.items` on which the items of a scan depend."""
+_FORMAT = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One scan to prepare, and the file for its items."""
+
+    scan: Scan
+    config: Config
+    normals: int
+    """Most normal slices to offer."""
+    path: Path
+
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of everything that the result depends on."""
+        parts = [
+            _FORMAT,
+            {name: getattr(self.config.items, name) for name in ITEM_FIELDS},
+            self.config.data.seed,
+            self.config.data.lung_masks,
+            self.normals,
+            repr(self.scan),
+            [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in self._files()],
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+    def done(self) -> bool:
+        """Whether `path` holds this very job's result."""
+        if not self.path.is_file():
+            return False
+        try:
+            with np.load(self.path) as stored:
+                return str(stored["fingerprint"]) == self.fingerprint()
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+            return False
+
+    @property
+    def lung_mask(self) -> Path | None:
+        """The mask file to use instead of the threshold."""
+        return self.scan.lung_mask if self.config.data.lung_masks == "luna16" else None
+
+    def _files(self) -> list[Path]:
+        """The files of scan and mask, with the data files of MetaImage headers."""
+        found: set[Path] = set()
+        for path in (self.scan.path, self.lung_mask):
+            if path is not None and path.is_dir():
+                found |= set(path.iterdir())
+            elif path is not None:
+                found |= {path, *(path.with_suffix(suffix) for suffix in (".raw", ".zraw"))}
+        return sorted(path for path in found if path.is_file())
+
+
+def part_path(folder: Path, scan: Scan) -> Path:
+    """The file in `folder` for the items of a scan."""
+    return folder / f"{urllib.parse.quote(scan.uid, safe='')}.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Placed:
+    """An item and the plane of the scan that it shows."""
+
+    item: Item
+    plane: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Audited:
+    """How much of a nodule each lung mask keeps, and two planes for auditing further masks."""
+
+    row: dict[str, Any]
+    """One row of `audit.csv`."""
+    planes: tuple[int, int]
+    """Below and above the centre, by `PLANE_OFFSET` radii."""
+
+
+def work(job: Job) -> None:
+    """Prepare one scan and write its file.
+
+    Raises:
+      ScanError: the scan or its mask cannot be read.
+    """
+    scan, config = job.scan, job.config
+    cut = cut_scan(scan.path, config.items, lung_mask=job.lung_mask)
+    shown = [nodule for nodule in scan.nodules if cut.shows(_point(cut, nodule))]
+    placed = [item for nodule in shown for item in nodule_items(cut, scan, nodule)]
+    audited = [audit(cut, scan, nodule) for nodule in shown]
+    rng = np.random.default_rng([config.data.seed, zlib.crc32(scan.uid.encode())])
+    findings = (*scan.nodules, *scan.excluded)
+    for place in normals.normal_places(cut, findings, most=job.normals, rng=rng):
+        placed.append(_normal_item(cut, scan, place))
+    _write(job, cut, placed, audited)
+
+
+def nodule_items(cut: Cut, scan: Scan, nodule: Finding) -> Iterator[Placed]:
+    """The central slice of a nodule, then those next to it, for training."""
+    index = cut.volume.world_to_index(np.array(nodule.world_mm))
+    central = cut.nearest_plane(index[0])
+    item = _item(
+        scan,
+        nodule.world_mm,
+        cut.in_canvas(index),
+        nodule=nodule.name,
+        label=int(size_class(nodule.diameter_mm)),
+        diameter_mm=nodule.diameter_mm,
+        malignancy=float(nodule.columns.get("malignancy", float("nan"))),
+    )
+    yield Placed(item, central)
+    spacing = cut.config.spacing_mm
+    for plane in side_planes(cut, index[0], nodule.diameter_mm / 2 / spacing):
+        yield Placed(dataclasses.replace(item, offset_mm=(plane - central) * spacing), plane)
+
+
+def side_planes(cut: Cut, center: float, radius: float) -> list[int]:
+    """Planes of a nodule next to its central one, evenly spread and all different.
+
+    None is further from `center` than half of `radius`: there the nodule's disc still has
+    sqrt(3) / 2 of its diameter, 0.87, or more. All lengths are in planes.
+    """
+    count = cut.config.slices_per_nodule
+    central = cut.nearest_plane(center)
+    first = min(central, int(np.ceil(center - radius / 2)))
+    last = max(central, int(np.floor(center + radius / 2)))
+    places = center + (np.arange(count) - count // 2) / max(count - 1, 1) * radius
+    planes = {cut.nearest_plane(place) for place in np.clip(places, first, last)}
+    return sorted(planes - {central})
+
+
+def audit(cut: Cut, scan: Scan, nodule: Finding) -> Audited:
+    """The shares of a nodule's sphere inside each of the scan's lung masks."""
+    index = cut.volume.world_to_index(np.array(nodule.world_mm))
+    radius = nodule.diameter_mm / 2 / cut.config.spacing_mm
+    masks = {"threshold": cut.threshold, "luna16": cut.luna16, "repaired": cut.mask}
+    row = {"scan": scan.uid, "nodule": nodule.name, "diameter_mm": nodule.diameter_mm}
+    for name, mask in masks.items():
+        if mask is not None:
+            row[name] = lungs.coverage(mask, index, radius)
+    below, above = (cut.nearest_plane(index[0] + n * PLANE_OFFSET * radius) for n in (-1, 1))
+    return Audited(row, (below, above))
+
+
+def _point(cut: Cut, finding: Finding) -> tuple[float, float]:
+    return cut.in_canvas(cut.volume.world_to_index(np.array(finding.world_mm)))
+
+
+def _normal_item(cut: Cut, scan: Scan, place: np.ndarray) -> Placed:
+    """The item of a normal slice at the place z, y, x of the cut."""
+    x, y, z = cut.volume.index_to_world(place)
+    point = cut.in_canvas(place)
+    return Placed(_item(scan, (x, y, z), point, label=0, diameter_mm=0.0), int(place[0]))
+
+
+def _item(
+    scan: Scan,
+    world_mm: tuple[float, float, float],
+    point: tuple[float, float],
+    **known: Any,
+) -> Item:
+    """An item of a scan at a place in the world and a point of its canvas."""
+    x, y, z = (round(float(value), 4) for value in world_mm)
+    return Item(
+        image="",
+        scan=scan.uid,
+        subset=scan.subset,
+        patient=scan.patient,
+        x_mm=x,
+        y_mm=y,
+        z_mm=z,
+        row=round(point[0], 3),
+        col=round(point[1], 3),
+        **known,
+    )
+
+
+def _write(job: Job, cut: Cut, placed: list[Placed], audited: list[Audited]) -> None:
+    side = cut.config.canvas_px
+    planes = [item.plane for item in placed]
+    text = [[vars(item.item) for item in placed], [a.row for a in audited], list(cut.messages)]
+    with files.atomic_path(job.path) as part:
+        np.savez_compressed(
+            part,
+            fingerprint=np.array(job.fingerprint()),
+            text=np.array(json.dumps(text)),
+            slices=stacked([cut.plane(z) for z in planes], side),
+            neighbours=stacked([n for z in planes for n in cut.neighbours(z)], side),
+            lung_masks=stacked([cut.mask_plane(z) for z in planes], side),
+            audit_slices=stacked([cut.plane(z) for a in audited for z in a.planes], side),
+        )

@@ -1,0 +1,159 @@
+"""Scans to item store: every scan by itself, in parallel, resumable, then collected."""
+
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from concurrent.futures import as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+
+import SimpleITK as sitk
+
+from inres import sources
+from inres.config import Config, Items
+from inres.ct.header import ScanError
+from inres.data import collect, normals, scan_items
+from inres.data.collect import PrepareError
+from inres.data.scan_items import Job
+from inres.system import files
+from inres.system.processes import running
+
+_LISTED = 10
+
+
+def prepare_scans(
+    config: Config, *, root: Path, out: Path, workers: int, progress: sources.Progress
+) -> None:
+    """Write the items of all scans below `root` as an item store to `out`.
+
+    Each scan is first written to a file of its own under `out/scans`. A scan is skipped if its
+    file was written with the same config, findings and data files. Once all are done, the store
+    is written and `out/scans` removed.
+
+    Args:
+      config: the experiment; its source describes the scans.
+      root: the data.
+      out: the item store, as described in `inres.data.items`.
+      workers: number of processes; one works in this process.
+      progress: wraps long loops.
+
+    Raises:
+      SourceError: the data has a problem that shows before any voxel is read.
+      PrepareError: some scans cannot be read (all others are finished and kept), no item is left,
+        or a worker was killed.
+      OSError: the disk is full.
+    """
+    read = sources.get(config.data.kind).read
+    assert read is not None
+    described = read(root, config.data, progress)
+    _check(described.scans, config, root)
+    most = normals.most_per_scan(config.items.normals, len(described.scans))
+    parts = out / "scans"
+    parts.mkdir(parents=True, exist_ok=True)
+    jobs = [Job(scan, config, most, scan_items.part_path(parts, scan)) for scan in described.scans]
+    todo = [job for job in jobs if not job.done()]
+    _require_space(out, jobs, todo, config.items)
+    with files.full_disk_named(out, "make room and run again (finished scans are kept)"):
+        _run(todo, workers, done=len(jobs) - len(todo), progress=progress)
+        collect.collect(jobs, described, config, out=out, progress=progress)
+    shutil.rmtree(parts)
+
+
+def _check(scans: Sequence[sources.Scan], config: Config, root: Path) -> None:
+    """Refuse descriptions from which no items can be cut.
+
+    Raises:
+      SourceError: no scan, two of one name, a nodule without diameter, or no lung mask where
+        masks of the data are to be used.
+    """
+    if not scans:
+        raise sources.SourceError(f"{root}: no scan")
+    uids = Counter(scan.uid for scan in scans)
+    names = Counter(finding.name for scan in scans for finding in scan.nodules)
+    wants_masks = config.data.lung_masks == "luna16"
+    problems = {
+        "scans of one name": [uid for uid, count in uids.items() if count > 1],
+        "nodules of one name": [name for name, count in names.items() if count > 1],
+        "nodules without a diameter": [
+            f.name for scan in scans for f in scan.nodules if not f.diameter_mm > 0
+        ],
+        "scans without a lung mask (config.data.lung_masks = 'threshold' needs none)": [
+            scan.uid for scan in scans if wants_masks and scan.lung_mask is None
+        ],
+    }
+    for what, cases in problems.items():
+        if cases:
+            raise sources.SourceError(f"{root}: {len(cases)} {what} (first: {cases[0]})")
+
+
+def _require_space(out: Path, jobs: Sequence[Job], todo: Sequence[Job], config: Items) -> None:
+    """Refuse to start where the files of the scans `todo` and the store of all cannot fit.
+
+    Raises:
+      OSError: the disk has too little room.
+    """
+
+    def size(part: Sequence[Job]) -> int:
+        nodules = sum(len(job.scan.nodules) for job in part)
+        slices = config.slices_per_nodule * nodules - (-config.normals * len(part) // len(jobs))
+        # An item has its slice, mask and neighbours, a nodule two slices of the audit.
+        return config.canvas_px**2 * ((2 + 2 * config.neighbours) * slices + 2 * nodules)
+
+    # A scan's file offers more normal slices than the store takes of it, but is compressed.
+    files.require_space(out, size(todo) + size(jobs))
+
+
+def _run(jobs: Sequence[Job], workers: int, *, done: int, progress: sources.Progress) -> None:
+    """Do all jobs; unreadable scans are collected, so that one does not stop the others.
+
+    Raises:
+      PrepareError: some scans cannot be read, or a worker was killed.
+    """
+    if not jobs:
+        return
+    name = f"scans ({done} done before)" if done else "scans"
+    results = _serial(jobs) if workers == 1 else _parallel(jobs, min(workers, len(jobs)))
+    steps = progress(results, name=name, total=len(jobs), unit="scan")
+    failed = sorted(error for error in steps if error is not None)
+    if failed:
+        more = len(failed) - _LISTED
+        raise PrepareError(
+            f"{len(failed)} of {len(jobs)} scans could not be read; fetch them again or remove "
+            "them, then run again (the others are kept):\n"
+            + "\n".join(failed[:_LISTED])
+            + (f"\n... and {more} more" if more > 0 else "")
+        )
+
+
+def _serial(jobs: Sequence[Job]) -> Iterator[str | None]:
+    """Do the jobs in this process; the error of each, or None."""
+    for job in jobs:
+        try:
+            scan_items.work(job)
+            yield None
+        except ScanError as error:
+            yield str(error)
+
+
+def _parallel(jobs: Sequence[Job], workers: int) -> Iterator[str | None]:
+    """Do the jobs in processes; the error of each, or None, as they finish."""
+    each = [(job,) for job in jobs]
+    try:
+        with running(scan_items.work, each, workers=workers, start=_start_worker) as prepared:
+            for scan in as_completed(prepared):
+                try:
+                    scan.result()
+                    yield None
+                except ScanError as error:
+                    yield str(error)
+    except BrokenProcessPool:
+        raise PrepareError(
+            "a worker was killed, most likely for lack of memory (up to 2 GB each); run again "
+            "with fewer, such as config.data.workers = 1 (finished scans are kept)"
+        ) from None
+
+
+def _start_worker() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C ends
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)

@@ -1,0 +1,228 @@
+"""Queries, prepared as the items are."""
+
+import shutil
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from ct.trees import write_tree
+from data.chests import (
+    SPACING,
+    config_of_labels,
+    make_config,
+    nodules,
+)
+
+from inres.config import Config, Data
+from inres.ct import scan
+from inres.ct.header import ScanError
+from inres.ct.image import to_uint8
+from inres.data import queries
+from inres.data.cut import cut_scan
+from inres.data.views import canvas
+
+pytestmark = pytest.mark.slow
+
+
+def query(path, config, *, series_uid="", **place):
+    opened = queries.open_query_scan(
+        path, config=config, root=config.data.root, series_uid=series_uid
+    )
+    found = opened.at(**place)
+    assert found.segmentable
+    return found.planes, found.mask, found.point, found.notes
+
+
+def image_query(path, config):
+    found = queries.read_query_image(path, config=config, root=config.data.root)
+    return found.planes, found.mask, found.point, found.notes
+
+
+def test_an_image_of_12_bits_is_no_query(tmp_path, tree):
+    path = tmp_path / "q.png"
+    sitk.WriteImage(sitk.GetImageFromArray(np.arange(0, 3600, 25, "u2").reshape(12, 12)), path)
+    for kind in ("phantom", "folder"):
+        config = Config(data=Data(kind=kind, root=str(tree)))
+        with pytest.raises(ScanError, match=r"q\.png: 16-bit pixels from 0 to 3575, so 12-bit"):
+            image_query(path, config)
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+@pytest.mark.parametrize("lung_masks", ["threshold", "luna16"])
+def test_query_by_world_is_the_gallery_item(tree, store, labelled_store, which, lung_masks):
+    wants_labels = lung_masks == "luna16"
+    config = config_of_labels(tree) if wants_labels else make_config(tree)
+    gallery = labelled_store if wants_labels else store
+    i = nodules(gallery)[which]
+    item = gallery.items[i]
+    path = tree / f"subset{item.subset}" / f"{item.scan}.mhd"
+    world = (item.x_mm, item.y_mm, item.z_mm)
+    planes, mask, point, messages = query(path, config, world_mm=world)
+    np.testing.assert_array_equal(planes, gallery.slices[i][None])
+    np.testing.assert_array_equal(mask, gallery.lung_masks[i])
+    assert point == pytest.approx((item.row, item.col), abs=1e-3)
+    assert messages == ()
+
+
+def test_query_from_elsewhere_says_that_its_lungs_are_of_another_kind(
+    tree, store, labelled_store, tmp_path
+):
+    """A scan of the tree has its labels by whatever path; a copy is found by threshold."""
+    config = config_of_labels(tree)
+    i = nodules(store)[2]
+    item = store.items[i]
+    world = (item.x_mm, item.y_mm, item.z_mm)
+    linked = tmp_path / "linked"
+    linked.symlink_to(tree)
+    planes, mask, _, messages = query(linked / "subset2" / "a.mhd", config, world_mm=world)
+    np.testing.assert_array_equal(planes, labelled_store.slices[i][None])
+    np.testing.assert_array_equal(mask, labelled_store.lung_masks[i])
+    assert messages == ()
+    for path in (tree / "subset2").glob("a.*"):
+        shutil.copy(path, tmp_path)
+    copy = tmp_path / "a.mhd"
+    planes, mask, _, (message,) = query(copy, config, world_mm=world)
+    np.testing.assert_array_equal(planes, store.slices[i][None])
+    np.testing.assert_array_equal(mask, store.lung_masks[i])
+    assert (mask != labelled_store.lung_masks[i]).any()
+    assert message.startswith(f"{copy}: no scan of {tree} with a mask in seg-lungs-LUNA16")
+    assert "by threshold" in message
+    assert query(copy, make_config(tree), world_mm=world)[3] == ()
+
+
+def test_many_places_of_a_scan_are_read_once(tree, store, monkeypatch):
+    """Every item of a scan, from one reading."""
+    config, read = make_config(tree), []
+    monkeypatch.setattr(queries, "cut_scan", lambda *a, **k: read.append(a) or cut_scan(*a, **k))
+    opened = queries.open_query_scan(tree / "subset2" / "a.mhd", config=config, root=None)
+    rows = [i for i, item in enumerate(store.items) if item.scan == "a"]
+    for i in rows:
+        item = store.items[i]
+        found = opened.at(world_mm=(item.x_mm, item.y_mm, item.z_mm))
+        np.testing.assert_array_equal(found.planes, store.slices[i][None])
+        np.testing.assert_array_equal(found.mask, store.lung_masks[i])
+    assert len(rows) > 3
+    assert len(read) == 1
+    assert opened.header.shape == scan.read_header(tree / "subset2" / "a.mhd").shape
+
+
+@pytest.mark.parametrize("flip", [1, -1])
+def test_slice_number_counts_as_stored(tmp_path, flip):
+    scans = [{"uid": "a", "subset": 0, "spacing": (3.2, 3.2, SPACING), "flips": (1, 1, flip)}]
+    nodule = (-60.0, 0.0, 31.25, 14)
+    root = write_tree(tmp_path, [scans[0] | {"nodules": [nodule]}])
+    path, config = root / "subset0" / "a.mhd", make_config(root)
+    stored = scan.read_scan(path)
+    number = round(float(stored.world_to_index(np.array(nodule[:3]))[0]))
+    planes, mask, point, messages = query(path, config, slice_index=number)
+    expected, _, _, _ = query(path, config, world_mm=nodule[:3])
+    np.testing.assert_array_equal(planes, expected)
+    assert mask[56, 30:80].any()
+    assert point == (56.0, 56.0)
+    assert "give a world coordinate" in messages[0]
+    whole = make_config(root, view="slice")
+    assert query(path, whole, slice_index=number)[3] == ()
+
+
+def test_places_outside_of_a_scan(tree):
+    path, config = tree / "subset0" / "b.mhd", make_config(tree)
+    with pytest.raises(ScanError, match=r"b\.mhd: \(0\.0, 0\.0, 999\.0\) mm lies outside"):
+        query(path, config, world_mm=(0, 0, 999))
+    with pytest.raises(ScanError, match="no slice 80; it has 0 to 79"):
+        query(path, config, slice_index=80)
+    with pytest.raises(ScanError, match="no slice -1"):
+        query(path, config, slice_index=-1)
+    with pytest.raises(ValueError, match="either"):
+        query(path, config)
+
+
+def test_sagittal_scan_has_no_axial_slice_numbers(tree, tmp_path):
+    image = sitk.ReadImage(str(tree / "subset0" / "b.mhd"))
+    path = tmp_path / "sagittal.nii.gz"
+    sitk.WriteImage(sitk.PermuteAxes(image, [1, 2, 0]), str(path))
+    with pytest.raises(ScanError, match="not axial"):
+        query(path, make_config(tree), slice_index=3)
+    world = (70.0, 10.0, 30.0)
+    got = query(path, make_config(tree), world_mm=world)
+    expected = query(tree / "subset0" / "b.mhd", make_config(tree), world_mm=world)
+    assert np.abs(got[0].astype(int) - expected[0]).max() <= 1
+    assert got[2] == pytest.approx(expected[2], abs=1e-3)
+
+
+def test_single_images(tree, tmp_path):
+    grey = np.arange(100, dtype=np.uint8).reshape(10, 10)
+    path = tmp_path / "a.png"
+    sitk.WriteImage(sitk.GetImageFromArray(grey), str(path))
+    image, mask, point, messages = image_query(path, make_config(tree))
+    np.testing.assert_array_equal(image, grey[None])
+    assert mask is None
+    assert np.isnan(point).all()
+    assert "pixel size" in messages[0]
+    folder = Config(data=Data(kind="folder", root="x"))
+    assert image_query(path, folder)[3] == ()
+    hu = tmp_path / "hu.mha"
+    sitk.WriteImage(sitk.GetImageFromArray(grey.astype(np.int16) * 10 - 1200), str(hu))
+    image, _, _, _ = image_query(hu, folder)
+    np.testing.assert_array_equal(
+        image[0], to_uint8(grey.astype(float) * 10 - 1200, hu_min=-1200, hu_max=600)
+    )
+    with pytest.raises(ScanError, match="80 slices, a scan"):
+        image_query(tree / "subset0" / "b.mhd", make_config(tree))
+
+
+def test_an_array_is_the_query_that_its_file_is(tree, tmp_path):
+    hu = np.arange(-1200, 600, 15, dtype=np.int16).reshape(10, 12)
+    grey = to_uint8(hu, hu_min=-1200, hu_max=600)
+    crops = make_config(tree)
+    folder = Config(data=Data(kind="folder", root=str(tree)))
+    for array in (grey, hu, hu.astype(np.float32), grey.astype(np.uint16) * 257):
+        for config in (crops, folder):
+            path = tmp_path / f"{array.dtype}.{'png' if array.dtype.kind == 'u' else 'tif'}"
+            sitk.WriteImage(sitk.GetImageFromArray(array), str(path))
+            want = queries.read_query_image(path, config=config, root=tree)
+            found = queries.query_image(array, config=config)
+            np.testing.assert_array_equal(found.planes, want.planes)
+            assert found.mask is want.mask is None
+            assert np.isnan([found.point, want.point]).all()
+            assert found.segmentable == want.segmentable == (config is folder)
+            shape = (1, 12, 12) if config is folder else (1, 10, 12)
+            assert found.planes.shape == shape
+    with pytest.raises(ScanError, match=r"image: shape \(3, 10, 12\); an item is one 2-D slice"):
+        queries.query_image(np.zeros((3, 10, 12), np.uint8), config=crops)
+    with pytest.raises(ScanError, match="image: 16-bit pixels from 0 to 119, so 12-bit data"):
+        queries.query_image(np.arange(120, dtype=np.uint16).reshape(10, 12), config=crops)
+
+
+def test_single_ct_slice_takes_the_road_of_scans(tree, tmp_path):
+    image = sitk.ReadImage(str(tree / "subset2" / "a.mhd"))
+    path = tmp_path / "slice.mha"
+    number = 44
+    sitk.WriteImage(image[:, :, number : number + 1], str(path))
+    planes, mask, point, _ = image_query(path, make_config(tree))
+    assert len(planes) == 1
+    slice_ = planes[0]
+    assert slice_.shape == (112, 112)
+    assert point == (56.0, 56.0)
+    stored = scan.read_scan(path)
+    upright = scan.resample(scan.canonical(stored), SPACING)
+    hu = to_uint8(upright.hu[0], hu_min=-1200, hu_max=600)
+    assert any(
+        np.array_equal(slice_, canvas(hu, center=(r, c), size=112))
+        for r in range(30, 90)
+        for c in range(40, 90)
+    )
+    assert mask is not None
+    assert slice_[mask > 0].mean() < 60
+
+
+def test_dicom_folder_and_file_as_queries(real_data, tree):
+    config = make_config(tree)
+    folder = real_data("dicom_slices")
+    from_folder = query(folder, config, slice_index=1)
+    assert from_folder[0].shape == (1, 112, 112)
+    assert from_folder[0].max() > 150
+    image, mask, _, _ = image_query(folder / "1.dcm", config)
+    assert mask is not None
+    assert image[0, mask > 0].mean() < image[0, mask == 0].max()
+    with pytest.raises(ScanError, match=r"no series 1\.2"):
+        query(folder, config, slice_index=1, series_uid="1.2")

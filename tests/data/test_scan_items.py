@@ -1,0 +1,268 @@
+"""The items that scans are cut into."""
+
+import dataclasses
+import functools
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from ct.trees import in_lungs
+from data.chests import (
+    EXCLUDED,
+    SCANS,
+    SPACING,
+    make_config,
+    nodules,
+    normals,
+    run,
+)
+
+from inres.config import ConfigError, Items
+from inres.ct.image import to_uint8
+from inres.data import collect, queries, scan_items
+from inres.data import items as item_table
+from inres.data import normals as sampling
+from inres.data.audit import sphere_coverage
+from inres.data.cut import Cut, cut_scan
+from inres.data.items import open_store
+from inres.data.prepare import prepare
+from inres.data.views import canvas
+from inres.system import files
+
+pytestmark = pytest.mark.slow
+
+
+def test_store_is_complete_and_clean(store):
+    names = {p.name for p in store.root.iterdir()}
+    arrays = {"slices.npy", "lung_masks.npy", "audit_slices.npy"}
+    assert names == arrays | {"items.csv", "audit.csv", "meta.json"}
+    assert store.slices.shape == store.lung_masks.shape == (15, 112, 112)
+    assert np.load(store.root / "audit_slices.npy").shape == (6, 112, 112)
+    meta = files.read_json(store.root / "meta.json")
+    assert meta["table2"] == {"=0": 12, "8~13": 1, "13~18": 1, "18~23": 1} | {
+        name: 0 for name in ("0~5", "5~6", "6~8", ">23")
+    }
+    assert meta["normals"] == {"asked": 12, "made": 12}
+    assert meta["messages"] == []
+
+
+def test_nodules_carry_their_annotation(store):
+    got = [store.items[i] for i in nodules(store)]
+    assert [(i.scan, i.subset, i.diameter_mm, i.label) for i in got] == [
+        ("b", 0, 9, 4), ("a", 2, 14, 5), ("a", 2, 22, 6)
+    ]  # fmt: skip
+    assert [(i.x_mm, i.y_mm, i.z_mm) for i in got] == [(70, 10, 30), (-60, 0, 10), (97, 0, -20)]
+    assert len({i.nodule for i in got}) == 3
+
+
+def test_point_is_the_nodule_in_the_slice(store):
+    """The bright disc round the point has the annotated diameter, in the flipped scan too."""
+    soft = to_uint8(np.array(-400), hu_min=-1200, hu_max=600)
+    for i in nodules(store)[:2]:  # the isolated ones
+        item = store.items[i]
+        rows, cols = np.nonzero(store.slices[i] > soft)
+        near = np.hypot(rows - item.row, cols - item.col) < 1.5 * item.diameter_mm / 2 / SPACING
+        assert rows[near].mean() == pytest.approx(item.row, abs=0.5)
+        assert cols[near].mean() == pytest.approx(item.col, abs=0.5)
+        area = near.sum() * SPACING**2
+        assert 2 * np.sqrt(area / np.pi) == pytest.approx(item.diameter_mm, abs=SPACING)
+
+
+def test_slices_are_the_scan_at_their_world_position(tree, store):
+    """Each canvas pixel, taken back to the world, has the HU of the scan there."""
+    for i, item in enumerate(store.items):
+        path = tree / f"subset{item.subset}" / f"{item.scan}.mhd"
+        image = sitk.ReadImage(str(path))
+        for row, col in ((40, 40), (56, 70), (60, 30)):
+            x, y = item.x_mm + (col - item.col) * SPACING, item.y_mm + (row - item.row) * SPACING
+            # A slice lies within half a voxel of its item's height.
+            around = [
+                image.EvaluateAtPhysicalPoint((x, y, item.z_mm + dz), sitk.sitkLinear)
+                for dz in np.linspace(-1.3, 1.3, 14)
+            ]
+            near = to_uint8(np.array(around), hu_min=-1200, hu_max=600)
+            value = store.slices[i][row, col]
+            assert near.min() - 4 <= value <= near.max() + 4
+
+
+def test_masks_are_the_lungs(store):
+    for i, item in enumerate(store.items):
+        row, col = np.indices((112, 112))
+        world = np.stack(
+            [
+                item.x_mm + (col - item.col) * SPACING,
+                item.y_mm + (row - item.row) * SPACING,
+                np.full((112, 112), item.z_mm),
+            ],
+            -1,
+        )
+        truth = in_lungs(world)
+        mask = store.lung_masks[i] > 0
+        assert set(np.unique(store.lung_masks[i])) <= {0, 1}
+        assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.9
+
+
+def test_normals_are_clear_of_every_finding(tree, store):
+    findings = [(s["uid"], *n) for s in SCANS for n in s.get("nodules", ())] + EXCLUDED
+    spread = {uid: 0 for uid in "abc"}
+    for i in normals(store):
+        item = store.items[i]
+        spread[item.scan] += 1
+        assert (item.label, item.diameter_mm) == (0, 0)
+        for uid, _, _, z, diameter in findings:
+            radius = diameter / 2 if diameter > 0 else sampling.UNKNOWN_RADIUS_MM
+            if uid == item.scan:
+                assert abs(item.z_mm - z) >= radius + 8 - 1e-6
+        assert store.lung_masks[i][round(item.row), round(item.col)] == 1
+    assert list(spread.values()) == [4, 4, 4]
+    for uid in "abc":
+        heights = np.sort(
+            [store.items[i].z_mm for i in normals(store) if store.items[i].scan == uid]
+        )
+        assert np.diff(heights).min() >= sampling.MIN_GAP_MM
+
+
+def test_audit(tree, store):
+    rows = files.read_csv(store.root / "audit.csv", collect.AUDIT_COLUMNS)
+    planes = np.load(store.root / "audit_slices.npy")
+    assert [row["nodule"] for row in rows] == [store.items[i].nodule for i in nodules(store)]
+    inner, outer = rows[1], rows[2]
+    assert float(inner["threshold"]) == float(inner["repaired"]) == 1
+    assert float(outer["threshold"]) < 0.6, "half of the nodule on the pleura is lost"
+    assert float(outer["repaired"]) > 0.85, "and found again"
+    for n, i in enumerate(nodules(store)):
+        item, row = store.items[i], rows[n]
+        three = np.stack([planes[2 * n], store.slices[i], planes[2 * n + 1]]) > 113  # -400 HU
+        radius = item.diameter_mm / 2 / SPACING
+        share = sphere_coverage(three, (item.row, item.col), radius)
+        assert share == pytest.approx(1, abs=0.3), f"the nodule's own voxels are bright, {row}"
+
+
+def test_masks_of_luna16(store, labelled_store):
+    result = labelled_store
+    rows = files.read_csv(result.root / "audit.csv", collect.AUDIT_COLUMNS)
+    assert all(float(row["luna16"]) > 0.95 for row in rows), "its labels here hold the nodules"
+    assert float(rows[2]["threshold"]) < 0.6
+    inside = (result.lung_masks[:] > 0) & (store.lung_masks[:] > 0)
+    assert (
+        2 * inside.sum() / ((result.lung_masks[:] > 0).sum() + (store.lung_masks[:] > 0).sum())
+        > 0.9
+    )
+
+
+def test_a_nodule_outside_of_its_canvas_is_no_item_and_told(tree, store, tmp_path):
+    """One that is inside stays as it is, though its crop reaches over the border."""
+    result = run(make_config(tree, canvas_mm=160.0), tree, tmp_path / "o")
+    meta = files.read_json(result.root / "meta.json")
+    (message,) = meta["messages"]
+    assert message == (
+        "1 of 3 nodules left out: outside the canvas round their scan's lungs (first: a/1); "
+        "raise config.items.canvas_mm"
+    )
+    kept = [result.items[i] for i in nodules(result)]
+    where = [(store.items[i].nodule, store.items[i].x_mm) for i in nodules(store)]
+    assert [(item.nodule, item.x_mm) for item in kept] == [w for w in where if w[0] != "a/1"]
+    assert (
+        min(min(item.row, item.col, 64 - item.row, 64 - item.col) for item in kept) < 24 / SPACING
+    )
+    assert meta["table2"] == {"=0": 12, "8~13": 1, "13~18": 1} | {
+        name: 0 for name in ("0~5", "5~6", "6~8", "18~23", ">23")
+    }
+    rows = files.read_csv(result.root / "audit.csv", collect.AUDIT_COLUMNS)
+    assert [row["nodule"] for row in rows] == [item.nodule for item in kept]
+    assert np.load(result.root / "audit_slices.npy").shape == (4, 64, 64)
+    assert result.slices.shape == result.lung_masks.shape == (14, 64, 64)
+
+
+def test_a_canvas_has_the_same_millimetres_at_every_spacing(tree, store, tmp_path):
+    result = run(make_config(tree, spacing_mm=2 * SPACING), tree, tmp_path / "o")
+    assert result.slices.shape[1:] == (56, 56)
+    assert store.slices.shape[1:] == (112, 112)
+    for name in ("scan", "nodule", "x_mm", "y_mm", "z_mm"):
+        wide, fine = ([getattr(s.items[i], name) for i in nodules(s)] for s in (result, store))
+        assert wide == fine
+    default = [Items(spacing_mm=mm).canvas_px for mm in (0.5, 0.7, 1.0, 2.0)]
+    assert default == [768, 549, 384, 192]
+
+
+@pytest.mark.parametrize("sizes", [{"crop_mm": 281.0}, {"crop_mm": 2.0}, {"canvas_mm": 2.0}])
+def test_a_crop_is_a_pixel_or_more_and_no_larger_than_the_canvas(tree, sizes):
+    with pytest.raises(ConfigError, match=r"crop_mm.*from items\.spacing_mm = 2\.5 to items\.can"):
+        make_config(tree, **sizes)
+
+
+def test_neighbours_are_planes_of_the_scan(tree, tmp_path):
+    """Those of the volume itself, at 3 mm; beyond its ends the last one; alike for a query."""
+    config = make_config(tree, neighbours=2, neighbour_mm=3.0)
+    prepare(config, root=tree, out=tmp_path / "o", workers=1)
+    found = open_store(tmp_path / "o")
+    assert found.neighbours.shape == (len(found.items), 4, 112, 112)
+    cached = functools.cache(lambda path: cut_scan(path, config.items))
+    for i, item in enumerate(found.items):
+        path = tree / f"subset{item.subset}" / f"{item.scan}.mhd"
+        cut = cached(path)
+        world = (item.x_mm, item.y_mm, item.z_mm)
+        z = round(float(cut.volume.world_to_index(np.array(world))[0]))
+        heights = [
+            min(max(round(z + d / SPACING), 0), len(cut.mask) - 1) for d in (-6, -3, 0, 3, 6)
+        ]
+        want = [
+            canvas(
+                to_uint8(cut.volume.hu[h], hu_min=-1200, hu_max=600), center=cut.center, size=112
+            )
+            for h in heights
+        ]
+        np.testing.assert_array_equal(found.planes(i), want)
+        if item.nodule:
+            opened = queries.open_query_scan(path, config=config, root=None)
+            np.testing.assert_array_equal(opened.at(world_mm=world).planes, want)
+    prepare(make_config(tree), root=tree, out=tmp_path / "o", workers=1)
+    assert open_store(tmp_path / "o").neighbours is None
+
+
+def test_nodules_train_with_slices_beside_the_central_one(tree, store, tmp_path):
+    more = run(make_config(tree, slices_per_nodule=3), tree, tmp_path / "more")
+    central = [i for i, item in enumerate(more.items) if not item.offset_mm]
+    assert list(map(str, (more.items[i] for i in central))) == list(map(str, store.items))
+    np.testing.assert_array_equal(more.slices[central], store.slices)
+    beside = [item for item in more.items if item.offset_mm]
+    by_nodule = {item.nodule: item for item in store.items if item.nodule}
+
+    @functools.cache
+    def central_mm(own):
+        """Height of the nodule's central plane, which the offset counts from."""
+        path = tree / f"subset{own.subset}" / f"{own.scan}.mhd"
+        volume = cut_scan(path, make_config(tree).items).volume
+        index = volume.world_to_index(np.array([own.x_mm, own.y_mm, own.z_mm]))
+        return volume.index_to_world(np.array([round(index[0]), *index[1:]]))[2]
+
+    for item in beside:
+        own = by_nodule[item.nodule]
+        assert abs(central_mm(own) + item.offset_mm - own.z_mm) <= own.diameter_mm / 4 + 1e-6
+        assert str(item) == str(dataclasses.replace(own, offset_mm=item.offset_mm))
+    # The largest has planes within 5.5 mm on either side.
+    assert sum(item.nodule == "a/1" for item in beside) == 2
+    assert len({(i.nodule, i.offset_mm) for i in beside}) == len(beside)
+    assert item_table.table2(more.items) == item_table.table2(store.items)
+
+
+def test_no_plane_beside_is_further_than_half_of_the_radius():
+    """Nor does one stop short: of either side the outermost that is near enough is shown."""
+    rng = np.random.default_rng(0)
+    mask = np.zeros((30, 1, 1), bool)
+    seen = set()
+    for _ in range(300):
+        center, radius = rng.uniform(-0.5, 29.5), rng.uniform(0.2, 12)
+        count = int(rng.choice([1, 3, 5, 9]))
+        cut = Cut(None, mask, None, mask, (0, 0), (), Items(slices_per_nodule=count))
+        beside = scan_items.side_planes(cut, center, radius)
+        central = cut.nearest_plane(center)
+        near = [z for z in range(30) if abs(z - center) <= radius / 2 and z != central]
+        assert set(beside) <= set(near)
+        assert beside == sorted(set(beside))
+        assert len(beside) <= count - 1
+        if count > 1:
+            ends = [min([*near, central]), max([*near, central])]
+            assert [min([*beside, central]), max([*beside, central])] == ends
+        seen.add(len(beside))
+    assert seen >= {0, 1, 2, 4, 8}
