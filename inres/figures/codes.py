@@ -153,36 +153,18 @@ def efficiency(
 
 def class_hamming(matrix: np.ndarray, names: Sequence[str]) -> Figure:
     """Mean Hamming distance of queries (rows) to items (columns) by class; NaN stays blank."""
-    size = 1.9 + 0.55 * len(matrix)
-    figure = style.figure(max(size + 0.6, 5.0), size)
-    axes = figure.add_subplot()
-    image = axes.imshow(matrix, cmap="Blues_r", vmin=0)
     known = matrix[np.isfinite(matrix)]
     middle = known.max() * 0.45 if len(known) else 0.0
-    for row, column in np.ndindex(*matrix.shape):
-        value = matrix[row, column]
-        text, color = ("·", style.GREY) if np.isnan(value) else (f"{value:.1f}", style.INK)
-        axes.text(
-            column,
-            row,
-            text,
-            ha="center",
-            va="center",
-            fontsize=8.5,
-            color="white" if value < middle else color,
-        )
     unit = " (diameter in mm)" if panels.in_mm(names) else ""
-    style.label_axes(
-        axes,
+    return style.matrix(
+        matrix,
+        [[style.EMPTY_CELL if np.isnan(v) else f"{v:.1f}" for v in row] for row in matrix],
+        matrix < middle,
+        names,
         title="Hamming distance between classes",
         x=f"class of the items{unit}",
         y=f"class of the queries{unit}",
+        colour_title="mean distance (bits)",
+        cmap="Blues_r",
+        vmin=0,
     )
-    axes.grid(False)
-    axes.set_xticks(range(len(names)), names, rotation=45 if len(names) > 4 else 0)
-    axes.set_yticks(range(len(names)), names)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8)
-    bar.set_label("mean distance (bits)", fontsize=9, color=style.INK)
-    bar.ax.tick_params(labelsize=8, colors=style.MUTED)
-    bar.outline.set_visible(False)
-    return figure

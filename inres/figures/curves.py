@@ -32,7 +32,7 @@ def training_curves(rows: Iterable[Mapping[str, Any]], *, title: str = "Training
         if found:
             panels.append(found)
     figure = style.figure(3.4 * max(1, len(panels)) + 0.2, 3.2)
-    figure.suptitle(title, fontsize=11, color=style.INK, x=0.01, ha="left")
+    style.heading(figure, title)
     for place, panel in enumerate(panels, start=1):
         axes = figure.add_subplot(1, len(panels), place)
         style.label_axes(axes, title="", x=axis, y=", ".join(name for name, _ in panel.values()))

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
@@ -39,7 +38,7 @@ def mask_examples(
     figure = style.figure(2.6 * columns, 2.75 * rows + 0.7)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid:
-        _empty(axes)
+        style.clear(axes)
     masks: list[tuple[Any, str, Any, str]] = [(threshold, style.ORANGE, "-", "learned from")]
     if unet is not None:
         masks.append((unet, style.SKY, "--", "U-Net"))
@@ -56,15 +55,8 @@ def mask_examples(
         Line2D([], [], color=color, linestyle=dash, label=name) for _, color, dash, name in masks
     ]
     style.legend_below(figure, 2, handles)
-    figure.suptitle("Lung masks", fontsize=11, color=style.INK, x=0.01, ha="left")
+    style.heading(figure, "Lung masks")
     return figure
-
-
-def _empty(axes: Axes) -> None:
-    """No ticks, no frame."""
-    axes.set(xticks=[], yticks=[])
-    for spine in axes.spines.values():
-        spine.set_visible(False)
 
 
 def coverage(diameters_mm: np.ndarray, covered: Mapping[str, np.ndarray]) -> Figure:

@@ -176,34 +176,19 @@ def embedding_map(
 
 def confusion(matrix: np.ndarray, names: Sequence[str], *, title: str = "") -> Figure:
     """Queries by true class (rows) and predicted class, shaded by the share of the row."""
-    total = matrix.sum(axis=1, keepdims=True)
-    share = matrix / np.maximum(total, 1)
-    size = 1.9 + 0.55 * len(matrix)
-    figure = style.figure(max(size + 0.6, 5.0), size)
-    axes = figure.add_subplot()
-    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.ndindex(*matrix.shape):
-        dark = share[row, column] > 0.55
-        axes.text(
-            column,
-            row,
-            str(int(matrix[row, column])) if matrix[row, column] else "·",
-            ha="center",
-            va="center",
-            fontsize=9,
-            color="white" if dark else style.INK if matrix[row, column] else style.GREY,
-        )
-    style.label_axes(
-        axes,
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    unit = " (diameter in mm)" if panels.in_mm(names) else ""
+    return style.matrix(
+        share,
+        [[str(int(n)) if n else style.EMPTY_CELL for n in row] for row in matrix],
+        share > 0.55,
+        names,
         title=title or "True and predicted class",
-        x="predicted class (diameter in mm)" if panels.in_mm(names) else "predicted class",
-        y="true class (diameter in mm)" if panels.in_mm(names) else "true class",
+        x=f"predicted class{unit}",
+        y=f"true class{unit}",
+        colour_title="share of the true class",
+        cmap="Blues",
+        vmin=0,
+        vmax=1,
+        format=PercentFormatter(1.0),
     )
-    axes.grid(False)
-    axes.set_xticks(range(len(names)), names, rotation=45 if len(names) > 4 else 0)
-    axes.set_yticks(range(len(names)), names)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8, format=PercentFormatter(1.0))
-    bar.set_label("share of the true class", fontsize=9, color=style.INK)
-    bar.ax.tick_params(labelsize=8, colors=style.MUTED)
-    bar.outline.set_visible(False)
-    return figure

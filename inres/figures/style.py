@@ -6,7 +6,7 @@ styles. `save` writes a figure as PNG, SVG and PDF.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -22,6 +22,9 @@ GRID = "#d9dee4"
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 PURPLE, SKY, GREY, BLACK = "#CC79A7", "#56B4E9", "#8a929c", "#000000"
 RED = "#d00000"
+EMPTY_CELL = "·"
+"""Text of a cell of `matrix` without a value."""
+Grid = Literal["both", "x", "y"]
 
 
 def save(figure: Figure, stem: str | Path, *, dpi: int = 160, pdf: bool = True) -> list[Path]:
@@ -83,13 +86,25 @@ def picture(axes: Axes, image: np.ndarray, left: float, top: float, side: float)
     )
 
 
-def label_axes(axes: Axes, *, title: str, x: str, y: str) -> Axes:
-    """Title, axis names and a quiet look."""
+def clear(axes: Axes) -> None:
+    """Remove ticks and frame."""
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def heading(figure: Figure, title: str) -> None:
+    """A title over all axes, at the left."""
+    figure.suptitle(title, fontsize=11, color=INK, x=0.01, ha="left")
+
+
+def label_axes(axes: Axes, *, title: str, x: str, y: str, grid: Grid = "both") -> Axes:
+    """Title, axis names, grid lines and spines of one axes."""
     axes.set_title(title, fontsize=11, color=INK, loc="left")
     axes.set_xlabel(x, fontsize=10, color=INK)
     axes.set_ylabel(y, fontsize=10, color=INK)
     axes.tick_params(labelsize=9, colors=MUTED)
-    axes.grid(color=GRID, linewidth=0.7)
+    axes.grid(color=GRID, linewidth=0.7, axis=grid)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -101,6 +116,56 @@ def label_axes(axes: Axes, *, title: str, x: str, y: str) -> Axes:
 def legend(axes: Axes, **where: Any) -> None:
     """A legend without a frame."""
     axes.legend(fontsize=8.5, frameon=False, labelcolor=INK, **where)
+
+
+def legend_above(axes: Axes, columns: int) -> None:
+    """A legend without a frame between the axes and its title."""
+    axes.set_title(axes.get_title(loc="left"), fontsize=11, color=INK, loc="left", pad=26)
+    legend(axes, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns)
+
+
+def matrix(
+    values: np.ndarray,
+    cells: Sequence[Sequence[str]],
+    white: np.ndarray,
+    names: Sequence[str],
+    *,
+    title: str,
+    x: str,
+    y: str,
+    colour_title: str,
+    **image: Any,
+) -> Figure:
+    """A square matrix as shaded cells with a number in each, and a colour bar.
+
+    Args:
+      values: float [n, n], the shades.
+      cells: text of each cell; a centred dot is drawn in grey.
+      white: bool [n, n], cells whose text is white.
+      names: of rows and columns.
+      title, x, y: of the axes.
+      colour_title: of the colour bar.
+      image: keyword arguments of `imshow`; `format` is that of the colour bar's ticks.
+    """
+    size = 1.9 + 0.55 * len(values)
+    bar_format = image.pop("format", None)
+    drawn = figure(max(size + 0.6, 5.0), size)
+    axes = drawn.add_subplot()
+    shown = axes.imshow(values, **image)
+    middle: dict[str, Any] = {"ha": "center", "va": "center"}
+    for row, column in np.ndindex(*values.shape):
+        text = cells[row][column]
+        colour = "white" if white[row, column] else GREY if text == EMPTY_CELL else INK
+        axes.text(column, row, text, fontsize=8.5, color=colour, **middle)
+    label_axes(axes, title=title, x=x, y=y)
+    axes.grid(visible=False)
+    axes.set_xticks(range(len(names)), names, rotation=45 if len(names) > 4 else 0)
+    axes.set_yticks(range(len(names)), names)
+    bar = drawn.colorbar(shown, ax=axes, shrink=0.8, format=bar_format)
+    bar.set_label(colour_title, fontsize=9, color=INK)
+    bar.ax.tick_params(labelsize=8, colors=MUTED)
+    bar.outline.set_visible(False)
+    return drawn
 
 
 def legend_below(figure: Figure, columns: int, handles: Sequence[Any] | None = None) -> None:

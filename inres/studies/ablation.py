@@ -8,10 +8,8 @@ over the same queries, seeds averaged query by query.
 import copy
 import dataclasses
 import itertools
-import math
 import re
 import shlex
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,7 +21,7 @@ from inres import vocabulary
 from inres.config import Config, ConfigError
 from inres.evaluation import comparison
 from inres.evaluation.runs import Run
-from inres.figures import style
+from inres.figures import studies
 from inres.pipeline import stages
 
 Variant = Mapping[str, Any]
@@ -334,9 +332,6 @@ def _rows(recipes: Sequence[comparison.Recipe], base: str, measure: str) -> list
     return list(rows.values())
 
 
-_LOOKS = ((style.BLUE, "o"), (style.SKY, "s"), (style.ORANGE, "D"), (style.GREEN, "^"))
-
-
 def swept(grid: Ablation) -> str:
     """The numeric field in which alone the variants differ, or empty."""
     fields = {field for variant in grid.variants for field in variant}
@@ -349,70 +344,22 @@ def swept(grid: Ablation) -> str:
 
 
 def figure(grid: Ablation, rows: Sequence[Mapping[str, Any]], *, title: str) -> Figure:
-    """The scores of `table` with their intervals: over the swept field, else variant by variant.
-
-    They are of the first measure in the table.
-    Where exactly one numeric field is swept it is the x axis (logarithmic, where values double or
-    more); else each variant has a line of its own, the base first.
-    """
-    field = swept(grid)
-    measure = rows[0]["measure"]
+    """The scores of `table` by the first measure, over the swept field or variant by variant."""
+    field, measure = swept(grid), rows[0]["measure"]
     rows = [row for row in rows if row["measure"] == measure]
-    names = [label(v) for v in grid.variants if any(r["variant"] == label(v) for r in rows)]
-    size = (7.5, 4.6) if field else (8.5, 1.6 + 0.42 * len(names))
-    sheet = style.figure(*size)
-    axes = sheet.subplots()
-    places: dict[str, float] = {name: float(i) for i, name in enumerate(names)}
-    if field:
-        places = {label(v): float(v[field]) for v in grid.variants}
-    rankings = list(dict.fromkeys(row["ranking"] for row in rows))
-    for number, ranking in enumerate(rankings):
-        mine = [row for row in rows if row["ranking"] == ranking]
-        colour, marker = _LOOKS[number % len(_LOOKS)]
-        at = np.array([places[row["variant"]] for row in mine])
-        value, low, high = (
-            np.array([row[key] for row in mine], float) for key in ("value", "low", "high")
-        )
-        bars = np.nan_to_num(np.abs(np.stack([value - low, high - value])))
-        look: dict[str, Any] = {
-            "color": colour,
-            "marker": marker,
-            "markersize": 6,
-            "capsize": 3,
-            "linewidth": 1.5,
-            "label": vocabulary.ranking(ranking).title,
-        }
-        if field:
-            order = np.argsort(at)
-            axes.errorbar(at[order], value[order], yerr=bars[:, order], **look)
-        else:
-            at = at + 0.16 * (number - (len(rankings) - 1) / 2)
-            axes.errorbar(value, at, xerr=bars, linestyle="none", **look)
     score = vocabulary.mean_title(measure, macro=True)
+    series: dict[str, dict[str, tuple[float, float, float]]] = {}
+    for row in rows:
+        title_of = vocabulary.ranking(row["ranking"]).title
+        ends = (row["value"], row["low"], row["high"])
+        series.setdefault(title_of, {})[row["variant"]] = ends
     if field:
-        _value_axis(axes, sorted(set(places.values())), field, score)
-    else:
-        axes.set_yticks(range(len(names)), [textwrap.fill(name, 40) for name in names])
-        axes.set_ylim(len(names) - 0.5, -0.5)
-        score = f"{score}, mean over seeds\n(bars: 95 % interval over patients)"
-        axes.set_xlabel(score, fontsize=10, color=style.INK)
-    axes.set_title(title, fontsize=11, color=style.INK, loc="left", pad=26)
-    axes.grid(color=style.GRID, linewidth=0.7, axis="y" if field else "x")
-    axes.set_axisbelow(True)
-    axes.tick_params(labelsize=9, colors=style.MUTED)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    axes.legend(
-        fontsize=8.5, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(rankings)
-    )
-    return sheet
-
-
-def _value_axis(axes: Any, values: Sequence[float], field: str, score: str) -> None:
-    """Ticks where there are values."""
-    if values[0] > 0 and len(values) > 2 and math.log2(values[-1] / values[0]) >= len(values) / 2:
-        axes.set_xscale("log")
-    axes.set_xticks(values, [f"{value:g}" for value in values])
-    axes.minorticks_off()
-    axes.set_xlabel(field, fontsize=10, color=style.INK)
-    axes.set_ylabel(score, fontsize=10, color=style.INK)
+        places = {label(variant): float(variant[field]) for variant in grid.variants}
+        over = {
+            name: {places[variant]: ends for variant, ends in mine.items()}
+            for name, mine in series.items()
+        }
+        return studies.sweep(over, title=title, x=field, y=score)
+    names = [label(v) for v in grid.variants if any(r["variant"] == label(v) for r in rows)]
+    x = f"{score}, mean over seeds\n(bars: 95 % interval over patients)"
+    return studies.variants(names, series, title=title, x=x)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from inres import vocabulary
 from inres.evaluation import intervals
 from inres.evaluation.runs import Run, aligned
-from inres.figures import style
+from inres.figures import studies
 
 PROTOCOLS = {
     "slices": "random slices",
@@ -111,56 +111,16 @@ def rows(found: Sequence[Inflation]) -> list[dict[str, object]]:
     return table
 
 
-_LOOK = {
-    "slices": (style.VERMILION, "s"),
-    "slices_other_scans": (style.ORANGE, "D"),
-    "patient": (style.BLUE, "o"),
-    "archive": (style.GREY, "D"),
-    "training": (style.GREY, "s"),
-    "all": (style.VERMILION, "o"),
-}
-
-
 def figure(found: Sequence[Inflation], *, title: str) -> Figure:
-    """Scores under each protocol on the left, what each leak adds on the right.
+    """Scores under each protocol, and what each leak adds to them."""
+    return studies.inflation(
+        [one.measure.title for one in found],
+        {words: _scores([one.scores[name] for one in found]) for name, words in PROTOCOLS.items()},
+        {words: _scores([one.gaps[part] for one in found]) for part, words in PART_NAMES.items()},
+        title=title,
+    )
 
-    Points are means, bars their intervals over patients; on the right a bar that does not reach
-    0 is more than the choice of patients explains. The networks are held fixed: another training
-    can move both.
-    """
-    height = 1.6 + 0.85 * len(found)
-    sheet = style.figure(10.5, height)
-    sheet.suptitle(title, fontsize=11.5, color=style.INK, x=0.01, ha="left")
-    left, right = sheet.subplots(1, 2, sharey=True, width_ratios=(1.25, 1))
-    for axes, kind, names in ((left, "scores", PROTOCOLS), (right, "gaps", PART_NAMES)):
-        for place, name in enumerate(names):
-            colour, marker = _LOOK[name]
-            at = np.arange(len(found)) + 0.22 * (place - (len(names) - 1) / 2)
-            some = [getattr(one, kind)[name] for one in found]
-            value = np.array([interval.value for interval in some])
-            ends = np.array([[interval.low, interval.high] for interval in some]).T
-            bars = np.abs(np.nan_to_num(ends - value, nan=0.0))
-            axes.errorbar(
-                value,
-                at,
-                xerr=bars,
-                fmt=marker,
-                color=colour,
-                markersize=6,
-                capsize=3,
-                linewidth=1.5,
-                label=names[name],
-            )
-        axes.grid(axis="x", color=style.GRID, linewidth=0.7)
-        axes.set_axisbelow(True)
-        axes.tick_params(labelsize=9, colors=style.MUTED)
-        for side in ("top", "right"):
-            axes.spines[side].set_visible(False)
-        axes.legend(fontsize=8.5, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=1)
-    left.set_yticks(np.arange(len(found)), [one.measure.title for one in found])
-    left.tick_params(axis="y", labelsize=9.5, colors=style.INK)
-    left.set_ylim(len(found) - 0.5, -0.5)
-    left.set_xlabel("score (0 to 1), 95 % interval over patients", fontsize=9.5)
-    right.axvline(0, color=style.INK, linewidth=1)
-    right.set_xlabel("what the leak adds to the score (paired, one training)", fontsize=9.5)
-    return sheet
+
+def _scores(found: Sequence[intervals.Interval]) -> studies.Scores:
+    rows = [(one.value, one.low, one.high) for one in found]
+    return studies.Scores(*np.array(rows, float).T)
