@@ -26,6 +26,7 @@ RULES = {
         "inres/figures/*.py",
         ("inres.config", "inres.data", "inres.evaluation", "inres.report", "jax"),
     ),
+    "report below the pipeline": ("inres/report/**/*.py", ("inres.pipeline", "inres.studies")),
     "data below models": ("inres/data/*.py", ("inres.models", "inres.learning", "inres.retrieval")),
 }
 
@@ -34,6 +35,12 @@ ONLY = {
     "inres/retrieval/*.py": ("inres.retrieval",),
     "inres/storage/*.py": ("inres.storage", "inres.retrieval", "inres.system"),
     "inres/system/*.py": ("inres.system",),
+    "inres/vocabulary.py": (),
+    "inres/figures/*.py": ("inres.figures", "inres.vocabulary", "inres.system"),
+    "inres/evaluation/*.py": (
+        *("inres.evaluation", "inres.vocabulary", "inres.system"),
+        "inres.encoding.linear_codes",
+    ),
 }
 
 
