@@ -26,8 +26,9 @@ import numpy as np
 from absl import flags
 
 from experiments import common
-from inres.config import Config, ConfigError, Split
-from inres.data import folder, items, splits, views
+from inres.config import ConfigError, Items, Split
+from inres.data import items, splits, views
+from inres.data.images import load_images
 from inres.evaluation import baselines, runs
 from inres.evaluation.embedded import Embedded
 from inres.evaluation.settings import Settings
@@ -345,7 +346,7 @@ def read_images(root: Path, table: Sequence[items.Item]) -> np.ndarray | None:
             "and HOG, and pictures on two sides of the split are not looked for"
         )
         return None
-    loaded = folder.load_images(Config(), [root / item.image for item in table])
+    loaded = load_images([root / item.image for item in table], Items())
     return np.stack([views.resize(image, SIZE.value) for image in loaded])
 
 

@@ -16,7 +16,7 @@ from inres.ct.header import Header, ScanError, Vector
 from inres.ct.image import read_image, refuse_twelve_bits, to_grey8
 from inres.ct.scan import read_header
 from inres.data.cut import Cut, cut_scan
-from inres.data.folder import grey_square
+from inres.data.images import grey_square
 
 NOWHERE = (float("nan"), float("nan"))
 """The point of an image that is a crop already."""

@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 
 from inres.config import Config, Data, Items
-from inres.data import folder, items, queries
+from inres.data import folder, images, items, queries
 from inres.system import files
 
 HEADER = "image,scan,nodule,label,diameter_mm,malignancy,split\n"
@@ -63,8 +63,11 @@ def ramp(low, high, dtype):
 @pytest.mark.parametrize(
     ("images", "message"),
     [
-        ({"a.mha": ramp(0, 255, np.int16)}, r"a\.mha: int16 .* taken as HU, .* 0, is no lung's"),
-        ({"a.mha": ramp(0, 1, np.float32)}, r"float32 pixels are taken as HU"),
+        (
+            {"a.mha": ramp(0, 255, np.int16)},
+            r"a\.mha: int16 .* taken for HU, .* 0, is too high",
+        ),
+        ({"a.mha": ramp(0, 1, np.float32)}, r"float32 pixels are taken for HU"),
         ({"a.mha": ramp(0, 255, np.uint32)}, r"a\.mha: uint32 pixels; convert"),
         ({"a.png": ramp(31768, 33168, np.uint16)}, r"31768 to 331.*12-bit data with an unknown"),
         ({"a.mha": ramp(-900, 100, np.int16), "b.png": ramp(0, 255, np.uint8)}, "two scales"),
@@ -92,13 +95,13 @@ def test_one_pixel_of_metal_hides_no_12_bits(tree):
     listed(tree, "m.png", "n.png")
     assert [int(image.max()) for image in prepare(tree).slices] == [12, 255]
     dark, bright = (tree / "images" / name for name in ("m.png", "n.png"))
-    both = folder.load_images(Config(), [dark, bright])
+    both = images.load_images([dark, bright], Items())
     assert [int(image.max()) for image in both] == [12, 255]
     config = Config(data=Data(kind="folder", root=str(tree)))
     query = functools.partial(queries.read_query_image, dark, config=config, root=tree)
     assert int(query(in_archive=True).planes.max()) == 12
     for refused in (
-        lambda: list(folder.load_images(Config(), [dark])),
+        lambda: list(images.load_images([dark], Items())),
         query,
     ):
         with pytest.raises(ValueError, match=r"m\.png: 16-bit pixels.*12-bit data"):
@@ -286,4 +289,4 @@ def test_a_misnamed_column_is_told(tree):
     table.write_text("\n".join([f"{lines[0]},patient_id", *(f"{x},p" for x in lines[1:])]) + "\n")
     prepare(tree)
     (told,) = files.read_json(tree.parent / "out" / "meta.json")["messages"]
-    assert "columns not read: patient_id; those that are: image, scan, " in told
+    assert "columns not read: patient_id; known are: image, scan, " in told
