@@ -189,7 +189,7 @@ def as_json(found: comparison.Comparison) -> dict[str, Any]:
                 "behind": pair.behind,
                 **pair.difference.as_json(),
                 "p_holm": pair.p_holm,
-                "told_apart": pair.told_apart,
+                "told_apart": pair.significant,
             }
             for pair in found.pairs
         ],
@@ -221,7 +221,7 @@ def words(found: comparison.Comparison) -> str:
 def sentence(pair: comparison.Pair) -> str:
     """One pair in words."""
     gap = pair.difference
-    verdict = "more than chance" if pair.told_apart else "not told apart from chance"
+    verdict = "more than chance" if pair.significant else "not told apart from chance"
     if gap.value == 0:
         return f"{pair.ahead} and {pair.behind} are equal"
     if gap.value < 0:  # of an error: ahead is who has less

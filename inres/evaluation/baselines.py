@@ -52,8 +52,8 @@ def with_codes(
         for name in sources
         for method in (itq, lsh)
     }
-    asked, stored = (
+    queries, gallery = (
         side.with_codes({code: p.encode(side.features[name]) for code, (name, p) in planes.items()})
         for side in (queries, gallery)
     )
-    return asked, stored
+    return queries, gallery

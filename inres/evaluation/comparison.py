@@ -32,7 +32,7 @@ class Pair:
     """Ahead minus behind, seeds averaged query by query."""
     p_holm: float
     """Corrected for all pairs and measures that were compared together."""
-    told_apart: bool
+    significant: bool
     """`p_holm` is below 1 - level."""
 
 
@@ -158,7 +158,7 @@ def pair_rows(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
             "high": pair.difference.high,
             "p": pair.difference.p_value,
             "p_holm": pair.p_holm,
-            "verdict": "more than chance" if pair.told_apart else "not told apart",
+            "verdict": "more than chance" if pair.significant else "not told apart",
         }
         for pair in pairs
     ]

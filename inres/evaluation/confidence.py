@@ -61,7 +61,7 @@ def confidence(
     plain = {"search_precision": two["search_precision"]}
     if evaluation.correct is not None:
         plain["accuracy"] = evaluation.correct.astype(np.float64)
-    told = intervals.mean_intervals(plain, patients, resamples=resamples)
+    micro = intervals.mean_intervals(plain, patients, resamples=resamples)
     looked = {name: evaluation.per_query[name]["precision_in_radius"] for name in evaluation.lookup}
     macro = intervals.mean_intervals(looked, patients, labels, resamples=resamples)
     return {
@@ -69,8 +69,8 @@ def confidence(
         "patients": int(intervals.patient_rows(patients).max()) + 1,
         "caution": caution,
         "rankings": found,
-        "paper": {"search_precision": _ends(told["search_precision"])},
-        "classification": {"accuracy": _ends(told["accuracy"])} if "accuracy" in told else None,
+        "paper": {"search_precision": _ends(micro["search_precision"])},
+        "classification": {"accuracy": _ends(micro["accuracy"])} if "accuracy" in micro else None,
         "lookup": {name: {"precision_macro": _ends(value)} for name, value in macro.items()},
         "margins": {
             name: _margins(two, columns, labels, patients, k=k, resamples=resamples)

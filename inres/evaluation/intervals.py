@@ -97,16 +97,16 @@ def _plain(record: Any) -> dict[str, Any]:
     return {name: clean(value) for name, value in dataclasses.asdict(record).items()}
 
 
-def patient_rows(scans: np.ndarray) -> np.ndarray:
+def patient_rows(patients: np.ndarray) -> np.ndarray:
     """The patient of every query as a number 0..P-1, int64 [Q].
 
-    `scans` is str [Q] and groups what belongs to one patient; where it is empty nothing is
-    known, and the query counts as a patient of its own.
+    Args:
+      patients: str [Q]. An empty name is unknown: that query counts as a patient of its own.
     """
-    scans = np.asarray(scans, str)
-    unknown = scans == ""
-    known, rows = np.unique(scans[~unknown], return_inverse=True)
-    out = np.empty(len(scans), np.int64)
+    patients = np.asarray(patients, str)
+    unknown = patients == ""
+    known, rows = np.unique(patients[~unknown], return_inverse=True)
+    out = np.empty(len(patients), np.int64)
     out[~unknown] = rows
     out[unknown] = len(known) + np.arange(unknown.sum())
     return out
@@ -126,7 +126,7 @@ def _draws(patients: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
 
 def mean_interval(
     values: np.ndarray,
-    scans: np.ndarray,
+    patients: np.ndarray,
     labels: np.ndarray | None = None,
     *,
     level: float = LEVEL,
@@ -135,12 +135,12 @@ def mean_interval(
 ) -> Interval:
     """`mean_intervals` of one measure."""
     named = {"": values}
-    return mean_intervals(named, scans, labels, level=level, resamples=resamples, seed=seed)[""]
+    return mean_intervals(named, patients, labels, level=level, resamples=resamples, seed=seed)[""]
 
 
 def mean_intervals(
     values: Mapping[str, np.ndarray],
-    scans: np.ndarray,
+    patients: np.ndarray,
     labels: np.ndarray | None = None,
     *,
     level: float = LEVEL,
@@ -151,7 +151,7 @@ def mean_intervals(
 
     Args:
       values: by name, float [Q], NaN where a query does not count for the measure.
-      scans: str [Q], as in `patient_rows`.
+      patients: str [Q], as in `patient_rows`.
       labels: int [Q], for macro means: the mean over classes of the class mean, as
         `metrics.macro`. In each resample a class counts if it has a query there. Without
         labels: micro means, over all queries.
@@ -162,7 +162,7 @@ def mean_intervals(
     Raises:
       ValueError: the arrays differ in length, or there is no query.
     """
-    table = _Sums.of(np.stack([_row(v, scans, n) for n, v in values.items()]), scans, labels)
+    table = _Sums.of(np.stack([_row(v, patients, n) for n, v in values.items()]), patients, labels)
     whole = table.means(np.ones((1, table.patients)))[0]
     drawn = [table.means(counts) for counts in _draws(table.patients, resamples, seed)]
     ends = _percentiles(np.concatenate(drawn), level, table.known_patients)
@@ -182,7 +182,7 @@ def mean_intervals(
 
 def over_seeds(
     values: np.ndarray,
-    scans: np.ndarray,
+    patients: np.ndarray,
     labels: np.ndarray | None = None,
     *,
     level: float = LEVEL,
@@ -193,14 +193,14 @@ def over_seeds(
 
     Args:
       values: float [S, Q], a row for each seed; a query undefined in one seed counts in none.
-      scans, labels, level, resamples, seed: as `mean_intervals` has them.
+      patients, labels, level, resamples, seed: as `mean_intervals` has them.
     """
     values = np.atleast_2d(np.asarray(values, np.float64))
     values = np.where(np.isfinite(values).all(axis=0), values, np.nan)
     mean = mean_interval(
-        values.mean(axis=0), scans, labels, level=level, resamples=resamples, seed=seed
+        values.mean(axis=0), patients, labels, level=level, resamples=resamples, seed=seed
     )
-    table = _Sums.of(values, scans, labels)
+    table = _Sums.of(values, patients, labels)
     each = table.means(np.ones((1, table.patients)))[0]
     spread = float(each.std(ddof=1)) if len(each) > 1 else math.nan
     return Seeds(**vars(mean), by_seed=tuple(each.tolist()), spread=spread)
@@ -209,7 +209,7 @@ def over_seeds(
 def difference(
     ours: np.ndarray,
     theirs: np.ndarray,
-    scans: np.ndarray,
+    patients: np.ndarray,
     labels: np.ndarray | None = None,
     *,
     level: float = LEVEL,
@@ -220,15 +220,15 @@ def difference(
 
     Args:
       ours, theirs: float [Q]; queries undefined in either count in neither.
-      scans, labels, level, resamples, seed: as `mean_intervals` has them. The interval is that
+      patients, labels, level, resamples, seed: as `mean_intervals` has them. The interval is that
         of the paired bootstrap; `resamples` is also the number of flips drawn for the p-value.
 
     Raises:
       ValueError: the arrays differ in length.
     """
-    gap = _row(ours, scans, "ours") - _row(theirs, scans, "theirs")
-    mean = mean_interval(gap, scans, labels, level=level, resamples=resamples, seed=seed)
-    shares = _Sums.of(gap[None], scans, labels).shares()
+    gap = _row(ours, patients, "ours") - _row(theirs, patients, "theirs")
+    mean = mean_interval(gap, patients, labels, level=level, resamples=resamples, seed=seed)
+    shares = _Sums.of(gap[None], patients, labels).shares()
     p_value, exact = sign_flip(shares, flips=resamples, seed=seed)
     return Difference(**vars(mean), p_value=p_value, exact=exact)
 
@@ -280,23 +280,23 @@ class _Sums:
     """float64 [P, M, C], the queries summed."""
 
     @classmethod
-    def of(cls, values: np.ndarray, scans: np.ndarray, labels: np.ndarray | None) -> "_Sums":
+    def of(cls, values: np.ndarray, patients: np.ndarray, labels: np.ndarray | None) -> "_Sums":
         """From values [M, Q]; those that are not finite do not count."""
-        patients = patient_rows(scans)
-        count = _at_least_one(patients)
-        classes = np.zeros(len(patients), np.int64)
+        rows = patient_rows(patients)
+        count = _at_least_one(rows)
+        classes = np.zeros(len(rows), np.int64)
         if labels is not None:
-            _, classes = np.unique(_row(labels, scans, "labels"), return_inverse=True)
+            _, classes = np.unique(_row(labels, patients, "labels"), return_inverse=True)
         width = int(classes.max()) + 1
-        cell = patients * width + classes
+        cell = rows * width + classes
         known = np.isfinite(values)
         shape = (count, width)
         sums, counts = (
             np.stack(
-                [np.bincount(cell, row, minlength=count * width).reshape(shape) for row in rows],
+                [np.bincount(cell, row, minlength=count * width).reshape(shape) for row in side],
                 axis=1,
             )
-            for rows in (np.where(known, values, 0.0), known.astype(np.float64))
+            for side in (np.where(known, values, 0.0), known.astype(np.float64))
         )
         return cls(sums, counts)
 
@@ -358,9 +358,9 @@ def _at_least_one(patients: np.ndarray) -> int:
     return int(patients.max()) + 1
 
 
-def _row(values: np.ndarray, scans: np.ndarray, name: str) -> np.ndarray:
+def _row(values: np.ndarray, patients: np.ndarray, name: str) -> np.ndarray:
     """`values` as an array [Q], one a scan."""
     values = np.asarray(values)
-    if values.shape != (len(scans),):
-        raise ValueError(f"{name} has shape {values.shape}, but there are {len(scans)} queries")
+    if values.shape != (len(patients),):
+        raise ValueError(f"{name} has shape {values.shape}, but there are {len(patients)} queries")
     return values

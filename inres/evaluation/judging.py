@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from inres import vocabulary
-from inres.evaluation import metrics
+from inres.evaluation import graded, metrics
 from inres.evaluation.embedded import Embedded
 from inres.evaluation.relevance import GAINS, MEANS
 
@@ -65,12 +65,12 @@ class Truth:
             if column in queries:
                 gains = gain(queries[column][:, None], gallery[column])
                 gains[excluded] = 0
-                ideals[name] = metrics.ideal_gain(gains, k)
+                ideals[name] = graded.ideal_gain(gains, k)
         relevance = queries["labels"][:, None] == gallery["labels"]
         return cls(queries, gallery, excluded, relevance, ideals)
 
     def at(
-        self, top: metrics.Top, column: str, value: Callable[[np.ndarray, np.ndarray], np.ndarray]
+        self, top: graded.Top, column: str, value: Callable[[np.ndarray, np.ndarray], np.ndarray]
     ) -> np.ndarray:
         """A graded value [C] of the candidates `top`."""
         return value(self.queries[column][top.query], self.gallery[column][top.items])
@@ -100,13 +100,13 @@ class Order:
 
     ranking: metrics.Ranking
     hits: metrics.Hits
-    top: metrics.Top
+    top: graded.Top
 
     @classmethod
     def of(cls, distances: np.ndarray, truth: Truth, k: int) -> "Order":
         """Sort by `distances` [q, N]; excluded items are at `metrics.far`."""
         ranking = metrics.rank(distances)
-        return cls(ranking, metrics.find(ranking, truth.relevance), metrics.top(ranking, k))
+        return cls(ranking, metrics.find(ranking, truth.relevance), graded.candidates(ranking, k))
 
     def tie_orders(self) -> dict[str, metrics.Hits]:
         """The relevant items by suffix in `TIE_ORDERS`; the same object if nothing ties."""
@@ -126,7 +126,7 @@ def scores(order: Order, truth: Truth, k: int) -> dict[str, np.ndarray]:
     return out | graded_gains(order.top, truth) | graded_means(order.top, truth)
 
 
-def graded_gains(top: metrics.Top, truth: Truth) -> dict[str, np.ndarray]:
+def graded_gains(top: graded.Top, truth: Truth) -> dict[str, np.ndarray]:
     """nDCG of the first k [q] by kind of gain; NaN if the graded property is unknown."""
     out = {}
     for name, (column, gain) in GAINS.items():
@@ -134,21 +134,21 @@ def graded_gains(top: metrics.Top, truth: Truth) -> dict[str, np.ndarray]:
             out[name] = np.full(len(truth.excluded), np.nan)
             continue
         gains, ideal = truth.at(top, column, gain), truth.ideals[name]
-        out[name] = metrics.ndcg(top, gains, ideal)
+        out[name] = graded.ndcg(top, gains, ideal)
         if name == "ndcg":
             for suffix, best in (("_worst", False), ("_best", True)):
-                place = metrics.tie_order(top, gains, descending=best)
+                place = graded.tie_order(top, gains, descending=best)
                 untied = dataclasses.replace(
                     top, items=top.items[place], groups=np.arange(len(place))
                 )
-                out[name + suffix] = metrics.ndcg(untied, gains[place], ideal)
+                out[name + suffix] = graded.ndcg(untied, gains[place], ideal)
     return out
 
 
-def graded_means(top: metrics.Top, truth: Truth) -> dict[str, np.ndarray]:
+def graded_means(top: graded.Top, truth: Truth) -> dict[str, np.ndarray]:
     """Means of graded values over the first k [q]; NaN if the property is unknown."""
     return {
-        name: metrics.mean_top(top, truth.at(top, column, value))
+        name: graded.mean_top(top, truth.at(top, column, value))
         if column in truth.queries
         else np.full(len(truth.excluded), np.nan)
         for name, (column, value) in MEANS.items()

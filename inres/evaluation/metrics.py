@@ -10,9 +10,9 @@ A shuffled gallery gives the same results in every digit: counts are integers, s
 values are taken in fixed-point integers (no rounding, hence no order), and everything else is
 computed from them by position in the ranking.
 
-Only groups that hold a relevant item (`Hits`) and items that may stand among the first k
-(`Top`) are looked at one by one, so that the cost is that of sorting the distances. The arrays
-are as large as the distances; `chunks` cuts the queries so that memory stays bounded.
+Only groups that hold a relevant item (`Hits`) and items that may be among the first k
+(`graded.Top`) are processed one by one, so that the cost is that of sorting the distances. The
+arrays are as large as the distances; `chunks` splits the queries so that memory stays bounded.
 """
 
 import dataclasses
@@ -107,7 +107,7 @@ def find(ranking: Ranking, relevance: np.ndarray) -> Hits:
         found = np.sort(distances[relevance[row]])
         found = found[: np.searchsorted(found, limit)]
         total[row] = len(found)
-        before = _edges(found)
+        before = group_starts(found)
         levels = found[before]
         start = np.searchsorted(ordered, levels, side="left")
         size = np.searchsorted(ordered, levels, side="right") - start
@@ -118,7 +118,7 @@ def find(ranking: Ranking, relevance: np.ndarray) -> Hits:
     return Hits(ranking.items, total, query, *joined)
 
 
-def _edges(ordered: np.ndarray) -> np.ndarray:
+def group_starts(ordered: np.ndarray) -> np.ndarray:
     """int64: positions at which the groups of equal values of a sorted row begin."""
     return np.flatnonzero(np.r_[len(ordered) > 0, ordered[1:] != ordered[:-1]])
 
@@ -145,7 +145,7 @@ def _sum(hits: Hits, values: np.ndarray) -> np.ndarray:
     return np.bincount(hits.query, values, minlength=len(hits.total))
 
 
-def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
     """above / below, NaN where `below` is 0."""
     return np.where(below > 0, above / np.where(below > 0, below, 1), np.nan)
 
@@ -177,7 +177,7 @@ def average_precision(hits: Hits, at: int | np.ndarray | None = None) -> np.ndar
     stop = start + ranks
     part = (harmonic[stop] - harmonic[start]) + (lost[stop] - lost[start])
     gain = (slope * ranks + (before + 1 - slope * (start + 1)) * part) * (inside / size)
-    return _ratio(np.bincount(query, gain, minlength=len(wanted)), wanted)
+    return ratio(np.bincount(query, gain, minlength=len(wanted)), wanted)
 
 
 def _ranks(hits: Hits, k: int | np.ndarray) -> np.ndarray:
@@ -211,7 +211,7 @@ def precision_at(hits: Hits, k: int) -> np.ndarray:
 
 def recall_at(hits: Hits, k: int) -> np.ndarray:
     """Expected hits among the first k, by all relevant items; float64 [Q], NaN without any."""
-    return _ratio(hits_at(hits, k), hits.total)
+    return ratio(hits_at(hits, k), hits.total)
 
 
 def precision_recall(hits: Hits, recalls: np.ndarray = RECALL_GRID) -> np.ndarray:
@@ -249,200 +249,6 @@ def precision_recall(hits: Hits, recalls: np.ndarray = RECALL_GRID) -> np.ndarra
         here = precision(group, np.clip(np.ceil(missing), 1, hits.size[group]))
         out[query] = np.maximum(np.maximum(here, last[group]), later[place])
     return out
-
-
-@dataclasses.dataclass(frozen=True)
-class Top:
-    """The items that some order of the ties puts among the first k: C of them, nearest first."""
-
-    k: int
-    first: np.ndarray
-    """int64 [Q + 1]: those of query q are first[q] to first[q + 1]."""
-    items: np.ndarray
-    """int64 [C]: columns of the distances; arbitrary inside a tie group."""
-    groups: np.ndarray
-    """int64 [T]: where in [C] each tie group begins."""
-
-    @property
-    def query(self) -> np.ndarray:
-        """int64 [C], ascending."""
-        return np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
-
-
-def top(ranking: Ranking, k: int) -> Top:
-    """The candidates for the first k positions of each ranking.
-
-    Raises:
-      ValueError: k is below 1.
-    """
-    if k < 1:
-        raise ValueError(f"k is {k}: must be at least 1")
-    first, items, groups = [0], [], []
-    for distances, ordered, count in zip(
-        ranking.distances, ranking.ordered, ranking.items, strict=True
-    ):
-        chosen = np.empty(0, np.int64)
-        if count:
-            chosen = np.flatnonzero(distances <= ordered[min(k, count) - 1])
-            chosen = chosen[np.argsort(distances[chosen], kind="stable")]
-        items.append(chosen)
-        groups.append(first[-1] + _edges(distances[chosen]))
-        first.append(first[-1] + len(chosen))
-    return Top(k, np.array(first), np.concatenate(items), np.concatenate(groups))
-
-
-def in_top(top: Top, values: np.ndarray) -> np.ndarray:
-    """[C]: `values` [Q, N] of the candidates."""
-    return np.asarray(values)[top.query, top.items]
-
-
-def expected_top(top: Top, values: np.ndarray) -> np.ndarray:
-    """Expected value at each of the first k positions, float64 [Q, k].
-
-    It is the mean over the tie group of the position; 0 beyond the ranking's end.
-
-    Args:
-      top: the candidates.
-      values: float64 or integers [C], as `in_top` gives them.
-    """
-    rows = len(top.first) - 1
-    out = np.zeros((rows, top.k))
-    if not len(top.items):
-        return out
-    query = top.query
-    scale = np.zeros(rows, np.int64)
-    if values.dtype.kind == "f":  # fixed point, with as many bits as cannot overflow
-        largest = np.zeros(rows)
-        full = np.flatnonzero(np.diff(top.first))
-        largest[full] = np.maximum.reduceat(np.abs(values), top.first[full])
-        counts = np.frexp(np.diff(top.first).astype(np.float64))[1]
-        scale = 62 - counts - np.frexp(largest)[1]
-        values = np.rint(values * np.ldexp(1.0, scale)[query]).astype(np.int64)
-    sums = np.add.reduceat(values.astype(np.int64), top.groups)
-    sizes = np.diff(top.groups, append=len(top.items))
-    means = np.ldexp(sums / sizes, -scale[query[top.groups]])
-    position = np.arange(len(top.items)) - top.first[query]
-    shown = position < top.k
-    out[query[shown], position[shown]] = np.repeat(means, sizes)[shown]
-    return out
-
-
-def tie_order(top: Top, values: np.ndarray, *, descending: bool) -> np.ndarray:
-    """int64 [C]: the candidates with every tie broken by `values` [C]."""
-    group = np.repeat(np.arange(len(top.groups)), np.diff(top.groups, append=len(top.items)))
-    return np.lexsort((-values if descending else values, group))
-
-
-def ideal_gain(gains: np.ndarray, k: int) -> np.ndarray:
-    """Discounted gain of the best first k, float64 [Q]; `gains` [Q, N], 0 for items left out."""
-    cut = max(gains.shape[1] - k, 0)
-    highest = np.sort(np.partition(gains, cut, axis=1)[:, cut:], axis=1)[:, ::-1]
-    # Contiguous, since the order of a sum follows the layout.
-    return np.ascontiguousarray(highest * _discount(k)[: highest.shape[1]]).sum(axis=1)
-
-
-def _discount(k: int) -> np.ndarray:
-    return 1.0 / np.log2(np.arange(2, k + 2))
-
-
-def ndcg(top: Top, gains: np.ndarray, ideal: np.ndarray) -> np.ndarray:
-    """Expected discounted gain of the first k, by the ideal one; float64 [Q].
-
-    The discount of rank i is log2(i + 1). NaN where no ranked item has a gain.
-
-    Args:
-      top: the candidates.
-      gains: [C], 0 or more.
-      ideal: [Q], from `ideal_gain` over all ranked items.
-    """
-    return _ratio((expected_top(top, gains) * _discount(top.k)).sum(axis=1), ideal)
-
-
-def mean_top(top: Top, values: np.ndarray) -> np.ndarray:
-    """Expected mean of the known `values` [C] among the first k, float64 [Q]; NaN is unknown.
-
-    Where some are unknown: the expected sum of the known ones, by their expected number. NaN
-    where none is known.
-    """
-    known = np.isfinite(values)
-    total = expected_top(top, np.where(known, values, 0.0)).sum(axis=1)
-    return _ratio(total, expected_top(top, known).sum(axis=1))
-
-
-def lookup(
-    hamming: np.ndarray, relevance: np.ndarray, excluded: np.ndarray, *, bits: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Items, and relevant items, below each Hamming threshold.
-
-    Args:
-      hamming: integers [Q, N], 0..bits.
-      relevance: bool [Q, N].
-      excluded: bool [Q, N], items that are never returned.
-      bits: length of the codes.
-
-    Returns:
-      Two int64 [Q, bits + 1]: column t counts the items with a distance less than t + 1.
-    """
-    out = np.zeros((2, len(hamming), bits + 1), np.int64)
-    for query, row in enumerate(np.where(excluded, bits + 1, hamming)):
-        for side, distances in zip(out, (row, row[relevance[query]]), strict=True):
-            side[query] = np.bincount(distances, minlength=bits + 2)[: bits + 1]
-    counts = np.cumsum(out, axis=2)
-    return counts[0], counts[1]
-
-
-def neighbours_kept(ranking: Ranking, hamming: np.ndarray, k: int, *, bits: int) -> np.ndarray:
-    """Share of the true `k` nearest that a pool below each Hamming threshold still returns.
-
-    An item counts as a true neighbour if it is no farther than the k-th nearest, so that ties
-    are fair (Aumüller et al., "ANN-Benchmarks", 2020). Searching the pool by the same distance
-    returns all true neighbours that it holds, up to k.
-
-    Args:
-      ranking: of all items by the fine distance.
-      hamming: integers [Q, N], 0..bits.
-      k: neighbours wanted.
-      bits: length of the codes.
-
-    Returns:
-      float64 [Q, bits + 1]: column t is for a distance less than t + 1. NaN without items.
-    """
-    candidates = top(ranking, k)
-    width = bits + 2
-    cell = candidates.query * width + in_top(candidates, hamming)
-    rows = len(hamming)
-    inside = np.bincount(cell, minlength=rows * width).reshape(rows, width)[:, : bits + 1]
-    wanted = np.minimum(k, ranking.items)[:, None]
-    return _ratio(np.minimum(np.cumsum(inside, axis=1), wanted), wanted)
-
-
-def code_statistics(bits: np.ndarray) -> dict[str, float | int]:
-    """What a set of codes bool [N, h] makes of its bits.
-
-    Returns:
-      `bits` (h), `distinct_codes`, `bit_entropy` (mean over the bits, 1 is best, of the entropy
-      in bits of each), `constant_bits`, and `bit_correlation` (mean |Pearson's r| over the pairs
-      of bits that are not constant, 0 is best; NaN where there is no such pair).
-    """
-    ones, count = bits.sum(axis=0), len(bits)
-    share = np.stack([ones, count - ones]) / count
-    entropy = -(share * np.log2(np.where(share > 0, share, 1.0))).sum(axis=0)
-    varied = bits[:, (ones > 0) & (ones < count)].astype(np.float64)
-    together = varied.T @ varied  # whole numbers: exact, so in any order of the rows
-    mine = varied.sum(axis=0)
-    covariance = count * together - np.outer(mine, mine)
-    deviation = np.sqrt(np.diag(covariance))
-    pairs = np.triu_indices(varied.shape[1], 1)
-    packed = np.packbits(bits, axis=1)
-    packed = packed[np.lexsort(packed.T)]
-    r = (covariance / np.outer(deviation, deviation))[pairs]
-    return {
-        "bits": bits.shape[1],
-        "distinct_codes": 1 + int(np.any(packed[1:] != packed[:-1], axis=1).sum()),
-        "bit_entropy": float(entropy.mean()),
-        "constant_bits": bits.shape[1] - varied.shape[1],
-        "bit_correlation": float(np.abs(r).mean()) if len(r) else float("nan"),
-    }
 
 
 def micro(values: np.ndarray) -> float | None:

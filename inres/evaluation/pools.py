@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from inres.evaluation import judging, metrics
+from inres.evaluation import graded, judging, metrics
 
 RADIUS = 2
 """Hamming radius (bits) of the lookup that is reported as one number."""
@@ -23,6 +23,25 @@ class Lookup:
     def radius_column(self) -> int:
         """The column of `RADIUS`."""
         return min(RADIUS, self.sizes.shape[1] - 1)
+
+
+def lookup(
+    hamming: np.ndarray, relevance: np.ndarray, excluded: np.ndarray, *, bits: int
+) -> Lookup:
+    """Count items, and relevant items, below each Hamming threshold.
+
+    Args:
+      hamming: integers [Q, N], 0..bits.
+      relevance: bool [Q, N].
+      excluded: bool [Q, N], items that are never returned.
+      bits: length of the codes.
+    """
+    out = np.zeros((2, len(hamming), bits + 1), np.int64)
+    for query, row in enumerate(np.where(excluded, bits + 1, hamming)):
+        for side, distances in zip(out, (row, row[relevance[query]]), strict=True):
+            side[query] = np.bincount(distances, minlength=bits + 2)[: bits + 1]
+    counts = np.cumsum(out, axis=2)
+    return Lookup(counts[0], counts[1])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +102,33 @@ def returned(
         pool_size=sizes.astype(np.float64),
         excluded=excluded.sum(axis=1),
     )
+
+
+def neighbours_kept(
+    ranking: metrics.Ranking, hamming: np.ndarray, k: int, *, bits: int
+) -> np.ndarray:
+    """Share of the true `k` nearest that a pool below each Hamming threshold still returns.
+
+    An item counts as a true neighbour if it is no farther than the k-th nearest, so that ties
+    are fair (Aumüller et al., "ANN-Benchmarks", 2020). Searching the pool by the same distance
+    returns all true neighbours that it holds, up to k.
+
+    Args:
+      ranking: of all items by the fine distance.
+      hamming: integers [Q, N], 0..bits.
+      k: neighbours wanted.
+      bits: length of the codes.
+
+    Returns:
+      float64 [Q, bits + 1]: column t is for a distance less than t + 1. NaN without items.
+    """
+    top = graded.candidates(ranking, k)
+    width = bits + 2
+    cell = top.query * width + graded.in_top(top, hamming)
+    rows = len(hamming)
+    inside = np.bincount(cell, minlength=rows * width).reshape(rows, width)[:, : bits + 1]
+    wanted = np.minimum(k, ranking.items)[:, None]
+    return metrics.ratio(np.minimum(np.cumsum(inside, axis=1), wanted), wanted)
 
 
 def class_hamming(

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from inres.evaluation import classification, judging, metrics, pools
+from inres.evaluation.code_statistics import code_statistics
 from inres.evaluation.distances import Distances, Part
 from inres.evaluation.embedded import Embedded
 from inres.evaluation.groups import Exclusion
@@ -126,7 +127,7 @@ def evaluate(queries: Embedded, gallery: Embedded, settings: Settings) -> Evalua
             for name, sweep in sweeps.items()
         },
         codes={
-            name: {key: _known(value) for key, value in metrics.code_statistics(code).items()}
+            name: {key: _known(value) for key, value in code_statistics(code).items()}
             for name, (_, code) in distances.codes.items()
         },
         class_hamming=metrics.class_means(hamming, labels, classes),
@@ -255,15 +256,13 @@ def _judge_cut(
     hamming, fine, k = part.hamming[cut], part.fine[cut], settings.k
     lookup, returned, kept, class_hamming = None, None, None, None
     if name in bits:
-        lookup = pools.Lookup(
-            *metrics.lookup(distances[cut], truth.relevance, truth.excluded, bits=bits[name])
-        )
+        lookup = pools.lookup(distances[cut], truth.relevance, truth.excluded, bits=bits[name])
     if name == "two_stage":
         returned = pools.returned(
             order, hamming, fine, truth.excluded, threshold=settings.threshold, k=k
         )
     if name == settings.fine:
-        kept = metrics.neighbours_kept(order.ranking, hamming, k, bits=bits["hamming"])
+        kept = pools.neighbours_kept(order.ranking, hamming, k, bits=bits["hamming"])
     if name == "hamming":
         labels = truth.gallery["labels"]
         class_hamming = pools.class_hamming(hamming, truth.excluded, labels, settings.classes)

@@ -60,9 +60,9 @@ class Run:
         Raises:
           ValueError: the run lacks it; names what there is.
         """
-        for asked, there in ((ranking, self.values), (measure, self.values.get(ranking, {}))):
-            if asked not in there:
-                raise ValueError(f"no {asked!r} in this run (has {', '.join(there)})")
+        for name, there in ((ranking, self.values), (measure, self.values.get(ranking, {}))):
+            if name not in there:
+                raise ValueError(f"no {name!r} in this run (has {', '.join(there)})")
         return self.values[ranking][measure]
 
     def extended(self, values: Mapping[str, Mapping[str, np.ndarray]]) -> "Run":

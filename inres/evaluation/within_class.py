@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from inres import vocabulary
-from inres.evaluation import intervals, judging, metrics
+from inres.evaluation import graded, intervals, judging, metrics
 from inres.evaluation.distances import Distances
 from inres.evaluation.embedded import Embedded
 from inres.evaluation.groups import Exclusion, equal
@@ -53,7 +53,7 @@ def top_of_class(
             columns = {name: column[rows] for name, column in known.items()}
             truth = judging.Truth.of(columns, archive, part.excluded, settings.k)
             for name, found in distances.each(part):
-                top = metrics.top(metrics.rank(found), settings.k)
+                top = graded.candidates(metrics.rank(found), settings.k)
                 empty = {column: np.full(len(queries), np.nan) for column in MEANS}
                 values = out.setdefault(name, empty)
                 for column, means in judging.graded_means(top, truth).items():

@@ -43,8 +43,8 @@ def _leaks(run: Run) -> str:
         return ""
     lines = splits.leak_lines(found)
     whole = {"scan": True, "patient": True, "near-identical image": True}
-    told = [what for what, known in found.get("known", whole).items() if known]
-    nothing = f"No {' and no '.join(told) or 'item'} is both in the archive and among queries"
+    examined = [what for what, known in found.get("known", whole).items() if known]
+    nothing = f"No {' and no '.join(examined) or 'item'} is both in the archive and among queries"
     return f'<p class="note">{page.text(". ".join(lines) or nothing)}.</p>'
 
 
@@ -57,7 +57,7 @@ def cards(run: Run) -> str:
             page.number(run.metrics.get("paper", {}).get("search_precision"), 2),
             page.between(run.ends("paper", "search_precision"), 2),
             f"paper {vocabulary.PAPER_SEARCH_PRECISION}, on LUNA16" if run.paper_classes else "",
-            _beside(run, "precision_at_10_micro", 2, *baselines),
+            _baselines(run, "precision_at_10_micro", 2, *baselines),
         ),
     ]
     for label, key, digits, unit in (
@@ -73,7 +73,7 @@ def cards(run: Run) -> str:
                     label,
                     page.number(value, digits) + unit,
                     page.between(run.ends("rankings", "two_stage", key), digits, unit),
-                    _beside(run, key, digits, *baselines),
+                    _baselines(run, key, digits, *baselines),
                 )
             )
     pool, items = run.metrics.get("pool", {}), run.metrics.get("protocol", {}).get("gallery")
@@ -113,7 +113,7 @@ def cards(run: Run) -> str:
     return f'<div class="cards">{"".join(cards)}</div>'
 
 
-def _beside(run: Run, key: str, digits: int, *names: str) -> str:
+def _baselines(run: Run, key: str, digits: int, *names: str) -> str:
     """`chance 0.27 · raw pixels 0.51` for one measure."""
     found = [(vocabulary.ranking(n).title, run.ranking(n, key)) for n in names]
     words = (f"{n}{page.NO_BREAK}{page.number(v, digits)}" for n, v in found if v is not None)

@@ -36,7 +36,7 @@ min-width:0;overflow-wrap:anywhere}
 .card .label{font-size:.9rem;color:var(--muted)}
 .card .value{font-size:2.05rem;font-weight:650;line-height:1.2;
 font-variant-numeric:tabular-nums}
-.card .beside{font-size:.86rem;color:var(--muted);margin-top:4px}
+.card .context{font-size:.86rem;color:var(--muted);margin-top:4px}
 .scroll{overflow-x:auto;background:var(--card);border:1px solid var(--line);border-radius:12px;
 margin:10px 0 14px;-webkit-overflow-scrolling:touch}
 table{border-collapse:collapse;width:100%;font-size:.92rem;font-variant-numeric:tabular-nums}
@@ -175,10 +175,10 @@ def _points(path: Path) -> float | None:
     return float(found.group(1)) if found else None
 
 
-def card(label: str, value: str, *beside: str) -> str:
+def card(label: str, value: str, *context: str) -> str:
     """A number that matters, with what it is to be compared with; empty lines are left out."""
-    lines = "".join(f"<div>{text(line)}</div>" for line in beside if line)
+    lines = "".join(f"<div>{text(line)}</div>" for line in context if line)
     return (
         f'<div class="card"><div class="label">{text(label)}</div>'
-        f'<div class="value">{text(value)}</div><div class="beside">{lines}</div></div>'
+        f'<div class="value">{text(value)}</div><div class="context">{lines}</div></div>'
     )

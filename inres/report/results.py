@@ -250,7 +250,7 @@ def _plots(
 
 def _map(fine: str, queries: Embedded, gallery: Embedded, names: Sequence[str]) -> Figure:
     """The first two principal components of the fine feature, fitted on the gallery."""
-    items, asked = (
+    items, shown = (
         np.linspace(0, len(side) - 1, min(len(side), most)).astype(int)
         for side, most in ((gallery, MAPPED), (queries, MAPPED // 10))
     )
@@ -259,8 +259,8 @@ def _map(fine: str, queries: Embedded, gallery: Embedded, names: Sequence[str]) 
     return rankings.embedding_map(
         points[0][items],
         gallery.labels[items],
-        points[1][asked],
-        queries.labels[asked],
+        points[1][shown],
+        queries.labels[shown],
         shares,
         names,
         feature=vocabulary.ranking(fine).title,

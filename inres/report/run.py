@@ -31,8 +31,8 @@ class Run:
     @property
     def pdf(self) -> bool:
         """Whether figures are to be PDFs, too."""
-        told = self.config or self.json(f"evaluation/{runs.JUDGED}")
-        return bool(told.get("pdf", True))
+        source = self.config or self.json(f"evaluation/{runs.JUDGED}")
+        return bool(source.get("pdf", True))
 
     @property
     def names(self) -> list[str]:

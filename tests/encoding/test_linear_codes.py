@@ -5,7 +5,7 @@ import pytest
 from sklearn.decomposition import PCA
 
 from inres.encoding import linear_codes, pca
-from inres.evaluation import metrics
+from inres.evaluation.code_statistics import code_statistics
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_vectors_that_are_all_the_same_have_one_code():
     code = linear_codes.itq(np.zeros((5, 4), np.float32), bits=3, seed=0)
     bits = code.encode(np.zeros((7, 4), np.float32))
     assert bits.shape == (7, 1)
-    assert metrics.code_statistics(bits)["distinct_codes"] == 1
+    assert code_statistics(bits)["distinct_codes"] == 1
 
 
 @pytest.mark.parametrize("rows", [1, 3, 40])

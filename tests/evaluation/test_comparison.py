@@ -44,10 +44,10 @@ def test_who_is_ahead_and_what_cannot_be_told_apart():
     assert len(pairs) == 3
     for other in ("low", "same"):
         pair = pairs[frozenset(("high", other))]
-        assert (pair.ahead, pair.told_apart) == ("high", True)
+        assert (pair.ahead, pair.significant) == ("high", True)
         assert pair.difference.low < 0.1 < pair.difference.high
     pair = pairs[frozenset(("low", "same"))]
-    assert not pair.told_apart
+    assert not pair.significant
     assert pair.difference.value >= 0
     p = [q.difference.p_value for q in found.pairs]
     assert [q.p_holm for q in found.pairs] == intervals.holm(p).tolist()
@@ -83,7 +83,7 @@ def test_equal_runs_are_rarely_told_apart():
             [AP],
             resamples=200,
         )
-        wrong += any(p.told_apart for p in found.pairs)
+        wrong += any(p.significant for p in found.pairs)
     assert stats.binomtest(wrong, 60, 0.05, alternative="greater").pvalue > 0.001
 
 

@@ -12,26 +12,27 @@ from hypothesis import strategies as st
 from scipy.stats import entropy
 from sklearn.metrics import average_precision_score, ndcg_score
 
-from inres.evaluation import metrics
+from inres.evaluation import graded, metrics, pools
+from inres.evaluation.code_statistics import code_statistics
 
 RUNS = settings(max_examples=60, deadline=None)
 
 
 def ndcg_at(ranking, gains, k, order=""):
     """nDCG of [Q, N] gains, in the expected, `best` or `worst` order of ties."""
-    top = metrics.top(ranking, k)
-    ideal = metrics.ideal_gain(np.where(np.isinf(ranking.distances), 0, gains), k)
-    values = metrics.in_top(top, gains)
+    top = graded.candidates(ranking, k)
+    ideal = graded.ideal_gain(np.where(np.isinf(ranking.distances), 0, gains), k)
+    values = graded.in_top(top, gains)
     if order:
-        rows = metrics.tie_order(top, values, descending=order == "best")
+        rows = graded.tie_order(top, values, descending=order == "best")
         top = dataclasses.replace(top, items=top.items[rows], groups=np.arange(len(rows)))
         values = values[rows]
-    return metrics.ndcg(top, values, ideal)
+    return graded.ndcg(top, values, ideal)
 
 
 def mean_at(ranking, values, k):
-    top = metrics.top(ranking, k)
-    return metrics.mean_top(top, metrics.in_top(top, values))
+    top = graded.candidates(ranking, k)
+    return graded.mean_top(top, graded.in_top(top, values))
 
 
 def plain_measures(order, relevance, gains, values, k):
@@ -309,7 +310,7 @@ def test_neighbours_kept_is_what_a_search_of_the_pool_returns(seed):
     fine = rng.permutation(n).astype(float)[None]
     fine[0, rng.random(n) < 0.1] = np.inf
     hamming = rng.integers(0, bits + 1, (1, n))
-    kept = metrics.neighbours_kept(metrics.rank(fine), hamming, k, bits=bits)[0]
+    kept = pools.neighbours_kept(metrics.rank(fine), hamming, k, bits=bits)[0]
     order = [i for i in np.argsort(fine[0]) if np.isfinite(fine[0, i])]
     for threshold in range(1, bits + 2):
         found = [i for i in order if hamming[0, i] < threshold][:k]
@@ -319,9 +320,9 @@ def test_neighbours_kept_is_what_a_search_of_the_pool_returns(seed):
 def test_true_neighbours_that_tie_are_all_accepted():
     """Any of the items as near as the K-th may take its place (ANN-Benchmarks)."""
     fine = np.array([[0.0, 1.0, 1.0, 1.0, 2.0]])
-    kept = metrics.neighbours_kept(metrics.rank(fine), np.array([[0, 1, 0, 1, 0]]), 2, bits=1)
+    kept = pools.neighbours_kept(metrics.rank(fine), np.array([[0, 1, 0, 1, 0]]), 2, bits=1)
     np.testing.assert_array_equal(kept, [[1.0, 1.0]])
-    kept = metrics.neighbours_kept(metrics.rank(fine), np.array([[0, 1, 1, 1, 0]]), 2, bits=1)
+    kept = pools.neighbours_kept(metrics.rank(fine), np.array([[0, 1, 1, 1, 0]]), 2, bits=1)
     np.testing.assert_array_equal(kept, [[0.5, 1.0]])
 
 
@@ -330,7 +331,7 @@ def test_code_statistics_equal_scipy_and_numpy():
     bits = rng.random((200, 6)) < [0.5, 0.1, 0.9, 0.5, 0.5, 0.5]
     bits[:, 3] = bits[:, 0] ^ (rng.random(200) < 0.2)
     bits[:, 5] = True
-    found = metrics.code_statistics(bits)
+    found = code_statistics(bits)
     share = bits.mean(axis=0)
     expected = np.mean([entropy([p, 1 - p], base=2) for p in share])
     assert found["bit_entropy"] == pytest.approx(expected)
@@ -338,8 +339,8 @@ def test_code_statistics_equal_scipy_and_numpy():
     assert found["bit_correlation"] == pytest.approx(np.abs(pairs).mean())
     assert found["constant_bits"] == 1
     assert found["distinct_codes"] == len({tuple(row) for row in bits})
-    assert found == metrics.code_statistics(bits[rng.permutation(200)])
-    assert math.isnan(metrics.code_statistics(np.ones((3, 2), bool))["bit_correlation"])
+    assert found == code_statistics(bits[rng.permutation(200)])
+    assert math.isnan(code_statistics(np.ones((3, 2), bool))["bit_correlation"])
 
 
 @RUNS
@@ -349,11 +350,11 @@ def test_lookup_counts_what_a_loop_counts(seed):
     bits = 6
     hamming = rng.integers(0, bits + 1, (3, 15))
     relevance, excluded = rng.random((3, 15)) < 0.4, rng.random((3, 15)) < 0.2
-    size, found = metrics.lookup(hamming, relevance, excluded, bits=bits)
+    found = pools.lookup(hamming, relevance, excluded, bits=bits)
     for query, threshold in itertools.product(range(3), range(1, bits + 2)):
         pool = [i for i in range(15) if hamming[query, i] < threshold and not excluded[query, i]]
-        assert size[query, threshold - 1] == len(pool)
-        assert found[query, threshold - 1] == sum(relevance[query, i] for i in pool)
+        assert found.sizes[query, threshold - 1] == len(pool)
+        assert found.hits[query, threshold - 1] == sum(relevance[query, i] for i in pool)
 
 
 def test_macro_weighs_classes_and_leaves_out_undefined_queries():
@@ -377,7 +378,7 @@ def test_measures_refuse_what_does_not_fit():
     with pytest.raises(ValueError, match="does not match"):
         metrics.find(ranking, np.zeros((2, 4), bool))
     with pytest.raises(ValueError, match="at least 1"):
-        metrics.top(ranking, 0)
+        graded.candidates(ranking, 0)
     hits = metrics.find(ranking, np.ones((2, 3), bool))
     with pytest.raises(ValueError, match="0 or more"):
         metrics.average_precision(hits, -1)

@@ -121,8 +121,8 @@ def _margin(margin: Any) -> str:
     small = ""
     if margin["low"] is not None:
         p = margin["p_value"]
-        told = "p &lt; 0.001" if p < 0.001 else f"p = {p:.3f}"
-        small = f"<small>{margin['low']:+.3f} to {margin['high']:+.3f}, {told}</small>"
+        p_text = "p &lt; 0.001" if p < 0.001 else f"p = {p:.3f}"
+        small = f"<small>{margin['low']:+.3f} to {margin['high']:+.3f}, {p_text}</small>"
     return f"{margin['value']:+.3f}{small}"
 
 
