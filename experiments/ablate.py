@@ -24,7 +24,7 @@ from experiments import common, configs, evaluate, index, prepare, segment, spli
 from inres.config import Config
 from inres.evaluation import runs
 from inres.figures import style
-from inres.learning.loop import TrainingError
+from inres.learning.step_metrics import TrainingError
 from inres.pipeline import stages
 from inres.studies import ablation
 from inres.system import files, tables

@@ -18,9 +18,11 @@ from inres.config import Config
 from inres.data import audit, batches, items, views
 from inres.encoding import encode
 from inres.figures import lungs, panels, style
-from inres.learning import loop, recipe
+from inres.learning import devices, loop, recipe
 from inres.learning.checkpoints import Checkpoints
 from inres.learning.logs import MetricLog
+from inres.learning.step import make_train_step
+from inres.learning.train_state import TrainState, begin, init_state
 from inres.pipeline import stages
 from inres.system import files
 from inres.system.progress import progress
@@ -43,8 +45,8 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
         print(f"  segment: {why}; images are taken as they are prepared")
         return
     c = config.segment
-    mesh = loop.data_mesh()
-    loop.require_divisible(c.batch, mesh, "config.segment.batch")
+    mesh = devices.data_mesh()
+    devices.require_divisible(c.batch, mesh, "config.segment.batch")
     side = split.sides(workdir)
     train = np.flatnonzero(side == "train")
     per_epoch = batches.steps_per_epoch(len(train), c.batch, section="segment")
@@ -55,19 +57,19 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
     optimizer, rate = recipe.unet_optimizer(c)
     key = jax.random.key(config.seed)
 
-    def fresh() -> loop.TrainState:
+    def fresh() -> TrainState:
         image = np.zeros((1, c.size_px, c.size_px, 1), np.float32)
         variables = dict(jax.jit(model.init)(key, image))
-        return loop.init_state(variables, optimizer, ema=False, mesh=mesh)
+        return init_state(variables, optimizer, mesh=mesh)
 
     checkpoints = Checkpoints(out / "checkpoints")
-    state = loop.begin(fresh, checkpoints, mesh=mesh)
+    state = begin(fresh, checkpoints, mesh=mesh)
     start = int(state.step)
     weights = np.full(len(train), 1.0 / len(train))
     with MetricLog(out, step=start) as log:
         state = loop.fit(
             state,
-            loop.make_train_step(
+            make_train_step(
                 recipe.unet_loss(model, c), optimizer, key=jax.random.fold_in(key, 1), mesh=mesh
             ),
             batches.batches(

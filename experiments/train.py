@@ -25,11 +25,12 @@ from inres.data import batches, items, splits, views
 from inres.encoding import encode
 from inres.evaluation import metrics
 from inres.evaluation.distances import hamming_distances
-from inres.learning import loop, recipe
+from inres.learning import devices, loop, objective, recipe
 from inres.learning.best import Best
 from inres.learning.checkpoints import Checkpoints
 from inres.learning.logs import MetricLog
-from inres.learning.losses import objective
+from inres.learning.step import make_train_step
+from inres.learning.train_state import TrainState, begin, init_state, restore
 from inres.pipeline import stages
 from inres.system import files
 from inres.system.progress import progress
@@ -56,7 +57,7 @@ def run(config: Config, workdir: Path) -> None:
     """Train, unless that was done."""
     inputs = {
         **{n: common.part(getattr(config, n)) for n in ("model", "loss", "train")},
-        "hash": common.part(config.hash, "bits", "batch_norm"),
+        "hash": common.part(config.hash, "bits"),
         "items": common.part(config.items, "view", "crop_mm", "segmented", "size_px"),
         "seed": config.seed,
         "upstream": {"segment": stages.done(workdir, "segment")},
@@ -131,24 +132,24 @@ def trained(config: Config, workdir: Path, classes: int) -> tuple[nn.Module, dic
     """The trained network and its variables."""
     model = recipe.build_model(config, classes=classes)
     optimizer, _ = recipe.optimizer(config, steps=1, steps_per_epoch=1)
-    mesh = loop.data_mesh()
+    mesh = devices.data_mesh()
     fresh = _fresh(config, model, optimizer, network_inputs(workdir), mesh)
     kept = "best" if config.train.keep == "best" else "checkpoints"
     checkpoints = Checkpoints(workdir / "train" / kept)
-    state = loop.restore(fresh, checkpoints, mesh=mesh)
+    state = restore(fresh, checkpoints, mesh=mesh)
     checkpoints.close()
     return model, state.variables
 
 
 def _fresh(
     config: Config, model: nn.Module, optimizer, inputs: np.ndarray, mesh: Mesh
-) -> Callable[[], loop.TrainState]:
+) -> Callable[[], TrainState]:
     """A function that makes the state before the first step."""
 
-    def fresh() -> loop.TrainState:
+    def fresh() -> TrainState:
         image = recipe.to_input(jnp.zeros((1, *inputs.shape[1:]), jnp.uint8))
         variables = dict(jax.jit(model.init)(jax.random.key(config.seed), image))
-        return loop.init_state(variables, optimizer, ema=bool(config.train.ema), mesh=mesh)
+        return init_state(variables, optimizer, mesh=mesh)
 
     return fresh
 
@@ -178,8 +179,8 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
     store = items.open_store(workdir / "prepare")
     data = labelled(config, store)
     c = config.train
-    mesh = loop.data_mesh()
-    loop.require_divisible(c.batch, mesh, "config.train.batch")
+    mesh = devices.data_mesh()
+    devices.require_divisible(c.batch, mesh, "config.train.batch")
     rows = np.flatnonzero(data.side == "train")
     per_epoch = batches.steps_per_epoch(len(rows), c.batch)
     steps = per_epoch * c.epochs
@@ -209,7 +210,7 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
     if left_out:
         print(f"  note: {left_out} items are on no side of the split and left out")
     checkpoints = Checkpoints(out / "checkpoints")
-    state = loop.begin(_fresh(config, model, optimizer, images, mesh), checkpoints, mesh=mesh)
+    state = begin(_fresh(config, model, optimizer, images, mesh), checkpoints, mesh=mesh)
     start = int(state.step)
     count = sum(p.size for p in jax.tree.leaves(state.params))
     print(f"  {config.model.name}: {count:,} parameters, {len(rows)} training items")
@@ -219,17 +220,15 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
     best = None
     if c.keep == "best":
         best = Best(out / "best", c.monitor, patience=c.patience * per_epoch)
-    shares = batches.class_shares(arrays["label"], c.balance_power, data.classes)
     began = time.perf_counter()
     with MetricLog(out, step=start) as log:
         state = loop.fit(
             state,
-            loop.make_train_step(
-                recipe.hash_loss(model, config, steps=steps, shares=shares),
+            make_train_step(
+                recipe.hash_loss(model, config, steps=steps, classes=data.classes),
                 optimizer,
                 key=key,
                 mesh=mesh,
-                ema=c.ema,
             ),
             drawn(config, {"image": images[rows], **arrays}, start=start, steps=steps),
             steps=steps,
@@ -268,7 +267,7 @@ def _validation(model: nn.Module, data: Labelled, images: np.ndarray):
     if not len(query):
         return None
 
-    def evaluate(state: loop.TrainState) -> dict[str, float]:
+    def evaluate(state: TrainState) -> dict[str, float]:
         encoder = encode.make_encoder(model, state.variables, quiet=True)
         q, g = encoder(images[query]), encoder(images[gallery])
         labels = data.labels[query]

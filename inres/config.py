@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from inres import sources
+from inres.learning import loss_settings, losses
+from inres.models import networks
 from inres.system.checks import ConfigError as ConfigError
 from inres.system.checks import not_negative, one_of, positive, require, share
 
@@ -175,21 +177,21 @@ class Segment:
 
     enabled: bool = True
     width: int = 16
-    """Channels of the first level; doubled at each of `depth` poolings."""
+    """Channels of the first level; they double at each of the `depth` poolings."""
     depth: int = 4
     size_px: int = 192
-    """Side of the U-Net's input; slices are resized to it and masks back."""
+    """Side of the U-Net's input. Slices are resized to it, and masks back."""
     steps: int = 300
     batch: int = 8
     learning_rate: float = 0.05
     momentum: float = 0.9
     weight_decay: float = 1e-4
     dice_weight: float = 1.0
-    """Weight of the soft Dice loss beside the cross-entropy."""
+    """Weight of the soft Dice loss, which is added to the cross-entropy."""
     holdout_every: int = 5
     """In a folder of images and masks without items.csv, every n-th pair is held out."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         positive("segment", self, "width", "depth", "size_px", "steps", "batch", "learning_rate")
         not_negative("segment", self, "weight_decay", "dice_weight")
         require(0 <= self.momentum < 1, "segment.momentum", self.momentum, "in [0, 1)")
@@ -207,29 +209,30 @@ class Model:
     """The network (paper, section 3.2)."""
 
     name: str = "inres_net"
-    """`inres_net` or `alexnet`, the paper's baseline."""
+    """A file of `inres/models/networks`: `inres_net`, or `alexnet`, the paper's baseline."""
     stem: int = 32
-    """Channels after the stem; the paper's width is 64."""
+    """Channels after the stem; 64 in the paper."""
     stem_kernel: int = 3
     stem_stride: int = 2
     stem_pool: bool = False
-    """Max-pool after the stem, as the paper's width has it at 224 x 224."""
+    """Max-pooling after the stem, as in the paper at 224 x 224."""
     fc1: int = 256
-    """Width of FC1; the paper's is 4096."""
+    """Width of FC1; 4096 in the paper."""
     pooling: str = "average"
-    """Before FC1: `average` over the map, or `flatten` (the paper's)."""
+    """Before FC1: `average` over the map, or `flatten` as in the paper."""
     compression: str = "inv2"
-    """Before each residual module: `inv2`, or `plain`, one 3x3 convolution at stride 2."""
+    """Before each residual module: `inv2`, or `plain`, one 3x3 convolution with stride 2."""
     residual: str = "inred"
-    """`inred`, or `plain`, one 3x3 convolution."""
+    """Residual module: `inred`, or `plain`, one 3x3 convolution."""
     residual_scale: float = 1.0
+    """Factor of the residual before it is added to its input."""
     dropout: float = 0.0
     """Before and after FC1."""
     norm: str = "batch"
-    """After each convolution: `batch`, `group` (for batches of a few images) or `none`."""
+    """After each convolution: `batch`, `group` (for small batches) or `none`."""
 
-    def __post_init__(self):
-        one_of("model.name", self.name, ("inres_net", "alexnet"))
+    def __post_init__(self) -> None:
+        one_of("model.name", self.name, networks.names())
         one_of("model.pooling", self.pooling, ("average", "flatten"))
         one_of("model.compression", self.compression, ("inv2", "plain"))
         one_of("model.residual", self.residual, ("inred", "plain"))
@@ -241,119 +244,69 @@ class Model:
 
 @dataclasses.dataclass
 class Hash:
-    """The latent layer H (paper, section 3.3)."""
+    """The latent layer H (paper, section 3.3) and the codes computed from it."""
 
     bits: int = 48
-    batch_norm: bool = False
-    """Batch norm before the sigmoid; the loss `orthohash` has it always."""
     code: str = "rotated"
-    """From H to bits: `latent`, H at 0.5 (paper, Eq. 1), or `rotated`, H and FC1 about their mean
-    over the training items, turned by iterative quantization, at 0. Needs no training anew."""
+    """How H becomes bits: `latent`, H thresholded at 0.5 (paper, Eq. 1), or `rotated`, H and FC1
+    centred on the training items, rotated by iterative quantization and thresholded at 0. Changing
+    it needs no new training."""
     fc1_weight: float = 0.5
-    """Of `rotated`: the spread of FC1 as a share of that of H; 0: H alone is turned."""
+    """For `rotated`: standard deviation of FC1 relative to that of H; 0: H alone."""
     views_weight: float = 0.5
-    """An image that the network was not trained on, as a query is, is seen as it is and in every
-    mirrored and turned view of `train.flips` and `train.quarter_turns`, a stack of neighbours also
-    from its other end (which training does not show; without augmentation there are no views):
-    this is the share of the mean over all views in its FC1, H and FC3; 0: it is seen as it is.
-    Needs no training anew."""
+    """Weight, from 0 to 1, of the mean over all views in the FC1, H and FC3 of an image that the
+    network was not trained on, such as a query; the rest is the image as it is. The views are those
+    of `train.flips` and `train.quarter_turns`, and for a stack of neighbours also the reversed
+    stack (which training does not show); without augmentation there are none. Changing it needs no
+    new training."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         one_of("hash.code", self.code, ("latent", "rotated"))
         not_negative("hash", self, "fc1_weight")
         share("hash", self, "views_weight")
         require(1 <= self.bits <= 1024, "hash.bits", self.bits, "between 1 and 1024")
 
 
-LOSSES = (
-    "nll",
-    "paper",
-    "dpsh",
-    "dtsh",
-    "hashnet",
-    "greedyhash",
-    "csq",
-    "orthohash",
-    "ordinal",
-)
-
-
 @dataclasses.dataclass
 class Loss:
-    """`weight` times the loss of the codes that `name` says, plus `classification` times FC3's NLL,
-    plus `fine` times the loss of FC1's neighbours.
-
-    The fields that begin with a loss's name are its own (formulas in
-    `inres.learning.losses.hash_losses`).
-    """
+    """The sum of three weighted losses: of the codes, of FC3 and of FC1."""
 
     name: str = "ordinal"
-    """`nll` (FC3's alone, section 3.4), `paper` (with the terms of section 2.3), of pairs and
-    triplets `dpsh`, `hashnet`, `dtsh`, by classification `greedyhash` and `orthohash`, to target
-    codes `csq` and `ordinal`, whose codes differ the more, the more sizes do; of two classes or
-    fewer none is ordered, and `ordinal` is `nll`."""
+    """Loss of the codes, a file of `inres/learning/losses`: `nll` (that of FC3 alone, section 3.4),
+    `paper` (section 2.3), `dpsh` and `hashnet` (pairs), `dtsh` (triplets), `greedyhash` and
+    `orthohash` (classification), `csq` and `ordinal` (target codes; those of `ordinal` differ more,
+    the more sizes differ, and with two classes or fewer it is `nll`)."""
     weight: float = 3.0
+    """Weight of the loss of the codes."""
     classification: float = 1.0
-    """Classification, softmax ranking and accuracy need it above 0, also beside other losses."""
+    """Weight of the NLL of FC3. At 0 classes, softmax ranking and accuracy are meaningless."""
     fine: float = 1.0
-    """Of the loss that gathers classes in FC1, by which the fine stage ranks
-    (`losses.neighbourhood`)."""
+    """Weight of the loss of FC1, by which the fine stage ranks
+    (`inres.learning.neighbourhood`)."""
     fine_spread: float = 0.25
-    """Within a class, items are to gather the less, the more their diameters differ: to 1/e at a
-    ratio of e^`fine_spread`; 0: the class is all."""
-    fine_across: float = 0.0
-    """Beside that, kinship of size classes side by side; of those two apart its square. 0: other
-    classes are not to gather."""
-    logit_adjustment: float = 0.0
-    """Log share of each class among the draws, times this, is added to its logit in FC3's NLL, and
-    taken from its items as neighbours in FC1, while training: rare classes then count as much as
-    frequent ones, as in macro measures (Menon et al. 2021, "Long-tail learning via logit
-    adjustment", Eq. 10). 0: what is drawn more often is also predicted more often."""
-    label_smoothing: float = 0.0
-    """Of FC3's NLL."""
-    neighbour_smoothing: float = 0.0
-    """Of FC3's NLL: share of the target that goes to the size classes beside the true one."""
-    paper_quantization: float = 1.0
-    paper_balance: float = 1.0
-    paper_independence: float = 1.0
-    dpsh_quantization: float = 0.1
-    hashnet_alpha: float = 0.1
-    hashnet_beta: float = 10.0
-    """tanh(beta u) stands for the code; beta grows from 1 to this."""
-    dtsh_margin: float = 0.5
-    """As a share of the bits."""
-    dtsh_quantization: float = 0.1
-    greedyhash_penalty: float = 0.1
-    csq_quantization: float = 1e-4
-    orthohash_scale: float = 8.0
-    orthohash_margin: float = 0.3
-    ordinal_diameter: float = 0.5
-    """How far a known diameter moves the target code from the middle of its class: 0 not at all, 1
-    to where its diameter stands among those of its class."""
+    """In the loss of FC1, images of one class count less as similar the more their diameters
+    differ: 1/e at a ratio of e^`fine_spread`; 0: the diameter does not matter."""
+    settings: Any = dataclasses.field(default_factory=loss_settings.default)
+    """Settings of the losses of the codes, as in `settings.dpsh.quantization`; those of `name` are
+    used."""
 
-    def __post_init__(self):
-        one_of("loss.name", self.name, LOSSES)
-        weights = [f.name for f in dataclasses.fields(self) if f.name != "name"]
-        not_negative("loss", self, *weights)
-        share(
-            "loss",
-            self,
-            "label_smoothing",
-            "neighbour_smoothing",
-            "fine_across",
-            "ordinal_diameter",
-            "orthohash_margin",
-        )
-        positive("loss", self, "orthohash_scale", "hashnet_alpha")
-        require(self.hashnet_beta >= 1, "loss.hashnet_beta", self.hashnet_beta, "at least 1")
-        by_nll = ("nll", "paper", "ordinal")  # `ordinal` is `nll` where nothing is ordered
-        used = "classification" if self.name in by_nll else "weight"
-        positive("loss", self, used)
+    def __post_init__(self) -> None:
+        one_of("loss.name", self.name, losses.names())
+        if isinstance(self.settings, Mapping):
+            self.settings = loss_settings.from_dict(self.settings)
+        not_negative("loss", self, "weight", "classification", "fine", "fine_spread")
+        alone = losses.get(self.name).needs_classification
+        positive("loss", self, "classification" if alone else "weight")
+
+    @property
+    def trains_fc3(self) -> bool:
+        """Whether FC3 learns to classify."""
+        return self.classification > 0 or losses.get(self.name).trains_fc3
 
 
 @dataclasses.dataclass
 class Train:
-    """The recipe. Defaults are the `modern` one; `paper.py` has section 3.4's."""
+    """The recipe. `experiments/configs/paper.py` has that of the paper (section 3.4)."""
 
     epochs: int = 60
     batch: int = 64
@@ -361,72 +314,65 @@ class Train:
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 1e-3
+    """Acts on kernels, not on biases and norms."""
     clip_norm: float = 0.0
-    """A longer gradient (L2, over all parameters) is scaled down to this; 0: none is. The first
-    ones are the longest, by far where batches are small."""
+    """Longer gradients (L2 norm over all parameters) are scaled down to this; 0: no clipping. The
+    first gradients are the longest, by far with small batches."""
     schedule: str = "cosine"
     """`cosine` to zero after a linear warm-up, or `constant`."""
     warmup_epochs: float = 1.0
     init: str = "he"
     """`he` (fan-in normal) or `gaussian` (N(0, 0.01), FC2 as random projections)."""
     balance_power: float = 0.5
-    """Items are drawn by class frequency to the power of minus this; 0: as they come."""
-    ema: float = 0.0
-    """Decay of the weight average that is evaluated; 0 leaves it out."""
+    """Items are drawn with a weight of class frequency to the power of minus this; 0: uniformly."""
     flips: bool = True
+    """Mirror images at random, along both axes."""
     quarter_turns: bool = True
+    """Rotate images at random by multiples of 90 degrees."""
     shift_px: int = 3
-    brightness: float = 0.0
-    """Largest shift of the image's values, as a share of the window. HU are calibrated, so this
-    and the next two are off by default."""
-    contrast: float = 0.0
-    noise: float = 0.0
-    """Standard deviation of added noise, as a share of the window."""
+    """Largest random shift along each axis."""
     neighbour_dropout: float = 0.5
-    """Share of images whose neighbours (`items.neighbours`) are left out, at every step: the slice
-    itself stands for them, as for a lone image that is searched for."""
+    """Share of images, at each step, whose neighbours (`items.neighbours`) are replaced by the
+    slice itself, as for a query without neighbours."""
     clean_share: float = 0.6
-    """Share of the steps, at the end, without augmentation: the archive's images, most of which
-    train, are then fitted as they will be stored."""
+    """Share of the steps, at the end, without augmentation, so that the network fits the archive's
+    images, most of which it trains on, as they are stored."""
     checkpoint_every: int = 1
     """Epochs between checkpoints."""
     eval_every: int = 1
-    """Epochs between looks at the validation part."""
+    """Epochs between evaluations on the validation part."""
     keep: str = "last"
-    """The weights that are used: the `last`, or those that were `best` on the validation part,
-    which no test query shares."""
+    """Weights to use: the `last`, or the `best` on the validation part."""
     monitor: str = "map_macro"
-    """What `best` means: `map_macro` (by Hamming distance of `latent` codes) or `accuracy`."""
+    """What `best` maximises: `map_macro` (by Hamming distance of `latent` codes) or `accuracy`."""
     patience: int = 0
-    """With `best`: epochs without a better look after which training stops; 0: never."""
+    """With `best`: epochs without improvement after which training stops; 0: never."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         positive(
             "train", self, "epochs", "batch", "learning_rate", "checkpoint_every", "eval_every"
         )
         not_negative("train", self, "weight_decay", "warmup_epochs", "balance_power")
+        not_negative("train", self, "clip_norm", "shift_px", "patience")
         require(0 <= self.momentum < 1, "train.momentum", self.momentum, "in [0, 1)")
-        require(self.batch >= 2, "train.batch", self.batch, "2 or more, as losses look at pairs")
+        require(self.batch >= 2, "train.batch", self.batch, "2 or more, as losses compare pairs")
         require(
             self.schedule == "constant" or self.warmup_epochs <= self.epochs,
             "train.warmup_epochs",
             self.warmup_epochs,
             f"no more than train.epochs = {self.epochs} where train.schedule is 'cosine'",
         )
-        not_negative("train", self, "clip_norm", "shift_px", "brightness", "contrast", "noise")
         share("train", self, "neighbour_dropout", "clean_share")
         one_of("train.schedule", self.schedule, ("cosine", "constant"))
+        one_of("train.init", self.init, ("he", "gaussian"))
         one_of("train.keep", self.keep, ("last", "best"))
         one_of("train.monitor", self.monitor, ("map_macro", "accuracy"))
-        not_negative("train", self, "patience")
         require(
             self.keep == "best" or not self.patience,
             "train.patience",
             self.patience,
             "0 where train.keep is 'last'",
         )
-        one_of("train.init", self.init, ("he", "gaussian"))
-        require(0 <= self.ema < 1, "train.ema", self.ema, "in [0, 1)")
 
 
 @dataclasses.dataclass
@@ -491,9 +437,8 @@ class Config:
     def __post_init__(self):
         require(self.seed >= 0, "seed", self.seed, "0 or more")
         by_accuracy = self.train.keep == "best" and self.train.monitor == "accuracy"
-        taught = self.loss.classification > 0 or self.loss.name == "greedyhash"
         require(
-            taught or not by_accuracy,
+            self.loss.trains_fc3 or not by_accuracy,
             "train.monitor",
             self.train.monitor,
             "map_macro where FC3 learns nothing (loss.classification = 0)",

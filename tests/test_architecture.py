@@ -14,8 +14,12 @@ RULES = {
     "ct knows no jax": ("inres/ct/*.py", ("jax", "flax", "inres.data", "inres.models")),
     "evaluation knows no jax": ("inres/evaluation/*.py", ("jax", "flax", "inres.retrieval")),
     "models know nothing of ours": (
-        "inres/models/*.py",
+        "inres/models/**/*.py",
         ("inres.config", "inres.data", "inres.ct", "inres.learning"),
+    ),
+    "the config reads the settings of losses": (
+        "inres/learning/losses/*.py",
+        ("inres.config", "inres.data", "inres.learning.objective", "inres.learning.recipe"),
     ),
     "codebooks know arrays alone": ("inres/learning/codebooks.py", ("inres", "jax", "flax")),
     "training knows no data and no model": (

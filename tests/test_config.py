@@ -1,11 +1,16 @@
+import copy
 import dataclasses
 import json
+import pickle
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inres import config as lib
+from inres.pipeline.stages import flat
 
 
 def test_a_config_survives_json():
@@ -40,8 +45,7 @@ def test_a_config_survives_json():
         ("search", "threshold", 0),
         ("loss", "name", "dhash"),
         ("loss", "classification", 0.0),
-        ("loss", "hashnet_beta", 0.5),
-        ("loss", "ordinal_diameter", 1.5),
+        ("model", "name", "vgg"),
     ],
 )
 def test_an_impossible_value_is_named(section, field, value):
@@ -49,6 +53,55 @@ def test_an_impossible_value_is_named(section, field, value):
     setattr(getattr(config, section), field, value)
     with pytest.raises(lib.ConfigError, match=rf"config\.{section}\.{field}"):
         lib.checked(config)
+
+
+@pytest.mark.parametrize(
+    ("loss", "field", "value"),
+    [
+        ("hashnet", "beta", 0.5),
+        ("hashnet", "beta", float("inf")),
+        ("hashnet", "alpha", 0.0),
+        ("ordinal", "diameter", 1.5),
+        ("orthohash", "scale", 0.0),
+        ("orthohash", "margin", -0.1),
+        ("dpsh", "quantization", -1.0),
+        ("paper", "balance", float("nan")),
+    ],
+)
+def test_an_impossible_setting_of_a_loss_is_named(loss, field, value):
+    config = lib.Config()
+    setattr(getattr(config.loss.settings, loss), field, value)
+    with pytest.raises(lib.ConfigError, match=rf"config\.loss\.settings\.{loss}\.{field} = "):
+        lib.checked(config)
+
+
+def test_unknown_losses_and_settings_list_the_known_ones():
+    with pytest.raises(lib.ConfigError, match=r"config\.loss\.name = 'dhash'.*'dpsh'.*'ordinal'"):
+        lib.Loss(name="dhash")
+    with pytest.raises(lib.ConfigError, match=r"config\.loss = \['dpsh_quantization'\]: must be"):
+        lib.from_dict({"loss": {"dpsh_quantization": 0.1}})  # the name in older versions
+    for settings in ({"dhash": {}}, {"dpsh": {"quantisation": 1.0}}):
+        with pytest.raises(lib.ConfigError, match=r"config\.loss\.settings.*must be among"):
+            lib.Loss(settings=settings)
+
+
+def test_settings_survive_json_copies_and_processes():
+    config = lib.Config()
+    config.loss.settings.dpsh.quantization = 0.7
+    for same in (
+        lib.from_dict(json.loads(json.dumps(lib.to_dict(config)))),
+        copy.deepcopy(config),
+        pickle.loads(pickle.dumps(config)),
+    ):
+        assert same == config
+        assert same.loss.settings.dpsh.quantization == 0.7
+    assert lib.Config() != config
+
+
+def test_the_config_needs_no_jax():
+    """The processes that prepare scans import it, one per core."""
+    code = "import sys; from inres.config import Config; Config(); assert 'jax' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_best_by_accuracy_needs_a_classifier_that_learns():
@@ -92,5 +145,5 @@ def test_checking_changes_nothing(bits, seed):
 def test_every_section_is_a_dataclass_of_plain_values():
     for section in dataclasses.fields(lib.Config):
         value = getattr(lib.Config(), section.name)
-        plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else {"": value}
+        plain = flat(dataclasses.asdict(value)) if dataclasses.is_dataclass(value) else {"": value}
         assert all(isinstance(v, (str, int, float, bool, tuple)) for v in plain.values())

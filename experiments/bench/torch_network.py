@@ -143,10 +143,8 @@ def check(config: Config) -> None:
         ("model.norm", m.norm, "batch"),
         ("model.pooling", m.pooling, "average"),
         ("model.dropout", m.dropout, 0.0),
-        ("hash.batch_norm", config.hash.batch_norm, False),
         ("loss.name", loss.name, "nll"),
         ("loss.fine", loss.fine, 0.0),
-        ("loss.neighbour_smoothing", loss.neighbour_smoothing, 0.0),
         ("train.schedule", train.schedule, "constant"),
         ("train.clip_norm", train.clip_norm, 0.0),
     ):
@@ -217,7 +215,6 @@ class Trainer:
         self.images = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).to(memory_format=memory)
         self.labels = torch.from_numpy(labels.astype(np.int64))
         t = config.train
-        self.smoothing = config.loss.label_smoothing
         self.clip = t.clip_norm
         groups: list[dict[str, Any]] = [
             {"params": [p for p in named.values() if p.ndim > 1]},
@@ -234,7 +231,7 @@ class Trainer:
     def _backward(self) -> tuple[torch.Tensor, torch.Tensor]:
         self.optimizer.zero_grad(set_to_none=True)
         logits = self.net(self.images.float() / 255.0)
-        loss = functional.cross_entropy(logits, self.labels, label_smoothing=self.smoothing)
+        loss = functional.cross_entropy(logits, self.labels)
         loss.backward()
         return logits, loss
 

@@ -25,8 +25,10 @@ from experiments.bench import timing
 from inres import config as config_lib
 from inres.config import Config
 from inres.data import batches
-from inres.learning import loop, recipe
+from inres.learning import devices, loop, recipe
 from inres.learning.logs import MetricLog, read_log
+from inres.learning.step import make_train_step
+from inres.learning.train_state import TrainState, init_state
 from inres.system import files, processes, tables
 from inres.system.memory import keep_freed_memory
 
@@ -63,18 +65,17 @@ class Ours:
         """images: uint8 [B, S, S, 1]; labels: int32 [B]; of `steps` in all, as schedules ask."""
         self.config = config
         self.model = recipe.build_model(config, classes=classes)
-        equal = np.full(classes, 1 / classes)  # of which the peer's NLL is the same
-        self.loss = recipe.hash_loss(self.model, config, steps=steps, shares=equal)
+        self.loss = recipe.hash_loss(self.model, config, steps=steps, classes=classes)
         self.optimizer, _ = recipe.optimizer(config, steps=steps, steps_per_epoch=steps)
-        self.mesh = loop.data_mesh(1)
+        self.mesh = devices.data_mesh(1)
         augment = np.full(len(images), True)
         self.batch = {"image": images, "label": labels, "augment": augment}
-        self.on_device = loop.put_batch(self.batch, self.mesh)
+        self.on_device = devices.put_batch(self.batch, self.mesh)
         one = np.zeros((1, *images.shape[1:]), np.float32)
         variables = jax.jit(self.model.init)(jax.random.key(config.seed), one)
         self.variables: dict[str, Any] = jax.device_get(dict(variables))
-        self.advance = loop.make_train_step(
-            self.loss, self.optimizer, key=jax.random.key(1), mesh=self.mesh, ema=config.train.ema
+        self.advance = make_train_step(
+            self.loss, self.optimizer, key=jax.random.key(1), mesh=self.mesh
         )
         self.state = self.fresh()
         begin = time.perf_counter()
@@ -82,10 +83,9 @@ class Ours:
         self.compile_s = time.perf_counter() - begin
         self.state = self.fresh()
 
-    def fresh(self) -> loop.TrainState:
+    def fresh(self) -> TrainState:
         """The state before the first step."""
-        average = bool(self.config.train.ema)
-        return loop.init_state(self.variables, self.optimizer, ema=average, mesh=self.mesh)
+        return init_state(self.variables, self.optimizer, mesh=self.mesh)
 
     def step(self) -> float:
         """One step; the loss before it."""
@@ -144,7 +144,6 @@ def bare(config: Config) -> Config:
     t = config.train
     t.flips = t.quarter_turns = False
     t.shift_px = 0
-    t.brightness = t.contrast = t.noise = 0.0
     t.schedule = "constant"
     return config
 

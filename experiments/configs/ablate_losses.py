@@ -11,13 +11,13 @@ one's own: --config=experiments/configs/ablate_losses.py:folder with --config.ba
 """
 
 from experiments.configs import load
-from inres.config import LOSSES
+from inres.learning import losses
 from inres.studies.ablation import Ablation
 
 
 def get_config(base: str = "phantom") -> Ablation:
     """Variants of `experiments/configs/<base>.py`."""
-    published = [name for name in LOSSES if name != "ordinal"]
+    published = [name for name in losses.names() if losses.get(name).reference]
     theirs = {"loss.weight": 1.0, "loss.fine": 0.0, "hash.code": "latent"}
     return Ablation(
         base_name=base,

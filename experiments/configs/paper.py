@@ -39,9 +39,6 @@ def get_config() -> Config:
         flips=False,
         quarter_turns=False,
         shift_px=0,
-        brightness=0.0,
-        contrast=0.0,
-        noise=0.0,
         clean_share=0.0,
     )
     config.search = Search(threshold=3)

@@ -1,6 +1,6 @@
-"""CT-sane augmentation on the device: what a lung may look like, sizes untouched.
+"""Augmentation on the device: symmetries and shifts that keep the size of what an image shows.
 
-No zoom: the diameter is the label. Values are windowed HU in [0, 1].
+There is no zoom, since the diameter is the label, and no change of values, since HU are calibrated.
 """
 
 import jax
@@ -9,53 +9,55 @@ import jax.numpy as jnp
 from inres.config import Train
 
 
-def drop_neighbours(key: jax.Array, images: jax.Array, share: float) -> jax.Array:
-    """Of a random `share` of images, put the middle channel in place of the others.
+def augment(key: jax.Array, images: jax.Array, config: Train) -> jax.Array:
+    """Flip, rotate and shift the images of a batch, each at random.
 
     Args:
-      images: [B, S, S, C], the slice amid its neighbours; C is odd.
+      key: randomness of this step.
+      images: float32 [B, S, S, C] in [0, 1]; the C channels of an image move together. Shifts fill
+        in 0, the floor of the window.
+      config: which changes to make, and how large.
+
+    Returns:
+      float32 [B, S, S, C].
+    """
+    flip_key, turn_key, shift_key = jax.random.split(key, 3)
+    if config.flips:
+        up, left = jax.random.bernoulli(flip_key, shape=(2, len(images)))
+        images = _where(up, images[:, ::-1, :], images)
+        images = _where(left, images[:, :, ::-1], images)
+    if config.quarter_turns:
+        half, quarter = jax.random.bernoulli(turn_key, shape=(2, len(images)))
+        images = _where(half, images[:, ::-1, ::-1], images)
+        images = _where(quarter, images.transpose(0, 2, 1, 3)[:, :, ::-1], images)
+    if config.shift_px:
+        images = _shift(shift_key, images, config.shift_px)
+    return images
+
+
+def _where(chosen: jax.Array, changed: jax.Array, images: jax.Array) -> jax.Array:
+    """`changed` for the chosen images, bool [B]."""
+    return jnp.where(chosen[:, None, None, None], changed, images)
+
+
+def _shift(key: jax.Array, images: jax.Array, reach: int) -> jax.Array:
+    """Shift each image by up to `reach` pixels along each axis."""
+    shape = images.shape[1:]
+    padded = jnp.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
+    starts = jax.random.randint(key, (len(images), 2), 0, 2 * reach + 1)
+
+    def cut(image: jax.Array, at: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice(image, (*at, 0), shape)
+
+    return jax.vmap(cut)(padded, starts)
+
+
+def drop_neighbours(key: jax.Array, images: jax.Array, share: float) -> jax.Array:
+    """In a random `share` of the images, replace all channels by the middle one.
+
+    Args:
+      images: [B, S, S, C], each a slice among its neighbours; C is odd.
     """
     dropped = jax.random.bernoulli(key, share, (len(images), 1, 1, 1))
     middle = images.shape[-1] // 2
     return jnp.where(dropped, images[..., middle : middle + 1], images)
-
-
-def augment(key: jax.Array, images: jax.Array, config: Train) -> jax.Array:
-    """Flip, turn, shift and jitter a batch, each image on its own.
-
-    Args:
-      key: randomness of this step.
-      images: float32 [B, S, S, C] in [0, 1], of which all C move together; 0 is the window's
-        floor, which shifts bring in.
-      config: what to do, and how much.
-
-    Returns:
-      float32 [B, S, S, C]. Pixels at 0 (outside of a lung mask) stay 0.
-    """
-    b = len(images)
-    flip_key, turn_key, shift_key, value_key, noise_key = jax.random.split(key, 5)
-
-    def choose(bits: jax.Array, changed: jax.Array) -> jax.Array:
-        return jnp.where(bits[:, None, None, None], changed, images)
-
-    if config.flips:
-        up, left = jax.random.bernoulli(flip_key, shape=(2, b))
-        images = choose(up, images[:, ::-1, :])
-        images = choose(left, images[:, :, ::-1])
-    if config.quarter_turns:
-        half, quarter = jax.random.bernoulli(turn_key, shape=(2, b))
-        images = choose(half, images[:, ::-1, ::-1])
-        images = choose(quarter, images.transpose(0, 2, 1, 3)[:, :, ::-1])
-    if config.shift_px:
-        reach, shape = config.shift_px, images.shape[1:]
-        padded = jnp.pad(images, ((0, 0), (reach, reach), (reach, reach), (0, 0)))
-        starts = jax.random.randint(shift_key, (b, 2), 0, 2 * reach + 1)
-        cut = lambda image, at: jax.lax.dynamic_slice(image, (*at, 0), shape)  # noqa: E731
-        images = jax.vmap(cut)(padded, starts)
-    inside = images > 0
-    if config.brightness or config.contrast:
-        unit = jax.random.uniform(value_key, (2, b, 1, 1, 1), minval=-1.0, maxval=1.0)
-        images = images * (1.0 + config.contrast * unit[0]) + config.brightness * unit[1]
-    if config.noise:
-        images = images + config.noise * jax.random.normal(noise_key, images.shape)
-    return jnp.where(inside, jnp.clip(images, 0.0, 1.0), 0.0)

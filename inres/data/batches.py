@@ -28,17 +28,6 @@ def draw_weights(labels: np.ndarray, power: float) -> np.ndarray:
     return weights / weights.sum()
 
 
-def class_shares(labels: np.ndarray, power: float, classes: int) -> np.ndarray:
-    """Share [classes] of each class among draws by `draw_weights`.
-
-    A class without items has the share of the rarest.
-    """
-    counts = np.bincount(labels, minlength=classes)
-    there = counts > 0
-    shares = np.where(there, counts, counts[there].min()) ** (1.0 - power)
-    return shares / shares[there].sum()
-
-
 def epoch_order(weights: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
     """Item indices [N] of one epoch, shuffled: item i stands in it N w_i times, rounded up or down.
 

@@ -70,7 +70,7 @@ class Checkpoints:
             if step is None:
                 raise FileNotFoundError(f"{root}: holds no checkpoint; run the stage that trains")
             saved = manager.restore(step, args=ocp.args.StandardRestore())
-        return saved["average"] or {name: saved[name] for name in ("params", "batch_stats")}
+        return {name: saved[name] for name in ("params", "batch_stats")}
 
     def wait(self) -> None:
         """Wait until what was saved is on disk."""

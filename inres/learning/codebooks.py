@@ -3,7 +3,6 @@
 import math
 
 import numpy as np
-from scipy.linalg import hadamard
 
 TRIES, CANDIDATES = 20, 500
 """Of the search for random centres: how often it starts anew, and codes looked at for each."""
@@ -20,6 +19,8 @@ def centres(classes: int, bits: int, *, seed: int) -> np.ndarray:
     Raises:
       ValueError: so few bits cannot tell so many classes apart.
     """
+    from scipy.linalg import hadamard  # slow to import, and the config imports this module
+
     if bits & (bits - 1) == 0 and classes <= 2 * bits:
         rows = np.roll(hadamard(bits), -1, axis=0) > 0  # the constant row is Sylvester's first
         return np.concatenate([rows, ~rows])[:classes]

@@ -35,6 +35,11 @@ class Registry(Generic[T]):
             )
         self._entries[name], self._modules[name] = entry, module
 
+    def remove(self, name: str) -> None:
+        """Unregister an entry; no error if there is none."""
+        self._entries.pop(name, None)
+        self._modules.pop(name, None)
+
     def names(self) -> tuple[str, ...]:
         """All names in alphabetical order."""
         return tuple(sorted({*self._listed(), *self._entries}))
@@ -45,10 +50,12 @@ class Registry(Generic[T]):
         Raises:
           ValueError: there is none; lists the names that exist.
         """
-        if name not in self._entries and self._has(name):
+        if name not in self._entries:
+            if not self._has(name):
+                raise ValueError(f"{self._kind} {name!r}: must be one of {', '.join(self.names())}")
             importlib.import_module(f"{self._package}.{name}")
         if name not in self._entries:
-            raise ValueError(f"{self._kind} {name!r}: must be one of {', '.join(self.names())}")
+            raise ValueError(f"{self._package}.{name} registers no {self._kind} of its own name")
         return self._entries[name]
 
     def _listed(self) -> list[str]:

@@ -12,7 +12,7 @@ from inres.data.augment import drop_neighbours
 pytestmark = pytest.mark.usefixtures("quick_programs")
 
 
-STILL = dict(flips=False, quarter_turns=False, shift_px=0, brightness=0.0, contrast=0.0, noise=0.0)
+STILL = dict(flips=False, quarter_turns=False, shift_px=0)
 
 
 def augment(key, x, config):
@@ -54,15 +54,10 @@ def test_shifts_reach_as_far_as_asked_and_bring_in_the_floor():
     )
 
 
-def test_values_stay_in_the_window_and_the_outside_stays_black():
-    x = images().at[:, :3].set(0.0)
-    config = Train(**{**STILL, "brightness": 0.5, "contrast": 0.5, "noise": 0.3})
-    out = np.asarray(augment(jax.random.key(2), x, config))
-    assert out.min() == 0.0
-    assert out.max() == 1.0
-    assert not out[:, :3].any()
-    again = np.asarray(augment(jax.random.key(2), x, config))
-    np.testing.assert_array_equal(out, again)
+def test_the_same_key_gives_the_same_images():
+    images_of = [augment(jax.random.key(n), images(8), Train()) for n in (2, 2, 3)]
+    np.testing.assert_array_equal(*images_of[:2])
+    assert (np.asarray(images_of[2]) != images_of[0]).any()
 
 
 def test_slices_beside_each_other_move_together():

@@ -32,18 +32,6 @@ def test_items_are_drawn_by_weight_up_to_one(seed):
     np.testing.assert_allclose(batches.draw_weights(labels, 0.0), 0.01)
 
 
-@given(st.integers(0, 2**31))
-def test_class_shares_are_those_of_the_draws(seed):
-    labels = np.repeat([0, 1, 3], [160, 30, 10])  # none of class 2
-    weights = batches.draw_weights(labels, 0.5)
-    drawn = [labels[batches.epoch_order(weights, seed=seed, epoch=e)] for e in range(20)]
-    want = np.bincount(np.concatenate(drawn), minlength=4) / (20 * 200)
-    shares = batches.class_shares(labels, 0.5, 5)
-    np.testing.assert_allclose(shares[[0, 1, 3]], want[[0, 1, 3]], atol=0.02)
-    np.testing.assert_allclose(shares[[0, 1, 3]], weights @ np.eye(4)[labels][:, [0, 1, 3]])
-    assert shares[2] == shares[4] == shares[3]  # as the rarest
-
-
 def test_a_batch_depends_on_seed_and_step_alone():
     whole = take(0, 20)
     assert len(whole) == 20

@@ -10,7 +10,7 @@ from inres.encoding import encode
 from inres.encoding.linear_codes import itq
 from inres.learning import recipe
 from inres.models.head import HashHead, Outputs
-from inres.models.inres_net import InResNet
+from inres.models.networks.inres_net import InResNet
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
 

@@ -4,7 +4,6 @@ import signal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import train_worker
 from processes import run
@@ -13,7 +12,12 @@ from inres.data import batches
 from inres.learning import loop
 from inres.learning.best import Best
 from inres.learning.checkpoints import Checkpoints
+from inres.learning.devices import data_mesh, put_batch, replicated
 from inres.learning.logs import MetricLog, read_log
+from inres.learning.optimizer import sgd
+from inres.learning.step import make_train_step
+from inres.learning.step_metrics import TrainingError
+from inres.learning.train_state import begin, init_state, restore
 
 pytestmark = pytest.mark.slow
 
@@ -31,7 +35,7 @@ def loss_fn(params, batch_stats, batch, key, step):
 
 
 def optimizer():
-    return loop.sgd(
+    return sgd(
         learning_rate=0.1,
         steps=STEPS,
         warmup_steps=3,
@@ -41,12 +45,12 @@ def optimizer():
     )[0]
 
 
-def fresh(mesh, ema=0.5):
+def fresh(mesh):
     variables = {
         "params": {"w": jnp.zeros((3,)), "b": jnp.zeros(())},
         "batch_stats": {"mean": jnp.zeros(3)},
     }
-    return loop.init_state(variables, optimizer(), ema=bool(ema), mesh=mesh)
+    return init_state(variables, optimizer(), mesh=mesh)
 
 
 def batches_from(start, data=DATA):
@@ -56,13 +60,13 @@ def batches_from(start, data=DATA):
 
 
 def train(root, steps, *, loss=loss_fn, data=DATA, resume=False, devices=1):
-    mesh = loop.data_mesh(devices)
+    mesh = data_mesh(devices)
     state = fresh(mesh)
     checkpoints = Checkpoints(root / "checkpoints")
     if resume:
-        state = loop.restore(lambda: fresh(mesh), checkpoints, mesh=mesh)
+        state = restore(lambda: fresh(mesh), checkpoints, mesh=mesh)
     start = int(state.step)
-    step = loop.make_train_step(loss, optimizer(), key=jax.random.key(1), mesh=mesh, ema=0.5)
+    step = make_train_step(loss, optimizer(), key=jax.random.key(1), mesh=mesh)
     source = batches_from(start, data)
     with MetricLog(root, step=start) as log:
         try:
@@ -134,9 +138,9 @@ def test_ctrl_c_loses_no_step(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("clip", [0.0, 0.3, 1e6])
 def test_a_step_is_nesterov_sgd_by_hand(clip):
-    mesh = loop.data_mesh(1)
+    mesh = data_mesh(1)
     key = jax.random.key(1)
-    opt, rate = loop.sgd(
+    opt, rate = sgd(
         learning_rate=0.1,
         steps=9,
         schedule="constant",
@@ -145,17 +149,15 @@ def test_a_step_is_nesterov_sgd_by_hand(clip):
         weight_decay=0.01,
         clip_norm=clip,
     )
-    state = loop.init_state(
-        {"params": {"w": jnp.ones((3, 1))}, "batch_stats": {}}, opt, ema=False, mesh=mesh
-    )
+    state = init_state({"params": {"w": jnp.ones((3, 1))}, "batch_stats": {}}, opt, mesh=mesh)
 
     def loss(params, stats, batch, key, step):
         return jnp.mean((batch["x"] @ params["w"]) ** 2), (stats, {})
 
-    step = loop.make_train_step(loss, opt, key=key, mesh=mesh)
+    step = make_train_step(loss, opt, key=key, mesh=mesh)
     w, velocity = np.ones((3, 1)), np.zeros((3, 1))
     for _ in range(3):
-        state, metrics = step(state, loop.put_batch({"x": X[:4]}, mesh))
+        state, metrics = step(state, put_batch({"x": X[:4]}, mesh))
         product = X[:4] @ w
         assert float(metrics["loss"]) == pytest.approx(np.mean(product**2), rel=1e-5)
         gradient = 2 * X[:4].T @ product / 4
@@ -168,31 +170,12 @@ def test_a_step_is_nesterov_sgd_by_hand(clip):
     assert rate(7) == pytest.approx(0.1)
 
 
-def test_the_cosine_schedule_warms_up_and_ends_at_nothing():
-    _, rate = loop.sgd(learning_rate=0.2, steps=100, warmup_steps=10)
-    assert float(rate(0)) == pytest.approx(0.02)
-    assert float(rate(10)) == pytest.approx(0.2)
-    assert float(rate(55)) == pytest.approx(0.1, rel=1e-3)
-    assert float(rate(100)) == pytest.approx(0.0, abs=1e-6)
-    with pytest.raises(ValueError, match="'linear'"):
-        loop.sgd(learning_rate=0.2, steps=100, schedule="linear")
-
-
-def test_weight_decay_spares_biases():
-    opt, _ = loop.sgd(learning_rate=1.0, steps=2, schedule="constant", weight_decay=0.5)
-    params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
-    updates, _ = opt.update(jax.tree.map(jnp.zeros_like, params), opt.init(params), params)
-    new = optax.apply_updates(params, updates)
-    assert float(new["kernel"].max()) == 0.5
-    assert float(new["bias"].min()) == 1.0
-
-
 def test_a_loss_that_is_not_finite_stops_with_step_and_value(tmp_path):
     def explode(params, stats, batch, key, step):
         loss, out = loss_fn(params, stats, batch, key, step)
         return jnp.where(jnp.abs(params["b"]) > 0, jnp.nan, loss), out
 
-    with pytest.raises(loop.TrainingError, match=r"loss is nan at step 2") as caught:
+    with pytest.raises(TrainingError, match=r"loss is nan at step 2") as caught:
         train(tmp_path, STEPS, loss=explode)
     assert "finite weights" not in str(caught.value)  # there is no checkpoint yet
 
@@ -209,7 +192,7 @@ def breaks_at(done):
 
 @pytest.mark.parametrize(("done", "kept"), [(3, None), (5, None), (10, 5), (12, 10)])
 def test_weights_that_are_not_finite_stop_and_are_never_saved(tmp_path, done, kept):
-    with pytest.raises(loop.TrainingError, match=f"not finite after step {done} ") as caught:
+    with pytest.raises(TrainingError, match=f"not finite after step {done} ") as caught:
         train(tmp_path, STEPS, loss=breaks_at(done))
     keeper = Checkpoints(tmp_path / "checkpoints")
     assert keeper.latest() == kept
@@ -217,7 +200,7 @@ def test_weights_that_are_not_finite_stop_and_are_never_saved(tmp_path, done, ke
         assert "holds" not in str(caught.value)
     else:
         assert f"checkpoints/{kept} holds finite weights" in str(caught.value)
-        state = keeper.restore(fresh(loop.data_mesh(1)))
+        state = keeper.restore(fresh(data_mesh(1)))
         assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
     keeper.close()
 
@@ -237,7 +220,7 @@ def test_ctrl_c_saves_no_weights_that_are_not_finite(tmp_path, monkeypatch, modu
         return real(*args)
 
     monkeypatch.setattr(module, name, interrupted)
-    stops = (loop.TrainingError, KeyboardInterrupt)  # the second alone would end pytest
+    stops = (TrainingError, KeyboardInterrupt)  # the second alone would end pytest
     with pytest.raises(stops, match=r"not finite after step 7 .*/5 holds"):
         train(tmp_path, STEPS, loss=breaks_at(7))
     keeper = Checkpoints(tmp_path / "checkpoints")
@@ -250,7 +233,7 @@ def test_statistics_that_are_not_finite_are_found_where_the_loss_is_finite(tmp_p
         loss, (new, metrics) = loss_fn(params, stats, batch, key, step)
         return loss, ({"mean": new["mean"] + jnp.where(step == 3, jnp.inf, 0.0)}, metrics)
 
-    with pytest.raises(loop.TrainingError, match="not finite after step 4 "):
+    with pytest.raises(TrainingError, match="not finite after step 4 "):
         train(tmp_path, STEPS, loss=overflow)
 
 
@@ -266,7 +249,7 @@ def test_the_log_has_rates_and_is_strict_json(tmp_path):
 def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     train(tmp_path, STEPS)
     keeper = Checkpoints(tmp_path / "checkpoints")
-    mesh = loop.data_mesh(1)
+    mesh = data_mesh(1)
     state = fresh(mesh)
     other = state.replace(params={"w": jnp.zeros((4,)), "b": jnp.zeros(())})
     with pytest.raises(ValueError, match=r"params/w is \(\(3,\), 'float32'\)"):
@@ -284,7 +267,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
 
 
 def test_training_begins_with_a_fresh_state_or_goes_on_without_making_one(tmp_path):
-    mesh = loop.data_mesh(1)
+    mesh = data_mesh(1)
     made = []
 
     def make():
@@ -293,14 +276,14 @@ def test_training_begins_with_a_fresh_state_or_goes_on_without_making_one(tmp_pa
         return state
 
     checkpoints = Checkpoints(tmp_path / "checkpoints")
-    assert loop.begin(make, checkpoints, mesh=mesh).step == 0
+    assert begin(make, checkpoints, mesh=mesh).step == 0
     assert made == [False]
     want = train(tmp_path, 5)
-    state = loop.begin(make, Checkpoints(tmp_path / "checkpoints"), mesh=mesh)
+    state = begin(make, Checkpoints(tmp_path / "checkpoints"), mesh=mesh)
     assert made == [False, True]
     for a, b in zip(jax.tree.leaves(want), jax.tree.leaves(state), strict=True):
         np.testing.assert_array_equal(a, b)
-        assert b.sharding == loop.replicated(mesh)
+        assert b.sharding == replicated(mesh)
 
 
 SCORES = {2: 0.3, 4: 0.7, 6: 0.7, 8: 0.5, 10: 0.6, 12: 0.9}
@@ -314,14 +297,14 @@ def search_best(
     Ctrl-C comes after step `interrupt`, and twice, so that it does not wait, in the look of step
     `break_off`.
     """
-    mesh = loop.data_mesh(1)
+    mesh = data_mesh(1)
     state = fresh(mesh)
     checkpoints = Checkpoints(root / "checkpoints")
     best = Best(root / "best", "score", patience=patience)
     if resume:
         state = checkpoints.restore(state)
     start = int(state.step)
-    step = loop.make_train_step(loss_fn, optimizer(), key=jax.random.key(1), mesh=mesh, ema=0.5)
+    step = make_train_step(loss_fn, optimizer(), key=jax.random.key(1), mesh=mesh)
 
     def train_step(state, batch):
         state, metrics = step(state, batch)
@@ -433,7 +416,7 @@ def test_a_record_without_the_last_look_is_still_read(tmp_path):
 
 
 def test_a_measure_that_is_no_number_keeps_nothing(tmp_path):
-    mesh = loop.data_mesh(1)
+    mesh = data_mesh(1)
     best = Best(tmp_path, "score", patience=2)
     best.look(2, {"score": float("nan")}, fresh(mesh))
     assert best.step == 0
@@ -447,7 +430,7 @@ def test_a_measure_that_is_no_number_keeps_nothing(tmp_path):
 
 def test_a_best_of_other_weights_gives_way_to_what_was_looked_at(tmp_path):
     """Resumed from before the best, a training may come to other weights and another best."""
-    mesh = loop.data_mesh(1)
+    mesh = data_mesh(1)
     states = [fresh(mesh).replace(step=jnp.int32(step)) for step in (6, 4, 4)]
     for state, score in zip(states, (0.5, 0.6, 0.7), strict=True):
         marked = state.replace(params=jax.tree.map(lambda x, s=score: x * 0 + s, state.params))
@@ -457,17 +440,3 @@ def test_a_best_of_other_weights_gives_way_to_what_was_looked_at(tmp_path):
         kept = Checkpoints(tmp_path).restore(fresh(mesh))
         assert (int(kept.step), best.score) == (int(state.step), score)
         assert all((np.asarray(x) == np.float32(score)).all() for x in jax.tree.leaves(kept.params))
-
-
-def test_the_average_takes_weights_and_statistics_alike():
-    mesh = loop.data_mesh(1)
-    state = fresh(mesh)
-    step = loop.make_train_step(loss_fn, optimizer(), key=jax.random.key(1), mesh=mesh, ema=0.5)
-    want = {"w": np.zeros(3), "mean": np.zeros(3)}
-    for i in range(4):
-        state, _ = step(state, {k: v[:BATCH] for k, v in DATA.items()})
-        decay = min(0.5, (1 + i) / (10 + i))
-        for name, now in (("w", state.params["w"]), ("mean", state.batch_stats["mean"])):
-            want[name] = decay * want[name] + (1 - decay) * np.asarray(now)
-    np.testing.assert_allclose(state.variables["params"]["w"], want["w"], rtol=1e-5)
-    np.testing.assert_allclose(state.variables["batch_stats"]["mean"], want["mean"], rtol=1e-5)

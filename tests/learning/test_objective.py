@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from inres import config as lib
-from inres.learning import recipe
-from inres.learning.losses import objective, terms
+from inres.learning import losses, objective, recipe
+from inres.learning.neighbourhood import kinship, neighbourhood
 from inres.models.head import HashHead, Outputs
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
@@ -40,7 +40,7 @@ def test_each_name_is_nll_and_a_loss_of_the_codes_that_has_a_slope():
     outputs = Outputs(fc1=u, u=u, h=1 / (1 + np.exp(-u)), fc3=fc3)
     shapes = {"fc2": (8, BITS), "fc3": (BITS, CLASSES)}
     head = {n: {"kernel": RNG.normal(size=s), "bias": np.zeros(s[1])} for n, s in shapes.items()}
-    for name in lib.LOSSES:
+    for name in losses.names():
         config = setting(name)
         of_codes = objective.code_loss(config, classes=CLASSES)
         if name == "nll":
@@ -72,28 +72,24 @@ def test_the_weights_join_nll_and_the_papers_terms():
         weight=2.0,
         classification=3.0,
         fine=1.5,
-        fine_across=0.3,
-        logit_adjustment=0.5,
-        paper_quantization=0.5,
-        paper_independence=0.0,
     )
+    config.loss.settings.paper.quantization = 0.5
+    config.loss.settings.paper.independence = 0.0
     model = Bare(HashHead(CLASSES, BITS, fc1=8))
     params = jax.jit(lambda k: model.init(k, np.zeros((1, 8, 8, 1)), train=False))(
         jax.random.key(0)
     )["params"]
-    shares = np.array([0.1, 0.2, 0.3, 0.4])
-    loss_fn = jax.jit(recipe.hash_loss(model, config, steps=10, shares=shares))
+    loss_fn = jax.jit(recipe.hash_loss(model, config, steps=10, classes=CLASSES))
     loss, (_, metrics) = loss_fn(params, {}, batch(config), jax.random.key(1), 3)
     mean = IMAGES.mean(axis=(1, 2)) / 255.0
     layers = [jax.device_get(params)["head"][name] for name in ("fc1", "fc2", "fc3")]
     fc1 = np.maximum(mean @ layers[0]["kernel"] + layers[0]["bias"], 0)
     h = 1 / (1 + np.exp(-(fc1 @ layers[1]["kernel"] + layers[1]["bias"])))
-    logits = h @ layers[2]["kernel"] + layers[2]["bias"] + 0.5 * np.log(shares)
+    logits = h @ layers[2]["kernel"] + layers[2]["bias"]
     nll = np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(12), LABELS])
     codes = -0.5 * np.mean((h - 0.5) ** 2) + np.mean((h.mean(axis=0) - 0.5) ** 2)
-    akin = terms.kinship(LABELS, DIAMETERS, spread=0.25, across=0.3)
-    log_weights = -0.5 * np.log(shares)[LABELS]
-    near = float(terms.neighbourhood(fc1.astype(np.float32), akin, np.arange(12), log_weights))
+    akin = kinship(LABELS, DIAMETERS, spread=0.25)
+    near = float(neighbourhood(fc1.astype(np.float32), akin, np.arange(12)))
     assert float(metrics["fine_loss"]) == pytest.approx(near, rel=1e-3)
     assert float(loss) == pytest.approx(3.0 * nll + 2.0 * codes + 1.5 * near, rel=1e-4)
     assert float(metrics["code_loss"]) == pytest.approx(codes, rel=1e-3)
@@ -112,14 +108,14 @@ def test_target_codes_are_those_of_class_and_diameter():
     assert "code" not in batch(setting("dpsh"))
 
 
-def test_greedyhash_classifies_by_logits_adjusted_as_fc3s_are():
-    config = setting("greedyhash", greedyhash_penalty=0.0)
+def test_greedyhash_classifies_the_code_by_fc3():
+    config = setting("greedyhash")
+    config.loss.settings.greedyhash.penalty = 0.0
     u = RNG.normal(size=(12, BITS)).astype(np.float32)
     kernel = RNG.normal(size=(BITS, CLASSES)).astype(np.float32)
-    offset = np.log([0.1, 0.2, 0.3, 0.4]).astype(np.float32)
-    cost = objective.code_loss(config, classes=CLASSES, offset=offset)
+    cost = objective.code_loss(config, classes=CLASSES)
     head = {"fc3": {"kernel": kernel, "bias": np.zeros(CLASSES, np.float32)}}
-    logits = (u >= 0) @ kernel + offset
+    logits = (u >= 0) @ kernel
     want = np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(12), LABELS])
     outputs = Outputs(fc1=u, u=u, h=u, fc3=logits)
     assert float(cost(outputs, head, {"label": LABELS}, 0.5)) == pytest.approx(want, rel=1e-5)
@@ -128,7 +124,7 @@ def test_greedyhash_classifies_by_logits_adjusted_as_fc3s_are():
 def test_bits_that_cannot_tell_the_classes_apart_are_named():
     config = setting("orthohash")
     config.hash.bits = 3
-    with pytest.raises(lib.ConfigError, match=r"'orthohash'.*raise config\.hash\.bits"):
+    with pytest.raises(lib.ConfigError, match=r"config\.hash\.bits = 3: .*balanced codes"):
         objective.code_loss(config, classes=8)
 
 

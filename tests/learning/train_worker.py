@@ -1,4 +1,4 @@
-"""Run by test_training: one process's part in a training by the default recipe's losses."""
+"""Run by test_loop: one process's part in a training by the default recipe's losses."""
 
 import sys
 from pathlib import Path
@@ -9,11 +9,12 @@ import numpy as np
 
 from experiments.train import drawn
 from inres.config import Config, Hash, Items, Train
-from inres.data import batches
-from inres.learning import loop, recipe
+from inres.learning import loop, objective, recipe
 from inres.learning.checkpoints import Checkpoints
+from inres.learning.devices import data_mesh
 from inres.learning.logs import MetricLog
-from inres.learning.losses import objective
+from inres.learning.step import make_train_step
+from inres.learning.train_state import begin, init_state
 from inres.models.head import HashHead
 
 CLASSES, ITEMS, STEPS = 4, 40, 6
@@ -43,25 +44,24 @@ def train(root, steps):
         "diameter_mm": diameters,
         "code": objective.target_codes(CONFIG, labels, diameters, classes=CLASSES),
     }
-    mesh = loop.data_mesh()
+    mesh = data_mesh()
     model = Network(HashHead(CLASSES, CONFIG.hash.bits, fc1=8))
     optimizer, _ = recipe.optimizer(CONFIG, steps=STEPS, steps_per_epoch=5)
-    shares = batches.class_shares(labels, CONFIG.train.balance_power, CLASSES)
     key = jax.random.key(0)
 
     def fresh():
         image = np.zeros((1, 16, 16, 3), np.float32)
         variables = jax.jit(model.init, static_argnames="train")(key, image, train=False)
-        return loop.init_state(variables, optimizer, ema=False, mesh=mesh)
+        return init_state(variables, optimizer, mesh=mesh)
 
     checkpoints = Checkpoints(root / "checkpoints")
-    state = loop.begin(fresh, checkpoints, mesh=mesh)
+    state = begin(fresh, checkpoints, mesh=mesh)
     start = int(state.step)
-    loss = recipe.hash_loss(model, CONFIG, steps=STEPS, shares=shares)
+    loss = recipe.hash_loss(model, CONFIG, steps=STEPS, classes=CLASSES)
     with MetricLog(root / f"process{jax.process_index()}", step=start) as log:
         state = loop.fit(
             state,
-            loop.make_train_step(loss, optimizer, key=key, mesh=mesh),
+            make_train_step(loss, optimizer, key=key, mesh=mesh),
             drawn(CONFIG, arrays, start=start, steps=STEPS),
             steps=steps,
             steps_per_epoch=5,

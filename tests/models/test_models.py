@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from inres.models import blocks, pooling
-from inres.models.alexnet import AlexNet
 from inres.models.head import HashHead
-from inres.models.inres_net import InResNet
+from inres.models.networks.alexnet import AlexNet
+from inres.models.networks.inres_net import InResNet
 from inres.models.unet import UNet, max_pool_2x2
 
 pytestmark = pytest.mark.usefixtures("quick_programs")

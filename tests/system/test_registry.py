@@ -44,6 +44,13 @@ def test_other_modules_add_and_replace_their_own(package: Registry):
             package.add(name, 3, module="other")
 
 
+def test_a_module_that_registers_another_name_is_named(package: Registry):
+    package.get("one")
+    package.remove("one")
+    with pytest.raises(ValueError, match=r"some_components.one registers no part of its own name"):
+        package.get("one")
+
+
 def test_an_unknown_name_lists_the_known_ones(package: Registry):
     with pytest.raises(ValueError, match="part 'three': must be one of one, two"):
         package.get("three")

@@ -2,6 +2,7 @@
 
 from inres.figures import curves
 from inres.learning.logs import read_log
+from inres.models import networks
 from inres.report import page
 from inres.report.run import Run, drawn
 from inres.report.sections import SECTIONS, Section
@@ -13,7 +14,7 @@ def section(run: Run) -> str:
     for stage, title, caption in (
         (
             "train",
-            "AlexNet" if run.config.get("model", {}).get("name") == "alexnet" else "InRes-Net",
+            _network(run),
             "The network's training. Training and validation should rise together; a gap that "
             "widens is overfitting.",
         ),
@@ -27,6 +28,12 @@ def section(run: Run) -> str:
     if summary:
         parts.append(page.details("Summary of the training", page.pairs(summary)))
     return "".join(parts) or "<p>There is no training log in this folder.</p>"
+
+
+def _network(run: Run) -> str:
+    """Title of the network; its name if it is not registered in this process."""
+    name = run.config.get("model", {}).get("name", "inres_net")
+    return networks.get(name).title if name in networks.names() else name
 
 
 SECTIONS.add("training", Section("Training", 70, section), module=__name__)

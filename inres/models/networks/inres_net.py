@@ -1,8 +1,9 @@
-"""InRes-Net: AlexNet's skeleton with Inception-ResNet modules in its middle (paper, Fig. 2)."""
+"""InRes-Net: the skeleton of AlexNet with Inception-ResNet modules inside (paper, Fig. 2)."""
 
 import flax.linen as nn
 import jax
 
+from inres.models import networks
 from inres.models.blocks import ConvNorm, Initializer, InRed, InV2, he_normal
 from inres.models.head import HashHead, Outputs
 from inres.models.pooling import max_pool_3x3_s2
@@ -11,9 +12,8 @@ from inres.models.pooling import max_pool_3x3_s2
 class InResNet(nn.Module):
     """Stem, then inV2 + inRed three times, then FC1, H and FC3.
 
-    The paper's width: stem 64 of 7x7/2 with max-pooling, FC1 4096 on the flattened map. Either
-    module can be replaced by one plain 3x3 convolution between the same channels, to see what it
-    is worth.
+    The width of the paper: stem 64 of 7x7/2 with max-pooling, FC1 4096 on the flattened map.
+    Either module can be replaced by a plain 3x3 convolution with the same channels, for ablations.
     """
 
     head: HashHead
@@ -60,3 +60,20 @@ class InResNet(nn.Module):
 
     def _plain(self, width: int, stride: int, name: str) -> nn.Module:
         return ConvNorm(width, 3, stride, norm=self.norm, kernel_init=self.kernel_init, name=name)
+
+
+@networks.register("inres_net", title="InRes-Net")
+def build(settings: networks.Settings, head: HashHead, kernel_init: Initializer) -> nn.Module:
+    """InRes-Net with all settings."""
+    return InResNet(
+        head,
+        stem=settings.stem,
+        stem_kernel=settings.stem_kernel,
+        stem_stride=settings.stem_stride,
+        stem_pool=settings.stem_pool,
+        compression=settings.compression,
+        residual=settings.residual,
+        residual_scale=settings.residual_scale,
+        norm=settings.norm,
+        kernel_init=kernel_init,
+    )

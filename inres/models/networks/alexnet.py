@@ -1,8 +1,9 @@
-"""AlexNet, the paper's baseline, on the same interface (Krizhevsky et al. 2012, one tower)."""
+"""AlexNet, the paper's baseline, with the same head (Krizhevsky et al. 2012, one tower)."""
 
 import flax.linen as nn
 import jax
 
+from inres.models import networks
 from inres.models.blocks import ConvNorm, Initializer, he_normal
 from inres.models.head import HashHead, Outputs
 from inres.models.pooling import max_pool_3x3_s2
@@ -12,7 +13,7 @@ LAYERS = ((96, 11, 4, True), (256, 5, 1, True), (384, 3, 1, False), (384, 3, 1, 
 
 
 class AlexNet(nn.Module):
-    """Five convolutions, then FC1, the latent layer H in FC2's place, and FC3."""
+    """Five convolutions, then FC1, the latent layer H in place of FC2, and FC3."""
 
     head: HashHead
     norm: str = "batch"
@@ -34,3 +35,9 @@ class AlexNet(nn.Module):
             if pooled:
                 x = max_pool_3x3_s2(x)
         return self.head(x, train=train)
+
+
+@networks.register("alexnet", title="AlexNet")
+def build(settings: networks.Settings, head: HashHead, kernel_init: Initializer) -> nn.Module:
+    """AlexNet with the norm of the settings; its widths are fixed."""
+    return AlexNet(head, settings.norm, kernel_init)

@@ -1,0 +1,66 @@
+"""Everything that a training step changes, and where it starts from."""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from inres.learning.checkpoints import Checkpoints
+from inres.learning.devices import replicated
+
+
+@flax.struct.dataclass
+class TrainState:
+    """State of a training; a checkpoint holds exactly this."""
+
+    step: jax.Array
+    """int32 [], number of steps done."""
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """What a Linen module is applied with."""
+        return {"params": self.params, "batch_stats": self.batch_stats}
+
+
+def init_state(
+    variables: dict[str, Any], optimizer: optax.GradientTransformation, *, mesh: Mesh
+) -> TrainState:
+    """The state before the first step, on every device of `mesh`."""
+    params = variables["params"]
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=optimizer.init(params),
+    )
+    return jax.device_put(state, replicated(mesh))
+
+
+def begin(fresh: Callable[[], TrainState], checkpoints: Checkpoints, *, mesh: Mesh) -> TrainState:
+    """The newest checkpoint or, if there is none, the state that `fresh` makes."""
+    return fresh() if checkpoints.latest() is None else restore(fresh, checkpoints, mesh=mesh)
+
+
+def restore(fresh: Callable[[], TrainState], checkpoints: Checkpoints, *, mesh: Mesh) -> TrainState:
+    """The newest checkpoint, which must have the shapes and dtypes of the state `fresh` makes.
+
+    `fresh` is traced but not run, because the program that initialises weights takes long to
+    compile.
+
+    Raises:
+      ValueError, FileNotFoundError: as `Checkpoints.restore`.
+    """
+    everywhere = replicated(mesh)
+    return checkpoints.restore(
+        jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere),
+            jax.eval_shape(fresh),
+        )
+    )
