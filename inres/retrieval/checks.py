@@ -58,11 +58,8 @@ def queries(
         raise ValueError(f"query_codes have shape {codes.shape}, must be [Q, W]")
     q = len(codes)
     for name, value, least in (("k", k, 1), ("nearest", nearest, 1), ("min_pool", min_pool, 0)):
-        if value is None:
-            continue
-        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if not whole or value < least:
-            raise ValueError(f"{name} is {value!r}, must be a whole number of {least} or more")
+        if value is not None:
+            _whole(name, value, least)
     if query_features is not None:
         query_features = _features(query_features, dims, "query_features")
         query_features = np.ascontiguousarray(query_features, np.float32)
@@ -75,26 +72,32 @@ def queries(
         raise ValueError("only_label: the index has no labels; give them to build or with_labels")
     if nearest is not None and min_pool:
         raise ValueError("min_pool raises a threshold; nearest has none")
-    limits = None
-    if type(threshold) is int and threshold >= 0:  # as most often
-        limits = np.full(q, min(threshold, bits + 1), np.int32)
-    elif threshold is not None:
-        limits = np.asarray(threshold)
-        if limits.shape not in ((), (q,)) or limits.dtype.kind not in "iu":
-            raise ValueError(f"threshold must be an integer or integers [{q}]")
-        if q and limits.min() < 0:
-            raise ValueError(f"threshold is {limits.min()}, must be 0 or more")
-        if limits.ndim:
-            limits = np.minimum(limits, bits + 1).astype(np.int32)
-        else:
-            limits = np.full(q, min(int(threshold), bits + 1), np.int32)
     return native.Queries(
         codes,
         query_features,
-        limits,
+        None if threshold is None else _thresholds(threshold, q, most=bits + 1),
         None if exclude_group is None else integers(exclude_group, q, "exclude_group"),
         None if only_label is None else integers(only_label, q, "only_label"),
     )
+
+
+def _whole(name: str, value: Any, least: int) -> None:
+    """Check that a count is a whole number, not below `least`."""
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not whole or value < least:
+        raise ValueError(f"{name} is {value!r}, must be a whole number of {least} or more")
+
+
+def _thresholds(threshold: Any, q: int, *, most: int) -> np.ndarray:
+    """A threshold, or one for each of `q` queries, as int32 [Q]; larger ones become `most`."""
+    if type(threshold) is int and threshold >= 0:  # as most often
+        return np.full(q, min(threshold, most), np.int32)
+    limits = np.asarray(threshold)
+    if limits.shape not in ((), (q,)) or limits.dtype.kind not in "iu":
+        raise ValueError(f"threshold must be an integer or integers [{q}]")
+    if q and limits.min() < 0:
+        raise ValueError(f"threshold is {limits.min()}, must be 0 or more")
+    return np.broadcast_to(np.minimum(limits, most).astype(np.int32), (q,)).copy()
 
 
 def _features(features: Any, dims: int | None, name: str) -> np.ndarray:

@@ -20,6 +20,7 @@ from inres.retrieval import codes as codes_lib
 from inres.storage import records as records_lib
 from inres.storage import shards as shards_lib
 from inres.storage import store
+from inres.storage.errors import StoreError
 from inres.system import files
 
 L2 = 1
@@ -57,12 +58,12 @@ def import_npy(
     if packed.dtype == np.bool_ and packed.ndim == 2 and packed.shape[1] == bits:
         packed = _in_blocks(packed, codes_lib.pack, codes_lib.words(bits))
     if packed.dtype != np.uint32 or packed.ndim != 2:
-        raise store.StoreError(
+        raise StoreError(
             f"{codes}: {packed.dtype} {packed.shape}, must be uint32 [N, "
             f"{codes_lib.words(bits)}] or bool [N, {bits}]"
         )
     if not np.issubdtype(wide.dtype, np.floating) or wide.ndim != 2:
-        raise store.StoreError(f"{features}: {wide.dtype} {wide.shape}, must be floats [N, D]")
+        raise StoreError(f"{features}: {wide.dtype} {wide.shape}, must be floats [N, D]")
     if records is None:
         records = {"row": np.arange(len(packed))}
     with _naming(codes, features):
@@ -75,7 +76,7 @@ def _naming(*paths: str | Path) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise store.StoreError(f"{', '.join(map(str, paths))}: {error}") from None
+        raise StoreError(f"{', '.join(map(str, paths))}: {error}") from None
 
 
 def _read(path: Path) -> np.ndarray:
@@ -84,9 +85,9 @@ def _read(path: Path) -> np.ndarray:
     try:
         found = np.load(path, mmap_mode="r")
     except (ValueError, OSError, EOFError) as error:
-        raise store.StoreError(f"{path}: not an .npy array ({error})") from None
+        raise StoreError(f"{path}: not an .npy array ({error})") from None
     if not isinstance(found, np.ndarray):
-        raise store.StoreError(f"{path}: an archive of arrays; save each one as .npy")
+        raise StoreError(f"{path}: an archive of arrays; save each one as .npy")
     return found
 
 
@@ -174,13 +175,13 @@ def import_faiss(
     octets, ids = _read_faiss(Path(binary))
     wide, others = _read_faiss(Path(flat))
     if octets.dtype != np.uint8 or wide.dtype != np.float32:
-        raise store.StoreError(f"{binary}, {flat}: must be a binary index and one of floats")
+        raise StoreError(f"{binary}, {flat}: must be a binary index and one of floats")
     if not np.array_equal(ids, others):
-        raise store.StoreError(f"{binary}, {flat}: not the same ids in the same order")
+        raise StoreError(f"{binary}, {flat}: not the same ids in the same order")
     bits = 8 * octets.shape[1] if bits is None else bits
     words = codes_lib.words(bits)
     if not 8 * octets.shape[1] - 8 < bits <= 8 * octets.shape[1]:
-        raise store.StoreError(f"{binary}: codes of {octets.shape[1]} bytes, not of {bits} bits")
+        raise StoreError(f"{binary}: codes of {octets.shape[1]} bytes, not of {bits} bits")
 
     def widen(block: np.ndarray) -> np.ndarray:
         return np.pad(block, [(0, 0), (0, 4 * words - block.shape[1])]).view("<u4")
@@ -203,7 +204,7 @@ def _read_faiss(path: Path) -> tuple[np.ndarray, np.ndarray]:
             if mapped:
                 letters, count, width = _read_header(file)
             if letters not in KINDS:
-                raise store.StoreError(
+                raise StoreError(
                     f"{path}: a faiss index {letters.decode('latin-1')!r}; only flat ones (IxF2, "
                     "IBxF), or maps over them (IxMp, IBMp), can be imported"
                 )
@@ -212,9 +213,9 @@ def _read_faiss(path: Path) -> tuple[np.ndarray, np.ndarray]:
             offset, size = file.tell(), count * width * kind.itemsize
             end = offset + size + mapped * (8 + 8 * count)
             if length != count * width or os.fstat(file.fileno()).st_size != end:
-                raise store.StoreError(f"{path}: damaged ({count} vectors of {width} do not fit)")
+                raise StoreError(f"{path}: damaged ({count} vectors of {width} do not fit)")
         except struct.error:
-            raise store.StoreError(f"{path}: damaged, or no index of faiss") from None
+            raise StoreError(f"{path}: damaged, or no index of faiss") from None
     if count == 0:
         return np.zeros((0, width), kind), np.zeros(0, np.int64)
     vectors = np.memmap(path, kind, "r", offset, (count, width))

@@ -12,15 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from inres.storage.errors import damaged
+
 BLOCK = 1 << 14
 """Rows looked at in one go."""
 Value = int | float | str | None
 Column = Sequence[Any] | np.ndarray
 Given = Sequence[Mapping[str, Value]] | Mapping[str, Column]
-
-
-class StoreError(ValueError):
-    """The index on disk is damaged or not the one that was asked for; names the file."""
 
 
 def columns(records: Given) -> dict[str, Column]:
@@ -167,7 +165,7 @@ class Table:
         try:
             yield
         except sqlite3.DatabaseError as error:
-            raise StoreError(f"{self.path}: damaged ({error}); run the index stage again") from None
+            raise damaged(self.path, error) from None
 
     def select(
         self, names: Iterable[str], condition: str = "1", values: Sequence[Value] = ()

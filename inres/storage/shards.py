@@ -14,7 +14,7 @@ import numpy as np
 
 from inres.retrieval import codes as codes_lib
 from inres.storage import records
-from inres.storage.records import StoreError
+from inres.storage.errors import StoreError, damaged
 from inres.system import files
 
 PARTS = ("codes", "features", "ids", "records")
@@ -70,8 +70,9 @@ def given(
             return list(zip(*(records.plain(c[start:stop]) for c in columns), strict=True))
         with np.errstate(over="ignore"):
             block = features[start:stop].astype(kind, copy=False)
-        if not np.isfinite(block).all():
-            row = start + int(np.argmin(np.isfinite(block).all(axis=1)))
+        finite = np.isfinite(block).all(axis=1)
+        if not finite.all():
+            row = start + int(np.argmin(finite))
             raise ValueError(f"features of row {row} are not all finite as {dtype}")
         return block
 
@@ -225,18 +226,19 @@ class Shard:
             if part != "records":
                 block = getattr(self, part)[inside]
                 return block if keep is None else block[keep]
-            ids = self.ids[inside]
-            found = self.table.select(names, "id BETWEEN ? AND ?", (int(ids[0]), int(ids[-1])))
-            if len(found) != len(ids):
-                raise StoreError(
-                    f"{self.table.path}: damaged ({len(found)} records of {len(ids)} items); run "
-                    "the index stage again"
-                )
+            found = self._records_of(self.ids[inside], names)
             if keep is None:
                 return found
             return [row for row, kept in zip(found, keep, strict=True) if kept]
 
         return Rows(len(self), read)
+
+    def _records_of(self, ids: np.ndarray, names: Sequence[str]) -> list[tuple[Any, ...]]:
+        """The named columns of consecutive rows, the removed ones too."""
+        found = self.table.select(names, "id BETWEEN ? AND ?", (int(ids[0]), int(ids[-1])))
+        if len(found) != len(ids):
+            raise damaged(self.table.path, f"{len(found)} records of {len(ids)} items")
+        return found
 
 
 def _among(wanted: np.ndarray, ascending: np.ndarray) -> np.ndarray:
@@ -276,11 +278,10 @@ def check_file(root: Path, entry: Mapping[str, Any]) -> Path:
     try:
         size = path.stat().st_size
     except FileNotFoundError:
-        raise StoreError(f"{path}: missing; run the index stage again") from None
+        raise StoreError(f"{path}: missing; build the index again") from None
     if size != entry["bytes"]:
         raise StoreError(
-            f"{path}: {size} bytes where the manifest says {entry['bytes']}; run the index stage "
-            "again"
+            f"{path}: {size} bytes where the manifest says {entry['bytes']}; build the index again"
         )
     return path
 
@@ -293,7 +294,7 @@ def open_array(
     try:
         array = np.load(path, mmap_mode="r")
     except (ValueError, OSError, EOFError) as error:
-        raise StoreError(f"{path}: damaged ({error}); run the index stage again") from None
+        raise damaged(path, error) from None
     if array.shape != shape or array.dtype != np.dtype(dtype):
         raise StoreError(
             f"{path}: {array.dtype} {array.shape}, the manifest says {np.dtype(dtype)} {shape}"
@@ -319,6 +320,4 @@ def check_sums(root: Path, entries: Sequence[Mapping[str, Any]]) -> None:
         for entry, is_right in zip(entries, pool.map(right, entries), strict=True):
             if not is_right:
                 pool.shutdown(cancel_futures=True)
-                raise StoreError(
-                    f"{root / entry['name']}: damaged (checksum differs); run the index stage again"
-                )
+                raise damaged(root / entry["name"], "checksum differs")

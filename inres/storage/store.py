@@ -17,77 +17,25 @@ in memory than a block of rows, but for what is asked for: `Stored.features`, `R
 
 import contextlib
 import dataclasses
-import hashlib
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from inres.retrieval import codes as codes_lib
-from inres.retrieval.ids import as_ids
+from inres.storage import manifest as manifest_lib
 from inres.storage import records as records_lib
 from inres.storage import shards as shards_lib
-from inres.storage.records import Given, StoreError, Value
+from inres.storage.errors import StoreError
+from inres.storage.index_records import Records
+from inres.storage.manifest import MANIFEST
+from inres.storage.records import Given
 from inres.storage.shards import Rows, Shard
 from inres.system import files
 
-FORMAT = "inres-index"
-VERSION = 1
-MANIFEST = "manifest.json"
-LOCK = "lock"
 SHARD_ROWS = 1 << 20
-
-
-def _seal(manifest: Mapping[str, Any]) -> str:
-    rest = {key: value for key, value in manifest.items() if key != "sha256"}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def write_manifest(root: Path, manifest: dict[str, Any]) -> None:
-    """Replace the manifest: the moment at which a change becomes true."""
-    files.write_json(root / MANIFEST, {**manifest, "sha256": _seal(manifest)})
-
-
-def read_manifest(path: str | Path) -> dict[str, Any]:
-    """The manifest of the index at `path`, checked against its own checksum.
-
-    Raises:
-      FileNotFoundError: no index there.
-      StoreError: not an index, another version, or a damaged manifest.
-    """
-    path = Path(path) / MANIFEST
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; run the index stage")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise StoreError(f"{path}: damaged ({error}); run the index stage again") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        raise StoreError(f"{path}: not the manifest of an index (format is not {FORMAT!r})")
-    if manifest.get("version") != VERSION:
-        raise StoreError(
-            f"{path}: format version {manifest.get('version')}, this program reads {VERSION}; "
-            "run the index stage again"
-        )
-    if manifest.get("sha256") != _seal(manifest):
-        raise StoreError(f"{path}: damaged (checksum differs); run the index stage again")
-    return manifest
-
-
-def hold(root: Path) -> contextlib.AbstractContextManager[None]:
-    """Hold the index at `root` for one writer.
-
-    Raises:
-      StoreError: another writer holds it.
-    """
-    return files.lock(
-        root / LOCK,
-        StoreError(f"{root}: another program is writing to this index; try again when it is done"),
-    )
 
 
 def checked(
@@ -162,130 +110,29 @@ def save(
       OSError: the disk is full; nothing is left.
     """
     codes, features, columns = checked(codes, features, records, bits, dtype)
-    if len(codes) > np.iinfo(np.int32).max:
-        raise ValueError(f"{len(codes)} items: ids are int32")
-    ids = np.arange(len(codes), dtype=np.int32)
-    manifest = {
-        "format": FORMAT,
-        "version": VERSION,
-        "bits": bits,
-        "dims": features.shape[1],
-        "dtype": dtype,
-        "model": model,
-        "count": len(codes),
-        "next_id": len(codes),
-        "next_serial": 0,
-        "columns": records_lib.kinds(columns),
-        "shards": [],
-        "removed": None,
-    }
+    n = len(codes)
+    if n > np.iinfo(np.int32).max:
+        raise ValueError(f"{n} items: ids are int32")
+    ids = np.arange(n, dtype=np.int32)
+    manifest = manifest_lib.of_no_shards(
+        bits=bits,
+        dims=features.shape[1],
+        dtype=dtype,
+        model=model,
+        count=n,
+        columns=records_lib.kinds(columns),
+    )
     rows = shards_lib.given(ids, codes, features, [*columns.values()], bits=bits, dtype=dtype)
     path = Path(os.path.realpath(path))  # a link stays, and what it leads to is replaced
     with contextlib.ExitStack() as stack:
         if Path(path, MANIFEST).is_file():
-            stack.enter_context(hold(path))
+            stack.enter_context(manifest_lib.hold(path))
         elif path.is_file() or (path.is_dir() and any(path.iterdir())):
             raise StoreError(f"{path}: is there, and no index to be replaced; choose another place")
         root = stack.enter_context(files.atomic_path(path))
         root.mkdir()
         write_shards(root, manifest, rows, shard_rows)
-        write_manifest(root, manifest)
-
-
-class Records:
-    """The records of an index: `records[id]` is a dict of the item's properties."""
-
-    def __init__(self, path: Path, shards: Sequence[Shard], kinds: Mapping[str, str]):
-        self.columns = dict(kinds)
-        self._path = path
-        self._shards = list(shards)
-        self._first = np.array([shard.ids[0] for shard in self._shards], np.int64)
-
-    def __len__(self) -> int:
-        return sum(len(shard) for shard in self._shards)
-
-    def _dict(self, row: Sequence[Any]) -> dict[str, Value]:
-        return {
-            name: value if kind != "real" else float("nan" if value is None else value)
-            for (name, kind), value in zip(self.columns.items(), row, strict=True)
-        }
-
-    def __getitem__(self, id_: int) -> dict[str, Value]:
-        """The record of item `id_`; NaN where a real number is unknown.
-
-        Raises:
-          KeyError: no such item.
-        """
-        return self.many([id_])[0]
-
-    def many(self, ids: Sequence[int] | np.ndarray) -> list[dict[str, Value]]:
-        """The records of `ids`, in that order.
-
-        Raises:
-          KeyError: one of them is no item.
-          ValueError: they are no integers [N].
-        """
-        wanted = as_ids(ids)
-        shard_of = np.searchsorted(self._first, wanted, side="right") - 1
-        found: dict[int, dict[str, Value]] = {}
-        for place in np.unique(shard_of[shard_of >= 0]):
-            shard, inside = self._shards[place], np.unique(wanted[shard_of == place])
-            for i in inside[shard.contains(inside)].tolist():
-                for row in shard.table.select(self.columns, "id = ?", (i,)):
-                    found[i] = self._dict(row)
-        missing = [i for i in wanted.tolist() if i not in found]
-        if missing:
-            raise KeyError(f"no item {missing[0]} in {self._path}")
-        return [found[i] for i in wanted.tolist()]
-
-    def column(self, name: str) -> np.ndarray:
-        """A column over all items, ids ascending: int64, float64 (NaN: unknown) or object [N].
-
-        An integer column with unknowns is float64.
-        """
-        if name not in self.columns:
-            raise KeyError(f"no column {name!r}; there are {', '.join(self.columns)}")
-        kind = self.columns[name]
-        parts = [np.zeros(0, {"text": object, "real": np.float64, "integer": np.int64}[kind])]
-        same: dict[Value, Value] = {}
-        for shard in self._shards:
-            values = [value for (value,) in shard.select([name])]
-            if kind == "text":
-                # One object for equal texts: a scan's name stands at each of its items.
-                parts.append(np.array([same.setdefault(v, v) for v in values], object))
-            else:
-                unknown = kind == "real" or None in values
-                parts.append(np.array(values, np.float64 if unknown else np.int64))
-        return np.concatenate(parts)
-
-    def groups(self, name: str) -> tuple[np.ndarray, dict[str, int]]:
-        """Items that share a text: each one's number, int32 [N], -1 where blank; text -> number."""
-        numbers: dict[str, int] = {}
-        rows = [numbers.setdefault(v, len(numbers)) if v else -1 for v in self.column(name)]
-        return np.array(rows, np.int32), numbers
-
-    def where(self, condition: str, values: Sequence[Value] = ()) -> np.ndarray:
-        """Ids int32 of the items for which an SQL condition holds, ascending.
-
-        `condition` is an SQL expression on the columns of one item, with `?` for each of `values`,
-        for instance `where("diameter_mm BETWEEN ? AND ?", (5, 8))`.
-
-        Raises:
-          ValueError: no such condition can be asked.
-        """
-        values = records_lib.plain(values)  # SQLite would take NumPy's for bytes
-        records_lib.check_condition(self.columns, condition, values)
-        parts = [np.zeros(0, np.int32)]
-        for shard in self._shards:
-            ids = np.array(shard.table.where(self.columns, condition, values), np.int32)
-            parts.append(np.setdiff1d(ids, shard.removed, assume_unique=True))
-        return np.concatenate(parts)
-
-    def all(self) -> Iterator[tuple[int, dict[str, Value]]]:
-        """(id, record) of every item, ids ascending."""
-        for shard in self._shards:
-            for i, *row in shard.select(["id", *self.columns]):
-                yield i, self._dict(row)
+        manifest_lib.write(root, manifest)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -360,14 +207,14 @@ def load(path: str | Path, *, model: str | None = None, verify: bool = False) ->
     root = Path(path)
     while True:
         directory = root.stat().st_ino if root.is_dir() else None
-        manifest = read_manifest(root)
+        manifest = manifest_lib.read(root)
         try:
             stored = open_manifest(root, manifest, model)
             if verify:
-                shards_lib.check_sums(root, named_files(manifest))
+                shards_lib.check_sums(root, manifest_lib.named_files(manifest))
         except StoreError:
             # A writer may have replaced files meanwhile; then the new manifest names others.
-            if read_manifest(root) == manifest:
+            if manifest_lib.read(root) == manifest:
                 raise
             continue
         # An index saved over this one has files of the same names.
@@ -380,7 +227,7 @@ def open_manifest(root: Path, manifest: Mapping[str, Any], model: str | None = N
     if model is not None and manifest["model"] != model:
         raise StoreError(
             f"{root / MANIFEST}: made with model {manifest['model']!r}, the queries come from "
-            f"{model!r}; index the archive with the present network"
+            f"{model!r}; build the index again with that network"
         )
     removed = np.zeros(0, np.int32)
     if manifest["removed"]:
@@ -408,9 +255,3 @@ def verify(path: str | Path) -> None:
       StoreError: a file is missing or differs; names the first such.
     """
     load(path, verify=True)
-
-
-def named_files(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The entries of all files of an index but the manifest."""
-    entries = [entry for shard in manifest["shards"] for entry in shard["files"].values()]
-    return [*entries, *([manifest["removed"]] if manifest["removed"] else [])]

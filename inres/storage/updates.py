@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 
 from inres.retrieval.ids import as_ids
+from inres.storage import manifest as manifest_lib
 from inres.storage import records as records_lib
 from inres.storage import shards as shards_lib
 from inres.storage import store
+from inres.storage.errors import StoreError
 from inres.storage.records import Given
-from inres.storage.store import StoreError
 
 OURS = re.compile(r"\.?((codes|features|ids|records|removed)-\d+|manifest\.json)\.")
 """Begins the names of an index's files and of those that a killed writer leaves."""
@@ -37,23 +38,23 @@ def _writing(path: str | Path, model: str | None) -> Iterator[tuple[Path, dict[s
       StoreError: another writer holds it, or it is of another model.
     """
     root = Path(path)
-    store.read_manifest(root)
-    with store.hold(root):
-        manifest = store.read_manifest(root)
+    manifest_lib.read(root)
+    with manifest_lib.hold(root):
+        manifest = manifest_lib.read(root)
         if model is not None and manifest["model"] != model:
             raise StoreError(
-                f"{root / store.MANIFEST}: made with model {manifest['model']!r}, the new items "
-                f"with {model!r}; index the archive with one network"
+                f"{root / manifest_lib.MANIFEST}: made with model {manifest['model']!r}, the new "
+                f"items with {model!r}; use one network for all items"
             )
         _remove_leftovers(root, manifest)
         try:
             yield root, manifest
         finally:
-            _remove_leftovers(root, store.read_manifest(root))
+            _remove_leftovers(root, manifest_lib.read(root))
 
 
 def _remove_leftovers(root: Path, manifest: Mapping[str, Any]) -> None:
-    named = {entry["name"] for entry in store.named_files(manifest)}
+    named = {entry["name"] for entry in manifest_lib.named_files(manifest)}
     for path in root.iterdir():
         if path.name in named or not OURS.match(path.name):
             continue
@@ -91,11 +92,7 @@ def add(
         ids = np.arange(len(codes), dtype=np.int32) + np.int32(manifest["next_id"])
         if len(ids) == 0:
             return ids
-        kinds = records_lib.kinds(columns, manifest["columns"])
-        if manifest["shards"]:
-            kinds = records_lib.widened(manifest["columns"], kinds)
-        elif manifest["columns"]:  # of no items: their names hold, their kinds are not known
-            records_lib.require_names(manifest["columns"], kinds)
+        kinds = _merged_kinds(manifest, columns)
         values = [columns[name] for name in kinds]
         new = shards_lib.given(ids, codes, features, values, bits=bits, dtype=dtype)
         kept, tail = _split(manifest["shards"], len(ids))
@@ -107,8 +104,20 @@ def add(
             "shards": kept,
         }
         store.write_shards(root, manifest, shards_lib.joined([*old, new]), store.SHARD_ROWS)
-        store.write_manifest(root, manifest)
+        manifest_lib.write(root, manifest)
         return ids
+
+
+def _merged_kinds(
+    manifest: Mapping[str, Any], columns: Mapping[str, records_lib.Column]
+) -> dict[str, str]:
+    """The kinds of the index's columns once it holds these too; raises as `records.widened`."""
+    kinds = records_lib.kinds(columns, manifest["columns"])
+    if manifest["shards"]:
+        return records_lib.widened(manifest["columns"], kinds)
+    if manifest["columns"]:  # of no items: their names hold, their kinds are not known
+        records_lib.require_names(manifest["columns"], kinds)
+    return kinds
 
 
 def _split(shards: list[dict[str, Any]], new: int) -> tuple[list, list]:
@@ -162,7 +171,7 @@ def remove(path: str | Path, ids: Sequence[int] | np.ndarray, *, model: str | No
         )
         manifest["next_serial"] += 1
         manifest["count"] -= len(ids)
-        store.write_manifest(root, manifest)
+        manifest_lib.write(root, manifest)
 
 
 def compact(path: str | Path) -> None:
@@ -194,4 +203,4 @@ def compact(path: str | Path) -> None:
             ]
             store.write_shards(root, manifest, shards_lib.joined(rows), store.SHARD_ROWS)
         if manifest["shards"] != old:
-            store.write_manifest(root, manifest)
+            manifest_lib.write(root, manifest)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from inres.storage import records, store, updates
+from inres.storage import manifest, records, store, updates
 
 BITS, DIMS = 40, 16
 SHARD_ROWS, BLOCK = 16, 5
@@ -39,7 +39,7 @@ def work(path, pipe, seed):
     rng = np.random.default_rng(seed)
     while True:
         opened = store.load(path)
-        live, next_id = opened.ids, store.read_manifest(path)["next_id"]
+        live, next_id = opened.ids, manifest.read(path)["next_id"]
         kind = rng.choice(["add", "remove", "remove" if len(live) > 150 else "add", "compact"])
         if kind == "add":
             changed = np.arange(next_id, next_id + rng.integers(1, 70))

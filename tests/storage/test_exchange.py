@@ -5,7 +5,7 @@ import kill_store
 import numpy as np
 import pytest
 
-from inres.storage import exchange, records, store, updates
+from inres.storage import errors, exchange, records, store, updates
 
 BITS, items = kill_store.BITS, kill_store.items
 
@@ -35,17 +35,17 @@ def test_import_from_npy(tmp_path, rng):
     np.testing.assert_array_equal(first.codes, second.codes)
     np.testing.assert_array_equal(second.features, features.astype(np.float32))
     assert second.records[8] == {"row": 8}
-    with pytest.raises(store.StoreError, match=r"bits.npy.*uint32"):
+    with pytest.raises(errors.StoreError, match=r"bits.npy.*uint32"):
         exchange.import_npy(
             tmp_path / "c", tmp_path / "bits.npy", tmp_path / "features.npy", bits=33, model="x"
         )
     (tmp_path / "bad.npy").write_text("no array")
-    with pytest.raises(store.StoreError, match=r"bad\.npy"):
+    with pytest.raises(errors.StoreError, match=r"bad\.npy"):
         exchange.import_npy(
             tmp_path / "c", tmp_path / "bad.npy", tmp_path / "features.npy", bits=BITS, model="x"
         )
     np.save(tmp_path / "bad.npy", np.full((9, 4), np.nan))
-    with pytest.raises(store.StoreError, match=r"bad\.npy: features of row 0"):
+    with pytest.raises(errors.StoreError, match=r"bad\.npy: features of row 0"):
         exchange.import_npy(
             tmp_path / "c", tmp_path / "codes.npy", tmp_path / "bad.npy", bits=BITS, model="x"
         )
@@ -93,7 +93,7 @@ def test_codes_of_broken_bytes_get_zero_bits(tmp_path, rng):
     np.testing.assert_array_equal(
         store.load(tmp_path / "j").codes, store.load(tmp_path / "i").codes
     )
-    with pytest.raises(store.StoreError, match="2 bytes, not of 8 bits"):
+    with pytest.raises(errors.StoreError, match="2 bytes, not of 8 bits"):
         exchange.import_faiss(tmp_path / "k", tmp_path / "b", tmp_path / "f", bits=8, model="")
 
 
@@ -124,7 +124,7 @@ def test_import_without_a_map_and_of_nothing(tmp_path):
 
 def test_an_archive_of_arrays_is_refused_by_name(tmp_path):
     np.savez(tmp_path / "both.npz", codes=np.zeros((2, 1), np.uint32))
-    with pytest.raises(store.StoreError, match=r"both\.npz: an archive of arrays; save each one"):
+    with pytest.raises(errors.StoreError, match=r"both\.npz: an archive of arrays; save each one"):
         exchange.import_npy(tmp_path / "i", *[tmp_path / "both.npz"] * 2, bits=8, model="")
 
 
@@ -144,7 +144,7 @@ def test_other_files_are_refused_by_name(path, tmp_path):
         ("other", "not the same ids"),
         ("b", "one of floats"),
     ):
-        with pytest.raises(store.StoreError, match=error):
+        with pytest.raises(errors.StoreError, match=error):
             exchange.import_faiss(tmp_path / "i", tmp_path / "b", tmp_path / name, model="")
     with pytest.raises(FileNotFoundError, match="none"):
         exchange.import_faiss(tmp_path / "i", tmp_path / "b", tmp_path / "none", model="")

@@ -8,7 +8,7 @@ import pytest
 from documents import marked_block
 
 from inres.retrieval import codes, index
-from inres.storage import records, shards, store, updates
+from inres.storage import errors, manifest, records, shards, store, updates
 
 
 def make_records(n):
@@ -115,9 +115,9 @@ def flip(path):
 def test_a_flipped_byte_is_found(saved, part):
     path = next(saved[0].glob(f"{part}-000001.*"))
     flip(path)
-    with pytest.raises(store.StoreError, match=path.name):
+    with pytest.raises(errors.StoreError, match=path.name):
         store.verify(saved[0])
-    with pytest.raises(store.StoreError, match=path.name):
+    with pytest.raises(errors.StoreError, match=path.name):
         store.load(saved[0], verify=True)
 
 
@@ -125,7 +125,7 @@ def test_a_flipped_byte_of_the_removed_is_found_on_opening(saved):
     updates.remove(saved[0], [3, 9])
     path = next(saved[0].glob("removed-*"))
     flip(path)
-    with pytest.raises(store.StoreError, match=path.name):
+    with pytest.raises(errors.StoreError, match=path.name):
         store.load(saved[0])
 
 
@@ -195,34 +195,34 @@ def test_another_program_reads_it_by_the_readme(tmp_path, archive):
 def test_a_truncated_or_missing_shard_is_found_on_opening(saved, part):
     path = next(saved[0].glob(f"{part}-000001.*"))
     path.write_bytes(path.read_bytes()[:-5])
-    with pytest.raises(store.StoreError, match=rf"{path.name}.*bytes"):
+    with pytest.raises(errors.StoreError, match=rf"{path.name}.*bytes"):
         store.load(saved[0])
     path.unlink()
-    with pytest.raises(store.StoreError, match=rf"{path.name}.*missing"):
+    with pytest.raises(errors.StoreError, match=rf"{path.name}.*missing"):
         store.load(saved[0])
 
 
 def test_a_damaged_database_is_named(saved):
     path = saved[0] / "records-000000.sqlite"
     path.write_bytes(b"\0" * path.stat().st_size)
-    with pytest.raises(store.StoreError, match=path.name):
+    with pytest.raises(errors.StoreError, match=path.name):
         store.load(saved[0]).records[3]
 
 
 def test_another_model_is_refused(saved):
-    with pytest.raises(store.StoreError, match=r"manifest.json.*'m1'.*'m2'"):
+    with pytest.raises(errors.StoreError, match=r"manifest.json.*'m1'.*'m2'"):
         store.load(saved[0], model="m2")
 
 
 def test_another_version_is_refused(saved):
-    path = saved[0] / store.MANIFEST
+    path = saved[0] / manifest.MANIFEST
     path.write_text(path.read_text().replace('"version": 1', '"version": 99'))
-    with pytest.raises(store.StoreError, match=r"manifest.json.*version 99"):
+    with pytest.raises(errors.StoreError, match=r"manifest.json.*version 99"):
         store.load(saved[0])
 
 
 def test_every_flipped_byte_of_the_manifest_is_found(saved):
-    path = saved[0] / store.MANIFEST
+    path = saved[0] / manifest.MANIFEST
     raw = path.read_bytes()
     meaning = json.loads(raw)
     for place in range(0, len(raw), 7):
@@ -232,7 +232,7 @@ def test_every_flipped_byte_of_the_manifest_is_found(saved):
                 continue  # white space
         except ValueError:
             pass
-        with pytest.raises(store.StoreError, match=r"manifest\.json"):
+        with pytest.raises(errors.StoreError, match=r"manifest\.json"):
             store.load(saved[0])
 
 
@@ -252,8 +252,8 @@ def test_an_index_saved_over_another_is_not_mixed_with_it(saved, monkeypatch):
     np.testing.assert_array_equal(opened.features, -features)
 
 
-def test_no_index_is_said(tmp_path):
-    with pytest.raises(FileNotFoundError, match="index stage"):
+def test_a_missing_index_is_reported(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no index here"):
         store.load(tmp_path)
 
 
@@ -285,7 +285,7 @@ def test_what_is_no_index_is_not_replaced(tmp_path, archive):
     thesis.write_text("mine")
     given = (*archive(5), make_records(5))
     for path in (tmp_path / "precious", thesis):
-        with pytest.raises(store.StoreError, match="no index to be replaced"):
+        with pytest.raises(errors.StoreError, match="no index to be replaced"):
             store.save(path, *given, bits=48, model="")
     assert thesis.read_text() == "mine"
     (tmp_path / "empty").mkdir()
@@ -301,7 +301,7 @@ def test_a_condition_that_fails_on_a_value_is_no_damage(tmp_path, archive):
     got = store.load(tmp_path / "i").records
     with pytest.raises(ValueError, match=r"condition .*JSON") as error:
         got.where("json_extract(a, '$') = 1")
-    assert not isinstance(error.value, store.StoreError)
+    assert not isinstance(error.value, errors.StoreError)
 
 
 @pytest.mark.parametrize("ids", [[True, False], [1.0], [[1]], 3])

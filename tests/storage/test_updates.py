@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inres.storage import records, store, updates
+from inres.storage import errors, manifest, records, store, updates
 
 BITS, items = kill_store.BITS, kill_store.items
 
@@ -111,9 +111,9 @@ def test_compacting_leaves_alone_what_gains_nothing(path):
     assert set(before.items()) & set(after.items()) == {
         (f"features-00000{i}.npy", before[f"features-00000{i}.npy"]) for i in (0, 2)
     }
-    manifest = store.read_manifest(path)
+    before = manifest.read(path)
     updates.compact(path)
-    assert store.read_manifest(path) == manifest
+    assert manifest.read(path) == before
 
 
 @pytest.mark.parametrize("part", ["codes", "features", "ids", "records"])
@@ -124,11 +124,11 @@ def test_damage_is_not_copied(path, part):
     raw = bytearray(file.read_bytes())
     raw[-2] ^= 1
     file.write_bytes(raw)
-    before = (path / store.MANIFEST).read_bytes()
+    before = (path / manifest.MANIFEST).read_bytes()
     for change in (lambda: updates.compact(path), lambda: updates.add(path, *items([32, 33]))):
-        with pytest.raises(store.StoreError, match=file.name):
+        with pytest.raises(errors.StoreError, match=file.name):
             change()
-    assert (path / store.MANIFEST).read_bytes() == before
+    assert (path / manifest.MANIFEST).read_bytes() == before
 
 
 def test_integers_become_real_beside_reals_and_columns_go_by_name(tmp_path):
@@ -165,8 +165,12 @@ def test_no_more_files_than_are_named(path):
     updates.add(path, *items(range(30, 40)))
     updates.remove(path, [3])
     updates.compact(path)
-    named = {entry["name"] for entry in store.named_files(store.read_manifest(path))}
-    assert {p.name for p in path.iterdir()} == named | {store.MANIFEST, store.LOCK, "notes.txt"}
+    named = {entry["name"] for entry in manifest.named_files(manifest.read(path))}
+    assert {p.name for p in path.iterdir()} == named | {
+        manifest.MANIFEST,
+        manifest.LOCK,
+        "notes.txt",
+    }
 
 
 def test_a_reader_keeps_the_state_it_opened(path):
@@ -180,7 +184,7 @@ def test_a_reader_keeps_the_state_it_opened(path):
 
 def test_a_full_disk_leaves_the_old_state_wherever_it_strikes(path, tmp_path):
     shutil.copytree(path, tmp_path / "copy")
-    before = {*(p.name for p in path.iterdir()), store.LOCK}
+    before = {*(p.name for p in path.iterdir()), manifest.LOCK}
     with mock.patch.object(os, "fsync") as sync:
         updates.add(tmp_path / "copy", *items(range(30, 50)))
     assert sync.call_count > 8
@@ -232,7 +236,7 @@ def test_a_disk_that_is_truly_full(tiny_disk):
 
 def test_wrong_items_change_nothing(path):
     codes, features, records = items(range(3))
-    before = (path / store.MANIFEST).read_bytes()
+    before = (path / manifest.MANIFEST).read_bytes()
     for args, error in (
         ((codes, features[:, :5], records), "5 columns"),
         ((codes[:, :1], features, records), "words"),
@@ -243,9 +247,9 @@ def test_wrong_items_change_nothing(path):
             updates.add(path, *args)
     with pytest.raises(KeyError, match="no item 99"):
         updates.remove(path, [2, 99])
-    with pytest.raises(store.StoreError, match=r"'m'.*'other'"):
+    with pytest.raises(errors.StoreError, match=r"'m'.*'other'"):
         updates.add(path, codes, features, records, model="other")
-    assert (path / store.MANIFEST).read_bytes() == before
+    assert (path / manifest.MANIFEST).read_bytes() == before
     assert_holds(path, range(30))
 
 
@@ -261,9 +265,9 @@ def test_the_second_writer_is_told(path):
     holder = context.Process(target=hold, args=(path, ready, release))
     holder.start()
     assert ready.wait(60)
-    with pytest.raises(store.StoreError, match="another program"):
+    with pytest.raises(errors.StoreError, match="another program"):
         updates.add(path, *items([30]))
-    with pytest.raises(store.StoreError, match="another program"):
+    with pytest.raises(errors.StoreError, match="another program"):
         store.save(path, *items([30]), bits=BITS, model="m")
     release.set()
     holder.join()

@@ -1,0 +1,108 @@
+"""The records of a whole index, looked up across its shards."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inres.retrieval.ids import as_ids
+from inres.storage import records as records_lib
+from inres.storage.records import Value
+from inres.storage.shards import Shard
+
+
+class Records:
+    """The records of an index: `records[id]` is a dict of the item's properties."""
+
+    def __init__(self, path: Path, shards: Sequence[Shard], kinds: Mapping[str, str]):
+        self.columns = dict(kinds)
+        self._path = path
+        self._shards = list(shards)
+        self._first = np.array([shard.ids[0] for shard in self._shards], np.int64)
+
+    def __len__(self) -> int:
+        return sum(len(shard) for shard in self._shards)
+
+    def _dict(self, row: Sequence[Any]) -> dict[str, Value]:
+        return {
+            name: value if kind != "real" else float("nan" if value is None else value)
+            for (name, kind), value in zip(self.columns.items(), row, strict=True)
+        }
+
+    def __getitem__(self, id_: int) -> dict[str, Value]:
+        """The record of item `id_`; NaN where a real number is unknown.
+
+        Raises:
+          KeyError: no such item.
+        """
+        return self.many([id_])[0]
+
+    def many(self, ids: Sequence[int] | np.ndarray) -> list[dict[str, Value]]:
+        """The records of `ids`, in that order.
+
+        Raises:
+          KeyError: one of them is no item.
+          ValueError: they are no integers [N].
+        """
+        wanted = as_ids(ids)
+        shard_of = np.searchsorted(self._first, wanted, side="right") - 1
+        found: dict[int, dict[str, Value]] = {}
+        for place in np.unique(shard_of[shard_of >= 0]):
+            shard, inside = self._shards[place], np.unique(wanted[shard_of == place])
+            for i in inside[shard.contains(inside)].tolist():
+                for row in shard.table.select(self.columns, "id = ?", (i,)):
+                    found[i] = self._dict(row)
+        missing = [i for i in wanted.tolist() if i not in found]
+        if missing:
+            raise KeyError(f"no item {missing[0]} in {self._path}")
+        return [found[i] for i in wanted.tolist()]
+
+    def column(self, name: str) -> np.ndarray:
+        """A column over all items, ids ascending: int64, float64 (NaN: unknown) or object [N].
+
+        An integer column with unknowns is float64.
+        """
+        if name not in self.columns:
+            raise KeyError(f"no column {name!r}; there are {', '.join(self.columns)}")
+        kind = self.columns[name]
+        parts = [np.zeros(0, {"text": object, "real": np.float64, "integer": np.int64}[kind])]
+        same: dict[Value, Value] = {}
+        for shard in self._shards:
+            values = [value for (value,) in shard.select([name])]
+            if kind == "text":
+                # One object for equal texts: a scan's name stands at each of its items.
+                parts.append(np.array([same.setdefault(v, v) for v in values], object))
+            else:
+                unknown = kind == "real" or None in values
+                parts.append(np.array(values, np.float64 if unknown else np.int64))
+        return np.concatenate(parts)
+
+    def groups(self, name: str) -> tuple[np.ndarray, dict[str, int]]:
+        """Items that share a text: each one's number, int32 [N], -1 where blank; text -> number."""
+        numbers: dict[str, int] = {}
+        rows = [numbers.setdefault(v, len(numbers)) if v else -1 for v in self.column(name)]
+        return np.array(rows, np.int32), numbers
+
+    def where(self, condition: str, values: Sequence[Value] = ()) -> np.ndarray:
+        """Ids int32 of the items for which an SQL condition holds, ascending.
+
+        `condition` is an SQL expression on the columns of one item, with `?` for each of `values`,
+        for instance `where("diameter_mm BETWEEN ? AND ?", (5, 8))`.
+
+        Raises:
+          ValueError: no such condition can be asked.
+        """
+        values = records_lib.plain(values)  # SQLite would take NumPy's for bytes
+        records_lib.check_condition(self.columns, condition, values)
+        parts = [np.zeros(0, np.int32)]
+        for shard in self._shards:
+            ids = np.array(shard.table.where(self.columns, condition, values), np.int32)
+            parts.append(np.setdiff1d(ids, shard.removed, assume_unique=True))
+        return np.concatenate(parts)
+
+    def all(self) -> Iterator[tuple[int, dict[str, Value]]]:
+        """(id, record) of every item, ids ascending."""
+        for shard in self._shards:
+            for i, *row in shard.select(["id", *self.columns]):
+                yield i, self._dict(row)

@@ -1,0 +1,91 @@
+"""The manifest of an index on disk, and the lock of its writer."""
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from inres.storage.errors import StoreError, damaged
+from inres.system import files
+
+FORMAT = "inres-index"
+VERSION = 1
+MANIFEST = "manifest.json"
+LOCK = "lock"
+
+
+def _seal(manifest: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in manifest.items() if key != "sha256"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def of_no_shards(
+    *, bits: int, dims: int, dtype: str, model: str, count: int, columns: Mapping[str, str]
+) -> dict[str, Any]:
+    """The manifest of a new index whose `count` items are still to be written as shards."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "bits": bits,
+        "dims": dims,
+        "dtype": dtype,
+        "model": model,
+        "count": count,
+        "next_id": count,
+        "next_serial": 0,
+        "columns": dict(columns),
+        "shards": [],
+        "removed": None,
+    }
+
+
+def write(root: Path, manifest: dict[str, Any]) -> None:
+    """Replace the manifest: the moment at which a change becomes true."""
+    files.write_json(root / MANIFEST, {**manifest, "sha256": _seal(manifest)})
+
+
+def read(path: str | Path) -> dict[str, Any]:
+    """The manifest of the index at `path`, checked against its own checksum.
+
+    Raises:
+      FileNotFoundError: no index there.
+      StoreError: not an index, another version, or a damaged manifest.
+    """
+    path = Path(path) / MANIFEST
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; there is no index here")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise damaged(path, error) from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise StoreError(f"{path}: not the manifest of an index (format is not {FORMAT!r})")
+    if manifest.get("version") != VERSION:
+        raise StoreError(
+            f"{path}: format version {manifest.get('version')}, this program reads {VERSION}; "
+            "build the index again"
+        )
+    if manifest.get("sha256") != _seal(manifest):
+        raise damaged(path, "checksum differs")
+    return manifest
+
+
+def hold(root: Path) -> contextlib.AbstractContextManager[None]:
+    """Hold the index at `root` for one writer.
+
+    Raises:
+      StoreError: another writer holds it.
+    """
+    return files.lock(
+        root / LOCK,
+        StoreError(f"{root}: another program is writing to this index; try again when it is done"),
+    )
+
+
+def named_files(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The entries of all files of an index but the manifest."""
+    entries = [entry for shard in manifest["shards"] for entry in shard["files"].values()]
+    return [*entries, *([manifest["removed"]] if manifest["removed"] else [])]
