@@ -11,10 +11,10 @@ from inres.retrieval.hamming import FAR
 from inres.retrieval.index import Index
 from inres.retrieval.padding import Queries
 
+Ranking = tuple[jax.Array, ...]
 
-def distances(
-    index: Index, queries: Queries, slots: hamming.Slots
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+
+def distances(index: Index, queries: Queries, slots: hamming.Slots) -> Ranking:
     """(squared distance, id, Hamming distance) [S] of slots; inf, -1, -1 in spare ones."""
     found = slots.distance < FAR
     rows = index.features.at[slots.position].get(mode="promise_in_bounds")
@@ -26,12 +26,12 @@ def distances(
     )
 
 
-def nothing(k: int, *batch: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+def nothing(k: int, *batch: int) -> Ranking:
     """Rankings of nothing. [*batch, k]."""
     none = jnp.full((*batch, k), -1, jnp.int32)
     return jnp.full((*batch, k), jnp.inf, jnp.float32), none, none
 
 
-def merged(top, columns, *, k):
+def merged(top: Ranking, columns: Ranking, *, k: int) -> Ranking:
     """The k best of a ranking [k] and new rows [n]."""
     return rerank.best(*(jnp.concatenate(pair) for pair in zip(top, columns, strict=True)), k=k)

@@ -1,5 +1,6 @@
 """The nearest units of several items, such as nodules of which an archive holds many slices."""
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -22,21 +23,15 @@ def search_distinct(
     Returns:
       As `find`, [Q, k]; `pool_size` counts items.
     """
-    asked = k
+    count = k
     while True:
-        found = find(asked)
+        found = find(count)
         there = found.ids >= 0
-        ids, item = np.unique(found.ids[there], return_inverse=True)
-        unit = np.full(there.shape, -1)
-        unit[there] = np.unique(unit_of(ids), return_inverse=True)[1][item]
-        first = np.zeros(there.shape, bool)
-        for row, of_row in zip(first, unit, strict=True):
-            row[np.unique(of_row, return_index=True)[1]] = True
-        first &= there
+        first = _first_of_each_unit(found.ids, unit_of)
         short = first.sum(axis=1) < k
         if not np.any(short & there.all(axis=1)):
             break
-        asked *= 2
+        count *= 2
     order = np.argsort(~first, axis=1, kind="stable")[:, :k]
     kept = np.take_along_axis(first, order, axis=1)
 
@@ -44,10 +39,21 @@ def search_distinct(
         taken = np.take_along_axis(values, order, axis=1)
         return np.where(kept, taken, values.dtype.type(nothing))
 
-    return Result(
-        chosen(found.ids, -1),
-        chosen(found.hamming, -1),
-        chosen(found.distance, np.inf),
-        found.pool_size,
-        found.threshold,
+    return dataclasses.replace(
+        found,
+        ids=chosen(found.ids, -1),
+        hamming=chosen(found.hamming, -1),
+        distance=chosen(found.distance, np.inf),
     )
+
+
+def _first_of_each_unit(ids: np.ndarray, unit_of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """bool [Q, K]: whether an item is the first of its unit in its row; False where ids are -1."""
+    there = ids >= 0
+    known, item = np.unique(ids[there], return_inverse=True)
+    unit = np.full(there.shape, -1)
+    unit[there] = np.unique(unit_of(known), return_inverse=True)[1][item]
+    first = np.zeros(there.shape, bool)
+    for row, of_row in zip(first, unit, strict=True):
+        row[np.unique(of_row, return_index=True)[1]] = True
+    return first & there

@@ -378,7 +378,7 @@ def member_distances(
     bounds; `query` is uint32 [..., W] and `filters` [...] of such shapes; `tags` are [T, 1024].
     """
 
-    def at(array, *index):
+    def at(array: jax.Array, *index: Any) -> jax.Array:
         return array.at[index].get(mode="promise_in_bounds")
 
     words = [at(codes, tile, w, place) ^ query[..., w] for w in range(codes.shape[1])]

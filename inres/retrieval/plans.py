@@ -20,7 +20,7 @@ import numpy as np
 from jax import lax
 
 from inres.retrieval import hamming, rerank
-from inres.retrieval.candidates import distances, merged, nothing
+from inres.retrieval.candidates import Ranking, distances, merged, nothing
 from inres.retrieval.index import Index
 from inres.retrieval.padding import QUERIES, Queries, padded_size
 from inres.retrieval.walk import read_walk, walk_tiles
@@ -121,7 +121,7 @@ def nearest(index: Index, queries: Queries, *, k: int) -> tuple[jax.Array, jax.A
     depth = min(k, index.capacity)
     tile_least = jnp.min(least, axis=2).T
 
-    def one(i):
+    def one(i: jax.Array) -> tuple[jax.Array, jax.Array]:
         return hamming.top_k(
             index.codes_by_id, queries.codes, least, tile_least, i, index.count, depth,
             index.tags_by_id, queries.filters,
@@ -140,13 +140,13 @@ def nearest(index: Index, queries: Queries, *, k: int) -> tuple[jax.Array, jax.A
 @functools.partial(jax.jit, static_argnames=("k",))
 def rank_given(
     index: Index, queries: Queries, place: jax.Array, distance: jax.Array, *, k: int
-) -> tuple[jax.Array, ...]:
+) -> Ranking:
     """(squared distance, id, Hamming distance) [Q, k] of given items, for any Q.
 
     Their places in id order and Hamming distances are int32 [Q, m], -1 where there is none.
     """
 
-    def one(columns):
+    def one(columns: tuple[jax.Array, ...]) -> Ranking:
         feature, place, distance = columns
         position = index.place[jnp.maximum(place, 0)]
         square = rerank.squared_distances(feature, index.features[position])
@@ -161,7 +161,7 @@ def rank_given(
     return lax.map(one, (queries.features, place, distance))
 
 
-def ranked(index: Index, queries: Queries, *, k: int) -> tuple[tuple[jax.Array, ...], jax.Array]:
+def ranked(index: Index, queries: Queries, *, k: int) -> tuple[Ranking, jax.Array]:
     """(squared distance, id, Hamming distance) [Q, k] and pool sizes [Q]; traceable."""
     return _batches(lambda batch: _two_stages(index, batch, k), queries)
 
@@ -243,18 +243,18 @@ def _count(masks: jax.Array) -> _Pools:
     return _Pools(masks, strips, ends, size, dense & worth)
 
 
-def _two_stages(index: Index, queries: Queries, k: int) -> tuple[tuple[jax.Array, ...], jax.Array]:
+def _two_stages(index: Index, queries: Queries, k: int) -> tuple[Ranking, jax.Array]:
     """(squared distance, id, Hamming distance) [Q, k] and pool sizes [Q] of one batch."""
     pools = _count(_scan(index, queries))
     tiers = TOGETHER_ONE if len(queries.codes) == 1 else TOGETHER_MANY
     total = jnp.sum(pools.size.astype(jnp.float32))
     fits = [(total <= slots) & (jnp.max(pools.size) <= width) for slots, width in tiers]
-    plans: list[Callable[[], Any]] = [
+    plans: list[Callable[[], Ranking]] = [
         functools.partial(_together, index, queries, pools, slots=slots, width=width, k=k)
         for slots, width in tiers
     ]
 
-    def apart():
+    def apart() -> Ranking:
         top = _alone(index, queries, pools, k=k)
         return lax.cond(
             jnp.any(pools.dense), lambda: _walked(index, queries, pools, top, k=k), lambda: top
@@ -266,7 +266,9 @@ def _two_stages(index: Index, queries: Queries, k: int) -> tuple[tuple[jax.Array
 
 
 @functools.partial(jax.jit, static_argnames=("slots", "width", "k"))
-def _together(index, queries, pools, *, slots, width, k):
+def _together(
+    index: Index, queries: Queries, pools: _Pools, *, slots: int, width: int, k: int
+) -> Ranking:
     """Rank pools of `slots` candidates in all, `width` at most in one: one pass for the batch."""
     last = jnp.cumsum(pools.size)[:, None]
     first = jnp.pad(last[:-1], ((1, 0), (0, 0)))
@@ -283,10 +285,10 @@ def _together(index, queries, pools, *, slots, width, k):
 
 
 @functools.partial(jax.jit, static_argnames=("k",))
-def _alone(index, queries, pools, *, k):
+def _alone(index: Index, queries: Queries, pools: _Pools, *, k: int) -> Ranking:
     """Rank pools of any size one by one, but those to be walked."""
 
-    def one(i):
+    def one(i: jax.Array) -> Ranking:
         return lax.cond(
             pools.dense[i],
             lambda: nothing(k),
@@ -297,12 +299,12 @@ def _alone(index, queries, pools, *, k):
 
 
 @functools.partial(jax.jit, static_argnames=("k",))
-def _walked(index, queries, pools, others, *, k):
+def _walked(index: Index, queries: Queries, pools: _Pools, others: Ranking, *, k: int) -> Ranking:
     """Rank the dense pools by one walk; for the rest, pass on the ranking of `others`."""
     active = jnp.diff(pools.ends, axis=1, prepend=0) > 0
     seen = walk_tiles(index, queries, active & pools.dense[:, None])
 
-    def one(i):
+    def one(i: jax.Array) -> Ranking:
         return lax.cond(
             pools.dense[i],
             lambda: read_walk(index, queries.one(i), seen, i, k=k),
@@ -312,11 +314,13 @@ def _walked(index, queries, pools, others, *, k):
     return lax.map(one, jnp.arange(len(pools.size)))
 
 
-def _rank_alone(index, queries, pools, query, *, k):
+def _rank_alone(
+    index: Index, queries: Queries, pools: _Pools, query: jax.Array, *, k: int
+) -> Ranking:
     """Rank the pool of one query, CHUNK candidates at a time."""
     ends = pools.ends[query]
 
-    def step(i, top):
+    def step(i: jax.Array, top: Ranking) -> Ranking:
         slot = i * CHUNK + jnp.arange(CHUNK, dtype=jnp.int32)
         found = hamming.compact(
             index.codes, queries.codes, pools.masks, pools.strips, ends, slot, query

@@ -52,7 +52,7 @@ def make_sketch(features: jax.Array, count: jax.Array) -> Sketch:
     capacity, dims = features.shape
     tiles = capacity // TILE
 
-    def one(t):
+    def one(t: jax.Array) -> tuple[jax.Array, ...]:
         rows = lax.dynamic_slice_in_dim(features, t * TILE, TILE)
         valid = (t * TILE + jnp.arange(TILE) < count)[:, None]
         # Halves first: the sum of extreme but finite rows stays finite.
@@ -114,10 +114,10 @@ def best(square: jax.Array, ids: jax.Array, *others: jax.Array, k: int) -> tuple
     negative, index = lax.top_k(-square, min(k + 1, n))
     ties = (negative[..., 1:] == negative[..., :-1]) & (negative[..., 1:] > -jnp.inf)
 
-    def sort(columns):
+    def sort(columns: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         return tuple(column[..., :k] for column in lax.sort(columns, num_keys=2))
 
-    def pick(columns):
+    def pick(columns: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
         return tuple(jnp.take_along_axis(column, index[..., :k], axis=-1) for column in columns)
 
     columns = lax.cond(jnp.any(ties), sort, pick, (square, ids, *others))

@@ -76,7 +76,7 @@ def build(
         local.append(jax.device_put(part, device))
     sharding = NamedSharding(mesh, PartitionSpec(AXIS))
 
-    def stack(*leaves):
+    def stack(*leaves: jax.Array) -> jax.Array:
         return jax.make_array_from_single_device_arrays(
             (p, *leaves[0].shape), sharding, [leaf[None] for leaf in leaves]
         )
@@ -120,42 +120,47 @@ def search_padded(
     min_pool: int,
 ) -> tuple[jax.Array, ...]:
     """The program of `search`; the collectives stand outside of every branch and loop."""
-
-    def gather(*columns):
-        return (lax.all_gather(column, AXIS, axis=1, tiled=True) for column in columns)
-
-    def local(index, queries):
-        index = jax.tree.map(lambda leaf: leaf[0], index)
-        threshold, m = queries.threshold, nearest or min_pool
-        if m:
-            ids, distance, place = plans.nearest_of_all(index, queries, k=m)
-            every_id, every_distance = _first(*gather(ids, distance), k=m)
-        if nearest:
-            # Of its own nearest, each device ranks those that are among the nearest of all.
-            last_id, last = every_id[:, -1:], every_distance[:, -1:]
-            inside = (distance < last) | ((distance == last) & (ids <= last_id)) | (last < 0)
-            inside &= place >= 0
-            top = plans.rank_given(
-                index, queries, jnp.where(inside, place, -1), jnp.where(inside, distance, -1), k=k
-            )
-            pool = jnp.sum(inside, axis=1, dtype=jnp.int32)
-            threshold = jnp.max(every_distance, axis=1) + 1
-        else:
-            if min_pool:
-                threshold = plans.raised(threshold, every_distance)
-            queries = dataclasses.replace(queries, threshold=threshold)
-            top, pool = plans.ranked(index, queries, k=k)
-        square, ids, distance = rerank.best(*gather(*top), k=k)
-        return ids, distance, jnp.sqrt(square), lax.psum(pool, AXIS), jnp.maximum(threshold, 0)
-
     everywhere = PartitionSpec()
     return jax.shard_map(
-        local,
+        functools.partial(_search_part, k=k, nearest=nearest, min_pool=min_pool),
         mesh=mesh,
         in_specs=(PartitionSpec(AXIS), everywhere),
         out_specs=everywhere,
         check_vma=False,
     )(index, queries)
+
+
+def _search_part(
+    index: Index, queries: padding.Queries, *, k: int, nearest: int | None, min_pool: int
+) -> tuple[jax.Array, ...]:
+    """What one device does; it holds `index` with a leading axis of length 1."""
+    index = jax.tree.map(lambda leaf: leaf[0], index)
+    threshold, m = queries.threshold, nearest or min_pool
+    if m:
+        ids, distance, place = plans.nearest_of_all(index, queries, k=m)
+        every_id, every_distance = _first(*_gather(ids, distance), k=m)
+    if nearest:
+        # Of its own nearest, each device ranks those that are among the nearest of all.
+        last_id, last = every_id[:, -1:], every_distance[:, -1:]
+        inside = (distance < last) | ((distance == last) & (ids <= last_id)) | (last < 0)
+        inside &= place >= 0
+        top = plans.rank_given(
+            index, queries, jnp.where(inside, place, -1), jnp.where(inside, distance, -1), k=k
+        )
+        pool = jnp.sum(inside, axis=1, dtype=jnp.int32)
+        threshold = jnp.max(every_distance, axis=1) + 1
+    else:
+        if min_pool:
+            threshold = plans.raised(threshold, every_distance)
+        queries = dataclasses.replace(queries, threshold=threshold)
+        top, pool = plans.ranked(index, queries, k=k)
+    square, ids, distance = rerank.best(*_gather(*top), k=k)
+    return ids, distance, jnp.sqrt(square), lax.psum(pool, AXIS), jnp.maximum(threshold, 0)
+
+
+def _gather(*columns: jax.Array) -> tuple[jax.Array, ...]:
+    """The columns [Q, n] of all devices, joined to [Q, P n]."""
+    return tuple(lax.all_gather(column, AXIS, axis=1, tiled=True) for column in columns)
 
 
 def _first(ids: jax.Array, distance: jax.Array, *, k: int) -> tuple[jax.Array, jax.Array]:

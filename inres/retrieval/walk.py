@@ -7,6 +7,8 @@ unread bound exceeds the K-th distance; if the list of blocks ends before that, 
 might still hold a nearer row are read.
 """
 
+from typing import Any
+
 import flax.struct
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ import numpy as np
 from jax import lax
 
 from inres.retrieval import hamming, rerank
-from inres.retrieval.candidates import distances, merged, nothing
+from inres.retrieval.candidates import Ranking, distances, merged, nothing
 from inres.retrieval.hamming import FAR, TILE
 from inres.retrieval.index import Index
 from inres.retrieval.padding import Queries
@@ -42,7 +44,7 @@ def walk_tiles(index: Index, queries: Queries, wanted: jax.Array) -> Walk:
     tile = tile.astype(jnp.int32)
     steps = jnp.sum(any_wanted, dtype=jnp.int32)
 
-    def step(i, bounds):
+    def step(i: jax.Array, bounds: jax.Array) -> jax.Array:
         t = tile[i]
         mask = (_tile_pool(index, queries, t) < FAR) & wanted[:, t, None]
         return bounds.at[i].set(
@@ -53,17 +55,17 @@ def walk_tiles(index: Index, queries: Queries, wanted: jax.Array) -> Walk:
     return Walk(lax.fori_loop(0, steps, step, bounds), tile, steps)
 
 
-def read_walk(index, query, walk, row, *, k):
+def read_walk(index: Index, query: Queries, walk: Walk, row: jax.Array, *, k: int) -> Ranking:
     """Rank one walked pool: read blocks by ascending bound until none can hold a nearer row."""
     bounds = walk.bounds[:, row]  # [T, BOUND_BLOCKS]
     per_block = TILE // BOUND_BLOCKS
     listed = min(_blocks_to_list(k), bounds.size // READ * READ)
     least, block = _smallest_blocks(bounds, min(listed + 1, bounds.size))
 
-    def within_reach(i, top):
+    def within_reach(i: Any, top: Ranking) -> jax.Array:
         return (least[i] <= _reach(top[0][-1], index.dims)) & (least[i] < jnp.inf)
 
-    def step(carry):
+    def step(carry: tuple[Any, Ranking]) -> tuple[Any, Ranking]:
         i, top = carry
         which = lax.dynamic_slice(block, (i,), (READ,))
         live = lax.dynamic_slice(least, (i,), (READ,)) < jnp.inf
@@ -124,12 +126,14 @@ def _reach(square: jax.Array, dims: int) -> jax.Array:
     return jnp.sqrt(square) * (1 + 2 * rerank.relative_error(dims)) + 1e-18 * dims
 
 
-def _read_tiles(index, query, walk, bounds, top, *, k):
+def _read_tiles(
+    index: Index, query: Queries, walk: Walk, bounds: jax.Array, top: Ranking, *, k: int
+) -> Ranking:
     """Read every tile whose bound is within reach of the K-th distance."""
     least = jnp.min(bounds, axis=1)
 
-    def step(i, top):
-        def read(top):
+    def step(i: jax.Array, top: Ranking) -> Ranking:
+        def read(top: Ranking) -> Ranking:
             t = walk.tile[i]
             position = t * TILE + jnp.arange(TILE, dtype=jnp.int32)
             ids = lax.dynamic_slice(index.ids, (t * TILE,), (TILE,))
