@@ -14,8 +14,9 @@ from documents import DOCUMENTS, ROOT, blocks, marked_block, text_of
 from ml_collections import config_flags
 
 from inres import config as config_lib
-from inres import vocabulary
+from inres import sources, vocabulary
 from inres.config import Config
+from inres.learning import losses
 from inres.studies import ablation
 
 README_BYTES = 10_240
@@ -149,3 +150,26 @@ def test_the_example_of_an_index_runs():
     assert [row[0] for row in found.ids.tolist()] == [0, 1, 2]  # an item is nearest to itself
     distance = (bits[:3, None] != bits[None]).sum(axis=2)
     assert found.pool_size.tolist() == (distance < 12).sum(axis=1).tolist()
+
+
+def test_the_example_of_a_loss_registers_it():
+    try:
+        exec(
+            marked_block(".github/CONTRIBUTING.md", "example of a loss", "python"),
+            {"__name__": "x"},
+        )
+        config = config_lib.from_dict({"loss": {"name": "mine"}})
+        assert config.loss.settings.mine.weight == 0.1
+    finally:
+        losses.REGISTRY.remove("mine")
+
+
+def test_the_example_of_a_source_registers_it(tmp_path):
+    try:
+        program = marked_block("inres/data/README.md", "example of a source", "python")
+        exec(program, {"__name__": "x"})
+        data = config_lib.Data(kind="mine", root=str(tmp_path))
+        (scan,) = sources.get("mine").read(tmp_path, data, iter).scans
+        assert scan.path == tmp_path / "p1.nii.gz"
+    finally:
+        sources._REGISTRY.remove("mine")
