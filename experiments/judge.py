@@ -29,6 +29,7 @@ from experiments import common
 from inres.config import ConfigError, Items, Split
 from inres.data import items, splits, views
 from inres.data.images import load_images
+from inres.data.leaks import leak_lines
 from inres.evaluation import baselines, runs
 from inres.evaluation.embedded import Embedded
 from inres.evaluation.settings import Settings
@@ -77,10 +78,10 @@ def main(arguments: list[str]) -> None:
         kind=SPLIT.value, test_share=TEST_SHARE.value, seed=SEED.value, overlap=OVERLAP.value
     )
     try:
-        side, leaks = splits.split_items(table, rule, images, flag="--overlap")
+        side, leaks = splits.split_items(table, rule, images, setting="--overlap")
     except ValueError as error:
         raise type(error)(f"{path}: {error}") from None
-    for line in splits.leak_lines(leaks):
+    for line in leak_lines(leaks):
         print(f"  note: {line}")
     require_relevant(np.array([item.label for item in table]), side, path)
     with stages.lock(workdir):

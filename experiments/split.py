@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments import common
 from inres.config import Config
-from inres.data import items, splits
+from inres.data import items, leaks, splits
 from inres.pipeline import stages
 from inres.system import files
 
@@ -40,7 +40,7 @@ def sides(workdir: Path) -> np.ndarray:
 
 def leak_lines(workdir: Path) -> list[str]:
     """What the run should say beside its scores; empty where nothing leaks."""
-    return splits.leak_lines(files.read_json(workdir / "split" / "leaks.json"))
+    return leaks.leak_lines(files.read_json(workdir / "split" / "leaks.json"))
 
 
 def _split(config: Config, workdir: Path, out: Path) -> None:
@@ -49,9 +49,9 @@ def _split(config: Config, workdir: Path, out: Path) -> None:
         # Images and masks alone: nothing is said of scans, so every n-th pair is held out.
         held = np.arange(len(store.items)) % config.segment.holdout_every == 0
         side = np.where(held, "test", "train")
-        leaks = splits.examine(store.items, side, store.slices)
+        found = leaks.examine(store.items, side, store.slices)
     else:
-        side, leaks = splits.split_items(store.items, config.split, store.slices)
+        side, found = splits.split_items(store.items, config.split, store.slices)
         splits.require_trained(store.column("label"), side, store.root / "items.csv")
         blank = sum(not item.split for item in store.items)
         if config.split.kind == "column" and blank:
@@ -61,9 +61,9 @@ def _split(config: Config, workdir: Path, out: Path) -> None:
         for name, item, part in zip(items.item_names(store.items), store.items, side, strict=True)
     ]
     files.write_csv(out / "split.csv", COLUMNS, rows)
-    files.write_json(out / "leaks.json", leaks)
-    print("  " + ", ".join(f"{count} {name}" for name, count in leaks["items"].items()) + " items")
-    for line in splits.leak_lines(leaks):
+    files.write_json(out / "leaks.json", found)
+    print("  " + ", ".join(f"{count} {name}" for name, count in found["items"].items()) + " items")
+    for line in leaks.leak_lines(found):
         print(f"  note: {line}")
 
 

@@ -22,6 +22,9 @@ import numpy as np
 from inres.system import files
 from inres.vocabulary import CLASS_EDGES_MM, CLASS_NAMES
 
+SIDES = ("train", "val", "test")
+"""The sides of a split; "earlier" and "later" sides refer to this order."""
+
 
 def size_class(diameter_mm: np.ndarray | float) -> np.ndarray:
     """Table 2's class of a diameter: 0 for 0 mm (no nodule), else 1..7. int32, same shape.

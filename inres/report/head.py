@@ -1,7 +1,7 @@
 """What the report opens with: the run in a line, and the few numbers that matter."""
 
 from inres import sources, vocabulary
-from inres.data import splits
+from inres.data import leaks
 from inres.evaluation.runs import JUDGED
 from inres.report import page
 from inres.report.run import Run
@@ -41,7 +41,7 @@ def _leaks(run: Run) -> str:
     found = run.json("split/leaks.json") or run.json(f"evaluation/{JUDGED}").get("leaks")
     if not found:
         return ""
-    lines = splits.leak_lines(found)
+    lines = leaks.leak_lines(found)
     whole = {"scan": True, "patient": True, "near-identical image": True}
     examined = [what for what, known in found.get("known", whole).items() if known]
     nothing = f"No {' and no '.join(examined) or 'item'} is both in the archive and among queries"

@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from experiments import split
 from inres.config import Config, ConfigError, Split
-from inres.data import splits
+from inres.data import leaks, splits
 from inres.data.items import Item, write_table
 
 
@@ -37,9 +37,9 @@ def scans(rows):
 def test_random_splits_by_patient_share_no_scan(seed, share):
     rows = archive()
     side = splits.assign(rows, Split(kind="patient", test_share=share, seed=seed))
-    assert not splits.shared_groups(scans(rows), side)
+    assert not leaks.shared_groups(scans(rows), side)
     assert np.mean(side == "test") == pytest.approx(share, abs=0.03)
-    assert splits.leaking_share(rows, side) == 0.0
+    assert leaks.leaking_share(rows, side) == 0.0
 
 
 @given(st.integers(0, 1000))
@@ -51,7 +51,7 @@ def test_scans_of_one_patient_stay_together(seed):
     ]
     side = splits.assign(rows, Split(kind="patient", test_share=0.4, val_share=0.2, seed=seed))
     whose = np.array([f"p{int(row.scan[1:]) // 2}" for row in rows])
-    assert not splits.shared_groups(whose, side)
+    assert not leaks.shared_groups(whose, side)
     assert set(side) == {"train", "val", "test"}
 
 
@@ -72,7 +72,7 @@ def test_drawn_folds_test_every_item_once(seed, kind, folds):
         )
         side = splits.assign(rows, config)
         assert np.mean(side == "test") == pytest.approx(1 / folds, abs=0.05)
-        assert kind == "slices" or not splits.shared_groups(scans(rows), side)
+        assert kind == "slices" or not leaks.shared_groups(scans(rows), side)
         tested += side == "test"
     assert (tested == 1).all()
 
@@ -85,14 +85,14 @@ def test_the_papers_split_leaks_and_says_how_much():
     train, test = np.flatnonzero(side == "train")[:1], np.flatnonzero(side == "test")[-1:]
     images[test] = images[train]
     assert scans(rows)[train] != scans(rows)[test]
-    again, leaks = splits.split_items(rows, config, images)
+    again, found = splits.split_items(rows, config, images)
     assert (again == side).all()
     assert np.mean(side == "test") == pytest.approx(0.3, abs=0.01)
     known = set(scans(rows)[side == "train"])
     by_hand = [row.scan in known for row, own in zip(rows, side, strict=True) if own == "test"]
-    assert leaks["test_items_of_shared"] == {"scans": sum(by_hand), "patients": 0, "twins": 1}
-    assert leaks["examples"] == [[rows[train[0]].nodule, rows[test[0]].nodule]]
-    assert leaks["known"] == {"scan": True, "patient": False, "near-identical image": True}
+    assert found["test_items_of_shared"] == {"scans": sum(by_hand), "patients": 0, "twins": 1}
+    assert found["examples"] == [[rows[train[0]].nodule, rows[test[0]].nodule]]
+    assert found["known"] == {"scan": True, "patient": False, "near-identical image": True}
     by_hand = [
         any(
             o.scan == r.scan and o.label > 0 and s == "train"
@@ -101,8 +101,8 @@ def test_the_papers_split_leaks_and_says_how_much():
         for r, own in zip(rows, side, strict=True)
         if own == "test" and r.label > 0
     ]
-    assert leaks["nodule_share"] == splits.leaking_share(rows, side) == np.mean(by_hand) > 0.5
-    assert any("near-identical" in line for line in splits.leak_lines(leaks))
+    assert found["nodule_share"] == leaks.leaking_share(rows, side) == np.mean(by_hand) > 0.5
+    assert any("near-identical" in line for line in leaks.leak_lines(found))
 
 
 def column(rows, side):
@@ -111,9 +111,9 @@ def column(rows, side):
 
 def left(rows, images, **values):
     config = Split(kind="column", val_share=0.0, overlap="drop", **values)
-    side, leaks = splits.split_items(rows, config, images)
-    assert leaks["shared"] == {"scans": 0, "patients": 0, "twins": 0}
-    assert leaks["left_out"] == np.sum(side == "")
+    side, found = splits.split_items(rows, config, images)
+    assert found["shared"] == {"scans": 0, "patients": 0, "twins": 0}
+    assert found["left_out"] == np.sum(side == "")
     return side
 
 
@@ -122,7 +122,7 @@ def test_a_scan_on_two_sides_is_refused_or_its_training_items_dropped():
     rows = archive()
     sides = ["test" if i == 3 else "train" for i in range(200)]
     rows = column(rows, sides)
-    with pytest.raises(ValueError, match="s0 stands on two sides"):
+    with pytest.raises(ValueError, match="s0 is on two sides"):
         splits.split_items(rows, Split(kind="column", val_share=0.0), images)
     want = ["" if r.scan == "s0" else "train" for r in rows]
     want[3] = "test"
@@ -139,7 +139,7 @@ def test_a_patient_on_two_sides_is_refused_or_its_training_items_dropped(named):
         if row.scan in ("s0", "s9") and seen[row.scan] <= named:
             rows[i] = dataclasses.replace(row, patient="p")
     rows = column(rows, ["test" if r.scan in ("s8", "s9") else "train" for r in rows])
-    with pytest.raises(ValueError, match="patient p stands on two sides"):
+    with pytest.raises(ValueError, match="patient p is on two sides"):
         splits.split_items(rows, Split(kind="column", val_share=0.0), images)
     side = left(rows, images)
     assert {r.scan for r, s in zip(rows, side, strict=True) if not s} == {"s0"}
@@ -163,7 +163,7 @@ def test_a_picture_on_two_sides_is_refused_or_the_earlier_one_dropped(sides):
     [
         (Split(kind="column"), "split column"),
         (Split(test_subsets=(11,), val_subsets=()), r"'test'; there are subsets 0, 1, .*\(11,\)"),
-        (Split(kind="patient", test_share=0.0), "'test'; give other shares"),
+        (Split(kind="patient", test_share=0.0), "'test'; change config"),
     ],
 )
 def test_an_empty_side_is_named(config, message):
@@ -187,14 +187,16 @@ def test_the_stage_counts_rows_of_no_side_and_looks_at_the_classes(tmp_path, cap
 
 def test_one_patient_alone_is_named():
     rows = [dataclasses.replace(row, patient="p") for row in archive()]
-    with pytest.raises(ConfigError, match=r"'test'; all 200 items are of one patient \(p\)"):
+    with pytest.raises(ConfigError, match=r"'test'; all 200 items belong to one patient \(p\)"):
         splits.assign(rows, Split(kind="patient"))
 
 
 def test_a_side_that_is_dropped_as_a_whole_is_explained():
     rows = column(archive(), ["test", "train", "train", "train", "train"] * 40)
     config = Split(kind="column", val_share=0.0, overlap="drop")
-    with pytest.raises(ConfigError, match=r"no item to 'train': scan s0 stands .*\(40 such scans"):
+    with pytest.raises(
+        ConfigError, match=r"no item on the side 'train': scan s0 is .*\(40 such"
+    ):
         splits.split_items(rows, config, pictures(200))
 
 
@@ -221,9 +223,9 @@ def test_a_class_that_cannot_be_learned_is_named(sides, message):
 
 def test_items_of_unknown_scan_are_each_on_their_own():
     rows = [dataclasses.replace(r, scan="") for r in archive()]
-    side, leaks = splits.split_items(rows, Split(kind="patient", test_share=0.3), pictures(200))
+    side, found = splits.split_items(rows, Split(kind="patient", test_share=0.3), pictures(200))
     assert np.mean(side == "test") == pytest.approx(0.3, abs=0.01)
-    assert leaks["shared"]["scans"] == 0
+    assert found["shared"]["scans"] == 0
 
 
 def test_a_nodule_of_unknown_scan_is_kept_whole_or_refused():
@@ -231,15 +233,13 @@ def test_a_nodule_of_unknown_scan_is_kept_whole_or_refused():
         dataclasses.replace(row, scan="", nodule=f"n{i // 5}" if i < 150 else "")
         for i, row in enumerate(archive())
     ]
-    side, leaks = splits.split_items(rows, Split(kind="patient", test_share=0.3), pictures(200))
+    side, found = splits.split_items(rows, Split(kind="patient", test_share=0.3), pictures(200))
     nodules = np.array([row.nodule for row in rows])
-    assert not splits.shared_groups(nodules, side)
+    assert not leaks.shared_groups(nodules, side)
     assert len(set(side[150:])) > 1
-    assert leaks["nodule_share"] == 0.0
+    assert found["nodule_share"] == 0.0
     rows = column(rows, ["test" if i in (3, 150) else "train" for i in range(200)])
-    with pytest.raises(
-        ValueError, match=r"nodule n0 stands on two sides of the split \(1 such nod"
-    ):
+    with pytest.raises(ValueError, match=r"nodule n0 is on two sides of the split \(1 such nod"):
         splits.split_items(rows, Split(kind="column", val_share=0.0), pictures(200))
     assert np.flatnonzero(left(rows, pictures(200)) == "").tolist() == [0, 1, 2, 4]
     named = [dataclasses.replace(row, patient=f"p{i}") for i, row in enumerate(rows)]

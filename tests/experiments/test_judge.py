@@ -46,7 +46,7 @@ def test_vectors_are_judged_by_the_same_protocol(data, tmp_path):
     (data / "shared.csv").write_text("\n".join(lines) + "\n")
     asked = [*flags(data, tmp_path, items="shared.csv", codes="codes.npy"), "--threshold=4"]
     error = refused("judge", *asked)
-    assert "shared.csv: scan s20 stands on two sides" in error
+    assert "shared.csv: scan s20 is on two sides" in error
     assert "with --overlap=drop" in error
     done = call("judge", *asked, "--overlap=drop")
     assert done.returncode == 0, done.stderr

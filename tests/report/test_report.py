@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from inres import config
-from inres.data import splits
+from inres.data import leaks
 from inres.data.items import Item, size_class, write_table
 from inres.evaluation import baselines
 from inres.evaluation.embedded import Embedded
@@ -107,7 +107,7 @@ def write_run(workdir, *, classes=8, lungs=True, seed=0):
     files.write_json(workdir / "environment.json", {"python": "3", "machine": NASTY})
     leaking = [Item("", "s", str(i), 1, 4.0) for i in range(2)]
     sides, slices = np.array(["train", "test"]), rng.integers(0, 256, (2, 32, 32), np.uint8)
-    files.write_json(workdir / "split" / "leaks.json", splits.examine(leaking, sides, slices))
+    files.write_json(workdir / "split" / "leaks.json", leaks.examine(leaking, sides, slices))
     write_table(workdir / "prepare" / "items.csv", [Item("", NASTY, "n", 1, 4.0)])
     files.write_json(workdir / "segment" / "metrics.json", {"dice": 0.97, "iou": 0.94})
     audit = [
