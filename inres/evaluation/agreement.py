@@ -1,18 +1,18 @@
-"""How far a ranking by approximate distances departs from the exact one."""
+"""How much a ranking by approximate distances differs from the exact one."""
 
 import numpy as np
 
 
 def order(distances: np.ndarray) -> np.ndarray:
-    """Items by (distance, id): int [N] of float [N]."""
+    """Items sorted by (distance, id), int [N], from distances float [N]."""
     return np.argsort(distances, kind="stable")
 
 
 def kendall_tau(first: np.ndarray, second: np.ndarray) -> float:
-    """Kendall's tau-b of two rows of numbers [K]: 1 same order, -1 reversed; NaN: one is constant.
+    """Kendall's tau-b of two rows [K]: 1 same order, -1 reversed, NaN if one is constant.
 
-    M. G. Kendall, The treatment of ties in ranking problems, Biometrika 33 (1945). Pairs that are
-    tied in one of the rows count neither for nor against it.
+    Pairs that tie in one of the rows count neither way (M. G. Kendall, "The treatment of ties in
+    ranking problems", Biometrika 33, 1945).
     """
     a = np.sign(first[:, None] - first[None, :])
     b = np.sign(second[:, None] - second[None, :])
@@ -21,17 +21,17 @@ def kendall_tau(first: np.ndarray, second: np.ndarray) -> float:
 
 
 def ranking_change(exact: np.ndarray, other: np.ndarray, k: int) -> dict[str, float]:
-    """How a ranking by other distances departs from the exact one in its first k places.
+    """How a ranking by other distances differs from the exact one in the first k positions.
 
     Args:
-      exact: float [N] distances of one query.
-      other: float [N], of the same items.
-      k: places, at most N.
+      exact: distances of one query, float [N].
+      other: distances of the same items, float [N].
+      k: number of positions, at most N.
 
     Returns:
-      `set_differs` and `order_differs` (0 or 1), `overlap` (share of the k that stay among the k),
-      `displacement` (the most places by which one of the k moves), `tau` (`kendall_tau` of the
-      distances of the k).
+      `set_differs` and `order_differs` (0 or 1), `overlap` (share of the first k that remain among
+      the first k), `displacement` (the largest number of positions by which one of them moves) and
+      `tau` (`kendall_tau` of their distances).
     """
     first, second = order(exact), order(other)
     top = first[:k]

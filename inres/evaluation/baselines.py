@@ -1,4 +1,4 @@
-"""What a learned code must beat: hand-made features, and codes that need no labels."""
+"""Baselines for learned codes: hand-made features, and codes that need no labels."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,12 @@ from inres.evaluation.embedded import Embedded
 def hog(images: np.ndarray, *, cell_px: int = 8) -> np.ndarray:
     """Histograms of oriented gradients (Dalal and Triggs, CVPR 2005), uint8 [N, D].
 
-    Nine orientations, cells of `cell_px` pixels, blocks of 2 x 2 cells, L2-Hys; each value, which
-    lies in 0..1, is stored in 8 bits, so that distances are exact.
+    Nine orientations, cells of `cell_px` pixels, blocks of 2 x 2 cells, L2-Hys normalization. The
+    values, which are in 0..1, are stored in 8 bits so that distances are exact.
 
     Args:
       images: uint8 [N, S, S], S at least two cells.
-      cell_px: side of a cell; smaller where the image has no room for two.
+      cell_px: side of a cell in pixels; reduced if the image does not fit two.
     """
     cell = min(cell_px, images.shape[1] // 2)
     rows = [
@@ -35,13 +35,14 @@ def with_codes(
     seed: int,
     sources: Sequence[str],
 ) -> tuple[Embedded, Embedded]:
-    """Both sides with ITQ and LSH codes over some of their features.
+    """Add ITQ and LSH codes of some features to both sides.
 
     Args:
-      queries, gallery: what is searched.
-      fitted: bool [N], the gallery items on which codes are fitted: those that train.
+      queries: test items.
+      gallery: the archive.
+      fitted: bool [N], gallery items on which codes are fitted: the training items.
       bits: code length.
-      seed: of the fits.
+      seed: random seed of the fits.
       sources: names of features; codes are named `itq_NAME` and `lsh_NAME`.
     """
     planes = {

@@ -4,18 +4,18 @@ import numpy as np
 
 
 def code_statistics(bits: np.ndarray) -> dict[str, float | int]:
-    """What a set of codes bool [N, h] makes of its bits.
+    """Statistics of the codes bool [N, h].
 
     Returns:
-      `bits` (h), `distinct_codes`, `bit_entropy` (mean over the bits, 1 is best, of the entropy
-      in bits of each), `constant_bits`, and `bit_correlation` (mean |Pearson's r| over the pairs
-      of bits that are not constant, 0 is best; NaN where there is no such pair).
+      `bits` (h), `distinct_codes`, `bit_entropy` (mean over the bits of each bit's entropy in
+      bits, 1 is best), `constant_bits`, and `bit_correlation` (mean |Pearson's r| over the pairs
+      of bits that are not constant, 0 is best; NaN if there is no such pair).
     """
     ones, count = bits.sum(axis=0), len(bits)
     share = np.stack([ones, count - ones]) / count
     entropy = -(share * np.log2(np.where(share > 0, share, 1.0))).sum(axis=0)
     varied = bits[:, (ones > 0) & (ones < count)].astype(np.float64)
-    together = varied.T @ varied  # whole numbers: exact, so in any order of the rows
+    together = varied.T @ varied  # integers: exact, so independent of the order of rows
     mine = varied.sum(axis=0)
     covariance = count * together - np.outer(mine, mine)
     deviation = np.sqrt(np.diag(covariance))

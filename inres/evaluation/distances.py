@@ -12,9 +12,9 @@ from inres.evaluation.euclidean import Euclidean
 
 
 def hamming_distances(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    """int16 [Q, N]: bits in which codes bool [Q, h] and [N, h] differ."""
+    """Number of bits in which codes bool [Q, h] and [N, h] differ, int16 [Q, N]."""
     a, b = (2 * bits.astype(np.float32) - 1 for bits in (queries, gallery))
-    return ((queries.shape[1] - a @ b.T) / 2).astype(np.int16)  # whole numbers: exact
+    return ((queries.shape[1] - a @ b.T) / 2).astype(np.int16)  # integers: exact
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:
@@ -24,10 +24,10 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def disagreement(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    """float64 [Q, N]: the chance that two items are of different classes, by their softmax.
+    """Probability that two items are of different classes, by their softmax; float64 [Q, N].
 
     Probabilities [Q, C] and [N, C] are rounded to 24 binary digits, so that sums are exact and
-    equal items tie wherever they stand.
+    equal items tie regardless of their position.
     """
     a, b = (np.rint(np.ldexp(side, 24)) for side in (queries, gallery))
     return 1.0 - np.ldexp(a @ b.T, -48)
@@ -36,12 +36,12 @@ def disagreement(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
 def two_stage(
     fine: np.ndarray, hamming: np.ndarray, *, threshold: int, excluded: np.ndarray
 ) -> np.ndarray:
-    """The two-stage order of the whole gallery as distances, float64 [Q, N].
+    """The two-stage order of the whole gallery, expressed as distances, float64 [Q, N].
 
-    Items of the pool (Hamming distance below `threshold`) come first, by `fine` distance; all
-    others follow by Hamming distance, ties kept. Excluded items are +inf.
+    Items of the pool (Hamming distance below `threshold`) come first, by `fine` distance; the
+    others follow by Hamming distance. Ties are kept. Excluded items are +inf.
     """
-    # 2^1000 is above any squared distance of float32 features, and its multiples are exact.
+    # 2^1000 exceeds any squared distance of float32 features, and its multiples are exact.
     behind = np.ldexp(1.0 + np.arange(int(hamming.max(initial=0)) + 1), 1000)
     order = behind[hamming]
     np.copyto(order, fine, where=hamming < threshold)
@@ -50,7 +50,7 @@ def two_stage(
 
 
 class Part(NamedTuple):
-    """What several rankings of some queries share."""
+    """Distances that several rankings of some queries share."""
 
     rows: slice
     excluded: np.ndarray
@@ -62,7 +62,7 @@ class Part(NamedTuple):
 
 
 class Distances:
-    """The distances of every ranking, for one part of the queries at a time."""
+    """Distances of every ranking, for one part of the queries at a time."""
 
     def __init__(self, queries: Embedded, gallery: Embedded, *, threshold: int, fine: str):
         self.threshold, self.fine = threshold, fine
@@ -84,7 +84,7 @@ class Distances:
             ]
 
     def part(self, rows: slice, excluded: np.ndarray) -> Part:
-        """The distances that rankings share."""
+        """Distances of the queries `rows` that rankings share."""
         return Part(rows, excluded, self._hamming("hamming", rows), self._squared(rows))
 
     @property

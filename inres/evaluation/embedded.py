@@ -1,4 +1,4 @@
-"""One side of a search as the evaluation sees it: truth, codes and features of N items."""
+"""One side of a search as the evaluation needs it: truth, codes and features of N items."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,12 +8,12 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Embedded:
-    """One side of a search: N items, their truth and what the network made of them."""
+    """One side of a search: N items with their truth, codes and features."""
 
     labels: np.ndarray
-    """int32 [N], the class, 0 meaning no nodule."""
+    """int32 [N], the class; 0 is no nodule."""
     scans: np.ndarray
-    """str [N]; empty where unknown, which is nobody's own scan."""
+    """str [N]; empty where unknown. An unknown scan equals no other."""
     diameters_mm: np.ndarray
     """float [N], 0 for no nodule, NaN where unknown."""
     bits: np.ndarray
@@ -22,14 +22,14 @@ class Embedded:
     """Numbers [N, D] by name: `fc1`, `fc2` (activations of H), `fc3` (logits), `fc1_fc3`,
     `embedding` (another program's vectors), `pixels`, `hog`."""
     names: np.ndarray
-    """str [N], where an item comes from."""
+    """str [N], the origin of each item."""
     codes: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    """bool [N, h] by name: other codes, as `latent` (H at 0.5, where the code is another), `alone`
-    (the queries' without their neighbouring slices) and `itq_fc1`."""
+    """Other codes by name, bool [N, h]: `latent` (H at 0.5, if the searched code is another),
+    `alone` (queries without their neighbouring slices), `itq_fc1` and so on."""
     malignancy: np.ndarray | None = None
-    """float [N], ratings 1 to 5, NaN where unknown; None: nowhere known."""
+    """float [N], ratings 1 to 5, NaN where unknown; None if all are unknown."""
     nodules: np.ndarray | None = None
-    """str [N], the annotation, empty for normal items; None: nowhere known."""
+    """str [N], the annotation, empty for normal items; None if all are unknown."""
     patients: np.ndarray | None = None
     """str [N], empty where unknown. If given, they replace the scans as `groups`."""
 
@@ -65,7 +65,7 @@ class Embedded:
 
     @property
     def all_codes(self) -> dict[str, np.ndarray]:
-        """The code under its ranking's name, `hamming`, and those of the baselines."""
+        """All codes by name of their ranking; the searched code is `hamming`."""
         return {"hamming": self.bits, **self.codes}
 
     @property
@@ -74,7 +74,7 @@ class Embedded:
         return self.scans if self.patients is None else self.patients
 
     def with_codes(self, codes: Mapping[str, np.ndarray]) -> "Embedded":
-        """The same items with further codes, bool [N, h] by name."""
+        """The same items with additional codes, bool [N, h] by name."""
         return dataclasses.replace(self, codes={**self.codes, **codes})
 
     def take(self, rows: np.ndarray) -> "Embedded":

@@ -10,21 +10,23 @@ from inres.evaluation import metrics
 class Euclidean:
     """Squared distances of queries to a gallery, in parts.
 
-    |a|^2 - 2ab + |b|^2 in floats loses rankings where features have a common offset, and its
-    rounding depends on a row's place in the matrix, which would break exact ties. Here features
-    are centred, and split into two whole numbers of at most 22 bits; the sum of each kind of
-    product is then exact in float64, and the three are added last. What remains is the rounding to
-    44 bits of the range of all features.
+    In floating point, |a|^2 - 2ab + |b|^2 loses the ranking if features have a common offset, and
+    its rounding depends on a row's position in the matrix, which would break exact ties. Here
+    features are centred and split into two integers of at most 22 bits; the sum of each kind of
+    product is then exact in float64, and the three sums are added last. The only rounding left is
+    that of the features to 44 bits of their common range.
     """
 
     def __init__(self, queries: np.ndarray, gallery: np.ndarray):
-        """Prepare features [Q, D] and [N, D]; the ranges of both decide the rounding.
+        """Prepare features [Q, D] and [N, D]; the rounding depends on the range of both.
 
         Raises:
           ValueError: the widths differ.
         """
         if queries.shape[1] != gallery.shape[1]:
-            raise ValueError(f"{queries.shape[1]} features a query, {gallery.shape[1]} an item")
+            raise ValueError(
+                f"queries have {queries.shape[1]} features, gallery items {gallery.shape[1]}"
+            )
         low = np.minimum(queries.min(axis=0), gallery.min(axis=0)).astype(np.float64)
         high = np.maximum(queries.max(axis=0), gallery.max(axis=0)).astype(np.float64)
         both = (side[rows] for side in (queries, gallery) for rows in _blocks(side))
@@ -41,7 +43,7 @@ class Euclidean:
         self._queries, self._gallery = (side if fine else side[:1] for side in sides)
 
     def _split(self, side: np.ndarray) -> tuple[np.ndarray, ...]:
-        """[M, D] as whole numbers, exact in float32: coarse + 2^-bits fine."""
+        """Split [M, D] into integers that are exact in float32: coarse + 2^-bits fine."""
         if side.dtype == np.uint8 and not self._exponent:
             return side, np.zeros((len(side), 0), np.float32)
         coarse, fine = np.empty(side.shape, np.float32), np.empty(side.shape, np.float32)
@@ -77,5 +79,5 @@ def _product(a: list[np.ndarray], b: list[np.ndarray], i: int, j: int, scale: fl
 
 
 def _blocks(features: np.ndarray) -> Iterator[slice]:
-    """Rows of [M, D] in blocks of bounded memory."""
+    """Slices of the rows of [M, D] with bounded memory."""
     return metrics.chunks(*features.shape, cells=1 << 20)

@@ -9,15 +9,15 @@ from inres.evaluation import metrics
 
 @dataclasses.dataclass(frozen=True)
 class Top:
-    """The items that some order of the ties puts among the first k: C of them, nearest first."""
+    """Candidates for the first k: the C items that some order of ties puts there, nearest first."""
 
     k: int
     first: np.ndarray
-    """int64 [Q + 1]: those of query q are first[q] to first[q + 1]."""
+    """int64 [Q + 1]: the candidates of query q are first[q] to first[q + 1]."""
     items: np.ndarray
-    """int64 [C]: columns of the distances; arbitrary inside a tie group."""
+    """int64 [C]: columns of the distances; in arbitrary order within a tie group."""
     groups: np.ndarray
-    """int64 [T]: where in [C] each tie group begins."""
+    """int64 [T]: start of each tie group in [C]."""
 
     @property
     def query(self) -> np.ndarray:
@@ -26,7 +26,7 @@ class Top:
 
 
 def candidates(ranking: metrics.Ranking, k: int) -> Top:
-    """The candidates for the first k positions of each ranking.
+    """Find the candidates for the first k positions of each ranking.
 
     Raises:
       ValueError: k is below 1.
@@ -48,18 +48,18 @@ def candidates(ranking: metrics.Ranking, k: int) -> Top:
 
 
 def in_top(top: Top, values: np.ndarray) -> np.ndarray:
-    """[C]: `values` [Q, N] of the candidates."""
+    """`values` [Q, N] of the candidates, [C]."""
     return np.asarray(values)[top.query, top.items]
 
 
 def expected_top(top: Top, values: np.ndarray) -> np.ndarray:
     """Expected value at each of the first k positions, float64 [Q, k].
 
-    It is the mean over the tie group of the position; 0 beyond the ranking's end.
+    This is the mean over the tie group of the position; 0 beyond the end of the ranking.
 
     Args:
       top: the candidates.
-      values: float64 or integers [C], as `in_top` gives them.
+      values: float64 or integers [C], from `in_top`.
     """
     rows = len(top.first) - 1
     out = np.zeros((rows, top.k))
@@ -67,7 +67,7 @@ def expected_top(top: Top, values: np.ndarray) -> np.ndarray:
         return out
     query = top.query
     scale = np.zeros(rows, np.int64)
-    if values.dtype.kind == "f":  # fixed point, with as many bits as cannot overflow
+    if values.dtype.kind == "f":  # fixed point, with the most bits that cannot overflow
         largest = np.zeros(rows)
         full = np.flatnonzero(np.diff(top.first))
         largest[full] = np.maximum.reduceat(np.abs(values), top.first[full])
@@ -84,16 +84,16 @@ def expected_top(top: Top, values: np.ndarray) -> np.ndarray:
 
 
 def tie_order(top: Top, values: np.ndarray, *, descending: bool) -> np.ndarray:
-    """int64 [C]: the candidates with every tie broken by `values` [C]."""
+    """Order of the candidates with every tie broken by `values` [C], int64 [C]."""
     group = np.repeat(np.arange(len(top.groups)), np.diff(top.groups, append=len(top.items)))
     return np.lexsort((-values if descending else values, group))
 
 
 def ideal_gain(gains: np.ndarray, k: int) -> np.ndarray:
-    """Discounted gain of the best first k, float64 [Q]; `gains` [Q, N], 0 for items left out."""
+    """Discounted gain of the best possible first k, float64 [Q]; `gains` [Q, N], 0 if excluded."""
     cut = max(gains.shape[1] - k, 0)
     highest = np.sort(np.partition(gains, cut, axis=1)[:, cut:], axis=1)[:, ::-1]
-    # Contiguous, since the order of a sum follows the layout.
+    # Contiguous, because the order of summation follows the memory layout.
     return np.ascontiguousarray(highest * _discount(k)[: highest.shape[1]]).sum(axis=1)
 
 
@@ -102,9 +102,9 @@ def _discount(k: int) -> np.ndarray:
 
 
 def ndcg(top: Top, gains: np.ndarray, ideal: np.ndarray) -> np.ndarray:
-    """Expected discounted gain of the first k, by the ideal one; float64 [Q].
+    """Expected discounted gain of the first k, divided by the ideal one; float64 [Q].
 
-    The discount of rank i is log2(i + 1). NaN where no ranked item has a gain.
+    The discount of rank i is 1 / log2(i + 1). NaN if no ranked item has a gain.
 
     Args:
       top: the candidates.
@@ -117,8 +117,8 @@ def ndcg(top: Top, gains: np.ndarray, ideal: np.ndarray) -> np.ndarray:
 def mean_top(top: Top, values: np.ndarray) -> np.ndarray:
     """Expected mean of the known `values` [C] among the first k, float64 [Q]; NaN is unknown.
 
-    Where some are unknown: the expected sum of the known ones, by their expected number. NaN
-    where none is known.
+    If some are unknown, it is the expected sum of the known ones divided by their expected
+    number. NaN if none is known.
     """
     known = np.isfinite(values)
     total = expected_top(top, np.where(known, values, 0.0)).sum(axis=1)

@@ -1,14 +1,14 @@
 """Retrieval measures that do not depend on the order of ties: expectations over all orders.
 
 Every measure starts from `rank(distances)`. Distances are [Q, N], smaller is nearer, and `far`
-of their dtype leaves an item out of that query's ranking. Items at equal distance form a tie
+of their dtype excludes an item from that query's ranking. Items at equal distance form a tie
 group. A measure is its expected value over all orders of the items inside the groups, each
-order as likely as any other; where nothing ties it is the textbook value. `best` and `worst`
-give the same measures for the most and the least favourable order.
+order being equally likely; without ties it is the textbook value. `best` and `worst` give the
+same measures for the most and the least favourable order.
 
-A shuffled gallery gives the same results in every digit: counts are integers, sums of real
-values are taken in fixed-point integers (no rounding, hence no order), and everything else is
-computed from them by position in the ranking.
+Shuffling the gallery does not change any digit of a result: counts are integers, sums of real
+values are computed in fixed-point integers (no rounding, so the order does not matter), and
+everything else is computed from them by position in the ranking.
 
 Only groups that hold a relevant item (`Hits`) and items that may be among the first k
 (`graded.Top`) are processed one by one, so that the cost is that of sorting the distances. The
@@ -27,14 +27,14 @@ RECALL_GRID = np.linspace(0.0, 1.0, 101)
 
 
 def chunks(queries: int, items: int, *, cells: int = 1 << 20) -> Iterator[slice]:
-    """Slices of `queries` rows such that rows * `items` stays near `cells` (one row at least)."""
+    """Slices of `queries` rows with rows * `items` near `cells`, and at least one row each."""
     step = max(1, cells // max(items, 1))
     for start in range(0, queries, step):
         yield slice(start, min(start + step, queries))
 
 
 def far(dtype: np.dtype) -> float | int:
-    """The distance that leaves an item out: +inf of floats, the largest of integers."""
+    """The distance that excludes an item: +inf of floats, the largest value of integers."""
     return np.inf if dtype.kind == "f" else int(np.iinfo(dtype).max)
 
 
@@ -45,13 +45,13 @@ class Ranking:
     distances: np.ndarray
     """[Q, N]"""
     ordered: np.ndarray
-    """[Q, N]: each row sorted; items that are left out come last."""
+    """[Q, N]: each row sorted; excluded items come last."""
     items: np.ndarray
-    """int64 [Q]: items that are ranked at all."""
+    """int64 [Q]: number of items that are not excluded."""
 
 
 def rank(distances: np.ndarray) -> Ranking:
-    """Sort each row of `distances` [Q, N], integers or floats; `far` leaves an item out.
+    """Sort each row of `distances` [Q, N], integers or floats; `far` excludes an item.
 
     Raises:
       ValueError: not a matrix, no items, or a distance is NaN or -inf.
@@ -69,22 +69,22 @@ def rank(distances: np.ndarray) -> Ranking:
 
 @dataclasses.dataclass(frozen=True)
 class Hits:
-    """The tie groups that hold relevant items: G groups of Q queries, nearest first."""
+    """The tie groups that contain relevant items: G groups of Q queries, nearest first."""
 
     items: np.ndarray
-    """int64 [Q]: items that are ranked at all."""
+    """int64 [Q]: number of items that are not excluded."""
     total: np.ndarray
-    """int64 [Q]: relevant items that are ranked at all."""
+    """int64 [Q]: number of relevant items that are not excluded."""
     query: np.ndarray
     """int64 [G], ascending."""
     start: np.ndarray
-    """int64 [G]: items ranked before the group."""
+    """int64 [G]: number of items ranked before the group."""
     size: np.ndarray
-    """int64 [G]: items of the group."""
+    """int64 [G]: number of items in the group."""
     before: np.ndarray
-    """int64 [G]: relevant items ranked before the group."""
+    """int64 [G]: number of relevant items ranked before the group."""
     inside: np.ndarray
-    """int64 [G]: relevant items of the group, 1 or more."""
+    """int64 [G]: number of relevant items in the group, 1 or more."""
 
 
 def find(ranking: Ranking, relevance: np.ndarray) -> Hits:
@@ -119,7 +119,7 @@ def find(ranking: Ranking, relevance: np.ndarray) -> Hits:
 
 
 def group_starts(ordered: np.ndarray) -> np.ndarray:
-    """int64: positions at which the groups of equal values of a sorted row begin."""
+    """Positions at which the groups of equal values in a sorted row begin, int64."""
     return np.flatnonzero(np.r_[len(ordered) > 0, ordered[1:] != ordered[:-1]])
 
 
@@ -135,13 +135,13 @@ def worst(hits: Hits) -> Hits:
 
 @functools.lru_cache(maxsize=4)
 def _harmonic(count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Harmonic numbers 0..count, float64, and what rounding took from them."""
+    """Harmonic numbers 0..count, float64, and their rounding errors."""
     exact = np.r_[0, np.cumsum(1 / np.arange(1, count + 1, dtype=np.longdouble))]
     return exact.astype(np.float64), (exact - exact.astype(np.float64)).astype(np.float64)
 
 
 def _sum(hits: Hits, values: np.ndarray) -> np.ndarray:
-    """float64 [Q]: sums of `values` [G] by query."""
+    """Sums of `values` [G] by query, float64 [Q]."""
     return np.bincount(hits.query, values, minlength=len(hits.total))
 
 
@@ -153,13 +153,14 @@ def ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
 def average_precision(hits: Hits, at: int | np.ndarray | None = None) -> np.ndarray:
     """Expected average precision, float64 [Q]; NaN for queries without relevant items.
 
-    Over the whole ranking, or over its first `at` ranks (one number, or one a query), where the
-    sum is divided by the most hits that fit, min(at, relevant items), not by those that were
-    found. `at=hits.total` is MAP@R (Musgrave et al., "A metric learning reality check", 2020).
+    Computed over the whole ranking, or over its first `at` ranks (one number, or one per query).
+    In that case the sum is divided by the largest possible number of hits, min(at, relevant
+    items), not by the number found. `at=hits.total` is MAP@R (Musgrave et al., "A metric learning
+    reality check", 2020).
 
-    For a tie group of n items, r of them relevant, after N items of which P are relevant, the
-    group adds (r/n) sum_{i=1..n} [P + 1 + (i-1)(r-1)/(n-1)] / (N+i). After He et al., "Hashing
-    as tie-aware learning to rank", CVPR 2018.
+    A tie group of n items, r of them relevant, that follows N items, P of them relevant, adds
+    (r/n) sum_{i=1..n} [P + 1 + (i-1)(r-1)/(n-1)] / (N+i) (He et al., "Hashing as tie-aware
+    learning to rank", CVPR 2018).
 
     Raises:
       ValueError: `at` is below 0.
@@ -181,10 +182,10 @@ def average_precision(hits: Hits, at: int | np.ndarray | None = None) -> np.ndar
 
 
 def _ranks(hits: Hits, k: int | np.ndarray) -> np.ndarray:
-    """int64 [Q]: a rank for each query.
+    """A rank for each query, int64 [Q].
 
     Raises:
-      ValueError: one is below 0.
+      ValueError: a rank is below 0.
     """
     if np.any(np.asarray(k) < 0):
         raise ValueError(f"k is {k}: must be 0 or more")
@@ -192,7 +193,7 @@ def _ranks(hits: Hits, k: int | np.ndarray) -> np.ndarray:
 
 
 def hits_at(hits: Hits, k: int | np.ndarray) -> np.ndarray:
-    """Expected number of relevant items among the first k, float64 [Q]; `k` may be one a query.
+    """Expected number of relevant items among the first k, float64 [Q]; `k` may differ by query.
 
     Raises:
       ValueError: a k is below 0.
@@ -202,7 +203,7 @@ def hits_at(hits: Hits, k: int | np.ndarray) -> np.ndarray:
 
 
 def precision_at(hits: Hits, k: int) -> np.ndarray:
-    """Expected hits among the first k, by k (also where fewer than k are ranked); float64 [Q].
+    """Expected hits among the first k, divided by k even if fewer are ranked; float64 [Q].
 
     NaN without relevant items.
     """
@@ -210,7 +211,7 @@ def precision_at(hits: Hits, k: int) -> np.ndarray:
 
 
 def recall_at(hits: Hits, k: int) -> np.ndarray:
-    """Expected hits among the first k, by all relevant items; float64 [Q], NaN without any."""
+    """Expected hits among the first k, divided by all relevant items; float64 [Q], NaN if none."""
     return ratio(hits_at(hits, k), hits.total)
 
 
@@ -218,8 +219,8 @@ def precision_recall(hits: Hits, recalls: np.ndarray = RECALL_GRID) -> np.ndarra
     """Interpolated precision at each of `recalls` [G], float64 [Q, G]; NaN without relevant items.
 
     After each rank i the expected hits E_i give the point (recall E_i / R, precision E_i / i),
-    R being all relevant items. The value at a level is the best precision of all points whose
-    recall is at least the level, as in TREC's interpolated curve.
+    where R is the number of relevant items. The value at a recall level is the best precision of
+    all points with at least that recall, as in TREC's interpolated curve.
     """
     recalls = np.asarray(recalls, np.float64)
     out = np.full((len(hits.total), len(recalls)), np.nan)
@@ -227,11 +228,11 @@ def precision_recall(hits: Hits, recalls: np.ndarray = RECALL_GRID) -> np.ndarra
         return out
 
     def precision(group: np.ndarray, ranks: np.ndarray) -> np.ndarray:
-        """At that many ranks into each group."""
+        """Precision after the given number of ranks into each group."""
         found = hits.before[group] + hits.inside[group] * ranks / hits.size[group]
         return found / (hits.start[group] + ranks)
 
-    # Inside a group precision is a hyperbola in i, so its best rank is the first or the last.
+    # Within a group, precision is a hyperbola in i, so it is best at the first or the last rank.
     every = np.arange(len(hits.query))
     last = precision(every, hits.size)
     first = precision(every, np.ones_like(hits.size))
@@ -241,7 +242,7 @@ def precision_recall(hits: Hits, recalls: np.ndarray = RECALL_GRID) -> np.ndarra
         mine = slice(bounds[query], bounds[query + 1])
         peak = np.maximum(first[mine], last[mine])[::-1]
         later = np.r_[np.maximum.accumulate(peak)[::-1][1:], 0.0]
-        # The slack is for levels such as 0.3 * 10, which floats put above 3.
+        # The slack covers levels such as 0.3 * 10, which is above 3 in floating point.
         needed = recalls * hits.total[query] - 1e-9
         place = np.searchsorted(after[mine], needed)
         group = place + mine.start
@@ -254,13 +255,13 @@ def precision_recall(hits: Hits, recalls: np.ndarray = RECALL_GRID) -> np.ndarra
 def micro(values: np.ndarray) -> float | None:
     """Mean over the queries for which the measure [Q] is defined; None if there are none."""
     values = values[np.isfinite(values)]
-    return math.fsum(values) / len(values) if len(values) else None  # in any order the same
+    return math.fsum(values) / len(values) if len(values) else None  # independent of the order
 
 
 def macro(values: np.ndarray, labels: np.ndarray) -> float | None:
-    """Mean over classes of the class mean of `values` [Q]; None if nowhere defined.
+    """Mean over classes of the class means of `values` [Q]; None if undefined for all queries.
 
-    Classes without a query for which the measure is defined do not count. `labels` is [Q].
+    Classes for which the measure is undefined for every query do not count. `labels` is [Q].
     """
     means = [micro(values[labels == label]) for label in np.unique(labels)]
     known = [mean for mean in means if mean is not None]

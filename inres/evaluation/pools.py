@@ -109,18 +109,18 @@ def neighbours_kept(
 ) -> np.ndarray:
     """Share of the true `k` nearest that a pool below each Hamming threshold still returns.
 
-    An item counts as a true neighbour if it is no farther than the k-th nearest, so that ties
-    are fair (Aumüller et al., "ANN-Benchmarks", 2020). Searching the pool by the same distance
-    returns all true neighbours that it holds, up to k.
+    An item counts as a true neighbour if it is no farther than the k-th nearest, so that ties are
+    treated fairly (Aumüller et al., "ANN-Benchmarks", 2020). A search of the pool by the same
+    distance returns all true neighbours in the pool, up to k.
 
     Args:
-      ranking: of all items by the fine distance.
+      ranking: all items, ranked by the fine distance.
       hamming: integers [Q, N], 0..bits.
-      k: neighbours wanted.
+      k: number of neighbours.
       bits: length of the codes.
 
     Returns:
-      float64 [Q, bits + 1]: column t is for a distance less than t + 1. NaN without items.
+      float64 [Q, bits + 1]: column t is for distances below t + 1. NaN without items.
     """
     top = graded.candidates(ranking, k)
     width = bits + 2
