@@ -37,47 +37,57 @@ def confidence(
       same queries: `value`, `low`, `high`, `p_value`.
     """
     k = evaluation.counts["k"]
-    found = {}
-    for name, columns in evaluation.per_query.items():
-        ends = {
-            key: interval
-            for macro in (True, False)
-            for key, interval in intervals.mean_intervals(
-                {
-                    mean.key.format(k=k): columns[metric.column]
-                    for metric, mean in vocabulary.means()
-                    if mean.macro == macro
-                },
-                patients,
-                labels if macro else None,
-                resamples=resamples,
-            ).items()
-        }
-        keys = [mean.key.format(k=k) for _, mean in vocabulary.means()]
-        found[name] = {key: _ends(ends[key]) for key in keys}
-        if name == OURS:
-            caution = ends[MARGINS[0]].caution
-    two = evaluation.per_query[OURS]
-    plain = {"search_precision": two["search_precision"]}
+    ranked = {
+        name: _ranking_intervals(columns, labels, patients, k=k, resamples=resamples)
+        for name, columns in evaluation.per_query.items()
+    }
+    ours = evaluation.per_query[OURS]
+    micro = {"search_precision": ours["search_precision"]}
     if evaluation.correct is not None:
-        plain["accuracy"] = evaluation.correct.astype(np.float64)
-    micro = intervals.mean_intervals(plain, patients, resamples=resamples)
+        micro["accuracy"] = evaluation.correct.astype(np.float64)
+    plain = intervals.mean_intervals(micro, patients, resamples=resamples)
     looked = {name: evaluation.per_query[name]["precision_in_radius"] for name in evaluation.lookup}
-    macro = intervals.mean_intervals(looked, patients, labels, resamples=resamples)
+    in_radius = intervals.mean_intervals(looked, patients, labels, resamples=resamples)
+    accuracy = plain.get("accuracy")
     return {
         "level": intervals.LEVEL,
         "patients": int(intervals.patient_rows(patients).max()) + 1,
-        "caution": caution,
-        "rankings": found,
-        "paper": {"search_precision": _ends(micro["search_precision"])},
-        "classification": {"accuracy": _ends(micro["accuracy"])} if "accuracy" in micro else None,
-        "lookup": {name: {"precision_macro": _ends(value)} for name, value in macro.items()},
+        "caution": ranked[OURS]["map_macro"].caution,
+        "rankings": {
+            name: {key: _ends(interval) for key, interval in found.items()}
+            for name, found in ranked.items()
+        },
+        "paper": {"search_precision": _ends(plain["search_precision"])},
+        "classification": None if accuracy is None else {"accuracy": _ends(accuracy)},
+        "lookup": {name: {"precision_macro": _ends(value)} for name, value in in_radius.items()},
         "margins": {
-            name: _margins(two, columns, labels, patients, k=k, resamples=resamples)
+            name: _margins(ours, columns, labels, patients, k=k, resamples=resamples)
             for name, columns in evaluation.per_query.items()
             if name != OURS
         },
     }
+
+
+def _ranking_intervals(
+    columns: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    patients: np.ndarray,
+    *,
+    k: int,
+    resamples: int,
+) -> dict[str, intervals.Interval]:
+    """The interval of every number of one ranking, by key in `metrics.json`."""
+    found: dict[str, intervals.Interval] = {}
+    for macro in (True, False):
+        values = {
+            mean.key.format(k=k): columns[metric.column]
+            for metric, mean in vocabulary.means()
+            if mean.macro == macro
+        }
+        grouped = labels if macro else None
+        found |= intervals.mean_intervals(values, patients, grouped, resamples=resamples)
+    keys = (mean.key.format(k=k) for _, mean in vocabulary.means())
+    return {key: found[key] for key in keys}
 
 
 def _ends(interval: intervals.Interval) -> list[float] | None:
