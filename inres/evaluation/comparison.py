@@ -1,4 +1,4 @@
-"""Who is ahead, by how much, and whether it is more than chance."""
+"""Comparison of recipes: which is better, by how much, and whether this is significant."""
 
 import dataclasses
 import itertools
@@ -14,7 +14,7 @@ from inres.evaluation.runs import Run, aligned
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """Runs that differ in their seed alone, judged by one ranking."""
+    """Runs that differ only in their seed, compared by one ranking."""
 
     name: str
     runs: Sequence[Run]
@@ -23,22 +23,22 @@ class Recipe:
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """Two recipes and one measure; `ahead` is the better."""
+    """Two recipes and one measure; `ahead` is the better one."""
 
     measure: str
     ahead: str
     behind: str
     difference: intervals.Difference
-    """Ahead minus behind, seeds averaged query by query."""
+    """Ahead minus behind; seeds are averaged query by query."""
     p_holm: float
-    """Corrected for all pairs and measures that were compared together."""
+    """p-value corrected for all pairs and measures that were compared together."""
     significant: bool
     """`p_holm` is below 1 - level."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What `compare` found."""
+    """Result of `compare`."""
 
     scores: dict[str, dict[str, intervals.Seeds]]
     """By measure and recipe."""
@@ -55,28 +55,28 @@ def compare(
     resamples: int = intervals.RESAMPLES,
     seed: int = 0,
 ) -> Comparison:
-    """Every pair of recipes, or every other with `base`, by every measure, over the same queries.
+    """Compare every pair of recipes, or every recipe with `base`, by every measure.
 
     Seeds of a recipe are averaged query by query before recipes are compared. The p-values are
     those of `intervals.difference`, corrected together by Holm's method.
 
     Args:
       recipes: two or more; their runs must have the same queries.
-      measures: names under each run's ranking.
-      base: name of the recipe that the others are compared with, and not with each other.
-      macro: compare the mean over classes of the class means; else the mean over queries.
-      level, resamples, seed: as `intervals` has them.
+      measures: columns of `per_query.npz`.
+      base: name of the recipe that the others are compared with; empty for all pairs.
+      macro: compare means over classes of the class means; otherwise means over queries.
+      level, resamples, seed: as in `intervals`.
 
     Raises:
-      ValueError: fewer than two recipes, two of one name, a measure that a run lacks or that is
-        known of no query, or other queries; names the difference.
+      ValueError: there are fewer than two recipes, or two of one name; a run lacks a measure, or
+        the measure is undefined for every query; or runs have different queries.
     """
     if len(recipes) < 2:
         raise ValueError(f"{len(recipes)} recipe to compare; give two or more")
     names = [recipe.name for recipe in recipes]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"{twice[0]} is there {names.count(twice[0])} times; name each one once")
+        raise ValueError(f"{twice[0]} is given {names.count(twice[0])} times; give each once")
     runs = aligned(
         {
             recipe.name if len(recipe.runs) == 1 else f"{recipe.name}, run {number}": run
@@ -122,13 +122,13 @@ def compare(
 
 def _unknown(measure: str, where: str) -> str:
     return (
-        f"{where}: {measure!r} is known of no query (of diameters and malignancy, only where the "
-        "data holds them); compare by another measure"
+        f"{where}: {measure!r} is undefined for every query (not all data have diameters or "
+        "malignancy ratings); compare by another measure"
     )
 
 
 def score_rows(scores: Mapping[str, Mapping[str, intervals.Seeds]]) -> list[dict[str, Any]]:
-    """A row for each recipe and measure: what a table of scores holds."""
+    """Rows of the table of scores: one for each recipe and measure."""
     return [
         {
             "measure": measure,
@@ -147,7 +147,7 @@ def score_rows(scores: Mapping[str, Mapping[str, intervals.Seeds]]) -> list[dict
 
 
 def pair_rows(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
-    """A row for each pair: what a table of differences holds."""
+    """Rows of the table of differences: one for each pair."""
     return [
         {
             "measure": pair.measure,

@@ -1,4 +1,4 @@
-"""Intervals of an evaluation's numbers, and its margins over the baselines."""
+"""Intervals of the numbers of an evaluation, and margins of the search over the baselines."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,8 +10,9 @@ from inres.evaluation import intervals, metrics
 from inres.evaluation.protocol import Evaluation
 
 MARGINS = ("map_macro", "precision_at_{k}_macro", "ndcg_at_{k}", "diameter_error_mm_at_{k}")
-"""Measures whose difference to every other ranking is told."""
+"""Numbers whose difference from every other ranking is reported, by key in `metrics.json`."""
 OURS = "two_stage"
+"""The ranking that is compared with all others."""
 
 
 def confidence(
@@ -21,20 +22,20 @@ def confidence(
     *,
     resamples: int = intervals.RESAMPLES,
 ) -> dict[str, Any]:
-    """95 % bootstrap intervals over patients, as they stand in `metrics.json`.
+    """Compute 95 % bootstrap intervals over patients, as in `metrics.json`.
 
     Args:
       evaluation: from `protocol.evaluate`.
       labels: int [Q], the classes of the queries.
       patients: str [Q], the patient (or scan) of each query; empty where unknown.
-      resamples: draws of patients.
+      resamples: number of resamples.
 
     Returns:
-      `level`; `patients` (how many); `caution`: why the interval of the two-stage search's macro
-      mAP is too narrow, in words, empty where it is not; `rankings`: by ranking and measure
-      [low, high], None where there is no interval; `paper`, `classification` and `lookup`
-      likewise; `margins`: by ranking and measure, how far the two-stage search is above it on the
-      same queries: `value`, `low`, `high`, `p_value`.
+      `level`; `patients`, their number; `caution`, why the interval of the two-stage search's macro
+      mAP is too narrow, empty if it is not; `rankings`, by ranking and key [low, high], or None if
+      there is no interval; `paper`, `classification` and `lookup` in the same form; `margins`, by
+      ranking and key, the two-stage search minus that ranking over the same queries: `value`,
+      `low`, `high`, `p_value`.
     """
     k = evaluation.counts["k"]
     ranked = {
@@ -104,7 +105,7 @@ def _margins(
     k: int,
     resamples: int,
 ) -> dict[str, dict[str, float | None]]:
-    """Ours minus theirs by measure; measures that are undefined are left out."""
+    """Ours minus theirs by key in `metrics.json`; undefined numbers are left out."""
     out = {}
     for metric, mean in vocabulary.means():
         if mean.key not in MARGINS:

@@ -1,4 +1,4 @@
-"""The distances by which every ranking orders a gallery, for a part of the queries at a time."""
+"""Distances by which every ranking orders a gallery, for a part of the queries at a time."""
 
 from collections.abc import Iterator
 from typing import NamedTuple

@@ -1,23 +1,24 @@
-"""How far a mean over queries can be trusted: patients are drawn again, not queries.
+"""Confidence intervals of means over queries, by resampling patients instead of queries.
 
 Queries of one patient resemble each other, so an interval that resamples queries is too narrow.
-Here a resample draws as many patients as there are, with replacement, and takes all queries of
-each draw along; the statistic is computed anew in every resample (cluster bootstrap; Davison and
-Hinkley 1997, section 3.8). Intervals are percentile intervals. Differences between two runs are
-paired: both are judged in the same resample.
+Here a resample draws as many patients as there are, with replacement, and includes all queries of
+each drawn patient; the statistic is computed again in every resample (cluster bootstrap; Davison
+and Hinkley 1997, section 3.8). Intervals are percentile intervals. Differences between two runs
+are paired: both are evaluated in the same resample.
 
-The p-value of a difference is that of a sign-flip test by patient. Its null hypothesis: within
-every patient the results of the two runs could be exchanged without changing how likely the
-data are. It is two-sided and exact where all flips can be listed; else flips are drawn, and the
-observed one counts among them, so that p is never 0 (Phipson and Smyth 2010).
+The p-value of a difference is that of a sign-flip test by patient. Its null hypothesis is that
+exchanging the results of the two runs within any patient does not change the probability of the
+data. The test is two-sided, and exact if all flips can be enumerated; otherwise flips are drawn,
+and the observed one is counted among them, so that p is never 0 (Phipson and Smyth 2010).
 
-With few patients both say little. In simulations of five correlated queries a patient, 95 %
-intervals held the truth in 0.76 of cases with 3 patients, 0.84 with 5, 0.91 with 10, 0.92 with 20,
-0.94 with 40 and 0.95 with 100; and p cannot fall below 2^(1 - P). Classes weigh the same in a macro
-mean, so one of few patients makes its interval too narrow, however many the others have.
+Both are weak with few patients. In simulations with five correlated queries per patient, 95 %
+intervals contained the truth in 0.76 of cases with 3 patients, 0.84 with 5, 0.91 with 10, 0.92
+with 20, 0.94 with 40 and 0.95 with 100; p cannot be below 2^(1 - P) with P patients. A macro mean
+gives classes equal weight, so a single class with few patients makes its interval too narrow, no
+matter how many patients the others have.
 
-What varies is the choice of patients; the trained networks are held fixed. How much training
-itself varies is told by several seeds (`over_seeds`).
+The intervals describe the choice of patients; the trained networks are fixed. How much training
+itself varies is measured with several seeds (`over_seeds`).
 """
 
 import dataclasses
@@ -30,28 +31,28 @@ import numpy as np
 RESAMPLES = 10_000
 LEVEL = 0.95
 FEW_PATIENTS = 20
-"""With fewer, intervals are clearly too narrow."""
+"""With fewer patients, intervals are clearly too narrow."""
 _CELLS = 1 << 22
 
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A statistic and its interval; NaN where it is undefined (`low`, `high`: one patient)."""
+    """A statistic and its interval; NaN if undefined (`low` and `high` with one patient)."""
 
     value: float
     low: float
     high: float
     level: float
     patients: int
-    """Patients with a query that counts."""
+    """Number of patients with a query that counts."""
     queries: int
-    """Queries that count: those for which the measure is defined."""
+    """Number of queries that count: those for which the measure is defined."""
     fewest_patients: int
-    """Of a macro mean, patients of the class that has fewest; else `patients`."""
+    """For a macro mean, the number of patients of the class with the fewest; else `patients`."""
 
     @property
     def caution(self) -> str:
-        """Why the interval is too narrow, in words; empty where patients are many enough."""
+        """Why the interval is too narrow, as a sentence fragment; empty if it is not."""
         if self.patients < FEW_PATIENTS:
             return "so few patients that intervals are too narrow"
         if self.fewest_patients < FEW_PATIENTS:
@@ -62,32 +63,32 @@ class Interval:
         return ""
 
     def as_json(self) -> dict[str, Any]:
-        """The fields, None for NaN."""
+        """The fields with None for NaN."""
         return _plain(self)
 
 
 @dataclasses.dataclass(frozen=True)
 class Difference(Interval):
-    """Ours minus theirs over the same queries, with its interval and p-value."""
+    """Ours minus theirs over the same queries, with interval and p-value."""
 
     p_value: float
-    """Two-sided, of the sign-flip test by patient."""
+    """Two-sided p-value of the sign-flip test by patient."""
     exact: bool
-    """All flips were listed, none drawn."""
+    """True if all flips were enumerated."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Seeds(Interval):
-    """The mean over seeds; its interval is over patients, each query's seeds averaged."""
+    """The mean over seeds, with its interval over patients; seeds are averaged query by query."""
 
     by_seed: tuple[float, ...]
-    """The statistic of each seed."""
+    """The statistic for each seed."""
     spread: float
-    """Standard deviation over seeds (n - 1); NaN for one seed."""
+    """Standard deviation over seeds (n - 1 in the denominator); NaN for one seed."""
 
 
 def _plain(record: Any) -> dict[str, Any]:
-    """A dataclass as JSON's types."""
+    """A dataclass as types of JSON."""
 
     def clean(value: Any) -> Any:
         if isinstance(value, tuple):
@@ -113,7 +114,7 @@ def patient_rows(patients: np.ndarray) -> np.ndarray:
 
 
 def _draws(patients: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
-    """How often each patient is drawn, float64 [b, P], in blocks of bounded memory."""
+    """Number of times each patient is drawn, float64 [b, P], in blocks of bounded memory."""
     rng = np.random.default_rng([seed, 29])
     step = max(1, _CELLS // patients)
     for start in range(0, resamples, step):
@@ -133,7 +134,7 @@ def mean_interval(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Interval:
-    """`mean_intervals` of one measure."""
+    """Mean and interval of one measure; see `mean_intervals`."""
     named = {"": values}
     return mean_intervals(named, patients, labels, level=level, resamples=resamples, seed=seed)[""]
 
@@ -147,20 +148,20 @@ def mean_intervals(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Means over queries with their intervals, all measures in the same resamples.
+    """Means over queries with their intervals; all measures use the same resamples.
 
     Args:
-      values: by name, float [Q], NaN where a query does not count for the measure.
+      values: float [Q] by name; NaN where a query does not count for the measure.
       patients: str [Q], as in `patient_rows`.
-      labels: int [Q], for macro means: the mean over classes of the class mean, as
-        `metrics.macro`. In each resample a class counts if it has a query there. Without
-        labels: micro means, over all queries.
-      level: of the interval.
-      resamples: how many resamples.
-      seed: of the draws.
+      labels: int [Q], for macro means: the mean over classes of the class means, as in
+        `metrics.macro`. In each resample a class counts if it has a query there. Without labels,
+        means over all queries.
+      level: confidence level.
+      resamples: number of resamples.
+      seed: random seed of the draws.
 
     Raises:
-      ValueError: the arrays differ in length, or there is no query.
+      ValueError: the arrays differ in length, or there are no queries.
     """
     table = _Sums.of(np.stack([_row(v, patients, n) for n, v in values.items()]), patients, labels)
     whole = table.means(np.ones((1, table.patients)))[0]
@@ -189,11 +190,11 @@ def over_seeds(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Seeds:
-    """Several runs of one recipe over the same queries: mean, spread and interval of the mean.
+    """Mean, spread and interval of several runs of one recipe over the same queries.
 
     Args:
-      values: float [S, Q], a row for each seed; a query undefined in one seed counts in none.
-      patients, labels, level, resamples, seed: as `mean_intervals` has them.
+      values: float [S, Q], a row per seed; a query that is undefined for one seed counts for none.
+      patients, labels, level, resamples, seed: as for `mean_intervals`.
     """
     values = np.atleast_2d(np.asarray(values, np.float64))
     values = np.where(np.isfinite(values).all(axis=0), values, np.nan)
@@ -216,12 +217,12 @@ def difference(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Difference:
-    """Ours minus theirs, of two runs over the same queries in the same order.
+    """Difference of two runs over the same queries in the same order.
 
     Args:
-      ours, theirs: float [Q]; queries undefined in either count in neither.
-      patients, labels, level, resamples, seed: as `mean_intervals` has them. The interval is that
-        of the paired bootstrap; `resamples` is also the number of flips drawn for the p-value.
+      ours, theirs: float [Q]; queries that are undefined in one count in neither.
+      patients, labels, level, resamples, seed: as for `mean_intervals`. The interval is that of
+        the paired bootstrap; `resamples` is also the number of flips drawn for the p-value.
 
     Raises:
       ValueError: the arrays differ in length.
@@ -234,18 +235,18 @@ def difference(
 
 
 def sign_flip(shares: np.ndarray, *, flips: int = RESAMPLES, seed: int = 0) -> tuple[float, bool]:
-    """The two-sided p-value of a sum of `shares` [P] under random signs, and whether it is exact.
+    """Two-sided p-value of the sum of `shares` [P] under random signs, and whether it is exact.
 
     p is the share of sign patterns whose sum is at least as far from 0 as the observed one. All
-    patterns are listed where there are no more than `flips`; else so many are drawn, and the
-    observed one is counted among them.
+    patterns are enumerated if there are at most `flips`; otherwise `flips` patterns are drawn, and
+    the observed one is counted among them.
     """
     shares = np.asarray(shares, np.float64)
-    shares = shares[np.isfinite(shares) & (shares != 0)]  # a zero changes no sum
+    shares = shares[np.isfinite(shares) & (shares != 0)]  # zeros do not change a sum
     count = len(shares)
     if count == 0:
         return 1.0, True
-    # Sums of the same numbers in another order differ in their last digits.
+    # Sums of the same numbers in a different order differ in their last digits.
     far = abs(shares.sum()) - 1e-12 * np.abs(shares).sum()
     if 2**count <= flips:
         signs = 1.0 - 2.0 * ((np.arange(2**count)[:, None] >> np.arange(count)) & 1)
@@ -261,7 +262,7 @@ def sign_flip(shares: np.ndarray, *, flips: int = RESAMPLES, seed: int = 0) -> t
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """Holm's (1979) adjusted p-values [n]: below a, the family errs with probability under a."""
+    """P-values [n] adjusted by Holm (1979), which bounds the family-wise error rate."""
     p_values = np.asarray(p_values, np.float64)
     order = np.argsort(p_values, kind="stable")
     scaled = p_values[order] * np.arange(len(p_values), 0, -1)
@@ -272,16 +273,16 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class _Sums:
-    """Sums of M measures by patient and class: all that a resampled mean needs."""
+    """Sums of M measures by patient and class, from which resampled means are computed."""
 
     sums: np.ndarray
     """float64 [P, M, C]"""
     counts: np.ndarray
-    """float64 [P, M, C], the queries summed."""
+    """float64 [P, M, C], number of queries in each sum."""
 
     @classmethod
     def of(cls, values: np.ndarray, patients: np.ndarray, labels: np.ndarray | None) -> "_Sums":
-        """From values [M, Q]; those that are not finite do not count."""
+        """Sum values [M, Q]; those that are not finite do not count."""
         rows = patient_rows(patients)
         count = _at_least_one(rows)
         classes = np.zeros(len(rows), np.int64)
@@ -306,23 +307,23 @@ class _Sums:
 
     @property
     def known_patients(self) -> np.ndarray:
-        """int [M]: patients with a query that counts."""
+        """Number of patients with a query that counts, int [M]."""
         return (self.counts.sum(axis=2) > 0).sum(axis=0)
 
     @property
     def fewest_patients(self) -> np.ndarray:
-        """int [M]: of the patients with a query that counts, those of the class that has fewest."""
+        """Number of such patients in the class that has the fewest, int [M]."""
         patients = (self.counts > 0).sum(axis=0)
         fewest = np.where(patients > 0, patients, self.patients).min(axis=1)
         return np.minimum(fewest, self.known_patients)
 
     @property
     def known_queries(self) -> np.ndarray:
-        """float [M]: queries that count."""
+        """Number of queries that count, float [M]."""
         return self.counts.sum(axis=(0, 2))
 
     def means(self, drawn: np.ndarray) -> np.ndarray:
-        """The mean of each measure with patients drawn so often: [B, P] -> [B, M]."""
+        """Means [B, M] of the measures, given how often each patient is drawn, [B, P]."""
         shape = (len(drawn), *self.sums.shape[1:])
         sums, counts = (
             (drawn @ side.reshape(self.patients, -1)).reshape(shape)
@@ -334,14 +335,14 @@ class _Sums:
         return np.where(classes > 0, mean / np.maximum(classes, 1), np.nan)
 
     def shares(self) -> np.ndarray:
-        """What each patient adds to the mean of the first measure, float64 [P]."""
+        """Contribution of each patient to the mean of the first measure, float64 [P]."""
         total = self.counts[:, 0].sum(axis=0)
         weights = np.where(total > 0, 1.0 / np.maximum(total, 1.0), 0.0)
         return self.sums[:, 0] @ weights / max(int((total > 0).sum()), 1)
 
 
 def _percentiles(drawn: np.ndarray, level: float, patients: np.ndarray) -> np.ndarray:
-    """Both ends of the percentile interval of [B, M], as [M, 2]; NaN for fewer than 2 patients."""
+    """Ends of the percentile intervals of [B, M], as [M, 2]; NaN for fewer than 2 patients."""
     out = np.full((drawn.shape[1], 2), np.nan)
     ends = (50.0 * (1.0 - level), 50.0 * (1.0 + level))
     for i in np.flatnonzero(patients > 1):
@@ -352,14 +353,14 @@ def _percentiles(drawn: np.ndarray, level: float, patients: np.ndarray) -> np.nd
 
 
 def _at_least_one(patients: np.ndarray) -> int:
-    """How many patients there are."""
+    """Number of patients; at least one."""
     if not len(patients):
         raise ValueError("no queries: nothing to resample")
     return int(patients.max()) + 1
 
 
 def _row(values: np.ndarray, patients: np.ndarray, name: str) -> np.ndarray:
-    """`values` as an array [Q], one a scan."""
+    """`values` as an array [Q], one per query."""
     values = np.asarray(values)
     if values.shape != (len(patients),):
         raise ValueError(f"{name} has shape {values.shape}, but there are {len(patients)} queries")

@@ -27,50 +27,51 @@ from inres.evaluation.settings import Settings
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` found. Unknown numbers are None."""
+    """Result of `evaluate`. Unknown numbers are None."""
 
     rankings: dict[str, dict[str, float | None]]
-    """By ranking: every measure of `MEASURES`."""
+    """By ranking and key in `metrics.json`."""
     pool: dict[str, float]
-    """`mean_size` and `empty_share` of the candidate pools, own scan left out."""
+    """`mean_size` and `empty_share` of the candidate pools, without the query's own group."""
     paper: dict[str, float]
-    """`search_precision`: mean over all queries of hits / returned in the two-stage top k."""
+    """`search_precision`: mean over all queries of the share of relevant items among the first k
+    of the two-stage search."""
     classification: dict[str, Any] | None
     """`accuracy`, `macro_recall`, `per_class` (a list) of the argmax of FC3; None without FC3."""
     confusion: np.ndarray | None
-    """int64 [classes, classes], rows the truth, columns the predicted class."""
+    """int64 [classes, classes]: queries by true class (row) and predicted class (column)."""
     correct: np.ndarray | None
     """bool [Q]: the argmax of FC3 is the query's class; None without FC3."""
     curves: dict[str, np.ndarray]
-    """`recall` [G] and, by ranking, the macro mean of interpolated precision [G]; that of the
-    worst and best order of ties under `worst/NAME` and `best/NAME`."""
+    """`recall` [G] and, by ranking, the macro mean of interpolated precision [G]; `worst/NAME` and
+    `best/NAME` are those of the worst and the best order of ties."""
     pools: dict[str, np.ndarray]
     """By Hamming threshold 1..h+1: `threshold`, macro `precision` (0 for an empty pool), macro
-    `recall`, `mean_size`, `empty_share`, and `neighbours_kept`: the share of the k nearest by
-    the fine feature, over the whole gallery, that the two-stage search returns."""
+    `recall`, `mean_size`, `empty_share` and `neighbours_kept`, the share of the gallery's k nearest
+    items by the fine feature that the two-stage search returns."""
     lookups: dict[str, dict[str, np.ndarray]]
-    """By ranking by codes: its pools, as `pools` but for `neighbours_kept`."""
+    """For rankings by codes: their pools, as `pools` without `neighbours_kept`."""
     lookup: dict[str, dict[str, float | None]]
-    """By ranking by codes: `precision_macro`, `precision_micro`, `recall_macro` and
+    """For rankings by codes: `precision_macro`, `precision_micro`, `recall_macro` and
     `empty_share` of all items within Hamming radius 2; an empty lookup has precision 0."""
     codes: dict[str, dict[str, float | int | None]]
-    """By ranking by codes: `metrics.code_statistics` of the gallery."""
+    """For rankings by codes: `code_statistics` of the gallery."""
     class_hamming: np.ndarray
     """float64 [classes, classes]: mean Hamming distance of the queries of a class (row) to the
-    items of a class (column); NaN where there is none."""
+    items of a class (column); NaN if there are none."""
     top: np.ndarray
-    """int64 [Q, k]: gallery rows of the two-stage search, nearest first, ties by lowest row; -1
-    where the pool has fewer."""
+    """int64 [Q, k]: gallery rows that the two-stage search returns, nearest first, ties by lowest
+    row; -1 beyond the end of the pool."""
     top_hamming: np.ndarray
     """int32 [Q, k], -1 where nothing is returned."""
     top_distance: np.ndarray
     """float64 [Q, k]: Euclidean distance of the fine feature, NaN where nothing is returned."""
     per_query: dict[str, dict[str, np.ndarray]]
-    """By ranking and measure, float64 [Q], NaN where undefined."""
+    """By ranking and column, float64 [Q], NaN where undefined."""
     counts: dict[str, Any]
-    """`queries`, `gallery`, `classes`, `bits`, `threshold`, `k`, `fine`, `own_scan` as given,
-    `excluded_pairs` (of one scan) and `queries_without_relevant`, which no mean over rankings
-    contains."""
+    """Settings and sizes: `queries`, `gallery`, `classes`, `bits`, `threshold`, `k`, `fine`,
+    `own_scan` (`Settings.own_group`), `excluded_pairs` (of one group) and
+    `queries_without_relevant`, which are left out of all means over rankings."""
 
 
 def evaluate(queries: Embedded, gallery: Embedded, settings: Settings) -> Evaluation:

@@ -1,7 +1,7 @@
-"""What a run found query by query, on disk, and how the queries of several runs are matched.
+"""Results of a run query by query: on disk, matched between runs, and pooled over folds.
 
-`<workdir>/evaluation/per_query.npz` holds
-  names                 str [Q], by which a query is known in every run on the same data
+`<workdir>/evaluation/per_query.npz` contains
+  names                 str [Q], name of each query, the same in every run on the same data
   patients              str [Q], the patient of each query, or its scan; empty where unknown
   labels                int32 [Q], the class
   <ranking>/<measure>   float64 [Q] each, NaN where the measure is undefined
@@ -20,9 +20,9 @@ from inres.system import files
 
 FILE = "per_query.npz"
 JUDGED = "judged.json"
-"""Beside it where the vectors are another program's: what was judged, and how."""
+"""File next to it if the vectors are from another program: what was evaluated, and how."""
 _PATIENTS = ("patients", "scans")
-"""Names of the column of patients: today's, and that of older files."""
+"""Names of the column of patients: the current one, and that of older files."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Run:
     def __post_init__(self) -> None:
         names, counts = np.unique(self.names, return_counts=True)
         if (counts > 1).any():
-            raise ValueError(f"query {names[counts > 1][0]} is there {counts.max()} times")
+            raise ValueError(f"query {names[counts > 1][0]} is present {counts.max()} times")
         arrays = {"patients": self.patients, "labels": self.labels} | {
             f"{ranking}/{measure}": array
             for ranking, measures in self.values.items()
@@ -58,7 +58,7 @@ class Run:
         """One measure of one ranking, float64 [Q].
 
         Raises:
-          ValueError: the run lacks it; names what there is.
+          ValueError: the run lacks it; lists what it has.
         """
         for name, there in ((ranking, self.values), (measure, self.values.get(ranking, {}))):
             if name not in there:
@@ -95,15 +95,15 @@ def write(root: Path, run: Run) -> None:
 
 
 def read(root: Path) -> Run:
-    """The run in the folder `root`.
+    """Read the run in the folder `root`.
 
     Raises:
-      FileNotFoundError: there is none.
-      ValueError: it is damaged.
+      FileNotFoundError: there is no such file.
+      ValueError: the file is damaged.
     """
     path = root / FILE
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; run the evaluate stage (--redo=evaluation)")
+        raise FileNotFoundError(f"{path}: no such file; run the evaluation")
     try:
         with np.load(path) as stored:
             arrays = {name: stored[name] for name in stored.files}
@@ -115,15 +115,14 @@ def read(root: Path) -> Run:
             values.setdefault(ranking, {})[measure] = array
         return Run(names, patients, labels, values)
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path}: damaged ({error}); run with --redo=evaluation") from None
+        raise ValueError(f"{path}: damaged ({error}); run the evaluation again") from None
 
 
 def aligned(runs: Mapping[str, Run]) -> dict[str, Run]:
     """The same runs, all with their queries in the order of the first.
 
     Raises:
-      ValueError: two runs do not have the same queries, scans and labels; names the first
-        difference.
+      ValueError: two runs differ in queries, patients or labels; names the first difference.
     """
     out: dict[str, Run] = {}
     for name, run in runs.items():
@@ -138,9 +137,9 @@ def aligned(runs: Mapping[str, Run]) -> dict[str, Run]:
             if len(only):
                 shown = ", ".join(only[:3]) + (", ..." if len(only) > 3 else "")
                 raise ValueError(
-                    f"{first} ({len(base)} queries) and {name} ({len(run)}) have other queries; "
-                    f"{len(only)} are in {label} alone: {shown}. Runs can only be compared over "
-                    "the same queries: give both the same data and split"
+                    f"{first} ({len(base)} queries) and {name} ({len(run)}) have different "
+                    f"queries; {len(only)} are only in {label}: {shown}. Runs can only be compared "
+                    "over the same queries; use the same data and split for both"
                 )
         rows = np.argsort(run.names)[np.argsort(np.argsort(base.names))]
         run = run.take(rows)
@@ -151,19 +150,19 @@ def aligned(runs: Mapping[str, Run]) -> dict[str, Run]:
                 raise ValueError(
                     f"{first} and {name} differ in {column} of {len(differ)} queries, first "
                     f"{base.names[row]}: {getattr(base, column)[row]} and "
-                    f"{getattr(run, column)[row]}; they are not runs on the same data"
+                    f"{getattr(run, column)[row]}; these runs are not on the same data"
                 )
         out[name] = run
     return out
 
 
 def pool(runs: Sequence[Run]) -> Run:
-    """The queries of all runs as one: what the folds of a cross-validation found together.
+    """Join the queries of all runs, such as the folds of a cross-validation, into one run.
 
-    Only the measures that all runs have are kept.
+    Only measures that all runs have are kept.
 
     Raises:
-      ValueError: a query is in two of them.
+      ValueError: a query is in two runs.
     """
 
     def joined(name: str) -> np.ndarray:

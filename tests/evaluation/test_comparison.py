@@ -90,17 +90,17 @@ def test_equal_runs_are_rarely_told_apart():
 def test_what_cannot_be_compared_is_refused():
     with pytest.raises(ValueError, match="two or more"):
         comparison.compare([recipe("a", run(0))], [AP])
-    with pytest.raises(ValueError, match="other queries; 10 are in a alone"):
+    with pytest.raises(ValueError, match="different queries; 10 are only in a"):
         comparison.compare([recipe("a", run(0)), recipe("b", run(0, queries=50))], [AP])
     unknown = run(0)
     unknown.values["two_stage"][MM][:] = np.nan
     for measures in ([MM], [AP, MM]):
-        with pytest.raises(ValueError, match=f"b: '{MM}' is known of no query"):
+        with pytest.raises(ValueError, match=f"b: '{MM}' is undefined for every query"):
             comparison.compare([recipe("a", run(0)), recipe("b", unknown)], measures)
     halves = [run(0), run(0)]
     for one, part in zip(halves, (slice(0, 30), slice(30, 60)), strict=True):
         one.values["two_stage"][AP][part] = np.nan
-    with pytest.raises(ValueError, match=f"a and b together: '{AP}' is known of no query"):
+    with pytest.raises(ValueError, match=f"a and b together: '{AP}' is undefined for every query"):
         comparison.compare([recipe(n, h) for n, h in zip("ab", halves, strict=True)], [AP])
     with pytest.raises(ValueError, match="no 'fc7' in this run"):
         comparison.compare([recipe("a", run(0)), recipe("b", run(0), ranking="fc7")], [AP])

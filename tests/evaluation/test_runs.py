@@ -52,7 +52,7 @@ def test_a_file_with_the_older_name_of_a_column_is_read(tmp_path):
 
 
 def test_a_missing_or_damaged_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"per_query\.npz.*--redo=evaluation"):
+    with pytest.raises(FileNotFoundError, match=r"per_query\.npz: no such file"):
         runs.read(tmp_path)
     (tmp_path / runs.FILE).write_bytes(b"PK\x03\x04 cut short")
     with pytest.raises(ValueError, match=r"per_query\.npz: damaged"):
@@ -71,8 +71,8 @@ def test_runs_are_matched_by_name():
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (run("abce"), "1 are in first alone: d"),
-        (run("abcde"), r"first \(4 queries\) and second \(5\).*1 are in second alone: e"),
+        (run("abce"), "1 are only in first: d"),
+        (run("abcde"), r"first \(4 queries\) and second \(5\).*1 are only in second: e"),
         (run("abcd", labels=[1, 2, 0, 0]), "differ in labels of 1 queries, first d: 1 and 0"),
         (
             run("abcd", patients=["s48", "s9", "s49", "s50"]),
@@ -94,7 +94,7 @@ def test_folds_are_pooled():
         *first.measure("two_stage", "average_precision"),
         *second.measure("two_stage", "average_precision"),
     ]
-    with pytest.raises(ValueError, match="query b is there 2 times"):
+    with pytest.raises(ValueError, match="query b is present 2 times"):
         runs.pool([first, run("bc")])
     with pytest.raises(ValueError, match=r"labels is \(1,\) for 2 queries"):
         run("ab", labels=[1])

@@ -106,7 +106,7 @@ def test_a_measure_that_is_nowhere_known_ends_in_one_line(workdirs, tmp_path):
         runs.write(root / "evaluation", run)
         (root / "config.json").write_text((workdirs[like] / "config.json").read_text())
     error = refused("compare", *roots, "--measure=diameter_error_mm", f"--out={tmp_path / 'out'}")
-    assert f"{roots[0]}: 'diameter_error_mm' is known of no query" in error
+    assert f"{roots[0]}: 'diameter_error_mm' is undefined for every query" in error
     assert not (tmp_path / "out").exists()
 
 
@@ -146,9 +146,9 @@ def test_an_error_s_gap_and_interval_have_one_sign():
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (("a0", "c0"), "1 are in"),
+        (("a0", "c0"), "1 are only in"),
         (("a0",), "give two or more"),
-        (("a0", "a0"), "is there 2 times; name each one once"),
+        (("a0", "a0"), "is given 2 times; give each once"),
         (("a0", "missing"), "no workdir of a run"),
     ],
 )
