@@ -18,7 +18,7 @@ class Best:
       looked: the step of the last look.
     """
 
-    def __init__(self, root: Path, measure: str, *, patience: int = 0):
+    def __init__(self, root: Path, measure: str, *, patience: int = 0) -> None:
         """`patience`: steps without a better score after which to stop; 0 never."""
         self.measure, self.patience = measure, patience
         self._checkpoints = Checkpoints(root, keep=1)

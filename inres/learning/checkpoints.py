@@ -10,7 +10,7 @@ import orbax.checkpoint as ocp
 class Checkpoints:
     """The newest checkpoints under `root`, saved whole or not at all."""
 
-    def __init__(self, root: Path, *, keep: int = 2):
+    def __init__(self, root: Path, *, keep: int = 2) -> None:
         # Orbax wants absolute paths.
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
         self._root = Path(root).resolve()

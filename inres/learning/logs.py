@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 
 class MetricLog:
@@ -11,7 +12,7 @@ class MetricLog:
     A run that resumes at `step` drops the rows after it, since it writes them anew.
     """
 
-    def __init__(self, root: Path, *, step: int = 0):
+    def __init__(self, root: Path, *, step: int = 0) -> None:
         from tensorboardX import SummaryWriter  # with PyTorch installed it takes seconds to import
 
         root.mkdir(parents=True, exist_ok=True)
@@ -23,7 +24,7 @@ class MetricLog:
         self._file.flush()
         self._board = SummaryWriter(str(root / "tensorboard"), purge_step=step + 1)
 
-    def write(self, row: dict) -> None:
+    def write(self, row: dict[str, Any]) -> None:
         """Append a row with keys `kind` and `step`; values that are not finite become null."""
         clean = {
             k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()
@@ -42,11 +43,11 @@ class MetricLog:
     def __enter__(self) -> "MetricLog":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def read_log(path: Path) -> list[dict]:
+def read_log(path: Path) -> list[dict[str, Any]]:
     """The rows of a log; a last line cut short by a crash is left out."""
     if not path.is_file():
         return []

@@ -8,6 +8,12 @@ import jax.numpy as jnp
 
 EPSILON = 1e-5
 
+Normalised = tuple[jax.Array, tuple[jax.Array, jax.Array]]
+"""(output, (mean [C], variance [C]))"""
+
+Kept = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
+"""(input, mean, 1 / standard deviation, scale, bias), kept for the gradient"""
+
 
 class BatchNorm(nn.Module):
     """`nn.BatchNorm(momentum=momentum)` over all axes but the last, then ReLU where `relu` is set.
@@ -50,7 +56,9 @@ def batch_norm(
     return _forward(relu, x, scale, bias)[0]
 
 
-def _forward(relu: bool, x: jax.Array, scale: jax.Array, bias: jax.Array):
+def _forward(
+    relu: bool, x: jax.Array, scale: jax.Array, bias: jax.Array
+) -> tuple[Normalised, Kept]:
     axes = tuple(range(x.ndim - 1))
     mean = jnp.mean(x, axes)
     var = jnp.maximum(jnp.mean(x * x, axes) - mean * mean, 0.0)
@@ -58,7 +66,9 @@ def _forward(relu: bool, x: jax.Array, scale: jax.Array, bias: jax.Array):
     return (_apply(relu, x, mean, rate, scale, bias), (mean, var)), (x, mean, rate, scale, bias)
 
 
-def _backward(relu: bool, kept: tuple, gradients: tuple):
+def _backward(
+    relu: bool, kept: Kept, gradients: Normalised
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     x, mean, rate, scale, bias = kept
     g, _ = gradients
     axes = tuple(range(x.ndim - 1))
@@ -75,6 +85,13 @@ def _backward(relu: bool, kept: tuple, gradients: tuple):
 batch_norm.defvjp(_forward, _backward)
 
 
-def _apply(relu: bool, x: jax.Array, mean, rate, scale, bias) -> jax.Array:
+def _apply(
+    relu: bool,
+    x: jax.Array,
+    mean: jax.Array,
+    rate: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+) -> jax.Array:
     y = (x - mean) * (rate * scale) + bias
     return nn.relu(y) if relu else y

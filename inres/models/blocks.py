@@ -82,7 +82,7 @@ class InV2(nn.Module):
         n = x.shape[-1]
         q = n // 4
 
-        def conv(y, name, features, kernel, stride=1):
+        def conv(y: jax.Array, name: str, features: int, kernel: int, stride: int = 1) -> jax.Array:
             layer = ConvNorm(features, kernel, stride, True, self.norm, self.kernel_init, name=name)
             return layer(y, train=train)
 
@@ -111,7 +111,7 @@ class InRed(nn.Module):
         n = x.shape[-1]
         q = n // 4
 
-        def conv(y, name, features, kernel, *, relu):
+        def conv(y: jax.Array, name: str, features: int, kernel: int, *, relu: bool) -> jax.Array:
             layer = ConvNorm(features, kernel, 1, relu, self.norm, self.kernel_init, name=name)
             return layer(y, train=train)
 

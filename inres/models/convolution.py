@@ -30,11 +30,11 @@ def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return x @ kernel
 
 
-def _forward(x: jax.Array, kernel: jax.Array):
+def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return x @ kernel, (x, kernel)
 
 
-def _backward(kept: tuple[jax.Array, jax.Array], g: jax.Array):
+def _backward(kept: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = kept
 
     def at_once(x: jax.Array, g: jax.Array) -> jax.Array:

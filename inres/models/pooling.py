@@ -44,12 +44,12 @@ def _along(axis: int, before: int, after: int) -> list[tuple[int, int, int]]:
     return [(before, after, 0) if i == axis else (0, 0, 0) for i in range(4)]
 
 
-def _pool_forward(x: jax.Array, axis: int):
+def _pool_forward(x: jax.Array, axis: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     y = _pool(x, axis)
     return y, (x, y)
 
 
-def _pool_backward(axis: int, kept: tuple[jax.Array, jax.Array], g: jax.Array):
+def _pool_backward(axis: int, kept: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array]:
     x, y = kept
     first, second, _ = (tap == y for tap in _taps(x, axis))
     zero = jnp.zeros((), g.dtype)
