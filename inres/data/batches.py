@@ -1,4 +1,4 @@
-"""Grain pipelines in which a batch is a function of (seed, step): any step can be resumed."""
+"""Batches as a function of seed and step, so that training can resume at any step."""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,30 +8,30 @@ from inres.config import ConfigError
 
 
 def steps_per_epoch(items: int, batch: int, *, section: str = "train") -> int:
-    """Full batches in one pass over `items`.
+    """Number of full batches in one pass over `items` items.
 
     Raises:
-      ConfigError: there are fewer items than one batch holds; names `batch` of the config's
-        `section`.
+      ConfigError: there are fewer items than one batch holds; names the `batch` of the config
+        section `section`.
     """
     if items < batch:
         raise ConfigError(
-            f"config.{section}.batch = {batch}: must be no more than the {items} training items"
+            f"config.{section}.batch = {batch}: must not exceed the {items} training items"
         )
     return items // batch
 
 
 def draw_weights(labels: np.ndarray, power: float) -> np.ndarray:
-    """Share [N] of each item among the draws: class frequency to the power of minus `power`."""
+    """Probability of drawing each item, [N]: proportional to class frequency ** -power."""
     _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
     weights = counts[inverse].astype(np.float64) ** -power
     return weights / weights.sum()
 
 
 def epoch_order(weights: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
-    """Item indices [N] of one epoch, shuffled: item i stands in it N w_i times, rounded up or down.
+    """Item indices of one epoch, int [N], shuffled: item i occurs N w_i times, rounded up or down.
 
-    Systematic sampling: equal weights give a permutation of the items.
+    This is systematic sampling, so equal weights give a permutation of the items.
     """
     rng = np.random.default_rng([seed, epoch])
     n = len(weights)
@@ -52,13 +52,18 @@ def batches(
     process: tuple[int, int] = (0, 1),
     augmented: int | None = None,
 ) -> Iterator[dict[str, np.ndarray]]:
-    """Batches of steps `start` to `steps` - 1, each a dict of [batch / processes, ...] arrays.
+    """Batches of the steps from `start` to `steps - 1`: dicts of [batch / processes, ...] arrays.
 
     Args:
-      arrays: fields with a common first axis of N items; may be memory-mapped.
-      weights: [N], how often each item is drawn, summing to 1.
-      process: (index, count): this process loads its part of each global batch.
-      augmented: adds a field `augment`, bool [B]: true before this step. None: no such field.
+      arrays: fields with a common first axis of N items; they may be memory-mapped.
+      weights: [N], probability of drawing each item, as from `draw_weights`.
+      batch: size of the global batch.
+      process: (index, count) of processes; this one loads its part of each batch.
+      augmented: adds a field `augment`, bool [B], which is true before this step; None: no such
+        field.
+
+    Raises:
+      ConfigError: the batch cannot be split evenly over the processes, or has too few items.
     """
     n = len(weights)
     per_epoch = steps_per_epoch(n, batch)
@@ -83,7 +88,7 @@ def batches(
 
     if start >= steps:
         return iter(())
-    import grain.python as grain  # slow to import, and for training alone
+    import grain.python as grain  # slow to import, and only training needs it
 
     source = grain.MapDataset.range(start, steps).map(load)
     options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=8)

@@ -1,4 +1,4 @@
-"""Checkpoints of a train state: the only room that knows Orbax."""
+"""Checkpoints of a train state; no other module uses Orbax."""
 
 from pathlib import Path
 from typing import Any
@@ -8,10 +8,10 @@ import orbax.checkpoint as ocp
 
 
 class Checkpoints:
-    """The newest checkpoints under `root`, saved whole or not at all."""
+    """The newest `keep` checkpoints under `root`. An incomplete checkpoint is never visible."""
 
     def __init__(self, root: Path, *, keep: int = 2) -> None:
-        # Orbax wants absolute paths.
+        # Orbax requires absolute paths.
         options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
         self._root = Path(root).resolve()
         self._manager = ocp.CheckpointManager(
@@ -29,12 +29,12 @@ class Checkpoints:
         return None if step is None else self._root / str(step)
 
     def save(self, step: int, state: Any) -> None:
-        """Save a pytree of arrays; does nothing where `step` is there already."""
+        """Save a pytree of arrays; does nothing if `step` exists already."""
         if step not in self._manager.all_steps():
             self._manager.save(step, args=ocp.args.StandardSave(state))
 
     def drop_from(self, step: int) -> None:
-        """Remove the checkpoints of `step` and of all later ones."""
+        """Remove the checkpoints of `step` and of all later steps."""
         for later in [s for s in self._manager.all_steps() if s >= step]:
             self._manager.delete(later)
 
@@ -47,7 +47,7 @@ class Checkpoints:
         """
         step = self.latest() if step is None else step
         if step is None:
-            raise FileNotFoundError(f"{self._root}: holds no checkpoint; run the train stage")
+            raise FileNotFoundError(f"{self._root}: no checkpoint here; run the train stage first")
         try:
             _compare(self._manager.item_metadata(step), state, f"{self._root}/{step}")
             abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
@@ -55,12 +55,12 @@ class Checkpoints:
         except (KeyError, OSError) as error:
             raise ValueError(
                 f"{self._root}/{step}: damaged checkpoint ({error}); remove this folder to resume "
-                "from the one before"
+                "from the previous one"
             ) from None
 
     @staticmethod
     def read_variables(root: Path) -> dict[str, Any]:
-        """Weights of the newest checkpoint, as they are: {"params": ..., "batch_stats": ...}.
+        """Weights of the newest checkpoint: {"params": ..., "batch_stats": ...}.
 
         Raises:
           FileNotFoundError: there is no checkpoint.
@@ -68,12 +68,14 @@ class Checkpoints:
         with ocp.CheckpointManager(Path(root).resolve()) as manager:
             step = manager.latest_step()
             if step is None:
-                raise FileNotFoundError(f"{root}: holds no checkpoint; run the stage that trains")
+                raise FileNotFoundError(
+                    f"{root}: no checkpoint here; run the stage that trains first"
+                )
             saved = manager.restore(step, args=ocp.args.StandardRestore())
         return {name: saved[name] for name in ("params", "batch_stats")}
 
     def wait(self) -> None:
-        """Wait until what was saved is on disk."""
+        """Wait until all saved checkpoints are on disk."""
         self._manager.wait_until_finished()
 
     def close(self) -> None:
@@ -92,7 +94,7 @@ def _leaves(tree: Any) -> dict[str, tuple[tuple[int, ...], str]]:
 
 
 def _compare(saved: Any, state: Any, where: str) -> None:
-    """Orbax restores another dtype without a word, and names no leaf where shapes differ."""
+    """Compare shapes and dtypes; Orbax converts dtypes silently and does not name the leaf."""
     tree = getattr(saved, "tree", saved)
     if tree is None:
         return

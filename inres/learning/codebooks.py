@@ -1,23 +1,23 @@
-"""Target codes of classes and of nodules: far apart, or as far apart as sizes are."""
+"""Target codes: far apart for classes, or as far apart as the sizes of nodules."""
 
 import math
 
 import numpy as np
 
 TRIES, CANDIDATES = 20, 500
-"""Of the search for random centres: how often it starts anew, and codes looked at for each."""
+"""Search for random centres: number of attempts, and candidate codes per attempt."""
 
 
 def centres(classes: int, bits: int, *, seed: int) -> np.ndarray:
     """A code for each class, far from all others: bool [classes, bits].
 
-    Where `bits` is a power of two and there are at most 2 `bits` classes: rows of Sylvester's
-    Hadamard matrix and their complements, half of the bits or all of them apart; the constant row
-    is taken last. Else random codes with half of their bits on, of which the set with the largest
-    least distance is kept. Yuan et al. 2020 (CSQ), section 3.2.
+    If `bits` is a power of two and there are at most 2 `bits` classes, these are rows of
+    Sylvester's Hadamard matrix and their complements, which differ in half or all of the bits; the
+    constant row comes last. Otherwise they are random codes with half of their bits on: of several
+    sets, the one with the largest minimum distance. Yuan et al. 2020 (CSQ), section 3.2.
 
     Raises:
-      ValueError: so few bits cannot tell so many classes apart.
+      ValueError: there are not enough codes of this length.
     """
     from scipy.linalg import hadamard  # slow to import, and the config imports this module
 
@@ -46,7 +46,7 @@ def centres(classes: int, bits: int, *, seed: int) -> np.ndarray:
 
 
 def _spread(classes: int, bits: int, on: int, rng: np.random.Generator) -> np.ndarray:
-    """Balanced codes, each the farthest of many from those before it: bool [classes, bits]."""
+    """Balanced codes, each the candidate farthest from those before it: bool [classes, bits]."""
     places = rng.random((CANDIDATES, bits)).argsort(axis=1)
     pool = places < on
     found = [pool[0]]
@@ -58,23 +58,23 @@ def _spread(classes: int, bits: int, on: int, rng: np.random.Generator) -> np.nd
 
 
 def least_distance(codes: np.ndarray) -> int:
-    """Least Hamming distance of two of the codes bool [N, h]; h for a single one."""
+    """Minimum Hamming distance between the codes bool [N, bits]; `bits` for a single code."""
     differ = (codes[:, None] != codes).sum(axis=2)
     return int(differ[~np.eye(len(codes), dtype=bool)].min(initial=codes.shape[1]))
 
 
 def sizes(labels: np.ndarray, diameters_mm: np.ndarray, *, by_diameter: float) -> np.ndarray:
-    """Where items stand on a scale of size from 0 to 1, float64 [N]; NaN for normals.
+    """Positions of items on a scale of size from 0 to 1, float64 [N]; NaN for normal items.
 
-    The middles of the nodule classes that are there stand in order, evenly. An item of unknown
-    diameter stands in the middle of its class; one of known diameter is moved by `by_diameter`
-    times the distance from there to the share of its class that is smaller (ties counted half). So
-    the scale is one of quantiles in which every class weighs the same, whatever its share of
-    the items; at 0 it knows classes alone, at 1 classes touch. The smallest item is at 0, the
-    largest at 1.
+    The nodule classes that occur divide the scale evenly. An item of unknown diameter is in the
+    middle of its class. A known diameter moves the item from there towards its quantile within the
+    class (the share of items that are smaller, ties counted half) by a factor of `by_diameter`. So
+    the scale is one of quantiles in which every class has the same weight, whatever its share of
+    the items. With `by_diameter` 0 only the class matters; with 1 neighbouring classes touch. The
+    smallest item is at 0, the largest at 1.
 
     Args:
-      labels: int [N], the items that train; 0 is no nodule.
+      labels: int [N], of the training items; 0 is no nodule.
       diameters_mm: float [N], NaN where unknown.
       by_diameter: in [0, 1].
     """
@@ -97,13 +97,14 @@ def sizes(labels: np.ndarray, diameters_mm: np.ndarray, *, by_diameter: float) -
 def ordinal(position: np.ndarray, bits: int) -> np.ndarray:
     """Codes whose distance grows with the difference in size, float32 [N, bits] in [0, 1].
 
-    The last T bits are a thermometer: bit j is `clip(T position - j, 0, 1)`, so that two nodules
-    differ by T times the distance of their positions (sum of absolute differences). Where there
-    are normals, a third of the bits say nodule or not, and a normal's thermometer alternates: it
-    is two thirds of the bits from every nodule, as the largest from the smallest.
+    The last T bits are a thermometer: bit j is `clip(T position - j, 0, 1)`, so the distance of two
+    nodules (sum of absolute differences) is T times the difference of their positions. If there are
+    normal items, the first third of the bits says nodule or not, and the thermometer of a normal
+    item alternates. Its distance from every nodule is then about two thirds of the bits, like that
+    between the largest and the smallest nodule.
 
     Args:
-      position: float [N], as from `sizes`; NaN is a normal.
+      position: float [N], as from `sizes`; NaN for normal items.
       bits: length of the code.
     """
     normal = np.isnan(position)

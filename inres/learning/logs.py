@@ -1,4 +1,4 @@
-"""Metrics out: one JSON object a line always, TensorBoard event files beside it."""
+"""Logs of metrics: one JSON object per line, and TensorBoard event files."""
 
 import json
 import math
@@ -9,11 +9,11 @@ from typing import Any
 class MetricLog:
     """Appends rows to `<root>/log.jsonl` and scalars to `<root>/tensorboard`.
 
-    A run that resumes at `step` drops the rows after it, since it writes them anew.
+    A run that resumes at `step` drops later rows, because it writes them again.
     """
 
     def __init__(self, root: Path, *, step: int = 0) -> None:
-        from tensorboardX import SummaryWriter  # with PyTorch installed it takes seconds to import
+        from tensorboardX import SummaryWriter  # slow to import if PyTorch is installed
 
         root.mkdir(parents=True, exist_ok=True)
         path = root / "log.jsonl"
@@ -25,7 +25,7 @@ class MetricLog:
         self._board = SummaryWriter(str(root / "tensorboard"), purge_step=step + 1)
 
     def write(self, row: dict[str, Any]) -> None:
-        """Append a row with keys `kind` and `step`; values that are not finite become null."""
+        """Append a row with the keys `kind` and `step`; NaN and infinity become null."""
         clean = {
             k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()
         }
@@ -48,7 +48,11 @@ class MetricLog:
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The rows of a log; a last line cut short by a crash is left out."""
+    """The rows of a log; an incomplete last line, left by a crash, is skipped.
+
+    Raises:
+      ValueError: another line is damaged.
+    """
     if not path.is_file():
         return []
     rows = []
@@ -59,6 +63,6 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             if number != len(lines):
                 raise ValueError(
-                    f"{path}: line {number} is damaged; remove the file to log anew"
+                    f"{path}: line {number} is damaged; remove the file to start a new log"
                 ) from None
     return rows

@@ -1,4 +1,4 @@
-"""Batch norm, with the ReLU behind it, whose gradient reads each array as few times as it can."""
+"""Batch norm with the ReLU that follows it; its gradient reads few arrays from memory."""
 
 import functools
 
@@ -16,12 +16,11 @@ Kept = tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]
 
 
 class BatchNorm(nn.Module):
-    """`nn.BatchNorm(momentum=momentum)` over all axes but the last, then ReLU where `relu` is set.
+    """`nn.BatchNorm(momentum=momentum)` over all axes except the last, then ReLU if `relu` is set.
 
-    The same variables, the same formula (Ioffe and Szegedy 2015). Differentiated as it stands,
-    `nn.BatchNorm` stores the centred input, the normalised one and the ReLU's mask, and a step
-    spends its time on moving them; here the input alone is kept for the gradient, and both are
-    computed anew from it.
+    Variables and formula are the same (Ioffe and Szegedy 2015). The automatic gradient of
+    `nn.BatchNorm` stores the centred input, the normalised input and the mask of the ReLU, and
+    moving them takes most of a step. Here only the input is kept; the rest is recomputed from it.
     """
 
     relu: bool = False
@@ -29,7 +28,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
-        """Float [..., C] -> the same shape; `train` uses the batch's statistics and keeps them."""
+        """Float [..., C] -> same shape; `train` uses and updates the statistics of the batch."""
         shape = x.shape[-1:]
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape, jnp.float32)
         var = self.variable("batch_stats", "var", jnp.ones, shape, jnp.float32)
@@ -49,9 +48,9 @@ class BatchNorm(nn.Module):
 def batch_norm(
     relu: bool, x: jax.Array, scale: jax.Array, bias: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    """Float [..., C], [C], [C] -> (normalised by the batch, (its mean [C], its variance [C])).
+    """Normalise float [..., C] by its batch: (output, (mean [C], variance [C])).
 
-    The variance is `E[x^2] - E[x]^2`, not below 0. The statistics pass no gradient on.
+    The variance is `E[x^2] - E[x]^2`, clipped at 0. No gradient flows through the statistics.
     """
     return _forward(relu, x, scale, bias)[0]
 

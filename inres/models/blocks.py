@@ -17,16 +17,16 @@ he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 
 
 GROUP = 8
-"""Channels that group norm takes together, where the width is divisible by it."""
+"""Channels per group of group norm, if the width is divisible by it."""
 
 
 class ConvNorm(nn.Module):
-    """Convolution, then `norm`, then (optionally) ReLU; only without a norm it has a bias.
+    """Convolution, then `norm`, then optionally ReLU. It has a bias only without a norm.
 
-    `norm` is `batch`, `group` (Wu and He 2018, "Group normalization": nothing depends on the
-    batch, so small batches do not hurt) or `none`.
+    `norm` is `batch`, `none`, or `group` (Wu and He 2018, "Group normalization"), which does not
+    depend on the batch and so suits small batches.
 
-    A 1x1 kernel at stride 1 is a matrix product over channels.
+    A 1x1 convolution with stride 1 is computed as a matrix product over channels.
     """
 
     features: int
@@ -68,9 +68,9 @@ class ConvNorm(nn.Module):
 class InV2(nn.Module):
     """Space compression (paper, Fig. 3): [B, k, k, N] -> [B, k/2, k/2, 2N].
 
-    Beside the max-pooling, which keeps N channels: 1x1 -> 3x3/2, twice, with N/4 channels each,
-    and 1x1 -> 3x3 -> 3x3/2 with N/2. The three 1x1 convolutions read one input, so they are
-    computed as one of 3N/4 channels.
+    Concatenates max-pooling (N channels), 1x1 -> 3x3/2 twice (N/4 channels each) and 1x1 -> 3x3 ->
+    3x3/2 (N/2 channels). The three 1x1 convolutions read the same input, so they are computed as
+    one with 3N/4 channels.
     """
 
     norm: str = "batch"
@@ -96,9 +96,10 @@ class InV2(nn.Module):
 class InRed(nn.Module):
     """Multi-receptive-field residual (paper, Fig. 4): [B, k, k, C] -> the same shape.
 
-    Paths 1x1 | 1x1 -> 3x3 | 1x1 -> 3x3 -> 3x3 of C/4, C/4 and C/2 channels, concatenated, added
-    to the input, then ReLU. The last convolution of a path has no ReLU, or the residual could
-    never be negative. The three 1x1 convolutions are computed as one of 3C/4 channels.
+    Paths 1x1 | 1x1 -> 3x3 | 1x1 -> 3x3 -> 3x3 with C/4, C/4 and C/2 channels are concatenated and
+    added to the input, followed by ReLU. The last convolution of a path has no ReLU, otherwise the
+    residual could never be negative. The three 1x1 convolutions are computed as one with 3C/4
+    channels.
     """
 
     scale: float = 1.0

@@ -1,4 +1,4 @@
-"""The 1x1 convolution, a matrix product over channels, with a gradient that is fast on CPUs."""
+"""1x1 convolution as a matrix product over channels, with a gradient that is fast on CPUs."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 LEAST_PIXELS = 64
-"""Pixels an image from which on a product an image pays."""
+"""From this number of pixels per image, one product per image is faster."""
 
 
 def pointwise(
@@ -18,9 +18,10 @@ def pointwise(
 ) -> jax.Array:
     """`x @ kernel`: float [B, H, W, C], [C, D] -> [B, H, W, D]; for `nn.Dense(dot_general=...)`.
 
-    The kernel's gradient is a product of two narrow matrices over all pixels, which XLA runs slowly
-    on CPUs. There it is a product an image, and their sum: in a third of the time for 32 images of
-    32 x 32 x 32, in two thirds for 8 x 8 x 128. Smaller images keep the one product.
+    The gradient of the kernel is a product of two narrow matrices over all pixels, which is slow in
+    XLA on CPUs. There it is computed as the sum of one product per image, which takes a third of
+    the time for 32 images of 32 x 32 x 32 and two thirds for 8 x 8 x 128. Smaller images use the
+    single product.
     """
     return _product(x, kernel)
 

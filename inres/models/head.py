@@ -1,4 +1,4 @@
-"""The three fully connected layers that every network here ends in (paper, Fig. 2)."""
+"""The three fully connected layers at the end of every network (paper, Fig. 2)."""
 
 import flax.linen as nn
 import flax.struct
@@ -10,10 +10,10 @@ from inres.models.blocks import Initializer, he_normal
 
 @flax.struct.dataclass
 class Outputs:
-    """What a network returns for B images; all float32."""
+    """What a network returns for B images, all float32."""
 
     fc1: jax.Array
-    """[B, F], after ReLU: the fine stage's features (paper, section 3.3)."""
+    """[B, F], after ReLU: features of the fine stage (paper, section 3.3)."""
     u: jax.Array
     """[B, h], FC2 before the sigmoid; its signs are the code."""
     h: jax.Array
@@ -28,19 +28,19 @@ class HashHead(nn.Module):
     classes: int
     bits: int
     fc1: int = 256
-    """The paper's width is 4096."""
+    """Width of FC1; 4096 in the paper."""
     pooling: str = "average"
-    """`average` over the map, or `flatten` (the paper's)."""
+    """`average` over the map, or `flatten` as in the paper."""
     dropout: float = 0.0
     hash_norm: bool = False
-    """Batch norm after FC2, before the sigmoid: each bit is on for about half of the items."""
+    """Batch norm before the sigmoid, so that each bit is on for about half of the items."""
     kernel_init: Initializer = he_normal
     hash_init: Initializer = nn.initializers.lecun_normal()
     logit_init: Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> Outputs:
-        """x: float [B, H, W, C]."""
+        """x: feature map, float [B, H, W, C]."""
         if self.pooling == "average":
             x = x.mean(axis=(1, 2))
         elif self.pooling == "flatten":

@@ -8,10 +8,11 @@ from inres.models.blocks import ConvNorm
 
 
 class UNet(nn.Module):
-    """`depth` poolings down, as many upsamplings back, with skip connections.
+    """U-Net with `depth` poolings, as many upsamplings, and skip connections.
 
-    Each level has two 3x3 convolutions with batch norm; width doubles with each pooling.
-    Upsampling repeats pixels, then convolves: a transposed convolution leaves checkerboards.
+    Each level has two 3x3 convolutions with batch norm. The width doubles with each pooling.
+    Upsampling repeats pixels and then convolves, because transposed convolutions leave checkerboard
+    artefacts.
     """
 
     width: int = 16
@@ -40,11 +41,11 @@ class UNet(nn.Module):
 
 
 def max_pool_2x2(x: jax.Array) -> jax.Array:
-    """Max-pool 2x2 at stride 2, float [B, H, W, C] -> [B, H/2, W/2, C], H and W even.
+    """Max-pool 2x2 with stride 2, float [B, H, W, C] -> [B, H/2, W/2, C], H and W even.
 
-    Of equal values the first along each axis gets the gradient. Written with `where`: the gradient
-    of `max` divides by the number of elements that equal the maximum, and is 0 / 0 where the
-    compiler computes `x` anew for it and rounds it otherwise.
+    Among equal values, the first along each axis gets the gradient. Written with `where`, because
+    the gradient of `max` divides by the number of elements that equal the maximum: 0 / 0 where the
+    compiler recomputes `x` with different rounding.
     """
     for axis in (1, 2):
         pairs = x.reshape(*x.shape[:axis], -1, 2, *x.shape[axis + 1 :])

@@ -9,7 +9,7 @@ from inres.models.head import HashHead, Outputs
 from inres.models.pooling import max_pool_3x3_s2
 
 LAYERS = ((96, 11, 4, True), (256, 5, 1, True), (384, 3, 1, False), (384, 3, 1, False))
-"""(features, kernel, stride, max-pooled) of the first four convolutions."""
+"""(features, kernel, stride, whether max-pooling follows) of the first four convolutions."""
 
 
 class AlexNet(nn.Module):
