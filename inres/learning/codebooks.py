@@ -108,11 +108,11 @@ def ordinal(position: np.ndarray, bits: int) -> np.ndarray:
       bits: length of the code.
     """
     normal = np.isnan(position)
-    told = round(bits / 3) if normal.any() else 0
+    presence_bits = round(bits / 3) if normal.any() else 0
     if len(np.unique(position[~normal])) < 2:
-        told = bits  # one size: nothing to order
-    steps = bits - told
+        presence_bits = bits  # one size: nothing to order
+    steps = bits - presence_bits
     thermometer = np.clip(steps * position[:, None] - np.arange(steps), 0.0, 1.0)
     thermometer[normal] = np.arange(steps) % 2
-    presence = np.repeat(~normal[:, None], told, axis=1)
+    presence = np.repeat(~normal[:, None], presence_bits, axis=1)
     return np.concatenate([presence, thermometer], axis=1).astype(np.float32)
