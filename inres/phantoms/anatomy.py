@@ -113,12 +113,18 @@ def _union(a: np.ndarray, b: np.ndarray, k: float) -> np.ndarray:
     return np.maximum(a, b) + h * h * (k / 4)
 
 
-def _ellipse(dx: np.ndarray, dy: np.ndarray, a, b) -> np.ndarray:
+def _ellipse(
+    dx: np.ndarray, dy: np.ndarray, a: np.ndarray | float, b: np.ndarray | float
+) -> np.ndarray:
     return (1 - np.sqrt((dx / a) ** 2 + (dy / b) ** 2)) * np.minimum(np.float32(a), np.float32(b))
 
 
 def _capsule(
-    x: np.ndarray, y: np.ndarray, p: tuple[float, float], q: tuple[float, float], r: float
+    x: np.ndarray,
+    y: np.ndarray,
+    p: tuple[np.ndarray | float, float],
+    q: tuple[float, float],
+    r: float,
 ) -> np.ndarray:
     """Distance inside a thick line from p to q."""
     ux, uy = q[0] - p[0], q[1] - p[1]
@@ -189,7 +195,9 @@ def _slab(
     }
 
 
-def _cage(person, xs, ys, zs, radius) -> np.ndarray:
+def _cage(
+    person: Person, xs: np.ndarray, ys: np.ndarray, zs: np.ndarray, radius: np.ndarray
+) -> np.ndarray:
     """Distance inside the pleural outline of the ribs: a squircle tapering to the apex."""
     t = zs / HEIGHT_MM
     levels = (-0.2, 0.0, 0.2, 0.42, 0.6, 0.75, 0.86, 0.93, 0.98, 1.0, 1.02, 1.2)
@@ -207,14 +215,16 @@ def _cage(person, xs, ys, zs, radius) -> np.ndarray:
     return np.minimum(radius, 200) * (1 / rho - 1)
 
 
-def _diaphragm(xs, ys) -> np.ndarray:
+def _diaphragm(xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
     """Height of the two domes (mm, standard frame); the right one is higher."""
     right = 58 * (1 - ((xs + 60) / 74) ** 2 - ((ys + 22) / 84) ** 2)
     left = 48 * (1 - ((xs - 62) / 72) ** 2 - ((ys + 24) / 84) ** 2)
     return np.maximum(np.maximum(right, left), -60)
 
 
-def _mediastinum(person, straight, xs, ys, zs) -> dict[str, np.ndarray]:
+def _mediastinum(
+    person: Person, straight: np.ndarray, xs: np.ndarray, ys: np.ndarray, zs: np.ndarray
+) -> dict[str, np.ndarray]:
     """Distances inside the structures between the lungs; `outline` is their union."""
     t = zs / HEIGHT_MM
     levels = (0.0, 0.25, 0.45, 0.56, 0.66, 0.8, 1.0, 1.2)
@@ -259,7 +269,9 @@ def _mediastinum(person, straight, xs, ys, zs) -> dict[str, np.ndarray]:
     return parts
 
 
-def _body(person, xs, ys, zs, radius) -> np.ndarray:
+def _body(
+    person: Person, xs: np.ndarray, ys: np.ndarray, zs: np.ndarray, radius: np.ndarray
+) -> np.ndarray:
     """Distance inside the skin."""
     t = zs / HEIGHT_MM
     top = np.clip((t - 0.72) / 0.4, 0, 1)
@@ -283,7 +295,9 @@ def _body(person, xs, ys, zs, radius) -> np.ndarray:
     return body
 
 
-def _bones(xs, ys, zs, cage, cosine) -> tuple[np.ndarray, np.ndarray]:
+def _bones(
+    xs: np.ndarray, ys: np.ndarray, zs: np.ndarray, cage: np.ndarray, cosine: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Distance inside the bones, and HU of their inside."""
     ax = np.abs(xs)
     level = np.mod(zs, 25.0)
@@ -330,7 +344,17 @@ def _bones(xs, ys, zs, cage, cosine) -> tuple[np.ndarray, np.ndarray]:
     return bone, marrow
 
 
-def _tissue(person, warp, xs, ys, zs, cage, cosine, dome, parts) -> np.ndarray:
+def _tissue(
+    person: Person,
+    warp: list[np.ndarray],
+    xs: np.ndarray,
+    ys: np.ndarray,
+    zs: np.ndarray,
+    cage: np.ndarray,
+    cosine: np.ndarray,
+    dome: np.ndarray,
+    parts: dict[str, np.ndarray],
+) -> np.ndarray:
     """HU of everything that is neither air, lung nor bone."""
     ax = np.abs(xs)
     t = zs / HEIGHT_MM
@@ -379,7 +403,15 @@ def _tissue(person, warp, xs, ys, zs, cage, cosine, dome, parts) -> np.ndarray:
     return tissue
 
 
-def _lung_hu(person, warp, xs, ys, zs, grain, patches) -> np.ndarray:
+def _lung_hu(
+    person: Person,
+    warp: list[np.ndarray],
+    xs: np.ndarray,
+    ys: np.ndarray,
+    zs: np.ndarray,
+    grain: np.ndarray,
+    patches: np.ndarray,
+) -> np.ndarray:
     """HU of the lung between its drawn vessels: gravity, patches, texture and fissures."""
     hu = person.lung_hu + 0.33 * ys + 11 * warp[2] + 13 * patches
     texture = grain + 0.35 * (grain**2 - 1)  # capillary bed: a tail of denser spots

@@ -204,7 +204,9 @@ def blob_cover(
     return box, _slice_mean(cover, n)
 
 
-def _grain(rng, shape, canvas: Canvas, n: int, size_mm: float) -> np.ndarray:
+def _grain(
+    rng: np.random.Generator, shape: tuple[int, ...], canvas: Canvas, n: int, size_mm: float
+) -> np.ndarray:
     """Noise of unit deviation and a grain of about `size_mm`."""
     pixel = abs(float(canvas.x[1] - canvas.x[0]))
     grain = rng.standard_normal(shape, dtype=np.float32)

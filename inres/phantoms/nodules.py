@@ -125,7 +125,14 @@ def place_nodules(
     return found, others
 
 
-def _blob(centre, diameter_mm, rng, *, lobulated: bool, **look) -> Blob:
+def _blob(
+    centre: np.ndarray,
+    diameter_mm: float,
+    rng: np.random.Generator,
+    *,
+    lobulated: bool,
+    **look: float,
+) -> Blob:
     """A body whose long and short axes have the mean `diameter_mm`."""
     e = rng.uniform(0.02, 0.16)
     axes = diameter_mm / 2 * np.array([1 + e, 1 + rng.uniform(-0.5, 0.5) * e, 1 - e])

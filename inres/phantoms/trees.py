@@ -52,7 +52,9 @@ def grow(
     return tubes
 
 
-def _bent(p: np.ndarray, q: np.ndarray, rp: float, rq: float, rng) -> list[Tube]:
+def _bent(
+    p: np.ndarray, q: np.ndarray, rp: float, rq: float, rng: np.random.Generator
+) -> list[Tube]:
     length = float(np.linalg.norm(q - p))
     if length < 8:
         return [Tube(p, q, rp, rq)]

@@ -194,9 +194,7 @@ def test_one_patient_alone_is_named():
 def test_a_side_that_is_dropped_as_a_whole_is_explained():
     rows = column(archive(), ["test", "train", "train", "train", "train"] * 40)
     config = Split(kind="column", val_share=0.0, overlap="drop")
-    with pytest.raises(
-        ConfigError, match=r"no item on the side 'train': scan s0 is .*\(40 such"
-    ):
+    with pytest.raises(ConfigError, match=r"no item on the side 'train': scan s0 is .*\(40 such"):
         splits.split_items(rows, config, pictures(200))
 
 

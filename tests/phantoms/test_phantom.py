@@ -18,6 +18,7 @@ from inres.config import Phantom
 from inres.phantoms import dataset, nodules
 from inres.phantoms.drawing import Blob, Canvas, Tube, draw_blob, draw_vessels
 from inres.phantoms.plan import Nodule, class_shares, plan_dataset
+from inres.phantoms.scan import make_scan
 from inres.system import files
 
 pytestmark = pytest.mark.slow
@@ -105,7 +106,7 @@ def test_findings_do_not_overlap_and_excluded_ones_are_marked(tree):
 
 
 def test_solid_centres_are_dense_and_lungs_are_not():
-    scan = dataset.make_scan(TWO, seed=0, index=0)
+    scan = make_scan(TWO, seed=0, index=0)
     lung = np.isin(scan.lungs, (3, 4))
     assert -900 < np.median(scan.hu[lung]) < -800
     assert 0.5 < lung.sum() * np.prod(scan.spacing) / 1e6 < 4.5  # litres
@@ -123,7 +124,7 @@ def test_solid_centres_are_dense_and_lungs_are_not():
 
 
 def test_a_threshold_and_a_cleared_border_find_the_lungs():
-    scan = dataset.make_scan(TWO, seed=1, index=1)
+    scan = make_scan(TWO, seed=1, index=1)
     dark = np.zeros(scan.hu.shape, bool)
     for k, plane in enumerate(scan.hu < -400):
         parts, _ = ndimage.label(plane)
@@ -136,11 +137,11 @@ def test_a_threshold_and_a_cleared_border_find_the_lungs():
 def test_scans_follow_from_seed_and_index():
     plans = plan_dataset(TWO, seed=5)
     assert plans == plan_dataset(TWO, seed=5)
-    one, again = (dataset.make_scan(TWO, seed=5, index=0) for _ in range(2))
+    one, again = (make_scan(TWO, seed=5, index=0) for _ in range(2))
     assert one.hu.tobytes() == again.hu.tobytes()
     assert one.lungs.tobytes() == again.lungs.tobytes()
     assert [f.diameter_mm for f in one.annotations] == [f.diameter_mm for f in again.annotations]
-    other = dataset.make_scan(TWO, seed=5, index=1, plan=dataclasses.replace(plans[0], index=1))
+    other = make_scan(TWO, seed=5, index=1, plan=dataclasses.replace(plans[0], index=1))
     assert other.hu.shape == one.hu.shape
     assert (other.hu != one.hu).mean() > 0.5
     assert plan_dataset(TWO, seed=6)[0].uid != plans[0].uid
@@ -160,7 +161,7 @@ def test_same_seed_writes_the_same_bytes(tmp_path):
 def test_padding_and_flipped_axes():
     plan = dataclasses.replace(plan_dataset(TWO, seed=0)[0], padding_hu=-2000)
     straight, flipped = (
-        dataset.make_scan(TWO, seed=0, index=0, plan=dataclasses.replace(plan, flipped=f))
+        make_scan(TWO, seed=0, index=0, plan=dataclasses.replace(plan, flipped=f))
         for f in (False, True)
     )
     assert flipped.direction == (-1, 0, 0, 0, -1, 0, 0, 0, 1)
@@ -204,7 +205,7 @@ def test_isolated_nodule_in_a_noise_free_scan_has_its_diameter():
         excluded=0,
         thickness_mm=1.0,
     )
-    scan = dataset.make_scan(config, seed=4, index=0, plan=plan, noise=0.0)
+    scan = make_scan(config, seed=4, index=0, plan=plan, noise=0.0)
     (finding,) = scan.annotations
     assert finding.place == "isolated"
     image = image_of(scan, scan.hu)
@@ -342,7 +343,7 @@ def test_scans_of_another_seed_are_refused(tmp_path):
 def test_no_room_is_an_error_that_names_the_knob():
     config = dataclasses.replace(TWO, nodules_per_scan=2000.0)
     with pytest.raises(ValueError, match=r"phantom\.nodules_per_scan"):
-        dataset.make_scan(config, seed=0, index=0)
+        make_scan(config, seed=0, index=0)
 
 
 def test_interrupt_leaves_whole_files_and_another_run_completes_them(tmp_path):
