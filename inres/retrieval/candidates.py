@@ -1,7 +1,4 @@
-"""Candidates of the coarse stage with their Euclidean distances, and rankings of them.
-
-A ranking is (squared distance, id, Hamming distance), each [K]: inf, -1 and -1 where it has ended.
-"""
+"""Rankings: candidates of the coarse stage ordered by Euclidean distance."""
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +9,12 @@ from inres.retrieval.index import Index
 from inres.retrieval.padding import Queries
 
 Ranking = tuple[jax.Array, ...]
+"""(squared distance float32, id int32, Hamming distance int32), each [..., K]; inf, -1 and -1 after
+the last item."""
 
 
 def distances(index: Index, queries: Queries, slots: hamming.Slots) -> Ranking:
-    """(squared distance, id, Hamming distance) [S] of slots; inf, -1, -1 in spare ones."""
+    """The columns of a ranking for slots [S], in their order; inf, -1, -1 in empty slots."""
     found = slots.distance < FAR
     rows = index.features.at[slots.position].get(mode="promise_in_bounds")
     square = rerank.squared_distances(queries.features[slots.query], rows)
@@ -27,11 +26,11 @@ def distances(index: Index, queries: Queries, slots: hamming.Slots) -> Ranking:
 
 
 def nothing(k: int, *batch: int) -> Ranking:
-    """Rankings of nothing. [*batch, k]."""
+    """Empty rankings [*batch, k]."""
     none = jnp.full((*batch, k), -1, jnp.int32)
     return jnp.full((*batch, k), jnp.inf, jnp.float32), none, none
 
 
 def merged(top: Ranking, columns: Ranking, *, k: int) -> Ranking:
-    """The k best of a ranking [k] and new rows [n]."""
+    """The k best of a ranking [k] and new columns [n]."""
     return rerank.best(*(jnp.concatenate(pair) for pair in zip(top, columns, strict=True)), k=k)

@@ -1,4 +1,4 @@
-"""What is given to an index or asked of it, as arrays; whatever could have no answer is refused."""
+"""Validates the arguments of `index.build` and `search.search` and converts them to arrays."""
 
 import math
 from typing import Any
@@ -14,9 +14,9 @@ from inres.retrieval.hamming import MAX_BITS
 def items(
     codes: Any, features: Any, *, bits: int, ids: Any, groups: Any, labels: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """The arguments of `build` as arrays: codes, features, ids, groups and labels.
+    """The arguments of `index.build` as arrays: codes, features, ids, groups and labels.
 
-    Errors as in `build`.
+    Errors as in `index.build`.
     """
     codes = codes_lib.check(np.asarray(codes), bits)
     if bits > MAX_BITS:
@@ -52,7 +52,11 @@ def queries(
     only_label: Any = None,
     labelled: bool = True,
 ) -> native.Queries:
-    """The arguments of `search` as arrays; errors as there. `labelled`: the index has labels."""
+    """The arguments of `search.search` as arrays; errors as there.
+
+    `labelled` says whether the index has labels. Without features, the search is by Hamming
+    distance alone.
+    """
     codes = codes_lib.check(np.ascontiguousarray(query_codes), bits, name="query_codes")
     if codes.ndim != 2:
         raise ValueError(f"query_codes have shape {codes.shape}, must be [Q, W]")
@@ -82,15 +86,15 @@ def queries(
 
 
 def _whole(name: str, value: Any, least: int) -> None:
-    """Check that a count is a whole number, not below `least`."""
+    """Check that a count is a whole number of at least `least`."""
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or value < least:
         raise ValueError(f"{name} is {value!r}, must be a whole number of {least} or more")
 
 
 def _thresholds(threshold: Any, q: int, *, most: int) -> np.ndarray:
-    """A threshold, or one for each of `q` queries, as int32 [Q]; larger ones become `most`."""
-    if type(threshold) is int and threshold >= 0:  # as most often
+    """One threshold, or one per query, as int32 [Q], with larger values reduced to `most`."""
+    if type(threshold) is int and threshold >= 0:  # the usual case, and the fastest
         return np.full(q, min(threshold, most), np.int32)
     limits = np.asarray(threshold)
     if limits.shape not in ((), (q,)) or limits.dtype.kind not in "iu":
@@ -101,7 +105,7 @@ def _thresholds(threshold: Any, q: int, *, most: int) -> np.ndarray:
 
 
 def _features(features: Any, dims: int | None, name: str) -> np.ndarray:
-    """Features as an array [N, D] of a type that is searched; their values are not looked at."""
+    """Features as an array [N, D] of a supported dtype; the values are not checked."""
     array = np.asarray(features)
     if array.dtype not in (np.float16, np.float32, jnp.bfloat16):
         raise TypeError(f"{name} are {array.dtype}, must be float32 (or float16, bfloat16)")
@@ -111,15 +115,18 @@ def _features(features: Any, dims: int | None, name: str) -> np.ndarray:
 
 
 def finite(rows: np.ndarray, name: str, numbers: np.ndarray | None = None) -> None:
-    """Raise for rows float32 [N, D] that have no rank; `numbers` are theirs for the message."""
+    """Check that rows float32 [N, D] are finite and their squared distances do not overflow.
+
+    `numbers` [N] replace the row numbers in the message.
+    """
     limit = math.sqrt(1e37 / rows.shape[1]) / 2
-    # The squared length of a few queries is most often smaller than any one element may be.
+    # For a few queries the sum of squares is usually below the limit of a single element.
     if rows.size < 1 << 16:
         flat = rows.reshape(-1)
         with np.errstate(all="ignore"):
             if np.dot(flat, flat) < limit:
                 return
-    # min and max carry NaN along, and take no copy.
+    # min and max propagate NaN and make no copy.
     largest = max(-float(rows.min()), float(rows.max()))
     if not np.isfinite(largest):
         row = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
@@ -133,7 +140,7 @@ def finite(rows: np.ndarray, name: str, numbers: np.ndarray | None = None) -> No
 
 
 def integers(values: Any, n: int, name: str, least: int = -1) -> np.ndarray:
-    """Integers as int32 [n], none below `least`."""
+    """`values` as int32 [n], after checking that none is below `least`."""
     array = np.asarray(values)
     if array.shape != (n,) or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(f"{name}: {array.dtype} {array.shape}, must be integers [{n}]")

@@ -1,8 +1,8 @@
-"""Binary codes: thresholded activations, packed 32 bits to a word.
+"""Binary codes: thresholded activations, packed into words of 32 bits.
 
-Bit order, so that other programs can read it: bit j of an item is bit j % 32 (least significant
-first) of word j // 32; unused high bits of the last word are 0. The words in little-endian bytes
-are `numpy.packbits(bits, bitorder="little")`, padded with zero bytes to a multiple of four.
+Bit j of an item is bit j % 32 (least significant first) of word j // 32; unused high bits of the
+last word are 0. As little-endian bytes the words equal `numpy.packbits(bits, bitorder="little")`,
+padded with zero bytes to a multiple of four.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ WORD = 32
 
 
 def _module(array: Any) -> Any:
-    """jax.numpy for JAX arrays and tracers, else numpy."""
+    """jax.numpy for JAX arrays and tracers, otherwise numpy."""
     return jnp if isinstance(array, jax.Array) else np
 
 
@@ -31,24 +31,24 @@ def words(bits: int) -> int:
 
 
 def binarize(activations: Any, threshold: float = 0.5) -> Any:
-    """Bits of the latent layer: 1 where an activation reaches the threshold (paper, eq. 1).
+    """Bits of the latent layer: 1 where the activation is at least the threshold (paper, eq. 1).
 
     Args:
       activations: float [N, h], NumPy or JAX.
-      threshold: activations equal to it give 1.
+      threshold: smallest activation that gives 1.
 
     Returns:
-      bool [N, h], of the same library.
+      bool [N, h], as an array of the same library.
     """
     return _module(activations).asarray(activations) >= threshold
 
 
 def pack(bits: Any) -> Any:
-    """Pack bool [..., h] to uint32 [..., ceil(h / 32)], in the module's bit order.
+    """Pack bool [..., h] into uint32 [..., ceil(h / 32)], in the module's bit order.
 
     Raises:
-      ValueError: `bits` has no last axis or an empty one.
-      TypeError: `bits` is not bool; threshold activations with `binarize` first.
+      ValueError: `bits` is a scalar or its last axis is empty.
+      TypeError: `bits` is not bool; use `binarize` on activations first.
     """
     xp = _module(bits)
     bits = xp.asarray(bits)
@@ -71,7 +71,7 @@ def unpack(codes: Any, bits: int) -> Any:
     """The inverse of `pack`: uint32 [..., W] to bool [..., bits].
 
     Raises:
-      ValueError: W is not the number of words of `bits`.
+      ValueError: W is not `words(bits)`.
       TypeError: `codes` is not uint32.
     """
     xp = _module(codes)
@@ -82,13 +82,13 @@ def unpack(codes: Any, bits: int) -> Any:
 
 
 def check(codes: Any, bits: int, *, name: str = "codes") -> Any:
-    """Return `codes` if it is uint32 [..., words(bits)].
+    """Return `codes` after checking that it is uint32 [..., words(bits)].
 
-    Where the array is NumPy's, unused high bits must be 0 too: they would count as distance.
+    In a NumPy array the unused high bits must be 0, because they would count as distance.
 
     Raises:
-      ValueError: another width, or a bit set above `bits`.
-      TypeError: another dtype.
+      ValueError: the width is wrong, or an unused bit is set.
+      TypeError: the dtype is not uint32.
     """
     if codes.dtype != np.uint32:
         raise TypeError(f"{name} are {codes.dtype}, must be uint32 as made by pack")

@@ -1,4 +1,4 @@
-"""The nearest units of several items, such as nodules of which an archive holds many slices."""
+"""Search for distinct units, such as nodules that have several slices in the archive."""
 
 import dataclasses
 from collections.abc import Callable
@@ -11,17 +11,18 @@ from inres.retrieval.search import Result
 def search_distinct(
     find: Callable[[int], Result], unit_of: Callable[[np.ndarray], np.ndarray], *, k: int
 ) -> Result:
-    """The K nearest units of each query, each by its nearest item.
+    """Find the K nearest units of each query, each represented by its nearest item.
 
-    Exact: `find` is asked for more, until what it gives has K units of every query or is all.
+    The result is exact: the number of items is doubled until every query has K units or its pool is
+    exhausted.
 
     Args:
-      find: the search as a function of how many items it gives (`search.search`).
-      unit_of: ids int32 [n], ascending, to their units [n], of any type that sorts.
-      k: units wanted.
+      find: the search as a function of the number of items, for instance a partial `search.search`.
+      unit_of: maps ids int32 [n], ascending, to their units [n], of any sortable type.
+      k: number of units.
 
     Returns:
-      As `find`, [Q, k]; `pool_size` counts items.
+      A Result [Q, k]; `pool_size` counts items.
     """
     count = k
     while True:
@@ -48,7 +49,7 @@ def search_distinct(
 
 
 def _first_of_each_unit(ids: np.ndarray, unit_of: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """bool [Q, K]: whether an item is the first of its unit in its row; False where ids are -1."""
+    """bool [Q, K]: whether an item is the first of its unit in its row; False for id -1."""
     there = ids >= 0
     known, item = np.unique(ids[there], return_inverse=True)
     unit = np.full(there.shape, -1)

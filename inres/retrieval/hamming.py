@@ -1,12 +1,12 @@
-"""The coarse stage: Hamming distances, and the two scans that never hold one per item.
+"""The coarse stage: scans that compute Hamming distances without an array of [queries, items].
 
-Items lie in tiles of 1024. Inside a tile, 16 items form a block, and a scan keeps only the
-smallest distance of each block, so nothing of size [queries, items] exists. Two layouts differ in
-which items share a block:
+Items are stored in tiles of 1024, and 16 items of a tile form a block. `scan_pool` keeps one bit
+per item, `scan_least` the smallest distance of each block. The two layouts differ in which items
+share a block:
 
 - walk order [T, W, 1024]: block b of a tile has the items b, b + 64, ..., b + 960;
-- id order [T, W, 16, 64]: block b has the items 16 b ... 16 b + 15, consecutive ones, so that the
-  K blocks smallest by (minimum, block) hold the K items smallest by (distance, item).
+- id order [T, W, 16, 64]: block b has the consecutive items 16 b ... 16 b + 15, so that the K
+  blocks smallest by (minimum, block) contain the K items smallest by (distance, item).
 """
 
 import functools
@@ -19,51 +19,51 @@ import numpy as np
 from jax import lax
 
 TILE = 1024
-"""Items of a tile."""
+"""Items per tile."""
 BLOCK = 16
-"""Items of a block."""
+"""Items per block."""
 LANES = TILE // BLOCK
-"""Blocks of a tile."""
+"""Blocks per tile."""
 STRIP = 8
-"""Blocks of a strip; a tile has as many strips."""
+"""Blocks per strip, and strips per tile."""
 FAR = 0x7FFF
-"""Distance of what is no item: padding, and what is hidden. Above any real distance."""
+"""Distance of padding and hidden items; larger than any real distance."""
 ALIGNMENT = 64
-"""Bytes; of memory that JAX takes over on a CPU."""
+"""Alignment in bytes that lets JAX use NumPy memory on a CPU without a copy."""
 MAX_BITS = 16384
-"""Distances and block counts share a uint32 word, and float32 keys stay exact."""
+"""Longest code: distances stay below FAR and are exact as float32 sort keys."""
 
 
 @flax.struct.dataclass
 class Tags:
-    """What may hide an item from a query. Arrays, or None: nothing does."""
+    """The properties by which items are hidden from queries; a field is None if unused."""
 
     group: Any
-    """int32 [...], what the item belongs to (its scan); -1: to nothing."""
+    """int32 [...], group of the item, such as its scan; -1: no group."""
     label: Any
-    """int32 [...], the item's class; below 0: hidden from every query."""
+    """int32 [...], label of the item; negative: hidden from every query."""
 
     def at(self, index: Any) -> "Tags":
-        """The tags at an index within bounds."""
+        """Index all tags; the index must be within bounds."""
         return jax.tree.map(lambda tag: tag.at[index].get(mode="promise_in_bounds"), self)
 
 
 @flax.struct.dataclass
 class Filters:
-    """What queries want hidden. Arrays, or None: nothing."""
+    """What each query hides; a field is None if no query uses it."""
 
     exclude_group: Any
-    """int32 [...], the group that is left out; -1: none."""
+    """int32 [...], group whose items are hidden; -1: none."""
     only_label: Any
-    """int32 [...], the label that is wanted; -1: any."""
+    """int32 [...], the only label that is not hidden; -1: all labels."""
 
     def at(self, index: Any) -> "Filters":
-        """The wants at an index."""
+        """Index all filters."""
         return jax.tree.map(lambda values: values[index], self)
 
 
 def hidden(tags: Tags, filters: Filters) -> jax.Array | None:
-    """Where items are hidden from queries, bool of the shapes' broadcast; None: nowhere."""
+    """Whether items are hidden from queries, bool of the broadcast shape; None: nothing is."""
     out = None
     if tags.group is not None and filters.exclude_group is not None:
         out = (tags.group == filters.exclude_group) & (filters.exclude_group >= 0)
@@ -76,26 +76,26 @@ def hidden(tags: Tags, filters: Filters) -> jax.Array | None:
 
 
 def _hide(distance: jax.Array, tags: Tags, filters: Filters) -> jax.Array:
-    """Distances, FAR where the item is hidden."""
+    """Set the distances of hidden items to FAR."""
     away = hidden(tags, filters)
     return distance if away is None else jnp.where(away, distance.dtype.type(FAR), distance)
 
 
 def distances(queries: jax.Array, codes: jax.Array) -> jax.Array:
-    """Hamming distances of uint32 queries [Q, W] and codes [N, W]: int32 [Q, N]."""
+    """Hamming distances int32 [Q, N] between uint32 queries [Q, W] and codes [N, W]."""
     return _distance(queries[:, None, :], codes[None, :, :])
 
 
 def _distance(a: jax.Array, b: jax.Array) -> jax.Array:
-    """int32 [...] from uint32 [..., W] and [..., W]; bytes would wrap at 256 bits."""
+    """int32 [...] from uint32 [..., W] and [..., W]; uint8 counts would wrap at 256 bits."""
     counts = lax.population_count(a ^ b).astype(jnp.int32)
     return jnp.sum(counts, axis=-1, dtype=jnp.int32)
 
 
 def tiles(items: int) -> int:
-    """Tiles of the smallest capacity that holds `items`.
+    """Number of tiles for at least `items` items.
 
-    Capacities grow by at most a sixteenth, so that an index that grows changes shape seldom.
+    Rounded up by at most a sixteenth, so that a growing index rarely changes shape.
     """
     need = max(1, -(-items // TILE))
     step = max(1, 1 << max(0, need.bit_length() - 5))
@@ -103,7 +103,7 @@ def tiles(items: int) -> int:
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """Zeros that JAX takes over as they are on a CPU; it would copy memory aligned otherwise."""
+    """Zeros aligned to ALIGNMENT bytes, which JAX uses on a CPU without a copy."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize
     room = np.zeros(size + ALIGNMENT, np.uint8)
     skip = -room.ctypes.data % ALIGNMENT
@@ -111,7 +111,7 @@ def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
 
 
 def walk_layout(codes: np.ndarray, n_tiles: int) -> np.ndarray:
-    """uint32 [N, W] to [T, W, 1024], zero-padded."""
+    """Codes uint32 [N, W] as [T, W, 1024], padded with zeros."""
     n, w = codes.shape
     out = np.zeros((n_tiles * TILE, w), np.uint32)
     out[:n] = codes
@@ -119,7 +119,7 @@ def walk_layout(codes: np.ndarray, n_tiles: int) -> np.ndarray:
 
 
 def id_layout(values: np.ndarray, n_tiles: int, fill: int = 0) -> np.ndarray:
-    """[N, W] to [T, W, 16, 64], padded with `fill`: item 16 b + j of a tile is at [j, b]."""
+    """[N, W] as [T, W, 16, 64], padded with `fill`; item 16 b + j of a tile is at [j, b]."""
     n, w = values.shape
     out = np.full((n_tiles * TILE, w), fill, values.dtype)
     out[:n] = values
@@ -135,9 +135,9 @@ def _laid(view: np.ndarray) -> np.ndarray:
 def _block_distances(
     codes: jax.Array, query: jax.Array, tags: Tags, filters: Filters, j: int
 ) -> jax.Array:
-    """Distances uint32 [T, 64] of the j-th slots of all blocks; FAR where hidden.
+    """Distances uint32 [T, 64] of slot j of every block; FAR where hidden.
 
-    codes [T, W, 16, 64] and tags [T, 16, 64].
+    `codes` is [T, W, 16, 64] and `tags` [T, 16, 64].
     """
     d = lax.population_count(codes[:, 0, j] ^ query[0])
     for w in range(1, codes.shape[1]):
@@ -153,15 +153,15 @@ def scan_pool(
     tags: Tags,
     filters: Filters,
 ) -> jax.Array:
-    """Candidates of one query: uint16 [T, 64], bit j set where item j of the block is one.
+    """Candidates of one query: uint16 [T, 64], bit j is set if item j of the block is one.
 
     Args:
       codes: uint32 [T, W, 1024], walk order.
       query: uint32 [W].
-      threshold: int32 [], a candidate's distance is below it.
-      count: int32 [], the valid items; those after are padding.
-      tags: of the items, [T, 1024].
-      filters: of the query, [].
+      threshold: int32 []; candidates have a smaller distance.
+      count: int32 [], number of items; the slots after them are padding.
+      tags: the items' tags [T, 1024].
+      filters: the query's filters [].
     """
     t, w, _ = codes.shape
     codes = codes.reshape(t, w, BLOCK, LANES)
@@ -171,18 +171,18 @@ def scan_pool(
     for j in range(BLOCK):
         d = _block_distances(codes, query, tags, filters, j)
         masks |= (d < limit).astype(jnp.uint32) << j
-    # Empty slots come last: struck out here, they cost the loop nothing.
+    # Padding comes last. Clearing its bits here keeps the check out of the loop.
     left = count - TILE * lax.broadcasted_iota(jnp.int32, (t, LANES), 0)
     lane = lax.broadcasted_iota(jnp.int32, (t, LANES), 1)
     items = lax.div(left - lane + (LANES - 1), jnp.int32(LANES))
-    full = jnp.clip(items, 0, BLOCK)  # items of the block
+    full = jnp.clip(items, 0, BLOCK)  # items in the block
     return (masks & ((jnp.uint32(1) << full.astype(jnp.uint32)) - 1)).astype(jnp.uint16)
 
 
 def count_pool(masks: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Candidates by strip and by tile, from masks uint16 [T, Q, 64]: uint8 [T, Q, 8], int32 [T, Q].
+    """Count candidates per strip, uint8 [T, Q, 8], and per tile, int32 [T, Q].
 
-    Written as sums of slices: reductions over so short an axis are slow on the CPU.
+    `masks` is uint16 [T, Q, 64]. Sums of slices: reductions over a short axis are slow on CPUs.
     """
     t, q, _ = masks.shape
     pairs = masks.reshape(t, q, LANES // STRIP, STRIP // 2, 2)
@@ -195,10 +195,10 @@ def count_pool(masks: jax.Array) -> tuple[jax.Array, jax.Array]:
 def scan_least(
     codes: jax.Array, query: jax.Array, count: jax.Array, tags: Tags, filters: Filters
 ) -> jax.Array:
-    """Block minima uint32 [T, 64] of one query over codes in id order [T, W, 16, 64].
+    """Smallest distance of each block, uint32 [T, 64], for codes in id order [T, W, 16, 64].
 
-    Blocks without items have FAR. In the one block that may have items and empty slots, the empty
-    ones count as code zero, so its minimum may be too small.
+    Blocks without items get FAR. In the one block with both items and padding, padding counts as
+    code zero, so its minimum may be too small.
     """
     t = codes.shape[0]
     least = jnp.full((t, LANES), FAR, jnp.uint32)
@@ -210,7 +210,7 @@ def scan_least(
 
 
 def smallest(values: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
-    """The k smallest of float32 [..., n], ties by lowest index: values and int32 indices."""
+    """The k smallest of float32 [..., n] and their int32 indices; ties go to the lowest index."""
     if values.dtype != jnp.float32:
         raise TypeError(f"keys are {values.dtype}, must be float32: top_k is slow for others")
     negative, index = lax.top_k(-values, k)
@@ -220,13 +220,13 @@ def smallest(values: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
 def nearest_blocks(least: jax.Array, tile_least: jax.Array, query: jax.Array, k: int) -> jax.Array:
     """The k blocks smallest by (minimum, block) for one of Q queries; int32 [k], ascending.
 
-    Goes by tiles first where that saves: k tiles always hold them.
+    If there are many tiles, the k smallest tiles are found first; they contain these blocks.
 
     Args:
-      least: uint32 [T, Q, 64], block minima.
-      tile_least: uint32 [Q, T], tile minima.
-      query: int32 [].
-      k: capped at the number of blocks.
+      least: uint32 [T, Q, 64], minimum of each block.
+      tile_least: uint32 [Q, T], minimum of each tile.
+      query: int32 [], row of the query.
+      k: number of blocks; at most all.
     """
     t = least.shape[0]
     k = min(k, t * LANES)
@@ -248,23 +248,23 @@ def top_k(
     tags: Tags,
     filters: Filters,
 ) -> tuple[jax.Array, jax.Array]:
-    """Exact top-k of one of Q queries by (distance, item) from the block minima in id order.
+    """Exact top-k of one of Q queries by (distance, item), from the block minima in id order.
 
     Args:
       codes: uint32 [T, W, 16, 64], id order.
       queries: uint32 [Q, W].
       least: uint32 [T, Q, 64], from `scan_least`.
-      tile_least: uint32 [Q, T], its minima.
-      query: int32 [], which.
-      count: int32 [].
-      k: result length, at most the capacity.
-      tags: of the items, [T, 16, 64].
-      filters: of the queries, [Q].
+      tile_least: uint32 [Q, T], minimum of each tile.
+      query: int32 [], row of the query.
+      count: int32 [], number of items.
+      k: length of the result, at most the capacity.
+      tags: the items' tags [T, 16, 64].
+      filters: the queries' filters [Q].
 
     Returns:
-      (distance, item): int32 [k] each; distance FAR and item -1 where there are fewer than k.
+      (distance, item): int32 [k] each; FAR and -1 beyond the last item.
     """
-    # One more than k, in place of the block whose minimum may be that of an empty slot.
+    # One block more, because the minimum of one block may be that of padding.
     block = nearest_blocks(least, tile_least, query, k + 1)
     tile, lane = block // LANES, block % LANES
     members = codes[tile, :, :, lane]  # [k + 1, W, 16]
@@ -282,12 +282,12 @@ def top_k(
 
 @flax.struct.dataclass
 class Slots:
-    """Candidates by number: slot i is the i-th of the pools of all queries, queries in turn."""
+    """Numbered candidates: slot i is candidate i of all pools, concatenated in query order."""
 
     query: jax.Array
-    """int32 [S]."""
+    """int32 [S], row of the query."""
     position: jax.Array
-    """int32 [S], place in walk order; 0 in slots beyond the last candidate."""
+    """int32 [S], position in walk order; 0 in slots beyond the last candidate."""
     distance: jax.Array
     """int32 [S]; FAR in slots beyond the last candidate."""
 
@@ -301,25 +301,25 @@ def compact(
     slot: jax.Array,
     single_query: jax.Array | None = None,
 ) -> Slots:
-    """Find single candidates by their number, from what the scan left.
+    """Find candidates by number in the results of the scan.
 
-    Tile, strip, block and item by bisection, so the cost is that of the slots asked for.
+    Tile, strip, block and item are found by bisection, so the cost depends on the number of slots.
 
     Args:
       codes: uint32 [T, W, 1024], walk order.
       queries: uint32 [Q, W].
       masks: uint16 [T, Q, 64], from `scan_pool`.
       strips: uint8 [T, Q, 8], from `count_pool`.
-      ends: int32 [Q * T], candidates up to and with each query's tile; [T] with `single_query`.
-      slot: int32 [S], the numbers asked for.
-      single_query: int32 [], count the candidates of this query alone.
+      ends: int32 [Q * T], candidates up to the end of each query's tile; [T] with `single_query`.
+      slot: int32 [S], the candidates' numbers.
+      single_query: int32 [], number only the candidates of this query.
     """
     n_tiles, q, _ = masks.shape
     cell = jnp.searchsorted(ends, slot, side="right", method="scan").astype(jnp.int32)
     valid = cell < ends.size
     cell = jnp.minimum(cell, ends.size - 1)
     if single_query is None:
-        # lax, for jnp's division takes care of signs in a dozen steps.
+        # jnp's integer division would add a dozen operations for negative numbers.
         query, tile = lax.div(cell, jnp.int32(n_tiles)), lax.rem(cell, jnp.int32(n_tiles))
     else:
         query, tile = jnp.full_like(cell, single_query), cell
@@ -348,9 +348,9 @@ def compact(
 
 
 def _find(counts: jax.Array, rank: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The column of counts [S, 8] that holds item `rank` [S], and its rank there.
+    """The column of counts [S, 8] that contains item `rank` [S], and the rank within the column.
 
-    Beyond the last item: some column.
+    Beyond the last item the column is arbitrary.
     """
     upper = np.triu(np.ones((STRIP, STRIP), np.float32))
     sums = jnp.matmul(counts.astype(jnp.float32), upper, precision=lax.Precision.HIGHEST)
@@ -372,10 +372,10 @@ def member_distances(
     tags: Tags,
     filters: Filters,
 ) -> jax.Array:
-    """Distances int32 of single items in walk order, FAR for what is no item or hidden.
+    """Distances int32 of single items in walk order; FAR for padding and hidden items.
 
-    `tile` and `place` (the item in its tile) are int32 of shapes that broadcast, and within
-    bounds; `query` is uint32 [..., W] and `filters` [...] of such shapes; `tags` are [T, 1024].
+    `tile` and `place` (the slot in the tile) are int32 of broadcastable shapes, within bounds;
+    `query` is uint32 [..., W] and `filters` [...] of such shapes; `tags` are [T, 1024].
     """
 
     def at(array: jax.Array, *index: Any) -> jax.Array:
@@ -396,9 +396,9 @@ def tile_distances(
     tags: Tags,
     filters: Filters,
 ) -> jax.Array:
-    """Distances int32 [Q, 1024] of queries [Q, W] to one tile's items.
+    """Distances int32 [Q, 1024] between queries [Q, W] and the items of one tile.
 
-    FAR for what is no item or hidden; `tags` are [T, 1024], `filters` [Q].
+    FAR for padding and hidden items; `tags` are [T, 1024], `filters` [Q].
     """
     words = lax.dynamic_index_in_dim(codes, tile, keepdims=False)
     d = jnp.zeros((len(queries), TILE), jnp.uint32)

@@ -1,4 +1,4 @@
-"""Ids of items as arrays."""
+"""Item ids as arrays."""
 
 from typing import Any
 
@@ -9,7 +9,8 @@ def as_ids(values: Any) -> np.ndarray:
     """Ids as int64 [N].
 
     Raises:
-      ValueError: they are not whole numbers in one row: a mask, or floats, would name other items.
+      ValueError: not a one-dimensional integer array. A boolean mask or floats would be taken for
+        other ids.
     """
     array = np.asarray(values)
     if array.ndim != 1 or (len(array) and not np.issubdtype(array.dtype, np.integer)):

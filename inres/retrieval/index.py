@@ -1,4 +1,4 @@
-"""The Index: codes and features in memory, laid out for the search, and how to build one."""
+"""The Index: codes and features in memory, in the layouts that the search reads."""
 
 import functools
 from typing import Any
@@ -15,7 +15,7 @@ from inres.retrieval.ids import as_ids
 
 @flax.struct.dataclass
 class Index:
-    """Codes and features of C = 1024 T slots, `count` of them items. Make it with `build`."""
+    """Codes and features in C = 1024 T slots, of which `count` hold items. Created by `build`."""
 
     codes: jax.Array
     """uint32 [T, W, 1024], in walk order (sorted by code)."""
@@ -26,7 +26,7 @@ class Index:
     tags: Tags
     """[T, 1024], in walk order."""
     sketch: rerank.Sketch
-    """Of the features."""
+    """int8 copy of the features."""
     codes_by_id: jax.Array
     """uint32 [T, W, 16, 64], in id order."""
     tags_by_id: Tags
@@ -34,19 +34,19 @@ class Index:
     ids_by_id: jax.Array
     """int32 [C], ascending; -1 in empty slots."""
     place: jax.Array
-    """int32 [C], the position in walk order of each item in id order."""
+    """int32 [C]: for each item in id order, its position in walk order."""
     count: jax.Array
-    """int32 []."""
+    """int32 [], number of items."""
     bits: int = flax.struct.field(pytree_node=False)
 
     @property
     def dims(self) -> int:
-        """Width of the features."""
+        """Number of values per feature vector."""
         return self.features.shape[1]
 
     @property
     def capacity(self) -> int:
-        """Slots."""
+        """Number of slots."""
         return self.features.shape[0]
 
     def __len__(self) -> int:
@@ -54,7 +54,7 @@ class Index:
 
     @functools.cached_property
     def kernel_items(self) -> native.Items | None:
-        """The arrays as the CPU kernel takes them; None where they are elsewhere."""
+        """The arrays for the CPU kernel; None if they are on another device."""
         if {device.platform for device in self.codes.devices()} != {"cpu"}:
             return None
         tiles, words, _ = self.codes.shape
@@ -84,7 +84,7 @@ class Index:
 
 
 def _sorted_rows(features: np.ndarray, order: np.ndarray, capacity: int) -> jax.Array:
-    """float32 [C, D]: rows in walk order, a part at a time; memory-mapped features stay on disk.
+    """Rows in walk order, float32 [C, D], copied in parts so that mapped features stay on disk.
 
     Raises:
       ValueError: a row is not finite.
@@ -98,12 +98,12 @@ def _sorted_rows(features: np.ndarray, order: np.ndarray, capacity: int) -> jax.
 
 
 def sort_by_code(codes: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """The walk order: positions int64 [N] that sort by code, then by id."""
+    """Walk order: int64 [N], positions that sort the items by code, then by id."""
     return np.lexsort((ids, *(codes[:, w] for w in reversed(range(codes.shape[1])))))
 
 
 def _tile(values: np.ndarray | None, tiles: int) -> jax.Array | None:
-    """Tags in walk order, [N] to [T, 1024]."""
+    """Tags in walk order, [N] to [T, 1024], padded with -1."""
     if values is None:
         return None
     spare = (0, tiles * TILE - len(values))
@@ -111,7 +111,7 @@ def _tile(values: np.ndarray | None, tiles: int) -> jax.Array | None:
 
 
 def _tile_by_id(values: np.ndarray | None, tiles: int) -> jax.Array | None:
-    """Tags in id order, [N] to [T, 16, 64]."""
+    """Tags in id order, [N] to [T, 16, 64], padded with -1."""
     if values is None:
         return None
     return jnp.asarray(hamming.id_layout(values[:, None], tiles, -1)[:, 0])
@@ -127,19 +127,21 @@ def build(
     ids: Any = None,
     capacity: int = 0,
 ) -> Index:
-    """An Index of N items.
+    """Build an Index of N items.
 
     Args:
-      codes: uint32 [N, words(bits)], as `pack` makes them.
-      features: float32 [N, D]; float16 and bfloat16 are widened. May be memory-mapped.
+      codes: uint32 [N, words(bits)], as returned by `codes.pack`.
+      features: float32 [N, D]; float16 and bfloat16 are widened. Memory-mapped arrays work.
       bits: code length h.
-      groups: int [N]: items of a query's group are left out of its result; -1: no group.
-      labels: int [N]: a query may want the items of one label; those of -1 are never found.
-      ids: int [N], unique, 0 or more; default 0 ... N - 1.
-      capacity: room for at least so many items; 0: for N.
+      groups: int [N], for instance the scan of each item; a query can exclude one group. -1: no
+        group.
+      labels: int [N]; a query can be restricted to one label. Items with -1 are never found.
+      ids: int [N], unique and at least 0; default 0 ... N - 1.
+      capacity: minimum number of items that the shapes allow; an index that grows within it needs
+        no new compilation. 0: N.
 
     Raises:
-      TypeError: a wrong dtype.
+      TypeError: a dtype is wrong.
       ValueError: widths or lengths disagree, ids repeat, or features are not finite.
     """
     codes, features, ids, groups, labels = checks.items(
@@ -151,7 +153,7 @@ def build(
     order = sort_by_code(codes, ids)
     spare = (0, tiles * TILE - n)
     place = np.empty(n, np.int32)
-    place[order] = np.arange(n, dtype=np.int32)  # of items as they came
+    place[order] = np.arange(n, dtype=np.int32)  # by input row
     count = jnp.asarray(n, jnp.int32)
     walked = _sorted_rows(features, order, tiles * TILE)
     return Index(
@@ -175,15 +177,15 @@ def build(
 
 
 def with_labels(index: Index, labels: Any) -> Index:
-    """The Index with other labels, its other arrays shared: for a filter, or another class.
+    """A copy of the Index with other labels; all other arrays are shared.
 
     Args:
-      index: any.
-      labels: int [N], the items' in ascending order of id, as `Records.column` gives them; items
-        of -1 are never found.
+      index: the index.
+      labels: int [N], in ascending order of the items' ids, the order of `Records.column`. Items
+        with -1 are never found.
 
     Raises:
-      ValueError: another length, or a value below -1.
+      ValueError: the length is not N, or a value is below -1.
     """
     n, tiles = len(index), index.codes.shape[0]
     labels = checks.integers(labels, n, "labels")
@@ -196,10 +198,10 @@ def with_labels(index: Index, labels: Any) -> Index:
 
 
 def keep(index: Index, ids: Any) -> Index:
-    """The Index as if it held the items `ids` alone (of those with a label of -1, none).
+    """A copy of the Index that finds only the items `ids`; label -1 still hides an item.
 
     Raises:
-      ValueError: `ids` are no integers [N].
+      ValueError: `ids` is not an integer array of shape [n].
     """
     n = len(index)
     kept = np.isin(np.asarray(index.ids_by_id)[:n], as_ids(ids))

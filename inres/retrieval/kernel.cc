@@ -1,11 +1,11 @@
-// The CPU kernel of the search: the results of the jitted programs of plans.py, up to the rounding
-// of a distance's float32 sum, which is taken in another order. Plain C++17 with a C interface,
-// called from native.py; no Python or JAX headers, so that it builds wherever there is a compiler.
+// The CPU kernel of the search. It gives the results of the jitted programs in plans.py up to the
+// rounding of a distance's float32 sum, which is taken in a different order. Plain C++17 with a C
+// interface, called from native.py; it needs no Python or JAX headers, only a compiler.
 //
-// Exactness. Distances are float32 sums of (query - feature)^2 in one fixed order (32 partial
-// sums), the same on every processor; rows are ranked by (distance, id). A row is passed over
-// only if a lower bound of its distance, rounding included, exceeds the K-th distance so far.
-// kernel_body.h is compiled once for each instruction set, and chosen when it is called.
+// Exactness: distances are float32 sums of (query - feature)^2 in one fixed order (32 partial
+// sums), the same on every processor. Rows are ranked by (distance, id). A row is skipped only if a
+// lower bound of its distance, including rounding, exceeds the K-th distance so far.
+// kernel_body.h is compiled once per instruction set; the version is chosen at each call.
 
 #include <algorithm>
 #include <atomic>
@@ -27,16 +27,16 @@
 
 namespace {
 
-constexpr int64_t kTile = 1024;  // items of a tile, as in hamming.py
-constexpr int kLanes = 64;       // blocks of a tile in id order
-constexpr int kBlock = 16;       // consecutive items of a block in id order
-constexpr int kChunk = 16;       // items of one mask
+constexpr int64_t kTile = 1024;  // items per tile, as in hamming.py
+constexpr int kLanes = 64;       // blocks per tile in id order
+constexpr int kBlock = 16;       // consecutive items per block in id order
+constexpr int kChunk = 16;       // items per mask
 constexpr int kChunks = kTile / kChunk;
 constexpr float kUlp = 5.9604644775390625e-08f;  // 2^-24, unit roundoff of float32
 
 }  // namespace
 
-// Field for field native.py's Items: the arrays of an Index.
+// The arrays of an Index. Mirrored by _Items in native.py.
 struct Items {
   const uint32_t* codes;           // [T, W, 1024], walk order
   const float* features;           // [C, D], walk order
@@ -52,28 +52,28 @@ struct Items {
   const int32_t* groups_by_id;     // [T, 16, 64]
   const int32_t* labels_by_id;     // [T, 16, 64]; null: no labels
   const int32_t* ids_by_id;        // [C], ascending
-  const int32_t* place;            // [C], walk-order position of an item in id order
+  const int32_t* place;            // [C], position in walk order of each item in id order
   int64_t tiles;
   int64_t count;
   int64_t words;
   int64_t dims;
 };
 
-// Field for field native.py's Queries.
+// Mirrored by _Queries in native.py, where `own` is exclude_group and `only` is only_label.
 struct Queries {
   const uint32_t* codes;     // [Q, W]
-  const float* features;     // [Q, D]; null in a search by Hamming distance alone
-  const int32_t* threshold;  // [Q]; null in a search by Hamming distance alone
-  const int32_t* own;        // [Q], group left out, -1: none; null: nobody leaves one out
-  const int32_t* only;       // [Q], label wanted, -1: any; null: all want any
+  const float* features;     // [Q, D]; null for a search by Hamming distance alone
+  const int32_t* threshold;  // [Q]; null for a search by Hamming distance alone
+  const int32_t* own;        // [Q], group to exclude, -1: none; null: no query has one
+  const int32_t* only;       // [Q], only label to search, -1: all; null: no query has one
   int64_t count;
   int64_t k;
 };
 
 namespace {
 
-// Whether an item is hidden from a query: of its own group, or not of the label it wants.
-// A negative label hides an item from everyone.
+// Which items are hidden from a query: those of its excluded group, and those without its only
+// label. A negative label hides an item from every query.
 struct Sight {
   const int32_t* groups;
   const int32_t* labels;
@@ -92,13 +92,13 @@ struct Sight {
 };
 
 struct Found {
-  uint64_t key;  // bits of the squared distance, then the id: orders by (distance, id)
+  uint64_t key;  // bits of the squared distance, then the id: sorts by (distance, id)
   int64_t position;
   bool operator<(const Found& other) const { return key < other.key; }
 };
 
 uint64_t key_of(float square, int32_t id) {
-  uint32_t bits;  // of a float that is not negative: ordered as the float
+  uint32_t bits;  // of a non-negative float, which sort like the float
   std::memcpy(&bits, &square, 4);
   return uint64_t{bits} << 32 | static_cast<uint32_t>(id);
 }
@@ -110,7 +110,7 @@ float square_of(uint64_t key) {
   return square;
 }
 
-// The K best rows so far; a max-heap once it is full.
+// The K best rows so far; a max-heap once there are K.
 struct Best {
   size_t k = 0;
   std::vector<Found> rows;
@@ -129,7 +129,7 @@ struct Best {
   }
 };
 
-// The smallest K-th squared distance that any thread has seen: nothing beyond it is wanted.
+// The smallest K-th squared distance of any thread. Rows beyond it cannot be in the result.
 class Shared {
  public:
   float get() const { return value_.load(std::memory_order_relaxed); }
@@ -143,23 +143,23 @@ class Shared {
   std::atomic<float> value_{std::numeric_limits<float>::infinity()};
 };
 
-// Starting and ending a thread takes some 40 microseconds, as scanning five hundred tiles does; on
-// a busy machine it may wait for milliseconds, so that it must promise several times as much.
+// Starting and joining a thread takes about 40 microseconds, as long as scanning five hundred
+// tiles. On a busy machine it may take milliseconds, so a thread must save several times that.
 constexpr double kThreadSeconds = 40e-6;
 
 int worth_starting(int threads, int64_t tiles) {
   return static_cast<int>(std::min<int64_t>(threads, 1 + tiles / 1024));
 }
 
-// The threads that help the caller. They are joined however the caller goes on, and what one of
-// them throws reaches it: either else would end the process.
+// The helper threads of a call. They are always joined, and an exception in one of them is passed
+// to the caller; otherwise the process would be terminated.
 class Helpers {
  public:
   ~Helpers() { wait(); }
   int count() const { return static_cast<int>(threads_.size()); }
 
-  // Runs work(1), ..., work(n) on a thread each; on fewer if no more can be had. `work` must
-  // outlive this.
+  // Runs work(1), ..., work(n), each on its own thread; fewer if no more threads can be started.
+  // `work` must outlive this object.
   template <typename Work>
   void start(int n, const Work& work) {
     try {
@@ -190,10 +190,10 @@ class Helpers {
 
   std::vector<std::thread> threads_;
   std::atomic<bool> failed_{false};
-  std::exception_ptr error_;  // the first; read after the join
+  std::exception_ptr error_;  // the first one; read after joining
 };
 
-// Runs work(share) for each of the shares on up to `threads` threads, the caller's among them.
+// Runs work(share) for every share on up to `threads` threads, including the caller's.
 template <typename Work>
 void run_on(int threads, int64_t shares, const Work& work) {
   std::atomic<int64_t> next{0};
@@ -206,9 +206,9 @@ void run_on(int threads, int64_t shares, const Work& work) {
   helpers.join();
 }
 
-// Runs work(thread, tile) for all tiles on up to `threads` threads, each thread's tiles ascending;
-// gives how many took part. How long a search takes shows only as pools are met, and whether the
-// codes were in the cache: others are called once what is left would take long for one.
+// Runs work(thread, tile) for all tiles on up to `threads` threads, in ascending order per thread;
+// returns the number of threads used. The cost of a search depends on its pools and on the cache,
+// so helpers are started only if the rest would take one thread long at its speed so far.
 template <typename Work>
 int share_out(int threads, int64_t tiles, const Work& work) {
   constexpr int64_t kStep = 16;  // tiles taken at a time
@@ -235,11 +235,12 @@ int share_out(int threads, int64_t tiles, const Work& work) {
   return 1 + helpers.count();
 }
 
-// The order of (Hamming distance, item): items in id order, so lowest ids come first.
+// Candidates with keys that sort by (Hamming distance, item). Items are in id order, so the lowest
+// id comes first.
 struct Nearest {
   static constexpr int kShift = 40;
   std::vector<uint64_t> keys;
-  uint32_t limit;  // only distances below it can still be among the K nearest
+  uint32_t limit;  // only smaller distances can still be among the K nearest
 };
 
 }  // namespace
@@ -317,13 +318,13 @@ int processor() {
 
 extern "C" {
 
-// native.py's ABI.
+// ABI in native.py.
 int inres_abi() { return 1; }
 
-// The best instruction set of this processor that the kernel has code for.
+// The best instruction set that both this processor and the kernel support.
 int inres_level() { return processor(); }
 
-// index.search: ids, Hamming and Euclidean distances [Q, k], pool sizes [Q].
+// search.search: ids, Hamming and Euclidean distances [Q, k], pool sizes [Q].
 int inres_search(const Items* items, const Queries* queries, int threads, int level, int32_t* ids,
                  int32_t* hamming, float* distance, int32_t* pool) {
   level = std::min(level, processor());
@@ -335,7 +336,7 @@ int inres_search(const Items* items, const Queries* queries, int threads, int le
   }
 }
 
-// index.search_hamming: ids, distances and places in id order, [Q, k].
+// search.search_hamming: ids, distances and places in id order, [Q, k].
 int inres_nearest(const Items* items, const Queries* queries, int threads, int level,
                   int32_t* ids, int32_t* hamming, int32_t* item) {
   level = std::min(level, processor());
@@ -347,7 +348,7 @@ int inres_nearest(const Items* items, const Queries* queries, int threads, int l
   }
 }
 
-// Ranks given items [Q, m] (places in id order, -1: none) by (distance, id).
+// Ranks given items [Q, m] (places in id order, -1: no item) by (distance, id).
 int inres_rank(const Items* items, const Queries* queries, int threads, int level,
                const int32_t* item, int64_t m, int32_t* ids, int32_t* hamming, float* distance) {
   level = std::min(level, processor());

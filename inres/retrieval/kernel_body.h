@@ -1,5 +1,5 @@
-// Included by kernel.cc once for each instruction set, in a namespace of its name. No include
-// guard, and no other user.
+// Included by kernel.cc once per instruction set, in a namespace of that name; therefore without an
+// include guard. Nothing else includes it.
 
 namespace {
 namespace INRES_BODY {
@@ -7,7 +7,7 @@ namespace INRES_BODY {
 // ---- Hamming distances ---------------------------------------------------------------------
 
 inline uint32_t count_bits(uint32_t x) {
-  // Shifts and adds: a compiler makes vectors of them where there is no vector popcount.
+  // Shifts and adds, which compilers vectorize even without a vector popcount.
   x = x - ((x >> 1) & 0x55555555u);
   x = (x & 0x33333333u) + ((x >> 2) & 0x33333333u);
   x = (x + (x >> 4)) & 0x0f0f0f0fu;
@@ -15,8 +15,8 @@ inline uint32_t count_bits(uint32_t x) {
   return (x + (x >> 16)) & 0x3fu;
 }
 
-// Masks [64] of the items of a tile nearer than `limit`; item 16 c + i is bit i of mask c.
-// Gives the number of them. `codes` is [W, 1024]. W is `kWords` unless that is 0.
+// Marks the items of a tile nearer than `limit`: item 16 c + i is bit i of mask c, for 64 masks.
+// Returns their number. `codes` is [W, 1024]. W is `kWords` unless that is 0.
 template <int kWords>
 int64_t mask_of_width(const uint32_t* codes, const uint32_t* query, int64_t words, uint32_t limit,
                       uint16_t* mask) {
@@ -28,7 +28,8 @@ int64_t mask_of_width(const uint32_t* codes, const uint32_t* query, int64_t word
     __m512i d = _mm512_setzero_si512();
 #pragma GCC unroll 8
     for (int64_t w = 0; w < w_end; ++w) {
-      // The next tile's: a processor does not look ahead past a page, and a tile's word is one.
+      // The next tile's codes: hardware prefetching stops at the end of a page, and one word of a
+      // tile fills a page.
       __builtin_prefetch(codes + (w_end + w) * kTile + c * kChunk);
       const __m512i code = _mm512_loadu_si512(codes + w * kTile + c * kChunk);
       const __m512i word = _mm512_set1_epi32(static_cast<int>(query[w]));
@@ -39,13 +40,13 @@ int64_t mask_of_width(const uint32_t* codes, const uint32_t* query, int64_t word
     total += __builtin_popcount(near);
   }
 #elif defined(INRES_AVX2)
-  // Bits of each half of a byte by a table of sixteen (Mula et al. 2017), summed up in bytes.
+  // Counts the bits of half bytes with a table of sixteen (Mula et al. 2017), summed in bytes.
   const __m256i table = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4,
                                          0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4);
   const __m256i low = _mm256_set1_epi8(15);
   const __m256i bytes_of_one = _mm256_set1_epi8(1), pairs_of_one = _mm256_set1_epi16(1);
   const __m256i bound = _mm256_set1_epi32(static_cast<int>(std::min(limit, 0x7fffffffu)));
-  constexpr int64_t kWordsInBytes = 16;  // 16 words of 8 bits a byte: no byte overflows
+  constexpr int64_t kWordsInBytes = 16;  // 8 bits per byte and word: no byte overflows
   for (int c = 0; c < kChunks; ++c) {
     uint32_t near = 0;
     for (int half = 0; half < kChunk; half += 8) {
@@ -55,7 +56,7 @@ int64_t mask_of_width(const uint32_t* codes, const uint32_t* query, int64_t word
         __m256i sums = _mm256_setzero_si256();
         for (; w < stop; ++w) {
           const uint32_t* here = codes + w * kTile + c * kChunk + half;
-          if (half == 0) __builtin_prefetch(here + w_end * kTile);  // the next tile's, as above
+          if (half == 0) __builtin_prefetch(here + w_end * kTile);  // next tile, as above
           const __m256i code = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(here));
           const __m256i x = _mm256_xor_si256(code, _mm256_set1_epi32(static_cast<int>(query[w])));
           const __m256i right = _mm256_shuffle_epi8(table, _mm256_and_si256(x, low));
@@ -97,7 +98,7 @@ int64_t mask_tile(const uint32_t* codes, const uint32_t* query, int64_t words, u
   }
 }
 
-// Distance of the item at `place` of a tile [W, 1024].
+// Distance of the item at `place` in a tile [W, 1024].
 inline uint32_t distance_at(const uint32_t* codes, const uint32_t* query, int64_t words,
                             int64_t place) {
   uint32_t d = 0;
@@ -106,12 +107,12 @@ inline uint32_t distance_at(const uint32_t* codes, const uint32_t* query, int64_
   return d;
 }
 
-// Places of the set bits, ascending; gives their number.
+// Lists the places of the set bits in ascending order; returns their number.
 inline int64_t list_mask(const uint16_t* mask, uint16_t* places) {
   int64_t n = 0;
   for (int c = 0; c < kChunks; c += 4) {
     uint64_t bits;
-    std::memcpy(&bits, mask + c, 8);  // little-endian, as every target of this code
+    std::memcpy(&bits, mask + c, 8);  // little-endian, like every target of this code
     for (; bits; bits &= bits - 1)
       places[n++] = static_cast<uint16_t>(c * kChunk + __builtin_ctzll(bits));
   }
@@ -120,7 +121,7 @@ inline int64_t list_mask(const uint16_t* mask, uint16_t* places) {
 
 // ---- Euclidean distances -------------------------------------------------------------------
 
-// Sum of squared differences in a fixed order: 32 partial sums, then halves on halves.
+// Sum of squared differences in a fixed order: 32 partial sums, then added in pairs of halves.
 inline float squared_distance(const float* a, const float* b, int64_t dims) {
   constexpr int kSums = 32;
   float sums[kSums] = {};
@@ -154,13 +155,13 @@ inline float squared_distance(const float* a, const float* b, int64_t dims) {
 template <typename T>
 inline void prefetch_row(const T* row, int64_t dims) {
   const char* bytes = reinterpret_cast<const char*>(row);
-  const int64_t size = std::min<int64_t>(sizeof(T) * dims, 1024);  // the hardware goes on then
+  const int64_t size = std::min<int64_t>(sizeof(T) * dims, 1024);  // then the hardware does
   for (int64_t i = 0; i < size; i += 64) __builtin_prefetch(bytes + i);
 }
 
-constexpr int64_t kAhead = 4;  // rows asked for before they are needed
+constexpr int64_t kAhead = 4;  // rows to prefetch before they are needed
 
-// Inner products of `kQueries` vectors [D] with one row of the sketch.
+// Inner products of `kQueries` vectors [D] with one row of the sketch [D].
 template <int kQueries>
 inline void products(const float* const* moved, const int8_t* row, int64_t dims, float* out) {
   int64_t d = 0;
@@ -187,9 +188,9 @@ inline void products(const float* const* moved, const int8_t* row, int64_t dims,
     for (int q = 0; q < kQueries; ++q) out[q] += static_cast<float>(row[d]) * moved[q][d];
 }
 
-// ---- One query at one tile -----------------------------------------------------------------
+// ---- One query in one tile -----------------------------------------------------------------
 
-// What a thread holds of a query.
+// The state of one query on one thread.
 struct Search {
   Best best;
   int64_t pool = 0;
@@ -202,8 +203,8 @@ struct Tile {
   int64_t index;
 };
 
-// The squared length that a row's copy must exceed for the row to be beyond the K-th distance:
-// rerank.py's bound, solved for it.
+// The squared distance to a row's copy above which the row is certainly beyond the K-th distance:
+// the bound of rerank.py, solved for the distance to the copy.
 inline float reach(float worst, float slack, int64_t dims) {
   const float relative = 2 * (static_cast<float>(dims) + 4) * kUlp;
   const float far = std::sqrt(worst) * (1 + relative) + 1e-18f * static_cast<float>(dims) + slack;
@@ -230,7 +231,7 @@ inline void read_rows(const Tile& tile, const float* query, Search& s, const uin
   if (s.shared && s.best.full()) s.shared->lower(s.best.worst());
 }
 
-// The query about the tile's centre; gives its squared length.
+// The query relative to the tile's centre; returns its squared norm.
 inline float move_query(const Tile& tile, const float* query, float* moved) {
   const float* centre = tile.items.centre + tile.index * tile.items.dims;
   float sums[16] = {};
@@ -250,7 +251,7 @@ inline float move_query(const Tile& tile, const float* query, float* moved) {
   return length;
 }
 
-// Of n places, those whose rows may be within reach, given the inner products (by place).
+// Keeps those of n places whose rows may be within reach, given the inner products by place.
 inline int64_t within_reach(const Tile& tile, float length, float limit, const float* product,
                             uint16_t* places, int64_t n) {
   const float* scale = tile.items.scale + tile.first;
@@ -267,9 +268,9 @@ inline int64_t within_reach(const Tile& tile, float length, float limit, const f
   return kept;
 }
 
-// Below so many candidates in a tile their rows are read without asking the sketch.
+// With fewer candidates in a tile than this, their rows are read without consulting the sketch.
 constexpr int64_t kFew = 8;
-// From so many on, queries go past the sketch of a tile in fours.
+// With at least this many candidates each, four queries share one pass over the sketch of a tile.
 constexpr int64_t kMany = 256;
 
 struct Pending {
@@ -281,7 +282,7 @@ struct Pending {
   std::vector<uint16_t> places;
 };
 
-// Ranks the candidates of up to four queries in one tile by its sketch.
+// Ranks the candidates of up to four queries in one tile, using its sketch.
 inline void rank_pending(const Tile& tile, const Queries& queries, std::vector<Search>& searches,
                          int64_t first_query, Pending* pending, int64_t n) {
   const Items& items = tile.items;
@@ -315,7 +316,7 @@ inline void rank_pending(const Tile& tile, const Queries& queries, std::vector<S
   }
 }
 
-// Takes queries [first, last) past a tile.
+// Searches one tile for the queries [first, last).
 inline void pass_tile(const Items& items, const Queries& queries, int64_t t, int64_t first,
                       int64_t last, std::vector<Search>& searches, Pending* pending) {
   const Tile tile{items, t * kTile, t};
@@ -440,24 +441,24 @@ void search(const Items& items, const Queries& queries, int threads, int32_t* id
 
 // ---- Hamming distance alone ----------------------------------------------------------------
 
-// Keeps the K smallest keys and lowers the limit to what can still enter.
+// Keeps the K smallest keys and lowers the limit accordingly.
 inline void prune(Nearest& nearest, size_t k) {
   std::vector<uint64_t>& keys = nearest.keys;
   if (keys.size() < k) return;
   std::nth_element(keys.begin(), keys.begin() + (k - 1), keys.end());
   keys.resize(k);
-  // Later items have higher ids, so at the K-th distance they lose.
+  // Later items have higher ids, so they lose a tie at the K-th distance.
   nearest.limit = static_cast<uint32_t>(keys[k - 1] >> Nearest::kShift);
 }
 
-// A limit that lets in K items at least of a full tile, found by counting its distances.
+// A limit below which a full tile has at least K items, found by counting its distances.
 inline uint32_t first_limit(const uint32_t* codes, const uint32_t* query, int64_t words, size_t k) {
   uint32_t distance[kTile];
   for (int64_t i = 0; i < kTile; ++i) distance[i] = 0;
   for (int64_t w = 0; w < words; ++w)
     for (int64_t i = 0; i < kTile; ++i)
       distance[i] += count_bits(codes[w * kTile + i] ^ query[w]);
-  constexpr uint32_t kFar = 512;  // more are counted as this
+  constexpr uint32_t kFar = 512;  // larger distances are counted as this
   uint32_t counts[kFar + 1] = {};
   for (int64_t i = 0; i < kTile; ++i) ++counts[std::min(distance[i], kFar)];
   size_t total = 0;
@@ -466,7 +467,7 @@ inline uint32_t first_limit(const uint32_t* codes, const uint32_t* query, int64_
   return std::numeric_limits<uint32_t>::max();
 }
 
-// Takes a query past a tile in id order, where place 64 j + b is item 16 b + j.
+// Searches one tile in id order for one query; place 64 j + b is item 16 b + j.
 inline void pass_nearest(const Items& items, const Queries& queries, int64_t t, int64_t q,
                          size_t k, Nearest& nearest) {
   const uint32_t* codes = items.codes_by_id + t * kTile * items.words;
@@ -530,7 +531,7 @@ void nearest(const Items& items, const Queries& queries, int threads, int32_t* i
     return;
   }
   std::vector<std::vector<Nearest>> parts(threads, std::vector<Nearest>(queries.count, fresh));
-  // Each thread's tiles ascend, and so do the ids that it meets.
+  // The tiles of each thread ascend, and so do the ids that it visits.
   const int took_part = share_out(threads, used, [&](int thread, int64_t t) {
     for (int64_t q = 0; q < queries.count; ++q)
       pass_nearest(items, queries, t, q, k, parts[thread][q]);
@@ -543,7 +544,7 @@ void nearest(const Items& items, const Queries& queries, int threads, int32_t* i
   }
 }
 
-// ---- Given candidates ----------------------------------------------------------------------
+// ---- Ranking of given items ----------------------------------------------------------------
 
 void rank_given(const Items& items, const Queries& queries, int threads, const int32_t* item,
                 int64_t m, int32_t* ids, int32_t* hamming, float* distance) {

@@ -1,11 +1,13 @@
-"""The search on a CPU by a compiled kernel (`kernel.cc`): what the jitted programs give, up to the
-rounding of a distance's float32 sum; the same bits on any processor and number of threads.
+"""The interface to the compiled CPU kernel (`kernel.cc`).
 
-One call of a program costs tens of microseconds before it does anything, as much as searching a
-hundred thousand codes; and one query's few candidates are cheaper followed than computed around.
-So where an Index lies on a CPU, its arrays are handed to the kernel as they are, without a copy.
-The kernel is built when the package is installed; without it (no compiler, another device) the
-jitted programs do the work, and `search` says so once.
+The kernel gives the results of the jitted programs up to the rounding of a distance's float32 sum,
+and the same bits on every processor and with any number of threads.
+
+Calling a jitted program takes tens of microseconds, as long as the kernel needs to search a hundred
+thousand codes, and following the few candidates of a query is cheaper than computing with static
+shapes. The kernel uses the arrays of an Index on a CPU without a copy. It is built when the package
+is installed. If it was not built, because there is no compiler, the jitted programs are used and
+one warning is given.
 """
 
 import ctypes
@@ -18,9 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 ABI = 1
-"""Raised with every change of the kernel's interface; a kernel of another build is not used."""
+"""Version of the kernel's C interface; a kernel with another version is not used."""
 BEST = 9
-"""The best instruction set there is."""
+"""A level above all instruction sets: no limit."""
 _ITEMS = (
     "codes", "features", "ids", "groups", "labels", "sketch", "centre", "scale", "norm", "slack",
     "codes_by_id", "groups_by_id", "labels_by_id", "ids_by_id", "place",
@@ -29,7 +31,7 @@ _QUERIES = ("codes", "features", "threshold", "exclude_group", "only_label")
 
 
 class _Items(ctypes.Structure):
-    """Of kernel.cc, field for field."""
+    """Mirrors the struct Items in kernel.cc."""
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in _ITEMS),
@@ -38,7 +40,7 @@ class _Items(ctypes.Structure):
 
 
 class _Queries(ctypes.Structure):
-    """Of kernel.cc, field for field."""
+    """Mirrors the struct Queries in kernel.cc, where the last two arrays are `own` and `only`."""
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in _QUERIES),
@@ -47,31 +49,31 @@ class _Queries(ctypes.Structure):
 
 
 class Items(NamedTuple):
-    """The arrays of an Index, as the kernel takes them."""
+    """The arrays of an Index as passed to the kernel."""
 
     struct: Any
     arrays: tuple[np.ndarray | None, ...]
-    """What the struct points to."""
+    """The arrays that `struct` points to, kept alive with it."""
 
 
 class Queries(NamedTuple):
-    """Queries as NumPy arrays, C-contiguous."""
+    """Queries as C-contiguous NumPy arrays."""
 
     codes: np.ndarray
     """uint32 [Q, W]."""
     features: np.ndarray | None = None
-    """float32 [Q, D]; None in a search by Hamming distance alone."""
+    """float32 [Q, D]; None for a search by Hamming distance alone."""
     threshold: Any = None
-    """int32 [Q]; None in a search by Hamming distance alone."""
+    """int32 [Q]; None for a search by Hamming distance alone."""
     exclude_group: np.ndarray | None = None
-    """int32 [Q], the group left out; -1 or None: none."""
+    """int32 [Q], group whose items are excluded; -1 or None: none."""
     only_label: np.ndarray | None = None
-    """int32 [Q], the label wanted; -1 or None: any."""
+    """int32 [Q], the only label to search; -1 or None: all."""
 
 
 @functools.cache
 def kernel() -> Any:
-    """The kernel, or None (with a warning, once) where there is none that fits."""
+    """The loaded kernel; None, with one warning, if there is no compatible one."""
     spec = importlib.util.find_spec("inres.retrieval._kernel")
     remedy = "install the package again with a C++ compiler; searching by jitted programs instead"
     if spec is None or spec.origin is None:
@@ -97,13 +99,13 @@ def kernel() -> Any:
 
 
 def level() -> int:
-    """Instruction set that the kernel has code for and this processor: 0 any, 1 AVX2, 2 AVX-512."""
+    """Best instruction set that kernel and processor support: 0 any, 1 AVX2, 2 AVX-512."""
     return kernel().inres_level()
 
 
 @functools.cache
 def threads() -> int:
-    """Processors of this process."""
+    """Number of processor cores that this process may use."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:
@@ -111,7 +113,7 @@ def threads() -> int:
 
 
 def items(*, count: int, dims: int, words: int, tiles: int, arrays: dict[str, Any]) -> Items:
-    """Hand over an Index on the CPU; `arrays` by the names of `_ITEMS`, None: there is none."""
+    """Wrap the arrays of an Index on a CPU, given by the names in `_ITEMS`; None: not present."""
     held = tuple(None if arrays[name] is None else np.asarray(arrays[name]) for name in _ITEMS)
     pointers = (None if a is None else a.ctypes.data for a in held)
     return Items(_Items(*pointers, tiles, count, words, dims), held)
@@ -126,18 +128,18 @@ def _call(
     force_level: int,
     given: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Call a function of the kernel; its outputs int32 [3, Q, k] and [Q].
+    """Call a function of the kernel; returns its outputs, int32 [3, Q, k] and [Q].
 
-    Inputs and outputs lie in one block of memory: asking NumPy for an address costs as much as
-    searching a thousand codes.
+    Inputs and outputs share one block of memory, because asking NumPy for an address takes as long
+    as searching a thousand codes.
 
     Raises:
-      MemoryError: it had no memory. Where no more threads can be had, it goes on with fewer.
+      MemoryError: out of memory. If threads cannot be started, the kernel works with fewer.
     """
     q, k = len(queries.codes), int(k)
     flat = [None if x is None else x.reshape(-1).view(np.int32) for x in queries]
     used = sum(len(x) for x in flat if x is not None)
-    # Any: not every NumPy's types know that arrays are buffers.
+    # Any, because not all NumPy versions declare arrays as buffers.
     block: Any = np.empty(used + q * (3 * k + 1) + 1, np.int32)
     start = ctypes.addressof(ctypes.c_char.from_buffer(block))
     at = 0
@@ -179,14 +181,14 @@ def search(
     workers: int | None = None,
     force_level: int = BEST,
 ) -> tuple[np.ndarray, ...]:
-    """(ids, Hamming distances, Euclidean distances) [Q, k] and pool sizes [Q].
+    """Two-stage search: ids, Hamming and Euclidean distances [Q, k], and pool sizes [Q].
 
     Args:
       items: the Index.
-      queries: all of its fields but the optional ones.
-      k: neighbours.
-      workers: threads; default: one a processor.
-      force_level: use no better instruction set than this.
+      queries: with features and thresholds.
+      k: number of neighbours.
+      workers: number of threads; default: one per core.
+      force_level: best instruction set to use.
     """
     (ids, hamming, distance), pool = _call("inres_search", items, queries, k, workers, force_level)
     return ids, hamming, distance.view(np.float32), pool
@@ -200,7 +202,7 @@ def nearest(
     workers: int | None = None,
     force_level: int = BEST,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(ids, Hamming distances, places in id order) int32 [Q, k]; -1 where there is none."""
+    """The k nearest codes: ids, Hamming distances and places in id order, int32 [Q, k]."""
     out, _ = _call("inres_nearest", items, queries, k, workers, force_level)
     return out[0], out[1], out[2]
 
@@ -214,7 +216,7 @@ def rank(
     workers: int | None = None,
     force_level: int = BEST,
 ) -> tuple[np.ndarray, ...]:
-    """(ids, Hamming distances, Euclidean distances) [Q, k] of given items int32 [Q, m]."""
+    """Rank items given by places in id order, int32 [Q, m]: ids and both distances [Q, k]."""
     place = np.ascontiguousarray(place, np.int32)
     out, _ = _call("inres_rank", items, queries, k, workers, force_level, place)
     return out[0], out[1], out[2].view(np.float32)

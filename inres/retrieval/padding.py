@@ -1,4 +1,4 @@
-"""Queries as the jitted programs take them: padded to a few sizes, and in batches."""
+"""Queries for the jitted programs, padded to one of a few sizes and divided into batches."""
 
 import operator
 from collections.abc import Iterator
@@ -13,11 +13,11 @@ from inres.retrieval import native
 from inres.retrieval.hamming import Filters
 
 QUERIES = 64
-"""Queries of one batch; more are worked off in batches."""
+"""Largest batch; more queries are processed in several batches."""
 
 
 def padded_size(q: int) -> int:
-    """Size to which `q` queries are padded: 1, 4, 16, 64, then whole batches by powers of two."""
+    """Padded number of queries: 1, 4, 16, 64, then 64 times a power of two."""
     if q > QUERIES:
         return QUERIES << (-(-q // QUERIES) - 1).bit_length()
     return next(size for size in (1, 4, 16, QUERIES) if q <= size)
@@ -25,19 +25,19 @@ def padded_size(q: int) -> int:
 
 @flax.struct.dataclass
 class Queries:
-    """Queries as the programs take them, padded. NumPy arrays or JAX's."""
+    """Padded queries, as NumPy or JAX arrays."""
 
     codes: Any
     """uint32 [Q, W]."""
     features: Any
-    """float32 [Q, D]; None in a search by Hamming distance alone."""
+    """float32 [Q, D]; None for a search by Hamming distance alone."""
     threshold: Any
-    """int32 [Q]; -1 marks padding: an empty pool that is never widened. None as above."""
+    """int32 [Q]; -1 marks padding, whose pool is empty and never raised. None as above."""
     filters: Filters
-    """[Q]."""
+    """Filters with arrays [Q]."""
 
     def one(self, i: jax.Array) -> "Queries":
-        """The batch of query `i` alone."""
+        """A batch of only query `i`."""
         return jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, i, 1), self)
 
     def __len__(self) -> int:
@@ -45,7 +45,7 @@ class Queries:
 
 
 def padded(queries: native.Queries) -> Queries:
-    """Queries as the programs take them."""
+    """Pad queries for the jitted programs."""
     size = padded_size(len(queries.codes))
     codes, features, threshold, exclude_group, only_label = (
         None if column is None else _pad(column, size, fill)
@@ -61,6 +61,6 @@ def _pad(values: np.ndarray, size: int, fill: int) -> np.ndarray:
 
 
 def batches(columns: Any) -> Iterator[Any]:
-    """Padded columns [Q, ...] (a pytree), QUERIES at a time."""
+    """Divide padded columns [Q, ...] (a pytree) into batches of QUERIES."""
     for start in range(0, len(jax.tree.leaves(columns)[0]), QUERIES):
         yield jax.tree.map(operator.itemgetter(slice(start, start + QUERIES)), columns)

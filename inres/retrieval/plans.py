@@ -1,11 +1,11 @@
-"""The jitted programs of the search: how an exact answer is found with static shapes.
+"""The jitted programs of the search: exact results with static shapes.
 
-One pass over the codes marks each query's pool, and the plan is chosen by the counted sizes. A
-small pool is compacted and its rows read; a large, dense one is walked (`inres.retrieval.walk`).
-No step can overflow unseen.
+One pass over the codes marks the pool of each query, and the pool sizes decide the plan. A small
+pool is compacted and its rows are read; a large, dense pool is walked (`inres.retrieval.walk`).
+Nothing is truncated silently: every plan handles any pool that it is chosen for.
 
-Capacities are padded and counts are data: another number of items within the capacity, of queries
-within the padded size, or of candidates compiles nothing that `warm` has not compiled.
+Capacities are padded and counts are data. After `warm`, no change in the number of items within the
+capacity, of queries within the padded size, or of candidates compiles anything.
 """
 
 import dataclasses
@@ -27,12 +27,12 @@ from inres.retrieval.walk import read_walk, walk_tiles
 
 TOGETHER_ONE = ((64, 64), (1024, 1024))
 TOGETHER_MANY = ((1024, 64), (8192, 512))
-"""(candidates of a batch, of one query): pools up to these are ranked in one pass."""
+"""(candidates per batch, per query): pools up to these sizes are ranked in one pass."""
 CHUNK = 512
-"""Candidates ranked at a time where a pool is ranked alone."""
+"""Candidates ranked at a time when a pool is ranked by itself."""
 WALK_DENSITY = {1: 16, 4: 16, 16: 9, 64: 9}
-"""Candidates in a tile from which walking the tile is cheaper than compacting them, a query, by
-the size of the batch."""
+"""By batch size: candidates per tile and query above which walking the tile is cheaper than
+compacting them."""
 
 
 def warm(
@@ -44,10 +44,10 @@ def warm(
     only_label: bool = False,
     min_pool: int = 0,
 ) -> None:
-    """Compile ahead every program that a search of up to `queries` queries may need.
+    """Compile every program that a search with up to `queries` queries may need.
 
-    Without it each plan is compiled when it is first chosen. Afterwards no search with this k
-    and no more queries of the same padded size compiles, whatever the pools.
+    Afterwards no search with this k and at most as many queries of the same padded size compiles
+    anything, for any pools. Without this call, each plan is compiled when it is first chosen.
     """
     size = min(padded_size(queries), QUERIES)
     nobody = np.full(size, -1, np.int32)
@@ -66,16 +66,16 @@ def warm(
 
 
 def programs() -> int:
-    """Programs of `search` compiled so far in this process."""
+    """Number of programs of the search that this process has compiled."""
     made: tuple[Any, ...] = (_raise_thresholds, _scan, _count, _together, _alone, _walked)
     return sum(function._cache_size() for function in made)
 
 
 def search_batch(index: Index, queries: Queries, *, k: int, min_pool: int) -> tuple:
-    """Search one batch by a few programs in turn, the plan chosen here.
+    """Search one batch with several programs; the plan is chosen on the host.
 
-    In one program (see `ranked`) the compiler would use one core for whatever stands in a branch,
-    and compute the scan anew for each reader.
+    In a single program (see `ranked`) XLA's CPU backend would run everything inside a branch on one
+    core, and repeat the scan for each of its readers.
 
     Returns:
       NumPy (ids, Hamming distances, squared distances) [Q, k], pool sizes [Q], thresholds [Q].
@@ -109,7 +109,7 @@ def search_batch(index: Index, queries: Queries, *, k: int, min_pool: int) -> tu
 def nearest(index: Index, queries: Queries, *, k: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The k nearest codes of a batch: ids, distances and places in id order, int32 [Q, k].
 
-    -1 where there are fewer.
+    -1 beyond the last item.
     """
     least = _each(
         lambda code, filters: hamming.scan_least(
@@ -141,9 +141,9 @@ def nearest(index: Index, queries: Queries, *, k: int) -> tuple[jax.Array, jax.A
 def rank_given(
     index: Index, queries: Queries, place: jax.Array, distance: jax.Array, *, k: int
 ) -> Ranking:
-    """(squared distance, id, Hamming distance) [Q, k] of given items, for any Q.
+    """Rank given items, for any Q.
 
-    Their places in id order and Hamming distances are int32 [Q, m], -1 where there is none.
+    Their places in id order and Hamming distances are int32 [Q, m]; -1: no item.
     """
 
     def one(columns: tuple[jax.Array, ...]) -> Ranking:
@@ -162,17 +162,17 @@ def rank_given(
 
 
 def ranked(index: Index, queries: Queries, *, k: int) -> tuple[Ranking, jax.Array]:
-    """(squared distance, id, Hamming distance) [Q, k] and pool sizes [Q]; traceable."""
+    """Rankings [Q, k] and pool sizes [Q] in a single program; can be traced inside another one."""
     return _batches(lambda batch: _two_stages(index, batch, k), queries)
 
 
 def nearest_of_all(index: Index, queries: Queries, *, k: int) -> tuple[jax.Array, ...]:
-    """`nearest` for any number of padded queries; traceable."""
+    """`nearest` for any number of padded queries; can be traced inside another program."""
     return _batches(lambda batch: nearest(index, batch, k=k), queries)
 
 
 def _batches(function: Callable, queries: Queries) -> Any:
-    """Apply `function` to batches of QUERIES and join the results."""
+    """Apply `function` to batches of at most QUERIES queries and concatenate the results."""
     q = len(queries)
     if q <= QUERIES:
         return function(queries)
@@ -182,16 +182,16 @@ def _batches(function: Callable, queries: Queries) -> Any:
 
 
 def raised(threshold: jax.Array, nearest: jax.Array) -> jax.Array:
-    """Thresholds [Q] that let in the `nearest` [Q, m] distances (-1: there are fewer items)."""
+    """Raise thresholds [Q] to include the `nearest` distances [Q, m] (-1: no item)."""
     last = jnp.max(nearest, axis=1)
     return jnp.where(threshold >= 0, jnp.maximum(threshold, last + 1), threshold)
 
 
 def _each(function: Callable, *columns: Any) -> Any:
-    """A scan [T, 64] for each of a batch: [T, Q, 64], all queries of a tile in turn.
+    """Map a scan, which gives [T, 64], over a batch: [T, Q, 64].
 
-    So a tile's codes are read once for all queries. A batch of one is scanned bare, for then two
-    cores share it.
+    All queries are processed tile by tile, so that the codes are read once. A batch of one is
+    scanned without vmap, because XLA then divides the scan among the cores.
     """
     if len(columns[0]) > 1:
         return jax.vmap(function, out_axes=1)(*columns)
@@ -205,7 +205,7 @@ def _raise_thresholds(index: Index, queries: Queries, min_pool: int) -> jax.Arra
 
 @jax.jit
 def _scan(index: Index, queries: Queries) -> jax.Array:
-    """Masks of candidates, uint16 [T, Q, 64]."""
+    """Candidates as bit masks, uint16 [T, Q, 64] (see `hamming.scan_pool`)."""
     return _each(
         lambda code, limit, filters: hamming.scan_pool(
             index.codes, code, limit, index.count, index.tags, filters
@@ -218,18 +218,18 @@ def _scan(index: Index, queries: Queries) -> jax.Array:
 
 @flax.struct.dataclass
 class _Pools:
-    """What the scan found."""
+    """The pools of a batch, as counted after the scan."""
 
     masks: jax.Array  # uint16 [T, Q, 64]
-    strips: jax.Array  # uint8 [T, Q, 8], candidates in each strip of blocks
-    ends: jax.Array  # int32 [Q, T], candidates up to and with each tile
+    strips: jax.Array  # uint8 [T, Q, 8], candidates per strip of blocks
+    ends: jax.Array  # int32 [Q, T], candidates up to the end of each tile
     size: jax.Array  # int32 [Q]
-    dense: jax.Array  # bool [Q], to be walked
+    dense: jax.Array  # bool [Q], whether the pool is walked
 
 
 @jax.jit
 def _count(masks: jax.Array) -> _Pools:
-    """Count the pools, and choose those to walk: dense ones, if together they are worth it."""
+    """Count the pools and choose those to walk: dense ones, if together they justify a walk."""
     strips, per_tile = hamming.count_pool(masks)
     ends = jnp.cumsum(per_tile.T, axis=1)
     size = ends[:, -1]
@@ -237,14 +237,14 @@ def _count(masks: jax.Array) -> _Pools:
     density = WALK_DENSITY[len(size)]
     dense = size > density * jnp.sum(active, axis=1)
     tiles = jnp.sum(jnp.any(active & dense[:, None], axis=0)).astype(jnp.float32)
-    # int32 might overflow in a sum over queries.
+    # As float32, because an int32 sum over queries might overflow.
     work = jnp.sum(jnp.where(dense, size, 0).astype(jnp.float32))
     worth = work > tiles * (density * max(3, len(size)))
     return _Pools(masks, strips, ends, size, dense & worth)
 
 
 def _two_stages(index: Index, queries: Queries, k: int) -> tuple[Ranking, jax.Array]:
-    """(squared distance, id, Hamming distance) [Q, k] and pool sizes [Q] of one batch."""
+    """Rankings [Q, k] and pool sizes [Q] of one batch."""
     pools = _count(_scan(index, queries))
     tiers = TOGETHER_ONE if len(queries.codes) == 1 else TOGETHER_MANY
     total = jnp.sum(pools.size.astype(jnp.float32))
@@ -269,7 +269,7 @@ def _two_stages(index: Index, queries: Queries, k: int) -> tuple[Ranking, jax.Ar
 def _together(
     index: Index, queries: Queries, pools: _Pools, *, slots: int, width: int, k: int
 ) -> Ranking:
-    """Rank pools of `slots` candidates in all, `width` at most in one: one pass for the batch."""
+    """Rank a batch in one pass: at most `slots` candidates in total, `width` per query."""
     last = jnp.cumsum(pools.size)[:, None]
     first = jnp.pad(last[:-1], ((1, 0), (0, 0)))
     ends, slot = (first + pools.ends).reshape(-1), jnp.arange(slots, dtype=jnp.int32)
@@ -286,7 +286,7 @@ def _together(
 
 @functools.partial(jax.jit, static_argnames=("k",))
 def _alone(index: Index, queries: Queries, pools: _Pools, *, k: int) -> Ranking:
-    """Rank pools of any size one by one, but those to be walked."""
+    """Rank pools of any size one after the other, except those that are walked."""
 
     def one(i: jax.Array) -> Ranking:
         return lax.cond(
@@ -300,7 +300,7 @@ def _alone(index: Index, queries: Queries, pools: _Pools, *, k: int) -> Ranking:
 
 @functools.partial(jax.jit, static_argnames=("k",))
 def _walked(index: Index, queries: Queries, pools: _Pools, others: Ranking, *, k: int) -> Ranking:
-    """Rank the dense pools by one walk; for the rest, pass on the ranking of `others`."""
+    """Rank the dense pools in one walk; other queries keep their ranking in `others`."""
     active = jnp.diff(pools.ends, axis=1, prepend=0) > 0
     seen = walk_tiles(index, queries, active & pools.dense[:, None])
 
@@ -317,7 +317,7 @@ def _walked(index: Index, queries: Queries, pools: _Pools, others: Ranking, *, k
 def _rank_alone(
     index: Index, queries: Queries, pools: _Pools, query: jax.Array, *, k: int
 ) -> Ranking:
-    """Rank the pool of one query, CHUNK candidates at a time."""
+    """Rank the pool of one query in chunks of CHUNK candidates."""
     ends = pools.ends[query]
 
     def step(i: jax.Array, top: Ranking) -> Ranking:

@@ -1,11 +1,11 @@
-"""The fine stage: exact Euclidean ranking, and the sketch that spares reading the features.
+"""The fine stage: exact Euclidean ranking, and a sketch of the features that avoids reading most.
 
-The ranking is by the float32 sum of (query - feature)^2, then by lowest id. It is a direct
-difference: |a|^2 - 2ab + |b|^2 loses the order where features share an offset.
+Rows are ranked by the float32 sum of (query - feature)^2, then by lowest id. The differences are
+computed directly, because |a|^2 - 2ab + |b|^2 loses the order of features with a common offset.
 
-The sketch is an int8 copy of the features, each tile about its own centre, with a bound on what
-the copy has lost. It gives a lower bound of every distance from a quarter of the bytes, by a
-matrix product that all queries share; only rows whose bound can matter are then read in full.
+The sketch is an int8 copy of the features, relative to the centre of each tile, with a bound on the
+error of the copy. It gives a lower bound of every distance from a quarter of the bytes, by a matrix
+product shared by all queries. Only rows whose bound is small enough are then read in full.
 """
 
 import flax.struct
@@ -16,12 +16,12 @@ from jax import lax
 from inres.retrieval.hamming import TILE
 
 ULP = 2.0**-24
-"""Unit roundoff of float32."""
+"""Unit roundoff of float32 (half a unit in the last place of 1)."""
 
 
 @flax.struct.dataclass
 class Sketch:
-    """An int8 copy of features in tiles: row r of tile t is near centre[t] + scale * codes."""
+    """An int8 copy of the features: row r of tile t is close to centre[t] + scale * codes."""
 
     codes: jax.Array
     """int8 [C, D]."""
@@ -30,9 +30,9 @@ class Sketch:
     scale: jax.Array
     """float32 [T, 1024]."""
     norm: jax.Array
-    """float32 [T, 1024], squared length of scale * codes."""
+    """float32 [T, 1024], squared norm of scale * codes."""
     slack: jax.Array
-    """float32 [T], no row of the tile is farther than this from its copy."""
+    """float32 [T], largest distance between a row of the tile and its copy."""
 
 
 def squared_distances(query: jax.Array, rows: jax.Array) -> jax.Array:
@@ -42,20 +42,20 @@ def squared_distances(query: jax.Array, rows: jax.Array) -> jax.Array:
 
 
 def relative_error(dims: int) -> float:
-    """Bound on the relative error of `squared_distances`, whatever the order of the sum."""
+    """Bound on the relative error of `squared_distances`, for any order of summation."""
     return (dims + 4) * ULP
 
 
 @jax.jit
 def make_sketch(features: jax.Array, count: jax.Array) -> Sketch:
-    """The sketch of features float32 [C, D], of which the first `count` rows are items."""
+    """Sketch features float32 [C, D], of which the first `count` rows are items."""
     capacity, dims = features.shape
     tiles = capacity // TILE
 
     def one(t: jax.Array) -> tuple[jax.Array, ...]:
         rows = lax.dynamic_slice_in_dim(features, t * TILE, TILE)
         valid = (t * TILE + jnp.arange(TILE) < count)[:, None]
-        # Halves first: the sum of extreme but finite rows stays finite.
+        # Divided before the sum, so that extreme but finite rows have a finite sum.
         total = jnp.maximum(jnp.sum(valid), 1).astype(jnp.float32)
         centre = jnp.sum(jnp.where(valid, rows / total, 0.0), axis=0)
         residual = jnp.where(valid, rows - centre, 0.0)
@@ -76,19 +76,19 @@ def make_sketch(features: jax.Array, count: jax.Array) -> Sketch:
 def lower_bounds(
     sketch: Sketch, queries: jax.Array, tile: jax.Array, mask: jax.Array, per_tile: int
 ) -> jax.Array:
-    """Lower bounds of the distances of queries to the blocks of one tile.
+    """Lower bounds of the distances from queries to the blocks of one tile.
 
-    Block b of `per_tile` has the rows b, b + per_tile, ... of the tile.
+    Block b has the rows b, b + per_tile, b + 2 per_tile, ... of the tile.
 
     Args:
       sketch: the sketch.
       queries: float32 [Q, D].
       tile: int32 [], the tile.
-      mask: bool [Q, 1024], the rows that count.
-      per_tile: blocks of a tile.
+      mask: bool [Q, 1024], the rows to consider.
+      per_tile: number of blocks per tile.
 
     Returns:
-      float32 [Q, per_tile]: no masked row of the block is nearer (inf: none counts).
+      float32 [Q, per_tile]: no considered row of the block is nearer; inf if there is none.
     """
     dims = queries.shape[1]
     rows = lax.dynamic_slice_in_dim(sketch.codes, tile * TILE, TILE).astype(jnp.float32)
@@ -105,9 +105,10 @@ def lower_bounds(
 
 
 def best(square: jax.Array, ids: jax.Array, *others: jax.Array, k: int) -> tuple[jax.Array, ...]:
-    """The k first of rows [..., n] by (square, id): those columns [..., k].
+    """The first k entries of columns [..., n], sorted by (square, id): columns [..., k].
 
-    Missing rows have inf, -1, -1 and so on. A full sort is made only where squares tie.
+    Missing entries are inf in the first column and -1 in the others. All n entries are sorted only
+    if squares tie; otherwise a top-k is enough.
     """
     n = square.shape[-1]
     short = [(0, 0)] * (square.ndim - 1) + [(0, max(0, k - n))]

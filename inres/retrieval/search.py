@@ -1,14 +1,14 @@
 """The paper's coarse-to-fine search over an Index.
 
-What `search` promises, for any data: the result is that of brute force over the pool, ordered by
-(Euclidean distance, lowest id). The pool is {Hamming distance < threshold}, or the nearest codes
-by (Hamming distance, lowest id); what the query may not see is in no pool.
+The result of `search` equals brute force over the pool, ordered by (Euclidean distance, lowest id),
+for any data. The pool consists of the items with a Hamming distance below the threshold, or of the
+nearest codes by (Hamming distance, lowest id). Excluded items never enter a pool.
 
-On a CPU a compiled kernel does the work (`native`), elsewhere jitted programs (`plans`). Each of
-the two is deterministic. They sum a distance in another order, so between them distances are equal
-up to the rounding of a float32 sum, and rows nearer to each other than that may change places, at
-the K-th place too. Equal distances go by lowest id in either; pools, Hamming distances of rows and
-`search_hamming` are the same.
+There are two engines: a compiled kernel on a CPU (`native`) and jitted programs elsewhere
+(`plans`). Each is deterministic, and both break ties by lowest id. They sum a distance in different
+orders, so their distances may differ by the rounding of a float32 sum, and rows whose distances
+differ by less may swap places, including the K-th. Pools, Hamming distances and `search_hamming`
+are identical.
 """
 
 import dataclasses
@@ -20,28 +20,32 @@ from inres.retrieval import checks, native, padding, plans
 from inres.retrieval.index import Index
 
 ENGINES = ("auto", "native", "jax")
-"""`native`: the CPU kernel; `jax`: the jitted programs; `auto`: the kernel where it can."""
+"""`native`: the CPU kernel; `jax`: the jitted programs; `auto`: the kernel if available."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """Neighbours of Q queries, nearest first. NumPy arrays."""
+    """The neighbours of Q queries, nearest first, as NumPy arrays."""
 
     ids: np.ndarray
-    """int32 [Q, K]; -1 where the pool has fewer than K items."""
+    """int32 [Q, K]; -1 beyond the last item of the pool."""
     hamming: np.ndarray
-    """int32 [Q, K]; -1 where there is no item."""
+    """int32 [Q, K]; -1 beyond the last item."""
     distance: np.ndarray
-    """float32 [Q, K], Euclidean; inf where there is no item."""
+    """float32 [Q, K], Euclidean distance; inf beyond the last item."""
     pool_size: np.ndarray
-    """int32 [Q], all items below the threshold, the excluded ones not counted."""
+    """int32 [Q], number of items in the pool, without excluded ones."""
     threshold: np.ndarray
-    """int32 [Q], as used: raised where `min_pool` asked for it. Where the pool was the nearest
-    codes, one more than the farthest of them (0: there is none)."""
+    """int32 [Q], the threshold used, after `min_pool` raised it. If the pool is the nearest codes:
+    one more than the largest Hamming distance among them (0 for an empty pool)."""
 
 
 def _kernel_items(index: Index, engine: str) -> native.Items | None:
-    """What the kernel searches; None: use the programs."""
+    """The arrays for the kernel; None if the jitted programs are to be used.
+
+    Raises:
+      ValueError: unknown engine, or `native` is not available.
+    """
     if engine not in ENGINES:
         raise ValueError(f"engine is {engine!r}, must be one of {', '.join(ENGINES)}")
     if engine == "jax" or native.kernel() is None or index.kernel_items is None:
@@ -64,25 +68,27 @@ def search(
     only_label: Any = None,
     engine: str = "auto",
 ) -> Result:
-    """The paper's two-stage search, exact (see the module's docstring).
+    """Search in two stages, exactly (see the module's docstring).
 
     Args:
-      index: what to search.
+      index: the items.
       query_codes: uint32 [Q, W].
       query_features: float32 [Q, D].
-      k: neighbours wanted.
-      threshold: int or int [Q]; candidates have a Hamming distance below it (paper, section 3.3).
-      nearest: instead of a threshold: the pool is the so many nearest codes.
-      min_pool: raise the threshold of a query whose pool is smaller, until it is not.
-      exclude_group: int [Q], the group of each query, left out of its pool; -1: none.
-      only_label: int [Q], the label of the items wanted (paper, section 4.2: the predicted class);
-        -1: any.
+      k: number of neighbours.
+      threshold: int or int [Q]; the pool is the items with a smaller Hamming distance (paper,
+        section 3.3).
+      nearest: size of a pool of nearest codes, instead of a threshold.
+      min_pool: minimum pool size; the threshold of a query with a smaller pool is raised.
+      exclude_group: int [Q], the group whose items are excluded, for instance the query's own scan;
+        -1: none.
+      only_label: int [Q], the only label to search (paper, section 4.2: the predicted class); -1:
+        all.
       engine: one of `ENGINES`.
 
     Raises:
-      TypeError: a wrong dtype.
-      ValueError: shapes disagree with the index, features are not finite, neither or both of
-        threshold and nearest are given, or `only_label` where the index has no labels.
+      TypeError: a dtype is wrong.
+      ValueError: shapes do not match the index, features are not finite, not exactly one of
+        `threshold` and `nearest` is given, or `only_label` is given for an index without labels.
     """
     queries = checks.queries(
         query_codes, query_features, bits=index.bits, dims=index.dims, k=k, threshold=threshold,
@@ -110,14 +116,14 @@ def search(
 
 
 def _join(parts: list[tuple], q: int) -> list[np.ndarray]:
-    """The columns of batches, without their padding."""
+    """Concatenate the columns of batches and drop the padding."""
     return [np.concatenate(column)[:q] for column in zip(*parts, strict=True)]
 
 
 def _search_nearest(
     index: Index, queries: native.Queries, *, k: int, m: int, engine: str
 ) -> Result:
-    """Rank the m nearest codes."""
+    """Rank the pool of the m nearest codes."""
     _, near, place = _nearest(index, queries, k=m, engine=engine)
     items = _kernel_items(index, engine)
     if items is not None:
@@ -144,7 +150,7 @@ def _search_nearest(
 def _nearest(
     index: Index, queries: native.Queries, *, k: int, engine: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(ids, Hamming distances, places in id order) int32 [Q, k]."""
+    """The k nearest codes: ids, Hamming distances and places in id order, int32 [Q, k]."""
     items = _kernel_items(index, engine)
     if items is not None:
         return native.nearest(items, queries, k=k)
@@ -162,12 +168,12 @@ def search_hamming(
     only_label: Any = None,
     engine: str = "auto",
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The k nearest codes by (Hamming distance, lowest id), exact.
+    """Find the k nearest codes by (Hamming distance, lowest id), exactly.
 
-    Args and errors as in `search`.
+    Arguments and errors as in `search`.
 
     Returns:
-      (ids, hamming): int32 [Q, K] each; -1 where there are fewer than K items.
+      (ids, hamming): int32 [Q, K] each; -1 beyond the last item.
     """
     queries = checks.queries(
         query_codes, None, bits=index.bits, dims=index.dims, k=k,

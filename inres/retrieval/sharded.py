@@ -1,6 +1,8 @@
-"""The same search over a mesh of devices: each holds a part of the items and ranks it, the parts'
-winners are gathered and merged. The answer is that of the jitted programs on one device, id for
-id; the CPU kernel's may differ from it by the rounding of a distance (see `search`).
+"""The search over a mesh of devices.
+
+Each device holds and ranks a part of the items; the best of every part are gathered and merged.
+The result equals that of the jitted programs on one device, id for id. The CPU kernel's result may
+differ by the rounding of a distance (see `search`).
 """
 
 import dataclasses
@@ -23,16 +25,16 @@ AXIS = "items"
 
 
 def make_mesh(devices: Any = None) -> Mesh:
-    """A mesh of one axis over `devices`; default: all, of all processes."""
+    """A mesh with one axis over `devices`; default: all devices of all processes."""
     devices = jax.devices() if devices is None else devices
     return Mesh(np.array(devices), (AXIS,))
 
 
 def bytes_exchanged(*, k: int, pool: int = 0) -> int:
-    """Bytes that one query costs from each device to each other.
+    """Bytes that each device sends to every other device per query.
 
-    Its k best (squared distance, id, Hamming distance) and its pool size; and, where the pool is
-    set by number (`nearest` or `min_pool`), an id and a distance for each item of it.
+    These are the k best (squared distance, id, Hamming distance), the pool size and, for a pool of
+    `pool` items requested by `nearest` or `min_pool`, an id and a Hamming distance per item.
     """
     return 12 * k + 4 + 8 * pool
 
@@ -48,10 +50,10 @@ def build(
     ids: Any = None,
     capacity: int = 0,
 ) -> Index:
-    """An Index whose arrays have a leading axis of devices, item i on device i % P.
+    """Build an Index whose arrays have a leading axis of devices, with item i on device i % P.
 
-    Every process gives all items (memory-mapped arrays will do) and reads those of its devices.
-    Arguments and errors as in `index.build`.
+    Every process passes all items (memory-mapped arrays work) and reads those of its own devices.
+    Other arguments and errors as in `index.build`.
     """
     codes, features, ids, groups, labels = checks.items(
         codes, features, bits=bits, ids=ids, groups=groups, labels=labels
@@ -97,7 +99,7 @@ def search(
     exclude_group: Any = None,
     only_label: Any = None,
 ) -> Result:
-    """As `search.search`, over an Index of this module's `build`; every process must call it."""
+    """As `search.search`, for an Index from `build` of this module; every process must call it."""
     queries = checks.queries(
         query_codes, query_features, bits=index.bits, dims=index.features.shape[-1], k=k,
         threshold=threshold, nearest=nearest, min_pool=min_pool,
@@ -119,7 +121,7 @@ def search_padded(
     nearest: int | None,
     min_pool: int,
 ) -> tuple[jax.Array, ...]:
-    """The program of `search`; the collectives stand outside of every branch and loop."""
+    """The jitted program of `search`, with all collectives outside of branches and loops."""
     everywhere = PartitionSpec()
     return jax.shard_map(
         functools.partial(_search_part, k=k, nearest=nearest, min_pool=min_pool),
@@ -133,14 +135,14 @@ def search_padded(
 def _search_part(
     index: Index, queries: padding.Queries, *, k: int, nearest: int | None, min_pool: int
 ) -> tuple[jax.Array, ...]:
-    """What one device does; it holds `index` with a leading axis of length 1."""
+    """The search on one device, whose part of `index` has a leading axis of length 1."""
     index = jax.tree.map(lambda leaf: leaf[0], index)
     threshold, m = queries.threshold, nearest or min_pool
     if m:
         ids, distance, place = plans.nearest_of_all(index, queries, k=m)
         every_id, every_distance = _first(*_gather(ids, distance), k=m)
     if nearest:
-        # Of its own nearest, each device ranks those that are among the nearest of all.
+        # Each device ranks those of its nearest that are among the nearest overall.
         last_id, last = every_id[:, -1:], every_distance[:, -1:]
         inside = (distance < last) | ((distance == last) & (ids <= last_id)) | (last < 0)
         inside &= place >= 0
@@ -159,12 +161,12 @@ def _search_part(
 
 
 def _gather(*columns: jax.Array) -> tuple[jax.Array, ...]:
-    """The columns [Q, n] of all devices, joined to [Q, P n]."""
+    """Concatenate the columns [Q, n] of P devices to [Q, P n]."""
     return tuple(lax.all_gather(column, AXIS, axis=1, tiled=True) for column in columns)
 
 
 def _first(ids: jax.Array, distance: jax.Array, *, k: int) -> tuple[jax.Array, jax.Array]:
-    """The k first of columns [Q, n] by (distance, id), what is missing (-1) last."""
+    """The first k of columns [Q, n], sorted by (distance, id) with missing items (-1) last."""
     missing = jnp.where(distance < 0, FAR, distance)
     missing, ids = lax.sort((missing, ids), num_keys=2)
     return ids[:, :k], jnp.where(missing < FAR, missing, -1)[:, :k]

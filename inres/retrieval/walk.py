@@ -1,10 +1,10 @@
-"""The walk: how large, dense pools are ranked.
+"""The walk: the plan for large, dense pools.
 
-Items lie sorted by code, so such a pool is mostly whole tiles. All queries of a batch pass each
-tile that holds a candidate of any of them, and keep per block of rows the lower bound that the
-features' int8 sketch gives. The blocks of least bound are then read in full, until the nearest
-unread bound exceeds the K-th distance; if the list of blocks ends before that, the tiles that
-might still hold a nearer row are read.
+Items are sorted by code, so such a pool consists mostly of whole tiles. For each tile with a
+candidate of any query in the batch, the int8 sketch of the features gives every query a lower bound
+of its distance to each block of rows. Blocks are then read in full by ascending bound, until the
+smallest unread bound exceeds the K-th distance. If the list of blocks ends before that, all tiles
+that may contain a nearer row are read.
 """
 
 from typing import Any
@@ -22,14 +22,14 @@ from inres.retrieval.index import Index
 from inres.retrieval.padding import Queries
 
 READ = 32
-"""Blocks read at a time after a walk."""
+"""Blocks read at a time."""
 BOUND_BLOCKS = 128
-"""Blocks of a tile in the walk, so 8 rows each."""
+"""Blocks per tile in the walk, of 8 rows each."""
 
 
 @flax.struct.dataclass
 class Walk:
-    """Lower bounds of the tiles walked: step i went to `tile[i]`; `steps` of them are real."""
+    """Lower bounds found by a walk; step i visited `tile[i]`, and the first `steps` are valid."""
 
     bounds: jax.Array  # float32 [T, Q, BOUND_BLOCKS]
     tile: jax.Array  # int32 [T]
@@ -37,7 +37,7 @@ class Walk:
 
 
 def walk_tiles(index: Index, queries: Queries, wanted: jax.Array) -> Walk:
-    """Pass the batch over every tile that any query wants (bool [Q, T])."""
+    """Compute the bounds in every tile that any query needs (`wanted`: bool [Q, T])."""
     n_tiles = index.codes.shape[0]
     any_wanted = jnp.any(wanted, axis=0)
     (tile,) = jnp.nonzero(any_wanted, size=n_tiles, fill_value=0)
@@ -56,7 +56,7 @@ def walk_tiles(index: Index, queries: Queries, wanted: jax.Array) -> Walk:
 
 
 def read_walk(index: Index, query: Queries, walk: Walk, row: jax.Array, *, k: int) -> Ranking:
-    """Rank one walked pool: read blocks by ascending bound until none can hold a nearer row."""
+    """Rank one pool: read blocks by ascending bound until none can contain a nearer row."""
     bounds = walk.bounds[:, row]  # [T, BOUND_BLOCKS]
     per_block = TILE // BOUND_BLOCKS
     listed = min(_blocks_to_list(k), bounds.size // READ * READ)
@@ -99,7 +99,7 @@ def read_walk(index: Index, query: Queries, walk: Walk, row: jax.Array, *, k: in
 
 
 def _tile_pool(index: Index, queries: Queries, tile: jax.Array) -> jax.Array:
-    """Distances int32 [Q, 1024] of a tile's items, FAR where not in the query's pool."""
+    """Hamming distances int32 [Q, 1024] of a tile's items; FAR outside the query's pool."""
     d = hamming.tile_distances(
         index.codes, queries.codes, tile, index.count, index.tags, queries.filters
     )
@@ -107,12 +107,12 @@ def _tile_pool(index: Index, queries: Queries, tile: jax.Array) -> jax.Array:
 
 
 def _blocks_to_list(k: int) -> int:
-    """Blocks sorted by bound for k neighbours, a power of two; mostly far fewer are read."""
+    """Number of blocks to sort by bound for k neighbours, a power of two; most stay unread."""
     return max(READ, 1 << (4 * k - 1).bit_length())
 
 
 def _smallest_blocks(bounds: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
-    """The k smallest of bounds [T, B] with their flat indices, by tiles first where it saves."""
+    """The k smallest of bounds [T, B] and their flat indices; of many tiles, the best first."""
     t, b = bounds.shape
     if t <= 2 * k:
         return hamming.smallest(bounds.reshape(-1), k)
@@ -122,14 +122,14 @@ def _smallest_blocks(bounds: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
 
 
 def _reach(square: jax.Array, dims: int) -> jax.Array:
-    """A distance that no row can have whose computed square is at most `square`."""
+    """Upper bound of the true distance of a row whose computed square is at most `square`."""
     return jnp.sqrt(square) * (1 + 2 * rerank.relative_error(dims)) + 1e-18 * dims
 
 
 def _read_tiles(
     index: Index, query: Queries, walk: Walk, bounds: jax.Array, top: Ranking, *, k: int
 ) -> Ranking:
-    """Read every tile whose bound is within reach of the K-th distance."""
+    """Read every tile whose bound does not exceed the K-th distance."""
     least = jnp.min(bounds, axis=1)
 
     def step(i: jax.Array, top: Ranking) -> Ranking:
@@ -137,7 +137,7 @@ def _read_tiles(
             t = walk.tile[i]
             position = t * TILE + jnp.arange(TILE, dtype=jnp.int32)
             ids = lax.dynamic_slice(index.ids, (t * TILE,), (TILE,))
-            # What was read before is in `top` already, or has been beaten.
+            # Rows read before are in `top` already, or were displaced from it.
             fresh = ~jnp.any(ids[:, None] == top[1][None, :], axis=1)
             d = jnp.where(fresh, _tile_pool(index, query, t)[0], FAR)
             slots = hamming.Slots(jnp.zeros(TILE, jnp.int32), position, d)
