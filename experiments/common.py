@@ -1,69 +1,50 @@
-"""What every entry point shares: flags, the workdir, one clear error instead of a traceback."""
+"""Shared by all entry points: flags, the workdir, and errors as one line instead of a traceback."""
 
-import dataclasses
-import importlib.metadata
-import json
+import contextlib
 import os
-import platform
-import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-# The log of XLA's and TensorStore's native code says nothing a user can act on.
+# Messages of XLA's and TensorStore's native code contain nothing that a user can act on.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 from inres import config as config_lib
-from inres import sources
 from inres.config import Config
-from inres.pipeline import stages
-from inres.system import files
+from inres.pipeline import stages, workdir
+from inres.pipeline.prepare import data_root, describe_data, writes_scans
 from inres.system.compile_cache import keep_programs
 from inres.system.memory import keep_freed_memory
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment's config file.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Directory of all results.")
-REDO = flags.DEFINE_list("redo", [], "Stages to make anew, with all that follow them.")
-DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+REDO = flags.DEFINE_list("redo", [], "Stages to compute again, with all that follow them.")
 COMPILE_CACHE = flags.DEFINE_string(
     "compile_cache",
     None,
-    "Directory in which compiled programs are kept between commands, or off "
-    "(default: $INRES_COMPILE_CACHE, then the user's cache directory).",
+    "Where compiled programs are kept between commands: a directory, or off. Default: "
+    "INRES_COMPILE_CACHE, else the user's cache directory.",
 )
+DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 
-STAGES = ("scans", "prepare", "split", "segment", "train", "index", "evaluation")
 
-
-def launch(run: Callable[[Config, Path], None], *, reads_only: bool = False) -> None:
-    """Parse flags, check the config, hold the workdir, run; errors end in one line.
-
-    An entry point that `reads_only` neither holds the workdir nor leaves its config there, and
-    must be given the config that the workdir was made with, but for how `search` asks.
-    """
+def launch(run: Callable[[Config, Path], None]) -> None:
+    """Parse flags, check the config, hold the workdir and call `run(config, workdir)`."""
 
     def work(arguments: list[str]) -> None:
-        if arguments:
-            raise app.UsageError(f"unknown argument {arguments[0]!r}; flags begin with --")
+        refuse_arguments(arguments)
         keep_freed_memory()
         config = config_lib.checked(CONFIG.value)
-        workdir = Path(str(WORKDIR.value)).expanduser().resolve()
-        if reads_only:
-            _same_config(workdir, config)
-            run(config, workdir)
-            return
-        with stages.lock(workdir):
-            redo(workdir)
-            check_stages(workdir, config)
-            run(config, workdir)
-            describe(workdir, config)
+        root = workdir_path()
+        with stages.lock(root):
+            with requested_redo(root, config):
+                run(config, root)
+            workdir.describe(root, config, command=command_line())
 
-    optional = () if reads_only else ("redo",)
-    launch_with_arguments(work, required=("config", "workdir"), optional=optional)
+    launch_with_arguments(work, required=("config", "workdir"), optional=("redo",))
 
 
 def launch_with_arguments(
@@ -72,10 +53,12 @@ def launch_with_arguments(
     required: Sequence[str] = (),
     optional: Sequence[str] = (),
 ) -> None:
-    """Parse flags and give `run` what else is on the command line; errors end in one line.
+    """Parse flags and call `run` with the other arguments; an error ends in one line.
 
-    Without the flags `required` nothing runs. These and the `optional` ones of this module are
-    shown by --help, which else shows those of the command's own module.
+    Args:
+      run: the command.
+      required: flags of this module without which nothing runs.
+      optional: further flags of this module that --help shows with the command's own.
     """
 
     def main(argv: list[str]) -> None:
@@ -84,9 +67,9 @@ def launch_with_arguments(
             keep_programs(COMPILE_CACHE.value)
             run(argv[1:])
         except KeyboardInterrupt:
-            print(f"interrupted; run {_same_command()} to go on", file=sys.stderr, flush=True)
+            print(f"interrupted; run {_same_command()} to continue", file=sys.stderr, flush=True)
             sys.stdout.flush()
-            os._exit(130)  # a device thread broken off in a program can crash the teardown
+            os._exit(130)  # a device thread interrupted inside a program can crash the teardown
         except (ValueError, OSError, RuntimeError) as error:
             if DEBUG.value:
                 raise
@@ -99,19 +82,6 @@ def launch_with_arguments(
     app.run(main, flags_parser=_parse)
 
 
-def explain(error: BaseException) -> str:
-    """One message with a remedy, also for errors of the system."""
-    if isinstance(error, OSError) and error.errno == 28:
-        where = f"{error.filename}: " if error.filename else ""
-        return f"{where}{error.strerror}; run {_same_command()} to go on where it stopped"
-    return str(error) or repr(error)
-
-
-def _same_command() -> str:
-    """How to go on; --redo would remove once more what was made anew."""
-    return "the same command without --redo" if REDO.value else "the same command again"
-
-
 def _parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
@@ -121,129 +91,61 @@ def _parse(argv: list[str]) -> list[str]:
         sys.exit(1)
 
 
-def redo(workdir: Path) -> None:
-    """Remove what --redo names from `workdir`, with all that follows."""
-    for stage in REDO.value:
-        if stage not in STAGES:
-            raise ValueError(f"--redo={stage}: must be among {', '.join(STAGES)}")
-    if REDO.value:
-        for stage in STAGES[min(STAGES.index(stage) for stage in REDO.value) :]:
-            stages.forget(workdir, stage)
-
-
-def check_stages(workdir: Path, config: Config) -> None:
-    """Refuse a config with which a stage that is finished was not made, whichever is to be run.
-
-    Else `config.json`, which search and report go by, would not be that of the results.
+def refuse_arguments(arguments: Sequence[str]) -> None:
+    """Refuse arguments that are no flags.
 
     Raises:
-      StageError: names the stage and the fields that differ.
+      UsageError: there are some.
     """
-    asked = stages.flat(json.loads(json.dumps(config_lib.to_dict(config), default=list)))
-    for stage in STAGES:
-        path = workdir / stage / "stage.json"
-        made = stages.flat(files.read_json(path)["inputs"]) if path.is_file() else {}
-        if stage == "scans":
-            made.pop("seed", None)  # the data's, not the config's own
-        now = {name: asked[name] for name in made if name in asked}
-        before = {name: made[name] for name in now}
-        if before != now:
-            raise stages.StageError(
-                f"{path.parent} was made with another config: {stages.difference(before, now)}; "
-                f"use another --workdir, or --redo={stage} to make it anew"
-            )
+    if arguments:
+        raise app.UsageError(f"unknown argument {arguments[0]!r}; flags begin with --")
 
 
-def _same_config(workdir: Path, config: Config) -> None:
-    path = workdir / "config.json"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; run the stages in this workdir first")
-    made, asked = (config_lib.to_dict(some) for some in (read_config(path), config))
-    for values in (made, asked):  # the index holds the features by which it ranks
-        values["search"] = {"features": values["search"]["features"]}
-        del values["pdf"]
-    if made != asked:
-        raise stages.StageError(
-            f"{path}: the workdir was made with another config: "
-            + stages.difference(made, asked)
-            + "; give the same --config and flags"
-        )
+def workdir_path() -> Path:
+    """The workdir that --workdir names."""
+    return Path(str(WORKDIR.value)).expanduser().resolve()
 
 
-def read_config(path: Path) -> Config:
-    """The config that a workdir's `config.json` holds.
-
-    Raises:
-      StageError: it has fields or values that this version does not know.
-    """
-    try:
-        return config_lib.from_dict(files.read_json(path))
-    except config_lib.ConfigError as error:
-        raise stages.StageError(
-            f"{path}: written by another version of this program ({error}); use that version "
-            "(git_revision in environment.json), or another workdir"
-        ) from None
-
-
-def describe(workdir: Path, config: Config) -> None:
-    """Write the config and the environment of a run beside its results."""
-    files.write_json(workdir / "config.json", config_lib.to_dict(config))
-    describe_environment(workdir)
-
-
-def describe_environment(workdir: Path) -> None:
-    """Write command, machine and versions beside the results, if any are newer than what is told.
-
-    Results that were there already are not of this command, and of another version maybe.
-    """
-    path = workdir / "environment.json"
-    made = [mark.stat().st_mtime_ns for mark in workdir.glob("*/stage.json")]
-    if path.is_file() and max(made, default=0) < path.stat().st_mtime_ns:
-        return
-    packages = ("jax", "jaxlib", "flax", "optax", "numpy", "SimpleITK", "orbax-checkpoint", "grain")
-    environment = {
-        "command": " ".join(["python", "-m", _module(), *sys.argv[1:]]),
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processors": str(os.cpu_count()),
-        "git_revision": _git_revision(),
-        **{name: importlib.metadata.version(name) for name in packages},
-    }
-    files.write_json(path, environment)
-
-
-def _module() -> str:
+def command_line() -> str:
+    """The command as it was typed."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return spec.name if spec else Path(sys.argv[0]).name
+    module = spec.name.removesuffix(".__main__") if spec else Path(sys.argv[0]).name
+    return " ".join(["python", "-m", module, *sys.argv[1:]])
 
 
-def _git_revision() -> str:
-    root = Path(__file__).resolve().parents[1]
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+def explain(error: BaseException) -> str:
+    """An error as one message with a remedy in terms of the command line."""
+    if isinstance(error, OSError) and error.errno == 28:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; run {_same_command()} to continue where it stopped"
+    if isinstance(error, stages.Changed):
+        return f"{error}; use another --workdir, or --redo={error.stage} to compute it again"
+    return str(error) or repr(error)
+
+
+def _same_command() -> str:
+    """How to continue: with --redo, completed stages would be computed once more."""
+    return "the same command without --redo" if REDO.value else "the same command again"
+
+
+@contextlib.contextmanager
+def requested_redo(root: Path, config: Config) -> Iterator[None]:
+    """Check that `config` belongs to the workdir, and have the stages of --redo computed again.
+
+    Nothing is requested before every check has passed, and the request is withdrawn if the command
+    is refused before it has computed anything.
+
+    Raises:
+      Changed: a stage that is not computed again was made with another config.
+      ValueError, FileNotFoundError: --redo names no stage, or the data is not there.
+    """
+    pending, wanted = stages.pending_redo(root), stages.to_redo(root, REDO.value)
+    workdir.require_same_config(root, config, redo={*pending, *wanted})
+    if "prepare" in wanted and not writes_scans(config):
+        describe_data(config, data_root(config, root))  # refuses data that is not there
+    stages.request_redo(root, wanted)
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
-def workers(config: Config) -> int:
-    """Processes to use for scans."""
-    return config.data.workers or len(os.sched_getaffinity(0))
-
-
-def data_root(config: Config, workdir: Path) -> Path:
-    """Where the scans or images are."""
-    source = sources.get(config.data.kind)
-    return source.root_of(config.data, written=workdir / "scans")
-
-
-def part(section: Any, *names: str) -> dict[str, Any]:
-    """Some fields of a config section, as inputs of a stage; none named: all."""
-    values = dataclasses.asdict(section)
-    return {name: values[name] for name in names} if names else values
-
-
-def messages(root: Path) -> list[str]:
-    """What a stage's meta.json wants the user to know."""
-    path = root / "meta.json"
-    return files.read_json(path).get("messages", []) if path.is_file() else []
+        yield
+    except (ValueError, OSError, RuntimeError):
+        stages.withdraw_redo(root, [stage for stage in wanted if stage not in pending])
+        raise

@@ -377,40 +377,19 @@ class Train:
 
 @dataclasses.dataclass
 class Search:
-    """The two stages (paper, section 3.3)."""
+    """The two stages of the search that is evaluated (paper, section 3.3).
+
+    Options of a single query, such as the number of results, are `inres.SearchOptions`.
+    """
 
     threshold: int = 3
-    """Candidates have a Hamming distance below this many bits."""
-    k: int = 10
+    """Items of the pool have a Hamming distance below this many bits."""
     features: str = "fc1"
-    """Ranked by `fc1` (section 3.3) or `fc1_fc3` (Fig. 8)."""
-    rank: str = "euclidean"
-    """Of `experiments.search`, as all below: the pool by `euclidean` distance, or all items by
-    `hamming` distance alone."""
-    min_pool: int = 0
-    """Raise the threshold of a query whose pool is smaller, until it is not."""
-    nearest: int = 0
-    """The pool is so many nearest codes, whatever the threshold; 0: the threshold's pool."""
-    same_class: bool = False
-    """Only items of the class that FC3 predicts for the query (section 4.2)."""
-    distinct: str = ""
-    """Show each `nodule` or each `scan` once, by its nearest slice; empty: every slice."""
-    where: str = ""
-    """Only items whose records meet this SQL condition, as in
-    `diameter_mm BETWEEN 5 AND 8 AND malignancy >= 4` or `scan <> '1.3.6.1'`."""
+    """The pool is ranked by `fc1` (section 3.3) or `fc1_fc3` (Fig. 8)."""
 
-    def __post_init__(self):
-        positive("search", self, "threshold", "k")
-        not_negative("search", self, "min_pool", "nearest")
+    def __post_init__(self) -> None:
+        positive("search", self, "threshold")
         one_of("search.features", self.features, ("fc1", "fc1_fc3"))
-        one_of("search.rank", self.rank, ("euclidean", "hamming"))
-        one_of("search.distinct", self.distinct, ("", "nodule", "scan"))
-        require(
-            not (self.nearest and self.min_pool),
-            "search.min_pool",
-            self.min_pool,
-            "0 where search.nearest sets the pool",
-        )
 
 
 @dataclasses.dataclass

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inres import config as lib
-from inres.pipeline.stages import flat
+from inres.pipeline.inputs import flat
 
 
 def test_a_config_survives_json():

@@ -1,6 +1,6 @@
-"""Binary codes by hyperplanes: random ones, or turned to where quantization costs least (ITQ).
+"""Linear binary codes without labels: random hyperplanes (LSH) and iterative quantization (ITQ).
 
-Fitted codes do not depend on the order of the vectors.
+The fitted hyperplanes do not depend on the order of the vectors.
 """
 
 import dataclasses
@@ -11,14 +11,14 @@ from scipy import linalg
 from inres.encoding.pca import principal
 
 SAMPLE = 20_000
-"""Most vectors that a code is fitted on; more are sampled."""
+"""Maximum number of vectors used for fitting; a larger set is sampled."""
 _CELLS = 1 << 22
-"""Numbers that are projected at once."""
+"""Matrix entries projected at once."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Hyperplanes:
-    """A linear code: bit j is 1 where (x - mean) . planes[:, j] >= 0."""
+    """A linear code: bit j of x is 1 if (x - mean) . planes[:, j] >= 0."""
 
     mean: np.ndarray
     """float64 [D]"""
@@ -26,7 +26,7 @@ class Hyperplanes:
     """float64 [D, h]"""
 
     def encode(self, vectors: np.ndarray) -> np.ndarray:
-        """bool [N, h], the codes of `vectors` [N, D]."""
+        """Codes of `vectors` [N, D], bool [N, h]."""
         out = np.empty((len(vectors), self.planes.shape[1]), bool)
         step = max(1, _CELLS // vectors.shape[1])
         for start in range(0, len(vectors), step):
@@ -45,27 +45,29 @@ def lsh(vectors: np.ndarray, *, bits: int, seed: int) -> Hyperplanes:
 def itq(
     vectors: np.ndarray, *, bits: int, seed: int, rounds: int = 50, full: bool = False
 ) -> Hyperplanes:
-    """Iterative quantization (Gong and Lazebnik, CVPR 2011): PCA, then the rotation that brings
-    the projections nearest to their signs.
+    """Iterative quantization (Gong and Lazebnik, CVPR 2011).
+
+    Projects on the principal components, then finds the rotation that brings the projections
+    closest to their signs.
 
     Args:
-      vectors: numbers [N, D], D >= `bits` where `full`.
-      bits: code length; at most N - 1 and D of them are independent, and no more are made, but
-        always one: vectors that are all the same have the same code.
-      seed: of the first rotation.
-      rounds: alternations of signs and rotation.
-      full: make all `bits`, whatever the vectors span: axes of nothing are turned in.
+      vectors: numbers [N, D]; D >= `bits` with `full`.
+      bits: code length. At most min(N - 1, D) bits are independent; without `full`, no more are
+        returned, but at least one. Equal vectors have equal codes.
+      seed: of the initial rotation.
+      rounds: alternations between signs and rotation.
+      full: return all `bits` even if the vectors span fewer dimensions, by rotating in zero axes.
     """
     vectors = sample(vectors, seed)
     mean, components, _ = principal(vectors, bits)
     lacking = max(0, (bits if full else 1) - components.shape[1])
     components = np.pad(components, ((0, 0), (0, lacking)))
     projected = (vectors - mean) @ components
-    return Hyperplanes(mean, components @ _turn(projected, seed=seed, rounds=rounds))
+    return Hyperplanes(mean, components @ _rotation(projected, seed=seed, rounds=rounds))
 
 
-def _turn(centred: np.ndarray, *, seed: int, rounds: int) -> np.ndarray:
-    """The orthogonal [D, D] that brings `centred` [N, D] nearest to its signs."""
+def _rotation(centred: np.ndarray, *, seed: int, rounds: int) -> np.ndarray:
+    """Orthogonal matrix [D, D] that brings `centred` [N, D] closest to its signs."""
     width = centred.shape[1]
     found, _ = linalg.qr(np.random.default_rng([seed, 43]).normal(size=(width, width)))
     for _ in range(rounds):
@@ -77,8 +79,10 @@ def _turn(centred: np.ndarray, *, seed: int, rounds: int) -> np.ndarray:
 
 
 def sample(vectors: np.ndarray, seed: int) -> np.ndarray:
-    """At most `SAMPLE` of `vectors` [N, D], float64: which, and in what order, their own order
-    does not decide."""
+    """At most `SAMPLE` of `vectors` [N, D], float64.
+
+    Neither the choice nor its order depends on the order of the vectors.
+    """
     rows = np.ascontiguousarray(vectors)
     octets = rows.view(np.dtype((np.void, rows.dtype.itemsize * rows.shape[1]))).ravel()
     order = np.argsort(octets, kind="stable")

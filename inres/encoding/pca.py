@@ -7,13 +7,13 @@ from scipy import linalg
 def principal(vectors: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Principal components of `vectors` [N, D]: mean [D], axes [D, c] and variance shares [c].
 
-    The largest first; c is `count`, or less where the vectors span less. An axis points to where
-    its largest entry is positive.
+    Components are ordered by variance, largest first; c is `count`, or less if the vectors span
+    fewer dimensions. The sign of an axis makes its largest entry positive.
     """
     vectors = np.asarray(vectors, np.float64)
     mean = vectors.mean(axis=0)
     centred = vectors - mean
-    # Of the two Gram matrices, which have the same eigenvalues, the smaller.
+    # Both Gram matrices have the same non-zero eigenvalues; use the smaller one.
     wide = centred.shape[1] > centred.shape[0]
     gram = centred @ centred.T if wide else centred.T @ centred
     size = len(gram)

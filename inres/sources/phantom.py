@@ -22,7 +22,7 @@ def write(root: Path, config: Config, workers: int) -> None:
 
 def written_from(config: Config) -> Mapping[str, Any]:
     """The settings that a phantom depends on."""
-    return {"phantom": dataclasses.asdict(config.phantom), "seed": config.data.seed}
+    return {"phantom": dataclasses.asdict(config.phantom), "data": {"seed": config.data.seed}}
 
 
 register(

@@ -22,7 +22,7 @@ from inres.config import Config, ConfigError
 from inres.evaluation import comparison
 from inres.evaluation.runs import Run
 from inres.figures import studies
-from inres.pipeline import stages
+from inres.pipeline import inputs, stages
 
 Variant = Mapping[str, Any]
 
@@ -127,8 +127,7 @@ def _require_effect(grid: Ablation) -> None:
     seen: dict[str, str] = {}
     for variant in grid.variants:
         values = config_lib.to_dict(overridden(grid.base, variant))
-        search = {name: values["search"][name] for name in ("threshold", "features")}
-        read = values | {"name": "", "pdf": True, "search": search, "by": variant.get("ranking")}
+        read = values | {"name": "", "pdf": True, "by": variant.get("ranking")}
         same = seen.setdefault(stages.fingerprint(read), label(variant))
         if same != label(variant):
             raise ConfigError(
@@ -149,7 +148,7 @@ def overridden(config: Config, variant: Variant) -> Config:
       ConfigError: a field does not exist or its value is impossible.
     """
     values = copy.deepcopy(config_lib.to_dict(config))
-    known = stages.flat(values)
+    known = dict(inputs.leaves(config))
     for field, value in variant.items():
         if field == "ranking":
             continue
@@ -196,7 +195,7 @@ def command(config: Config, pristine: Config, *, base_name: str, workdir: str) -
       config: of the run.
       pristine: what `experiments/configs/<base_name>.py` gives.
     """
-    before, after = (stages.flat(config_lib.to_dict(c)) for c in (pristine, config))
+    before, after = (dict(inputs.leaves(c)) for c in (pristine, config))
     parts = [
         "python",
         "-m",

@@ -61,10 +61,9 @@ def _replacing(path: Path, hold: Path) -> Iterator[Path]:
                 os.fsync(handle)
             finally:
                 os.close(handle)
-        if not (part.is_dir() and path.is_dir()):
-            os.replace(part, path)
-        elif not _exchange(part, path):
-            path.rename(hold / "old")  # a directory cannot be renamed over a full one
+        if part.is_dir() and path.is_dir():
+            exchange(part, path, aside=hold / "old")  # it cannot be renamed over a full one
+        else:
             os.replace(part, path)
         sync_dir(path.parent)
     finally:
@@ -85,12 +84,23 @@ def remove_leftovers(folder: Path) -> None:
             shutil.rmtree(hold, ignore_errors=True)
 
 
+def exchange(new: Path, old: Path, *, aside: Path) -> None:
+    """Put the directory `new` in the place of `old`, in one step where the system can (Linux).
+
+    Afterwards the old directory is at `new`, or at `aside` on other systems. All three are on one
+    file system.
+    """
+    if not _exchange(new, old):
+        old.rename(aside)
+        os.replace(new, old)
+
+
 def _exchange(first: Path, second: Path) -> bool:
-    """Let two paths change names in one step; False where the system cannot (Linux can)."""
+    """Swap two names in one step; False if the system cannot."""
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
-    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    here, exchange_flag = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
     names = os.fsencode(first.absolute()), os.fsencode(second.absolute())
-    return rename is not None and rename(here, names[0], here, names[1], exchange) == 0
+    return rename is not None and rename(here, names[0], here, names[1], exchange_flag) == 0
 
 
 REMEDY = "free some space and try again; what was there before is unchanged"

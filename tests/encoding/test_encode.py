@@ -6,7 +6,7 @@ import pytest
 
 from inres.config import Config, Model, Train
 from inres.data.views import as_is
-from inres.encoding import encode
+from inres.encoding import binarize, encoder, segmenter
 from inres.encoding.linear_codes import itq
 from inres.learning import recipe
 from inres.models.head import HashHead, Outputs
@@ -29,8 +29,8 @@ def test_an_item_is_encoded_alike_alone_and_in_any_batch(network):
     images = np.random.default_rng(0).integers(0, 256, (11, 32, 32, 1)).astype(np.uint8)
     model, variables = network
     want = jax.jit(model.apply)(variables, images / np.float32(255))
-    got = encode.make_encoder(model, variables, batch=4)(images)
-    one = encode.make_encoder(model, variables)(images[7:8])
+    got = encoder.make_encoder(model, variables, batch=4)(images)
+    one = encoder.make_encoder(model, variables)(images[7:8])
     for name in ("fc1", "h", "fc3"):
         np.testing.assert_allclose(getattr(got, name), getattr(want, name), rtol=2e-4, atol=1e-5)
         np.testing.assert_allclose(
@@ -40,7 +40,7 @@ def test_an_item_is_encoded_alike_alone_and_in_any_batch(network):
 
 def test_only_images_of_8_bits_are_encoded(network):
     images = np.zeros((2, 32, 32, 1), np.uint8)
-    see = encode.make_encoder(*network)
+    see = encoder.make_encoder(*network)
     for wrong in (images / np.float32(255), images.astype(np.int16), images[0]):
         with pytest.raises(ValueError, match=r"must be uint8 \[N, S, S, C\]"):
             see(wrong)
@@ -68,8 +68,8 @@ def test_views_are_averaged_and_the_image_as_it_is_keeps_its_share(weight):
     answers = [jax.jit(model.apply)(variables, v(images) / np.float32(255)) for v in seen]
     shares = [1.0 - weight + weight / 3, weight / 3, weight / 3]
     ask = dict(views=seen, views_weight=weight, quiet=True)
-    got = encode.make_encoder(model, variables, batch=8, **ask)(images)  # two images a batch
-    one = encode.make_encoder(model, variables, **ask)(images[4:5])
+    got = encoder.make_encoder(model, variables, batch=8, **ask)(images)  # two images a batch
+    one = encoder.make_encoder(model, variables, **ask)(images[4:5])
     for name in ("fc1", "h", "fc3"):
         parts = [np.asarray(getattr(answer, name), np.float64) for answer in answers]
         want = sum(share * part for share, part in zip(shares, parts, strict=True))
@@ -79,58 +79,58 @@ def test_views_are_averaged_and_the_image_as_it_is_keeps_its_share(weight):
 
 def test_a_fingerprint_sees_one_changed_weight(network):
     _, variables = network
-    mark = encode.fingerprint(variables)
-    assert encode.fingerprint(jax.tree.map(np.array, variables)) == mark
+    mark = encoder.fingerprint(variables)
+    assert encoder.fingerprint(jax.tree.map(np.array, variables)) == mark
     changed = jax.tree.map(np.array, variables)
     changed["params"]["head"]["fc3"]["bias"][0] += 1e-7
-    assert encode.fingerprint(changed) != mark
+    assert encoder.fingerprint(changed) != mark
 
 
 def encoded_items(n=300):
     rng = np.random.default_rng(0)
     h = rng.random((n, 6)).astype(np.float32)
-    return encode.Encoded(rng.normal(size=(n, 9)).astype(np.float32) * 50 + 7, h, np.zeros((n, 2)))
+    return encoder.Encoded(rng.normal(size=(n, 9)).astype(np.float32) * 50 + 7, h, np.zeros((n, 2)))
 
 
 def test_the_papers_code_is_h_at_one_half():
     h = np.float32([[0.5, 0.2, 0.9], [0.4999, 0.7, 0.5], [0.1, 0.1, 0.1]])
-    encoded = encode.Encoded(np.zeros((3, 4)), h, np.zeros((3, 2)))
-    np.testing.assert_array_equal(encode.to_bits(encoded, None), h >= 0.5)  # Eq. 1
+    encoded = encoder.Encoded(np.zeros((3, 4)), h, np.zeros((3, 2)))
+    np.testing.assert_array_equal(binarize.to_bits(encoded, None), h >= 0.5)  # Eq. 1
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.5, 2.0])
 def test_turned_codes_are_those_of_the_layers_by_their_weight(weight, monkeypatch):
-    monkeypatch.setattr(encode, "_ROWS", 64)
+    monkeypatch.setattr(binarize, "_BLOCK", 64)
     encoded = encoded_items()
-    code = encode.fit_planes(encoded, fc1_weight=weight, seed=3)
+    code = binarize.fit_hyperplanes(encoded, fc1_weight=weight, seed=3)
     h, fc1 = encoded.h.astype(float), encoded.fc1.astype(float)
     spread = [np.sqrt(((x - x.mean(0)) ** 2).sum(1).mean()) for x in (h, fc1)]
     by_hand = np.hstack([h / spread[0], weight * fc1 / spread[1]])
     turned = itq(by_hand, bits=6, seed=3)
-    bits = encode.to_bits(encoded, code)
+    bits = binarize.to_bits(encoded, code)
     np.testing.assert_array_equal(bits, turned.encode(by_hand))
     assert bits.shape == (300, 6)
-    one = encode.Encoded(encoded.fc1[7:8], encoded.h[7:8], encoded.fc3[7:8])
-    np.testing.assert_array_equal(encode.to_bits(one, code)[0], bits[7])
+    one = encoder.Encoded(encoded.fc1[7:8], encoded.h[7:8], encoded.fc3[7:8])
+    np.testing.assert_array_equal(binarize.to_bits(one, code)[0], bits[7])
 
 
 def test_fc1_counts_as_much_as_it_is_given():
     encoded = encoded_items()
-    same_h = encode.Encoded(encoded.fc1, np.broadcast_to(encoded.h[:1], (300, 6)), encoded.fc3)
+    same_h = encoder.Encoded(encoded.fc1, np.broadcast_to(encoded.h[:1], (300, 6)), encoded.fc3)
     found = []
     for weight in (0.0, 2.0):
-        code = encode.fit_planes(encoded, fc1_weight=weight, seed=0)
-        found.append(len(np.unique(encode.to_bits(same_h, code), axis=0)))
+        code = binarize.fit_hyperplanes(encoded, fc1_weight=weight, seed=0)
+        found.append(len(np.unique(binarize.to_bits(same_h, code), axis=0)))
     assert found[0] == 1
     assert found[1] > 30
 
 
 def test_joined_features_weigh_both_layers_alike():
     rng = np.random.default_rng(0)
-    encoded = encode.Encoded(
+    encoded = encoder.Encoded(
         100 * rng.normal(size=(400, 6)), rng.random((400, 4)), rng.normal(size=(400, 3))
     )
-    joined = encode.FineScale.of(encoded).join(encoded)
+    joined = binarize.FineScale.of(encoded).join(encoded)
     assert joined[:, :6].var(0).sum() == pytest.approx(1.0)
     assert joined[:, 6:].var(0).sum() == pytest.approx(1.0)
 
@@ -143,7 +143,7 @@ def test_a_segmenter_keeps_the_slices_size():
 
     slices = np.zeros((5, 48, 48), np.uint8)
     slices[:, 12:36, 12:36] = 255
-    masks = encode.make_segmenter(Bright(), {}, size=24, batch=2)(slices)
+    masks = segmenter.make_segmenter(Bright(), {}, size=24, batch=2)(slices)
     assert masks.shape == slices.shape
     assert masks.dtype == np.uint8
     assert np.abs(masks.astype(int) - (slices > 0)).mean() < 0.02
@@ -169,4 +169,4 @@ def test_small_holes_are_filled_and_large_ones_kept():
     mask[5, 38] = 0  # open to the outside: no hole
     want = mask.copy()
     want[5:10, 5:10] = 1
-    np.testing.assert_array_equal(encode.fill_small_holes(mask), want)
+    np.testing.assert_array_equal(segmenter.fill_small_holes(mask), want)

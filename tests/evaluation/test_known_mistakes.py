@@ -99,8 +99,8 @@ def test_supervised_codes_stand_beside_the_classifier_and_chance():
 
 def test_the_choice_of_an_epoch_hears_nothing_of_test_items(monkeypatch):
     """What training looks at on its way encodes validation and training items alone."""
-    from experiments import train
-    from inres.encoding import encode
+    from inres.encoding import encoder as encoding
+    from inres.pipeline import artifacts, train
 
     seen = []
 
@@ -108,14 +108,14 @@ def test_the_choice_of_an_epoch_hears_nothing_of_test_items(monkeypatch):
         def encoded(images):
             seen.extend(images)
             n = len(images)
-            return encode.Encoded(np.zeros((n, 1)), np.zeros((n, 4)), np.zeros((n, 2)))
+            return encoding.Encoded(np.zeros((n, 1)), np.zeros((n, 4)), np.zeros((n, 2)))
 
         return encoded
 
-    monkeypatch.setattr(encode, "make_encoder", encoder)
+    monkeypatch.setattr(encoding, "make_encoder", encoder)
     labels = np.array([0, 1] * 5, np.int32)
     parts = np.array(["train"] * 4 + ["val"] * 2 + ["test"] * 4)
-    data = train.Labelled((), labels, parts, ("0", "1"))
+    data = artifacts.Labelled((), labels, parts, ("0", "1"))
     state = type("State", (), {"variables": {}})()
-    train._validation(None, data, np.arange(10))(state)
+    train.make_validation(None, data, np.arange(10))(state)
     assert sorted(seen) == [0, 1, 2, 3, 4, 5]

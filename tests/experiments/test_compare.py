@@ -3,7 +3,6 @@
 import csv
 import dataclasses
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from cli import call, refused
 
 from inres import config as config_lib
 from inres.evaluation import comparison, intervals, runs
+from inres.studies import run_comparison
 
 
 @pytest.fixture(scope="module")
@@ -75,26 +75,24 @@ def test_rankings_of_one_run_and_groups_by_hand(workdirs, tmp_path):
     assert found["differences"][0]["value"] == pytest.approx(0.4, abs=0.03)
 
 
-def test_seeds_are_grouped_where_other_fields_change_no_score(workdirs, tmp_path, monkeypatch):
-    from experiments import compare
-
-    monkeypatch.setattr(compare, "UNIT", SimpleNamespace(value="items"))
-
+def test_seeds_are_grouped_where_other_fields_change_no_score(workdirs, tmp_path):
     changed = config_lib.Config(
         seed=5,
         name="mine",
         pdf=False,
         data=config_lib.Data(workers=2),
-        search=config_lib.Search(k=3, distinct="scan"),
     )
     other = dataclasses.replace(changed, search=config_lib.Search(threshold=5))
-    assert compare.scored_config(changed) == compare.scored_config(config_lib.Config())
-    assert compare.scored_config(other) != compare.scored_config(changed)
+    default = run_comparison.scored_config(config_lib.Config())
+    assert run_comparison.scored_config(changed) == default
+    assert run_comparison.scored_config(other) != default
     done = tmp_path / "done"
     runs.write(done / "evaluation", runs.read(workdirs["a0"] / "evaluation"))
     (done / "config.json").write_text(json.dumps(dataclasses.asdict(changed)))
-    entries = [compare.Entry(str(root), root, "two_stage") for root in (workdirs["a0"], done)]
-    (recipe,) = compare.grouped(entries)
+    entries = [
+        run_comparison.Entry(str(root), root, "two_stage") for root in (workdirs["a0"], done)
+    ]
+    (recipe,) = run_comparison.group_seeds(entries, unit="items")
     assert recipe.name == f"{workdirs['a0']} (2 seeds)"
 
 
@@ -118,28 +116,22 @@ def test_a_measure_that_is_nowhere_known_ends_in_one_line(workdirs, tmp_path):
         (12, 6, "so few patients that intervals are too narrow"),
     ],
 )
-def test_few_patients_of_a_class_are_told(patients, rare, note, monkeypatch):
-    from experiments import compare
-
-    monkeypatch.setattr(compare, "MEAN", SimpleNamespace(value="macro"))
+def test_few_patients_of_a_class_are_told(patients, rare, note):
     number = np.arange(patients)
     labels, names = (number >= patients - rare).astype(int), number.astype(str)
     made = {n: {"average_precision": np.where(labels, 0.1, s)} for n, s in (("a", 0.9), ("b", 0.8))}
     run = runs.Run(names, names, labels, made)
     recipes = [comparison.Recipe(name, [run], name) for name in made]
-    said = compare.words(
-        comparison.compare(recipes, ["average_precision"], resamples=200)
-    ).splitlines()
+    macro = comparison.compare(recipes, ["average_precision"], resamples=200)
+    said = run_comparison.in_words(macro, mean="macro").splitlines()
     assert [line for line in said if "note" in line] == ([f"  note: {note}"] if note else [])
     micro = comparison.compare(recipes, ["average_precision"], macro=False, resamples=200)
-    assert ("note" in compare.words(micro)) == (patients < 20)
+    assert ("note" in run_comparison.in_words(micro, mean="micro")) == (patients < 20)
 
 
 def test_an_error_s_gap_and_interval_have_one_sign():
-    from experiments import compare
-
     gap = intervals.Difference(-0.4, -0.5, -0.3, 0.95, 9, 9, 9, 0.01, True)
-    said = compare.sentence(comparison.Pair("error_mm", "a", "b", gap, 0.01, True))
+    said = run_comparison.sentence(comparison.Pair("error_mm", "a", "b", gap, 0.01, True))
     assert "a is ahead of b by 0.400 [0.300, 0.500]" in said
 
 
@@ -149,7 +141,7 @@ def test_an_error_s_gap_and_interval_have_one_sign():
         (("a0", "c0"), "1 are only in"),
         (("a0",), "give two or more"),
         (("a0", "a0"), "is given 2 times; give each once"),
-        (("a0", "missing"), "no workdir of a run"),
+        (("a0", "missing"), "holds no finished run"),
     ],
 )
 def test_what_cannot_be_compared_ends_in_one_line(workdirs, tmp_path, names, message):

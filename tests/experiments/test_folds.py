@@ -6,11 +6,12 @@ import json
 import numpy as np
 import pytest
 
-from experiments import common, folds
 from inres.config import Config, ConfigError, Split
 from inres.data import splits
 from inres.data.items import Item, write_table
 from inres.evaluation import metrics, runs
+from inres.pipeline import run as pipeline
+from inres.studies import folds, honesty
 
 
 def archive(root, subsets=range(4)):
@@ -57,7 +58,7 @@ def test_every_item_is_tested_once_and_validates_once(tmp_path, split):
     [
         (Split(kind="column"), range(4), "has no folds"),
         (Split(kind="patient"), range(4), "has no folds"),
-        (Split(), (0, 1, 3), r"subsets \[0, 1, 3\] are there"),
+        (Split(), (0, 1, 3), r"there are subsets \[0, 1, 3\]"),
         (Split(), (0, 1), "at least 3"),
     ],
 )
@@ -98,25 +99,21 @@ def test_what_stands_on_two_sides_of_a_fold_is_seen_before_the_first(tmp_path, o
 
 @pytest.mark.parametrize("kind", ["slices", "patient"])
 def test_honesty_checks_every_fold_of_both_splits_before_training(tmp_path, monkeypatch, kind):
-    from experiments import honesty
-
     rows = archive(tmp_path)
     count = {"slices": 24, "patient": 8}[kind]  # of `slices` each item is a fold, so one is alone
     rows[-1] = dataclasses.replace(rows[-1], label=3)
     write_table(tmp_path / "prepare" / "items.csv", rows)
     split = Split(kind=kind, folds=count, test_subsets=(0,), val_subsets=(), val_share=0.0)
     monkeypatch.setattr(honesty, "SPLITS", (kind,))
-    monkeypatch.setattr(honesty.prepare, "run", lambda config, root: None)
-    monkeypatch.setattr(folds, "run_fold", lambda *given: pytest.fail("trained"))
+    monkeypatch.setattr(honesty, "prepare_items", lambda config, root: None)
+    monkeypatch.setattr(folds, "run_fold", lambda *given, **named: pytest.fail("trained"))
     with pytest.raises(ConfigError, match=f"split by {kind}, fold .*class 3 has 1 test items but"):
-        honesty.run(Config(split=split), tmp_path)
+        honesty.compare_splits(Config(split=split), tmp_path, redo=(), command="")
 
 
 def test_honesty_leaves_out_other_scans_of_the_patient_too(tmp_path, monkeypatch):
     """The one item that is near the query is of its patient, in another scan."""
-    from types import SimpleNamespace
-
-    from experiments import honesty, judge
+    from inres.pipeline import artifacts, judge
 
     table = [
         Item("", scan, f"n{i}", label, patient=patient)
@@ -127,20 +124,25 @@ def test_honesty_leaves_out_other_scans_of_the_patient_too(tmp_path, monkeypatch
     write_table(tmp_path / "prepare" / "items.csv", table)
     np.save(tmp_path / "prepare" / "slices.npy", pictures(4))
     vectors = np.array([[0.0], [0.1], [1.0], [2.0]], np.float32)
-    data = SimpleNamespace(side=np.array(["test", "train", "train", "train"]), classes=2)
+    labels = np.array([item.label for item in table])
+    side = np.array(["test", "train", "train", "train"])
+    data = artifacts.Labelled(tuple(table), labels, side, ("0", "1"))
 
     def embedded(config, workdir, store, images, rows):
-        one = judge.embedded(store.items, rows, vectors, np.zeros((4, 2), bool), None)
+        path, codes = tmp_path / "x", np.zeros((4, 2), bool)
+        given = judge.Given(path, path, path, store.items, vectors, codes, None)
+        one = judge._embedded(given, rows, judge.Settings())
         named = {"fc1": vectors[rows], "fc3": np.eye(2, dtype=np.float32)[one.labels]}
         return dataclasses.replace(one, features=named)
 
     monkeypatch.setattr(honesty.stages, "done", lambda *given: "")
-    monkeypatch.setattr(honesty.train, "labelled", lambda *given: data)
-    monkeypatch.setattr(honesty.train, "pictures", lambda *given: None)
-    monkeypatch.setattr(honesty.index, "archived", lambda found: np.arange(1, 4))
-    monkeypatch.setattr(honesty.evaluate, "embedded", embedded)
+    monkeypatch.setattr(honesty.artifacts, "labelled", lambda *given: data)
+    monkeypatch.setattr(honesty.artifacts, "network_inputs", lambda *given: np.zeros((4, 2, 2, 1)))
+    monkeypatch.setattr(honesty, "embedded", embedded)
     scores = {
-        own: honesty.judged(Config(), tmp_path, own_patient=own).measure("fc1", "average_precision")
+        own: honesty.judge_fold(Config(), tmp_path, own_patient=own).measure(
+            "fc1", "average_precision"
+        )
         for own in (True, False)
     }
     assert scores[True] == pytest.approx(np.mean([1, 2 / 3]))
@@ -151,17 +153,17 @@ def test_a_fold_learns_anew_on_shared_items(tmp_path, monkeypatch):
     """Each stage gets the fold's config and workdir; the items there are the common ones."""
     archive(tmp_path)
     calls = []
-    for stage in (folds.split, folds.segment, folds.train, folds.index, folds.evaluate):
-        name = stage.__name__.rpartition(".")[2]
-        monkeypatch.setattr(
-            stage, "run", lambda config, root, name=name: calls.append((name, config, root))
+    for name in pipeline.STAGES:
+        monkeypatch.setitem(
+            pipeline.STAGES,
+            name,
+            lambda config, root, name=name: calls.append((name, config, root)),
         )
-    monkeypatch.setattr(common, "redo", lambda root: None)
     config = Config()
     for _ in range(2):  # the second time everything is there
-        folds.run_fold(config, tmp_path, 3, 4)
+        folds.run_fold(config, tmp_path, 3, 4, command="")
     root = tmp_path / "folds" / "3"
-    assert [name for name, *_ in calls[:5]] == ["split", "segment", "train", "index", "evaluate"]
+    assert [name for name, *_ in calls[:5]] == ["split", "segment", "train", "index", "evaluation"]
     assert {str(place) for _, _, place in calls} == {str(root)}
     assert {own.split.test_subsets for _, own, _ in calls} == {(3,)}
     assert {own.split.val_subsets for _, own, _ in calls} == {(2,)}
@@ -177,13 +179,13 @@ def test_queries_of_all_folds_are_pooled(tmp_path, capsys):
         names = np.array([f"q{fold}.{i}" for i in range(8)])
         values = {"two_stage": {"average_precision": rng.random(8), "ndcg": rng.random(8)}}
         run = runs.Run(names, names, np.arange(8) % (2 + fold), values)
-        root = folds.fold_root(tmp_path, fold)
+        root = folds.fold_workdir(tmp_path, fold)
         runs.write(root / "evaluation", run)
         runs.write(root / "evaluation" / "nodules", run.take(np.arange(0, 8, 2)))
         (root / "split").mkdir()
         (root / "split" / "leaks.json").write_text(json.dumps({"shared": {"twins": fold}}))
         made.append(run)
-    folds.pool(Config(), tmp_path, 3)
+    folds.pool(tmp_path, 3)
     values, labels = (
         np.concatenate(parts)
         for parts in (
@@ -213,7 +215,7 @@ def test_queries_of_all_folds_are_pooled(tmp_path, capsys):
     ],
 )
 def test_nodules_that_are_in_two_folds_are_not_pooled(tmp_path, names, note):
-    roots, out = [folds.fold_root(tmp_path, fold) for fold in range(2)], tmp_path / "nodules"
+    roots, out = [folds.fold_workdir(tmp_path, fold) for fold in range(2)], tmp_path / "nodules"
     for root, mine in zip(roots, names, strict=True):
         if mine:
             values = {"two_stage": {"average_precision": np.ones(2)}}

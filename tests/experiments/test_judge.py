@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -82,10 +81,9 @@ def test_vectors_are_judged_by_the_same_protocol(data, tmp_path):
 
 def test_slices_without_a_name_are_told_apart():
     """Items without image or nodule, two of one scan, beside a nodule of two slices."""
-    from experiments import judge
     from inres.data import items
     from inres.evaluation.settings import Settings
-    from inres.pipeline import assess
+    from inres.pipeline import assess, judge
 
     names = ("", "", "n", "n", "m")
     table = [items.Item("", f"s{i // 2}", nodule, i % 2) for i, nodule in enumerate(names)]
@@ -165,21 +163,18 @@ def test_a_workdir_of_another_run_is_refused(data, tmp_path, mark):
     assert not (tmp_path / "evaluation" / "judged.json").exists()
 
 
-def test_what_is_judged_is_known_by_content(data, monkeypatch, tmp_path):
-    from experiments import judge
+def test_what_is_judged_is_known_by_content(data, tmp_path):
+    from inres.config import Split
+    from inres.pipeline import judge
 
-    table = judge.items.read_table(data / "items.csv")
-    named = {"EMBEDDINGS": "vectors.npy", "ITEMS": "items.csv"}
-    for name in ("CODES", "SPLIT", "OVERLAP", "TEST_SHARE", "SEED", "BITS", "THRESHOLD", "PDF"):
-        monkeypatch.setattr(judge, name, SimpleNamespace(value=None))
+    named = ("vectors.npy", "items.csv")
 
     def inputs(root):
-        for name, file in named.items():
-            monkeypatch.setattr(judge, name, SimpleNamespace(value=str(root / file)))
-        return judge.inputs(table, None, None)
+        given = judge.read_given(*(root / file for file in named), codes=None, size_px=64)
+        return judge.stage_inputs(given, Split(kind="column"), judge.Settings())
 
     before = inputs(data)
-    for file in named.values():
+    for file in named:
         (tmp_path / file).write_bytes((data / file).read_bytes())
     assert inputs(tmp_path) == before
     np.save(tmp_path / "vectors.npy", np.zeros((120, 6)))
@@ -216,7 +211,7 @@ def test_a_mismatch_ends_in_one_line_before_work(data, tmp_path):
     ],
 )
 def test_bad_vectors_are_refused_by_name(tmp_path, array, message):
-    from experiments import judge
+    from inres.pipeline import judge
 
     np.save(tmp_path / "x.npy", array)
     with pytest.raises(ValueError, match=f"x.npy: .*{message}"):
@@ -224,7 +219,7 @@ def test_bad_vectors_are_refused_by_name(tmp_path, array, message):
 
 
 def test_bad_codes_and_files_are_refused_by_name(tmp_path):
-    from experiments import judge
+    from inres.pipeline import judge
 
     np.save(tmp_path / "signs.npy", np.array([[-1, 1]]))
     with pytest.raises(ValueError, match=r"signs.npy: holds values other than 0 and 1.*codes > 0"):

@@ -7,7 +7,6 @@ import flax.linen as nn
 import jax
 import numpy as np
 
-from experiments.train import drawn
 from inres.config import Config, Hash, Items, Train
 from inres.learning import loop, objective, recipe
 from inres.learning.checkpoints import Checkpoints
@@ -16,6 +15,7 @@ from inres.learning.logs import MetricLog
 from inres.learning.step import make_train_step
 from inres.learning.train_state import begin, init_state
 from inres.models.head import HashHead
+from inres.pipeline.train import draw_batches
 
 CLASSES, ITEMS, STEPS = 4, 40, 6
 CONFIG = Config(items=Items(size_px=16, neighbours=1), hash=Hash(bits=16), train=Train(batch=8))
@@ -62,7 +62,7 @@ def train(root, steps):
         state = loop.fit(
             state,
             make_train_step(loss, optimizer, key=key, mesh=mesh),
-            drawn(CONFIG, arrays, start=start, steps=STEPS),
+            draw_batches(CONFIG, arrays, start=start, steps=STEPS),
             steps=steps,
             steps_per_epoch=5,
             mesh=mesh,

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,18 +17,19 @@ from inres.system import files
 def test_a_finished_stage_is_skipped_and_says_so(tmp_path, capsys):
     calls = []
     for _ in range(2):
-        mark = stages.run(tmp_path, "train", {"a": {"b": (1, 2)}}, calls.append)
+        mark = stages.run_stage(tmp_path, "train", {"a": {"b": (1, 2)}}, calls.append)
     assert calls == [tmp_path / "train"]
     assert "done already, skipped" in capsys.readouterr().out
     assert stages.done(tmp_path, "train") == mark
 
 
 def test_other_inputs_are_refused_by_name(tmp_path):
-    stages.run(tmp_path, "train", {"a": {"b": 1}}, lambda _: None)
-    with pytest.raises(stages.StageError, match=r"a\.b was 1, now 2.*--redo=train"):
-        stages.run(tmp_path, "train", {"a": {"b": 2}}, lambda _: None)
-    stages.forget(tmp_path, "train")
-    stages.run(tmp_path, "train", {"a": {"b": 2}}, lambda _: None)
+    stages.run_stage(tmp_path, "train", {"a.b": 1}, lambda _: None)
+    with pytest.raises(stages.StageError, match=r"a\.b was 1, now 2"):
+        stages.run_stage(tmp_path, "train", {"a.b": 2}, lambda _: None)
+    stages.request_redo(tmp_path, ["train"])
+    stages.run_stage(tmp_path, "train", {"a.b": 2}, lambda _: None)
+    assert stages.recorded(tmp_path / "train")["inputs"] == {"a.b": 2}
 
 
 def test_an_interrupted_stage_finds_its_work_again(tmp_path):
@@ -36,13 +38,13 @@ def test_an_interrupted_stage_finds_its_work_again(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        stages.run(tmp_path, "train", {"a": 1}, stop)
+        stages.run_stage(tmp_path, "train", {"a": 1}, stop)
     with pytest.raises(stages.StageError, match="not made yet"):
         stages.done(tmp_path, "train")
     with pytest.raises(stages.StageError, match="a was 1, now 2"):
-        stages.run(tmp_path, "train", {"a": 2}, stop)
+        stages.run_stage(tmp_path, "train", {"a": 2}, stop)
     seen = []
-    stages.run(tmp_path, "train", {"a": 1}, lambda root: seen.extend(root.glob("half")))
+    stages.run_stage(tmp_path, "train", {"a": 1}, lambda root: seen.extend(root.glob("half")))
     assert len(seen) == 1
 
 
@@ -51,8 +53,8 @@ def test_what_was_refused_before_it_made_anything_goes_on_mended(tmp_path):
         raise ValueError("mend the config")
 
     with pytest.raises(ValueError, match="mend the config"):
-        stages.run(tmp_path, "split", {"a": 1}, refuse)
-    stages.run(tmp_path, "split", {"a": 2}, lambda _: None)
+        stages.run_stage(tmp_path, "split", {"a": 1}, refuse)
+    stages.run_stage(tmp_path, "split", {"a": 2}, lambda _: None)
     assert files.read_json(tmp_path / "split" / "stage.json")["inputs"] == {"a": 2}
 
 
@@ -62,19 +64,19 @@ def test_unfinished_work_goes_on_where_what_changed_is_checked_by_it(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        stages.run(tmp_path, "prepare", {"a": 1, "files": "x"}, stop)
+        stages.run_stage(tmp_path, "prepare", {"a": 1, "files": "x"}, stop)
     may_change = ("files",)
     with pytest.raises(stages.StageError, match="a was 1, now 2"):
-        stages.run(tmp_path, "prepare", {"a": 2, "files": "y"}, stop, may_change=may_change)
-    with pytest.raises(stages.StageError, match="data: input files changed;"):
-        stages.run(tmp_path, "prepare", {"a": 1, "files": "y"}, stop)
+        stages.run_stage(tmp_path, "prepare", {"a": 2, "files": "y"}, stop, may_change=may_change)
+    with pytest.raises(stages.StageError, match="data: input files changed"):
+        stages.run_stage(tmp_path, "prepare", {"a": 1, "files": "y"}, stop)
     seen = []
     inputs = {"a": 1, "files": "y"}
     work = lambda root: seen.extend(root.glob("half"))  # noqa: E731
-    stages.run(tmp_path, "prepare", inputs, work, may_change=may_change)
+    stages.run_stage(tmp_path, "prepare", inputs, work, may_change=may_change)
     assert len(seen) == 1
     with pytest.raises(stages.StageError, match="input files changed"):
-        stages.run(tmp_path, "prepare", {"a": 1, "files": "z"}, work, may_change=may_change)
+        stages.run_stage(tmp_path, "prepare", {"a": 1, "files": "z"}, work, may_change=may_change)
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,7 +93,7 @@ def work(out):
         part.write_text("half")
         os.kill(os.getpid(), signal.SIGKILL)
 
-stages.run(Path(sys.argv[1]), "train", {}, work)
+stages.run_stage(Path(sys.argv[1]), "train", {}, work)
 """
 
 
@@ -107,7 +109,7 @@ def kill(workdir):
 def test_half_written_files_of_a_killed_run_are_removed_before_work(tmp_path):
     left = kill(tmp_path)
     seen = []
-    stages.run(tmp_path, "train", {}, lambda root: seen.extend(root.rglob("*")))
+    stages.run_stage(tmp_path, "train", {}, lambda root: seen.extend(root.rglob("*")))
     root = tmp_path / "train"
     assert {*seen} == {root / "begun.json", root / "scans", root / "scans" / "whole"}
     assert not any(path.exists() for path in left)
@@ -118,8 +120,8 @@ def test_files_being_written_elsewhere_are_left_alone(tmp_path):
     left = kill(tmp_path / "a")
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "train").symlink_to(os.path.join("..", "a", "train"))
-    stages.run(tmp_path / "a", "split", {}, lambda _: None)
-    stages.run(tmp_path / "b", "train", {}, lambda _: None)
+    stages.run_stage(tmp_path / "a", "split", {}, lambda _: None)
+    stages.run_stage(tmp_path / "b", "train", {}, lambda _: None)
     assert all(path.is_dir() for path in left)
 
 
@@ -151,21 +153,22 @@ def test_workdirs_that_share_take_finished_stages_of_the_same_inputs(tmp_path):
         (root / "result").write_text("x")
 
     a, b, c = (tmp_path / name for name in "abc")
-    stages.run(a, "train", {"n": 1}, work)
-    stages.run(b, "train", {"n": 1}, work)
+    stages.run_stage(a, "train", {"n": 1}, work)
+    stages.run_stage(b, "train", {"n": 1}, work)
     assert made == [a / "train", b / "train"]  # nobody said that they share
     stages.share(tmp_path)
-    mark = stages.run(c, "train", {"n": 1}, work)
+    mark = stages.run_stage(c, "train", {"n": 1}, work)
     assert len(made) == 2
     assert (c / "train" / "result").read_text() == "x"
     assert stages.done(c, "train") == mark
-    stages.forget(c, "train")
+    stages.request_redo(c, ["train"])
+    stages.run_stage(c, "train", {"n": 2}, work)
     assert (a / "train" / "result").is_file()
-    stages.run(c, "train", {"n": 2}, work)
-    assert made[2:] == [c / "train"]
-    stages.run(tmp_path / "d", "train", {"n": 2}, work)
-    stages.forget(c, "train")  # what d has no more it makes itself
-    stages.run(tmp_path / "d", "train", {"n": 2}, work)
+    assert made[2:] == [c / ".redo" / "train"]
+    assert (c / "train" / "result").is_file()
+    stages.run_stage(tmp_path / "d", "train", {"n": 2}, work)
+    shutil.rmtree(c / "train")  # d computes what it no longer has
+    stages.run_stage(tmp_path / "d", "train", {"n": 2}, work)
     assert made[3:] == [tmp_path / "d" / "train"]
 
 
@@ -182,13 +185,13 @@ def test_a_stage_that_another_workdir_is_making_is_waited_for(tmp_path, monkeypa
 
     def first():
         with stages.lock(tmp_path / "a"):
-            stages.run(tmp_path / "a", "train", {"n": 1}, slow)
+            stages.run_stage(tmp_path / "a", "train", {"n": 1}, slow)
 
     with ThreadPoolExecutor(2) as pool:
         one = pool.submit(first)
         assert begun.wait(60)
-        stages.run(tmp_path / "other", "train", {"n": 2}, made.append)  # is not held up
-        two = pool.submit(stages.run, tmp_path / "b", "train", {"n": 1}, made.append)
+        stages.run_stage(tmp_path / "other", "train", {"n": 2}, made.append)  # is not held up
+        two = pool.submit(stages.run_stage, tmp_path / "b", "train", {"n": 1}, made.append)
         with pytest.raises(TimeoutError):
             two.result(timeout=0.2)
         finish.set()
@@ -198,7 +201,7 @@ def test_a_stage_that_another_workdir_is_making_is_waited_for(tmp_path, monkeypa
     (tmp_path / "dead" / "train").mkdir(parents=True)
     record = {"fingerprint": stages.fingerprint({"n": 3}), "inputs": {"n": 3}}
     (tmp_path / "dead" / "train" / "begun.json").write_text(json.dumps(record))
-    stages.run(tmp_path / "c", "train", {"n": 3}, made.append)
+    stages.run_stage(tmp_path / "c", "train", {"n": 3}, made.append)
     assert made[2:] == [tmp_path / "c" / "train"]
 
 
@@ -206,6 +209,6 @@ def test_a_stage_that_another_workdir_is_making_is_waited_for(tmp_path, monkeypa
 def test_a_file_is_no_workdir(tmp_path, inside):
     path = tmp_path / "results.txt"
     path.write_text("mine")
-    with pytest.raises(stages.StageError, match=r"results\.txt.*is a file; use another --workdir"):
+    with pytest.raises(stages.StageError, match=r"results\.txt.*is a file; use another workdir"):
         stages.lock(path / inside).__enter__()
     assert path.read_text() == "mine"

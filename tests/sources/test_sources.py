@@ -11,11 +11,11 @@ import pytest
 import SimpleITK as sitk
 from ct.trees import chest_image
 
-from experiments import prepare as stage
 from inres import sources
 from inres.config import Config, ConfigError, Data, Items
 from inres.data import prepare, queries
 from inres.data.items import open_store
+from inres.pipeline.prepare import prepare_items
 from inres.sources import Finding, Scan, Scans, Source
 from inres.system import files
 
@@ -130,7 +130,7 @@ def mine(tmp_path, no_others):
 @pytest.mark.slow
 def test_a_source_in_one_file_is_prepared_and_searched(mine, tmp_path, capsys):
     mine.data.workers = 2
-    stage.run(mine, tmp_path)
+    prepare_items(mine, tmp_path)
     store = open_store(tmp_path / "prepare")
     shown = [
         (i.scan, i.nodule, i.diameter_mm, i.label, i.malignancy, i.patient) for i in store.items
@@ -146,11 +146,11 @@ def test_a_source_in_one_file_is_prepared_and_searched(mine, tmp_path, capsys):
         query = scan.at(world_mm=(item.x_mm, item.y_mm, item.z_mm))
         np.testing.assert_array_equal(query.planes[0], store.slices[row])
         np.testing.assert_array_equal(query.mask, store.lung_masks[row])
-    stage.run(mine, tmp_path)
+    prepare_items(mine, tmp_path)
     assert "prepare: done already" in capsys.readouterr().out
     (root / "note.txt").write_text("any file is part of the data, unless the source says which are")
     with pytest.raises(ValueError, match="input files changed"):
-        stage.run(mine, tmp_path)
+        prepare_items(mine, tmp_path)
 
 
 @pytest.mark.parametrize(

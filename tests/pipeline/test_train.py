@@ -5,19 +5,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments import train
 from inres import config as lib
+from inres.pipeline import train
 
 
 def test_blank_images_are_counted_and_nothing_else_is_refused():
     images = np.zeros((6, 4, 4, 3), np.uint8)
     path = Path("w/inputs.npy")
-    with pytest.raises(ValueError, match=r"inputs.npy: all 2 training images are blank .*--config"):
-        train.look_for_blanks(images, np.array([0, 3]), path)
+    with pytest.raises(
+        ValueError, match=r"inputs.npy: all 2 training images are blank .*config\.segment"
+    ):
+        train.blank_notes(images, np.array([0, 3]), path)
     images[3, 1, 2, 0] = 1  # a neighbour alone
-    (note,) = train.look_for_blanks(images, np.array([0, 2, 3]), path)
+    (note,) = train.blank_notes(images, np.array([0, 2, 3]), path)
     assert note.startswith("2 of 3 training images are blank")
-    assert train.look_for_blanks(images, np.array([3]), path) == []
+    assert train.blank_notes(images, np.array([3]), path) == []
 
 
 def test_batches_are_drawn_as_the_config_says():
@@ -26,7 +28,7 @@ def test_batches_are_drawn_as_the_config_says():
 
     def ones(power):
         config.train.balance_power = power
-        made = list(train.drawn(config, {"label": labels}, start=0, steps=40))
+        made = list(train.draw_batches(config, {"label": labels}, start=0, steps=40))
         changed = [bool(batch["augment"].all()) for batch in made]
         assert changed == [True] * 30 + [False] * 10
         assert {len(batch["label"]) for batch in made} == {20}
@@ -34,8 +36,8 @@ def test_batches_are_drawn_as_the_config_says():
 
     assert ones(0.0) == pytest.approx(0.1, abs=0.02)
     assert ones(1.0) == pytest.approx(0.5, abs=0.05)
-    first = list(train.drawn(config, {"label": labels}, start=35, steps=40))
+    first = list(train.draw_batches(config, {"label": labels}, start=35, steps=40))
     config.seed = 1
-    other = list(train.drawn(config, {"label": labels}, start=35, steps=40))
+    other = list(train.draw_batches(config, {"label": labels}, start=35, steps=40))
     assert len(first) == 5
     assert any((a["label"] != b["label"]).any() for a, b in zip(first, other, strict=True))

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from experiments import segment
 from inres.data import views
 from inres.data.items import ItemStore
+from inres.pipeline import segment
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def paths(folder):
 
 def test_pairs_are_the_slices_at_the_size_of_the_network_and_stay_on_disk(store, tmp_path):
     rows = np.array([2, 3, 50])
-    pairs = segment._pairs(store, rows, 16, paths(tmp_path))
+    pairs = segment.write_pairs(store, rows, 16, paths(tmp_path))
     for i, row in enumerate(rows):
         np.testing.assert_array_equal(pairs["image"][i], views.resize(store.slices[row], 16))
         inside = views.resize(store.lung_masks[row] * np.uint8(255), 16) > 127
@@ -36,7 +36,7 @@ def test_pairs_are_the_slices_at_the_size_of_the_network_and_stay_on_disk(store,
 
 def test_pairs_that_are_there_are_found_again(store, tmp_path):
     def made():
-        segment._pairs(store, np.arange(4), 16, paths(tmp_path))
+        segment.write_pairs(store, np.arange(4), 16, paths(tmp_path))
         return [(path.stat().st_ino, path.read_bytes()) for path in paths(tmp_path).values()]
 
     before = made()
@@ -54,7 +54,7 @@ def test_masks_take_room_as_they_are_written(store, tmp_path):
         sizes.append(sum(path.stat().st_size for path in tmp_path.rglob("*.npy")))
         return (slices > 127).astype(np.uint8)
 
-    masks = segment._apply(bright, store, tmp_path)
+    masks = segment.write_masks(bright, store, tmp_path)
     assert len(sizes) == 4
     assert max(sizes) < whole
     assert isinstance(masks, np.memmap)

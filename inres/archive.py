@@ -1,0 +1,434 @@
+"""A finished run as an object: open it once, then search it from any program."""
+
+import collections
+import dataclasses
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inres import sources
+from inres.config import Config
+from inres.ct.header import Vector
+from inres.data import items, queries, views
+from inres.data.queries import QueryInput, QueryScan
+from inres.encoding import encoder
+from inres.encoding.binarize import to_bits
+from inres.encoding.encoder import Encoded
+from inres.pipeline import export
+from inres.pipeline.index import input_digest
+from inres.pipeline.trained import TrainedRun, open_workdir
+from inres.retrieval import codes as codes_lib
+from inres.retrieval import distinct as distinct_lib
+from inres.retrieval import index as index_lib
+from inres.retrieval import search as search_lib
+from inres.retrieval.index import Index
+from inres.retrieval.search import Result
+from inres.searching.hits import Hit, Hits, Query, SearchOptions
+from inres.storage.store import Records
+
+OPEN_SCANS = 2
+"""Scans that an archive keeps in memory for further queries."""
+
+
+class Archive:
+    """A searchable archive with the networks that encode queries.
+
+    Example::
+
+        archive = Archive.open("runs/phantom")
+        hits = archive.search_scan("patient.mhd", world_mm=(-100.6, 67.3, -231.8), k=10)
+        hits[0].record["scan"], hits[0].record["diameter_mm"], hits[0].distance
+
+    Every search takes the fields of `SearchOptions` as keyword arguments; without a threshold it
+    uses that of the run's config.
+    """
+
+    def __init__(self, run: TrainedRun) -> None:
+        self._run = run
+        self._scans: collections.OrderedDict[tuple, QueryScan] = collections.OrderedDict()
+
+    @classmethod
+    def open(cls, path: str | os.PathLike) -> "Archive":
+        """Open a workdir with a finished run, or a folder written by `experiments.export`.
+
+        Raises:
+          FileNotFoundError: there is no run at `path`, or it is not finished.
+          ValueError: it is damaged or was made by another version; names the file.
+        """
+        root = Path(path).expanduser().resolve()
+        if export.is_export(root):
+            return cls(export.open_export(root))
+        return cls(open_workdir(root))
+
+    def __len__(self) -> int:
+        return len(self._run.stored)
+
+    def __repr__(self) -> str:
+        return f"<Archive of {len(self)} items, {self._run.stored.bits} bits, {self._run.root}>"
+
+    @property
+    def config(self) -> Config:
+        """The config of the run."""
+        return self._run.config
+
+    @property
+    def _ready_made(self) -> bool:
+        """Whether the archive's items are images made before, not cut from scans."""
+        return sources.get(self._run.config.data.kind).ready_made
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self._run.class_names
+
+    @property
+    def records(self) -> Records:
+        """The records of the items in the archive, by id; `records[id]["item"]` is the item."""
+        return self._run.stored.records
+
+    # --- searching --------------------------------------------------------------------------------
+
+    def search_item(self, item: int, **options: Any) -> Hits:
+        """Search for items similar to an item of the run, archived or not.
+
+        Args:
+          item: row of the item table, from 0.
+          options: fields of `SearchOptions`.
+
+        Raises:
+          ValueError: there is no such item, or an option is impossible.
+        """
+        count = len(self._run.items)
+        if not 0 <= item < count:
+            raise ValueError(f"item {item}: the item table has rows 0 to {count - 1}")
+        row = self._run.items[item]
+        encoded = self._run.embeddings.rows(np.array([item]))
+        query = Query(
+            f"item{item}",
+            np.asarray(self._run.images[item]),
+            int(encoded.fc3[0].argmax()),
+            row.scan,
+            row.label,
+            row.diameter_mm,
+        )
+        return self._search(query, encoded, self._options(options))
+
+    def search_image(self, image: str | os.PathLike | np.ndarray, **options: Any) -> Hits:
+        """Search for items similar to one image in the archive's item format.
+
+        In an archive of a folder's images, the image is one like them. In an archive of scans, a
+        file with one CT slice in HU is prepared like a scan; any other image is a crop.
+
+        Args:
+          image: an image file, or an array [Y, X]: uint8, uint16 over its full range, or HU in a
+            signed or floating type.
+          options: fields of `SearchOptions`.
+
+        Raises:
+          ScanError, ValueError: the image cannot be read or does not fit the archive.
+        """
+        checked = self._options(options)
+        if isinstance(image, np.ndarray):
+            prepared, name, scan = queries.query_image(image, config=self._run.config), "image", ""
+        else:
+            path = Path(image).expanduser()
+            (prepared, scan), name = self._read_image(path), path.name
+        return self._search_input(prepared, name=name, scan=scan, options=checked)
+
+    def search_scan(
+        self,
+        path: str | os.PathLike,
+        *,
+        world_mm: Vector | None = None,
+        slice_index: int | None = None,
+        series_uid: str = "",
+        **options: Any,
+    ) -> Hits:
+        """Search for items similar to a place in a scan.
+
+        The scan is read and its lungs are found at the first query; further queries on it take
+        milliseconds (the last `OPEN_SCANS` scans are kept).
+
+        Args:
+          path: a scan (.mhd, .nrrd, .nii.gz, ...) or a folder with a DICOM series.
+          world_mm: x, y, z of the place in mm, LPS as in LUNA16 and DICOM; or else
+          slice_index: the number of a slice, from 0.
+          series_uid: which DICOM series, where a folder holds several.
+          options: fields of `SearchOptions`.
+
+        Raises:
+          ScanError: the scan cannot be read, or the place is outside of it.
+          ValueError: the archive does not consist of scans, or no single place is given.
+        """
+        checked = self._options(options)
+        path = Path(path).expanduser()
+        if self._ready_made:
+            raise ValueError(
+                f"{path}: this archive holds images of a folder, not scans; search for an image "
+                "cut like them"
+            )
+        if (world_mm is None) == (slice_index is None):
+            raise ValueError(f"{path}: give one place in the scan, world_mm or slice_index")
+        prepared = self._open_scan(path, series_uid).at(world_mm=world_mm, slice_index=slice_index)
+        scan = _scan_name(path)
+        place = f"slice{slice_index}" if world_mm is None else "_".join(f"{v:g}" for v in world_mm)
+        return self._search_input(prepared, name=f"{scan}_{place}", scan=scan, options=checked)
+
+    def search_many(
+        self,
+        codes: np.ndarray,
+        features: np.ndarray,
+        *,
+        k: int = 10,
+        threshold: int | None = None,
+        min_pool: int = 0,
+        nearest: int = 0,
+        where: str = "",
+        exclude_scans: Sequence[str] | None = None,
+        predicted: np.ndarray | None = None,
+    ) -> Result:
+        """Search for many encoded queries at once, for programs.
+
+        Args:
+          codes: uint32 [Q, W], as from `encode`.
+          features: float32 [Q, D], as from `encode`.
+          k, threshold, min_pool, nearest, where: as in `SearchOptions`.
+          exclude_scans: the scan of each query, left out of its results; empty text: none.
+          predicted: int [Q], the only class returned for each query; -1: any.
+
+        Returns:
+          Ids, distances and pool sizes as arrays; `records.many(ids)` gives the records.
+        """
+        options = self._options(
+            {"k": k, "min_pool": min_pool, "nearest": nearest, "where": where}
+            | ({} if threshold is None else {"threshold": threshold})
+        )
+        own = [self._groups[1].get(scan, -1) for scan in exclude_scans or [""] * len(codes)]
+        return search_lib.search(
+            self._filtered(where),
+            codes,
+            features,
+            k=k,
+            **_pool(options),
+            exclude_group=np.array(own, np.int32),
+            only_label=predicted,
+        )
+
+    # --- encoding ---------------------------------------------------------------------------------
+
+    def encode(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Codes and features of images that the network was not trained on.
+
+        Args:
+          images: network inputs, uint8 [N, S, S, C]; or [N, S, S], where each slice also stands
+            for its neighbours.
+
+        Returns:
+          (codes uint32 [N, W], features float32 [N, D]), for `search_many`.
+        """
+        if images.ndim == 3:
+            images = np.repeat(images[..., None], self._run.channels, axis=-1)
+        encoded = self._encode_unseen(images)
+        bits = to_bits(encoded, self._run.hyperplanes)
+        return codes_lib.pack(bits), self._features(encoded)
+
+    @functools.cached_property
+    def _encode_unseen(self) -> encoder.Encoder:
+        return encoder.make_unseen_encoder(
+            self._run.config, *self._run.network, channels=self._run.channels
+        )
+
+    def _encode_one(self, seen: np.ndarray) -> Encoded:
+        """Encode one network input [S, S, C] as the archive's items were.
+
+        An image of the training set is encoded like the archived one; others over their views.
+        """
+        if input_digest(seen) in self._run.trained_inputs:
+            return encoder.make_encoder(*self._run.network)(seen[None])
+        return self._encode_unseen(seen[None])
+
+    def _features(self, encoded: Encoded) -> np.ndarray:
+        return self._run.scale.features(encoded, self._run.config.search.features)
+
+    # --- queries ----------------------------------------------------------------------------------
+
+    def _open_scan(self, path: Path, series_uid: str) -> QueryScan:
+        stat = path.stat() if path.exists() else None
+        key = (path.absolute(), series_uid, stat and (stat.st_mtime_ns, stat.st_size))
+        if key not in self._scans:
+            self._scans[key] = queries.open_query_scan(
+                path, config=self._run.config, root=self._run.data_root, series_uid=series_uid
+            )
+            while len(self._scans) > OPEN_SCANS:
+                self._scans.popitem(last=False)
+        self._scans.move_to_end(key)
+        return self._scans[key]
+
+    def _read_image(self, path: Path) -> tuple[QueryInput, str]:
+        """An image file as a query, and the scan that it belongs to."""
+        config, root = self._run.config, self._run.data_root
+        known = self._item_of(path) if self._ready_made else None
+        prepared = queries.read_query_image(
+            path, config=config, root=root, in_archive=known is not None
+        )
+        if self._ready_made:
+            return prepared, known.scan if known else ""
+        return prepared, _scan_name(path)
+
+    def _item_of(self, path: Path) -> items.Item | None:
+        """The item whose image file `path` is."""
+        root, here = self._run.data_root, (path.resolve(), path.absolute())
+        if root is None:
+            return None
+        return next((item for item in self._run.items if root / item.image in here), None)
+
+    def _search_input(
+        self, prepared: QueryInput, *, name: str, scan: str, options: SearchOptions
+    ) -> Hits:
+        run = self._run
+        planes, notes = prepared.planes, list(prepared.notes)
+        side = planes.shape[-1]
+        if self._ready_made and side != run.item_side_px:
+            raise ValueError(
+                f"{name}: {side} pixels a side, but the archive's images have {run.item_side_px}; "
+                "cut it as they were cut"
+            )
+        mask = prepared.mask
+        if prepared.segmentable and run.segmenter is not None:
+            mask = run.segmenter(planes[len(planes) // 2][None])[0]
+        seen = views.stack(planes, mask, prepared.point, run.config.items)
+        if len(planes) < run.channels:
+            seen = np.repeat(seen, run.channels, axis=-1)
+            others = run.channels - 1
+            notes.append(f"{name}: one slice, which also stands for its {others} neighbours")
+        encoded = self._encode_one(seen)
+        own_slice = seen[..., run.channels // 2]
+        query = Query(name, own_slice, int(encoded.fc3[0].argmax()), scan, notes=tuple(notes))
+        return self._search(query, encoded, options)
+
+    def _options(self, given: dict[str, Any]) -> SearchOptions:
+        known = {field.name for field in dataclasses.fields(SearchOptions)}
+        unknown = sorted(set(given) - known)
+        if unknown:
+            raise TypeError(
+                f"no search option {unknown[0]!r}; options are {', '.join(sorted(known))}"
+            )
+        return SearchOptions(**{"threshold": self._run.config.search.threshold, **given})
+
+    # --- the index --------------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _groups(self) -> tuple[np.ndarray, dict[str, int]]:
+        """The number of each archived item's scan, int32 [N], and the numbers by name."""
+        return self.records.groups("scan")
+
+    @functools.cached_property
+    def _index(self) -> Index:
+        stored = self._run.stored
+        return index_lib.build(
+            stored.codes,
+            stored.features,
+            bits=stored.bits,
+            groups=self._groups[0],
+            labels=self.records.column("label"),
+            ids=stored.ids,
+        )
+
+    @functools.cached_property
+    def _nodules(self) -> np.ndarray:
+        return items.nodule_names(self._run.items)
+
+    def _filtered(self, where: str) -> Index:
+        """The index of the items whose records meet a condition; empty: all."""
+        return index_lib.keep(self._index, self.records.where(where)) if where else self._index
+
+    def _search(self, query: Query, encoded: Encoded, options: SearchOptions) -> Hits:
+        own = -1 if options.own_scan else self._groups[1].get(query.scan, -1)
+        result = self._find(
+            codes_lib.pack(to_bits(encoded, self._run.hyperplanes)),
+            self._features(encoded),
+            own=own,
+            predicted=query.predicted,
+            options=options,
+        )
+        ids = [int(i) for i in result.ids[0] if i >= 0]
+        hits = tuple(
+            Hit(
+                rank,
+                record,
+                int(result.hamming[0, rank - 1]),
+                float(result.distance[0, rank - 1]),
+                np.asarray(self._run.images[int(record["item"])]),  # type: ignore[arg-type]
+            )
+            for rank, record in enumerate(self.records.many(ids), start=1)
+        )
+        return Hits(query, hits, int(result.pool_size[0]), int(result.threshold[0]), own >= 0)
+
+    def _find(
+        self,
+        code: np.ndarray,
+        features: np.ndarray,
+        *,
+        own: int,
+        predicted: int,
+        options: SearchOptions,
+    ) -> Result:
+        """The search that `options` describe for one query, code [1, W] and features [1, D]."""
+        index = self._filtered(options.where)
+        most = max(1, min(options.k, len(index)))  # beyond, rows would be empty
+        visible: dict[str, Any] = {
+            "exclude_group": np.array([own]),
+            "only_label": np.array([predicted]) if options.same_class else None,
+        }
+
+        def nearest(k: int) -> Result:
+            if options.rank == "euclidean":
+                return search_lib.search(index, code, features, k=k, **_pool(options), **visible)
+            found, distance = search_lib.search_hamming(index, code, k=k, **visible)
+            unknown = np.full(found.shape, np.nan, np.float32)
+            size = (found >= 0).sum(axis=1)
+            return Result(found, distance, unknown, size, distance.max(axis=1) + 1)
+
+        if not options.distinct:
+            return nearest(most)
+        return distinct_lib.search_distinct(
+            nearest, functools.partial(self._units, kind=options.distinct), k=most
+        )
+
+    def _units(self, ids: np.ndarray, kind: str) -> np.ndarray:
+        """The scan of each item, or its nodule; an item of none stands for itself."""
+        return np.array(
+            [unit_name(record, kind, self._nodules) for record in self.records.many(ids.tolist())]
+        )
+
+
+def unit_name(record: Any, kind: str, nodules: np.ndarray) -> str:
+    """A name for the scan or nodule of an item.
+
+    Args:
+      record: the item's record.
+      kind: `scan` or `nodule`.
+      nodules: str [N], `items.nodule_names` of all items.
+    """
+    itself = f"\n{record['item']}"
+    if kind == "scan":
+        return record["scan"] or itself
+    return f"{record['scan']}\n{nodules[int(record['item'])] or itself}"
+
+
+def _pool(options: SearchOptions) -> dict[str, Any]:
+    """The arguments of `retrieval.search` that set the pool."""
+    if options.nearest:
+        return {"nearest": options.nearest}
+    return {"threshold": options.threshold, "min_pool": options.min_pool}
+
+
+def _scan_name(path: Path) -> str:
+    """The name of a scan by its file or folder."""
+    kinds = (".mhd", ".mha", ".nii.gz", ".nii", ".nrrd")
+    kind = next((kind for kind in kinds if path.name.endswith(kind)), "")
+    return path.name.removesuffix(kind)

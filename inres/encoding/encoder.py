@@ -1,0 +1,153 @@
+"""FC1, H and FC3 of images, computed by a trained network."""
+
+import dataclasses
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from inres.config import Config
+from inres.data.views import View, as_is, symmetries
+from inres.learning.recipe import to_input
+from inres.models.head import Outputs
+from inres.system.progress import progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoded:
+    """Outputs of the network for N images, float32."""
+
+    fc1: np.ndarray
+    """[N, F]"""
+    h: np.ndarray
+    """[N, bits], activations in (0, 1)"""
+    fc3: np.ndarray
+    """[N, classes], logits"""
+
+    def __len__(self) -> int:
+        return len(self.h)
+
+    def rows(self, rows: np.ndarray) -> "Encoded":
+        """The images `rows`, in that order."""
+        return Encoded(self.fc1[rows], self.h[rows], self.fc3[rows])
+
+    def with_rows(self, rows: np.ndarray, values: "Encoded") -> "Encoded":
+        """A copy in which `values` replace the images `rows`."""
+
+        def replaced(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+            out = old.copy()
+            out[rows] = new
+            return out
+
+        return Encoded(
+            replaced(self.fc1, values.fc1),
+            replaced(self.h, values.h),
+            replaced(self.fc3, values.fc3),
+        )
+
+
+Encoder = Callable[[np.ndarray], Encoded]
+"""uint8 [N, S, S, C] -> `Encoded` of N images."""
+
+
+def check_images(images: np.ndarray, *, axes: int) -> None:
+    """Check that images are uint8 and have the right number of axes.
+
+    Other types are refused because they would be cut to 8 bits.
+
+    Raises:
+      ValueError: wrong dtype or number of axes.
+    """
+    if images.dtype != np.uint8 or images.ndim != axes:
+        shape = "[N, S, S, C]" if axes == 4 else "[N, S, S]"
+        raise ValueError(f"images are {images.dtype} {images.shape}, must be uint8 {shape}")
+
+
+def make_encoder(
+    model: nn.Module,
+    variables: dict[str, Any],
+    *,
+    batch: int = 64,
+    views: Sequence[View] = (as_is,),
+    views_weight: float = 0.0,
+    quiet: bool = False,
+) -> Encoder:
+    """Build an encoder. It compiles once for a single image and once for full batches.
+
+    Args:
+      model, variables: the trained network.
+      batch: images per call of the network, over all views together.
+      views: transformations of each image; the first is the identity (`data.views.symmetries`).
+      views_weight: weight in [0, 1] of the mean over all views in FC1, H and FC3; the first view
+        has the remaining weight. With 0 only the first view is computed.
+      quiet: show no progress.
+    """
+    used = tuple(views) if views_weight else tuple(views[:1])
+
+    def encode(images: np.ndarray) -> Encoded:
+        check_images(images, axes=4)
+        if not len(images):
+            return encode(np.zeros((1, *images.shape[1:]), np.uint8)).rows(np.arange(0))
+        each = 1 if len(images) == 1 else max(1, batch // len(used))
+        starts = range(0, len(images), each)
+        shown = len(images) > 1 and not quiet
+        parts = []
+        for start in progress(starts, name="encode", unit="batch") if shown else starts:
+            part = np.asarray(images[start : start + each])
+            full = np.zeros((each, *part.shape[1:]), np.uint8)
+            full[: len(part)] = part
+            layers = jax.device_get(_apply(model, used, variables, full, views_weight))
+            parts.append([layer[: len(part)] for layer in layers])
+        return Encoded(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    return encode
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _apply(
+    model: nn.Module,
+    views: tuple[View, ...],
+    variables: dict[str, Any],
+    images: jax.Array,
+    views_weight: float,
+) -> tuple[jax.Array, ...]:
+    """FC1, H and FC3: the first view, interpolated towards the mean over all views."""
+    seen = jnp.concatenate([view(images) for view in views])
+    outputs = model.apply(variables, to_input(seen), train=False)
+    assert isinstance(outputs, Outputs)
+
+    def blend(layer: jax.Array) -> jax.Array:
+        by_view = layer.reshape(len(views), len(images), -1)
+        return by_view[0] + views_weight * (by_view.mean(axis=0) - by_view[0])
+
+    layers = (outputs.fc1, outputs.h, outputs.fc3)
+    return layers if len(views) == 1 else tuple(blend(layer) for layer in layers)
+
+
+def make_unseen_encoder(
+    config: Config, model: nn.Module, variables: dict[str, Any], *, channels: int
+) -> Encoder:
+    """Build the encoder of images that were not in training, such as queries.
+
+    It averages over the mirrored and rotated views of `config.train` with the weight
+    `config.hash.views_weight`. A network trained without augmentation knows images in their
+    original orientation only; then there are no views.
+    """
+    views = symmetries(channels, flips=config.train.flips, quarter_turns=config.train.quarter_turns)
+    weight = config.hash.views_weight if config.train.clean_share < 1 else 0.0
+    return make_encoder(model, variables, views=views, views_weight=weight)
+
+
+def fingerprint(variables: dict[str, Any]) -> str:
+    """SHA-256 (hex) of the names, shapes, dtypes and values of all variables."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_flatten_with_path(variables)[0]:
+        value = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {value.shape} {value.dtype};".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    return digest.hexdigest()

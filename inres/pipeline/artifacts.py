@@ -1,0 +1,218 @@
+"""What the stages of a run leave for each other, and how it is loaded."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import jax
+import numpy as np
+import optax
+from jax.sharding import Mesh
+
+from inres import sources
+from inres.config import Config, ConfigError
+from inres.data import items, splits
+from inres.encoding import encoder
+from inres.encoding.binarize import FineScale
+from inres.encoding.encoder import Encoded
+from inres.encoding.linear_codes import Hyperplanes
+from inres.encoding.segmenter import Segmenter, make_segmenter
+from inres.learning import recipe
+from inres.learning.checkpoints import Checkpoints
+from inres.learning.devices import data_mesh
+from inres.learning.train_state import TrainState, init_state, restore
+from inres.pipeline import stages
+from inres.system import files
+
+# --- prepare and split ----------------------------------------------------------------------------
+
+
+def open_items(workdir: Path) -> items.ItemStore:
+    """The item table with its images, memory-mapped."""
+    return items.open_store(workdir / "prepare")
+
+
+SPLIT_COLUMNS = ("item", "scan", "patient", "label", "side")
+
+
+def sides(workdir: Path) -> np.ndarray:
+    """The side of every item, str [N]: `train`, `val`, `test`, or empty for items left out.
+
+    Raises:
+      StageError: the split stage is not complete.
+    """
+    stages.done(workdir, "split")
+    rows = files.read_csv(workdir / "split" / "split.csv", SPLIT_COLUMNS)
+    return np.array([row["side"] for row in rows])
+
+
+def leaks(workdir: Path) -> dict[str, Any]:
+    """What stands on two sides of the split, as `inres.data.leaks` reports it."""
+    return files.read_json(workdir / "split" / "leaks.json")
+
+
+@dataclasses.dataclass(frozen=True)
+class Labelled:
+    """Items with known classes, and the split."""
+
+    items: tuple[items.Item, ...]
+    labels: np.ndarray
+    """int32 [N]"""
+    side: np.ndarray
+    """str [N], `train`, `val`, `test` or empty."""
+    class_names: tuple[str, ...]
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    def on(self, *sides: str) -> np.ndarray:
+        """Rows of the items on the given sides, int64 [n], ascending."""
+        return np.flatnonzero(np.isin(self.side, sides))
+
+    def archived(self) -> np.ndarray:
+        """Rows of the items in the index: training and validation items.
+
+        Of a nodule that trains with several slices, only the central one is archived.
+        """
+        central = np.array([not item.offset_mm for item in self.items])
+        return np.flatnonzero(np.isin(self.side, ("train", "val")) & central)
+
+
+def labelled(store: items.ItemStore, workdir: Path) -> Labelled:
+    """Labels and split of the items.
+
+    Raises:
+      ConfigError: items have no labels, there is one class only, or a class is not trained.
+    """
+    labels = store.column("label").astype(np.int32)
+    table = store.root / "items.csv"
+    if np.any(labels < 0):
+        raise ConfigError(f"{table}: items without a label; only the segment stage can use them")
+    side = sides(workdir)
+    splits.require_trained(labels, side, table)
+    names = items.class_names(labels, store.column("diameter_mm"))
+    return Labelled(store.items, labels, side, names)
+
+
+# --- segment --------------------------------------------------------------------------------------
+
+
+def slice_spacing_mm(config: Config) -> float:
+    """Pixel side of the stored slices; 0 for images of a folder, where it is unknown."""
+    return sources.get(config.data.kind).pixel_mm(config.items)
+
+
+def load_segmenter(config: Config, workdir: Path) -> Segmenter | None:
+    """The trained U-Net as a segmenter; None where the archive's lungs are not from a U-Net."""
+    if not (workdir / "segment" / "masks.npy").is_file():
+        return None
+    variables = Checkpoints.read_variables(workdir / "segment" / "checkpoints")
+    return unet_segmenter(config, variables)
+
+
+def unet_segmenter(config: Config, variables: dict[str, Any]) -> Segmenter:
+    """The U-Net of `config` with trained `variables` as a segmenter."""
+    return make_segmenter(
+        recipe.build_unet(config.segment),
+        variables,
+        size=config.segment.size_px,
+        spacing_mm=slice_spacing_mm(config),
+    )
+
+
+# --- train ----------------------------------------------------------------------------------------
+
+
+def network_inputs(train: Path) -> np.ndarray:
+    """Network input of every item, memory-mapped from the stage `train`: uint8 [N, S, S, C]."""
+    return np.load(train / "inputs.npy", mmap_mode="r")
+
+
+def own_slices(inputs: np.ndarray) -> np.ndarray:
+    """The item's own slice in network inputs [..., C], without its neighbours: uint8 [...]."""
+    return inputs[..., inputs.shape[-1] // 2]
+
+
+def fresh_state(
+    config: Config,
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    *,
+    channels: int,
+    mesh: Mesh,
+) -> TrainState:
+    """The train state before the first step."""
+    size = config.items.size_px
+    image = np.zeros((1, size, size, channels), np.float32)
+    variables = dict(jax.jit(model.init)(jax.random.key(config.seed), image))
+    return init_state(variables, optimizer, mesh=mesh)
+
+
+def load_network(
+    config: Config, train: Path, *, classes: int, channels: int
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The trained network and its variables, from the directory of the stage `train`.
+
+    Args:
+      channels: of the network's inputs.
+    """
+    model = recipe.build_model(config, classes=classes)
+    optimizer, _ = recipe.optimizer(config, steps=1, steps_per_epoch=1)
+    mesh = data_mesh()
+
+    def fresh() -> TrainState:
+        return fresh_state(config, model, optimizer, channels=channels, mesh=mesh)
+
+    checkpoints = Checkpoints(train / ("best" if config.train.keep == "best" else "checkpoints"))
+    state = restore(fresh, checkpoints, mesh=mesh)
+    checkpoints.close()
+    return model, state.variables
+
+
+# --- index ----------------------------------------------------------------------------------------
+
+
+def save_embeddings(path: Path, encoded: Encoded) -> None:
+    """Write FC1, H and FC3 as `.npz`."""
+    with files.atomic_path(path) as part:
+        np.savez(part, fc1=encoded.fc1, h=encoded.h, fc3=encoded.fc3)
+
+
+def load_embeddings(index: Path) -> Encoded:
+    """FC1, H and FC3 of every item, in the order of the item table."""
+    with np.load(index / "embeddings.npz") as data:
+        return Encoded(data["fc1"], data["h"], data["fc3"])
+
+
+def save_hyperplanes(path: Path, hyperplanes: Hyperplanes) -> None:
+    """Write the hyperplanes as `.npz`."""
+    with files.atomic_path(path) as part:
+        np.savez(part, mean=hyperplanes.mean, planes=hyperplanes.planes)
+
+
+def load_hyperplanes(config: Config, index: Path) -> Hyperplanes | None:
+    """The hyperplanes that turn H and FC1 into a code; None where the code is H at 0.5."""
+    if config.hash.code == "latent":
+        return None
+    with np.load(index / "planes.npz") as data:
+        return Hyperplanes(data["mean"], data["planes"])
+
+
+def load_scale(index: Path) -> FineScale:
+    """The scales with which the index joins FC1 and FC3."""
+    return FineScale(**files.read_json(index / "scale.json"))
+
+
+def load_codes_alone(index: Path) -> np.ndarray | None:
+    """Codes of the test items without their neighbours, bool [T, h]; None without neighbours."""
+    path = index / "alone.npy"
+    return np.load(path) if path.is_file() else None
+
+
+def fingerprint(variables: dict[str, Any], hyperplanes: Hyperplanes | None) -> str:
+    """Fingerprint of everything that determines an item's code and features."""
+    code = {} if hyperplanes is None else {"code": vars(hyperplanes)}
+    return encoder.fingerprint(variables | code)

@@ -1,0 +1,203 @@
+"""Stage `evaluation`: judge every ranking on the test items (paper, section 4.2)."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inres.config import Config
+from inres.data import items, leaks, splits
+from inres.encoding.binarize import to_bits
+from inres.evaluation import baselines
+from inres.evaluation.assessment import Assessment
+from inres.evaluation.embedded import Embedded
+from inres.evaluation.protocol import Evaluation
+from inres.evaluation.settings import Settings
+from inres.pipeline import artifacts, assess, stages
+from inres.pipeline.artifacts import Labelled
+from inres.pipeline.inputs import stage_inputs
+from inres.report import results
+from inres.retrieval import codes
+from inres.retrieval import index as index_lib
+from inres.retrieval import search as search_lib
+from inres.storage import store as storage
+from inres.system import files
+
+REPEATS = 5
+"""Timings of each threshold; the median counts."""
+
+
+def evaluate_run(config: Config, workdir: Path) -> None:
+    """Write `<workdir>/evaluation` unless it is complete: metrics.json, curves, tables, figures.
+
+    The judged ranking is computed from the embeddings in NumPy; the index must agree with it, and
+    is timed. Codes of the baselines are fitted on training items.
+
+    Raises:
+      RuntimeError: the index disagrees with the evaluation.
+    """
+    inputs = stage_inputs(config, "evaluation")
+    inputs["upstream.index"] = stages.done(workdir, "index")
+    stages.run_stage(workdir, "evaluation", inputs, lambda out: _evaluate(config, workdir, out))
+
+
+def _evaluate(config: Config, workdir: Path, out: Path) -> None:
+    table = artifacts.open_items(workdir)
+    data = artifacts.labelled(table, workdir)
+    images = artifacts.own_slices(artifacts.network_inputs(workdir / "train"))
+    rows, archived = data.on("test"), data.archived()
+    queries, gallery = baselines.with_codes(
+        embedded(config, workdir, table, images, rows),
+        embedded(config, workdir, table, images, archived),
+        fitted=data.side[archived] == "train",
+        bits=config.hash.bits,
+        seed=config.seed,
+        sources=("fc1", "pixels"),
+    )
+    alone = artifacts.load_codes_alone(workdir / "index")
+    if alone is not None:
+        queries = queries.with_codes({"alone": alone})
+        gallery = gallery.with_codes({"alone": gallery.bits})
+    names, patients = (f(table.items)[rows] for f in (items.item_names, items.patients))
+    found = assess.assess(
+        queries,
+        gallery,
+        search_settings(config, data.classes),
+        class_names=data.class_names,
+        names=names,
+        patients=patients,
+    )
+    segmented = workdir / "segment" / "metrics.json"
+    results.write_evaluation(
+        found,
+        out,
+        dataset=class_counts(data),
+        images=(images[rows], images[archived]),
+        segmentation=files.read_json(segmented) if segmented.is_file() else None,
+        efficiency=check_index(config, workdir, found),
+        pdf=config.pdf,
+    )
+    print(results.in_words(found))
+    for line in leaks.leak_lines(artifacts.leaks(workdir)):
+        print(f"  note: {line}")
+
+
+def search_settings(config: Config, classes: int) -> Settings:
+    """The search that `config` describes."""
+    return Settings(
+        classes=classes,
+        threshold=config.search.threshold,
+        fine=config.search.features,
+        # The paper's random split of slices leaks by design; there, own scans may be found.
+        own_group=config.split.kind == "slices",
+    )
+
+
+def class_counts(data: Labelled) -> dict[str, list[int]]:
+    """Items of each class by side."""
+    return {
+        side: np.bincount(data.labels[data.side == side], minlength=data.classes).tolist()
+        for side in splits.SIDES
+    }
+
+
+def embedded(
+    config: Config, workdir: Path, table: items.ItemStore, images: np.ndarray, rows: np.ndarray
+) -> Embedded:
+    """The items `rows` in the form that the evaluation takes.
+
+    Args:
+      images: uint8 [N, S, S], the own slices of all items.
+    """
+    index = workdir / "index"
+    encoded = artifacts.load_embeddings(index).rows(rows)
+    hyperplanes = artifacts.load_hyperplanes(config, index)
+    names = table.column("image")[rows]
+    return Embedded(
+        labels=table.column("label").astype(np.int32)[rows],
+        scans=table.column("scan")[rows],
+        diameters_mm=table.column("diameter_mm")[rows],
+        bits=to_bits(encoded, hyperplanes),
+        codes={} if hyperplanes is None else {"latent": to_bits(encoded, None)},
+        features={
+            "fc1": encoded.fc1,
+            "fc2": encoded.h,
+            "fc3": encoded.fc3,
+            "fc1_fc3": artifacts.load_scale(index).join(encoded),
+            "pixels": images[rows].reshape(len(rows), -1),
+            "hog": baselines.hog(images[rows]),
+        },
+        names=np.where(names == "", table.column("nodule")[rows], names),
+        malignancy=table.column("malignancy")[rows],
+        nodules=items.nodule_names([table.items[row] for row in rows]),
+    )
+
+
+def check_index(config: Config, workdir: Path, found: Assessment) -> list[dict[str, Any]]:
+    """Search the index for every query, check the result against the evaluation, and time it.
+
+    Returns:
+      The cost of the search by threshold: `threshold`, `mean_pool`, `neighbours_kept` and the
+      measured `seconds_per_query`.
+
+    Raises:
+      RuntimeError: distances differ from those that were evaluated; names the first query.
+    """
+    queries, evaluation = found.queries, found.evaluation
+    own_scan = evaluation.counts["own_scan"]
+    stored = storage.load(workdir / "index" / "archive", verify=True)
+    groups, numbers = stored.records.groups("scan")
+    built = index_lib.build(
+        stored.codes, stored.features, bits=stored.bits, groups=groups, ids=stored.ids
+    )
+    own = np.array([-1 if own_scan else numbers.get(str(scan), -1) for scan in queries.scans])
+    packed = codes.pack(queries.bits)
+    features = np.asarray(queries.features[config.search.features], np.float32)
+
+    def search(threshold: int) -> search_lib.Result:
+        return search_lib.search(
+            built,
+            packed,
+            features,
+            threshold=threshold,
+            k=evaluation.top.shape[1],
+            exclude_group=own,
+        )
+
+    _require_agreement(search(config.search.threshold), evaluation, queries)
+    rows = []
+    for threshold in timed_thresholds(config.search.threshold, stored.bits):
+        search(threshold)  # compiles
+        seconds = []
+        for _ in range(REPEATS):
+            began = time.perf_counter()
+            search(threshold)
+            seconds.append((time.perf_counter() - began) / len(queries))
+        rows.append(
+            {
+                "threshold": threshold,
+                "mean_pool": float(evaluation.pools["mean_size"][threshold - 1]),
+                "neighbours_kept": float(evaluation.pools["neighbours_kept"][threshold - 1]),
+                "seconds_per_query": float(np.median(seconds)),
+            }
+        )
+    return rows
+
+
+def _require_agreement(found: search_lib.Result, evaluation: Evaluation, queries: Embedded) -> None:
+    judged = np.nan_to_num(evaluation.top_distance, nan=np.inf)
+    wrong = ~np.isclose(found.distance, judged, rtol=1e-4, atol=1e-4).all(axis=1)
+    if wrong.any():
+        row = int(np.flatnonzero(wrong)[0])
+        raise RuntimeError(
+            f"the index disagrees with the evaluation on {wrong.sum()} queries, first "
+            f"{queries.names[row]}: {found.distance[row]} and {judged[row]}"
+        )
+    print(f"  the index agrees with the evaluation on all {len(judged)} queries")
+
+
+def timed_thresholds(used: int, bits: int) -> list[int]:
+    """Hamming thresholds to time: the one in use, some around it, and the whole archive."""
+    candidates = (1, 2, used, 2 * used, bits // 4, bits // 3, bits // 2, bits + 1)
+    return sorted({t for t in candidates if 1 <= t <= bits + 1})

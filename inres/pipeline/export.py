@@ -1,0 +1,236 @@
+"""A finished run as one portable folder: written by `export_run`, opened by `open_export`.
+
+  model.json      model card: data, classes, counts, scores with intervals, versions, fingerprint
+  config.json     the run's config, without paths
+  network.npz     variables of the network, by path
+  unet.npz        variables of the U-Net (absent where the lungs are not from a U-Net)
+  planes.npz      hyperplanes of the code (absent where the code is H at 0.5)
+  items.csv       the item table
+  embeddings.npz  FC1, H and FC3 of every item
+  thumbnails.npy  uint8 [N, S, S], every item as the network sees it
+  trained.npy     digests of the network inputs in training
+  archive/        the index with codes, features and records
+  checksums.json  SHA-256 of all files but itself and those of archive/, which has its own
+
+It contains no path of the machine that wrote it and no pixels of scans beyond the thumbnails.
+"""
+
+import dataclasses
+import shutil
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import flax.traverse_util
+import numpy as np
+
+from inres import config as config_lib
+from inres.config import Config
+from inres.data import items
+from inres.encoding.binarize import FineScale
+from inres.encoding.encoder import Encoded
+from inres.encoding.segmenter import Segmenter
+from inres.learning import recipe
+from inres.learning.checkpoints import Checkpoints
+from inres.pipeline import artifacts, workdir
+from inres.pipeline.trained import Network, TrainedRun, open_workdir, read_digests
+from inres.storage import store as storage
+from inres.storage.manifest import LOCK
+from inres.system import files
+from inres.system.progress import progress
+
+FORMAT, VERSION = "inres-run", 1
+CARD = "model.json"
+_CHECKSUMS = "checksums.json"
+_SCORES = (
+    "map_macro",
+    "precision_at_10_macro",
+    "ndcg_at_10",
+    "ndcg_mm_at_10",
+    "diameter_error_mm_at_10",
+    "malignancy_agreement_at_10",
+)
+"""Scores of the two-stage search in the model card."""
+
+
+class ExportError(ValueError):
+    """A folder is not an exported run, or is damaged; names the file."""
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def export_run(root: Path, out: Path) -> None:
+    """Write the finished run in the workdir `root` as the portable folder `out`.
+
+    `out` appears when it is complete; an earlier export there is replaced.
+
+    Raises:
+      FileNotFoundError, StageError: the run is not finished.
+      ExportError: `out` exists and is not an exported run.
+    """
+    run = open_workdir(root)
+    metrics = files.read_json(root / "evaluation" / "metrics.json")
+    environment = files.read_json(root / workdir.ENVIRONMENT)
+    if out.exists() and not (out / CARD).is_file() and (not out.is_dir() or any(out.iterdir())):
+        raise ExportError(f"{out}: exists and is not an exported run; choose another folder")
+    with files.atomic_path(out) as part:
+        part.mkdir()
+        files.write_json(part / CARD, model_card(run, metrics, environment))
+        files.write_json(part / "config.json", _portable_config(run.config))
+        _write_networks(run, part)
+        items.write_table(part / "items.csv", run.items)
+        artifacts.save_embeddings(part / "embeddings.npz", run.embeddings)
+        with files.array_file(part / "thumbnails.npy", run.images.shape) as file:
+            for image in progress(run.images, name="thumbnails", unit="item"):
+                file.write(np.ascontiguousarray(image).tobytes())
+        shutil.copyfile(root / "index" / "trained.npy", part / "trained.npy")
+        shutil.copytree(run.stored.path, part / "archive", ignore=shutil.ignore_patterns(LOCK))
+        sums = {path.name: files.sha256(path) for path in sorted(part.glob("*.*"))}
+        files.write_json(part / _CHECKSUMS, sums)
+
+
+def _portable_config(config: Config) -> dict[str, Any]:
+    values = config_lib.to_dict(config)
+    values["data"]["root"] = ""
+    return values
+
+
+def _write_networks(run: TrainedRun, out: Path) -> None:
+    _write_variables(out / "network.npz", run.network[1])
+    if run.hyperplanes is not None:
+        artifacts.save_hyperplanes(out / "planes.npz", run.hyperplanes)
+    if run.segmenter is not None:
+        checkpoints = run.root / "segment" / "checkpoints"
+        _write_variables(out / "unet.npz", Checkpoints.read_variables(checkpoints))
+
+
+def _write_variables(path: Path, variables: Mapping[str, Any]) -> None:
+    flat = flax.traverse_util.flatten_dict(variables, sep="/")
+    with files.atomic_path(path) as part:
+        np.savez(part, **{n: np.asarray(value) for n, value in flat.items()})  # type: ignore[arg-type]
+
+
+def model_card(
+    run: TrainedRun, metrics: Mapping[str, Any], environment: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What a reader should know of the run: data, classes, counts, scores, versions."""
+    intervals = (metrics.get("intervals") or {}).get("rankings", {}).get("two_stage", {})
+    scores = metrics["rankings"]["two_stage"]
+    unset = {"command", "platform", "processors"}
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": run.config.name,
+        "use": "research; not a medical device",
+        "data": {
+            "kind": run.config.data.kind,
+            "items": len(run.items),
+            "archived": len(run.stored),
+            "scans": len({item.scan for item in run.items}),
+            "split": run.config.split.kind,
+        },
+        "classes": list(run.class_names),
+        "counts": metrics["dataset"],
+        "queries": metrics["protocol"]["queries"],
+        "scores": {
+            key: {"value": scores[key], "interval_95": intervals.get(key)}
+            for key in _SCORES
+            if scores.get(key) is not None
+        },
+        "network": run.config.model.name,
+        "bits": run.stored.bits,
+        "channels": run.channels,
+        "item_side_px": run.item_side_px,
+        "scale": dataclasses.asdict(run.scale),
+        "fingerprint": run.stored.model,
+        "versions": {name: value for name, value in environment.items() if name not in unset},
+    }
+
+
+# --- opening --------------------------------------------------------------------------------------
+
+
+def is_export(root: Path) -> bool:
+    """Whether the folder `root` looks like an exported run."""
+    return (root / CARD).is_file()
+
+
+def open_export(root: Path) -> TrainedRun:
+    """Open a folder that `export_run` wrote; all checksums are verified.
+
+    Raises:
+      ExportError: it is damaged or not an exported run; names the file.
+    """
+    card = _read_card(root)
+    _verify(root)
+    config = workdir.read_config(root)
+    stored = storage.load(root / "archive", model=card["fingerprint"], verify=True)
+
+    def load_network() -> Network:
+        model = recipe.build_model(config, classes=len(card["classes"]))
+        return model, _read_variables(root / "network.npz")
+
+    def load_segmenter() -> Segmenter | None:
+        path = root / "unet.npz"
+        if not path.is_file():
+            return None
+        return artifacts.unet_segmenter(config, _read_variables(path))
+
+    return TrainedRun(
+        root=root,
+        config=config,
+        class_names=tuple(card["classes"]),
+        items=tuple(items.read_table(root / "items.csv")),
+        images=np.load(root / "thumbnails.npy", mmap_mode="r"),
+        channels=card["channels"],
+        item_side_px=card["item_side_px"],
+        embeddings=_read_embeddings(root / "embeddings.npz"),
+        hyperplanes=artifacts.load_hyperplanes(config, root),
+        scale=FineScale(**card["scale"]),
+        stored=stored,
+        trained_inputs=read_digests(root / "trained.npy"),
+        data_root=None,
+        load_network=load_network,
+        load_segmenter=load_segmenter,
+    )
+
+
+def _read_card(root: Path) -> dict[str, Any]:
+    path = root / CARD
+    card = files.read_json(path)
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise ExportError(f"{path}: not the model card of an exported run (format {FORMAT!r})")
+    if card.get("version") != VERSION:
+        raise ExportError(
+            f"{path}: version {card.get('version')}, this program reads {VERSION}; export again"
+        )
+    return card
+
+
+def _verify(root: Path) -> None:
+    path = root / _CHECKSUMS
+    if not path.is_file():
+        raise ExportError(f"{path}: no such file; the exported run is incomplete, copy it again")
+    for name, digest in files.read_json(path).items():
+        if not (root / name).is_file():
+            raise ExportError(f"{root / name}: no such file; copy the exported run again")
+        if files.sha256(root / name) != digest:
+            raise ExportError(
+                f"{root / name}: damaged (checksum differs); copy the exported run again"
+            )
+
+
+def _read_variables(path: Path) -> dict[str, Any]:
+    try:
+        with np.load(path) as data:
+            flat = {name: data[name] for name in data.files}
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise ExportError(f"{path}: damaged ({error}); copy the exported run again") from None
+    return flax.traverse_util.unflatten_dict(flat, sep="/")
+
+
+def _read_embeddings(path: Path) -> Encoded:
+    with np.load(path) as data:
+        return Encoded(data["fc1"], data["h"], data["fc3"])

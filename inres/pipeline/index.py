@@ -1,0 +1,109 @@
+"""Stage `index`: encode the items and write the searchable archive (paper, section 3.3)."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from inres.config import Config
+from inres.data import views
+from inres.encoding import encoder
+from inres.encoding.binarize import FineScale, fit_hyperplanes, to_bits
+from inres.pipeline import artifacts, stages
+from inres.pipeline.inputs import stage_inputs
+from inres.retrieval import codes
+from inres.storage import store as storage
+from inres.system import files
+
+RECORD_COLUMNS = (
+    *("scan", "patient", "nodule", "label", "diameter_mm", "malignancy", "subset"),
+    *("x_mm", "y_mm", "z_mm"),
+)
+"""Columns of the item table in the archive's records, besides `item` and `image`."""
+
+
+def build_index(config: Config, workdir: Path) -> None:
+    """Write `<workdir>/index` unless it is complete.
+
+    Results: embeddings.npz (FC1, H and FC3 of every item, in the item table's order; items that
+    were not in training are averaged over their views), planes.npz (for `config.hash.code` =
+    `rotated`, fitted on training items), scale.json (joins FC1 and FC3), alone.npy (where items
+    have neighbouring slices: codes of the test items without theirs), trained.npy (digests of the
+    network inputs in training) and archive/, the index of the training and validation items.
+    """
+    inputs = stage_inputs(config, "index")
+    inputs["upstream.train"] = stages.done(workdir, "train")
+    stages.run_stage(workdir, "index", inputs, lambda out: _index(config, workdir, out))
+
+
+def _index(config: Config, workdir: Path, out: Path) -> None:
+    table = artifacts.open_items(workdir)
+    data = artifacts.labelled(table, workdir)
+    inputs = artifacts.network_inputs(workdir / "train")
+    channels = inputs.shape[-1]
+    model, variables = artifacts.load_network(
+        config, workdir / "train", classes=data.classes, channels=channels
+    )
+    encode_unseen = encoder.make_unseen_encoder(config, model, variables, channels=channels)
+    encoded = encoder.make_encoder(model, variables)(inputs)
+    unseen = np.flatnonzero(data.side != "train")
+    if len(unseen):
+        encoded = encoded.with_rows(unseen, encode_unseen(inputs[unseen]))
+    artifacts.save_embeddings(out / "embeddings.npz", encoded)
+    _save_array(out / "trained.npy", input_digests(inputs, data.on("train")))
+
+    rows = data.archived()
+    gallery = encoded.rows(rows)
+    hyperplanes = None
+    if config.hash.code == "rotated":
+        hyperplanes = fit_hyperplanes(
+            gallery.rows(np.flatnonzero(data.side[rows] == "train")),
+            fc1_weight=config.hash.fc1_weight,
+            seed=config.seed,
+        )
+        artifacts.save_hyperplanes(out / "planes.npz", hyperplanes)
+    queries = data.on("test")
+    if channels > 1 and len(queries):
+        alone = encode_unseen(views.alone(inputs[queries]))
+        _save_array(out / "alone.npy", to_bits(alone, hyperplanes))
+    scale = FineScale.of(gallery)
+    files.write_json(out / "scale.json", vars(scale))
+
+    bits = to_bits(gallery, hyperplanes)
+    records = [
+        {"item": int(row), "image": table.items[row].image}
+        | {name: getattr(table.items[row], name) for name in RECORD_COLUMNS}
+        for row in rows
+    ]
+    storage.save(
+        out / "archive",
+        codes.pack(bits),
+        scale.features(gallery, config.search.features),
+        records,
+        bits=config.hash.bits,
+        model=artifacts.fingerprint(variables, hyperplanes),
+    )
+    print(
+        f"  {len(rows)} items of {config.hash.bits} bits in {out / 'archive'}, "
+        f"{len(np.unique(bits, axis=0))} distinct codes"
+    )
+
+
+def _save_array(path: Path, array: np.ndarray) -> None:
+    with files.atomic_path(path) as part:
+        np.save(part, array)
+
+
+def input_digests(inputs: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Digests of the network inputs `rows` of [N, S, S, C], by which they are recognized later.
+
+    Returns:
+      uint8 [n, 16].
+    """
+    digests = [np.frombuffer(input_digest(inputs[row]), np.uint8) for row in rows]
+    return np.stack(digests) if digests else np.zeros((0, 16), np.uint8)
+
+
+def input_digest(image: np.ndarray) -> bytes:
+    """Digest of one network input, uint8 [S, S, C]: 16 bytes."""
+    return hashlib.blake2b(np.ascontiguousarray(image).tobytes(), digest_size=16).digest()

@@ -1,0 +1,242 @@
+"""Stage `train`: train the network on the segmented items (paper, sections 3.2 to 3.4)."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import numpy as np
+
+from inres.config import Config, ConfigError
+from inres.data import batches, items, views
+from inres.encoding import encoder
+from inres.evaluation import metrics
+from inres.evaluation.distances import hamming_distances
+from inres.learning import devices, loop, objective, recipe
+from inres.learning.best import Best
+from inres.learning.checkpoints import Checkpoints
+from inres.learning.logs import MetricLog
+from inres.learning.step import make_train_step
+from inres.learning.train_state import TrainState, begin
+from inres.pipeline import artifacts, stages
+from inres.pipeline.artifacts import Labelled
+from inres.pipeline.inputs import stage_inputs
+from inres.system import files
+from inres.system.progress import progress
+
+Validate = Callable[[TrainState], dict[str, float]]
+
+
+def train_network(config: Config, workdir: Path) -> None:
+    """Write `<workdir>/train` unless it is complete.
+
+    Results: inputs.npy (network input of every item), checkpoints, log.jsonl, TensorBoard events
+    and summary.json. An interrupted training continues from its last checkpoint, to the same
+    weights.
+
+    Raises:
+      ConfigError: the items, the split or the recipe allow no training; names the field.
+      TrainingError: the loss or the weights are not finite.
+    """
+    inputs = stage_inputs(config, "train")
+    inputs["upstream.segment"] = stages.done(workdir, "segment")
+    stages.run_stage(workdir, "train", inputs, lambda out: _train(config, workdir, out))
+
+
+def _train(config: Config, workdir: Path, out: Path) -> None:
+    devices.require_divisible(config.train.batch, devices.data_mesh(), "config.train.batch")
+    store = artifacts.open_items(workdir)
+    data = artifacts.labelled(store, workdir)
+    rows = data.on("train")
+    arrays = training_arrays(config, store, data, rows)
+    write_inputs(config, store, workdir / "segment", out)
+    images = np.asarray(artifacts.network_inputs(out))
+    notes = blank_notes(images, rows, out / "inputs.npy")
+    if not_in_split := int(np.sum(data.side == "")):
+        notes.append(f"{not_in_split} items are on no side of the split and left out")
+    for note in notes:
+        print(f"  note: {note}")
+    began = time.perf_counter()
+    summary = _fit(config, data, images, rows, arrays, out)
+    summary["seconds_of_last_run"] = round(time.perf_counter() - began, 1)
+    files.write_json(out / "summary.json", summary)
+
+
+def training_arrays(
+    config: Config, store: items.ItemStore, data: Labelled, rows: np.ndarray
+) -> dict[str, np.ndarray]:
+    """What a batch holds of the training items `rows` besides their images."""
+    arrays = {
+        "item": rows.astype(np.int32),
+        "label": data.labels[rows],
+        "diameter_mm": store.column("diameter_mm")[rows].astype(np.float32),
+    }
+    codes = objective.target_codes(
+        config, arrays["label"], store.column("diameter_mm")[rows], classes=data.classes
+    )
+    return arrays if codes is None else {**arrays, "code": codes}
+
+
+def write_inputs(config: Config, store: items.ItemStore, segment: Path, out: Path) -> None:
+    """Write the network input of every item, uint8 [N, S, S, C], unless it is there.
+
+    The channels are the item's slice between its neighbours. Masks of the U-Net in the directory
+    `segment` take precedence over those of the items.
+    """
+    if (out / "inputs.npy").is_file():
+        return
+    learned = segment / "masks.npy"
+    masks = np.load(learned, mmap_mode="r") if learned.is_file() else store.lung_masks
+    size = config.items.size_px
+    shape = (len(store.items), size, size, len(store.planes(0)))
+    with files.array_file(out / "inputs.npy", shape) as file:
+        for i, item in enumerate(progress(store.items, name="cut views", unit="item")):
+            mask = None if masks is None else masks[i]
+            stack = views.stack(store.planes(i), mask, (item.row, item.col), config.items)
+            file.write(stack.tobytes())
+
+
+def blank_notes(images: np.ndarray, rows: np.ndarray, path: Path) -> list[str]:
+    """Messages about network inputs, uint8 [N, S, S, C], that are blank (0) among `rows`.
+
+    Raises:
+      ValueError: all of them are blank.
+    """
+    blank = sum(not images[row].any() for row in rows)
+    if not blank:
+        return []
+    remedy = (
+        "if the data has lung masks, they leave nothing of these (segment/examples.png): train the "
+        "U-Net longer (config.segment.steps), use the masks it learns from "
+        "(config.segment.enabled=false), or none (config.items.segmented=false)"
+    )
+    if blank == len(rows):
+        raise ValueError(f"{path}: all {blank} training images are blank (0); {remedy}")
+    return [f"{blank} of {len(rows)} training images are blank (0); {remedy}"]
+
+
+def _fit(
+    config: Config,
+    data: Labelled,
+    images: np.ndarray,
+    rows: np.ndarray,
+    arrays: Mapping[str, np.ndarray],
+    out: Path,
+) -> dict[str, int | str | float]:
+    """Train and return the summary."""
+    c = config.train
+    mesh = devices.data_mesh()
+    per_epoch = batches.steps_per_epoch(len(rows), c.batch)
+    steps = per_epoch * c.epochs
+    model = recipe.build_model(config, classes=data.classes)
+    optimizer, rate = recipe.optimizer(config, steps=steps, steps_per_epoch=per_epoch)
+    validate = make_validation(model, data, images)
+    if c.keep == "best" and validate is None:
+        raise ConfigError(
+            "config.train.keep = 'best': there is no validation part to choose by; set "
+            "config.split.val_share (or val_subsets), or config.train.keep to 'last'"
+        )
+
+    def fresh() -> TrainState:
+        return artifacts.fresh_state(config, model, optimizer, channels=images.shape[-1], mesh=mesh)
+
+    checkpoints = Checkpoints(out / "checkpoints")
+    state = begin(fresh, checkpoints, mesh=mesh)
+    start = int(state.step)
+    count = sum(p.size for p in jax.tree.leaves(state.params))
+    print(f"  {config.model.name}: {count:,} parameters, {len(rows)} training items")
+    if start:
+        print(f"  resumed at step {start} of {steps}")
+    step = make_train_step(
+        recipe.hash_loss(model, config, steps=steps, classes=data.classes),
+        optimizer,
+        key=jax.random.fold_in(jax.random.key(config.seed), 1),
+        mesh=mesh,
+    )
+    best = None
+    if c.keep == "best":
+        best = Best(out / "best", c.monitor, patience=c.patience * per_epoch)
+    with MetricLog(out, step=start) as log:
+        state = loop.fit(
+            state,
+            step,
+            draw_batches(config, {"image": images[rows], **arrays}, start=start, steps=steps),
+            steps=steps,
+            steps_per_epoch=per_epoch,
+            mesh=mesh,
+            log=log,
+            checkpoints=checkpoints,
+            checkpoint_every=c.checkpoint_every * per_epoch,
+            evaluate=validate,
+            evaluate_every=c.eval_every * per_epoch,
+            best=best,
+            rate=rate,
+        )
+    checkpoints.close()
+    kept, variables = int(state.step), state.variables
+    if best is not None:
+        best.close()
+        kept = best.step
+        _, variables = artifacts.load_network(
+            config, out, classes=data.classes, channels=images.shape[-1]
+        )
+        print(f"  kept step {kept}: validation {best.measure} {best.score:.3f}")
+    return {
+        "steps": int(state.step),
+        "kept_step": kept,
+        "parameters": count,
+        "training_items": len(rows),
+        "model": encoder.fingerprint(variables),
+    }
+
+
+def draw_batches(
+    config: Config, arrays: Mapping[str, np.ndarray], *, start: int, steps: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """This process's part of each batch of the training items, from step `start` on.
+
+    Classes are balanced by `config.train.balance_power`; the last `config.train.clean_share` of
+    the steps are without augmentation.
+    """
+    c = config.train
+    return batches.batches(
+        arrays,
+        weights=batches.draw_weights(arrays["label"], c.balance_power),
+        batch=c.batch,
+        seed=config.seed,
+        start=start,
+        steps=steps,
+        process=(jax.process_index(), jax.process_count()),
+        augmented=round(steps * (1.0 - c.clean_share)),
+    )
+
+
+def make_validation(model: nn.Module, data: Labelled, images: np.ndarray) -> Validate | None:
+    """Scores of a train state on the validation items; None if there are none.
+
+    The scores are `accuracy` of FC3, `map_macro` of validation items that search training items by
+    the Hamming distance of H at 0.5, and `distinct_codes` of the training items. Test items are
+    never encoded.
+    """
+    query, gallery = data.on("val"), data.on("train")
+    if not len(query):
+        return None
+    labels = data.labels[query]
+
+    def validate(state: TrainState) -> dict[str, float]:
+        encode = encoder.make_encoder(model, state.variables, quiet=True)
+        q, g = encode(images[query]), encode(images[gallery])
+        found = []
+        for part in metrics.chunks(len(query), len(gallery)):
+            distances = hamming_distances(q.h[part] >= 0.5, g.h >= 0.5).astype(np.float64)
+            same = labels[part, None] == data.labels[gallery][None]
+            found.append(metrics.average_precision(metrics.find(metrics.rank(distances), same)))
+        score = metrics.macro(np.concatenate(found), labels)
+        return {
+            "accuracy": float(np.mean(q.fc3.argmax(1) == labels)),
+            "map_macro": float("nan") if score is None else score,
+            "distinct_codes": float(len(np.unique(np.packbits(g.h >= 0.5, axis=1), axis=0))),
+        }
+
+    return validate

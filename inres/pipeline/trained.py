@@ -1,0 +1,116 @@
+"""Everything that a search needs of a finished run, from its workdir or from an exported folder."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import numpy as np
+
+from inres.config import Config
+from inres.data import items
+from inres.encoding.binarize import FineScale
+from inres.encoding.encoder import Encoded
+from inres.encoding.linear_codes import Hyperplanes
+from inres.encoding.segmenter import Segmenter
+from inres.pipeline import artifacts, stages, workdir
+from inres.pipeline.prepare import data_root
+from inres.storage import store as storage
+
+Network = tuple[nn.Module, dict[str, Any]]
+"""A module and its trained variables."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainedRun:
+    """A finished run, opened. The networks are loaded when they are first used."""
+
+    root: Path
+    config: Config
+    class_names: tuple[str, ...]
+    items: tuple[items.Item, ...]
+    """All N items of the run, also those that are not in the archive."""
+    images: np.ndarray
+    """uint8 [N, S, S], memory-mapped: each item's own slice as the network sees it."""
+    channels: int
+    """Slices in a network input: the item's own and its neighbours."""
+    item_side_px: int
+    """Side of an image in the archive's item format."""
+    embeddings: Encoded
+    """FC1, H and FC3 of the N items."""
+    hyperplanes: Hyperplanes | None
+    scale: FineScale
+    stored: storage.Stored
+    """The archive: codes, features and records of the items that can be found."""
+    trained_inputs: frozenset[bytes]
+    """Digests of the network inputs in training (`pipeline.index.input_digest`)."""
+    data_root: Path | None
+    """The folder of the scans or images, if it is known on this machine."""
+    load_network: Callable[[], Network]
+    load_segmenter: Callable[[], Segmenter | None]
+
+    @functools.cached_property
+    def network(self) -> Network:
+        """The trained network, which must be the one that made the archive.
+
+        Raises:
+          StageError: it is another one.
+        """
+        model, variables = self.load_network()
+        if artifacts.fingerprint(variables, self.hyperplanes) != self.stored.model:
+            raise stages.StageError(
+                f"{self.stored.path}: the archive was made by another network than that of "
+                f"{self.root}; run the index stage again"
+            )
+        return model, variables
+
+    @functools.cached_property
+    def segmenter(self) -> Segmenter | None:
+        """The trained U-Net; None where the archive's lungs are not from a U-Net."""
+        return self.load_segmenter()
+
+
+def open_workdir(root: Path) -> TrainedRun:
+    """Open the finished run in a workdir.
+
+    Raises:
+      FileNotFoundError, StageError: it is not there or not finished; names what is missing.
+      ValueError: a file is damaged.
+    """
+    config = workdir.read_config(root)
+    for stage in ("prepare", "split", "segment", "train", "index"):
+        stages.done(root, stage)
+    table = artifacts.open_items(root)
+    data = artifacts.labelled(table, root)
+    inputs = artifacts.network_inputs(root / "train")
+    index = root / "index"
+
+    def load_network() -> Network:
+        return artifacts.load_network(
+            config, root / "train", classes=data.classes, channels=inputs.shape[-1]
+        )
+
+    return TrainedRun(
+        root=root,
+        config=config,
+        class_names=data.class_names,
+        items=table.items,
+        images=artifacts.own_slices(inputs),
+        channels=inputs.shape[-1],
+        item_side_px=table.slices.shape[-1],
+        embeddings=artifacts.load_embeddings(index),
+        hyperplanes=artifacts.load_hyperplanes(config, index),
+        scale=artifacts.load_scale(index),
+        stored=storage.load(index / "archive", verify=True),
+        trained_inputs=read_digests(index / "trained.npy"),
+        data_root=data_root(config, root),
+        load_network=load_network,
+        load_segmenter=lambda: artifacts.load_segmenter(config, root),
+    )
+
+
+def read_digests(path: Path) -> frozenset[bytes]:
+    """Digests of network inputs, uint8 [n, 16] on disk."""
+    return frozenset(row.tobytes() for row in np.load(path))

@@ -1,0 +1,111 @@
+"""The folder of a run: its config, its environment, and whether a config belongs to it."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Collection
+from pathlib import Path
+
+from inres import config as config_lib
+from inres.config import Config
+from inres.pipeline import inputs, stages
+from inres.system import files
+
+CONFIG, ENVIRONMENT = "config.json", "environment.json"
+_SEARCH_ONLY = ("search.threshold", "pdf")
+"""Fields that may differ when a finished run is searched."""
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "SimpleITK", "orbax-checkpoint", "grain")
+
+
+def read_config(workdir: Path) -> Config:
+    """The config of the run in `workdir`.
+
+    Raises:
+      FileNotFoundError: there is no run.
+      StageError: the config has fields or values that this version does not know.
+    """
+    path = workdir / CONFIG
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; {workdir} holds no finished run")
+    try:
+        return config_lib.from_dict(files.read_json(path))
+    except config_lib.ConfigError as error:
+        raise stages.StageError(
+            f"{path}: written by another version of this program ({error}); use that version "
+            f"(git_revision in {ENVIRONMENT}), or another workdir"
+        ) from None
+
+
+def require_same_config(workdir: Path, config: Config, *, redo: Collection[str] = ()) -> None:
+    """Check that every finished stage was made with `config`, but for those in `redo`.
+
+    Without this check `config.json` would not describe the results beside it.
+
+    Raises:
+      Changed: a stage was made with other values; names the fields.
+    """
+    given = json.loads(json.dumps(dict(inputs.leaves(config)), default=list))
+    for stage in stages.STAGES:
+        record = None if stage in redo else stages.recorded(workdir / stage)
+        before = {k: v for k, v in (record or {"inputs": {}})["inputs"].items() if k in given}
+        now = {name: given[name] for name in before}
+        if before != now:
+            raise stages.Changed(
+                f"{workdir / stage} was made with another config: "
+                + stages.difference(before, now),
+                stage,
+            )
+
+
+def require_run_config(workdir: Path, config: Config) -> None:
+    """Check that the run in `workdir` was made with `config`, but for how it is searched.
+
+    Raises:
+      StageError: it was made with other values; names the fields.
+    """
+    made, given = (dict(inputs.leaves(some)) for some in (read_config(workdir), config))
+    differ = {name for name in made if made[name] != given.get(name)} - set(_SEARCH_ONLY)
+    if differ:
+        shown = ", ".join(f"{n} was {made[n]!r}, now {given.get(n)!r}" for n in sorted(differ)[:4])
+        raise stages.StageError(
+            f"{workdir / CONFIG}: the run was made with another config: {shown}; leave the config "
+            "out, or give the same"
+        )
+
+
+def describe(workdir: Path, config: Config, *, command: str) -> None:
+    """Write the config and the environment of a run beside its results."""
+    files.write_json(workdir / CONFIG, config_lib.to_dict(config))
+    describe_environment(workdir, command=command)
+
+
+def describe_environment(workdir: Path, *, command: str) -> None:
+    """Write command, machine and versions, unless no stage is newer than the description.
+
+    Results that are older may have been made by another version.
+    """
+    path = workdir / ENVIRONMENT
+    made = [mark.stat().st_mtime_ns for mark in workdir.glob(f"*/{stages.DONE}")]
+    if path.is_file() and max(made, default=0) < path.stat().st_mtime_ns:
+        return
+    environment = {
+        "command": command,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processors": str(os.cpu_count()),
+        "git_revision": git_revision(),
+        **{name: importlib.metadata.version(name) for name in _PACKAGES},
+    }
+    files.write_json(path, environment)
+
+
+def git_revision() -> str:
+    """Revision of the checkout that this code runs from; `unknown` outside of one."""
+    root = Path(__file__).resolve().parents[2]
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"

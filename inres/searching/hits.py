@@ -1,0 +1,113 @@
+"""What a search returns: the query, and its nearest items with their records."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, overload
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Query:
+    """A query as the network sees it. Unknown text is empty, unknown numbers are NaN."""
+
+    name: str
+    image: np.ndarray
+    """uint8 [S, S], its own slice."""
+    predicted: int
+    """Class predicted by FC3."""
+    scan: str = ""
+    label: int = -1
+    """Class, -1 if unknown."""
+    diameter_mm: float = float("nan")
+    notes: tuple[str, ...] = ()
+    """Messages about how it was prepared."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hit:
+    """One item that was found."""
+
+    rank: int
+    """From 1."""
+    record: Mapping[str, Any]
+    """The item's record: `item`, `image`, `scan`, `nodule`, `label`, `diameter_mm` and others."""
+    hamming: int
+    """Hamming distance of the codes, bits."""
+    distance: float
+    """Euclidean distance of the features; NaN if ranked by Hamming distance alone."""
+    image: np.ndarray
+    """uint8 [S, S], the item as the network sees it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Hits(Sequence[Hit]):
+    """The items found for one query, nearest first."""
+
+    query: Query
+    hits: tuple[Hit, ...]
+    pool_size: int
+    """Items in the pool."""
+    threshold: int
+    """Hamming threshold of the pool: items differ in fewer bits."""
+    own_scan_excluded: bool
+    """Whether the query's own scan is known and was left out."""
+
+    @overload
+    def __getitem__(self, index: int) -> Hit: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Hit, ...]: ...
+    def __getitem__(self, index: int | slice) -> Hit | tuple[Hit, ...]:
+        return self.hits[index]
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+
+RANKS = ("euclidean", "hamming")
+DISTINCT = ("", "nodule", "scan")
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchOptions:
+    """What a search returns, and from which pool."""
+
+    k: int = 10
+    """Number of results."""
+    threshold: int = 3
+    """The pool: items with a Hamming distance below this many bits."""
+    min_pool: int = 0
+    """Raise the threshold of a query until its pool has at least this many items; 0: never."""
+    nearest: int = 0
+    """The pool is this many nearest codes, whatever the threshold; 0: use the threshold."""
+    rank: str = "euclidean"
+    """Rank the pool by `euclidean` distance, or all items by `hamming` distance alone."""
+    same_class: bool = False
+    """Only items of the class predicted for the query (paper, section 4.2)."""
+    distinct: str = ""
+    """Return each `nodule` or each `scan` once, by its nearest item; empty: every item."""
+    where: str = ""
+    """Only items whose record meets this SQL condition, for example
+    `diameter_mm BETWEEN 5 AND 8 AND malignancy >= 4`."""
+    own_scan: bool = False
+    """Also return items of the query's own scan."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("k", 1), ("threshold", 1), ("min_pool", 0), ("nearest", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+                raise ValueError(f"{name} = {value!r}: must be a whole number of at least {least}")
+        for name, choices in (("rank", RANKS), ("distinct", DISTINCT)):
+            if getattr(self, name) not in choices:
+                raise ValueError(
+                    f"{name} = {getattr(self, name)!r}: must be one of "
+                    + ", ".join(map(repr, choices))
+                )
+        if self.nearest and self.min_pool:
+            raise ValueError(
+                f"min_pool = {self.min_pool}: must be 0, because nearest = {self.nearest} sets the "
+                "pool"
+            )

@@ -1,0 +1,87 @@
+"""What a search says of its results, and which results are one nodule or one scan."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from inres.archive import unit_name
+from inres.data import items
+from inres.searching import table
+from inres.searching.hits import Hit, Hits, Query, SearchOptions
+
+NAMES = ("=0", "0~5", "5~6", "6~8", "8~13", "13~18", "18~23", ">23")
+
+
+def test_nodules_of_unknown_scans_are_told_apart_by_their_patients():
+    rows = [items.Item("", "", "n1", 1, patient=patient) for patient in "aab"]
+    rows += [items.Item("", "", "", 0), items.Item("", "", "", 0)]
+    nodules = items.nodule_names(rows)
+    records = [{"item": row, "scan": "", "nodule": item.nodule} for row, item in enumerate(rows)]
+    units = [unit_name(record, "nodule", nodules) for record in records]
+    assert units[0] == units[1]
+    assert len(set(units)) == 4
+
+
+def hits(count, *, pool=5, threshold=3, own=False, distance=1.0):
+    record = {
+        **{"item": 7, "scan": "1.2.3", "nodule": "n", "label": 4, "diameter_mm": 9.3},
+        **{"malignancy": None, "image": "", "patient": "", "x_mm": float("nan")},
+    }
+    image = np.zeros((4, 4), np.uint8)
+    found = tuple(Hit(i + 1, record, i, distance, image) for i in range(count))
+    return Hits(Query("q", image, 1), found, pool, threshold, own)
+
+
+@pytest.mark.parametrize(
+    ("given", "options", "said"),
+    [
+        ({"count": 0, "pool": 0}, {}, "no item has a Hamming distance below 3: the pool is empty"),
+        ({"count": 0, "pool": 0}, {"rank": "hamming", "where": "label = 9"}, "no item where label"),
+        ({"count": 0, "pool": 0, "own": True}, {"nearest": 4}, "(the query's own scan is not"),
+        ({"count": 3, "threshold": 6}, {"min_pool": 5}, "5 items in the pool, Hamming distance "),
+        ({"count": 3, "threshold": 6}, {"min_pool": 5}, "below 6 (raised from 3)"),
+        ({"count": 3}, {"same_class": True, "distinct": "scan"}, "5 items of the predicted class"),
+        ({"count": 3}, {"distinct": "scan"}, ", each scan once"),
+        ({"count": 3}, {"rank": "hamming"}, "the 3 items nearest by Hamming distance"),
+    ],
+)
+def test_what_is_said_of_the_pool_is_so(given, options, said):
+    assert said in table.pool_in_words(hits(**given), SearchOptions(**options))
+
+
+def test_unknown_values_are_blank_in_the_table():
+    (row,) = table.rows(hits(1, distance=float("nan")), NAMES)
+    assert row["class"] == "8~13 mm"
+    assert row["diameter_mm"] == "9.3"
+    assert (row["malignancy"], row["euclidean"], row["x_mm"]) == ("", "", "")
+    lines = table.format_rows([row]).splitlines()
+    assert lines[0].split() == list(table.COLUMNS)
+
+
+def test_results_are_a_sequence():
+    found = hits(3)
+    assert [hit.rank for hit in found] == [1, 2, 3]
+    assert found[-1].hamming == 2
+    assert len(found[1:]) == 2
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"k": 0}, r"k = 0: must be a whole number of at least 1"),
+        ({"k": True}, "k = True: must be a whole number"),
+        ({"threshold": 2.5}, r"threshold = 2\.5: must be a whole number"),
+        ({"rank": "cosine"}, "rank = 'cosine': must be one of 'euclidean', 'hamming'"),
+        ({"nearest": 3, "min_pool": 3}, "min_pool = 3: must be 0"),
+    ],
+)
+def test_impossible_options_are_refused_by_name(option, message):
+    with pytest.raises(ValueError, match=message):
+        SearchOptions(**option)
+
+
+def test_every_option_is_a_flag_of_the_command():
+    from experiments import search
+
+    assert set(search.OPTIONS) == {field.name for field in dataclasses.fields(SearchOptions)}
