@@ -1,9 +1,9 @@
-"""inV2 and inRed against plain convolutions and AlexNet, and how much the residuals count.
+"""inV2 and inRed compared with plain convolutions and AlexNet; scales of the residuals.
 
     python -m experiments.ablate --config=experiments/configs/ablate_blocks.py \\
         --workdir=runs/ablate_blocks
 
-21 trainings. On data of one's own:
+21 trainings. For your own data:
 --config=experiments/configs/ablate_blocks.py:folder with --config.base.data.root=FOLDER.
 """
 

@@ -1,13 +1,13 @@
-"""Our loss of the codes against published ones (config.loss.name).
+"""Our loss of the codes and all others (config.loss.name).
 
     python -m experiments.ablate --config=experiments/configs/ablate_losses.py \\
         --workdir=runs/ablate_losses
 
-Ours, with and without its parts, and eight others, x three seeds: 33 trainings, so 33 times what
-the base takes to train and judge, less what is shared. All have the base's network, schedule and
-augmentation, and the NLL of FC3, with which most of the others were not published; these have
-their own weight, their own bits, the signs of the latent layer, and not our loss of FC1. On data of
-one's own: --config=experiments/configs/ablate_losses.py:folder with --config.base.data.root=FOLDER.
+Ours, with and without its parts, and the eight others in `inres/learning/losses`, three seeds each:
+33 trainings, each as long as the base's. All use the base's network, schedule and augmentation, and
+the NLL of FC3, with which most of the others were not published. The others have weight 1, codes
+from the signs of the latent layer, and no loss of FC1. For your own data:
+--config=experiments/configs/ablate_losses.py:folder with --config.base.data.root=FOLDER.
 """
 
 from experiments.configs import load
@@ -17,16 +17,17 @@ from inres.studies.ablation import Ablation
 
 def get_config(base: str = "phantom") -> Ablation:
     """Variants of `experiments/configs/<base>.py`."""
-    published = [name for name in losses.names() if losses.get(name).reference]
+    found = load(base)
+    others = [name for name in losses.names() if name != found.loss.name]
     theirs = {"loss.weight": 1.0, "loss.fine": 0.0, "hash.code": "latent"}
     return Ablation(
         base_name=base,
-        base=load(base),
+        base=found,
         variants=(
             {},
             {"hash.code": "latent"},
             {"loss.fine": 0.0},
             {"loss.name": "nll"},
-            *({"loss.name": name} | theirs for name in published),
+            *({"loss.name": name} | theirs for name in others),
         ),
     )

@@ -1,9 +1,9 @@
-"""The parts of the recipe, each left out or changed alone.
+"""The parts of the recipe, one left out or changed at a time.
 
     python -m experiments.ablate --config=experiments/configs/ablate_recipe.py \\
         --workdir=runs/ablate_recipe
 
-72 trainings: codes are another reading of the same. On data of one's own:
+57 trainings; variants of `hash` share those of the base. For your own data:
 --config=experiments/configs/ablate_recipe.py:folder with --config.base.data.root=FOLDER.
 """
 

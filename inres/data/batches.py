@@ -1,5 +1,6 @@
 """Batches as a function of seed and step, so that training can resume at any step."""
 
+import functools
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -71,16 +72,14 @@ def batches(
     if batch % count:
         raise ConfigError(f"config.train.batch = {batch}: must be divisible by {count} processes")
     part = slice(index * batch // count, (index + 1) * batch // count)
-    cache: dict[int, np.ndarray] = {}
+
+    @functools.lru_cache(maxsize=1)
+    def order(epoch: int) -> np.ndarray:
+        return epoch_order(weights, seed=seed, epoch=epoch)
 
     def load(step: int) -> dict[str, np.ndarray]:
         epoch, i = divmod(step, per_epoch)
-        order = cache.get(epoch)
-        if order is None:
-            order = epoch_order(weights, seed=seed, epoch=epoch)
-            cache.clear()
-            cache[epoch] = order
-        chosen = order[i * batch : (i + 1) * batch][part]
+        chosen = order(epoch)[i * batch : (i + 1) * batch][part]
         loaded = {name: np.asarray(array[chosen]) for name, array in arrays.items()}
         if augmented is not None:
             loaded["augment"] = np.full(len(chosen), step < augmented)
