@@ -23,7 +23,7 @@ def images(b=256, s=8):
     return jax.random.uniform(jax.random.key(5), (b, s, s, 1), minval=0.2, maxval=0.8)
 
 
-def test_nothing_asked_is_nothing_done():
+def test_without_augmentation_images_do_not_change():
     np.testing.assert_array_equal(augment(jax.random.key(0), images(), Train(**STILL)), images())
 
 
@@ -46,7 +46,7 @@ def test_flips_and_turns_give_all_eight_symmetries_and_nothing_else():
     }
 
 
-def test_shifts_reach_as_far_as_asked_and_bring_in_the_floor():
+def test_shifts_reach_as_far_as_configured_and_fill_in_zeros():
     x = jnp.zeros((512, 9, 9, 1)).at[:, 4, 4].set(0.5)
     out = np.asarray(augment(jax.random.key(1), x, Train(**{**STILL, "shift_px": 2})))
     assert {tuple(np.argwhere(i[..., 0])[0] - 4) for i in out} == set(
@@ -60,7 +60,7 @@ def test_the_same_key_gives_the_same_images():
     assert (np.asarray(images_of[2]) != images_of[0]).any()
 
 
-def test_slices_beside_each_other_move_together():
+def test_neighbouring_slices_move_together():
     x = images()
     config = Train(**{**STILL, "flips": True, "quarter_turns": True, "shift_px": 2})
     alone = augment(jax.random.key(3), x, config)
@@ -69,7 +69,7 @@ def test_slices_beside_each_other_move_together():
         np.testing.assert_array_equal(beside[..., channel], alone[..., 0] / share)
 
 
-def test_neighbours_are_left_out_of_the_asked_share_of_images():
+def test_neighbours_are_dropped_in_the_given_share_of_images():
     x = jax.random.uniform(jax.random.key(5), (4000, 2, 2, 5))
     out = np.asarray(jax.jit(drop_neighbours, static_argnums=2)(jax.random.key(0), x, 0.25))
     kept = (out == x).all(axis=(1, 2, 3))

@@ -46,7 +46,7 @@ def test_a_batch_depends_on_seed_and_step_alone():
     assert take(20, 20) == []
 
 
-def test_processes_share_a_batch_out():
+def test_processes_load_parts_of_the_same_batch():
     parts = [take(0, 7, process=(i, 2)) for i in range(2)]
     for a, b, want in zip(*parts, take(0, 7), strict=True):
         np.testing.assert_array_equal(np.concatenate([a["label"], b["label"]]), want["label"])

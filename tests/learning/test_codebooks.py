@@ -1,4 +1,4 @@
-"""Target codes: distances that are known, or grow as they should."""
+"""Target codes have known distances, or distances that grow with the difference in size."""
 
 import numpy as np
 import pytest

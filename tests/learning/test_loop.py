@@ -27,7 +27,7 @@ DATA = {"x": X, "y": X @ np.array([1.0, -2.0, 0.5], np.float32)}
 
 
 def loss_fn(params, batch_stats, batch, key, step):
-    """Noisy least squares with a running mean, so that every part of the state matters."""
+    """Noisy least squares with a running mean, so every part of the state matters."""
     noise = 0.01 * jax.random.normal(key, batch["y"].shape)
     error = batch["x"] @ params["w"] + params["b"] - batch["y"] + noise
     stats = {"mean": 0.9 * batch_stats["mean"] + 0.1 * batch["x"].mean(0)}
@@ -98,9 +98,7 @@ def test_stopping_anywhere_changes_no_bit(tmp_path, stop):
     assert [r["step"] for r in logs[1]] == sorted({r["step"] for r in logs[1]})
 
 
-def test_two_processes_train_as_one_does_and_one_goes_on_where_they_stopped(
-    tmp_path, quick_programs
-):
+def test_two_processes_train_like_one_and_one_resumes_their_training(tmp_path, quick_programs):
     said = run(train_worker.__file__, 2, 2, tmp_path / "two", 3)
     assert said == "step 3 on 4 devices"
     got, expected = (
@@ -181,7 +179,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_value(tmp_path):
 
 
 def breaks_at(done):
-    """A loss that stays finite, with a gradient that is NaN in the update that makes `done`."""
+    """A finite loss whose gradient is NaN in the update to step `done`."""
 
     def loss(params, stats, batch, key, step):
         loss, out = loss_fn(params, stats, batch, key, step)
@@ -209,7 +207,7 @@ def test_weights_that_are_not_finite_stop_and_are_never_saved(tmp_path, done, ke
     ("module", "name", "call"), [(loop, "put_batch", 8), (jax, "device_get", 6)]
 )
 def test_ctrl_c_saves_no_weights_that_are_not_finite(tmp_path, monkeypatch, module, name, call):
-    """It comes between steps, or while the metrics of the step before are waited for."""
+    """Ctrl-C comes between steps, or while the metrics of the previous step are fetched."""
     real = getattr(module, name)
     calls = []
 
@@ -266,7 +264,7 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path):
     empty.close()
 
 
-def test_training_begins_with_a_fresh_state_or_goes_on_without_making_one(tmp_path):
+def test_training_begins_with_a_fresh_state_or_resumes_without_making_one(tmp_path):
     mesh = data_mesh(1)
     made = []
 
@@ -292,10 +290,10 @@ SCORES = {2: 0.3, 4: 0.7, 6: 0.7, 8: 0.5, 10: 0.6, 12: 0.9}
 def search_best(
     root, steps, *, patience=0, resume=False, scores=SCORES, interrupt=0, break_off=0, save=3
 ):
-    """Train with scripted validation scores; (last step, kept step, kept state).
+    """Train with given validation scores; (last step, kept step, kept state).
 
-    Ctrl-C comes after step `interrupt`, and twice, so that it does not wait, in the look of step
-    `break_off`.
+    Ctrl-C comes after step `interrupt`. It comes twice, so that it is not deferred, in the
+    evaluation after step `break_off`.
     """
     mesh = data_mesh(1)
     state = fresh(mesh)
@@ -343,11 +341,11 @@ def search_best(
 
 
 @pytest.mark.parametrize(("patience", "last", "kept"), [(0, 12, 12), (4, 8, 4), (8, 12, 12)])
-def test_the_best_is_kept_and_waiting_ends(tmp_path, patience, last, kept):
+def test_the_best_state_is_kept_and_patience_ends(tmp_path, patience, last, kept):
     assert search_best(tmp_path, STEPS, patience=patience)[:2] == (last, kept)
 
 
-def test_interrupted_the_same_state_is_kept(tmp_path):
+def test_interrupted_training_keeps_the_same_state(tmp_path):
     whole = search_best(tmp_path / "whole", STEPS, patience=4)
     search_best(tmp_path / "parts", 6, patience=4)  # ends after the best, before giving up
     parts = search_best(tmp_path / "parts", STEPS, patience=4, resume=True)
@@ -362,7 +360,7 @@ LATE = {2: 0.3, 4: 0.5, 6: 0.4, 8: 0.9, 10: 0.6, 12: 0.6}
 
 
 @pytest.mark.parametrize("stop", [5, 7, 8, 9, 11, 12])
-def test_patience_is_asked_at_looks_wherever_training_was_interrupted(tmp_path, stop):
+def test_patience_counts_at_evaluations_wherever_training_was_interrupted(tmp_path, stop):
     with pytest.raises(KeyboardInterrupt):
         search_best(tmp_path, STEPS, patience=3, scores=LATE, interrupt=stop)
     for _ in range(2):
@@ -371,7 +369,7 @@ def test_patience_is_asked_at_looks_wherever_training_was_interrupted(tmp_path, 
 
 
 @pytest.mark.parametrize("step", [4, 8, 12])
-def test_a_look_broken_off_comes_again(tmp_path, step):
+def test_an_interrupted_evaluation_is_repeated(tmp_path, step):
     scores = dict.fromkeys(SCORES, 0.1) | {step: 0.9}
     whole = search_best(tmp_path / "whole", STEPS, scores=scores)
     with pytest.raises(KeyboardInterrupt):
@@ -384,20 +382,20 @@ def test_a_look_broken_off_comes_again(tmp_path, step):
     assert rows == [2, 4, 6, 8, 10, 12]
 
 
-def test_the_look_that_ends_training_may_be_broken_off(tmp_path):
+def test_the_evaluation_that_ends_training_may_be_interrupted(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         search_best(tmp_path, STEPS, patience=4, break_off=8)
     assert search_best(tmp_path, STEPS, patience=4, resume=True)[:2] == (8, 4)
 
 
-def test_a_look_is_not_repeated_where_it_was_finished(tmp_path):
+def test_a_finished_evaluation_is_not_repeated(tmp_path):
     search_best(tmp_path, 6)
     again = {step: score for step, score in SCORES.items() if step > 6}
     assert search_best(tmp_path, STEPS, scores=again, resume=True)[:2] == (12, 12)
 
 
-def test_a_look_later_than_the_newest_checkpoint_does_not_end_training_there(tmp_path):
-    """Killed after the last look, before the checkpoint of its step was on disk."""
+def test_an_evaluation_later_than_the_newest_checkpoint_does_not_end_training(tmp_path):
+    """Training was killed after the evaluation, before the checkpoint of its step was written."""
     assert search_best(tmp_path, STEPS, patience=4, save=6)[:2] == (8, 4)
     keeper = Checkpoints(tmp_path / "checkpoints")
     keeper.drop_from(8)
@@ -405,7 +403,7 @@ def test_a_look_later_than_the_newest_checkpoint_does_not_end_training_there(tmp
     assert search_best(tmp_path, STEPS, patience=4, save=6, resume=True)[:2] == (8, 4)
 
 
-def test_a_record_without_the_last_look_is_still_read(tmp_path):
+def test_a_record_without_the_last_evaluation_is_still_read(tmp_path):
     search_best(tmp_path, 6, patience=4)
     path = tmp_path / "best" / "best.json"
     record = json.loads(path.read_text())
@@ -415,7 +413,7 @@ def test_a_record_without_the_last_look_is_still_read(tmp_path):
         assert search_best(tmp_path, STEPS, patience=4, resume=True)[:2] == (8, 4)
 
 
-def test_a_measure_that_is_no_number_keeps_nothing(tmp_path):
+def test_a_score_of_nan_keeps_nothing(tmp_path):
     mesh = data_mesh(1)
     best = Best(tmp_path, "score", patience=2)
     best.look(2, {"score": float("nan")}, fresh(mesh))
@@ -428,8 +426,8 @@ def test_a_measure_that_is_no_number_keeps_nothing(tmp_path):
     again.close()
 
 
-def test_a_best_of_other_weights_gives_way_to_what_was_looked_at(tmp_path):
-    """Resumed from before the best, a training may come to other weights and another best."""
+def test_resumed_training_replaces_a_best_state_of_other_weights(tmp_path):
+    """Resumed from before the best step, with other rounding, training reaches other weights."""
     mesh = data_mesh(1)
     states = [fresh(mesh).replace(step=jnp.int32(step)) for step in (6, 4, 4)]
     for state, score in zip(states, (0.5, 0.6, 0.7), strict=True):

@@ -36,7 +36,7 @@ def test_dpsh_is_the_likelihood_of_the_pairs():
     assert got == pytest.approx(want + 0.3 * GAP, rel=1e-5)
 
 
-def test_hashnet_weighs_similar_and_other_pairs_alike():
+def test_hashnet_gives_similar_and_other_pairs_equal_weight():
     g = np.tanh(2.0 * U.astype(float))
     costs = {True: [], False: []}
     for i, j in itertools.permutations(range(6), 2):
@@ -48,7 +48,7 @@ def test_hashnet_weighs_similar_and_other_pairs_alike():
     assert np.isfinite(alone)
 
 
-def test_hashnets_beta_grows_from_one_to_the_last():
+def test_the_beta_of_hashnet_grows_from_one_to_the_last():
     betas = [float(beta_at(jnp.float32(p), last=10.0)) for p in (0, 0.25, 1)]
     assert betas == pytest.approx([1.0, (1 + 99 / 4) ** 0.5, 10.0])
 
@@ -65,7 +65,7 @@ def test_dtsh_is_the_likelihood_of_the_triplets():
     assert without == 0.0
 
 
-def test_greedyhash_sees_the_code_and_teaches_u():
+def test_greedyhash_uses_the_code_and_its_gradient_reaches_u():
     bits = straight_through_bits(U)
     np.testing.assert_array_equal(bits, U >= 0)
     slope = jax.grad(lambda u: (straight_through_bits(u) * U).sum())(jnp.asarray(U))

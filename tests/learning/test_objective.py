@@ -1,4 +1,4 @@
-"""Every loss by its name: it learns through the same network, step and batch."""
+"""Every loss trains through the same network, step and batch."""
 
 import flax.linen as nn
 import jax
@@ -35,7 +35,7 @@ def batch(config):
     return made if code is None else made | {"code": code}
 
 
-def test_each_name_is_nll_and_a_loss_of_the_codes_that_has_a_slope():
+def test_every_loss_of_the_codes_has_a_gradient():
     u, fc3 = (RNG.normal(size=(12, n)).astype(np.float32) for n in (BITS, CLASSES))
     outputs = Outputs(fc1=u, u=u, h=1 / (1 + np.exp(-u)), fc3=fc3)
     shapes = {"fc2": (8, BITS), "fc3": (BITS, CLASSES)}
@@ -58,7 +58,7 @@ def test_each_name_is_nll_and_a_loss_of_the_codes_that_has_a_slope():
 
 
 class Bare(nn.Module):
-    """A network that is its head alone."""
+    """A network that consists of its head."""
 
     head: HashHead
 
@@ -66,7 +66,7 @@ class Bare(nn.Module):
         return self.head(images, train=train)
 
 
-def test_the_weights_join_nll_and_the_papers_terms():
+def test_the_loss_is_the_weighted_sum_of_its_parts():
     config = setting(
         "paper",
         weight=2.0,

@@ -1,4 +1,4 @@
-"""Every field of the recipe reaches what it is to change, also on several devices."""
+"""Every field of the recipe has its effect, also on several devices."""
 
 import functools
 import os
@@ -60,7 +60,7 @@ def test_the_network_is_that_of_the_config():
 
 
 def losses_of(config, *, images=IMAGES, augment=False, step=0):
-    """The loss of one batch under a head alone that sees every pixel, with fixed weights."""
+    """The loss of one batch in a network of fixed weights: a head that sees every pixel."""
     model = Bare(HashHead(CLASSES, BITS, fc1=8, pooling="flatten"))
     rng = np.random.default_rng(1)
     begin = functools.partial(model.init, train=False)
@@ -72,14 +72,14 @@ def losses_of(config, *, images=IMAGES, augment=False, step=0):
 
 
 @pytest.mark.parametrize(("field", "value"), [("flips", True), ("shift_px", 2)])
-def test_images_are_augmented_where_the_batch_says_so(field, value):
+def test_images_are_augmented_only_where_the_batch_says_so(field, value):
     config, plain = setting("nll"), setting("nll")
     setattr(config.train, field, value)
     assert losses_of(config, augment=True) != losses_of(plain)
     assert losses_of(config, augment=False) == losses_of(plain)
 
 
-def test_neighbours_are_left_out_as_often_as_asked():
+def test_neighbours_are_dropped_as_often_as_configured():
     config = setting("nll")
     found = {}
     for share in (0.0, 0.5, 1.0):

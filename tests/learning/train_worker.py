@@ -1,4 +1,4 @@
-"""Run by test_loop: one process's part in a training by the default recipe's losses."""
+"""One process of a training with the default losses; run by test_loop."""
 
 import sys
 from pathlib import Path
@@ -22,7 +22,7 @@ CONFIG = Config(items=Items(size_px=16, neighbours=1), hash=Hash(bits=16), train
 
 
 class Network(nn.Module):
-    """Compiles soon; its batch norm sees the global batch, or does not."""
+    """A network that compiles quickly; its batch norm shows whether it sees the global batch."""
 
     head: HashHead
 
@@ -33,7 +33,7 @@ class Network(nn.Module):
 
 
 def train(root, steps):
-    """The state after so many of `STEPS` steps, gone on from a checkpoint under `root`."""
+    """The state after `steps` of `STEPS` steps, resumed from a checkpoint under `root` if any."""
     rng = np.random.default_rng(0)
     labels = np.arange(ITEMS, dtype=np.int32) % CLASSES
     diameters = np.where(labels > 0, 4.0 * labels + rng.random(ITEMS), 0).astype(np.float32)

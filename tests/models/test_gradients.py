@@ -1,4 +1,4 @@
-"""Layers whose gradients are written by hand, against those that JAX derives from the library's."""
+"""Layers with gradients written by hand, compared with automatic gradients of library layers."""
 
 import flax.linen as nn
 import jax
@@ -18,7 +18,7 @@ def normal(seed, *shape):
 
 @pytest.mark.parametrize("relu", [False, True])
 @pytest.mark.parametrize("shape", [(4, 5, 3, 6), (7, 2)])
-def test_batch_norm_is_the_library_s(shape, relu):
+def test_batch_norm_equals_that_of_the_library(shape, relu):
     x, weights, at = normal(0, *shape) * 3 + 1, normal(1, *shape), shape[-1]
     variables = {
         "params": {"scale": normal(2, at), "bias": normal(3, at)},
@@ -57,7 +57,7 @@ def test_batch_norm_is_the_library_s(shape, relu):
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 1, 5), (2, 5, 7, 4), (3, 8, 9, 4)])
-def test_pointwise_is_a_convolution_of_1x1(shape):
+def test_pointwise_equals_a_1x1_convolution(shape):
     x, kernel = normal(0, *shape), normal(1, shape[-1], 6)
     weights = normal(2, *shape[:-1], 6)
 

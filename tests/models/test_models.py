@@ -14,19 +14,19 @@ pytestmark = pytest.mark.usefixtures("quick_programs")
 
 
 def parameters(model, size):
-    """Trainable parameters at size x size x 1, by shape alone."""
+    """Number of trainable parameters for images of size x size x 1; nothing is computed."""
     image = jnp.zeros((1, size, size, 1))
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), image))
     return sum(x.size for x in jax.tree.leaves(shapes["params"]))
 
 
 def conv(inputs, outputs, kernel):
-    """Convolution without bias, and batch norm's scale and bias."""
+    """Parameters of a convolution without bias, with the scale and bias of batch norm."""
     return inputs * outputs * kernel**2 + 2 * outputs
 
 
 def middle(n):
-    """inV2 on n channels, then inRed on 2n, by hand."""
+    """Parameters of inV2 on n channels and inRed on 2n."""
     q, c = n // 4, 2 * n
     inv2 = 3 * conv(n, q, 1) + 3 * conv(q, q, 3) + conv(q, n // 2, 3)
     r = c // 4
@@ -84,7 +84,7 @@ def test_unet_has_its_parameters():
 
 
 def drawn(model, images, **options):
-    """Weights of the model's shapes, without compiling the program that draws its own."""
+    """Random weights of the model's shapes, without compiling its initialisation."""
     rng = np.random.default_rng(0)
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, **options))
     stats = jax.tree.map(lambda x: rng.uniform(0.5, 1.5, x.shape), shapes)
@@ -111,14 +111,14 @@ def test_both_networks_have_one_interface(model, train):
 
 
 def slopes(weights, *functions):
-    """The gradient of the weighted sum of each function's output, in one program."""
+    """Gradient of the weighted sum of the output of each function, computed in one program."""
     return jax.jit(
         lambda x: [jax.grad(lambda v, f=f: jnp.sum(f(v) * weights))(x) for f in functions]
     )
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 8, 13])
-def test_max_pool_is_the_library_s(size):
+def test_max_pool_equals_that_of_the_library(size):
     rng = np.random.default_rng(size)
     x = rng.normal(size=(2, size, size + 1, 3)).astype(np.float32)
     theirs = lambda v: nn.max_pool(v, (3, 3), (2, 2), "SAME")  # noqa: E731
@@ -152,7 +152,7 @@ def test_a_residual_module_of_scale_zero_is_relu():
     assert float(residual.min()) < 0 < float(residual.max())
 
 
-def test_the_unet_s_max_pool_is_the_library_s():
+def test_the_max_pool_of_the_unet_equals_that_of_the_library():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(2, 6, 10, 3)).astype(np.float32)
     weight = rng.normal(size=(2, 3, 5, 3)).astype(np.float32)
@@ -165,7 +165,7 @@ def test_the_unet_s_max_pool_is_the_library_s():
     assert np.count_nonzero(equal) == weight.size
 
 
-def test_unet_gives_one_logit_a_pixel_and_sees_far():
+def test_unet_gives_one_logit_per_pixel_and_sees_far():
     model = UNet(width=4, depth=2)
     x = jax.random.normal(jax.random.key(0), (2, 16, 16, 1))
     variables = jax.jit(model.init)(jax.random.key(1), x)
@@ -179,7 +179,7 @@ def test_an_unknown_pooling_is_named():
         parameters(InResNet(HashHead(2, 4, pooling="max")), 32)
 
 
-def test_group_norm_is_the_textbook_s_and_knows_no_companions():
+def test_group_norm_equals_its_formula_and_ignores_other_images():
     x = jax.random.normal(jax.random.key(0), (3, 5, 5, 4))
     module = blocks.ConvNorm(12, kernel=1, relu=False, norm="group")
     variables = jax.jit(lambda x: module.init(jax.random.key(1), x, train=True))(x)
