@@ -18,7 +18,7 @@ PROVENANCE = (
     *("figure", "query", "rank", "name", "scan", "nodule", "label", "diameter_mm"),
     *("hamming", "distance"),
 )
-"""Columns of `galleries.csv`: rank 0 is the query itself."""
+"""Columns of `galleries.csv`; rank 0 is the query itself."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Panel:
 
 @dataclasses.dataclass(frozen=True)
 class Panels:
-    """Draws what the search returned."""
+    """Draws panels of what the search returned."""
 
     evaluation: Evaluation
     queries: Embedded
@@ -43,7 +43,7 @@ class Panels:
     names: Sequence[str]
 
     def medians(self) -> list[Panel]:
-        """The paper's Figs. 9 and 10, and one panel for every class: its median query."""
+        """Median queries: normal, nodule (the paper's Figs. 9 and 10), and one of each class."""
         labels = self.queries.labels
         precision = self.evaluation.per_query["two_stage"]["search_precision"]
         groups = {"query_normal": labels == 0, "query_nodule": labels > 0}
@@ -58,7 +58,7 @@ class Panels:
         return shots
 
     def errors(self) -> list[Panel]:
-        """The worst queries by average precision, one scan each; none where nothing is scored."""
+        """The worst queries by average precision, at most one per scan; empty without scores."""
         scores = self.evaluation.per_query["two_stage"]["average_precision"]
         known = np.flatnonzero(np.isfinite(scores))
         chosen: list[int] = []
@@ -80,9 +80,9 @@ class Panels:
             lines.append((self._query(query), results[:7], note))
             rows += found[: 1 + len(lines[-1][1])]
         caption = (
-            f"The {len(chosen)} test queries that the two-stage search ranks worst (lowest average "
-            "precision, one a scan), and the nearest items that it returned instead. Look for "
-            "queries at a class edge, nodules that the image hardly shows, and doubtful labels."
+            f"The {len(chosen)} test queries with the lowest average precision of the two-stage "
+            "search (one per scan), and the nearest items that it returned. Look for queries at a "
+            "class edge, nodules that are hardly visible, and doubtful labels."
         )
         figure = panels.error_sheet(lines, class_names=self.names)
         return [Panel("errors", figure, caption, rows)]
@@ -102,7 +102,7 @@ class Panels:
         )
 
     def _results(self, stem: str, query: int) -> tuple[list[panels.Shown], list[dict[str, Any]]]:
-        """What a query returned, and the provenance of query and results."""
+        """The results of a query, and the provenance of query and results."""
         results = []
         rows = [_record(self.queries, query, figure=stem, query=query, rank=0)]
         for rank, row in enumerate(self.evaluation.top[query], start=1):
@@ -132,17 +132,17 @@ class Panels:
             stem, f"queries of class {panels.class_title(label, self.names)}"
         )
         paper = {"query_normal": "9", "query_nodule": "10"}.get(stem)
-        manner = f" (in the manner of the paper's Fig. {paper})" if paper else ""
+        manner = f" (like the paper's Fig. {paper})" if paper else ""
         caption = (
-            f"{right} of {len(results)} results share the query's class{manner}. It is the median "
-            f"of the {kind} by search precision, not a chosen one. Blue tick: same class; black "
-            "cross: another; red: diameter; H and E: Hamming and Euclidean distance."
+            f"{right} of {len(results)} results are of the query's class{manner}. The query is the "
+            f"median of the {kind} by search precision. Blue tick: same class; black cross: "
+            "another class; red: diameter; H and E: Hamming and Euclidean distance."
         )
         return Panel(stem, figure, caption, rows)
 
 
 def _record(side: Embedded, row: int, **columns: Any) -> dict[str, Any]:
-    """Where an image of a panel comes from."""
+    """Provenance of one image of a panel."""
     diameter = float(side.diameters_mm[row])
     return {
         "name": str(side.names[row]),

@@ -1,4 +1,4 @@
-"""What the report opens with: the run in a line, and the few numbers that matter."""
+"""Head of the report: the run in one line, and the few numbers that matter."""
 
 from inres import sources, vocabulary
 from inres.data import leaks
@@ -8,7 +8,7 @@ from inres.report.run import Run
 
 
 def summary(run: Run) -> str:
-    """The run in a line, and its result in a sentence."""
+    """The run in one line, and its result in one sentence."""
     protocol = run.metrics.get("protocol", {})
     facts = [f"run <b>{page.text(run.name)}</b>"]
     data = run.config.get("data", {})
@@ -27,8 +27,8 @@ def summary(run: Run) -> str:
     paper = page.share(vocabulary.PAPER_SEARCH_PRECISION)
     if precision is not None:
         lead = (
-            f'<p class="lead">Of the ten nearest slices found, <b>{page.share(precision)}</b> on '
-            "average are of the query's own class"
+            f'<p class="lead">On average, <b>{page.share(precision)}</b> of the ten nearest slices '
+            "found are of the query's own class"
             + (f"; by chance it would be {page.share(chance)}" if chance is not None else "")
             + (f" (the paper reports {paper} on LUNA16)." if run.paper_classes else ".")
             + "</p>"
@@ -37,7 +37,7 @@ def summary(run: Run) -> str:
 
 
 def _leaks(run: Run) -> str:
-    """What stands on two sides of the split, beside the scores that it flatters."""
+    """What is on two sides of the split, next to the scores that it inflates."""
     found = run.json("split/leaks.json") or run.json(f"evaluation/{JUDGED}").get("leaks")
     if not found:
         return ""
@@ -114,7 +114,7 @@ def cards(run: Run) -> str:
 
 
 def _baselines(run: Run, key: str, digits: int, *names: str) -> str:
-    """`chance 0.27 · raw pixels 0.51` for one measure."""
+    """One number of the rankings `names`, as `chance 0.27 · raw pixels 0.51`."""
     found = [(vocabulary.ranking(n).title, run.ranking(n, key)) for n in names]
     words = (f"{n}{page.NO_BREAK}{page.number(v, digits)}" for n, v in found if v is not None)
     return " · ".join(words)

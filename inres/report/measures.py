@@ -1,4 +1,4 @@
-"""Every measure of every ranking, and how a table names them."""
+"""Tables of rankings: their columns, and all numbers of all rankings."""
 
 import dataclasses
 from collections.abc import Sequence

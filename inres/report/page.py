@@ -1,4 +1,4 @@
-"""Pieces of an HTML page that asks for nothing from outside: text, tables, cards, figures."""
+"""Pieces of a self-contained HTML page: text, tables, cards, figures."""
 
 import base64
 import html
@@ -74,17 +74,17 @@ th,td{padding:6px 9px}}
 
 
 def text(value: object) -> str:
-    """Escaped for HTML."""
+    """`value` as text, escaped for HTML."""
     return html.escape(str(value), quote=True)
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """So many digits behind the point, or a dash."""
+    """`value` with `digits` decimal places, or a dash for None."""
     return UNKNOWN if value is None else f"{value:.{digits}f}"
 
 
 def between(ends: Sequence[float] | None, digits: int, unit: str = "") -> str:
-    """`95 %: 0.71 to 0.79`, or nothing."""
+    """An interval as `95 %: 0.71 to 0.79`; empty for None."""
     if ends is None:
         return ""
     low, high = (f"{end:.{digits}f}" for end in ends)
@@ -93,14 +93,14 @@ def between(ends: Sequence[float] | None, digits: int, unit: str = "") -> str:
 
 
 def share(value: float | None) -> str:
-    """In percent."""
+    """`value` in percent, or a dash for None."""
     if value is None:
         return UNKNOWN
     return f"{100 * value:.1f} %" if 0 < value < 0.1 else f"{100 * value:.0f} %"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
-    """A table that scrolls in its box; cells are HTML, the first `left` columns text."""
+    """A table that scrolls in its box; cells are HTML, the first `left` columns are text."""
 
     def line(cells: Sequence[str], tag: str) -> str:
         parts = []
@@ -117,12 +117,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) 
 
 
 def details(title: str, content: str) -> str:
-    """HTML behind a title that opens on a click."""
+    """Content that a click on its title shows."""
     return f"<details><summary>{text(title)}</summary>{content}</details>"
 
 
 def pairs(values: Mapping[str, Any]) -> str:
-    """Names and values as a table; nested mappings by dotted names."""
+    """A table of names and values; nested mappings have dotted names."""
     rows = [
         (f"<code>{text(name)}</code>", f'<td class="text wrap">{value(one)}</td>')
         for name, one in _flat(values)
@@ -131,7 +131,7 @@ def pairs(values: Mapping[str, Any]) -> str:
 
 
 def value(one: object) -> str:
-    """A value of unknown kind, escaped; floats to six digits."""
+    """Any value, escaped for HTML; floats with six significant digits."""
     return text(f"{one:.6g}" if isinstance(one, float) else one)
 
 
@@ -144,9 +144,9 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, An
 
 
 def figure(stem: Path, caption: str, *, wide: bool = False) -> str:
-    """The figure saved under `stem` with its caption; empty where there is none.
+    """The figure saved under `stem` with its caption; empty if there is none.
 
-    Of SVG and PNG the smaller is taken. On a phone a `wide` figure scrolls in its box.
+    The smaller of SVG and PNG is embedded. On a phone, a `wide` figure scrolls in its box.
     """
     found = [path for kind in ("svg", "png") if (path := Path(f"{stem}.{kind}")).is_file()]
     if not found:
@@ -163,11 +163,11 @@ def figure(stem: Path, caption: str, *, wide: bool = False) -> str:
 
 
 _PX_PER_POINT = 96 / 72 * 1.1
-"""Screen size of figures: a little above print."""
+"""Size of figures on screen, slightly larger than in print."""
 
 
 def _points(path: Path) -> float | None:
-    """Width of an SVG in points, as matplotlib writes it; None for other files."""
+    """Width in points of an SVG written by matplotlib; None for other files."""
     if path.suffix != ".svg":
         return None
     with open(path, encoding="utf-8") as file:
@@ -176,7 +176,7 @@ def _points(path: Path) -> float | None:
 
 
 def card(label: str, value: str, *context: str) -> str:
-    """A number that matters, with what it is to be compared with; empty lines are left out."""
+    """A number with what it must be compared with; empty lines are left out."""
     lines = "".join(f"<div>{text(line)}</div>" for line in context if line)
     return (
         f'<div class="card"><div class="label">{text(label)}</div>'

@@ -249,7 +249,7 @@ def _plots(
 
 
 def _map(fine: str, queries: Embedded, gallery: Embedded, names: Sequence[str]) -> Figure:
-    """The first two principal components of the fine feature, fitted on the gallery."""
+    """Map of the first two principal components of the fine feature, fitted on the gallery."""
     items, shown = (
         np.linspace(0, len(side) - 1, min(len(side), most)).astype(int)
         for side, most in ((gallery, MAPPED), (queries, MAPPED // 10))

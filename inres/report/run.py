@@ -1,4 +1,4 @@
-"""What the report is about: a workdir as the stages left it."""
+"""Subject of the report: a workdir with the files of its stages."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from inres.vocabulary import CLASS_NAMES
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What the report is about; absent files are empty."""
+    """Content of the files that the report needs; missing files are empty."""
 
     workdir: Path
     metrics: dict[str, Any]
@@ -25,12 +25,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """As configured, or that of the workdir."""
+        """Name from the config, or else of the workdir."""
         return str(self.config.get("name") or self.workdir.name)
 
     @property
     def pdf(self) -> bool:
-        """Whether figures are to be PDFs, too."""
+        """Also write figures as PDF."""
         source = self.config or self.json(f"evaluation/{runs.JUDGED}")
         return bool(source.get("pdf", True))
 
@@ -42,19 +42,19 @@ class Run:
 
     @property
     def paper_classes(self) -> bool:
-        """Whether the paper's numbers by class may stand beside these."""
+        """The classes are those of the paper, so its numbers by class can be compared."""
         return self.names == list(CLASS_NAMES)
 
     def json(self, path: str) -> dict[str, Any]:
-        """What a file of the workdir holds; nothing where it is absent."""
+        """Content of a JSON file of the workdir; empty if it is missing."""
         return _json(self.workdir / path)
 
     def ranking(self, name: str, key: str) -> float | None:
-        """A measure of a ranking; None where there is none."""
+        """A number of a ranking by its key in `metrics.json`; None if unknown."""
         return self.metrics.get("rankings", {}).get(name, {}).get(key)
 
     def ends(self, *path: str) -> Sequence[float] | None:
-        """An interval of `metrics.json`; None where there is none."""
+        """An entry below `intervals` in `metrics.json`; None if there is none."""
         found: Any = self.metrics.get("intervals") or {}
         for key in path:
             found = (found or {}).get(key)
@@ -62,7 +62,7 @@ class Run:
 
 
 def read_run(workdir: Path) -> Run:
-    """What the stages left in `workdir`.
+    """Read the files of the stages in `workdir`.
 
     Raises:
       FileNotFoundError: there is no `evaluation/metrics.json`.
@@ -71,7 +71,7 @@ def read_run(workdir: Path) -> Run:
     workdir = Path(workdir)
     path = workdir / "evaluation" / "metrics.json"
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; run the evaluate stage first")
+        raise FileNotFoundError(f"{path}: no such file; run the evaluation first")
     return Run(
         workdir,
         files.read_json(path),
@@ -91,6 +91,6 @@ def _galleries(path: Path) -> list[dict[str, str]]:
 
 
 def drawn(run: Run, name: str, figure: Any, caption: str) -> str:
-    """Save a figure made for the report beside it, and show it."""
+    """Save a figure of the report in `<workdir>/figures`, and embed it."""
     style.save(figure, run.workdir / "figures" / name, pdf=run.pdf)
     return page.figure(run.workdir / "figures" / name, caption, wide=True)

@@ -1,4 +1,4 @@
-"""The judged search against every baseline, by slice, by nodule and within a class."""
+"""The search against every baseline: by slice, by nodule and within a class."""
 
 from typing import Any
 
@@ -9,19 +9,19 @@ from inres.report.run import Run
 from inres.report.sections import SECTIONS, Section
 
 _CAPTIONS = {
-    "baselines": "Mean average precision of every ranking, the best on top; bars are 95 % "
-    "intervals over patients, blue is what is judged. Look whether the blue ones stand above "
-    "softmax and predicted class, which use the same labels, and clear of the label-free ones.",
+    "baselines": "Mean average precision of every ranking, the best on top. Bars are 95 % "
+    "intervals over patients; the search under test is blue. It should be above softmax and "
+    "predicted class, which use the same labels, and clearly above the label-free codes.",
     "precision_recall": "Precision against recall, tie-exact, mean over classes (the paper's "
-    "Fig. 8). Look at how far the two-stage search stays above raw pixels and chance, and "
-    "whether it beats ranking by predicted class; the diamond is the candidate pool itself. The "
-    "shaded span is what ties in the codes leave to the order of the archive.",
+    "Fig. 8). Compare the two-stage search with raw pixels and chance, and with ranking by "
+    "predicted class. The diamond is the candidate pool. The shaded range lies between the worst "
+    "and the best order of ties in the codes.",
 }
 HEADLINES = (
     *("map_macro", "precision_at_10_macro", "ndcg_at_10"),
     *("diameter_error_mm_at_10", "malignancy_agreement_at_10"),
 )
-"""Columns of the short table."""
+"""Columns of the short table, by key in `metrics.json`."""
 
 
 def section(run: Run) -> str:
@@ -42,12 +42,12 @@ def section(run: Run) -> str:
     intervals = run.metrics.get("intervals") or {}
     patients, caution = intervals.get("patients"), intervals.get("caution")
     note = (
-        f"Small print: 95 % intervals by bootstrap over {patients} patients (or scans), whose "
-        "queries are drawn together; a margin is paired, its p-value that of a sign-flip test by "
-        "patient. They say how certain these test items make the numbers, not how another "
-        "training run would turn out." + (f" Of this run: {caution}." if caution else "")
+        f"In small print: 95 % intervals by bootstrap over {patients} patients (or scans); all "
+        "queries of a patient are drawn together. Margins are paired; their p-values are those of "
+        "a sign-flip test by patient. The intervals describe the choice of test items, not the "
+        "variation between training runs." + (f" In this run: {caution}." if caution else "")
         if patients
-        else "No intervals were made for this run."
+        else "No intervals were computed for this run."
     )
     picture = page.figure(folder / "baselines", _CAPTIONS["baselines"])
     curve = page.figure(folder / "precision_recall", _CAPTIONS["precision_recall"], wide=True)
@@ -56,7 +56,7 @@ def section(run: Run) -> str:
 
 
 def _by_nodule(run: Run) -> str:
-    """The search for whole nodules; nothing where a nodule is one slice."""
+    """The search for whole nodules; empty if there was none."""
     found = run.metrics.get("by_nodule")
     if not found:
         return ""
@@ -72,7 +72,7 @@ def _by_nodule(run: Run) -> str:
     head = ["ranking", *(titles[column] for column in nodules.TABLE_COLUMNS)]
     slices = found["slices"]
     return (
-        "<h3>By nodule</h3><p>All slices of a nodule searched together: "
+        "<h3>By nodule</h3><p>All slices of a nodule are one query: "
         f"{found['queries']} nodules of {slices[0]} test slices among "
         f"{found['gallery']} of {slices[1]}. Two nodules are as far apart as their "
         "slices are on average.</p>" + page.table(head, rows)
@@ -83,7 +83,7 @@ WITHIN_CLASS = ("two_stage", "hamming", "fc1", "softmax")
 
 
 def _within_class(run: Run) -> str:
-    """What some orders say beyond the class."""
+    """What some rankings say beyond the class."""
     found = [r for r in run.metrics.get("within_class") or () if r["ranking"] in WITHIN_CLASS]
     if not found:
         return ""
@@ -100,10 +100,10 @@ def _within_class(run: Run) -> str:
             ]
         )
     return (
-        "<h3>Within a class</h3><p>Each ranking of the items of the query's own class alone, "
-        "against a random order of them. The last measure looks among the test items, own scan "
-        "included: the share of the class that stands before another slice of the query's "
-        "nodule.</p>"
+        "<h3>Within a class</h3><p>Each ranking of the items of the query's own class, compared "
+        "with a random order of these items. Matched slices are searched for among the test items, "
+        "including the query's own scan: the value is the share of the class that is ranked before "
+        "another slice of the query's nodule.</p>"
         + page.table(["ranking", "measure", "value", "random order", "difference"], rows)
     )
 
@@ -115,7 +115,7 @@ def _with_ends(value: float | None, ends: Any, digits: int) -> str:
 
 
 def _margin(margin: Any) -> str:
-    """`+0.021`, its interval and p-value."""
+    """A margin such as `+0.021`, with its interval and p-value in small print."""
     if not margin or margin.get("value") is None:
         return page.UNKNOWN
     small = ""

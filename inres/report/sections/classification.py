@@ -1,4 +1,4 @@
-"""The classifier behind the codes, class by class."""
+"""The classifier on the same network as the codes, class by class."""
 
 from inres.report import page
 from inres.report.run import Run
@@ -6,8 +6,8 @@ from inres.report.sections import SECTIONS, Section
 from inres.vocabulary import SIZE_CLASSES
 
 _CONFUSION = (
-    "Where the classifier (argmax of FC3) errs. Counts far from the diagonal are grave; "
-    "neighbours of the diagonal are often diameters close to a class edge."
+    "Errors of the classifier (argmax of FC3). Counts far from the diagonal are severe; those "
+    "next to it are often diameters close to a class edge."
 )
 
 
@@ -15,7 +15,7 @@ def section(run: Run) -> str:
     """Table 3 and the confusion matrix."""
     found = run.metrics.get("classification")
     if not found:
-        return "<p>No FC3 outputs were given, so there is no classification.</p>"
+        return "<p>There are no FC3 outputs, so there is no classification.</p>"
     head = ["class", "test items", "recall", "precision", "F1", "AP"]
     if run.paper_classes:
         head.append("paper's score (LUNA16)")
@@ -30,8 +30,8 @@ def section(run: Run) -> str:
         rows.append(cells)
     text = (
         "<p>Per-class score of the FC3 classifier on the test queries, in percent (the paper's "
-        "Table 3). AP is the average precision of one class against the rest by softmax, which "
-        "is what the paper's &ldquo;score(mAP)&rdquo; most plausibly is.</p>"
+        "Table 3). AP is the average precision of one class against the rest by softmax, the most "
+        "plausible meaning of the paper's &ldquo;score(mAP)&rdquo;.</p>"
         if run.paper_classes
         else "<p>Per-class score of the FC3 classifier on the test queries, in percent; AP is "
         "the average precision of one class against the rest by softmax.</p>"

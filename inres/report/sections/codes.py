@@ -1,30 +1,30 @@
-"""What the codes are like, what a lookup finds and what a search costs."""
+"""Statistics of the codes, what a lookup finds, and what a search costs."""
 
 from inres.report import measures, page
 from inres.report.run import Run
 from inres.report.sections import SECTIONS, Section
 
 _CAPTIONS = {
-    "lookups": "Hamming lookup: all items within a radius, each code from radius 0 at the left; "
-    "diamonds mark radius 2. Look for high precision at radius 2 with few empty lookups: a code "
-    "that finds nothing is precise about nothing (an empty lookup counts as precision 0).",
-    "efficiency": "The paper's claim of efficiency. Left: share of the true ten nearest (by the "
-    "fine feature, over the whole archive) that the two-stage search still finds, against what is "
-    "left to compare; the label is the Hamming threshold. Right: the same against the measured "
-    "time of a query, in batches, on the machine of this run. A steep rise at the left is good.",
-    "pools": "What a threshold costs and keeps. Left: a higher threshold finds more (recall) and "
-    "empties fewer pools, but lets in other classes (precision). Right: the share of the archive "
-    "that the fine stage must then compare.",
-    "class_hamming": "Mean Hamming distance between classes. A dark diagonal means codes that "
-    "part the classes; for sizes, distances should grow with the distance from the diagonal.",
-    "map": "The fine feature in two principal components, fitted on the archive. Look whether "
-    "queries (triangles) lie among items of their own colour; what two components do not show, "
-    "the rest of the variance may still part.",
+    "lookups": "Hamming lookup: all items within a radius. Each code starts at radius 0 on the "
+    "left; diamonds mark radius 2. Good codes have high precision at radius 2 and few empty "
+    "lookups (an empty lookup counts as precision 0).",
+    "efficiency": "The paper's claim of efficiency. Left: share of the true ten nearest items (by "
+    "the fine feature, over the whole archive) that the two-stage search finds, against the size "
+    "of the pool; labels are Hamming thresholds. Right: the same against the measured time per "
+    "query, in batches, on the machine of this run. A steep rise at the left is good.",
+    "pools": "Effect of the threshold. Left: a higher threshold finds more (recall) and leaves "
+    "fewer pools empty, but admits other classes (precision). Right: the share of the archive "
+    "that the fine stage must compare.",
+    "class_hamming": "Mean Hamming distance between classes. A dark diagonal means that the codes "
+    "separate the classes; for size classes, distances should grow away from the diagonal.",
+    "map": "The fine feature in two principal components, fitted on the archive. Queries "
+    "(triangles) should lie among items of their own colour. Classes that overlap here may still "
+    "be separated by the remaining components.",
 }
 
 
 def section(run: Run) -> str:
-    """What the codes are like, what a lookup finds and what a search costs."""
+    """Statistics of the codes, what a lookup finds, and what a search costs."""
     folder = run.workdir / "evaluation" / "figures"
     statistics, lookup = run.metrics.get("codes", {}), run.metrics.get("lookup", {})
     rows = [
@@ -42,10 +42,10 @@ def section(run: Run) -> str:
     head = (
         "code",
         "bits",
-        '<abbr title="of the archive\'s items">distinct codes</abbr>',
-        '<abbr title="mean over the bits; 1 is best">entropy of a bit</abbr>',
+        '<abbr title="among the items of the archive">distinct codes</abbr>',
+        '<abbr title="mean over the bits; 1 is best">bit entropy</abbr>',
         '<abbr title="mean |r| over pairs of bits; 0 is best">correlation</abbr>',
-        '<abbr title="of all items in Hamming radius 2, mean over classes">P in radius 2</abbr>',
+        '<abbr title="precision within Hamming radius 2, mean over classes">P in radius 2</abbr>',
         '<abbr title="queries with no item within Hamming radius 2">empty</abbr>',
     )
     drawn = "".join(
@@ -54,7 +54,7 @@ def section(run: Run) -> str:
     )
     costs = run.metrics.get("efficiency") or ()
     cost = page.table(
-        ("Hamming threshold (less than)", "mean pool", "true ten nearest found", "ms a query"),
+        ("Hamming threshold (less than)", "mean pool", "true ten nearest found", "ms per query"),
         [
             (
                 str(row["threshold"]),

@@ -1,4 +1,4 @@
-"""The data that was judged: counts, split and samples."""
+"""The evaluated data: counts, split and samples."""
 
 from inres.data.items import read_table
 from inres.report import page
@@ -7,9 +7,9 @@ from inres.report.sections import SECTIONS, Section
 from inres.vocabulary import SIZE_CLASSES
 
 _CAPTIONS = {
-    "class_counts": "Items of each class in each part. Look for classes with few test items: "
-    "their numbers are the least certain, and weigh as much as others in macro means.",
-    "samples": "Test items as the network sees them, a row a class, from small to large.",
+    "class_counts": "Items of each class on each side of the split. Classes with few test items "
+    "have the least certain numbers, but the same weight in macro means.",
+    "samples": "Test items as the network sees them, one row per class, from small to large.",
 }
 
 
@@ -40,14 +40,14 @@ def section(run: Run) -> str:
     if kind == "slices":
         intro += (
             '<p class="warn">This run uses the paper\'s random split of slices: slices of one '
-            "scan, even of one nodule, stand on both sides, so scores are too high. Compare "
-            "with a split by scan.</p>"
+            "scan, even of one nodule, are on both sides, so scores are too high. Compare with a "
+            "split by patient.</p>"
         )
     elif kind:
         words = {
-            "subset": "by subset, as LUNA16 has them",
+            "subset": "by LUNA16's subsets",
             "patient": "at random by patient",
-            "column": "as the data says",
+            "column": "as given by the data",
         }
         intro += f"<p>Split {page.text(words.get(kind, kind))}.</p>"
     folder = run.workdir / "evaluation" / "figures"

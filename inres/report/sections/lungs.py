@@ -1,4 +1,4 @@
-"""The lung masks, and what they keep of every nodule."""
+"""Lung masks, and the share of each nodule that they keep."""
 
 from pathlib import Path
 
@@ -29,8 +29,8 @@ def section(run: Run) -> str:
     parts.append(
         page.figure(
             run.workdir / "segment" / "examples",
-            "Slices with the outlines of the mask that the U-Net learned from and of its own. "
-            "Where the two part, look whether a nodule at the pleura was cut off.",
+            "Slices with the outlines of the mask that the U-Net learned from and of its own mask. "
+            "Where they differ, check whether a nodule at the pleura was cut off.",
             wide=True,
         )
     )
@@ -78,8 +78,8 @@ def _audit(run: Run, path: Path) -> str:
         run,
         "lung_mask_audit",
         coverage(diameters, columns),
-        "How much of each annotated nodule its lung mask keeps. Points near the bottom are "
-        "nodules that a segmented slice no longer shows: mostly those at the pleura.",
+        "Share of each annotated nodule inside its lung mask. Points near the bottom are nodules "
+        "that a segmented slice no longer shows, mostly at the pleura.",
     )
     any_lost = np.flatnonzero(np.any(list(lost.values()), axis=0))
     if not len(any_lost):

@@ -1,4 +1,4 @@
-"""Queries and what they find, with where each image comes from."""
+"""Queries and their results, with the provenance of each image."""
 
 from inres.figures import panels
 from inres.report import page
@@ -7,7 +7,7 @@ from inres.report.sections import SECTIONS, Section
 
 
 def section(run: Run) -> str:
-    """One query of each kind, then one of every class, then the worst."""
+    """One normal and one nodule query, one of every class, and the worst queries."""
     captions = run.curves.get("captions", {})
     if not captions:
         return "<p>No images were given, so no search is shown.</p>"
@@ -15,12 +15,12 @@ def section(run: Run) -> str:
         _shot(run, stem) for stem in ("query_normal", "query_nodule") if stem in captions
     )
     if "query_normal" not in captions:
-        shown = "<p>This data has no normal items, so only a nodule is shown as query.</p>" + shown
+        shown = "<p>This data has no normal items, so the only query shown is a nodule.</p>" + shown
     more = "".join(_shot(run, s) for s in sorted(captions) if s.startswith("query_class"))
     if more:
         shown += page.details("One query of every class", more)
     if "errors" in captions:
-        shown += f"<h3>Where it fails</h3>{_shot(run, 'errors')}"
+        shown += f"<h3>Worst queries</h3>{_shot(run, 'errors')}"
     return shown
 
 

@@ -1,4 +1,4 @@
-"""What the run was told, and where it ran."""
+"""Settings of the run, and the environment in which it ran."""
 
 from inres.evaluation import runs
 from inres.report import page
@@ -7,14 +7,14 @@ from inres.report.sections import SECTIONS, Section
 
 
 def section(run: Run) -> str:
-    """Config, environment and what was judged, as recorded."""
+    """Config, environment and evaluated files, as recorded."""
     parts = [
         page.details(title, page.pairs(values))
         for title, values in (
             ("Config", run.config),
             ("Environment", run.environment),
             ("Preparation", run.json("prepare/meta.json")),
-            ("What was judged", run.json(f"evaluation/{runs.JUDGED}")),
+            ("What was evaluated", run.json(f"evaluation/{runs.JUDGED}")),
         )
         if values
     ]

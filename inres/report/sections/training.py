@@ -1,4 +1,4 @@
-"""How the networks were trained."""
+"""Training of the networks."""
 
 from inres.figures import curves
 from inres.learning.logs import read_log
@@ -15,10 +15,10 @@ def section(run: Run) -> str:
         (
             "train",
             _network(run),
-            "The network's training. Training and validation should rise together; a gap that "
-            "widens is overfitting.",
+            "Training of the network. Training and validation scores should rise together; a "
+            "widening gap means overfitting.",
         ),
-        ("segment", "U-Net", "The U-Net's training."),
+        ("segment", "U-Net", "Training of the U-Net."),
     ):
         rows = read_log(run.workdir / stage / "log.jsonl")
         if rows:
