@@ -308,7 +308,7 @@ def test_missing_parts_are_left_out_with_a_sentence(folder):
         "There is no training log",
         "Diameters are unknown for this data",
         "Neither config nor environment",
-        "No intervals were made",
+        "No intervals were computed",
     ):
         assert sentence in page, sentence
     assert "paper 0.73" not in page
@@ -330,7 +330,7 @@ def test_the_same_run_gives_the_same_report(full):
 
 
 def test_bad_input_is_refused_by_name(tmp_path, full):
-    with pytest.raises(FileNotFoundError, match=r"metrics\.json: no such file; run the evaluate"):
+    with pytest.raises(FileNotFoundError, match=r"metrics\.json: no such file; run the evaluation"):
         build_report(tmp_path)
     shutil.copytree(full[0], tmp_path / "run")
     (tmp_path / "run" / "train" / "log.jsonl").write_text('{"kind"\n{}\n')

@@ -73,9 +73,9 @@ def _by_nodule(run: Run) -> str:
     slices = found["slices"]
     return (
         "<h3>By nodule</h3><p>All slices of a nodule are one query: "
-        f"{found['queries']} nodules of {slices[0]} test slices among "
-        f"{found['gallery']} of {slices[1]}. Two nodules are as far apart as their "
-        "slices are on average.</p>" + page.table(head, rows)
+        f"{found['queries']} nodules ({slices[0]} test slices) are searched for among "
+        f"{found['gallery']} nodules ({slices[1]} slices). The distance of two nodules is the mean "
+        "distance of their slices.</p>" + page.table(head, rows)
     )
 
 
