@@ -18,27 +18,28 @@ from inres.system.checks import not_negative, one_of, positive, require, share
 
 @dataclasses.dataclass
 class Data:
-    """Where the images come from."""
+    """Where scans or images come from."""
 
     kind: str = "phantom"
-    """`phantom` (synthetic scans, written first), `luna16` (a LUNA16 tree) or `folder`."""
+    """A source of `inres.sources`: `phantom` (synthetic scans, written first), `luna16` (a LUNA16
+    tree), `folder` (images with items.csv), or one that the config file registers."""
     root: str = ""
-    """The LUNA16 tree or the folder; for phantoms, empty means `<workdir>/scans`."""
+    """Folder of the data; for phantoms, empty means `<workdir>/scans`."""
     max_thickness_mm: float = 2.5
-    """Scans with thicker slices are excluded (paper, section 4.1); 0 lifts the rule."""
+    """Scans with thicker slices are excluded (paper, section 4.1); 0 keeps all."""
     expect_counts: str = "auto"
-    """Check LUNA16's counts (888 scans, 1186 nodules in 601 scans): `auto` warns where they
-    differ, `strict` refuses, `off` is silent."""
+    """If counts differ from the complete LUNA16 (888 scans, 1186 nodules in 601 scans): `auto`
+    prints a message, `strict` is an error, `off` ignores it."""
     lung_masks: str = "threshold"
-    """Masks the U-Net learns: `threshold` (-400 HU, paper Fig. 6) or `luna16`
+    """Lung masks, which the U-Net learns: `threshold` (-400 HU; paper, Fig. 6) or `luna16`
     (`seg-lungs-LUNA16`, labels 3 and 4)."""
     workers: int = 0
-    """Processes that make or prepare scans; 0 means one per core."""
+    """Number of processes for making or preparing scans; 0 means one per core."""
     seed: int = 0
-    """Of what is drawn for the data: phantoms and normal slices. Apart from `config.seed`, which is
-    that of training, so that several seeds of a recipe are tested on the same queries."""
+    """Seed for phantoms and for sampling normal slices. Independent of `config.seed`, so that
+    trainings with different seeds are tested on the same queries."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         one_of("data.kind", self.kind, sources.names())
         one_of("data.expect_counts", self.expect_counts, ("auto", "strict", "off"))
         one_of("data.lung_masks", self.lung_masks, ("threshold", "luna16"))
@@ -47,24 +48,30 @@ class Data:
 
 @dataclasses.dataclass
 class Phantom:
-    """Synthetic chest CT in LUNA16's layout."""
+    """Synthetic chest CT in LUNA16's layout.
+
+    Names and contents of the scans depend on every field: adding or removing one here changes all
+    phantoms.
+    """
 
     scans: int = 50
+    """Number of scans."""
     nodules_per_scan: float = 8.0
-    """Mean number of annotated nodules in a scan."""
+    """Mean number of annotated nodules per scan."""
     excluded_per_scan: float = 4.0
-    """Mean number of excluded findings (calcified specks, scars) in a scan."""
+    """Mean number of excluded findings (calcified specks, scars) per scan."""
     normal_scans: float = 0.1
-    """Share of scans without any nodule."""
+    """Share of scans without nodules."""
     matrix: int = 512
-    """Pixels a side of a slice, before resampling."""
+    """Side of a slice in pixels, before resampling."""
     extent_mm: float = 180.0
     """Length of a scan along the body axis."""
     subsets: int = 10
+    """Number of folds."""
     compress: bool = True
-    """Write `.zraw`; else `.raw`."""
+    """Write compressed `.zraw` files instead of `.raw`."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         positive("phantom", self, "scans", "nodules_per_scan", "matrix", "extent_mm", "subsets")
         not_negative("phantom", self, "excluded_per_scan")
         share("phantom", self, "normal_scans")
@@ -75,37 +82,39 @@ class Phantom:
 
 @dataclasses.dataclass
 class Items:
-    """How scans become images: one slice an annotation, and normal slices."""
+    """How scans become images: slices of nodules, and normal slices."""
 
     spacing_mm: float = 1.0
-    """Isotropic voxel side after resampling (paper, section 4.1)."""
+    """Side of the cubic voxels after resampling (paper, section 4.1)."""
     hu_min: float = -1200.0
+    """Lower end of the window that is stored in 8 bits."""
     hu_max: float = 600.0
-    """Window stored in 8 bits."""
+    """Upper end of the window."""
     canvas_mm: float = 384.0
-    """Side of a stored slice, centred on the lungs; a nodule outside of it is left out."""
+    """Side of a stored slice, centred on the lungs; nodules outside it are left out."""
     normals: int = 1000
-    """Normal slices over all scans (paper, Table 2: 1000)."""
+    """Number of normal slices over all scans (paper, Table 2: 1000)."""
     normal_clearance_mm: float = 8.0
-    """Distance along the body axis of a normal slice from any finding's surface."""
+    """Least distance along the body axis between a normal slice and the surface of any finding."""
     slices_per_nodule: int = 1
-    """An odd number. Of a nodule in training up to so many slices are shown, none further from its
-    centre than half of its radius; the archive and the queries have its central one."""
+    """Maximum number of training slices per nodule (odd), all within half a radius of its centre.
+    The archive and the queries contain the central slice only."""
     neighbours: int = 0
-    """So many slices below and above are further channels of the input. A folder's are those that
-    items.csv lists of the same nodule, by z_mm, or in its order where that is unknown; at an end,
-    and of an item that has none, the nearest slice is repeated."""
+    """Number of slices below, and of slices above, that are additional channels of the input. In a
+    folder they are the same nodule's other slices, ordered by z_mm, or as in items.csv where that
+    is unknown. Beyond the last slice, the last one is repeated."""
     neighbour_mm: float = 2.0
-    """Of scans: distance of neighbours along the body axis."""
+    """Distance between neighbours along the body axis, for scans."""
     view: str = "crop"
-    """`crop` (fixed millimetres round the nodule) or `slice` (the paper's whole slice)."""
+    """`crop` (fixed size in mm around the nodule) or `slice` (the whole slice, as in the paper)."""
     crop_mm: float = 48.0
+    """Side of a crop."""
     segmented: bool = True
-    """Set pixels outside the lung mask to the window's floor (paper, Fig. 7)."""
+    """Set pixels outside the lung mask to the lower end of the window (paper, Fig. 7)."""
     size_px: int = 64
     """Side of the network's square input."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         not_negative("items", self, "neighbours")
         positive("items", self, "neighbour_mm")
         positive("items", self, "spacing_mm", "canvas_mm", "crop_mm", "size_px")
@@ -114,7 +123,7 @@ class Items:
             self.slices_per_nodule > 0 and self.slices_per_nodule % 2 == 1,
             "items.slices_per_nodule",
             self.slices_per_nodule,
-            "odd (the central slice, and as many on each side)",
+            "an odd number (the central slice, and as many on either side)",
         )
         require(self.hu_max > self.hu_min, "items.hu_max", self.hu_max, "above items.hu_min")
         one_of("items.view", self.view, ("crop", "slice"))
@@ -133,27 +142,30 @@ class Items:
 
 @dataclasses.dataclass
 class Split:
-    """Which items train, validate and test."""
+    """Which items are for training, validation and testing."""
 
     kind: str = "subset"
-    """`subset` (official folds), `patient` (random by patient; where none is known each scan is
-    one), `slices` (the paper's random split of slices, which leaks) or `column` (the `split`
+    """`subset` (official folds), `patient` (random by patient, or by scan where no patient is
+    known), `slices` (the paper's random split of slices, which leaks) or `column` (the `split`
     column of items.csv)."""
     test_subsets: tuple[int, ...] = (9,)
+    """Subsets for testing, for `subset` and with `folds`."""
     val_subsets: tuple[int, ...] = (8,)
+    """Subsets for validation."""
     folds: int = 0
-    """For `patient` and `slices`: draw so many subsets, each of about as many items, and
-    use them as official ones; 0: draw by the shares below."""
+    """Number of random subsets of about equal size to draw for `patient` and `slices`, used like
+    official ones; 0 draws by the shares below."""
     test_share: float = 0.3
-    """For `patient` and `slices` (paper, section 4.2: 0.3)."""
+    """Share of test items for `patient` and `slices` (paper, section 4.2: 0.3)."""
     val_share: float = 0.1
-    """Share of the training part kept for validation, where nothing names a validation part."""
+    """Share of the training items kept for validation where nothing else names any."""
     seed: int = 0
+    """Seed of the random splits."""
     overlap: str = "refuse"
-    """A patient, a scan or a near-identical image on two sides: `refuse`, or `drop` the training
-    items. Under `slices` overlap is counted instead."""
+    """If a patient, a scan or a near-identical image is on two sides: `refuse`, or `drop` it from
+    the earlier side. With `slices` overlaps are only counted."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         one_of("split.kind", self.kind, ("subset", "patient", "slices", "column"))
         one_of("split.overlap", self.overlap, ("refuse", "drop"))
         for name in ("test_share", "val_share"):

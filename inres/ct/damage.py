@@ -1,7 +1,7 @@
 """Missing, truncated and damaged data files, found before SimpleITK reads them.
 
-SimpleITK says "No such file or directory" for a truncated MetaImage and reads a damaged .zraw
-or a truncated NIfTI without a word.
+SimpleITK reports "No such file or directory" for a truncated MetaImage, and reads a damaged .zraw
+or a truncated NIfTI without an error.
 """
 
 import gzip
@@ -21,12 +21,12 @@ _META_BYTES = {
 
 
 def check_data_file(path: Path, *, deep: bool) -> None:
-    """Refuse a MetaImage or NIfTI whose data are missing, too short or, if `deep`, damaged.
+    """Refuse a MetaImage or NIfTI whose data is missing, too short or, if `deep`, damaged.
 
-    Deep reads all of a compressed file. Other formats pass.
+    A deep check decompresses the whole file. Other formats are not checked.
 
     Raises:
-      ScanError: naming the file that is to be fetched again.
+      ScanError: names the file to fetch again.
     """
     name = path.name.lower()
     if name.endswith((".mhd", ".mha")):
@@ -65,7 +65,7 @@ def _check_metaimage(path: Path, *, deep: bool) -> None:
 
 
 def _metaimage_fields(path: Path) -> tuple[dict[str, str], int]:
-    """Header fields and the header's length in bytes."""
+    """Fields of the header, and its length in bytes."""
     fields: dict[str, str] = {}
     with open(path, "rb") as file:
         for _ in range(1000):
@@ -94,7 +94,7 @@ def _check_nifti(path: Path, *, deep: bool) -> None:
         if np.frombuffer(head[:4], f"{order}i4")[0] == 348:
             break
     else:
-        return  # NIfTI-2 or nothing of the kind; ITK decides
+        return  # NIfTI-2 or another format; left to ITK
     dims = np.frombuffer(head[40:56], f"{order}i2").astype(np.int64)
     bits = int(np.frombuffer(head[72:74], f"{order}i2")[0])
     start = int(np.frombuffer(head[108:112], f"{order}f4")[0])
@@ -108,6 +108,7 @@ def _check_nifti(path: Path, *, deep: bool) -> None:
 
 
 def _check_stream(data: Path, need: int, sizes: Iterator[int], *, owner: Path) -> None:
+    """Decompress a stream, given by the lengths of its pieces, and compare its length."""
     have = 0
     try:
         for size in sizes:
@@ -124,7 +125,7 @@ def _check_stream(data: Path, need: int, sizes: Iterator[int], *, owner: Path) -
 
 
 def _inflated(data: Path, skip: int) -> Iterator[int]:
-    """Lengths of the unpacked pieces of a zlib stream; EOFError where it stops early."""
+    """Lengths of the decompressed pieces of a zlib stream; EOFError if it ends early."""
     stream = zlib.decompressobj(wbits=47)  # zlib or gzip
     with open(data, "rb") as file:
         file.seek(skip)
@@ -136,6 +137,7 @@ def _inflated(data: Path, skip: int) -> Iterator[int]:
 
 
 def _unpacked(path: Path) -> Iterator[int]:
+    """Lengths of the decompressed pieces of a gzip file."""
     with gzip.open(path) as file:
         while piece := file.read(1 << 22):
             yield len(piece)

@@ -1,4 +1,4 @@
-"""A folder with a DICOM series: its files in order, copies dropped, and their common header."""
+"""A folder with a DICOM series: its files in order, without copies, and their common header."""
 
 import warnings
 from pathlib import Path
@@ -11,33 +11,35 @@ from inres.ct.image import read_image
 
 
 def series_files(path: Path, series_uid: str) -> list[Path]:
-    """The files of one series of a directory, in order along the slice axis, copies dropped.
+    """The files of one series in a folder, in order along the slice axis, without copies.
+
+    Identical copies of a slice are dropped with a warning.
 
     Raises:
-      ScanError: there is none, or several and no `series_uid`, or two slices at one place.
+      ScanError: no series; several, and no `series_uid`; or different slices at one position.
     """
     found = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(path))
     if not found:
         raise ScanError(
-            f"{path}: a folder without a DICOM series; name a folder of DICOM slices, "
+            f"{path}: no DICOM series in this folder; give a folder of DICOM slices, "
             "or an .mhd, .nrrd or .nii.gz file"
         )
     if series_uid and series_uid not in found:
         raise ScanError(f"{path}: no series {series_uid}; found {', '.join(found)}")
     if not series_uid and len(found) > 1:
         raise ScanError(
-            f"{path}: {len(found)} DICOM series ({', '.join(found)}); name one by its uid, "
-            "or keep one to a folder"
+            f"{path}: {len(found)} DICOM series ({', '.join(found)}); select one by its uid, "
+            "or keep each in its own folder"
         )
     names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path), series_uid or found[0])
     return _without_copies([Path(name) for name in names])
 
 
 def series_header(path: Path, names: list[Path]) -> Header:
-    """The scan that these slices, in this order, make up.
+    """The header of the scan that consists of these slices in this order.
 
     Raises:
-      ScanError: they are of several sizes, some are missing, or the gantry was tilted.
+      ScanError: sizes differ, slices are missing, or the gantry was tilted.
     """
     readers = [information(name) for name in names]
     first = header_of(names[0], readers[0])
@@ -46,7 +48,7 @@ def series_header(path: Path, names: list[Path]) -> Header:
         if here.shape != first.shape or here.spacing_mm[:2] != first.spacing_mm[:2]:
             raise ScanError(
                 f"{name}: {here.shape[1:]} pixels of {here.spacing_mm[:2]} mm, but {names[0]} has "
-                f"{first.shape[1:]} of {first.spacing_mm[:2]}; keep one series to a folder"
+                f"{first.shape[1:]} of {first.spacing_mm[:2]}; keep each series in its own folder"
             )
     thickness = first.spacing_mm[2]
     if len(names) > 1:
@@ -58,7 +60,8 @@ def series_header(path: Path, names: list[Path]) -> Header:
         if along[widest] > 1.5 * np.median(along):
             raise ScanError(
                 f"{path}: {along[widest]:g} mm between {names[widest].name} and "
-                f"{names[widest + 1].name}, elsewhere {np.median(along):g}; slices are missing"
+                f"{names[widest + 1].name}, elsewhere {np.median(along):g}; slices are missing, "
+                "fetch the series again"
             )
         across = np.linalg.norm(steps.sum(0) - along.sum() * first.direction[:, 2])
         if across > 1.0:
@@ -72,6 +75,7 @@ def series_header(path: Path, names: list[Path]) -> Header:
 
 
 def _without_copies(names: list[Path]) -> list[Path]:
+    """The files in order along the slice axis, each position once."""
     placed = [(name, information(name)) for name in names]
     normal = np.array(placed[0][1].GetDirection()).reshape(3, 3)[:, 2]
     heights = np.array([float(normal @ np.array(r.GetOrigin())) for _, r in placed])
@@ -87,5 +91,5 @@ def _without_copies(names: list[Path]) -> list[Path]:
                 f"{first} and {second}: two different slices at the same position "
                 f"({heights[i]:g} mm); remove one"
             )
-        warnings.warn(f"{second}: copy of {first}, left out", stacklevel=4)
+        warnings.warn(f"{second}: a copy of {first}, left out", stacklevel=4)
     return [names[i] for i in keep]

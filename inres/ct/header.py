@@ -1,7 +1,7 @@
-"""Where a scan's voxels lie, read and checked without its voxels.
+"""The geometry of a scan, read and checked without its voxels.
 
 World positions are x, y, z in millimetres in the LPS frame of LUNA16 and DICOM. Voxel indices
-are z, y, x, the order of the array; whole numbers are voxel centres.
+are z, y, x, in the order of the array; integers are voxel centres.
 """
 
 import dataclasses
@@ -16,27 +16,27 @@ Vector = tuple[float, float, float]
 
 
 class ScanError(ValueError):
-    """A scan cannot be read; the message names the file, what is wrong and the remedy."""
+    """A scan cannot be read; the message names the file, the problem and the remedy."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Where voxels lie: world = origin + D S index, with S the spacings and D the direction."""
+    """Positions of voxels: world = origin + D S index, with spacings S and direction D."""
 
     spacing_mm: Vector
     """x, y, z."""
     origin_mm: Vector
     """World position (LPS) of the centre of voxel 0, 0, 0."""
     direction: np.ndarray
-    """float64 [3, 3]; column j is the world direction of array axis x, y, z."""
+    """float64 [3, 3]; columns are the world directions of the axes x, y, z of the array."""
 
     def index_to_world(self, index_zyx: np.ndarray) -> np.ndarray:
-        """World positions x, y, z of voxel indices z, y, x. float64 [..., 3] both."""
+        """World positions x, y, z of voxel indices z, y, x; both float64 [..., 3]."""
         index = np.asarray(index_zyx, np.float64)[..., ::-1]
         return (index * self.spacing_mm) @ self.direction.T + self.origin_mm
 
     def world_to_index(self, world_xyz: np.ndarray) -> np.ndarray:
-        """Voxel indices z, y, x (not rounded) of world positions x, y, z. float64 [..., 3] both."""
+        """Voxel indices z, y, x (not rounded) of world positions x, y, z; both float64 [..., 3]."""
         offset = np.asarray(world_xyz, np.float64) - self.origin_mm
         index = offset @ np.linalg.inv(self.direction).T / self.spacing_mm
         return index[..., ::-1]
@@ -52,23 +52,27 @@ class Header(Grid):
 
     @property
     def thickness_mm(self) -> float:
-        """Distance of neighbouring slices as stored."""
+        """Distance between neighbouring slices as stored."""
         return self.spacing_mm[2]
 
     def contains(self, world_xyz: np.ndarray) -> np.ndarray:
-        """Whether world positions [..., 3] lie within the scan's outer voxel faces. bool [...]."""
+        """Whether world positions [..., 3] lie within the scan's outer voxel faces: bool [...]."""
         index = self.world_to_index(world_xyz)
         return np.all((index >= -0.5) & (index <= np.array(self.shape) - 0.5), axis=-1)
 
 
 def require_there(path: Path) -> None:
-    """Refuse a path that leads nowhere."""
+    """Raise a ScanError if nothing exists at `path`."""
     if not path.exists():
         raise ScanError(f"{path}: no such file or folder; check the path")
 
 
 def information(path: Path) -> sitk.ImageFileReader:
-    """A reader that has read what stands before the voxels."""
+    """A reader that has read the header.
+
+    Raises:
+      ScanError: not an image that SimpleITK can read.
+    """
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -82,7 +86,11 @@ def information(path: Path) -> sitk.ImageFileReader:
 
 
 def execute(reader: sitk.ImageFileReader | sitk.ImageSeriesReader, path: Path) -> sitk.Image:
-    """The image with its voxels; `path` is named where they cannot be read."""
+    """The image with its voxels.
+
+    Raises:
+      ScanError: they cannot be read; names `path`.
+    """
     try:
         return reader.Execute()
     except RuntimeError as error:
@@ -93,7 +101,11 @@ def execute(reader: sitk.ImageFileReader | sitk.ImageSeriesReader, path: Path) -
 
 
 def header_of(path: Path, reader: sitk.ImageFileReader) -> Header:
-    """The header of a scan, refused where it has another number of axes or several channels."""
+    """The checked header of a scan.
+
+    Raises:
+      ScanError: not three dimensions, several channels, or as `checked_header`.
+    """
     size = reader.GetSize()
     channels = reader.GetNumberOfComponents()
     if len(size) == 4 and size[3] == 1:
@@ -115,14 +127,20 @@ def checked_header(
     origin: Sequence[float],
     direction: np.ndarray,
 ) -> Header:
-    """A header, refused where its numbers are impossible. Sizes and positions are x, y, z."""
+    """A header whose numbers are possible; sizes and positions are x, y, z.
+
+    Raises:
+      ScanError: a spacing or origin is not finite, a spacing not above 0, or the direction is no
+        rotation.
+    """
     if min(spacing) <= 0 or not np.all(np.isfinite([*spacing, *origin])):
         raise ScanError(
-            f"{path}: spacing {spacing} and origin {origin}; must be finite, spacing > 0"
+            f"{path}: spacing {spacing} and origin {origin}; must be finite, and spacing above 0; "
+            "correct the header"
         )
     if abs(np.linalg.det(direction)) < 0.5:
         raise ScanError(
-            f"{path}: direction {direction.ravel().tolist()} is no rotation; repair the header"
+            f"{path}: direction {direction.ravel().tolist()} is no rotation; correct the header"
         )
     return Header(
         path=path,
@@ -134,13 +152,13 @@ def checked_header(
 
 
 def vector(values: Sequence[float] | np.ndarray) -> Vector:
-    """Three floats of Python."""
+    """Three numbers as Python floats."""
     x, y, z = (float(value) for value in values)
     return x, y, z
 
 
 def _reason(error: RuntimeError) -> str:
-    """The last telling line of an ITK exception."""
+    """The last line of an ITK exception, without its prefix."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     line = lines[-1] if lines else "unknown reason"
     return re.sub(r"^(ITK|sitk::)\s?ERROR:\s*", "", line)[:200]

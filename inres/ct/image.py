@@ -1,4 +1,4 @@
-"""A single image in grey, and what the type of its pixels says that they mean."""
+"""A single grey image; the type of its pixels determines what their values mean."""
 
 from pathlib import Path
 
@@ -12,9 +12,9 @@ _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Any image SimpleITK reads, in its own values, grey. [Y, X], or [Z, Y, X] if deeper.
+    """Read any image that SimpleITK reads, without scaling: grey [Y, X], or [Z, Y, X] if deeper.
 
-    Colour becomes luminance (ITU-R 601), alpha is dropped. The dtype is the file's.
+    Colour becomes luminance (ITU-R 601), alpha is dropped. The dtype is that of the file.
 
     Raises:
       ScanError: no such file, not an image, or damaged.
@@ -22,7 +22,7 @@ def read_image(path: str | Path) -> np.ndarray:
     path = Path(path)
     require_there(path)
     if path.is_dir():
-        raise ScanError(f"{path}: a folder, not an image; name a file")
+        raise ScanError(f"{path}: a folder, not an image; give a file")
     check_data_file(path, deep=True)
     reader = information(path)
     image = execute(reader, path)
@@ -47,13 +47,13 @@ def to_uint8(hu: np.ndarray, *, hu_min: float, hu_max: float) -> np.ndarray:
 
 
 def to_grey8(image: np.ndarray, *, hu_min: float, hu_max: float, name: str) -> np.ndarray:
-    """8 bits of an image whose type says what its values mean. uint8, same shape.
+    """An image as 8-bit grey, by what its type stands for. uint8, same shape.
 
-    8-bit images stay; unsigned 16 bits are scaled by their full range; signed and floating
-    values are Hounsfield units and are windowed.
+    8-bit images are unchanged; unsigned 16-bit values are scaled from their full range; signed
+    and floating values are Hounsfield units and are windowed.
 
     Raises:
-      ScanError: unsigned of more bits. `name` is named.
+      ScanError: an unsigned type with more bits; names the image by `name`.
     """
     if image.dtype == np.uint8:
         return image
@@ -61,29 +61,29 @@ def to_grey8(image: np.ndarray, *, hu_min: float, hu_max: float, name: str) -> n
         return np.rint(image / 257.0).astype(np.uint8)
     if np.issubdtype(image.dtype, np.unsignedinteger):
         raise ScanError(
-            f"{name}: {image.dtype} pixels; convert to 8 bits, or to signed HU (.mha, .nii.gz)"
+            f"{name}: {image.dtype} pixels; convert them to 8 bits, or to signed HU (.mha, .nii.gz)"
         )
     return to_uint8(image, hu_min=hu_min, hu_max=hu_max)
 
 
 def twelve_bits(low: float, high: float) -> str:
-    """What is wrong with unsigned 16-bit pixels from `low` to `high`: 12-bit data; empty: nothing.
+    """The problem of unsigned 16-bit pixels from `low` to `high` if they are 12-bit data, or "".
 
-    A lone dark image can look like it, a whole set of images hardly.
+    A single dark image can look like 12-bit data, a whole set of images hardly.
     """
     if not 0 < high - low < 4096:
         return ""
     return (
         f"16-bit pixels from {low:g} to {high:g}, so 12-bit data with an unknown offset from HU "
-        "(32768 in some sets); convert to 8 bits, or to signed HU (.mha, .nii.gz)"
+        "(32768 in some sets); convert them to 8 bits, or to signed HU (.mha, .nii.gz)"
     )
 
 
 def refuse_twelve_bits(image: np.ndarray, name: str) -> None:
-    """Refuse a lone image of `twelve_bits`, whose set is not there to be asked.
+    """Refuse a single image that looks like 12-bit data, since there is no set to compare it with.
 
     Raises:
-      ScanError: it is of them; `name` is named.
+      ScanError: as `twelve_bits` says; names the image by `name`.
     """
     wrong = twelve_bits(image.min(), image.max()) if image.dtype == np.uint16 else ""
     if wrong:

@@ -1,7 +1,7 @@
 """Lung masks: the paper's -400 HU threshold (Fig. 6), and a repair that keeps pleural nodules.
 
-All lengths are millimetres; volumes have cubic voxels, indices that grow towards the patient's
-left, back and head, and masks are bool [Z, Y, X].
+Lengths are in millimetres unless stated otherwise. Volumes have cubic voxels and indices that
+increase towards the patient's left, back and head; masks are bool [Z, Y, X].
 """
 
 import numpy as np
@@ -13,19 +13,19 @@ THRESHOLD_HU = -400
 def threshold_mask(
     hu: np.ndarray, spacing_mm: float, *, threshold_hu: float = THRESHOLD_HU
 ) -> np.ndarray:
-    """Both lungs by threshold, as in the paper's Fig. 6. bool [Z, Y, X].
+    """Both lungs by threshold (paper, Fig. 6). bool [Z, Y, X].
 
-    Air below `threshold_hu` that reaches a slice's border or lies outside of the body is
-    cleared, the trachea and main bronchi are taken out, the two lungs (or the one piece they
-    form) are kept, and holes the size of vessels and nodules are filled.
+    Voxels below `threshold_hu` are air. Air outside the body is removed, then the trachea and the
+    main bronchi; the two lungs, or the one piece they form, are kept, and holes of the size of
+    vessels and nodules are filled.
 
     Args:
       hu: int16 [Z, Y, X].
       spacing_mm: side of a voxel.
-      threshold_hu: below is air or lung.
+      threshold_hu: upper limit of air and lung.
 
     Returns:
-      The mask; empty where nothing of a lung's size is found.
+      The mask; empty if nothing of a lung's size is found.
     """
     air = hu < threshold_hu
     inner = air & _body(air, spacing_mm)
@@ -41,13 +41,22 @@ def repair(
     pocket_mm2: float = 1000.0,
     margin_mm: float = 1.0,
 ) -> np.ndarray:
-    """A mask that also holds solid nodules on the pleura, which a threshold drops. bool [Z, Y, X].
+    """A mask that also contains solid nodules on the pleura, which a threshold drops.
 
-    Slice by slice and for each lung by itself: dents narrower than twice `closing_mm` are closed;
-    dents of the chest wall's side are filled up to the lung's convex hull if they are smaller
-    than `pocket_mm2` and a tenth of the lung's area, where the hull as a whole adds less than
-    half of it, so that heart, mediastinum and liver stay outside; the mask grows by `margin_mm`;
-    small holes are filled.
+    Each lung is treated separately in each slice:
+    1. Dents narrower than twice `closing_mm` are closed.
+    2. Dents on the side of the chest wall are filled up to the lung's convex hull if they are
+       smaller than `pocket_mm2` and than a tenth of the lung's area. This is skipped where the
+       hull adds half of the lung's area or more, so that heart, mediastinum and liver stay
+       outside.
+    3. The mask is dilated by `margin_mm`, and small holes are filled.
+
+    Args:
+      mask: bool [Z, Y, X].
+      spacing_mm: side of a voxel.
+
+    Returns:
+      bool [Z, Y, X].
     """
     pad = int(np.ceil((closing_mm + margin_mm) / spacing_mm)) + 2
     edge = ((0, 0), (pad, pad), (pad, pad))
@@ -72,9 +81,9 @@ def repair(
 def coverage(
     mask: np.ndarray, center_zyx: np.ndarray | tuple[float, float, float], radius_vox: float
 ) -> float:
-    """The share of a sphere's voxels inside `mask`; voxels outside of the array are not.
+    """The share of a sphere's voxels inside `mask`; voxels outside the array count as outside.
 
-    A voxel belongs to the sphere if its centre does; the nearest one always does.
+    A voxel belongs to the sphere if its centre does; the nearest voxel always belongs to it.
     """
     center = np.asarray(center_zyx, np.float64)
     low = np.floor(center - radius_vox).astype(int)
@@ -93,7 +102,7 @@ def lung_labels(labels: np.ndarray) -> np.ndarray:
 
 
 def _box(mask: np.ndarray, *, pad: int) -> tuple[slice, ...] | None:
-    """The bounding box of a mask, widened by `pad` within the array; None where it is empty."""
+    """The bounding box of a mask, extended by `pad` within the array; None if it is empty."""
     out = []
     for axis in range(mask.ndim):
         line = np.flatnonzero(mask.any(axis=tuple(a for a in range(mask.ndim) if a != axis)))
@@ -106,10 +115,10 @@ def _box(mask: np.ndarray, *, pad: int) -> tuple[slice, ...] | None:
 
 
 def _body(air: np.ndarray, spacing_mm: float) -> np.ndarray:
-    """The body with all air that its walls enclose in each slice. bool [Z, Y, X].
+    """The body, with the air that it encloses in each slice. bool [Z, Y, X].
 
-    On every second millimetre: what is thinner than 6 mm (table, blanket, tubes) falls away and
-    the largest piece of the rest is the body.
+    On a grid of 2 mm, everything thinner than 6 mm (table, blanket, tubes) is removed; the largest
+    remaining piece is the body.
     """
     step = max(1, round(2.0 / spacing_mm))
     tissue = ~air[::step, ::step, ::step]
@@ -126,6 +135,7 @@ def _body(air: np.ndarray, spacing_mm: float) -> np.ndarray:
 
 
 def _largest(mask: np.ndarray) -> np.ndarray:
+    """The largest connected piece of a mask."""
     labels, count = ndimage.label(mask)
     if count < 2:
         return mask
@@ -135,10 +145,10 @@ def _largest(mask: np.ndarray) -> np.ndarray:
 
 
 def _airway(hu: np.ndarray, inner: np.ndarray, spacing_mm: float) -> np.ndarray:
-    """Trachea and main bronchi with their walls; empty where no trachea is found. bool.
+    """Trachea and main bronchi with their walls. bool [Z, Y, X]; empty if no trachea is found.
 
-    Round dark spots near the midline that stack up along the body axis are the trachea. From
-    there a region grows with a rising threshold until it would leak into the lungs.
+    From the trachea, a region is grown with an increasing threshold until it would leak into the
+    lungs.
     """
     out = np.zeros_like(inner)
     seed = _trachea(hu, inner, spacing_mm)
@@ -164,7 +174,10 @@ def _airway(hu: np.ndarray, inner: np.ndarray, spacing_mm: float) -> np.ndarray:
 
 
 def _trachea(hu: np.ndarray, inner: np.ndarray, spacing_mm: float) -> np.ndarray:
-    """Voxels of the trachea, from the top of the scan to the carina. bool."""
+    """Voxels of the trachea, from the top of the scan to the carina. bool [Z, Y, X].
+
+    The trachea is the tallest stack of round dark spots near the midline.
+    """
     seed = np.zeros_like(inner)
     box = _box(inner, pad=0)
     if box is None:
@@ -190,15 +203,16 @@ def _trachea(hu: np.ndarray, inner: np.ndarray, spacing_mm: float) -> np.ndarray
 
 
 def _sides(part: tuple[slice, ...]) -> list[int]:
+    """Side lengths of a box."""
     return [axis.stop - axis.start for axis in part]
 
 
 def _two_lungs(inner: np.ndarray, spacing_mm: float) -> np.ndarray:
-    """The two largest pieces on either side of the midline, or the one that fills both."""
+    """The largest piece on each side of the midline, or a single piece that fills both sides."""
     labels, _ = ndimage.label(inner)
     sizes = np.bincount(labels.ravel())
     sizes[0] = 0
-    least = min(50_000, 1000 * spacing_mm * len(inner)) / spacing_mm**3  # a slice has less
+    least = min(50_000, 1000 * spacing_mm * len(inner)) / spacing_mm**3  # thin scans hold less
     if sizes.max(initial=0) < least:
         return np.zeros_like(inner)
     first = int(sizes.argmax())
@@ -218,7 +232,7 @@ def _two_lungs(inner: np.ndarray, spacing_mm: float) -> np.ndarray:
 
 
 def _filled(mask: np.ndarray, spacing_mm: float, *, largest_mm2: float = 2000.0) -> np.ndarray:
-    """`mask` with the holes of each slice filled up to `largest_mm2`; the heart is larger."""
+    """`mask` with holes of up to `largest_mm2` filled in each slice; the heart is larger."""
     out = mask.copy()
     box = _box(mask, pad=1)
     if box is None:
@@ -234,7 +248,7 @@ def _filled(mask: np.ndarray, spacing_mm: float, *, largest_mm2: float = 2000.0)
 
 
 def _midline(mask: np.ndarray) -> int:
-    """The column between the lungs: least mask within the middle third."""
+    """The column between the lungs: the one in the middle third with the fewest mask voxels."""
     columns = mask.sum((0, 1))
     third = len(columns) // 3
     return third + int(columns[third : max(third + 1, len(columns) - third)].argmin())
@@ -243,12 +257,12 @@ def _midline(mask: np.ndarray) -> int:
 def _repaired_slice(
     mask: np.ndarray, middle: int, *, pad: int, closing: float, pocket: float, margin: float
 ) -> np.ndarray:
-    """One slice of `repair`; lengths in pixels, areas in square pixels."""
+    """One slice of `repair`; lengths are in pixels, areas in square pixels."""
     out = np.zeros_like(mask)
     if not mask.any():
         return out
     chest = _hull(mask)
-    shifts = ((2, 0), (-2, 0), (2, 1), (-2, 1))  # within the padding, so nothing wraps round
+    shifts = ((2, 0), (-2, 0), (2, 1), (-2, 1))  # within the padding, so nothing wraps around
     rim = chest & ~np.logical_and.reduce([np.roll(chest, n, axis) for n, axis in shifts])
     for side in (slice(0, middle), slice(middle, None)):
         lung = np.zeros_like(mask)
@@ -263,7 +277,7 @@ def _repaired_slice(
 def _repaired_lung(
     lung: np.ndarray, rim: np.ndarray, *, closing: float, pocket: float
 ) -> np.ndarray:
-    """One lung in one slice, closed, and filled to its hull where that lies on the `rim`."""
+    """One lung in one slice, closed, and filled up to its hull where that touches the `rim`."""
     closed = lung | _closed(lung, closing)
     hull = _hull(closed)
     if hull.sum() >= 1.5 * closed.sum():
@@ -277,13 +291,13 @@ def _repaired_lung(
 
 
 def _closed(mask: np.ndarray, radius: float) -> np.ndarray:
-    """Closing by a disc of any radius."""
+    """Morphological closing by a disc of any radius."""
     grown = ndimage.distance_transform_edt(~mask) <= radius
     return ndimage.distance_transform_edt(grown) > radius
 
 
 def _hull(mask: np.ndarray) -> np.ndarray:
-    """The convex hull of a mask [Y, X], by rows; the mask itself where it is a mere line."""
+    """The convex hull of a mask [Y, X]; the mask itself if it is a line."""
     rows = np.flatnonzero(mask.any(1))
     left = mask[rows].argmax(1)
     right = mask.shape[1] - 1 - mask[rows, ::-1].argmax(1)

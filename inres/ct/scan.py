@@ -1,4 +1,4 @@
-"""Read a CT scan, bring it to one orientation and spacing."""
+"""Read a CT scan and bring it to a common orientation and spacing."""
 
 import dataclasses
 from pathlib import Path
@@ -21,24 +21,24 @@ from inres.ct.header import (
 )
 
 AIR_HU = -1024
-"""What lies outside of a scan."""
+"""Value of voxels outside a scan."""
 _STRAIGHT = 1e-3
-"""A direction matrix nearer than this to whole axes needs no resampling (0.06 degrees)."""
+"""A direction matrix closer than this to the axes needs no resampling (0.06 degrees)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Volume(Grid):
-    """A scan."""
+    """A scan with its voxels."""
 
     hu: np.ndarray
     """int16 [Z, Y, X], Hounsfield units."""
 
 
 def read_header(path: str | Path, *, series_uid: str = "") -> Header:
-    """Geometry of the scan at `path`, its data file checked for presence and size, not read.
+    """Read the geometry of a scan; its data file is checked for presence and size only.
 
     Raises:
-      ScanError: as `read_scan`, as far as it shows without reading voxels.
+      ScanError: as `read_scan`, if the problem shows without reading voxels.
     """
     path = Path(path)
     require_there(path)
@@ -50,16 +50,16 @@ def read_header(path: str | Path, *, series_uid: str = "") -> Header:
 
 
 def read_scan(path: str | Path, *, series_uid: str = "") -> Volume:
-    """Read a scan as it is stored: no turning, no resampling.
+    """Read a scan as stored, without rotation or resampling.
 
     Args:
-      path: .mhd, .mha, .nrrd, .nii or .nii.gz, or a directory with a DICOM series. Within the
-        series identical copies of a slice are dropped with a warning.
-      series_uid: which series, where the directory holds several.
+      path: .mhd, .mha, .nrrd, .nii or .nii.gz, or a folder with a DICOM series. Identical copies
+        of a slice in the series are dropped with a warning.
+      series_uid: which series, where the folder holds several.
 
     Raises:
-      ScanError: no such file, missing, truncated or damaged data, no three-dimensional
-        grey image, or a DICOM series with holes, contradicting copies or a tilted gantry.
+      ScanError: no such file; missing, truncated or damaged data; not a three-dimensional grey
+        image; or a DICOM series with gaps, different slices at one position or a tilted gantry.
     """
     path = Path(path)
     require_there(path)
@@ -84,10 +84,10 @@ def read_scan(path: str | Path, *, series_uid: str = "") -> Volume:
 
 
 def canonical(volume: Volume) -> Volume:
-    """The same scan with indices that grow towards the patient's left, back and head (LPS).
+    """The scan with indices that increase towards the patient's left, back and head (LPS).
 
-    Axes are exchanged and flipped without touching values. Only a scan that lies oblique is
-    resampled, linearly, onto upright axes that hold all of it; the corners are air.
+    Axes are swapped and flipped without changing values. Only an oblique scan is resampled
+    (linear) onto upright axes that contain all of it; the corners are air.
     """
     nearest = _nearest_axes(volume.direction)
     order = [int(np.flatnonzero(nearest[axis])[0]) for axis in range(3)]
@@ -114,15 +114,15 @@ def canonical(volume: Volume) -> Volume:
 
 
 def resample(volume: Volume, spacing_mm: float) -> Volume:
-    """The scan on cubic voxels with sides of `spacing_mm`, linear, same axes, same centre.
+    """The scan on cubic voxels of side `spacing_mm`: linear, with the same axes and centre.
 
-    Axes that shrink by half or more are smoothed first (Gaussian of (ratio - 1) / 2 voxels),
-    so that fine slices do not alias.
+    Along axes that shrink by half or more it is smoothed first (Gaussian with a standard deviation
+    of (ratio - 1) / 2 voxels), so that thin slices do not alias.
     """
     old_size = np.array(volume.hu.shape[::-1])
     old = np.array(volume.spacing_mm)
     size = np.maximum(1, np.rint(old_size * old / spacing_mm)).astype(int)
-    # Both grids share their centre, so every new voxel centre lies within the old voxels.
+    # Both grids have the same centre, so every new voxel centre lies within the old voxels.
     offset = ((old_size - 1) * old - (size - 1) * spacing_mm) / 2
     origin = volume.origin_mm + volume.direction @ offset
     ratio = spacing_mm / old
@@ -135,7 +135,7 @@ def resample(volume: Volume, spacing_mm: float) -> Volume:
 
 
 def resample_labels(labels: Volume, like: Volume) -> np.ndarray:
-    """`labels` at the voxel centres of `like`, nearest, 0 outside. int16, shape of `like.hu`."""
+    """`labels` at the voxel centres of `like`: nearest, 0 outside; int16, shape of `like.hu`."""
     image = sitk.Resample(
         _image(labels), _image(like), sitk.Transform(), sitk.sitkNearestNeighbor, 0
     )
@@ -143,6 +143,7 @@ def resample_labels(labels: Volume, like: Volume) -> np.ndarray:
 
 
 def _to_int16(values: np.ndarray) -> np.ndarray:
+    """Values rounded and clipped to int16; NaN becomes air."""
     if values.dtype == np.int16:
         return values
     low, high = -32768, 32767
@@ -164,6 +165,7 @@ def _nearest_axes(direction: np.ndarray) -> np.ndarray:
 
 
 def _last(volume: Volume) -> np.ndarray:
+    """Index z, y, x of the last voxel."""
     return np.array(volume.hu.shape) - 1
 
 
@@ -194,7 +196,7 @@ def _resampled(
 
 
 def _smoothed(hu: np.ndarray, sigma: float, axis: int) -> np.ndarray:
-    """Gaussian along one axis, by slabs, so that only a slab is ever held in float."""
+    """Gaussian filter along one axis, in slabs, so that only one slab is held as floats."""
     out = np.empty_like(hu)
     other = 1 if axis == 0 else 0
     for start in range(0, hu.shape[other], 32):

@@ -190,7 +190,7 @@ def test_missing_and_foreign_files(tmp_path):
         scan.read_scan(other)
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(ScanError, match="without a DICOM series"):
+    with pytest.raises(ScanError, match="no DICOM series in this folder"):
         scan.read_scan(empty)
 
 
