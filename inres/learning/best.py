@@ -14,7 +14,7 @@ class Best:
 
     Attributes:
       step, score: of the kept state; 0 and minus infinity before there is one.
-      looked: step of the last evaluation.
+      evaluated: step of the last evaluation.
     """
 
     def __init__(self, root: Path, measure: str, *, patience: int = 0) -> None:
@@ -26,9 +26,9 @@ class Best:
         self.step: int = found.get("step", 0)
         self.score: float = found.get("score", float("-inf"))
         # Older records lack this; evaluations after the best one may then be repeated.
-        self.looked: int = found.get("looked", self.step)
+        self.evaluated: int = found.get("looked", self.step)
 
-    def look(self, step: int, scores: dict[str, float], state: Any) -> None:
+    def update(self, step: int, scores: dict[str, float], state: Any) -> None:
         """Keep `state` if its score is higher than all before.
 
         The record is written after the state, so an evaluation interrupted between the two does not
@@ -42,7 +42,7 @@ class Best:
             self._checkpoints.save(step, state)
             self._checkpoints.wait()
             self.step, self.score = step, score
-        self.looked = step
+        self.evaluated = step
         if self.step:  # as long as the score is NaN, there is nothing to record
             record = {"step": self.step, "score": self.score, "looked": step, "of": self.measure}
             files.write_json(self._record, record)

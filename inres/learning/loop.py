@@ -74,7 +74,7 @@ def fit(
         with DeferredInterrupt() as interrupt:
             try:
                 if validation.missed(start):
-                    validation.look(start, state)
+                    validation.run(start, state)
                 for i in () if validation.exhausted(start) else bar:
                     interrupt.check()
                     local = metrics.next_batch(source)
@@ -85,7 +85,7 @@ def fit(
                     if done % max(1, steps_per_epoch // 10) == 0 and np.isfinite(metrics.loss):
                         bar.set_postfix(loss=f"{metrics.loss:.3f}", refresh=False)
                     if validation.due(done):
-                        validation.look(done, state)
+                        validation.run(done, state)
                     last = done == steps or validation.exhausted(done)
                     if checkpoint_every and (done % checkpoint_every == 0 or last):
                         _save(done, state, checkpoints, metrics)

@@ -1,21 +1,21 @@
-"""Loss of FC1, by which the fine stage ranks: similar items should be each other's neighbours."""
+"""Loss of FC1, by which the fine stage ranks: similar images should be each other's neighbours."""
 
 import jax
 import jax.numpy as jnp
 
 
-def neighbourhood(features: jax.Array, kinship: jax.Array, items: jax.Array) -> jax.Array:
-    """Negative mean log kinship of a random neighbour of each image in the batch.
+def neighbourhood(features: jax.Array, similarity: jax.Array, items: jax.Array) -> jax.Array:
+    """Negative log expected similarity of a random neighbour, averaged over the images of a batch.
 
     Image j is drawn as the neighbour of i with a probability proportional to
-    exp(-8 |f_i - f_j|^2 / D), so similar images cluster in Euclidean distance. Images without any
-    kin in the batch do not count; the loss is 0 where there are no others. With kinship 1 within a
-    class and 0 between classes, this is Goldberger et al. 2004, "Neighbourhood components
+    exp(-8 |f_i - f_j|^2 / D), so similar images cluster in Euclidean distance. Images without a
+    similar one in the batch do not count; if there are no others, the loss is 0. With similarity 1
+    within a class and 0 between classes, this is Goldberger et al. 2004, "Neighbourhood components
     analysis", Eq. 7.
 
     Args:
       features: float32 [B, D], FC1.
-      kinship: float32 [B, B] in [0, 1], as from `kinship`.
+      similarity: float32 [B, B] in [0, 1], as from `similarity_of`.
       items: int [B]; draws of the same item are not each other's neighbours.
     """
     squares = jnp.sum(features**2, axis=1)
@@ -23,27 +23,28 @@ def neighbourhood(features: jax.Array, kinship: jax.Array, items: jax.Array) -> 
     scores = -8.0 / features.shape[1] * (squares[:, None] + squares - 2.0 * inner)
     itself = items[:, None] == items
     scores = jnp.where(itself, -1e9, scores)
-    akin = (kinship > 0) & ~itself
-    weighed = jnp.where(akin, scores + jnp.log(jnp.where(akin, kinship, 1.0)), -1e9)
-    gap = jax.nn.logsumexp(scores, axis=1) - jax.nn.logsumexp(weighed, axis=1)
-    counts = akin.any(axis=1)
+    similar = (similarity > 0) & ~itself
+    weighted = jnp.where(similar, scores + jnp.log(jnp.where(similar, similarity, 1.0)), -1e9)
+    gap = jax.nn.logsumexp(scores, axis=1) - jax.nn.logsumexp(weighted, axis=1)
+    counts = similar.any(axis=1)
     return jnp.sum(jnp.where(counts, gap, 0.0)) / jnp.maximum(counts.sum(), 1)
 
 
-def kinship(labels: jax.Array, diameters_mm: jax.Array, *, spread: float) -> jax.Array:
-    """How similar images are, float32 [B, B]: 0 between classes; within a class 1 for equal
-    diameters, and less the more the diameters differ.
+def similarity_of(labels: jax.Array, diameters_mm: jax.Array, *, spread: float) -> jax.Array:
+    """Similarity of all pairs of images, float32 [B, B]: 0 between classes; within a class 1 for
+    equal diameters, and less the more the diameters differ.
 
     Args:
       labels: int [B].
       diameters_mm: float [B]; NaN where unknown, 0 for no nodule. An unknown diameter counts as
         equal to every other.
-      spread: kinship falls to 1/e at a ratio of diameters of e^spread; 0: it is 1 within a class.
+      spread: similarity falls to 1/e at a ratio of diameters of e^spread; 0: it is 1 within a
+        class.
     """
-    akin = (labels[:, None] == labels).astype(jnp.float32)
+    same_class = (labels[:, None] == labels).astype(jnp.float32)
     if not spread:
-        return akin
+        return same_class
     known = diameters_mm > 0  # NaN compares false
     size = jnp.log(jnp.where(known, diameters_mm, 1.0))
-    alike = jnp.exp(-jnp.abs(size[:, None] - size) / spread)
-    return akin * jnp.where(known[:, None] & known, alike, 1.0)
+    same_size = jnp.exp(-jnp.abs(size[:, None] - size) / spread)
+    return same_class * jnp.where(known[:, None] & known, same_size, 1.0)

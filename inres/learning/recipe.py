@@ -12,7 +12,7 @@ from inres.config import Config, Segment
 from inres.data.augment import augment, drop_neighbours
 from inres.learning import losses, objective
 from inres.learning.losses.nll import nll
-from inres.learning.neighbourhood import kinship, neighbourhood
+from inres.learning.neighbourhood import neighbourhood, similarity_of
 from inres.learning.optimizer import sgd
 from inres.learning.segmentation import segmentation
 from inres.learning.step import Batch, LossFn
@@ -93,10 +93,12 @@ def hash_loss(model: nn.Module, config: Config, *, steps: int, classes: int) -> 
             "bit_margin": jnp.mean(jnp.abs(outputs.h - 0.5)) * 2.0,
         }
         if weights.fine:
-            akin = kinship(batch["label"], batch["diameter_mm"], spread=weights.fine_spread)
-            near = neighbourhood(outputs.fc1, akin, batch["item"])
-            loss += weights.fine * near
-            metrics["fine_loss"] = near
+            similarity = similarity_of(
+                batch["label"], batch["diameter_mm"], spread=weights.fine_spread
+            )
+            fine = neighbourhood(outputs.fc1, similarity, batch["item"])
+            loss += weights.fine * fine
+            metrics["fine_loss"] = fine
         if code_loss is not None:
             cost = code_loss(outputs, params["head"], batch, step / steps)
             loss += weights.weight * cost

@@ -32,16 +32,16 @@ class Validation:
 
     def missed(self, step: int) -> bool:
         """Whether the evaluation after `step` was interrupted before `best` recorded it."""
-        return self.best is not None and self.due(step) and self.best.looked < step
+        return self.best is not None and self.due(step) and self.best.evaluated < step
 
     def exhausted(self, step: int) -> bool:
         """Whether training should stop after `step`, since the best score is too long ago.
 
-        Decided at evaluations alone, so that it does not depend on where training was interrupted.
+        Decided only at evaluations, so that it does not depend on where training was interrupted.
         """
         return self.best is not None and self.due(step) and self.best.exhausted(step)
 
-    def look(self, step: int, state: TrainState) -> None:
+    def run(self, step: int, state: TrainState) -> None:
         """Evaluate a state that is known to be finite, show it to `best` and log the scores.
 
         Raises:
@@ -52,7 +52,7 @@ class Validation:
         before = time.perf_counter()
         scores = self.evaluate(state)
         if self.best is not None:
-            self.best.look(step, scores, state)
+            self.best.update(step, scores, state)
         epoch = step / self.steps_per_epoch
         self.log.write({"kind": "val", "step": step, "epoch": epoch, **scores})
         self.metrics.exclude(time.perf_counter() - before)

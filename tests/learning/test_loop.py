@@ -416,13 +416,13 @@ def test_a_record_without_the_last_evaluation_is_still_read(tmp_path):
 def test_a_score_of_nan_keeps_nothing(tmp_path):
     mesh = data_mesh(1)
     best = Best(tmp_path, "score", patience=2)
-    best.look(2, {"score": float("nan")}, fresh(mesh))
+    best.update(2, {"score": float("nan")}, fresh(mesh))
     assert best.step == 0
     assert best.exhausted(2)
     best.close()
     again = Best(tmp_path, "score", patience=2)
-    again.look(4, {"score": 0.5}, fresh(mesh))
-    assert (again.step, again.score, again.looked) == (4, 0.5, 4)
+    again.update(4, {"score": 0.5}, fresh(mesh))
+    assert (again.step, again.score, again.evaluated) == (4, 0.5, 4)
     again.close()
 
 
@@ -433,7 +433,7 @@ def test_resumed_training_replaces_a_best_state_of_other_weights(tmp_path):
     for state, score in zip(states, (0.5, 0.6, 0.7), strict=True):
         marked = state.replace(params=jax.tree.map(lambda x, s=score: x * 0 + s, state.params))
         best = Best(tmp_path, "score")
-        best.look(int(state.step), {"score": score}, marked)
+        best.update(int(state.step), {"score": score}, marked)
         best.close()
         kept = Checkpoints(tmp_path).restore(fresh(mesh))
         assert (int(kept.step), best.score) == (int(state.step), score)

@@ -7,7 +7,7 @@ import pytest
 
 from inres import config as lib
 from inres.learning import losses, objective, recipe
-from inres.learning.neighbourhood import kinship, neighbourhood
+from inres.learning.neighbourhood import neighbourhood, similarity_of
 from inres.models.head import HashHead, Outputs
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
@@ -88,8 +88,8 @@ def test_the_loss_is_the_weighted_sum_of_its_parts():
     logits = h @ layers[2]["kernel"] + layers[2]["bias"]
     nll = np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(12), LABELS])
     codes = -0.5 * np.mean((h - 0.5) ** 2) + np.mean((h.mean(axis=0) - 0.5) ** 2)
-    akin = kinship(LABELS, DIAMETERS, spread=0.25)
-    near = float(neighbourhood(fc1.astype(np.float32), akin, np.arange(12)))
+    similarity = similarity_of(LABELS, DIAMETERS, spread=0.25)
+    near = float(neighbourhood(fc1.astype(np.float32), similarity, np.arange(12)))
     assert float(metrics["fine_loss"]) == pytest.approx(near, rel=1e-3)
     assert float(loss) == pytest.approx(3.0 * nll + 2.0 * codes + 1.5 * near, rel=1e-4)
     assert float(metrics["code_loss"]) == pytest.approx(codes, rel=1e-3)

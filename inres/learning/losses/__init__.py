@@ -107,7 +107,7 @@ class CodeLoss:
     least_classes: int = 2
     """With fewer classes the loss adds nothing to the NLL of FC3."""
     needs_classification: bool = False
-    """Whether training also needs the NLL of FC3: alone, the loss may not separate classes."""
+    """Whether training also needs the NLL of FC3, since the loss may not separate all classes."""
     trains_fc3: bool = False
     """Whether the loss trains FC3 even without its NLL."""
     batch_norm: bool = False

@@ -10,7 +10,7 @@ def nll(logits: Array, labels: Array) -> Array:
     return optax.softmax_cross_entropy(logits, target).mean()
 
 
-# `config.loss.classification` weighs the NLL beside every loss; this one has nothing to add.
+# The NLL is part of every training (`config.loss.classification`); this loss adds nothing to it.
 losses.REGISTRY.add(
     "nll",
     losses.CodeLoss(
