@@ -43,7 +43,18 @@ def stage_inputs(config: Config, stage: str) -> dict[str, Any]:
         for part in name.split("."):
             value = getattr(value, part)
         found |= dict(leaves(value, name)) if dataclasses.is_dataclass(value) else {name: value}
-    return found
+    ignored = unused(config)
+    return {name: value for name, value in found.items() if name not in ignored}
+
+
+def unused(config: Config) -> set[str]:
+    """Fields that have no effect with this config: the settings of losses that are not selected.
+
+    Without them, results stay valid when a loss is added to the program.
+    """
+    selected = f"loss.settings.{config.loss.name}."
+    names = (name for name, _ in leaves(config.loss.settings, "loss.settings"))
+    return {name for name in names if not name.startswith(selected)}
 
 
 def leaves(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -126,7 +126,9 @@ def _require_effect(grid: Ablation) -> None:
     """Refuse variants whose runs no score could tell apart: they would count in the correction."""
     seen: dict[str, str] = {}
     for variant in grid.variants:
-        values = config_lib.to_dict(overridden(grid.base, variant))
+        config = overridden(grid.base, variant)
+        ignored = inputs.unused(config)
+        values = {name: value for name, value in inputs.leaves(config) if name not in ignored}
         read = values | {"name": "", "pdf": True, "by": variant.get("ranking")}
         same = seen.setdefault(stages.fingerprint(read), label(variant))
         if same != label(variant):

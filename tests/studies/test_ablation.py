@@ -77,6 +77,7 @@ def test_a_grid_is_a_product_and_its_runs_have_each_seed():
         (({}, {"seed": 7}), {}, r"seed is varied by config\.seeds"),
         (({}, {"hash.bits": 48}), {}, "'hash.bits=48' differs from 'base' in nothing"),
         (({}, {"pdf": False}), {}, "'pdf=False' differs from 'base' in nothing"),
+        (({}, {"loss.settings.csq.quantization": 0.1}), {}, "differs from 'base' in nothing"),
         (({}, {"data.root": "a b"}, {"data.root": "a/b"}), {}, "two would share the folder"),
     ],
 )
