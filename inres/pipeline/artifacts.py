@@ -21,7 +21,7 @@ from inres.encoding.segmenter import Segmenter, make_segmenter
 from inres.learning import recipe
 from inres.learning.checkpoints import Checkpoints
 from inres.learning.devices import data_mesh
-from inres.learning.train_state import TrainState, init_state, restore
+from inres.learning.train_state import TrainState, init_state, initial_variables, restore
 from inres.pipeline import stages
 from inres.system import files
 
@@ -147,7 +147,7 @@ def fresh_state(
     """The train state before the first step."""
     size = config.items.size_px
     image = np.zeros((1, size, size, channels), np.float32)
-    variables = dict(jax.jit(model.init)(jax.random.key(config.seed), image))
+    variables = initial_variables(model, jax.random.key(config.seed), image)
     return init_state(variables, optimizer, mesh=mesh)
 
 

@@ -15,7 +15,7 @@ from inres.learning import devices, loop, recipe
 from inres.learning.checkpoints import Checkpoints
 from inres.learning.logs import MetricLog
 from inres.learning.step import make_train_step
-from inres.learning.train_state import TrainState, begin, init_state
+from inres.learning.train_state import TrainState, begin, init_state, initial_variables
 from inres.pipeline import artifacts, stages
 from inres.pipeline.inputs import stage_inputs
 from inres.system import files
@@ -119,7 +119,7 @@ def _train(config: Config, store: items.ItemStore, rows: np.ndarray, out: Path) 
 
 
 def _fresh_variables(model: nn.Module, key: jax.Array, size: int) -> dict:
-    return dict(jax.jit(model.init)(key, np.zeros((1, size, size, 1), np.float32)))
+    return initial_variables(model, key, np.zeros((1, size, size, 1), np.float32))
 
 
 def _pair_files(out: Path) -> dict[str, Path]:
