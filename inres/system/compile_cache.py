@@ -7,6 +7,8 @@ from pathlib import Path
 
 import filelock
 
+from inres.system.processes import cores
+
 VARIABLE = "INRES_COMPILE_CACHE"
 MAX_BYTES = 2**30  # the least recently used programs are removed beyond this size
 MIN_COMPILE_SECONDS = 0.05  # faster programs cost more to look up than to compile
@@ -34,7 +36,7 @@ def keep_programs(place: str | None = None) -> Path | None:
     if place == "off":
         _set("jax_enable_compilation_cache", False)
         return None
-    directory = Path(place).expanduser().resolve() / f"{_cores()}-cores"
+    directory = Path(place).expanduser().resolve() / f"{cores()}-cores"
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         remove_incomplete(directory)
@@ -76,13 +78,6 @@ def _user_cache() -> Path:
     if sys.platform == "darwin":
         return Path("~/Library/Caches")
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-
-
-def _cores() -> int:
-    """Number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _set(option: str, value: bool | float | str) -> None:
