@@ -23,7 +23,7 @@ def set_threads(count: int) -> dict[str, Any]:
     return {"torch": torch.__version__, "torch_threads": torch.get_num_threads()}
 
 
-def _ours(value: torch.Tensor) -> np.ndarray:
+def _to_our_layout(value: torch.Tensor) -> np.ndarray:
     """A weight or gradient in our layout, a copy: OIHW -> HWIO, and [out, in] -> [in, out]."""
     array = value.detach().numpy()
     if array.ndim == 4:
@@ -36,7 +36,7 @@ def _ours(value: torch.Tensor) -> np.ndarray:
 
 
 def _fill(parameter: torch.Tensor, value: np.ndarray) -> None:
-    """The inverse of `_ours`."""
+    """The inverse of `_to_our_layout`."""
     if parameter.ndim == 4:
         value = value.reshape(*parameter.shape[2:], *value.shape[-2:]).transpose(3, 2, 0, 1)
     elif parameter.ndim == 2:
@@ -235,11 +235,11 @@ class Trainer:
         loss.backward()
         return logits, loss
 
-    def look(self) -> tuple[np.ndarray, float, dict[str, np.ndarray]]:
+    def snapshot(self) -> tuple[np.ndarray, float, dict[str, np.ndarray]]:
         """Logits [B, classes], loss and gradients by path, in our layout; makes no step."""
         logits, loss = self._backward()
         named = self.net.named_parameters()
-        gradients = {_path(name): _ours(p.grad) for name, p in named if p.grad is not None}
+        gradients = {_path(name): _to_our_layout(p.grad) for name, p in named if p.grad is not None}
         return logits.detach().numpy(), float(loss.detach()), gradients
 
     def step(self) -> float:

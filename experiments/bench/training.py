@@ -42,7 +42,7 @@ COLUMNS = {
 }
 CHECKED_STEPS = 5
 
-Look = tuple[np.ndarray, float, dict[str, np.ndarray]]
+Snapshot = tuple[np.ndarray, float, dict[str, np.ndarray]]
 """(logits [B, classes], loss, gradients by path), of the weights before the first step."""
 
 
@@ -93,7 +93,7 @@ class Ours:
         jax.block_until_ready(self.state)
         return float(metrics["loss"])
 
-    def look(self) -> Look:
+    def snapshot(self) -> Snapshot:
         """Logits, loss and gradients at the first weights, through the training path."""
 
         def logits(params: Any) -> jax.Array:
@@ -148,28 +148,35 @@ def bare(config: Config) -> Config:
     return config
 
 
-def far(a: Any, b: Any) -> float:
+def relative_distance(a: Any, b: Any) -> float:
     """How far `a` is from `b`, as a share of the norm of `b`."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     return float(np.linalg.norm(a - b) / max(float(np.linalg.norm(b)), 1e-12))
 
 
-def check(ours: Look, peer: Look, *, logits: float = 1e-4, gradients: float = 1e-2) -> None:
+def check(ours: Snapshot, peer: Snapshot, *, logits: float = 1e-4, gradients: float = 1e-2) -> None:
     """Both must say the same of the same weights and batch, but for rounding.
 
     Args:
-      logits: allowed distance of logits and loss, relative (`far`).
+      logits: allowed distance of logits and loss, relative (`relative_distance`).
       gradients: allowed distance of the gradient of each parameter; below the norms of many layers
         rounding is amplified, so it is larger.
 
     Raises:
       RuntimeError: they do not; names what differs, and by how much.
     """
-    distances = {"logits": far(ours[0], peer[0]) / logits, "loss": far(ours[1], peer[1]) / logits}
-    if ours[2].keys() != peer[2].keys():
-        raise RuntimeError(f"parameters differ: {sorted(ours[2].keys() ^ peer[2].keys())}")
-    for path, gradient in ours[2].items():
-        distances[f"the gradient of {path}"] = far(gradient, peer[2][path]) / gradients
+    our_logits, our_loss, our_gradients = ours
+    peer_logits, peer_loss, peer_gradients = peer
+    distances = {
+        "logits": relative_distance(our_logits, peer_logits) / logits,
+        "loss": relative_distance(our_loss, peer_loss) / logits,
+    }
+    if our_gradients.keys() != peer_gradients.keys():
+        different = sorted(our_gradients.keys() ^ peer_gradients.keys())
+        raise RuntimeError(f"parameters differ: {different}")
+    for path, gradient in our_gradients.items():
+        distance = relative_distance(gradient, peer_gradients[path])
+        distances[f"the gradient of {path}"] = distance / gradients
     worst = max(distances, key=lambda name: distances[name])
     if not distances[worst] <= 1:
         raise RuntimeError(
@@ -193,7 +200,7 @@ def import_peer() -> Any:
     return torch_network
 
 
-def made_up(config: ConfigDict) -> tuple[np.ndarray, np.ndarray]:
+def random_data(config: ConfigDict) -> tuple[np.ndarray, np.ndarray]:
     """Random images, uint8 [N, S, S, 1], and labels, int32 [N]."""
     rng = np.random.default_rng(config.seed)
     size, count = config.experiment.items.size_px, config["items"]
@@ -207,7 +214,7 @@ def trainers(config: ConfigDict, ours: Ours, peer: Any) -> dict[str, Any]:
     Raises:
       RuntimeError: it says or does something else.
     """
-    look = ours.look()
+    snapshot = ours.snapshot()
     losses = [ours.step() for _ in range(CHECKED_STEPS)]
     made = {}
     for layout in peer.LAYOUTS:
@@ -219,7 +226,7 @@ def trainers(config: ConfigDict, ours: Ours, peer: Any) -> dict[str, Any]:
             classes=config.classes,
             layout=layout,
         )
-        check(look, trainer.look())
+        check(snapshot, trainer.snapshot())
         theirs = [trainer.step() for _ in range(CHECKED_STEPS)]
         if not np.allclose(losses, theirs, rtol=1e-2):
             raise RuntimeError(f"losses of the first steps: {losses} here, {theirs} in the peer")
@@ -240,7 +247,7 @@ def measure(
     batch = len(sides[first].batch["label"])
     rivals = {name: rival.step for name, rival in {**sides, **peers}.items()}
     times = timing.interleaved(rivals, rounds=config.rounds, round_seconds=config.round_seconds)
-    real = sides[last].loop(*made_up(config), config.loop_steps, workdir / "loop")
+    real = sides[last].loop(*random_data(config), config.loop_steps, workdir / "loop")
     return {
         "rows": [
             {
@@ -286,7 +293,7 @@ def compare_with_pytorch(config: ConfigDict, workdir: Path) -> None:
     }
     experiment = config_lib.checked(config.experiment)
     peer.check(bare(experiment))
-    images, labels = (values[: experiment.train.batch] for values in made_up(config))
+    images, labels = (values[: experiment.train.batch] for values in random_data(config))
     make = functools.partial(
         Ours, images=images, labels=labels, classes=config.classes, steps=config.loop_steps
     )

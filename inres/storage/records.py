@@ -184,7 +184,7 @@ class Table:
         """
         with self._naming_damage():
             try:
-                found = self._db.execute(_asked(kinds, condition), tuple(values)).fetchall()
+                found = self._db.execute(_id_query(kinds, condition), tuple(values)).fetchall()
             except sqlite3.OperationalError as error:
                 # SQL that was tried can fail on a value alone, but for a table that is not there.
                 if error.sqlite_errorcode != sqlite3.SQLITE_ERROR or "no such" in str(error):
@@ -193,7 +193,7 @@ class Table:
         return [i for (i,) in found]
 
 
-def _asked(kinds: Mapping[str, str], condition: str) -> str:
+def _id_query(kinds: Mapping[str, str], condition: str) -> str:
     """The query for the ids of a condition.
 
     A shard written before its column became real holds integers: they are to divide as reals do.
@@ -227,7 +227,7 @@ def check_condition(kinds: Mapping[str, str], condition: str, values: Sequence[V
     with contextlib.closing(sqlite3.connect(":memory:")) as db:
         db.execute(f"CREATE TABLE records (id INTEGER PRIMARY KEY{declared})")
         try:
-            db.execute(_asked(kinds, condition), tuple(values))
+            db.execute(_id_query(kinds, condition), tuple(values))
         except (sqlite3.Error, OverflowError) as error:
             raise ValueError(
                 f"condition {condition!r}: {error}; the columns are {', '.join(kinds)}"

@@ -247,8 +247,8 @@ def _among(wanted: np.ndarray, ascending: np.ndarray) -> np.ndarray:
         return np.zeros(len(wanted), bool)
     inside = (wanted >= ascending[0]) & (wanted <= ascending[-1])
     # Of one type, or searchsorted copies all of `ascending` to the wider.
-    asked = np.where(inside, wanted, ascending[0]).astype(ascending.dtype)
-    return inside & (ascending[np.searchsorted(ascending, asked)] == wanted)
+    probe = np.where(inside, wanted, ascending[0]).astype(ascending.dtype)
+    return inside & (ascending[np.searchsorted(ascending, probe)] == wanted)
 
 
 def open_shard(

@@ -31,18 +31,18 @@ def config():
 
 @pytest.fixture(scope="module")
 def ours(config):
-    images, labels = training.made_up(config)
+    images, labels = training.random_data(config)
     bare = training.bare(config.experiment)
     return training.Ours(bare, images[:8], labels[:8], classes=8, steps=6)
 
 
 @pytest.fixture(scope="module")
-def look(ours):
-    return ours.look()
+def snapshot(ours):
+    return ours.snapshot()
 
 
-def test_the_looked_at_gradient_is_the_slope_of_the_loss(ours, look):
-    logits, loss, gradients = look
+def test_the_looked_at_gradient_is_the_slope_of_the_loss(ours, snapshot):
+    logits, loss, gradients = snapshot
     labels = ours.batch["label"]
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
     assert loss == pytest.approx(-log_p[np.arange(8), labels].mean(), rel=1e-5)
@@ -66,18 +66,18 @@ def test_our_side_is_measured_without_a_peer(config, ours, tmp_path):
     assert (tmp_path / "loop" / "log.jsonl").is_file()
 
 
-def test_another_network_is_no_rival(look):
-    logits, loss, gradients = look
-    training.check(look, look)
+def test_another_network_is_no_rival(snapshot):
+    logits, loss, gradients = snapshot
+    training.check(snapshot, snapshot)
     name = "inv2_1/path1_3x3/conv/kernel"
     other = {**gradients, name: gradients[name][::-1]}
     with pytest.raises(RuntimeError, match=f"the gradient of {name}"):
-        training.check(look, (logits, loss, other))
+        training.check(snapshot, (logits, loss, other))
     with pytest.raises(RuntimeError, match="logits"):
-        training.check(look, (1.01 * logits, loss, gradients))
+        training.check(snapshot, (1.01 * logits, loss, gradients))
     less = {path: value for path, value in gradients.items() if path != "stem/norm/bias"}
     with pytest.raises(RuntimeError, match="stem/norm/bias"):
-        training.check(look, (logits, loss, less))
+        training.check(snapshot, (logits, loss, less))
 
 
 def test_pytorch_has_the_same_network(config, ours):
