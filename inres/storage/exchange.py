@@ -1,10 +1,11 @@
-"""Indexes from other programs' arrays, and to and from faiss's own files; all in blocks.
+"""Import of .npy arrays, and import and export of faiss index files, all in blocks.
 
-faiss is not needed: its files of flat indexes are a header and the vectors as they are. Layout
-(little-endian, after faiss's `index_write.cpp`): four letters; the header `d` int32, `code_size`
-int32 (binary indexes alone), `ntotal` int64, two unused int64 (others alone), `is_trained` byte,
-`metric` int32; then the index itself. A map (IxMp, IBMp) holds the mapped index, then the number
-of ids and the ids, int64. A flat one (IxF2, IBxF) holds the number of floats or bytes, then them.
+faiss itself is not needed, because a file of a flat index is a header followed by the vectors. The
+layout (little-endian, from faiss's `index_write.cpp`) is: four letters; the header with `d` int32,
+`code_size` int32 (only binary indexes), `ntotal` int64, two unused int64 (only other indexes),
+`is_trained` byte and `metric` int32; then the content. An ID map (IxMp, IBMp) contains the mapped
+index, the number of ids and the ids as int64. A flat index (IxF2, IBxF) contains the number of
+floats or bytes, and these.
 """
 
 import contextlib
@@ -24,9 +25,9 @@ from inres.storage.errors import StoreError
 from inres.system import files
 
 L2 = 1
-"""faiss's METRIC_L2."""
+"""METRIC_L2 in faiss."""
 KINDS = {b"IxF2": "<f4", b"IBxF": "u1"}
-"""The flat indexes, and the type of what they hold."""
+"""The letters of flat indexes and the dtypes of their vectors."""
 
 
 def import_npy(
@@ -39,20 +40,20 @@ def import_npy(
     records: records_lib.Given | None = None,
     dtype: str = "float32",
 ) -> None:
-    """Make an index at `path` from two .npy files.
+    """Create an index at `path` from two .npy files.
 
     Args:
-      path: the index to make.
+      path: directory of the index.
       codes: uint32 [N, W] (see `inres.retrieval.codes` for the bit order), or bool [N, bits].
       features: floats [N, D].
       bits: code length.
-      model: what made the arrays; queries must come from the same.
-      records: N records, as in `store.save`; default: the row number alone.
-      dtype: stored type of the features.
+      model: identifies the source of the arrays; queries must have the same source.
+      records: N records, as in `store.save`; default: only the row number.
+      dtype: type of the stored features.
 
     Raises:
-      StoreError: a file is no array or not such an array.
-      FileNotFoundError: there is no such file.
+      StoreError: a file is not an array of the required kind.
+      FileNotFoundError: a file does not exist.
     """
     packed, wide = _read(Path(codes)), _read(Path(features))
     if packed.dtype == np.bool_ and packed.ndim == 2 and packed.shape[1] == bits:
@@ -72,7 +73,7 @@ def import_npy(
 
 @contextlib.contextmanager
 def _naming(*paths: str | Path) -> Iterator[None]:
-    """Say in which files the values are that cannot be stored."""
+    """Name the files in errors about values that cannot be stored."""
     try:
         yield
     except ValueError as error:
@@ -94,7 +95,7 @@ def _read(path: Path) -> np.ndarray:
 def _in_blocks(
     rows: np.ndarray, convert: Callable[[np.ndarray], np.ndarray], words: int
 ) -> np.ndarray:
-    """uint32 [N, words] of rows that are converted a block at a time."""
+    """Convert rows block by block to uint32 [N, words]."""
     out = np.empty((len(rows), words), np.uint32)
     for start in range(0, len(rows), records_lib.BLOCK):
         stop = start + records_lib.BLOCK
@@ -105,13 +106,13 @@ def _in_blocks(
 def export_faiss(
     path: str | Path, *, binary: str | Path | None = None, flat: str | Path | None = None
 ) -> None:
-    """Write the index at `path` as faiss index files.
+    """Export the index at `path` as faiss index files.
 
     Args:
-      path: the index.
-      binary: file for the codes, an IndexBinaryIDMap over an IndexBinaryFlat. Codes of other than
-        whole bytes get zero bits.
-      flat: file for the features as float32, an IndexIDMap over an IndexFlatL2.
+      path: directory of the index.
+      binary: file for the codes, as an IndexBinaryIDMap of an IndexBinaryFlat. Codes are padded
+        with zero bits to whole bytes.
+      flat: file for the features as float32, as an IndexIDMap of an IndexFlatL2.
     """
     opened = store.load(path)
     octets = -(-opened.bits // 8)
@@ -132,7 +133,7 @@ def export_faiss(
 
 @contextlib.contextmanager
 def _writing(path: str | Path, opened: store.Stored, head: bytes) -> Iterator[IO[bytes]]:
-    """A file of a map: `head`, what the caller writes, and the ids."""
+    """Write an ID map: `head`, then what the caller writes to the file, then the ids."""
     with files.atomic_path(path) as part, open(part, "wb") as file:
         file.write(head)
         yield file
@@ -157,20 +158,20 @@ def import_faiss(
     records: records_lib.Given | None = None,
     dtype: str = "float32",
 ) -> None:
-    """Make an index at `path` from two files of faiss, in their order.
+    """Create an index at `path` from two faiss index files, keeping the order of the items.
 
     Args:
-      path: the index to make.
-      binary: an IndexBinaryFlat, or an IndexBinaryIDMap over one.
-      flat: an IndexFlatL2, or an IndexIDMap over one, of the same items in the same order.
-      model: what made the vectors; queries must come from the same.
+      path: directory of the index.
+      binary: an IndexBinaryFlat, or an IndexBinaryIDMap of one.
+      flat: an IndexFlatL2, or an IndexIDMap of one, with the same items in the same order.
+      model: identifies the source of the vectors; queries must have the same source.
       bits: code length; default: all bits of the binary index.
       records: N records, as in `store.save`; default: the ids in faiss, as `faiss_id`.
-      dtype: stored type of the features.
+      dtype: type of the stored features.
 
     Raises:
-      StoreError: a file is damaged or another index, or the two do not hold the same ids.
-      FileNotFoundError: there is no such file.
+      StoreError: a file is damaged or another kind of index, or the two have different ids.
+      FileNotFoundError: a file does not exist.
     """
     octets, ids = _read_faiss(Path(binary))
     wide, others = _read_faiss(Path(flat))
@@ -194,7 +195,7 @@ def import_faiss(
 
 
 def _read_faiss(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The mapped vectors [N, D] of a flat index, and their ids int64 [N]."""
+    """The memory-mapped vectors [N, D] of a flat index, and their ids int64 [N]."""
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
     with open(path, "rb") as file:
@@ -225,7 +226,7 @@ def _read_faiss(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read_header(file: IO[bytes]) -> tuple[bytes, int, int]:
-    """The letters of an index, its number of vectors, and the values of one."""
+    """The letters of an index, the number of vectors, and the number of values per vector."""
     letters = file.read(4)
     if letters.startswith(b"IB"):
         _, width, count, _, metric = struct.unpack("<iiqbi", file.read(21))

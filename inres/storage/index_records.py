@@ -13,7 +13,7 @@ from inres.storage.shards import Shard
 
 
 class Records:
-    """The records of an index: `records[id]` is a dict of the item's properties."""
+    """The records of an index; `records[id]` is a dict of the item's properties."""
 
     def __init__(self, path: Path, shards: Sequence[Shard], kinds: Mapping[str, str]):
         self.columns = dict(kinds)
@@ -31,19 +31,19 @@ class Records:
         }
 
     def __getitem__(self, id_: int) -> dict[str, Value]:
-        """The record of item `id_`; NaN where a real number is unknown.
+        """The record of item `id_`; unknown real numbers are NaN.
 
         Raises:
-          KeyError: no such item.
+          KeyError: there is no such item.
         """
         return self.many([id_])[0]
 
     def many(self, ids: Sequence[int] | np.ndarray) -> list[dict[str, Value]]:
-        """The records of `ids`, in that order.
+        """The records of `ids`, in this order.
 
         Raises:
-          KeyError: one of them is no item.
-          ValueError: they are no integers [N].
+          KeyError: there is no item with one of the ids.
+          ValueError: `ids` is not an integer array of shape [n].
         """
         wanted = as_ids(ids)
         shard_of = np.searchsorted(self._first, wanted, side="right") - 1
@@ -59,9 +59,12 @@ class Records:
         return [found[i] for i in wanted.tolist()]
 
     def column(self, name: str) -> np.ndarray:
-        """A column over all items, ids ascending: int64, float64 (NaN: unknown) or object [N].
+        """A column of all items by ascending id: int64, float64 (NaN: unknown) or object [N].
 
-        An integer column with unknowns is float64.
+        An integer column with unknown values becomes float64.
+
+        Raises:
+          KeyError: there is no such column.
         """
         if name not in self.columns:
             raise KeyError(f"no column {name!r}; there are {', '.join(self.columns)}")
@@ -71,7 +74,7 @@ class Records:
         for shard in self._shards:
             values = [value for (value,) in shard.select([name])]
             if kind == "text":
-                # One object for equal texts: a scan's name stands at each of its items.
+                # Equal texts share one object, since a scan's name occurs in all of its items.
                 parts.append(np.array([same.setdefault(v, v) for v in values], object))
             else:
                 unknown = kind == "real" or None in values
@@ -79,21 +82,21 @@ class Records:
         return np.concatenate(parts)
 
     def groups(self, name: str) -> tuple[np.ndarray, dict[str, int]]:
-        """Items that share a text: each one's number, int32 [N], -1 where blank; text -> number."""
+        """Number the texts of a column: int32 [N], -1 for blank texts; and text -> number."""
         numbers: dict[str, int] = {}
         rows = [numbers.setdefault(v, len(numbers)) if v else -1 for v in self.column(name)]
         return np.array(rows, np.int32), numbers
 
     def where(self, condition: str, values: Sequence[Value] = ()) -> np.ndarray:
-        """Ids int32 of the items for which an SQL condition holds, ascending.
+        """Ids of the items that satisfy an SQL condition, int32 [n], ascending.
 
-        `condition` is an SQL expression on the columns of one item, with `?` for each of `values`,
-        for instance `where("diameter_mm BETWEEN ? AND ?", (5, 8))`.
+        `condition` is an SQL expression on the columns of one item, with a `?` for each of
+        `values`, for instance `where("diameter_mm BETWEEN ? AND ?", (5, 8))`.
 
         Raises:
-          ValueError: no such condition can be asked.
+          ValueError: the condition is not valid.
         """
-        values = records_lib.plain(values)  # SQLite would take NumPy's for bytes
+        values = records_lib.plain(values)  # SQLite would store NumPy scalars as bytes
         records_lib.check_condition(self.columns, condition, values)
         parts = [np.zeros(0, np.int32)]
         for shard in self._shards:
@@ -102,7 +105,7 @@ class Records:
         return np.concatenate(parts)
 
     def all(self) -> Iterator[tuple[int, dict[str, Value]]]:
-        """(id, record) of every item, ids ascending."""
+        """(id, record) of every item, by ascending id."""
         for shard in self._shards:
             for i, *row in shard.select(["id", *self.columns]):
                 yield i, self._dict(row)

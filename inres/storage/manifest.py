@@ -25,7 +25,7 @@ def _seal(manifest: Mapping[str, Any]) -> str:
 def of_no_shards(
     *, bits: int, dims: int, dtype: str, model: str, count: int, columns: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The manifest of a new index whose `count` items are still to be written as shards."""
+    """The manifest of a new index of `count` items, before its shards are written."""
     return {
         "format": FORMAT,
         "version": VERSION,
@@ -43,16 +43,16 @@ def of_no_shards(
 
 
 def write(root: Path, manifest: dict[str, Any]) -> None:
-    """Replace the manifest: the moment at which a change becomes true."""
+    """Replace the manifest; with this, a change takes effect."""
     files.write_json(root / MANIFEST, {**manifest, "sha256": _seal(manifest)})
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """The manifest of the index at `path`, checked against its own checksum.
+    """Read the manifest of the index at `path` and check its checksum.
 
     Raises:
-      FileNotFoundError: no index there.
-      StoreError: not an index, another version, or a damaged manifest.
+      FileNotFoundError: there is no index.
+      StoreError: not an index, another format version, or a damaged manifest.
     """
     path = Path(path) / MANIFEST
     if not path.is_file():
@@ -74,10 +74,10 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def hold(root: Path) -> contextlib.AbstractContextManager[None]:
-    """Hold the index at `root` for one writer.
+    """Lock the index at `root` for one writer.
 
     Raises:
-      StoreError: another writer holds it.
+      StoreError: another program has locked it.
     """
     return files.lock(
         root / LOCK,
@@ -86,6 +86,6 @@ def hold(root: Path) -> contextlib.AbstractContextManager[None]:
 
 
 def named_files(manifest: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The entries of all files of an index but the manifest."""
+    """The entries of all files of an index except the manifest."""
     entries = [entry for shard in manifest["shards"] for entry in shard["files"].values()]
     return [*entries, *([manifest["removed"]] if manifest["removed"] else [])]

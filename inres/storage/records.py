@@ -1,4 +1,4 @@
-"""The records of items in SQLite: one table a shard, an integer key `id`, a column a property."""
+"""Item records in SQLite: one table per shard, integer key `id`, one column per property."""
 
 import contextlib
 import errno
@@ -15,7 +15,7 @@ import numpy as np
 from inres.storage.errors import damaged
 
 BLOCK = 1 << 14
-"""Rows looked at in one go."""
+"""Number of rows processed at a time."""
 Value = int | float | str | None
 Column = Sequence[Any] | np.ndarray
 Given = Sequence[Mapping[str, Value]] | Mapping[str, Column]
@@ -25,10 +25,10 @@ def columns(records: Given) -> dict[str, Column]:
     """Records as columns: name -> N values.
 
     Args:
-      records: N mappings with the same keys, or already name -> N values (lists or arrays).
+      records: N mappings with the same keys, or columns: name -> N values (lists or arrays).
 
     Raises:
-      ValueError: a record lacks a column or has one more; a column is no row of values.
+      ValueError: the records have different keys, or a column is not one-dimensional.
     """
     if isinstance(records, Mapping):
         for name, values in records.items():
@@ -43,7 +43,11 @@ def columns(records: Given) -> dict[str, Column]:
 
 
 def length(given: Given) -> int:
-    """The number of records; columns of unequal length are refused, by a ValueError."""
+    """Number of records.
+
+    Raises:
+      ValueError: the columns have different lengths.
+    """
     if not isinstance(given, Mapping):
         return len(given)
     lengths = {name: len(values) for name, values in given.items()}
@@ -53,13 +57,13 @@ def length(given: Given) -> int:
 
 
 def kinds(given: Mapping[str, Column], known: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The kind of each column: the widest of "integer", "real" and "text" seen.
+    """The kind of each column: "integer", "real" or "text", the narrowest that fits its values.
 
-    A column of which no value is known is of its `known` kind, or counts as integer.
+    A column without known values has its `known` kind, or else "integer".
 
     Raises:
-      ValueError: a name is no identifier, or a number does not fit 64 bits.
-      TypeError: a column mixes numbers and text, or holds something else.
+      ValueError: a name is not an identifier, or an integer does not fit into 64 bits.
+      TypeError: a column mixes numbers and text, or contains other types.
     """
     if len({name.lower() for name in given}) < len(given):
         raise ValueError(f"columns {', '.join(given)}: some differ by case alone")
@@ -68,7 +72,7 @@ def kinds(given: Mapping[str, Column], known: Mapping[str, str] | None = None) -
 
 
 def _kind(name: str, values: Column) -> str:
-    """The kind of a column, "" where no value is known."""
+    """The kind of a column; "" if it has no known values."""
     if not name.isidentifier() or name.lower() == "id":
         raise ValueError(f"column {name!r}: must be an identifier other than 'id'")
     seen: set[type] = set()
@@ -91,7 +95,7 @@ def _kind(name: str, values: Column) -> str:
 
 
 def plain(values: Column) -> list[Any]:
-    """Values as Python's own types; those of Python stay."""
+    """Values as a list of Python types, converted from NumPy types where necessary."""
     if isinstance(values, np.ndarray):
         if values.dtype != object:
             return values.tolist()
@@ -100,20 +104,20 @@ def plain(values: Column) -> list[Any]:
 
 
 def require_names(old: Mapping[str, str], new: Mapping[str, str]) -> None:
-    """Check that records have the columns of the table that takes them in.
+    """Check that new records have the columns of the existing table.
 
     Raises:
-      ValueError: they have others.
+      ValueError: the columns differ.
     """
     if old.keys() != new.keys():
         raise ValueError(f"records have the columns {', '.join(new)}, not {', '.join(old)}")
 
 
 def widened(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
-    """The kinds of a table that takes in records of other kinds: integers become real.
+    """The kinds of a table after adding records of `new` kinds; integer columns may become real.
 
     Raises:
-      ValueError: other columns, or text beside numbers.
+      ValueError: the columns differ, or a column would mix text and numbers.
     """
     require_names(old, new)
     out = dict(old)
@@ -126,10 +130,10 @@ def widened(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
 
 
 def write(path: Path, kinds: Mapping[str, str], blocks: Iterable[Iterable[Sequence[Any]]]) -> None:
-    """Write a table from blocks of rows (id, value of each column in turn); NaN becomes NULL.
+    """Write a table from blocks of rows (id, values in the order of the columns); NaN becomes NULL.
 
     Raises:
-      OSError: the disk is full, or cannot be written.
+      OSError: the disk is full or writing fails.
     """
     declared = "".join(f', "{name}" {kind.upper()}' for name, kind in kinds.items())
     marks = ", ".join("?" * (len(kinds) + 1))
@@ -146,17 +150,17 @@ def write(path: Path, kinds: Mapping[str, str], blocks: Iterable[Iterable[Sequen
 
 
 class Table:
-    """The records of one shard, opened; it can be read for as long as it lives, even if unlinked.
+    """The open records of one shard; readable as long as this exists, even if the file is deleted.
 
     Raises:
-      StoreError: the file is missing or damaged, on opening or when read.
+      StoreError: the file is missing or damaged; on opening or on reading.
     """
 
     def __init__(self, path: Path):
         self.path = path
         uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
         with self._naming_damage():
-            # SQLite itself takes turns between threads.
+            # SQLite serializes access from several threads.
             self._db = sqlite3.connect(uri, uri=True, check_same_thread=False)
         weakref.finalize(self, self._db.close)
 
@@ -170,23 +174,23 @@ class Table:
     def select(
         self, names: Iterable[str], condition: str = "1", values: Sequence[Value] = ()
     ) -> list[tuple[Any, ...]]:
-        """The named columns of the rows for which a condition holds, ids ascending."""
+        """The named columns of the rows that satisfy a condition, by ascending id."""
         wanted = ", ".join(f'"{name}"' for name in names) or "NULL"
         query = f"SELECT {wanted} FROM records WHERE {condition} ORDER BY id"
         with self._naming_damage():
             return self._db.execute(query, tuple(values)).fetchall()
 
     def where(self, kinds: Mapping[str, str], condition: str, values: Sequence[Value]) -> list[int]:
-        """Ids, ascending, of the rows for which a condition holds that `check_condition` passed.
+        """Ascending ids of the rows that satisfy a condition accepted by `check_condition`.
 
         Raises:
-          ValueError: it cannot be evaluated on one of them.
+          ValueError: the condition cannot be evaluated on a row.
         """
         with self._naming_damage():
             try:
                 found = self._db.execute(_id_query(kinds, condition), tuple(values)).fetchall()
             except sqlite3.OperationalError as error:
-                # SQL that was tried can fail on a value alone, but for a table that is not there.
+                # A checked condition can only fail on a value, or if the file has no table.
                 if error.sqlite_errorcode != sqlite3.SQLITE_ERROR or "no such" in str(error):
                     raise
                 raise ValueError(f"condition {condition!r}: {error}") from None
@@ -194,9 +198,9 @@ class Table:
 
 
 def _id_query(kinds: Mapping[str, str], condition: str) -> str:
-    """The query for the ids of a condition.
+    """The SQL query for the ids that satisfy a condition.
 
-    A shard written before its column became real holds integers: they are to divide as reals do.
+    A shard written before a column became real contains integers; casting makes division agree.
     """
     columns = "".join(
         f', CAST("{name}" AS REAL) AS "{name}"' if kind == "real" else f', "{name}"'
@@ -205,21 +209,23 @@ def _id_query(kinds: Mapping[str, str], condition: str) -> str:
     taken = {name.lower() for name in kinds}
     rowids = "".join(f", id AS {n}" for n in ("rowid", "oid", "_rowid_") if n not in taken)
     inner = f"SELECT id{rowids}{columns} FROM records"
-    # On a line of its own the condition may end in a comment.
+    # The condition is on its own line because it may end in a comment.
     return f"SELECT id FROM ({inner}) AS records WHERE (\n{condition}\n) ORDER BY id"
 
 
 def check_condition(kinds: Mapping[str, str], condition: str, values: Sequence[Value]) -> None:
-    """Try an SQL condition on an empty table of these columns.
+    """Check an SQL condition by evaluating it on an empty table with these columns.
 
     Raises:
-      ValueError: it is no condition on them, or `values` are not as many as its marks.
+      ValueError: the condition is invalid, or the number of `values` differs from its `?` marks.
     """
     declared = "".join(f', "{name}" {kind.upper()}' for name, kind in kinds.items())
     known = {"id", *(name.lower() for name in kinds)}
     no_columns = r"""'(?:[^']|'')*'|--.*|(?s:/\*.*?\*/)|(?i:\bcollate\s*"[^"]*")"""
-    for name in re.findall(rf'{no_columns}|"([^"]*)"', condition):  # from left to right
-        if name and name.lower() not in known:  # SQLite would take it for a text
+    for name in re.findall(
+        rf'{no_columns}|"([^"]*)"', condition
+    ):  # alternatives are tried from left to right
+        if name and name.lower() not in known:  # SQLite would read it as a text
             raise ValueError(
                 f"condition {condition!r}: no such column: {name}; the columns are "
                 f"{', '.join(kinds)}; text stands between '...'"

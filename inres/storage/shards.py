@@ -1,4 +1,4 @@
-"""The files of a shard: written block by block from any source of rows, opened memory-mapped."""
+"""The files of a shard: written in blocks from any source of rows, memory-mapped for reading."""
 
 import dataclasses
 import functools
@@ -20,14 +20,14 @@ from inres.system import files
 PARTS = ("codes", "features", "ids", "records")
 ON_DISK = {"float32": "<f4", "float16": "<f2", "bfloat16": "<u2"}
 BLOCK_BYTES = 1 << 24
-"""Features held in memory while they are written."""
+"""Size of a block of features while writing."""
 
 
 def feature_type(dtype: str) -> np.dtype:
-    """The NumPy type of stored features.
+    """The NumPy dtype of stored features.
 
     Raises:
-      ValueError: not one of those that can be stored.
+      ValueError: features cannot be stored in this type.
     """
     if dtype not in ON_DISK:
         raise ValueError(f"dtype is {dtype!r}, must be one of {', '.join(ON_DISK)}")
@@ -36,12 +36,12 @@ def feature_type(dtype: str) -> np.dtype:
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """Items to be written, read in blocks."""
+    """A source of items, read in blocks."""
 
     count: int
     read: Callable[[str, int, int], Any]
-    """read(part, start, stop): `codes` uint32 [n, W], `features` in the stored type [n, D], `ids`
-    int32 [n], or `records`: n sequences of values, in the order of the index's columns."""
+    """read(part, start, stop) returns `codes` uint32 [n, W], `features` [n, D] in the stored type,
+    `ids` int32 [n], or `records`: n sequences of values in the order of the index's columns."""
 
 
 def given(
@@ -53,9 +53,9 @@ def given(
     bits: int,
     dtype: str,
 ) -> Rows:
-    """Rows from arrays [N, ...] and columns of N values; read, a block is checked.
+    """Rows from arrays [N, ...] and columns of N values, checked as they are read.
 
-    A block with a non-finite feature or with a bit set above `bits` raises ValueError.
+    Reading a block raises ValueError if a feature is not finite or a bit above `bits` is set.
     """
     kind = feature_type(dtype)
 
@@ -80,7 +80,7 @@ def given(
 
 
 def joined(pieces: Sequence[Rows]) -> Rows:
-    """The rows of one piece after the other."""
+    """Concatenate several sources of rows."""
     ends = np.cumsum([piece.count for piece in pieces]).tolist()
 
     def read(part: str, start: int, stop: int) -> Any:
@@ -99,13 +99,13 @@ def joined(pieces: Sequence[Rows]) -> Rows:
 
 
 def part_of(rows: Rows, start: int, stop: int) -> Rows:
-    """Rows `start` to `stop`, or to the last where there are fewer."""
+    """Rows `start` to `stop`, or to the end if there are fewer."""
     count = min(stop, rows.count) - start
     return Rows(count, lambda part, a, b: rows.read(part, start + a, start + b))
 
 
 def array_form(manifest: Mapping[str, Any], part: str, count: int) -> tuple[tuple[int, ...], str]:
-    """Shape and type on disk of `codes`, `features` or `ids`."""
+    """Shape and dtype on disk of `codes`, `features` or `ids`."""
     return {
         "codes": ((count, codes_lib.words(manifest["bits"])), "<u4"),
         "features": ((count, manifest["dims"]), ON_DISK[manifest["dtype"]]),
@@ -114,13 +114,13 @@ def array_form(manifest: Mapping[str, Any], part: str, count: int) -> tuple[tupl
 
 
 def write(root: Path, serial: int, rows: Rows, manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the four files of a shard, each whole or absent, side by side.
+    """Write the four files of a shard in parallel, each atomically.
 
     Args:
-      root: the index.
-      serial: the number in the files' names.
-      rows: the shard's items.
-      manifest: its `bits`, `dims`, `dtype` and `columns` are used.
+      root: directory of the index.
+      serial: number in the file names.
+      rows: items of the shard.
+      manifest: `bits`, `dims`, `dtype` and `columns` are used.
 
     Returns:
       The shard's entry in the manifest.
@@ -153,7 +153,7 @@ def write(root: Path, serial: int, rows: Rows, manifest: Mapping[str, Any]) -> d
 def write_array(
     path: Path, shape: tuple[int, ...], dtype: str, blocks: Iterable[np.ndarray]
 ) -> dict[str, Any]:
-    """Write an .npy file block by block; give what the manifest says of it."""
+    """Write an .npy file block by block; returns its entry for the manifest."""
     header = io.BytesIO()
     form = {"descr": dtype, "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(header, form)
@@ -171,7 +171,7 @@ def write_array(
 
 @dataclasses.dataclass(frozen=True)
 class Shard:
-    """Memory-mapped arrays of a shard, ids ascending; rows of removed items are still there."""
+    """The memory-mapped arrays of a shard by ascending id, including rows of removed items."""
 
     ids: np.ndarray
     """int32 [n]."""
@@ -180,16 +180,16 @@ class Shard:
     features: np.ndarray
     """[n, D]; float32, float16 or bfloat16."""
     table: records.Table
-    """The records of all rows."""
+    """Records of all rows."""
     removed: np.ndarray
-    """int32 [m], ascending: those of `ids` that are no items any more."""
+    """int32 [m], ascending: those of `ids` that have been removed."""
 
     def __len__(self) -> int:
         return len(self.ids) - len(self.removed)
 
     @functools.cached_property
     def live(self) -> np.ndarray | None:
-        """bool [n], False for removed items; None: all are live."""
+        """bool [n], False for removed items; None if there are none."""
         if len(self.removed) == 0:
             return None
         live = np.ones(len(self.ids), bool)
@@ -197,22 +197,22 @@ class Shard:
         return live
 
     def rows(self, name: str) -> np.ndarray:
-        """The live rows of `ids`, `codes` or `features`; mapped where all are live."""
+        """The live rows of `ids`, `codes` or `features`; memory-mapped if all rows are live."""
         array = getattr(self, name)
         return array if self.live is None else array[self.live]
 
     def contains(self, ids: np.ndarray) -> np.ndarray:
-        """bool, for each of `ids` whether it is an item of this shard; reads few of its ids."""
+        """bool [n]: whether each of `ids` is an item of this shard, by bisection."""
         return _among(ids, self.ids) & ~_among(ids, self.removed)
 
     def select(self, names: Iterable[str]) -> Iterator[tuple[Any, ...]]:
-        """The named columns of the live rows, ids ascending, a block at a time."""
+        """The named columns of the live rows by ascending id, read in blocks."""
         source = self.source(names)
         for start in range(0, source.count, records.BLOCK):
             yield from source.read("records", start, min(start + records.BLOCK, source.count))
 
     def source(self, names: Iterable[str]) -> Rows:
-        """The live rows, with the named columns as records."""
+        """The live rows as a source, with the named columns as records."""
         names = tuple(names)
         live = self.live
         place = None if live is None else np.flatnonzero(live)
@@ -234,7 +234,7 @@ class Shard:
         return Rows(len(self), read)
 
     def _records_of(self, ids: np.ndarray, names: Sequence[str]) -> list[tuple[Any, ...]]:
-        """The named columns of consecutive rows, the removed ones too."""
+        """The named columns of consecutive rows, including removed ones."""
         found = self.table.select(names, "id BETWEEN ? AND ?", (int(ids[0]), int(ids[-1])))
         if len(found) != len(ids):
             raise damaged(self.table.path, f"{len(found)} records of {len(ids)} items")
@@ -242,11 +242,11 @@ class Shard:
 
 
 def _among(wanted: np.ndarray, ascending: np.ndarray) -> np.ndarray:
-    """bool, for each of `wanted` whether it is in `ascending`."""
+    """bool [n]: whether each of `wanted` is in the array `ascending`."""
     if len(ascending) == 0:
         return np.zeros(len(wanted), bool)
     inside = (wanted >= ascending[0]) & (wanted <= ascending[-1])
-    # Of one type, or searchsorted copies all of `ascending` to the wider.
+    # With two dtypes, searchsorted would convert a copy of all of `ascending`.
     probe = np.where(inside, wanted, ascending[0]).astype(ascending.dtype)
     return inside & (ascending[np.searchsorted(ascending, probe)] == wanted)
 
@@ -257,7 +257,7 @@ def open_shard(
     """Open a shard without reading it; `removed` are the removed ids of the whole index.
 
     Raises:
-      StoreError: a file is missing, or not what the manifest says; names it.
+      StoreError: a file is missing or does not match the manifest; names the file.
     """
     arrays = {}
     for part in PARTS[:-1]:
@@ -273,7 +273,7 @@ def open_shard(
 
 
 def check_file(root: Path, entry: Mapping[str, Any]) -> Path:
-    """The path of a file of the manifest, if it is there in its size."""
+    """The path of a file in the manifest, after checking that it exists with the right size."""
     path = root / entry["name"]
     try:
         size = path.stat().st_size
@@ -289,7 +289,7 @@ def check_file(root: Path, entry: Mapping[str, Any]) -> Path:
 def open_array(
     root: Path, entry: Mapping[str, Any], shape: tuple[int, ...], dtype: str
 ) -> np.ndarray:
-    """Map an array of the manifest; its size and header are checked."""
+    """Memory-map an array in the manifest, after checking its size and header."""
     path = check_file(root, entry)
     try:
         array = np.load(path, mmap_mode="r")
@@ -303,10 +303,10 @@ def open_array(
 
 
 def check_sums(root: Path, entries: Sequence[Mapping[str, Any]]) -> None:
-    """Read files and compare them with their checksums, as many at a time as there are cores.
+    """Read files in parallel and compare them with their checksums.
 
     Raises:
-      StoreError: a file is missing or differs; names the first such.
+      StoreError: a file is missing or differs; names the first one.
     """
 
     def right(entry: Mapping[str, Any]) -> bool:

@@ -1,18 +1,18 @@
-"""The index on disk: a directory another program can read.
+"""The index on disk: a directory that other programs can read.
 
-  manifest.json          what is valid; the one file that is ever replaced
-  codes-<serial>.npy     uint32 [n, W] of a shard, packed as `inres.retrieval.codes` says
-  features-<serial>.npy  [n, D] of a shard: float32 or float16, or bfloat16 as its uint16 pattern
-  ids-<serial>.npy       int32 [n], ascending: the item of each row
-  records-<serial>.sqlite  table `records`, integer primary key `id`, a column an item property
-  removed-<serial>.npy   int32 [m], ascending: items that are no longer part of the index
+  manifest.json            lists the valid files; the only file that is ever replaced
+  codes-<serial>.npy       uint32 [n, W] of a shard, packed as described in `inres.retrieval.codes`
+  features-<serial>.npy    [n, D] of a shard: float32, float16, or bfloat16 as uint16 bit patterns
+  ids-<serial>.npy         int32 [n], ascending: the item id of each row
+  records-<serial>.sqlite  table `records`, integer primary key `id`, one column per item property
+  removed-<serial>.npy     int32 [m], ascending: ids of removed items
 
-The README.md beside this file has the whole format: the manifest's keys, byte and bit
-order, checksums, and what a reader may rely on.
+README.md in this directory documents the whole format: the manifest's keys, byte and bit order,
+checksums, and what a reader may rely on.
 
-No named file ever changes: `inres.storage.updates` writes new ones and then replaces the
-manifest, so that a reader sees the old state or the new one. Nothing here holds more of an index
-in memory than a block of rows, but for what is asked for: `Stored.features`, `Records.column`.
+A file named in the manifest never changes. `inres.storage.updates` writes new files and then
+replaces the manifest, so that a reader sees either the old state or the new one. Memory use is
+limited to a block of rows, except for results such as `Stored.features` and `Records.column`.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ SHARD_ROWS = 1 << 20
 def checked(
     codes: Any, features: Any, records: Given, bits: int, dtype: str
 ) -> tuple[np.ndarray, np.ndarray, dict[str, records_lib.Column]]:
-    """Items as arrays and columns, their forms checked; their values are when they are written.
+    """Items as arrays and columns, after checking shapes and dtypes; values are checked later.
 
     Raises:
       ValueError, TypeError: shapes, dtypes or columns do not agree.
@@ -63,10 +63,10 @@ def checked(
 
 
 def write_shards(root: Path, manifest: dict[str, Any], rows: Rows, shard_rows: int) -> None:
-    """Write rows as shards and enter them in `manifest`, which is not yet written.
+    """Write rows as shards and add these to `manifest`, which the caller has to write.
 
     Raises:
-      OSError: the disk has too little room.
+      OSError: there is not enough disk space.
     """
     words, width = codes_lib.words(manifest["bits"]), manifest["dims"]
     row_bytes = 4 * words + 4 + width * np.dtype(shards_lib.ON_DISK[manifest["dtype"]]).itemsize
@@ -89,25 +89,25 @@ def save(
     dtype: str = "float32",
     shard_rows: int = SHARD_ROWS,
 ) -> None:
-    """Write an index of N items, ids 0 ... N - 1; an index at `path` is replaced as a whole.
+    """Write an index of N items with the ids 0 ... N - 1, replacing an index at `path`.
 
     Memory-mapped arrays are read a block at a time.
 
     Args:
-      path: directory to make.
+      path: the directory to create.
       codes: uint32 [N, W].
       features: floats [N, D], finite in `dtype`.
-      records: N mappings with the same keys, or a mapping of columns, name -> N values; int,
-        float (NaN: unknown), str or None.
+      records: N mappings with the same keys, or a mapping from column names to N values; values are
+        int, float (NaN: unknown), str or None.
       bits: code length.
-      model: fingerprint of the network that made codes and features.
-      dtype: stored type of the features: float32, float16 or bfloat16.
-      shard_rows: items of a shard at most.
+      model: fingerprint of the network that computed codes and features.
+      dtype: type of the stored features: float32, float16 or bfloat16.
+      shard_rows: maximum number of items per shard.
 
     Raises:
-      ValueError, TypeError: the items do not agree or cannot be stored; nothing is written.
+      ValueError, TypeError: the items do not fit together or cannot be stored; nothing is written.
       StoreError: another program is writing to the index at `path`.
-      OSError: the disk is full; nothing is left.
+      OSError: the disk is full; nothing is left behind.
     """
     codes, features, columns = checked(codes, features, records, bits, dtype)
     n = len(codes)
@@ -123,7 +123,7 @@ def save(
         columns=records_lib.kinds(columns),
     )
     rows = shards_lib.given(ids, codes, features, [*columns.values()], bits=bits, dtype=dtype)
-    path = Path(os.path.realpath(path))  # a link stays, and what it leads to is replaced
+    path = Path(os.path.realpath(path))  # replaces the target of a link and keeps the link
     with contextlib.ExitStack() as stack:
         if Path(path, MANIFEST).is_file():
             stack.enter_context(manifest_lib.hold(path))
@@ -137,16 +137,16 @@ def save(
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """An index on disk, opened: arrays are memory-mapped, and read when they are used.
+    """An opened index on disk; arrays are memory-mapped and read on use.
 
-    It stays as it was opened, whatever a writer does meanwhile.
+    It keeps the state at the time of opening, even if a writer changes the index.
     """
 
     path: Path
     bits: int
     dims: int
     dtype: str
-    """Stored type of the features."""
+    """Type of the stored features."""
     model: str
     shards: tuple[Shard, ...]
     records: Records
@@ -182,27 +182,26 @@ class Stored:
 
     @property
     def codes(self) -> np.ndarray:
-        """uint32 [N, W]; mapped where there is one shard, else read."""
+        """uint32 [N, W]; memory-mapped if there is one shard without removed items, else read."""
         return self._all("codes")
 
     @property
     def features(self) -> np.ndarray:
-        """[N, D], as stored; mapped where there is one shard, else read."""
+        """[N, D] in the stored type; memory-mapped or read like `codes`."""
         return self._all("features")
 
 
 def load(path: str | Path, *, model: str | None = None, verify: bool = False) -> Stored:
-    """Open an index without reading its items; sizes and headers are checked.
+    """Open an index; sizes and headers are checked, but items are not read.
 
     Args:
       path: the directory.
-      model: fingerprint of the network that will make the queries; None takes any.
-      verify: read every file and compare it with its checksum, too: for those who are going to
-        read them all anyway.
+      model: fingerprint of the network that computes the queries; None accepts any.
+      verify: also read every file and compare it with its checksum.
 
     Raises:
       FileNotFoundError: no index at `path`.
-      StoreError: damaged, incomplete, of another version or of another model; names the file.
+      StoreError: damaged, incomplete, of another version or another model; names the file.
     """
     root = Path(path)
     while True:
@@ -213,17 +212,17 @@ def load(path: str | Path, *, model: str | None = None, verify: bool = False) ->
             if verify:
                 shards_lib.check_sums(root, manifest_lib.named_files(manifest))
         except StoreError:
-            # A writer may have replaced files meanwhile; then the new manifest names others.
+            # If a writer replaced files in the meantime, the new manifest names other files.
             if manifest_lib.read(root) == manifest:
                 raise
             continue
-        # An index saved over this one has files of the same names.
+        # An index saved over this one has files with the same names.
         if root.stat().st_ino == directory:
             return stored
 
 
 def open_manifest(root: Path, manifest: Mapping[str, Any], model: str | None = None) -> Stored:
-    """Open the index that a manifest describes; as `load`, but for that manifest alone."""
+    """Open the index described by a manifest; errors as in `load`."""
     if model is not None and manifest["model"] != model:
         raise StoreError(
             f"{root / MANIFEST}: made with model {manifest['model']!r}, the queries come from "
@@ -252,6 +251,6 @@ def verify(path: str | Path) -> None:
     """Read the whole index and compare every file with its checksum.
 
     Raises:
-      StoreError: a file is missing or differs; names the first such.
+      StoreError: a file is missing or differs; names the first one.
     """
     load(path, verify=True)

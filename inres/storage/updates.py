@@ -1,8 +1,8 @@
-"""Changes of an index on disk: add, remove, compact; one writer, any number of readers.
+"""Changes of an index on disk: add, remove, compact; for one writer and any number of readers.
 
-New files are written whole and synced first; then the manifest is replaced. Killed at any instant,
-the index opens in the state before the change or after it. What a killed writer left behind is
-removed by the next one.
+New files are written completely and synced, then the manifest is replaced. If the program is killed
+at any moment, the index opens in the state before the change or after it. The next writer removes
+files that a killed writer left behind.
 """
 
 import contextlib
@@ -24,18 +24,18 @@ from inres.storage.errors import StoreError
 from inres.storage.records import Given
 
 OURS = re.compile(r"\.?((codes|features|ids|records|removed)-\d+|manifest\.json)\.")
-"""Begins the names of an index's files and of those that a killed writer leaves."""
+"""Matches the names of an index's files and of temporary files that a killed writer leaves."""
 NONE = np.zeros(0, np.int32)
 
 
 @contextlib.contextmanager
 def _writing(path: str | Path, model: str | None) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Hold the index for one writer; give its directory and manifest.
+    """Lock the index for one writer; yields its directory and manifest.
 
-    Leftovers that the manifest does not name are removed before and after, also after an error.
+    Files that the manifest does not name are removed before and after, also after an error.
 
     Raises:
-      StoreError: another writer holds it, or it is of another model.
+      StoreError: another program is writing, or the index is from another model.
     """
     root = Path(path)
     manifest_lib.read(root)
@@ -67,16 +67,16 @@ def _remove_leftovers(root: Path, manifest: Mapping[str, Any]) -> None:
 def add(
     path: str | Path, codes: Any, features: Any, records: Given, *, model: str | None = None
 ) -> np.ndarray:
-    """Append N items to the index at `path`; once this returns they are there for good.
+    """Append N items to the index at `path`; they are stored durably when this returns.
 
-    Arguments as in `store.save`; the records need the index's columns. Small shards at the end are
-    written anew together with the items, so that adding one by one leaves few.
+    Arguments as in `store.save`; the records must have the index's columns. Small shards at the end
+    are rewritten together with the new items, so that adding items one by one creates few shards.
 
     Returns:
-      The new items' ids, int32 [N], above all that ever were.
+      The ids of the new items, int32 [N], larger than all previous ids.
 
     Raises:
-      StoreError: another writer is at work, or the model is another.
+      StoreError: another program is writing, or the model differs.
       ValueError, TypeError: the items do not fit the index; nothing is changed.
       OSError: the disk is full; nothing is changed.
     """
@@ -111,20 +111,20 @@ def add(
 def _merged_kinds(
     manifest: Mapping[str, Any], columns: Mapping[str, records_lib.Column]
 ) -> dict[str, str]:
-    """The kinds of the index's columns once it holds these too; raises as `records.widened`."""
+    """The kinds of the index's columns after adding these; errors as in `records.widened`."""
     kinds = records_lib.kinds(columns, manifest["columns"])
     if manifest["shards"]:
         return records_lib.widened(manifest["columns"], kinds)
-    if manifest["columns"]:  # of no items: their names hold, their kinds are not known
+    if manifest["columns"]:  # without items the names are fixed, but not the kinds
         records_lib.require_names(manifest["columns"], kinds)
     return kinds
 
 
 def _split(shards: list[dict[str, Any]], new: int) -> tuple[list, list]:
-    """The shards that stay, and the last ones, to be joined with `new` rows.
+    """Divide the shards into those that stay and the last ones, to be joined with `new` rows.
 
-    Joined are those not longer than what follows them: a row is then copied a logarithm of times,
-    and a logarithm of shards is left.
+    A shard is joined if it is not longer than everything after it. The number of copies of a row
+    and the number of shards then grow with the logarithm of the number of items.
     """
     first, rows = len(shards), new
     while first and shards[first - 1]["count"] <= min(rows, store.SHARD_ROWS - rows):
@@ -140,18 +140,18 @@ def _source(
     columns: Iterable[str],
     removed: np.ndarray = NONE,
 ) -> shards_lib.Rows:
-    """The rows of a shard, to be copied: a damaged file must not get a new checksum."""
+    """The rows of a shard for copying, verified so that no damaged file gets a new checksum."""
     shards_lib.check_sums(root, list(entry["files"].values()))
     return shards_lib.open_shard(root, entry, manifest, removed).source(columns)
 
 
 def remove(path: str | Path, ids: Sequence[int] | np.ndarray, *, model: str | None = None) -> None:
-    """Take items out of the index at `path`; their room is freed by `compact`.
+    """Remove items from the index at `path`; `compact` frees their space.
 
     Raises:
-      KeyError: one of `ids` is no item; nothing is changed.
-      ValueError: `ids` are no integers [N].
-      StoreError: another writer is at work.
+      KeyError: there is no item with one of the ids; nothing is changed.
+      ValueError: `ids` is not an integer array of shape [n].
+      StoreError: another program is writing.
       OSError: the disk is full; nothing is changed.
     """
     with _writing(path, model) as (root, manifest):
@@ -175,12 +175,12 @@ def remove(path: str | Path, ids: Sequence[int] | np.ndarray, *, model: str | No
 
 
 def compact(path: str | Path) -> None:
-    """Free the room of removed items at `path` and join small shards; ids stay.
+    """Free the space of removed items in the index at `path` and join small shards; ids stay.
 
-    Shards that would not gain stay as they are. Needs room for the others a second time.
+    Shards that would not change are kept. The others temporarily need their space a second time.
 
     Raises:
-      StoreError: another writer is at work, or the index is damaged; nothing is changed.
+      StoreError: another program is writing, or the index is damaged; nothing is changed.
       OSError: the disk is full; nothing is changed.
     """
     with _writing(path, None) as (root, manifest):
