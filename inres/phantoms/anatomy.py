@@ -1,8 +1,8 @@
 """A synthetic chest as smooth fields on a coarse grid: signed distances and HU.
 
-Frame: millimetres, x to the patient's left, y to the back, z to the head, (0, 0) in the middle
-of the thorax, z = 0 at the lungs' lowest point. Signed distances are positive inside. Shapes
-are written for a thorax of 240 mm lung height and scaled to each person.
+The frame is in millimetres: x to the patient's left, y to the back, z to the head, with (0, 0) in
+the middle of the thorax and z = 0 at the lowest point of the lungs. Signed distances are positive
+inside. Shapes are defined for lungs 240 mm high (the standard frame) and scaled to each person.
 """
 
 import dataclasses
@@ -13,41 +13,42 @@ from scipy.ndimage import gaussian_filter
 
 HEIGHT_MM = 240.0
 STEP_MM = (2.6, 2.2, 2.2)
-"""Coarse grid in z, y, x. Distances are near linear, so borders stay sharp when sampled finer."""
+"""Steps of the coarse grid in z, y, x. Distances are almost linear, so borders stay sharp when
+they are sampled more finely."""
 LUNG_HU = -862.0
 MIDLINE_MM = 4.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Person:
-    """What makes one chest differ from the next."""
+    """Parameters in which chests differ."""
 
     scale: float
-    """Width and depth, 1 being the mean adult."""
+    """Width and depth relative to the mean adult."""
     height_mm: float
     """Lung height from base to apex."""
     cage: tuple[float, float, float]
-    """Half-width, depth to the front, depth to the back of the lungs' outline, before scaling."""
+    """Half-width, depth to the front and depth to the back of the lungs' outline, unscaled."""
     fat_mm: float
     breast: float
-    """0 to 1.5: size of the breasts."""
+    """Size of the breasts, 0 to 1.5."""
     blood_hu: float
-    """40 without contrast medium, up to 220 with it."""
+    """HU of blood: about 40 without contrast medium, up to 220 with it."""
     lung_hu: float
     emphysema: float
-    """0 to 1."""
+    """Severity, 0 to 1."""
     heart: float
-    """Size of the heart, 1 being the mean."""
+    """Size of the heart relative to the mean."""
     texture_hu: float
 
     @property
     def half_width_mm(self) -> float:
-        """The lungs' half-width."""
+        """Half-width of the lungs."""
         return self.cage[0] * self.scale
 
 
 def draw_person(rng: np.random.Generator, *, extent_mm: float) -> Person:
-    """A random person whose lungs mostly fill a scan of `extent_mm`."""
+    """A random person whose lungs fill most of a scan of length `extent_mm`."""
     scale = float(np.clip(rng.normal(0.98, 0.08), 0.8, 1.16))
     enhanced = rng.random() < 0.45
     return Person(
@@ -66,19 +67,19 @@ def draw_person(rng: np.random.Generator, *, extent_mm: float) -> Person:
 
 @dataclasses.dataclass(frozen=True)
 class Chest:
-    """The fields, float32 [Z, Y, X], on the coarse grid `x`, `y`, `z` (ascending mm)."""
+    """The fields, float32 [Z, Y, X], on the coarse grid `x`, `y`, `z` (mm, ascending)."""
 
     x: np.ndarray
     y: np.ndarray
     z: np.ndarray
     midline_mm: float
-    """x where the two lungs come closest, before the heart."""
+    """x where the two lungs are closest, in front of the heart."""
     body: np.ndarray
     """Signed distance to the skin, mm."""
     tissue: np.ndarray
     """HU of soft tissue."""
     bone: np.ndarray
-    """Signed distance to the bones' surface, mm."""
+    """Signed distance to the surface of the bones, mm."""
     marrow: np.ndarray
     """HU inside the bones."""
     lung: np.ndarray
@@ -89,7 +90,9 @@ class Chest:
 def smooth_noise(
     rng: np.random.Generator, shape: tuple[int, int, int], step_knots: tuple[float, float, float]
 ) -> np.ndarray:
-    """Smooth random field of unit knots, float32 `shape`, one knot every `step_knots` voxels."""
+    """Smooth random field, float32 of `shape`: splines through one unit-variance knot every
+    `step_knots` voxels.
+    """
     counts = [max(4, int(n / s) + 2) for n, s in zip(shape, step_knots, strict=True)]
     field = rng.standard_normal(counts, dtype=np.float32)
     for axis, (n, k) in enumerate(zip(shape, counts, strict=True)):
@@ -100,15 +103,17 @@ def smooth_noise(
 
 
 def _cover(distance: np.ndarray, width: float = 3.0) -> np.ndarray:
+    """Share of a voxel inside a shape, from its signed distance; borders rise over `width` mm."""
     return np.clip(0.5 + distance / width, 0, 1)
 
 
 def _blend(field: np.ndarray, cover: np.ndarray, hu: np.ndarray | float) -> None:
+    """Blend `hu` into `field` in place, by the share `cover`."""
     field += cover * (hu - field)
 
 
 def _union(a: np.ndarray, b: np.ndarray, k: float) -> np.ndarray:
-    """Smooth maximum: joins two shapes with a fillet of about `k` mm."""
+    """Smooth maximum, which joins two shapes with a fillet of about `k` mm."""
     h = np.maximum(k - np.abs(a - b), 0) / k
     return np.maximum(a, b) + h * h * (k / 4)
 
@@ -126,13 +131,14 @@ def _capsule(
     q: tuple[float, float],
     r: float,
 ) -> np.ndarray:
-    """Distance inside a thick line from p to q."""
+    """Signed distance to a line from p to q of radius r."""
     ux, uy = q[0] - p[0], q[1] - p[1]
     t = np.clip(((x - p[0]) * ux + (y - p[1]) * uy) / (ux * ux + uy * uy), 0, 1)
     return r - np.hypot(x - p[0] - t * ux, y - p[1] - t * uy)
 
 
 def _between(z: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Signed distance to the range from `low` to `high`."""
     return np.minimum(z - low, high - z)
 
 
@@ -144,7 +150,7 @@ def build_chest(
     y_mm: tuple[float, float],
     z_mm: tuple[float, float],
 ) -> Chest:
-    """The chest of `person` over the given ranges, in the module's frame."""
+    """The chest of `person` over the given ranges of the module's frame."""
     ranges = zip((z_mm, y_mm, x_mm), STEP_MM, strict=True)
     z, y, x = (np.arange(a - 2 * d, b + 3 * d, d, dtype=np.float32) for (a, b), d in ranges)
     shape = (len(z), len(y), len(x))
@@ -168,7 +174,7 @@ def build_chest(
 def _slab(
     person: Person, zs: np.ndarray, y: np.ndarray, x: np.ndarray, noise: list[np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """The fields of `Chest` on some slices; `zs` is in the standard frame."""
+    """The fields of `Chest` on a few slices; `zs` is in the standard frame."""
     *warp, fine_x, fine_y, grain, patches = noise
     scale = np.float32(person.scale)
     xs = x / scale + 3 * warp[0]
@@ -198,14 +204,14 @@ def _slab(
 def _cage(
     person: Person, xs: np.ndarray, ys: np.ndarray, zs: np.ndarray, radius: np.ndarray
 ) -> np.ndarray:
-    """Distance inside the pleural outline of the ribs: a squircle tapering to the apex."""
+    """Signed distance to the rib cage's inner outline: a squircle that tapers to the apex."""
     t = zs / HEIGHT_MM
     levels = (-0.2, 0.0, 0.2, 0.42, 0.6, 0.75, 0.86, 0.93, 0.98, 1.0, 1.02, 1.2)
     widths = (0.93, 0.97, 1.0, 0.98, 0.92, 0.82, 0.69, 0.57, 0.43, 0.3, 0.02, 0.02)
     depths = (0.95, 0.98, 1.0, 0.96, 0.88, 0.78, 0.66, 0.55, 0.43, 0.32, 0.02, 0.02)
     a = person.cage[0] * np.interp(t, levels, widths).astype(np.float32)
     profile = np.interp(t, levels, depths).astype(np.float32)
-    shift = 16 * np.clip((t - 0.6) / 0.4, 0, 1) ** 2  # the apex lies towards the back
+    shift = 16 * np.clip((t - 0.6) / 0.4, 0, 1) ** 2  # the apex is towards the back
     yc = ys - shift
     front, back = np.float32(person.cage[1]), np.float32(person.cage[2])
     b = np.where(yc < 0, front, back) * profile
@@ -216,7 +222,7 @@ def _cage(
 
 
 def _diaphragm(xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
-    """Height of the two domes (mm, standard frame); the right one is higher."""
+    """Height of the two domes in mm, standard frame; the right one is higher."""
     right = 58 * (1 - ((xs + 60) / 74) ** 2 - ((ys + 22) / 84) ** 2)
     left = 48 * (1 - ((xs - 62) / 72) ** 2 - ((ys + 24) / 84) ** 2)
     return np.maximum(np.maximum(right, left), -60)
@@ -225,7 +231,7 @@ def _diaphragm(xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
 def _mediastinum(
     person: Person, straight: np.ndarray, xs: np.ndarray, ys: np.ndarray, zs: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Distances inside the structures between the lungs; `outline` is their union."""
+    """Signed distances to the structures between the lungs; `outline` is their union."""
     t = zs / HEIGHT_MM
     levels = (0.0, 0.25, 0.45, 0.56, 0.66, 0.8, 1.0, 1.2)
     wide = np.interp(t, levels, (26, 28, 30, 36, 31, 29, 27, 30)).astype(np.float32)
@@ -272,7 +278,7 @@ def _mediastinum(
 def _body(
     person: Person, xs: np.ndarray, ys: np.ndarray, zs: np.ndarray, radius: np.ndarray
 ) -> np.ndarray:
-    """Distance inside the skin."""
+    """Signed distance to the skin."""
     t = zs / HEIGHT_MM
     top = np.clip((t - 0.72) / 0.4, 0, 1)
     fat = person.fat_mm
@@ -298,7 +304,7 @@ def _body(
 def _bones(
     xs: np.ndarray, ys: np.ndarray, zs: np.ndarray, cage: np.ndarray, cosine: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Distance inside the bones, and HU of their inside."""
+    """Signed distance to the bones, and HU inside them."""
     ax = np.abs(xs)
     level = np.mod(zs, 25.0)
     disc = np.clip(1 - np.abs(level - 12.5) / 3.5, 0, 1)
@@ -319,7 +325,7 @@ def _bones(
     ribs = np.minimum(ribs, ax - 19)
     bone = np.maximum(bone, ribs)
 
-    front = cage + 13  # the sternum lies just before the ribs' front ends
+    front = cage + 13  # the sternum is just in front of the ribs' ends
     width = 15 + 6 * np.clip((zs - 160) / 40, 0, 1)
     sternum = (1 - np.sqrt(((front - 6) / 6.2) ** 2 + (ax / width) ** 4)) * 6.2
     sternum = np.minimum(np.minimum(sternum, (-0.6 - cosine) * 60), _between(zs, 92, 208))
@@ -355,12 +361,12 @@ def _tissue(
     dome: np.ndarray,
     parts: dict[str, np.ndarray],
 ) -> np.ndarray:
-    """HU of everything that is neither air, lung nor bone."""
+    """HU of everything that is not air, lung or bone."""
     ax = np.abs(xs)
     t = zs / HEIGHT_MM
     wavy = warp[3]
     tissue = np.full(cage.shape, -104.0, np.float32)
-    if person.breast:  # glandular tissue in the fat before the pectoral muscle
+    if person.breast:  # glandular tissue in the fat in front of the pectoral muscle
         gland = np.clip(-1.2 + 1.5 * np.abs(warp[2] - warp[3]) * (cosine < -0.3), 0, 1)
         _blend(tissue, gland * _cover(26 - np.abs(-cage - 40), 12) * _cover(110 - zs, 60), 15.0)
 
@@ -412,9 +418,9 @@ def _lung_hu(
     grain: np.ndarray,
     patches: np.ndarray,
 ) -> np.ndarray:
-    """HU of the lung between its drawn vessels: gravity, patches, texture and fissures."""
+    """HU of the lung between the drawn vessels: gravity, patches, texture and fissures."""
     hu = person.lung_hu + 0.33 * ys + 11 * warp[2] + 13 * patches
-    texture = grain + 0.35 * (grain**2 - 1)  # capillary bed: a tail of denser spots
+    texture = grain + 0.35 * (grain**2 - 1)  # the capillary bed has a tail of denser spots
     hu += person.texture_hu * texture
     if person.emphysema:
         hu -= person.emphysema * 75 * np.clip(patches + 0.6 * warp[3] - 0.9, 0, 1)

@@ -27,7 +27,7 @@ FINDINGS_DIR = "findings"
 
 
 def scan_files(root: Path, plan: ScanPlan, config: Phantom) -> list[Path]:
-    """The files of a whole scan, in the order in which they are written."""
+    """The files of a complete scan, in the order in which they are written."""
     suffix = ".zraw" if config.compress else ".raw"
     base, mask = root / f"subset{plan.subset}" / plan.uid, root / LUNG_DIR / plan.uid
     return [
@@ -49,17 +49,17 @@ def write_dataset(
 ) -> None:
     """Write the data set as a LUNA16 tree.
 
-    `root/subset*/<uid>.mhd` with its data, `annotations.csv`, `annotations_excluded.csv` (both
-    written last), `seg-lungs-LUNA16/<uid>.mhd` (the true lungs), and `findings/<uid>.json` (kind,
-    margin and place of every finding, beyond LUNA16's layout). Whole scans are kept, so an
-    interrupted data set is completed by another call.
+    Under `root` this writes `subset*/<uid>.mhd` with its data, `seg-lungs-LUNA16/<uid>.mhd` (the
+    true lungs), `findings/<uid>.json` (kind, margin and place of every finding, in addition to
+    LUNA16's layout), and last `annotations_excluded.csv` and `annotations.csv`. Complete scans are
+    kept, so another call completes an interrupted data set.
 
     Args:
-      root: the folder, made if absent.
+      root: the folder, created if absent.
       config: the data set.
-      seed: of the data set.
-      workers: processes; 0 means one per core.
-      progress: a progress bar like `inres.system.progress.progress`.
+      seed: seed of the data set.
+      workers: number of processes; 0 means one per core.
+      progress: wraps the loop over scans, as `inres.system.progress.progress`.
 
     Raises:
       ValueError: `root` holds scans of another config or seed, or the lungs have no room.
@@ -70,8 +70,8 @@ def write_dataset(
     foreign = sorted(p for p in root.glob("subset*/*.mhd") if p.stem not in known)
     if foreign:
         raise ValueError(
-            f"{foreign[0]}: {len(foreign)} scans in {root} are not of this phantom config and "
-            "seed; remove the folder or choose another one"
+            f"{foreign[0]}: {len(foreign)} scans in {root} were made with another config.phantom "
+            "or seed; remove the folder or choose another one"
         )
     todo = [p for p in plans if not all(f.is_file() for f in scan_files(root, p, config))]
     tables = [root / "annotations.csv", root / "annotations_excluded.csv"]
@@ -82,7 +82,7 @@ def write_dataset(
                 for _ in progress(made, name="phantom", total=len(todo), unit="scan"):
                     pass
         finally:
-            files.remove_leftovers(root)  # of a worker interrupted as it tidied up, or killed
+            files.remove_leftovers(root)  # of a worker that was killed, or interrupted in clean-up
     if todo or not all(t.is_file() for t in tables):
         _write_tables(root, plans)
 
@@ -90,12 +90,12 @@ def write_dataset(
 def _made(
     root: Path, config: Phantom, seed: int, plans: list[ScanPlan], workers: int
 ) -> Generator[str]:
-    """Write scans in parallel, giving each one's uid; on any error the workers stop at once."""
+    """Write scans in parallel and yield their uids; on any error the workers stop at once."""
     if workers == 1:
         for plan in plans:
             yield _write_scan(root, config, seed, plan)
         return
-    # Thin slices take longest: they go first, so that none is left over at the end.
+    # Scans with thin slices take longest: they go first, so that workers finish together.
     slow_first = sorted(plans, key=lambda p: p.thickness_mm)
     jobs = [(root, config, seed, plan) for plan in slow_first]
     with running(_write_scan, jobs, workers=workers, start=_start_worker) as written:
@@ -111,7 +111,7 @@ def _stop_worker(signum: int, frame: object) -> None:
     global _stopping
     _stopping = True
     if _busy:
-        raise KeyboardInterrupt  # unwinds the scan in hand, whose temporary files are removed
+        raise KeyboardInterrupt  # unwinds the current scan and removes its temporary files
 
 
 def _start_worker() -> None:
@@ -121,7 +121,7 @@ def _start_worker() -> None:
 
 
 def _write_scan(root: Path, config: Phantom, seed: int, plan: ScanPlan) -> str:
-    """Make one scan and write its files, the header of the scan last."""
+    """Make one scan and write its files, the scan's header last."""
     global _busy
     _busy = True
     try:
@@ -145,7 +145,7 @@ def _write_scan(root: Path, config: Phantom, seed: int, plan: ScanPlan) -> str:
 def _write_image(
     header: Path, data: Path, array: np.ndarray, scan: Scan, *, compress: bool
 ) -> None:
-    """Write a MetaImage whose header appears only when its data is in place."""
+    """Write a MetaImage whose header appears only after its data."""
     image = sitk.GetImageFromArray(array)
     image.SetSpacing(scan.spacing)
     image.SetOrigin(scan.origin)
@@ -161,7 +161,7 @@ def _write_image(
 
 
 def _write_tables(root: Path, plans: list[ScanPlan]) -> None:
-    """Collect all scans' findings into the two tables, `annotations.csv` last."""
+    """Write the findings of all scans to the two tables, `annotations.csv` last."""
     found = {p.uid: files.read_json(root / FINDINGS_DIR / f"{p.uid}.json") for p in plans}
     for name, group in (("annotations_excluded", "excluded"), ("annotations", "annotations")):
         rows = []

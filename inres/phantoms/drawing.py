@@ -1,4 +1,4 @@
-"""Tubes and nodules drawn into a CT volume at its own resolution, with partial volume."""
+"""Tubes and nodules drawn into a CT volume at its own resolution, with partial volumes."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ AIR_HU = -985.0
 
 
 class Tube(NamedTuple):
-    """A cone from `p` to `q`, (x, y, z) mm, of radii `rp` and `rq` mm."""
+    """A truncated cone from `p` to `q` (x, y, z in mm) with radii `rp` and `rq` in mm."""
 
     p: np.ndarray
     q: np.ndarray
@@ -22,20 +22,20 @@ class Tube(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Canvas:
-    """A volume and where its voxels lie."""
+    """A volume and the positions of its voxels."""
 
     hu: np.ndarray
-    """int16 [Z, Y, X], drawn into."""
+    """int16 [Z, Y, X], modified by drawing."""
     x: np.ndarray
     y: np.ndarray
     z: np.ndarray
-    """Voxel centres in mm, evenly spaced; x and y may descend."""
+    """Voxel centres in mm, evenly spaced; x and y may be descending."""
     thickness: float
     blur_mm: float
-    """Width over which a sharp edge rises in the plane."""
+    """Width over which a sharp edge rises within a slice."""
 
     def box(self, low: np.ndarray, high: np.ndarray) -> tuple[slice, slice, slice] | None:
-        """Index ranges (z, y, x) that cover the given mm range, or None outside the volume."""
+        """Index ranges (z, y, x) that cover a range in mm; None if it is outside the volume."""
         spans = []
         for axis, a, b in zip((self.z, self.y, self.x), low[::-1], high[::-1], strict=True):
             step = axis[1] - axis[0]
@@ -47,22 +47,23 @@ class Canvas:
         return spans[0], spans[1], spans[2]
 
     def sub_slices(self, span: slice) -> tuple[np.ndarray, int]:
-        """Heights at which the slices of `span` are sampled, n to a slice, and n."""
+        """Heights at which the slices of `span` are sampled, and their number per slice."""
         n = max(1, round(self.thickness / 0.8))
         offsets = ((np.arange(n) + 0.5) / n - 0.5) * self.thickness
         return (self.z[span, None] + offsets).astype(np.float32).ravel(), n
 
 
 def _slice_mean(cover: np.ndarray, n: int) -> np.ndarray:
+    """Means over the n samples of each slice."""
     if n == 1:
         return cover
     return cover.reshape(-1, n, *cover.shape[1:]).mean(axis=1)
 
 
 def tube_cover(canvas: Canvas, tube: Tube, blur: float) -> tuple[tuple, np.ndarray] | None:
-    """The box a tube lies in and the share of each voxel it fills; None outside the volume.
+    """The bounding box of a tube and the share of each voxel it fills; None outside the volume.
 
-    Thin tubes fade with their cross-section, as a scanner's point spread makes them.
+    Thin tubes fade with their cross-section, as they do by a scanner's point spread.
     """
     reach = max(tube.rp, tube.rq) + blur / 2 + 0.2
     low, high = np.minimum(tube.p, tube.q) - reach, np.maximum(tube.p, tube.q) + reach
@@ -96,9 +97,10 @@ def tube_cover(canvas: Canvas, tube: Tube, blur: float) -> tuple[tuple, np.ndarr
 
 
 def raise_to(canvas: Canvas, box: tuple, cover: np.ndarray, hu: np.ndarray | float) -> None:
-    """Draw something denser than lung: HU rises by its share of each voxel, and never falls.
+    """Draw something denser than lung: HU increases with its share of each voxel, never decreases.
 
-    What was drawn before counts as lung, lest two tubes that meet thicken each other's edges.
+    Earlier drawings count as lung here, so that two tubes that meet do not thicken each other's
+    edges.
     """
     view = canvas.hu[box]
     base = np.minimum(view, BASE_HU)
@@ -114,7 +116,7 @@ def draw_vessels(canvas: Canvas, tubes: Iterable[Tube], hu: float) -> None:
 
 
 def draw_airways(canvas: Canvas, tubes: list[Tube], labels: np.ndarray, label: int) -> None:
-    """Draw air-filled tubes with walls; where they fill half a voxel, `labels` gets `label`."""
+    """Draw air-filled tubes with walls; set `labels` to `label` where they fill half a voxel."""
     for tube in tubes:
         wall = [0.35 + 0.13 * r for r in (tube.rp, tube.rq)]
         outer = Tube(tube.p, tube.q, tube.rp + wall[0], tube.rq + wall[1])
@@ -134,11 +136,12 @@ def draw_airways(canvas: Canvas, tubes: list[Tube], labels: np.ndarray, label: i
 
 @dataclasses.dataclass(frozen=True)
 class Blob:
-    """A nodule's body: an ellipsoid with lobes, and spicules.
+    """The body of a nodule: an ellipsoid with lobes.
 
-    Its surface lies, in direction n, at `rho(n) (1 + lobes(n))`, where rho is the ellipsoid of
-    semi-axes `axes_mm` turned by `rotation`, and the lobes have zero mean over the sphere. So the
-    mean of its long and short axis is that of the ellipsoid: the diameter that is annotated.
+    In direction n, its surface is at distance `rho(n) (1 + lobes(n))` from the centre, where rho
+    is the ellipsoid with semi-axes `axes_mm` rotated by `rotation`, and the lobes have zero mean
+    over the sphere. So the mean of its long and short axis is that of the ellipsoid, which is the
+    annotated diameter.
     """
 
     centre: np.ndarray
@@ -147,15 +150,15 @@ class Blob:
     lobe_directions: np.ndarray
     """[L, 3] unit vectors; L may be 0."""
     lobe_heights: np.ndarray
-    """[L] relative heights."""
+    """[L], relative to the radius."""
     lobe_sharpness: float
     hu: float
     edge_mm: float
-    """Added to the canvas's blur; ground glass fades out slowly."""
+    """Added to the canvas's blur: ground glass fades out slowly."""
     rough: float = 0.0
-    """Relative fine unevenness of the surface, of zero mean."""
+    """Relative roughness of the surface, with zero mean."""
     mottle: float = 0.0
-    """Relative unevenness of the inside."""
+    """Relative variation of the interior."""
 
     @property
     def diameter_mm(self) -> float:
@@ -166,7 +169,7 @@ class Blob:
 def blob_cover(
     canvas: Canvas, blob: Blob, rng: np.random.Generator
 ) -> tuple[tuple, np.ndarray] | None:
-    """The box a blob lies in and the share of each voxel it fills; None outside the volume."""
+    """The bounding box of a blob and the share of each voxel it fills; None outside the volume."""
     width = canvas.blur_mm + blob.edge_mm
     axis_mean = float(blob.axes_mm.mean())
     grow = 1 + np.maximum(blob.lobe_heights, 0).sum() + 2.5 * blob.rough
@@ -185,7 +188,7 @@ def blob_cover(
         return (v[2] * z)[:, None, None] + (v[1] * y)[:, None] + v[0] * x
 
     inside = sum((dot(turn[i] / np.float32(blob.axes_mm[i]))) ** 2 for i in range(3))
-    rho = r / np.maximum(np.sqrt(inside), 1e-3)  # the ellipsoid's radius towards the voxel
+    rho = r / np.maximum(np.sqrt(inside), 1e-3)  # radius of the ellipsoid towards the voxel
     if len(blob.lobe_heights):
         k = np.float32(blob.lobe_sharpness)
         mean = np.float32((1 - np.exp(-2 * k)) / (2 * k))
@@ -207,7 +210,7 @@ def blob_cover(
 def _grain(
     rng: np.random.Generator, shape: tuple[int, ...], canvas: Canvas, n: int, size_mm: float
 ) -> np.ndarray:
-    """Noise of unit deviation and a grain of about `size_mm`."""
+    """Noise with unit standard deviation and a grain size of about `size_mm`."""
     pixel = abs(float(canvas.x[1] - canvas.x[0]))
     grain = rng.standard_normal(shape, dtype=np.float32)
     steps = (size_mm * n / canvas.thickness, size_mm / pixel, size_mm / pixel)
@@ -216,7 +219,7 @@ def _grain(
 
 
 def draw_blob(canvas: Canvas, blob: Blob, rng: np.random.Generator) -> None:
-    """Draw a nodule's body."""
+    """Draw the body of a nodule."""
     found = blob_cover(canvas, blob, rng)
     if found is not None:
         raise_to(canvas, *found, blob.hu)

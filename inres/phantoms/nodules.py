@@ -1,4 +1,4 @@
-"""Where findings lie in the lungs, and how they look."""
+"""Placing findings in the lungs, and drawing them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,20 +14,20 @@ from inres.phantoms.plan import Nodule
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """A placed finding, in the anatomy's frame."""
+    """A finding and its place; the centre is in the anatomy's frame, or in the world's."""
 
     centre: np.ndarray
     diameter_mm: float
-    """-1: no nodule, as LUNA16 marks excluded findings."""
+    """-1 for a finding that is no nodule, as LUNA16 marks excluded findings."""
     kind: str
     margin: str
     place: str
     radius_mm: float
-    """Of the sphere that holds it."""
+    """Radius of a sphere that contains it."""
 
 
 class Places:
-    """Hands out places in a chest's lungs, none overlapping another."""
+    """Chooses places in the lungs of a chest that do not overlap."""
 
     gap_mm = 4.0
 
@@ -40,7 +40,7 @@ class Places:
         z_mm: tuple[float, float],
         clear_mm: float,
     ):
-        """`z_mm`: the scan's range, from whose ends findings keep `clear_mm`."""
+        """Findings keep a distance of `clear_mm` from the ends `z_mm` of the scan."""
         self._chest, self._rng = chest, rng
         self._low, self._high = z_mm[0] + clear_mm, z_mm[1] - clear_mm
         self._taken: list[tuple[np.ndarray, float]] = []
@@ -56,13 +56,14 @@ class Places:
         return self._chest.z, self._chest.y, self._chest.x
 
     def depth(self, points: np.ndarray) -> np.ndarray:
-        """Distance inside the pleura (mm) of points [N, 3]."""
+        """Depth below the pleura in mm of points [N, 3]."""
         index = [
             (points[:, 2 - k] - axis[0]) / (axis[1] - axis[0]) for k, axis in enumerate(self._axes)
         ]
         return map_coordinates(self._depth, index, order=1, mode="nearest")
 
     def _candidates(self, place: str, count: int) -> np.ndarray:
+        """Random points [count, 3]: at vessels, or anywhere in the lungs."""
         if place == "vessel" and len(self._forks):
             points = self._forks[self._rng.integers(0, len(self._forks), count)]
             return points + self._rng.normal(0, 0.8, points.shape)
@@ -73,7 +74,10 @@ class Places:
         return (low + at * step)[:, ::-1]
 
     def take(self, radius_mm: float, place: str) -> tuple[np.ndarray, str]:
-        """A centre for a finding of `radius_mm`, and the kind of place it really is.
+        """Choose a centre for a finding of `radius_mm`.
+
+        Returns:
+          The centre, and the kind of place: `place`, or another kind if that has no room.
 
         Raises:
           ValueError: the lungs have no room left.
@@ -97,15 +101,16 @@ class Places:
                     self._taken.append((centre, radius_mm))
                     return centre, where
         raise ValueError(
-            f"no room for {len(self._taken) + 1} findings in one phantom scan; lower "
-            "phantom.nodules_per_scan or phantom.excluded_per_scan, or raise phantom.extent_mm"
+            f"no room for {len(self._taken) + 1} findings in one phantom scan; decrease "
+            "config.phantom.nodules_per_scan or config.phantom.excluded_per_scan, or increase "
+            "config.phantom.extent_mm"
         )
 
 
 def place_nodules(
     nodules: Sequence[Nodule], excluded: int, places: Places, rng: np.random.Generator
 ) -> tuple[list[Finding], list[Finding]]:
-    """Give every nodule, largest first, and `excluded` other findings a place."""
+    """Place all nodules, largest first, then `excluded` other findings."""
     found = []
     for nodule in sorted(nodules, key=lambda n: -n.diameter_mm):
         radius = nodule.diameter_mm / 2
@@ -118,7 +123,7 @@ def place_nodules(
         kind = str(rng.choice(("speck", "scar", "micronodule"), p=(0.45, 0.35, 0.2)))
         size = rng.uniform(8, 20) if kind == "scar" else rng.uniform(1.8, 3.0)
         where = "pleura" if kind == "scar" else str(rng.choice(("isolated", "pleura", "vessel")))
-        # A scar needs room for its length, but starts at the pleura like a small nodule.
+        # A scar is long, but starts at the pleura like a small nodule.
         centre, place = places.take(2.0 if kind == "scar" else size / 2, where)
         marked = kind == "micronodule" or (kind == "speck" and rng.random() < 0.3)
         others.append(Finding(centre, size if marked else -1.0, kind, "smooth", place, size / 2))
@@ -133,7 +138,7 @@ def _blob(
     lobulated: bool,
     **look: float,
 ) -> Blob:
-    """A body whose long and short axes have the mean `diameter_mm`."""
+    """A body whose long and short axes have a mean of `diameter_mm`."""
     e = rng.uniform(0.02, 0.16)
     axes = diameter_mm / 2 * np.array([1 + e, 1 + rng.uniform(-0.5, 0.5) * e, 1 - e])
     lobes = int(rng.integers(4, 8)) if lobulated else 2
@@ -154,7 +159,7 @@ def _blob(
 def draw_nodule_at(
     canvas: Canvas, finding: Finding, rng: np.random.Generator, *, blood_hu: float
 ) -> None:
-    """Draw an annotated nodule."""
+    """Draw a nodule as its kind and margin say."""
     d, centre = finding.diameter_mm, finding.centre
     lobed = finding.margin == "lobulated"
     rough = {"smooth": 0.05, "lobulated": 0.07, "spiculated": 0.09}[finding.margin]
@@ -184,7 +189,7 @@ def draw_nodule_at(
 
 
 def _spicules(finding: Finding, rng: np.random.Generator) -> list[Tube]:
-    """Fine strands that radiate from the surface; not counted in the diameter."""
+    """Fine strands that radiate from the surface; they do not count towards the diameter."""
     r = finding.diameter_mm / 2
     count = int(rng.integers(10, 16) + 1.4 * finding.diameter_mm)
     ways = rng.normal(size=(count, 3))

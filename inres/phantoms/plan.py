@@ -1,4 +1,4 @@
-"""What each synthetic scan is to contain, decided over the whole data set."""
+"""The contents of every synthetic scan, planned over the whole data set."""
 
 import dataclasses
 import hashlib
@@ -12,16 +12,16 @@ from inres import vocabulary
 from inres.config import Phantom
 
 EDGES_MM = (3.25, *vocabulary.CLASS_EDGES_MM, 32.3)
-"""Smallest and largest annotated diameter of LUNA16, and between them Table 2's class edges."""
+"""Class edges of Table 2, between the smallest and the largest annotated diameter of LUNA16."""
 CLASS_COUNTS = tuple(one.paper_items for one in vocabulary.SIZE_CLASSES[1:])
 """Nodules in each class (paper, Table 2)."""
 THICKNESS_MM = (0.6, 0.7, 1.0, 1.25, 1.25, 1.25, 1.5, 1.8, 2.0, 2.0, 2.5, 2.5, 2.5, 2.5)
-"""Slice distances in about the proportions of LUNA16."""
+"""Slice distances, roughly in the proportions of LUNA16."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Nodule:
-    """What is wanted of a nodule, before it has a place."""
+    """The properties of a nodule that is not placed yet."""
 
     diameter_mm: float
     kind: str
@@ -29,29 +29,30 @@ class Nodule:
     margin: str
     """`smooth`, `lobulated` or `spiculated`."""
     place: str
-    """`isolated`, `vessel` or `pleura`; another is taken where the lung has no such room."""
+    """`isolated`, `vessel` or `pleura`; another if there is no room for it there."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ScanPlan:
-    """What one scan is to contain, decided over the whole data set."""
+    """The contents of one scan."""
 
     index: int
     uid: str
     subset: int
     nodules: tuple[Nodule, ...]
     excluded: int
+    """Number of findings that are no nodules."""
     thickness_mm: float
     flipped: bool
-    """Whether x and y run against the patient's axes."""
+    """Whether x and y are stored against the direction of the patient's axes."""
     padding_hu: int
-    """HU outside a circular field of view; 0: the field is square."""
+    """HU outside a circular field of view; 0 for a square field."""
 
 
 def plan_dataset(config: Phantom, *, seed: int) -> list[ScanPlan]:
-    """Deal nodules, thicknesses and orientations to all scans.
+    """Distribute nodules, thicknesses and orientations over all scans.
 
-    Size classes have Table 2's shares over the data set and are dealt evenly to the subsets.
+    Size classes have Table 2's shares in the data set, and are distributed evenly over the subsets.
     """
     rng = np.random.default_rng([seed, 0])
     key = json.dumps([dataclasses.asdict(config), seed], sort_keys=True)
@@ -64,7 +65,7 @@ def plan_dataset(config: Phantom, *, seed: int) -> list[ScanPlan]:
     with_hosts = sorted({subset_of[i] for i in hosts})
     for subset, diameters in deal_diameters(total, with_hosts, order, rng).items():
         mine = [i for i in hosts if subset_of[i] == subset]
-        share = rng.gamma(3.0, size=len(mine))  # scans differ in how many nodules they have
+        share = rng.gamma(3.0, size=len(mine))  # scans differ in their number of nodules
         share /= share.sum()
         for k, d in enumerate(rng.permutation(diameters)):
             to = mine[k] if k < len(mine) else int(rng.choice(mine, p=share))
@@ -89,7 +90,7 @@ def plan_dataset(config: Phantom, *, seed: int) -> list[ScanPlan]:
 
 
 def _normal_scans(config: Phantom, subset_of: list[int], order: list[int]) -> set[int]:
-    """Scans without nodules: from the largest subsets, those that are tested last."""
+    """Scans without nodules: one at a time from the largest subset, later ones in `order` first."""
     left = list(range(config.scans))
     normal: set[int] = set()
     for _ in range(min(round(config.normal_scans * config.scans), config.scans - 1)):
@@ -102,15 +103,15 @@ def _normal_scans(config: Phantom, subset_of: list[int], order: list[int]) -> se
 
 
 def _uid(key: str, index: int) -> str:
-    """A DICOM UID under 2.25 (UUID-derived) that names config, seed and scan."""
+    """A DICOM UID under 2.25 (derived from a UUID) for a config, a seed and a scan."""
     digest = hashlib.sha256(f"{key} {index}".encode()).digest()
     return f"2.25.{int.from_bytes(digest[:16], 'big')}"
 
 
 def class_shares(count: int) -> list[int]:
-    """How many of `count` nodules fall in each size class: Table 2's shares, rounded.
+    """How many of `count` nodules each size class has: Table 2's shares, rounded.
 
-    The sum is `count`; from 14 nodules on, no class is empty.
+    They sum to `count`; with at least 14 nodules, no class is empty.
     """
     exact = np.array(CLASS_COUNTS) * count / sum(CLASS_COUNTS)
     shares = np.floor(exact).astype(int)
@@ -124,7 +125,7 @@ def class_shares(count: int) -> list[int]:
 
 
 def draw_diameters(count: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Diameters in mm of `count` nodules, one array a size class, stratified inside each."""
+    """Diameters in mm of `count` nodules, one array per size class, stratified within each."""
     total = np.concatenate([[0], np.cumsum(CLASS_COUNTS)])
     quantile = PchipInterpolator(total, EDGES_MM)
     drawn = []
@@ -137,7 +138,10 @@ def draw_diameters(count: int, rng: np.random.Generator) -> list[np.ndarray]:
 
 
 def deal_order(subsets: int) -> list[int]:
-    """Last, first, last but one, second...: a rare class reaches test and training early."""
+    """The order in which subsets get nodules: last, first, last but one, second, ...
+
+    So nodules of a rare class are soon in both test and training subsets.
+    """
     ends = [i // 2 if i % 2 else subsets - 1 - i // 2 for i in range(subsets)]
     return list(dict.fromkeys(ends))
 
@@ -145,7 +149,7 @@ def deal_order(subsets: int) -> list[int]:
 def deal_diameters(
     count: int, subsets: Sequence[int], order: Sequence[int], rng: np.random.Generator
 ) -> dict[int, list[float]]:
-    """Deal `count` diameters to `subsets`, each size class evenly, rarest class first."""
+    """Distribute `count` diameters over `subsets`: each size class evenly, the rarest first."""
     dealt: dict[int, list[float]] = {s: [] for s in subsets}
     order = [s for s in order if s in dealt]
     for diameters in sorted(draw_diameters(count, rng), key=len):
@@ -159,7 +163,7 @@ def deal_diameters(
 
 
 def draw_nodule(diameter_mm: float, rng: np.random.Generator) -> Nodule:
-    """Density, margin and place at random; large nodules are more often irregular."""
+    """A nodule with random density, margin and place; large ones are more often irregular."""
     size = int(np.searchsorted((6.0, 13.0), diameter_mm))
     kinds = ("solid", "part_solid", "ground_glass", "calcified")
     kind = rng.choice(kinds, p=((0.84, 0.03, 0.1, 0.03), (0.7, 0.14, 0.12, 0.04))[size > 0])

@@ -32,7 +32,7 @@ class Scan:
     origin: tuple[float, float, float]
     """World (LPS) position of voxel (0, 0, 0), mm."""
     direction: tuple[float, ...]
-    """Row-major 3 x 3 direction cosines."""
+    """3 x 3 direction cosines, by rows."""
     annotations: tuple[Finding, ...]
     """Nodules; centres in world mm."""
     excluded: tuple[Finding, ...]
@@ -168,13 +168,13 @@ def _in_world(
 
 
 def _bottom(rng: np.random.Generator, extent_mm: float, height_mm: float) -> float:
-    """Height of the lowest slice: the lungs fill the scan, or lie within it."""
+    """Height of the lowest slice, so that the lungs fill the scan or are inside it."""
     low, high = sorted((-15.0, height_mm - extent_mm + 15.0))
     return float(rng.uniform(low, high))
 
 
 def _lerp(axis: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lower index and weight of the upper neighbour for linear interpolation."""
+    """Lower indices, and weights of the upper neighbours, for linear interpolation."""
     position = np.clip((at - axis[0]) / (axis[1] - axis[0]), 0, len(axis) - 1.001)
     index = position.astype(np.intp)
     return index, (position - index).astype(np.float32)
@@ -205,7 +205,7 @@ def _sample(
 
     for k, height in enumerate(z):
         coarse = level(height, slice(0, 6))
-        if thickness > 1.2:  # the pleura slants: average it over the slice
+        if thickness > 1.2:  # the pleura is oblique: average it over the slice
             halves = [level(height + d * thickness, slice(4, 5)) for d in (-0.3, 0.3)]
             coarse = np.concatenate([coarse, *halves])
         fine = np.take(coarse, xi, axis=2)
@@ -231,7 +231,7 @@ def _sample(
 
 
 def _table(rng: np.random.Generator, person: Person, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """HU [Y, X] of what lies outside the patient: air and the couch under the back."""
+    """HU [Y, X] outside the patient: air, and the couch under the back."""
     image = np.full((len(y), len(x)), -1000.0, np.float32)
     back = person.scale * (person.cage[2] + 27 + 0.5 * person.fat_mm)
     sag = x[None] ** 2 / rng.uniform(900, 1600)
@@ -245,11 +245,11 @@ def _table(rng: np.random.Generator, person: Person, x: np.ndarray, y: np.ndarra
 
 
 def _add_noise(hu: np.ndarray, rng: np.random.Generator, spacing: float, factor: float) -> None:
-    """Add noise with a reconstruction kernel's spectrum, stronger towards the middle."""
+    """Add noise with the spectrum of a reconstruction kernel, stronger towards the middle."""
     count, rows, cols = hu.shape
     sigma = factor * rng.uniform(12, 34)
     cut = rng.uniform(0.28, 0.55)  # cycles per mm
-    keep = np.float32(rng.uniform(0.0, 0.5))  # of the slice before
+    keep = np.float32(rng.uniform(0.0, 0.5))  # share of the previous slice
     fy, fx = scipy.fft.fftfreq(rows, spacing)[:, None], scipy.fft.rfftfreq(cols, spacing)
     f = np.hypot(fy, fx)
     response = (np.sqrt(f + 0.02) * np.exp(-((f / cut) ** 2))).astype(np.float32)
@@ -261,7 +261,7 @@ def _add_noise(hu: np.ndarray, rng: np.random.Generator, spacing: float, factor:
     last = np.zeros((rows, cols), np.float32)
     mix = np.float32(np.sqrt((1 - keep**2) / 2))
     for k in range(count):
-        # Two shifted fields of the bank make a new one; drawing each anew takes thrice as long.
+        # Two shifted fields of the bank make a new one; drawing all takes three times as long.
         a, b = rng.integers(0, len(bank), 2)
         fresh = bank[a] + np.roll(bank[b], rng.integers(1, (rows, cols)), axis=(0, 1))
         fresh = np.roll(fresh, rng.integers(0, (rows, cols)), axis=(0, 1))

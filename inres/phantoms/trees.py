@@ -1,4 +1,4 @@
-"""Branching trees that fill a lung: pulmonary vessels and bronchi."""
+"""Branching trees in the lungs: pulmonary vessels and bronchi."""
 
 import numpy as np
 
@@ -6,12 +6,12 @@ from inres.phantoms.anatomy import HEIGHT_MM, Chest, Person
 from inres.phantoms.drawing import Tube
 
 HILUM_MM = {-1: (-36.0, 4.0, 124.0), 1: (38.0, 6.0, 128.0)}
-"""Where vessels enter the right (-1) and the left (1) lung, in the standard frame."""
+"""Where vessels enter the right (-1) and the left (1) lung; standard frame."""
 CARINA_MM = (2.0, 14.0, 150.0)
 
 
 def to_person(person: Person, point: tuple[float, float, float]) -> np.ndarray:
-    """A point of the standard frame in a person's own millimetres."""
+    """A point of the standard frame, scaled to a person."""
     high = person.height_mm / HEIGHT_MM
     return np.array([point[0] * person.scale, point[1] * person.scale, point[2] * high])
 
@@ -25,10 +25,9 @@ def grow(
     power: float,
     root_mm: float,
 ) -> list[Tube]:
-    """A tree from `root` to every row of `targets` [N, 3], split in two at each fork.
+    """A binary tree from `root` to every row of `targets` [N, 3].
 
-    A branch that feeds n targets has radius tip_mm n**(1/power), after Murray's law, and at
-    most root_mm.
+    A branch that feeds n targets has radius tip_mm n**(1/power) (Murray's law), at most root_mm.
     """
     tubes: list[Tube] = []
     stack = [(np.asarray(root, float), targets, root_mm)]
@@ -55,6 +54,7 @@ def grow(
 def _bent(
     p: np.ndarray, q: np.ndarray, rp: float, rq: float, rng: np.random.Generator
 ) -> list[Tube]:
+    """A branch from p to q with a random bend; short ones are straight."""
     length = float(np.linalg.norm(q - p))
     if length < 8:
         return [Tube(p, q, rp, rq)]
@@ -64,7 +64,7 @@ def _bent(
 
 
 def _lung_points(chest: Chest, side: int, depth_mm: float) -> np.ndarray:
-    """Voxel centres (x, y, z) at least `depth_mm` inside the lung of a side, [N, 3]."""
+    """Voxel centres x, y, z at least `depth_mm` inside the lung of one side: [N, 3]."""
     zi, yi, xi = np.nonzero((chest.lung > depth_mm) & (np.sign(chest.x - chest.midline_mm) == side))
     return np.stack([chest.x[xi], chest.y[yi], chest.z[zi]], axis=1).astype(float)
 
@@ -72,7 +72,7 @@ def _lung_points(chest: Chest, side: int, depth_mm: float) -> np.ndarray:
 def vessels(
     chest: Chest, person: Person, rng: np.random.Generator, *, density: float
 ) -> list[Tube]:
-    """Arteries and veins of both lungs; `density`: ends of branches per cm3 of lung."""
+    """Arteries and veins of both lungs, with `density` branch ends per cm3 of lung."""
     cm3 = float(np.prod([a[1] - a[0] for a in (chest.x, chest.y, chest.z)])) / 1000
     tubes = []
     for side, hilum in HILUM_MM.items():
@@ -106,7 +106,7 @@ def airways(chest: Chest, person: Person, rng: np.random.Generator) -> list[Tube
 
 
 def _inside(chest: Chest, tube: Tube) -> bool:
-    """Whether a tube's middle is within the grid and in the lung, or near it at the hilum."""
+    """Whether the middle of a tube is inside the lung, or within 12 mm of it."""
     middle = (tube.p + tube.q) / 2
     index = []
     for axis, v in zip((chest.z, chest.y, chest.x), middle[::-1], strict=True):

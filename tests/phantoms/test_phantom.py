@@ -336,7 +336,7 @@ def test_nothing_temporary_is_left_where_the_tidying_up_itself_was_interrupted(
 
 def test_scans_of_another_seed_are_refused(tmp_path):
     dataset.write_dataset(tmp_path, TWO, seed=2, workers=1, progress=quiet)
-    with pytest.raises(ValueError, match=r"not of this phantom config and seed.*remove"):
+    with pytest.raises(ValueError, match=r"made with another config\.phantom or seed.*remove"):
         dataset.write_dataset(tmp_path, TWO, seed=3, workers=1, progress=quiet)
 
 
