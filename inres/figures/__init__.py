@@ -1,1 +1,1 @@
-"""Every figure: functions from arrays to matplotlib Figures, without pyplot or global state."""
+"""Figures: functions from arrays to matplotlib Figures, without pyplot or global state."""

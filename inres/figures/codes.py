@@ -1,4 +1,4 @@
-"""What codes keep and cost: pools, lookups, the price of a search, distances between classes."""
+"""Figures of codes: pools, lookups, cost of a search, distances between classes."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,13 +12,13 @@ from inres.figures import panels, style
 
 
 def pools(values: Mapping[str, np.ndarray], *, threshold: int, items: int) -> Figure:
-    """What the coarse stage keeps, by Hamming threshold (`Evaluation.pools`)."""
+    """Content and size of the candidate pools by Hamming threshold (`Evaluation.pools`)."""
     figure = style.figure(8.0, 3.6)
     left, right = figure.subplots(1, 2)
     x = values["threshold"]
     style.label_axes(
         left,
-        title="What is in the pool",
+        title="Content of the pool",
         x="Hamming threshold (bits, less than)",
         y="share",
     )
@@ -31,7 +31,7 @@ def pools(values: Mapping[str, np.ndarray], *, threshold: int, items: int) -> Fi
     left.set(ylim=(0, 1.02))
     style.label_axes(
         right,
-        title="How large it is",
+        title="Size of the pool",
         x="Hamming threshold (bits, less than)",
         y="mean pool (share of the archive)",
     )
@@ -56,7 +56,7 @@ def pools(values: Mapping[str, np.ndarray], *, threshold: int, items: int) -> Fi
 
 
 def lookups(sweeps: Mapping[str, Mapping[str, np.ndarray]], *, radius: int = 2) -> Figure:
-    """Hamming lookup of each code: what lies within a radius (`Evaluation.lookups`)."""
+    """Hamming lookup of each code: the items within a radius (`Evaluation.lookups`)."""
     figure = style.figure(8.4, 3.7)
     left, right = figure.subplots(1, 2)
     style.label_axes(
@@ -67,7 +67,7 @@ def lookups(sweeps: Mapping[str, Mapping[str, np.ndarray]], *, radius: int = 2) 
     )
     style.label_axes(
         right,
-        title="Queries that find nothing",
+        title="Queries without results",
         x="Hamming radius (bits, at most)",
         y="share of empty lookups",
     )
@@ -101,24 +101,22 @@ def lookups(sweeps: Mapping[str, Mapping[str, np.ndarray]], *, radius: int = 2) 
 def efficiency(
     sweep: Mapping[str, np.ndarray], measured: Sequence[Mapping[str, Any]], *, items: int
 ) -> Figure:
-    """The paper's claim: near the full search's answer, at a share of its work.
+    """The paper's claim: nearly the answer of the full search, for a fraction of its work.
 
     Args:
       sweep: `Evaluation.pools`.
       measured: `threshold`, `neighbours_kept` and `seconds_per_query` of timed searches; without
-        any the right half says so.
-      items: of the archive.
+        any, the right half says so.
+      items: number of items in the archive.
     """
     figure = style.figure(8.4, 3.7)
     left, right = figure.subplots(1, 2)
-    y = "true 10 nearest that are found"
-    style.label_axes(
-        left, title="What is left to compare", x="mean pool (share of the archive)", y=y
-    )
+    y = "share of the true 10 nearest found"
+    style.label_axes(left, title="Items left to compare", x="mean pool (share of the archive)", y=y)
     share = sweep["mean_size"] / items
     left.plot(share, sweep["neighbours_kept"], color=style.BLUE, linewidth=1.8)
-    style.label_axes(right, title="What it costs", x="time of a query (ms)", y=y)
-    right.xaxis.set_major_locator(MaxNLocator(5))  # labels of small times are long
+    style.label_axes(right, title="Time", x="time per query (ms)", y=y)
+    right.xaxis.set_major_locator(MaxNLocator(5))  # tick labels of small times are long
     slowest = 1e3 * max((row["seconds_per_query"] for row in measured), default=1.0)
     for axes, widest in ((left, 1.0), (right, slowest)):
         labelled: list[np.ndarray] = []

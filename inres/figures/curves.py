@@ -22,7 +22,8 @@ _TRAINING_PANELS = (
 def training_curves(rows: Iterable[Mapping[str, Any]], *, title: str = "Training") -> Figure:
     """Loss, scores and learning rate of a JSONL log (`kind`: train or val), by epoch or step.
 
-    Training is a thin line, validation a dashed one with points. What the log lacks is left out.
+    Training is a thin line, validation a dashed line with points. Values that the log lacks are
+    left out.
     """
     rows = list(rows)
     axis = "epoch" if any("epoch" in row for row in rows) else "step"

@@ -1,4 +1,4 @@
-"""The data: samples of each class, and how many there are."""
+"""Figures of the data: samples of each class, and numbers of items."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +16,7 @@ def sample_sheet(
     *,
     per_class: int = 8,
 ) -> Figure:
-    """Items as the network sees them, a row a class, spread evenly over its diameters.
+    """Items as the network sees them: one row per class, spread evenly over its diameters.
 
     `images` is uint8 [N, S, S]; labels and diameters are [N].
     """
@@ -60,7 +60,7 @@ def sample_sheet(
 
 
 def class_counts(counts: Mapping[str, Sequence[int]], names: Sequence[str]) -> Figure:
-    """Items by class, stacked by split."""
+    """Number of items by class, stacked by split."""
     figure = style.figure(6.4, 3.2)
     axes = style.label_axes(
         figure.add_subplot(),

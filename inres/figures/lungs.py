@@ -1,4 +1,4 @@
-"""Lung masks: outlines on slices, and what they keep of the nodules."""
+"""Figures of lung masks: outlines on slices, and the share of each nodule inside."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -32,7 +32,7 @@ def mask_examples(
     *,
     titles: Sequence[str] = (),
 ) -> Figure:
-    """Slices uint8 [S, S] with the outlines of the threshold mask and of the U-Net's."""
+    """Slices uint8 [S, S] with the outlines of the threshold mask and of the U-Net's mask."""
     columns = 3 if len(slices) in (5, 6) else min(4, max(1, len(slices)))
     rows = math.ceil(len(slices) / columns)
     figure = style.figure(2.6 * columns, 2.75 * rows + 0.7)
@@ -60,11 +60,11 @@ def mask_examples(
 
 
 def coverage(diameters_mm: np.ndarray, covered: Mapping[str, np.ndarray]) -> Figure:
-    """How much of every annotated nodule its lung mask keeps.
+    """Share of every annotated nodule inside its lung mask, by size and overall.
 
     Args:
       diameters_mm: float [M].
-      covered: share of the nodule's sphere inside, float [M], by kind of mask (keys of
+      covered: share of the nodule's sphere inside the mask, float [M], by kind of mask (a key of
         `MASK_NAMES`).
     """
     kinds = [name for name in MASK_NAMES if name in covered]
@@ -115,7 +115,7 @@ def coverage(diameters_mm: np.ndarray, covered: Mapping[str, np.ndarray]) -> Fig
     for axes in (left, right):
         axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     right.xaxis.set_major_formatter(PercentFormatter(1.0))
-    # A nodule may lie anywhere in the panel: its legend stands below.
+    # Nodules may be anywhere in the panel, so its legend is below.
     style.legend_below(figure, 3, left.get_legend_handles_labels()[0])
     style.legend(right, loc="lower left")
     return figure

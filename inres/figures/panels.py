@@ -1,4 +1,4 @@
-"""Search panels: a query and its results, each image with its class, distances and scan."""
+"""Search panels: a query and its results, each image with class, distances and scan."""
 
 import dataclasses
 import math
@@ -16,7 +16,7 @@ from inres.figures import style
 
 @dataclasses.dataclass(frozen=True)
 class Shown:
-    """One image of a search panel; what is unknown is None, NaN or empty."""
+    """One image of a search panel; unknown values are None, NaN or empty."""
 
     image: np.ndarray
     """uint8 [S, S]."""
@@ -29,7 +29,7 @@ class Shown:
 
 
 def short(name: str, *, keep: int = 10) -> str:
-    """A long scan id by its end: `…279600012`."""
+    """The end of a long name, such as `…279600012` of a scan."""
     return name if len(name) <= keep + 1 else "…" + name[-keep:]
 
 
@@ -40,7 +40,7 @@ def _diameter(value: float) -> str:
 
 
 def class_title(label: int, names: Sequence[str]) -> str:
-    """A class in words: `normal`, `6~8 mm`, `nodule`, or `class 3` where it has no name."""
+    """Title of a class: `normal`, `6~8 mm`, `nodule`, or `class 3` if it has no name."""
     if label < 0:
         return "class unknown"
     name = names[label] if label < len(names) else str(label)
@@ -52,7 +52,7 @@ def class_title(label: int, names: Sequence[str]) -> str:
 
 
 def in_mm(names: Sequence[str]) -> bool:
-    """Whether the classes are spans of diameters."""
+    """Whether the classes are ranges of diameters."""
     return any(name.startswith(">") for name in names)
 
 
@@ -65,7 +65,7 @@ def _show(
     width: float,
     size: float,
 ) -> None:
-    """The image at left, top, side of a sheet, in a frame, its diameter in red."""
+    """Draw a framed image on a sheet, `at` left, top, side in inches, with its diameter in red."""
     left, top, side = at
     style.picture(axes, shown.image, left, top, side)
     axes.add_patch(Rectangle((left, top), side, side, edgecolor=color, linewidth=width, fill=False))
@@ -98,11 +98,11 @@ def search_panel(
     title: str = "",
     columns: int = 5,
 ) -> Figure:
-    """Query and results, nearest first, in the manner of the paper's Figs. 9 and 10.
+    """Query and results, nearest first, like the paper's Figs. 9 and 10.
 
-    A blue tick marks a result of the query's class, a black cross one of another; where one of
-    the classes is unknown there is no mark. The diameter stands in red. Under each image: class,
-    Hamming (H) and Euclidean (E) distance, scan. Without results the panel says so.
+    A blue tick marks a result of the query's class, a black cross one of another class; there is
+    no mark if one of the classes is unknown. Diameters are red. Below each image: class, Hamming
+    (H) and Euclidean (E) distance, scan. Without results the panel says so.
     """
     rows = max(1, math.ceil(len(results) / columns))
     side, large, below, top, gap = 1.5, 2.3, 0.56, 0.42, 0.12
@@ -115,7 +115,7 @@ def search_panel(
     under: dict[str, Any] = {"color": style.INK, "ha": "center", "va": "top"}
     axes.text(0.15 + large / 2, top + large + 0.05, text, fontsize=9.5, **under)
     if not results:
-        text = "No item of the archive has a code this near.\nRaise the threshold, or widen it."
+        text = "No item of the archive is below the threshold.\nRaise it, or widen the search."
         middle: dict[str, Any] = {"color": style.MUTED, "ha": "center", "va": "center"}
         axes.text((first + width) / 2, top + large / 2, text, fontsize=11, **middle)
     for place, shown in enumerate(results):
@@ -147,7 +147,7 @@ def search_panel(
 def error_sheet(
     lines: Sequence[tuple[Shown, Sequence[Shown], str]], *, class_names: Sequence[str] = ()
 ) -> Figure:
-    """A row for each query: the query in a thick frame, a note, and what was returned instead.
+    """A row for each query: the query in a thick frame, a note, and its results.
 
     Marks and captions are those of `search_panel`.
     """
@@ -156,7 +156,7 @@ def error_sheet(
     first = 0.15 + side + 0.3
     width = first + columns * (side + gap)
     height = top + len(lines) * (side + below) + 0.05
-    figure, axes = style.sheet(width, height, "Worst queries (left), and what they returned")
+    figure, axes = style.sheet(width, height, "Worst queries (left) and their results")
     under: dict[str, Any] = {"color": style.INK, "ha": "center", "va": "top", "fontsize": 7.5}
     for row, (query, results, note) in enumerate(lines):
         y = top + row * (side + below)
@@ -164,7 +164,7 @@ def error_sheet(
         text = _lines(class_title(query.label, class_names), note, short(query.scan))
         axes.text(0.15 + side / 2, y + side + 0.03, text, **under)
         if not results:
-            text = "nothing: no item has a code this near"
+            text = "no results: no item is below the threshold"
             axes.text(first, y + side / 2, text, fontsize=9.5, color=style.MUTED, va="center")
         for place, shown in enumerate(results):
             x = first + place * (side + gap)

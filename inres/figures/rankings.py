@@ -1,4 +1,4 @@
-"""How good the rankings are, what the fine feature looks like, and where the classifier errs."""
+"""Figures of rankings, of the fine feature, and of the classifier's errors."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,7 +26,7 @@ LINES: dict[str, tuple[str, Any, float]] = {
     "itq_pixels": (style.ORANGE, ":", 1.4),
     "chance": (style.GREY, ":", 1.4),
 }
-"""The rankings whose curves are drawn; of all of them one would see none."""
+"""Rankings whose curves are drawn; with all of them, none could be seen."""
 
 
 def precision_recall(
@@ -38,7 +38,7 @@ def precision_recall(
     """The paper's Fig. 8: interpolated precision by recall, macro mean over queries.
 
     Args:
-      curves: `recall` [G] and precision [G] by ranking, as `Evaluation.curves`; the span from
+      curves: `recall` [G] and precision [G] by ranking, as in `Evaluation.curves`; the range from
         `worst/hamming` to `best/hamming` is shaded.
       pool: recall and precision of the candidate pool at the threshold used, drawn as a point.
     """
@@ -91,9 +91,9 @@ def baselines(
     """One number of every ranking with its interval, the best on top.
 
     Args:
-      values: by ranking; None is left out.
-      intervals: low and high end by ranking, where there are any.
-      measure: what the numbers are.
+      values: number by ranking; None is left out.
+      intervals: low and high end by ranking; None if there is no interval.
+      measure: title of the numbers.
     """
     known = sorted((v, n) for n, v in values.items() if v is not None)
     figure = style.figure(5.4, 1.1 + 0.27 * len(known))
@@ -136,11 +136,11 @@ def embedding_map(
     """Items and queries in two principal components of a feature, coloured by class.
 
     Args:
-      items, queries: float [N, c] and [Q, c]; of c < 2 the missing one is 0.
+      items, queries: components, float [N, c] and [Q, c]; missing ones are 0 if c < 2.
       labels, query_labels: int [N] and [Q].
       shares: share of the variance of each component.
       names: of the classes.
-      feature: what the map is of.
+      feature: title of the feature.
     """
     figure = style.figure(7.4, 4.8)
     shown = [f"{100 * s:.0f} %" for s in shares] + ["0 %"] * 2

@@ -1,7 +1,7 @@
-"""What all figures share: colours, axes, sheets of images, and `save`.
+"""Style of all figures: colours, axes, sheets of images, and `save`.
 
-Colours are Okabe and Ito's, told apart by any eye and in grey print together with the line
-styles. `save` writes a figure as PNG, SVG and PDF.
+Colours are those of Okabe and Ito, which remain distinguishable with any colour vision and,
+together with the line styles, in grey print. `save` writes a figure as PNG, SVG and PDF.
 """
 
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ Grid = Literal["both", "x", "y"]
 
 
 def save(figure: Figure, stem: str | Path, *, dpi: int = 160, pdf: bool = True) -> list[Path]:
-    """Write `figure` as PNG, SVG and, if asked, PDF; the same figure gives the same bytes.
+    """Write `figure` as PNG, SVG and, with `pdf`, PDF; the same figure gives the same bytes.
 
-    Without, a PDF of that name is removed: it would show older numbers.
+    Without `pdf`, an existing PDF of that name is removed, because it would show older numbers.
     """
     paths = []
     kinds = {".png": {"Software": None}, ".svg": {"Date": None}}
@@ -42,7 +42,7 @@ def save(figure: Figure, stem: str | Path, *, dpi: int = 160, pdf: bool = True) 
     with mpl.rc_context(style):
         engine = figure.get_layout_engine()
         if engine is not None:
-            engine.execute(figure)  # once for all kinds, and not again in a trial run of each
+            engine.execute(figure)  # once for all formats, instead of again for each
             figure.set_layout_engine(None)
         for suffix, metadata in kinds.items():
             path = Path(f"{stem}{suffix}")
@@ -53,16 +53,16 @@ def save(figure: Figure, stem: str | Path, *, dpi: int = 160, pdf: bool = True) 
 
 
 def figure(width: float, height: float) -> Figure:
-    """An empty figure of so many inches, drawn by Agg."""
+    """An empty figure of `width` x `height` inches, drawn by Agg."""
     figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def sheet(width: float, height: float, title: str) -> tuple[Figure, Axes]:
-    """A figure that is all one axes, in inches from its upper left corner, with a title.
+    """A figure with one axes over its whole area, in inches from the upper left corner.
 
-    For sheets of many images: an axes for each takes far longer to draw.
+    Used for sheets of many images, because one axes per image takes far longer to draw.
     """
     figure = Figure(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
@@ -73,7 +73,7 @@ def sheet(width: float, height: float, title: str) -> tuple[Figure, Axes]:
 
 
 def picture(axes: Axes, image: np.ndarray, left: float, top: float, side: float) -> None:
-    """A grey image at a place of a sheet; its pixels are shown as they are."""
+    """Draw a grey image on a sheet, without interpolation; position and size in inches."""
     extent = (left, left + side, top + side, top)
     axes.imshow(
         image,
@@ -169,7 +169,7 @@ def matrix(
 
 
 def legend_below(figure: Figure, columns: int, handles: Sequence[Any] | None = None) -> None:
-    """A legend without a frame under all axes, of `handles` or of whatever has a label."""
+    """A legend without a frame below all axes, of `handles` or of everything with a label."""
     figure.legend(
         handles=handles,
         loc="outside lower center",

@@ -1,8 +1,8 @@
-"""A grid of runs that differ in some fields of one config, and what their scores say.
+"""Ablations: a grid of runs that differ in a few fields of one config, and their comparison.
 
-A variant is a mapping from dotted fields (`loss.name`) to values; the key `ranking` instead names
-another ranking to judge it by. The first variant is the base, with which each other one is compared
-over the same queries, seeds averaged query by query.
+A variant is a mapping from dotted fields (`loss.name`) to values; its key `ranking`, which is not a
+field, selects another ranking for the comparison. The first variant is the base, with which each
+other variant is compared over the same queries, with seeds averaged query by query.
 """
 
 import copy
@@ -41,26 +41,26 @@ COLUMNS = {
     "p": "p",
     "p_holm": "p (Holm)",
 }
-"""Keys and headings of the table."""
+"""Keys of the table and their titles."""
 
 
 @dataclasses.dataclass
 class Ablation:
-    """Variants x seeds of one base config."""
+    """Variants and seeds of one base config."""
 
     base_name: str = "phantom"
-    """`base` is what `experiments/configs/<base_name>.py` gives, and what flags change in it."""
+    """Name of the config file `experiments/configs/<base_name>.py` on which `base` is based."""
     base: Config = dataclasses.field(default_factory=Config)
     variants: tuple = ()
-    """Of `Variant`; the first is the base of all comparisons."""
+    """The variants (`Variant`); the first is the base of all comparisons."""
     seeds: tuple = (0, 1, 2)
-    """Each variant is trained with each, as `config.seed`."""
+    """Values of `config.seed`; each variant is trained with each."""
     rankings: tuple = ("two_stage", "hamming")
-    """Each is compared with the same of the base. A variant that names a ranking is judged by that
-    alone, against the first of these of the base."""
+    """Rankings by which a variant is compared with the base. A variant that selects a ranking is
+    compared only by that one, with the first of these rankings of the base."""
     measures: tuple = ("average_precision", "precision", "ndcg", "diameter_error_mm")
-    """Of single queries, as in `per_query.npz`; the figure is of the first that is known. What is
-    nowhere known, as diameters, is left out."""
+    """Columns of `per_query.npz`. The figure shows the first one that is known; columns without any
+    known value, such as diameters, are left out."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,12 +68,12 @@ class Planned:
     """One run of the grid."""
 
     name: str
-    """Of its workdir."""
+    """Name of its workdir."""
     config: Config
 
 
 def product(**fields: Sequence[Any]) -> tuple[dict[str, Any], ...]:
-    """All combinations of some fields' values; `__` in a name stands for a dot."""
+    """All combinations of values of some fields; `__` in a name stands for a dot."""
     names = [name.replace("__", ".") for name in fields]
     return tuple(
         dict(zip(names, values, strict=True)) for values in itertools.product(*fields.values())
@@ -81,11 +81,11 @@ def product(**fields: Sequence[Any]) -> tuple[dict[str, Any], ...]:
 
 
 def checked(grid: Ablation) -> Ablation:
-    """A copy of `grid` in which every run of every variant is possible.
+    """Check that every run of every variant is possible, and return a copy of `grid`.
 
     Raises:
-      ConfigError: one is not, or two variants are the same, or a ranking or a measure does not
-        exist; names the variant or the field.
+      ConfigError: a run is not possible, two variants are the same, or a ranking or a measure does
+        not exist; names the variant or the field.
     """
     grid = dataclasses.replace(grid, base=config_lib.checked(grid.base))
     if len(grid.variants) < 2 or not all(isinstance(v, Mapping) for v in grid.variants):
@@ -95,11 +95,11 @@ def checked(grid: Ablation) -> Ablation:
     labels = [label(variant) for variant in grid.variants]
     twice = {name for name in labels if labels.count(name) > 1}
     if twice:
-        raise ConfigError(f"config.variants: {sorted(twice)[0]!r} is there twice")
+        raise ConfigError(f"config.variants: {sorted(twice)[0]!r} occurs twice")
     for name in ("seeds", "rankings", "measures"):
         value = getattr(grid, name)
         if not value or len(set(value)) < len(value):
-            raise ConfigError(f"config.{name} = {value!r}: must be different, at least one")
+            raise ConfigError(f"config.{name} = {value!r}: must be one or more different values")
     named = [variant["ranking"] for variant in grid.variants if "ranking" in variant]
     rankings = vocabulary.ranking_names()
     columns = [metric.column for metric in vocabulary.metrics()]
@@ -111,19 +111,22 @@ def checked(grid: Ablation) -> Ablation:
         for name in names:
             if name not in known:
                 raise ConfigError(
-                    f"config.{field}: {name!r} is no {what}; must be among {', '.join(known)}"
+                    f"config.{field}: {name!r} is not a {what}; must be one of {', '.join(known)}"
                 )
     if "ranking" in grid.variants[0]:
-        raise ConfigError("config.variants: the first, the base, is judged by config.rankings")
+        raise ConfigError(
+            "config.variants: the first variant, the base, must not select a ranking; use "
+            "config.rankings"
+        )
     if any("seed" in variant for variant in grid.variants):
-        raise ConfigError("config.variants: seed is varied by config.seeds")
+        raise ConfigError("config.variants: seeds are varied by config.seeds")
     _require_effect(grid)
     runs(grid)
     return grid
 
 
 def _require_effect(grid: Ablation) -> None:
-    """Refuse variants whose runs no score could tell apart: they would count in the correction."""
+    """Refuse variants whose scores cannot differ: they would count in Holm's correction."""
     seen: dict[str, str] = {}
     for variant in grid.variants:
         config = overridden(grid.base, variant)
@@ -133,21 +136,21 @@ def _require_effect(grid: Ablation) -> None:
         same = seen.setdefault(stages.fingerprint(read), label(variant))
         if same != label(variant):
             raise ConfigError(
-                f"config.variants: {label(variant)!r} differs from {same!r} in nothing that is "
-                "trained, indexed or evaluated; leave it out"
+                f"config.variants: {label(variant)!r} does not differ from {same!r} in anything "
+                "that is trained, indexed or evaluated; remove it"
             )
 
 
 def label(variant: Variant) -> str:
-    """A variant in words: `base` where it changes nothing."""
+    """Name of a variant, such as `hash.bits=64`; `base` if it changes nothing."""
     return ", ".join(f"{field}={value}" for field, value in variant.items()) or "base"
 
 
 def overridden(config: Config, variant: Variant) -> Config:
-    """`config` with the fields of `variant` changed, all checks made.
+    """`config` with the fields of `variant`, checked.
 
     Raises:
-      ConfigError: a field does not exist or its value is impossible.
+      ConfigError: a field does not exist, or its value is not allowed.
     """
     values = copy.deepcopy(config_lib.to_dict(config))
     known = dict(inputs.leaves(config))
@@ -155,7 +158,7 @@ def overridden(config: Config, variant: Variant) -> Config:
         if field == "ranking":
             continue
         if field not in known:
-            raise ConfigError(f"config.variants: {field!r} is no field of the config")
+            raise ConfigError(f"config.variants: {field!r} is not a field of the config")
         want = type(known[field])
         if want is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
@@ -170,13 +173,13 @@ def overridden(config: Config, variant: Variant) -> Config:
 
 
 def run_name(variant: Variant, seed: int) -> str:
-    """The folder of a run."""
+    """Name of the folder of a run."""
     fields = {field: value for field, value in variant.items() if field != "ranking"}
     return re.sub(r"[^A-Za-z0-9.=_-]+", "_", f"{label(fields)}-seed{seed}")
 
 
 def runs(grid: Ablation) -> list[Planned]:
-    """Every run, seed by seed, so that a grid that is broken off has whole seeds."""
+    """All runs, seed by seed, so that an interrupted grid has complete seeds."""
     planned: dict[str, Planned] = {}
     for seed in grid.seeds:
         for variant in grid.variants:
@@ -184,18 +187,18 @@ def runs(grid: Ablation) -> list[Planned]:
             config = overridden(grid.base, {**variant, "seed": seed})
             if planned.setdefault(name, Planned(name, config)).config != config:
                 raise ConfigError(
-                    f"config.variants: two would share the folder {name!r}; give "
-                    f"{label(variant)!r} in a grid with a --workdir of its own"
+                    f"config.variants: two runs would share the folder {name!r}; put "
+                    f"{label(variant)!r} into another grid"
                 )
     return list(planned.values())
 
 
 def command(config: Config, pristine: Config, *, base_name: str, workdir: str) -> str:
-    """The command line that makes a run alone.
+    """The command line that performs one run by itself.
 
     Args:
-      config: of the run.
-      pristine: what `experiments/configs/<base_name>.py` gives.
+      config: config of the run.
+      pristine: the config in `experiments/configs/<base_name>.py`.
     """
     before, after = (dict(inputs.leaves(c)) for c in (pristine, config))
     parts = [
@@ -210,54 +213,54 @@ def command(config: Config, pristine: Config, *, base_name: str, workdir: str) -
 
 
 def table(grid: Ablation, found: Mapping[str, Run]) -> list[dict[str, Any]]:
-    """A row for each measure, ranking and variant, keys as in `COLUMNS`; the base has no
-    difference.
+    """Compare all variants with the base: a row for each measure, ranking and variant.
 
-    Differences are variant minus base, paired; p-values are those of `comparison.compare`, with
-    Holm's correction over the variants of one ranking and measure.
+    Keys are those of `COLUMNS`; the base has no difference. Differences are variant minus base,
+    paired; p-values are those of `comparison.compare`, with Holm's correction over the variants of
+    one ranking and measure.
 
     Args:
-      found: finished runs by name. A variant that lacks one of its seeds is left out, and one
-        whose runs lack the ranking or the measure has no row of it; `lacking` names these.
+      found: finished runs by name. Variants with unfinished seeds are left out; variants whose runs
+        lack the ranking or the measure have no row for it, see `lacking`.
 
     Raises:
-      ValueError: the base is not finished, or nothing else; or runs have other queries; or there
-        is no ranking and measure that the base and another variant have.
+      ValueError: the base or all other variants are not finished; runs have different queries; or
+        no ranking and measure is known for the base and another variant.
     """
     base = label(grid.variants[0])
     rows: list[dict[str, Any]] = []
     for measure, recipes in _compared(grid, found):
-        able = [recipe for recipe in recipes if _know((recipes[0], recipe), measure)]
+        able = [recipe for recipe in recipes if _is_known((recipes[0], recipe), measure)]
         if len(able) > 1:
             rows += _rows(able, base, measure)
     if not rows:
         raise ValueError(
             f"config.rankings = {grid.rankings!r}, config.measures = {grid.measures!r}: none is "
-            "known of the base and of another variant; give others, finished runs stay"
+            "known for the base and another variant; choose others (finished runs are kept)"
         )
     return rows
 
 
 def lacking(grid: Ablation, found: Mapping[str, Run]) -> list[str]:
-    """In words, what `table` leaves out since the runs of a variant, or of the base, lack it.
+    """Sentences on what `table` leaves out because runs of a variant, or of the base, lack it.
 
-    A measure that the base's ranking lacks, as diameters where none are known, is not named.
+    A measure that is unknown for the base's ranking, such as diameters, is not mentioned.
     """
     lines = []
     for measure, (base, *others) in _compared(grid, found):
-        if not _ranked(base):
+        if not _has_ranking(base):
             lines.append(f"{base.name} has no ranking {base.ranking!r}; nothing is compared by it")
-        if not _know((base,), measure):
+        if not _is_known((base,), measure):
             continue
         for other in others:
-            if not _ranked(other):
+            if not _has_ranking(other):
                 lines.append(f"{other.name} has no ranking {other.ranking!r}; its row is left out")
-            elif not _know((other,), measure):
+            elif not _is_known((other,), measure):
                 lines.append(f"{other.name} has no {measure!r}; its row is left out")
-            elif not _know((base, other), measure):
+            elif not _is_known((base, other), measure):
                 lines.append(
-                    f"{other.name} and {base.name} have {measure!r} of no query in common; the "
-                    f"row of {other.name} is left out"
+                    f"{other.name} and {base.name} have no query in common with a known "
+                    f"{measure!r}; the row of {other.name} is left out"
                 )
     return list(dict.fromkeys(lines))
 
@@ -265,7 +268,7 @@ def lacking(grid: Ablation, found: Mapping[str, Run]) -> list[str]:
 def _compared(
     grid: Ablation, found: Mapping[str, Run]
 ) -> list[tuple[str, list[comparison.Recipe]]]:
-    """The recipes to be compared by each measure and ranking, with the measure; the base first."""
+    """Each measure with the recipes to compare by it, for each ranking; the base comes first."""
     whole = [
         variant
         for variant in grid.variants
@@ -291,20 +294,22 @@ def _compared(
     ]
 
 
-def _ranked(recipe: comparison.Recipe) -> bool:
+def _has_ranking(recipe: comparison.Recipe) -> bool:
+    """Whether all runs of the recipe have its ranking."""
     return all(recipe.ranking in run.values for run in recipe.runs)
 
 
-def _know(recipes: Sequence[comparison.Recipe], measure: str) -> bool:
-    """Whether some query has the measure in all runs of the recipes, each of its ranking."""
+def _is_known(recipes: Sequence[comparison.Recipe], measure: str) -> bool:
+    """Whether the measure of some query is known in all runs, by the ranking of each recipe."""
     columns = [r.values.get(each.ranking, {}).get(measure) for each in recipes for r in each.runs]
     known = [np.isfinite(column) for column in columns if column is not None]
-    # Runs of other queries are refused when they are compared.
+    # Runs with different queries are refused when they are compared.
     alike = len({len(column) for column in known}) == 1
     return len(known) == len(columns) and (not alike or bool(np.all(known, axis=0).any()))
 
 
 def _rows(recipes: Sequence[comparison.Recipe], base: str, measure: str) -> list[dict[str, Any]]:
+    """Rows of the table for one measure and one ranking of the base."""
     judged = comparison.compare(recipes, [measure], base=base)
     rows = {}
     for recipe in recipes:
@@ -334,7 +339,7 @@ def _rows(recipes: Sequence[comparison.Recipe], base: str, measure: str) -> list
 
 
 def swept(grid: Ablation) -> str:
-    """The numeric field in which alone the variants differ, or empty."""
+    """The one numeric field in which the variants differ; empty if there are others."""
     fields = {field for variant in grid.variants for field in variant}
     if len(fields) != 1:
         return ""

@@ -1,10 +1,10 @@
-"""By how much a split that leaks inflates scores: the figure and its numbers.
+"""Inflation of scores by a leaking split: numbers and figure.
 
-Every item is tested once under each of three protocols, by networks of one recipe trained on
-shares of one size, so the scores are paired query by query. The random split of slices leaks
-twice: networks are trained on slices of the patients they are tested on, and those slices stand in
-the archive that is searched. Leaving a query's own patient out of its search closes the second
-leak; a patient of one scan, or an unknown one, is that scan.
+Every item is tested once under each of three protocols, by networks of one recipe that are trained
+on equally large shares of the data, so scores are paired query by query. The random split of slices
+leaks twice: networks are trained on slices of the patients on which they are tested, and those
+slices are in the archive that is searched. Excluding the query's own patient from its search closes
+the second leak. If the patient is unknown, the scan takes its place.
 """
 
 import dataclasses
@@ -20,16 +20,16 @@ from inres.figures import studies
 
 PROTOCOLS = {
     "slices": "random slices",
-    "slices_other_scans": "random slices, own patient left out",
+    "slices_other_scans": "random slices, own patient excluded",
     "patient": "by patient",
 }
-"""From the most to the least leaking."""
+"""Titles of the protocols, from the most to the least leaking."""
 PARTS = {
     "archive": ("slices", "slices_other_scans"),
     "training": ("slices_other_scans", "patient"),
     "all": ("slices", "patient"),
 }
-"""What each leak adds: the difference of two protocols."""
+"""Pairs of protocols whose difference is what one leak adds, or both."""
 PART_NAMES = {
     "archive": "own patient in the archive",
     "training": "own patient in training",
@@ -39,16 +39,16 @@ PART_NAMES = {
 
 @dataclasses.dataclass(frozen=True)
 class Measure:
-    """One score that is compared."""
+    """A score that is compared between protocols."""
 
     ranking: str
     column: str
-    """Of the metric."""
+    """Column of the metric in `per_query.npz`."""
     macro: bool
 
     @property
     def title(self) -> str:
-        """Such as `macro mAP, raw pixels`."""
+        """Title such as `macro mAP, raw pixels`."""
         title = vocabulary.mean_title(self.column, macro=self.macro)
         if not vocabulary.metric(self.column).means:  # such a metric belongs to one ranking
             return title
@@ -77,10 +77,10 @@ class Inflation:
 def inflations(
     protocols: Mapping[str, Run], measures: Sequence[Measure] = MEASURES, *, seed: int = 0
 ) -> list[Inflation]:
-    """Judge the same queries under the protocols that `PROTOCOLS` names.
+    """Compare scores of the same queries under all `PROTOCOLS`.
 
     Raises:
-      ValueError: the runs have other queries, or lack a measure; names the difference.
+      ValueError: the runs have different queries, or a run lacks a measure.
     """
     matched = aligned(protocols)
     out = []
@@ -98,7 +98,7 @@ def inflations(
 
 
 def rows(found: Sequence[Inflation]) -> list[dict[str, object]]:
-    """A row for each measure: the scores, and the inflation with interval and p-value."""
+    """A row for each measure: scores and differences, with intervals and p-values."""
     table = []
     for one in found:
         row: dict[str, object] = {"measure": one.measure.title}

@@ -64,21 +64,33 @@ def test_a_grid_is_a_product_and_its_runs_have_each_seed():
 @pytest.mark.parametrize(
     ("variants", "fields", "message"),
     [
-        (({}, {"hash.bit": 3}), {}, "'hash.bit' is no field"),
+        (({}, {"hash.bit": 3}), {}, "'hash.bit' is not a field"),
         (({}, {"hash.bits": "64"}), {}, r"hash.bits = '64': must be a int"),
         (({}, {"hash.bits": 0}), {}, r"config\.hash\.bits = 0"),
-        (({}, {}), {}, "'base' is there twice"),
+        (({}, {}), {}, "'base' occurs twice"),
         (({},), {}, "two or more"),
-        (({"ranking": "fc1"}, {}), {}, "the first, the base"),
+        (({"ranking": "fc1"}, {}), {}, "the first variant, the base"),
         (({}, {"hash.bits": 12}), {"seeds": (1, 1)}, r"config\.seeds"),
-        (({}, {"ranking": "sofmax"}), {}, r"config\.variants: 'sofmax' is no ranking; .* softmax"),
-        (({}, {"hash.bits": 12}), {"rankings": ("two-stage",)}, r"'two-stage' is no ranking; .*"),
-        (({}, {"hash.bits": 12}), {"measures": ("avrage",)}, r"config\.measures: 'avrage' is no m"),
-        (({}, {"seed": 7}), {}, r"seed is varied by config\.seeds"),
-        (({}, {"hash.bits": 48}), {}, "'hash.bits=48' differs from 'base' in nothing"),
-        (({}, {"pdf": False}), {}, "'pdf=False' differs from 'base' in nothing"),
-        (({}, {"loss.settings.csq.quantization": 0.1}), {}, "differs from 'base' in nothing"),
-        (({}, {"data.root": "a b"}, {"data.root": "a/b"}), {}, "two would share the folder"),
+        (
+            ({}, {"ranking": "sofmax"}),
+            {},
+            r"config\.variants: 'sofmax' is not a ranking; .* softmax",
+        ),
+        (
+            ({}, {"hash.bits": 12}),
+            {"rankings": ("two-stage",)},
+            r"'two-stage' is not a ranking; .*",
+        ),
+        (
+            ({}, {"hash.bits": 12}),
+            {"measures": ("avrage",)},
+            r"config\.measures: 'avrage' is not a m",
+        ),
+        (({}, {"seed": 7}), {}, r"seeds are varied by config\.seeds"),
+        (({}, {"hash.bits": 48}), {}, "'hash.bits=48' does not differ from 'base'"),
+        (({}, {"pdf": False}), {}, "'pdf=False' does not differ from 'base'"),
+        (({}, {"loss.settings.csq.quantization": 0.1}), {}, "does not differ from 'base'"),
+        (({}, {"data.root": "a b"}, {"data.root": "a/b"}), {}, "two runs would share the folder"),
     ],
 )
 def test_a_grid_that_cannot_be_run_is_refused(variants, fields, message):
@@ -184,8 +196,8 @@ def test_a_measure_of_no_query_in_common_costs_its_rows_alone():
         *(("diameter_error_mm", v) for v in ("base", "seed=2")),
     }
     assert ablation.lacking(plan, found) == [
-        "seed=1 and base have 'diameter_error_mm' of no query in common; the row of seed=1 is "
-        "left out"
+        "seed=1 and base have no query in common with a known 'diameter_error_mm'; the row of "
+        "seed=1 is left out"
     ]
 
 
