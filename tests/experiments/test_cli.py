@@ -140,14 +140,30 @@ def test_only_what_the_network_was_not_trained_on_is_seen_in_all_views(smoke, tm
 
 
 def test_the_program_of_the_readme_runs(smoke):
+    """As printed, for a nodule of the run instead of the README's."""
     workdir, _ = smoke
+    with open(workdir / "prepare" / "items.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    row, item = next((i, item) for i, item in enumerate(table) if item["nodule"])
     program = marked_block("README.md", "python example", "python")
-    program = program.replace('"runs/phantom"', repr(str(workdir))).replace("553", "60")
-    program += "\nprint(many.ids.shape)\n"
+    for printed, meant in {
+        '"runs/phantom"': repr(str(workdir)),
+        '"patient.mhd"': repr(str(next((workdir / "scans").glob(f"subset*/{item['scan']}.mhd")))),
+        "(-100.6, 67.3, -231.8)": f"({item['x_mm']}, {item['y_mm']}, {item['z_mm']})",
+        "553": str(row),
+    }.items():
+        assert program.count(printed) == 1
+        program = program.replace(printed, meant)
+    program += "\nprint(len(hits), many.ids.shape)\n"
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.endswith("(1, 10)\n")
+    *printed, last = done.stdout.splitlines()
+    count = int(last.split()[0])
+    assert 1 <= count <= 10
+    assert last == f"{count} ({count}, 10)"
+    assert [line.split()[0] for line in printed] == [str(n) for n in range(1, len(printed) + 1)]
+    assert item["scan"] not in done.stdout  # the query's own scan is excluded
 
 
 def test_an_item_finds_others_but_not_its_own_scan(smoke, tmp_path):
