@@ -1,8 +1,8 @@
-"""InRes-Net in PyTorch eager, with the weights of ours: the peer of the training benchmark.
+"""InRes-Net in PyTorch eager: the peer of the training benchmark.
 
-Layers, order and numbers are those of `inres.models`; the weights alone are taken from it. Modules
-have the names of ours, so that each parameter has one place in both. Written as one would in
-PyTorch: fused where it has fused operations, 1x1 convolutions as convolutions.
+Layers, their order and their sizes are those of `inres.models`; only the weights come from there.
+Modules have the same names as ours, so that parameters correspond by path. The code is idiomatic
+PyTorch: fused operations where they exist, 1x1 convolutions as convolutions.
 """
 
 from typing import Any
@@ -18,13 +18,13 @@ LAYOUTS = {"default": torch.contiguous_format, "channels_last": torch.channels_l
 
 
 def set_threads(count: int) -> dict[str, Any]:
-    """Compute with `count` threads; what to say of the peer beside its times."""
+    """Use `count` threads; returns a description of the peer for the results."""
     torch.set_num_threads(count)
     return {"torch": torch.__version__, "torch_threads": torch.get_num_threads()}
 
 
 def _to_our_layout(value: torch.Tensor) -> np.ndarray:
-    """A weight or gradient in our layout, a copy: OIHW -> HWIO, and [out, in] -> [in, out]."""
+    """A copy of a weight or gradient in our layout: OIHW -> HWIO, [out, in] -> [in, out]."""
     array = value.detach().numpy()
     if array.ndim == 4:
         array = array.transpose(2, 3, 1, 0)
@@ -36,7 +36,7 @@ def _to_our_layout(value: torch.Tensor) -> np.ndarray:
 
 
 def _fill(parameter: torch.Tensor, value: np.ndarray) -> None:
-    """The inverse of `_to_our_layout`."""
+    """Set a parameter from an array in our layout."""
     if parameter.ndim == 4:
         value = value.reshape(*parameter.shape[2:], *value.shape[-2:]).transpose(3, 2, 0, 1)
     elif parameter.ndim == 2:
@@ -45,7 +45,7 @@ def _fill(parameter: torch.Tensor, value: np.ndarray) -> None:
 
 
 def _path(name: str) -> str:
-    """`inv2_1.squeeze.conv.weight` -> `inv2_1/squeeze/conv/kernel`, as our parameter is called."""
+    """The path of our parameter: `inv2_1.squeeze.conv.weight` -> `inv2_1/squeeze/conv/kernel`."""
     *modules, leaf = name.split(".")
     if leaf == "weight":
         leaf = "scale" if modules[-1] == "norm" else "kernel"
@@ -53,11 +53,11 @@ def _path(name: str) -> str:
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, batch norm, ReLU or not."""
+    """Convolution without bias, batch norm and optionally ReLU."""
 
     def __init__(self, inputs: int, outputs: int, size: int, stride: int = 1, *, relu: bool = True):
         super().__init__()
-        # JAX's "SAME" pads an even side at stride 2 by one less on the near side.
+        # JAX's "SAME" padding at stride 2 adds one pixel less before than after an even side.
         near = (size - stride) // 2
         self.sides = (near, size - stride - near) * 2 if stride > 1 else None
         padding = size // 2 if stride == 1 else 0
@@ -129,10 +129,10 @@ class Head(nn.Module):
 
 
 def check(config: Config) -> None:
-    """Refuse a config that asks for what is not written here.
+    """Check that this module implements the config.
 
     Raises:
-      ConfigError: names the field, and what is written.
+      ConfigError: it does not; names the field and the supported value.
     """
     m, loss, train = config.model, config.loss, config.train
     for field, value, only in (
@@ -149,14 +149,16 @@ def check(config: Config) -> None:
         ("train.clip_norm", train.clip_norm, 0.0),
     ):
         if value != only:
-            raise ConfigError(f"config.experiment.{field} = {value!r}: the peer has {only!r} alone")
+            raise ConfigError(
+                f"config.experiment.{field} = {value!r}: the peer supports only {only!r}"
+            )
 
 
 class InResNet(nn.Module):
     """Stem, inV2 + inRed three times, head.
 
     Raises:
-      ConfigError: the config asks for what is not written here.
+      ConfigError: the config is not supported.
     """
 
     def __init__(self, config: Config, classes: int):
@@ -183,7 +185,7 @@ class InResNet(nn.Module):
 
 
 class Trainer:
-    """The network on one batch, with SGD and weight decay on kernels."""
+    """Trains the network on one batch, with SGD and weight decay on kernels."""
 
     def __init__(
         self,
@@ -195,12 +197,15 @@ class Trainer:
         classes: int,
         layout: str,
     ):
-        """Take `weights`, by path and in our layout, for its own.
+        """Initialize the network.
 
         Args:
+          config: the experiment.
+          weights: initial weights by path, in our layout.
           images: uint8 [B, S, S, 1].
           labels: int [B].
-          layout: of `LAYOUTS`.
+          classes: number of classes.
+          layout: a key of `LAYOUTS`.
         """
         net = InResNet(config, classes).train()
         named = {_path(name): parameter for name, parameter in net.named_parameters()}
@@ -236,14 +241,14 @@ class Trainer:
         return logits, loss
 
     def snapshot(self) -> tuple[np.ndarray, float, dict[str, np.ndarray]]:
-        """Logits [B, classes], loss and gradients by path, in our layout; makes no step."""
+        """Logits [B, classes], loss and gradients by path in our layout, without a step."""
         logits, loss = self._backward()
         named = self.net.named_parameters()
         gradients = {_path(name): _to_our_layout(p.grad) for name, p in named if p.grad is not None}
         return logits.detach().numpy(), float(loss.detach()), gradients
 
     def step(self) -> float:
-        """One step; the loss before it."""
+        """Make one step; returns the loss before it."""
         _, loss = self._backward()
         if self.clip:
             nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)

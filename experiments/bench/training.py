@@ -1,11 +1,11 @@
-"""What a training step costs: ours, jitted, against the same network in PyTorch eager.
+"""Time of a training step: our jitted step against the same network in PyTorch eager.
 
-Called by `experiments.bench`. That it is the same network is checked first: from the same weights,
-on the same batch, both must give the same logits, loss and gradient of every parameter, and the
-same losses over some steps. Leaves in the workdir training.json, training.md (the table) and loop/,
-the log of a real training loop with its input pipeline. Run nothing else meanwhile.
+Called by `experiments.bench`. First checks that the networks are the same: with the same weights
+and batch, both must give the same logits, loss and gradients of all parameters, and the same losses
+over several steps. Writes to the workdir training.json, training.md (the table) and loop/, the log
+of a real training loop with its input pipeline. Leave the machine idle otherwise.
 
-The peer has no augmentation. Ours is compared without, and also timed with it, as it trains.
+The peer has no augmentation. Our step is compared without it, and also timed with it.
 """
 
 import functools
@@ -43,26 +43,26 @@ COLUMNS = {
 CHECKED_STEPS = 5
 
 Snapshot = tuple[np.ndarray, float, dict[str, np.ndarray]]
-"""(logits [B, classes], loss, gradients by path), of the weights before the first step."""
+"""(logits [B, classes], loss, gradients by path) with the weights before the first step."""
 
 
 def flat(tree: Any) -> dict[str, np.ndarray]:
-    """Arrays of a tree of parameters by path, as in `stem/conv/kernel`."""
+    """The arrays of a parameter tree by path, such as `stem/conv/kernel`."""
     paths = flax.traverse_util.flatten_dict(jax.device_get(tree), sep="/")
     return {path: np.asarray(value) for path, value in paths.items()}
 
 
 class Ours:
-    """The network of a config, its jitted step, and one batch on which it is made.
+    """The network of a config, its jitted training step, and one batch.
 
-    The state is donated to each step, as in training. `compile_s` is what the first step took, in
-    seconds: nearly all of it is compilation.
+    The state is donated to each step, as in training. `compile_s` is the duration of the first step
+    in seconds, nearly all of it compilation.
     """
 
     def __init__(
         self, config: Config, images: np.ndarray, labels: np.ndarray, *, classes: int, steps: int
     ):
-        """images: uint8 [B, S, S, 1]; labels: int32 [B]; of `steps` in all, as schedules ask."""
+        """images: uint8 [B, S, S, 1]; labels: int32 [B]; steps: total number, for the schedules."""
         self.config = config
         self.model = recipe.build_model(config, classes=classes)
         self.loss = recipe.hash_loss(self.model, config, steps=steps, classes=classes)
@@ -88,13 +88,13 @@ class Ours:
         return init_state(self.variables, self.optimizer, mesh=self.mesh)
 
     def step(self) -> float:
-        """One step; the loss before it."""
+        """Make one step; returns the loss before it."""
         self.state, metrics = self.advance(self.state, self.on_device)
         jax.block_until_ready(self.state)
         return float(metrics["loss"])
 
     def snapshot(self) -> Snapshot:
-        """Logits, loss and gradients at the first weights, through the training path."""
+        """Logits, loss and gradients with the initial weights, in training mode."""
 
         def logits(params: Any) -> jax.Array:
             images = recipe.to_input(self.on_device["image"])
@@ -112,7 +112,7 @@ class Ours:
         return np.asarray(jax.jit(logits)(params)), float(value), flat(gradients)
 
     def loop(self, images: np.ndarray, labels: np.ndarray, steps: int, out: Path) -> dict[str, Any]:
-        """The real loop over the real pipeline: its last row of the log, without the first step.
+        """Run the real training loop and input pipeline; returns the last row of its log.
 
         images: uint8 [N, S, S, 1]; labels: int32 [N].
         """
@@ -139,7 +139,7 @@ class Ours:
 
 
 def bare(config: Config) -> Config:
-    """A copy of `config` without augmentation and with a constant rate, as the peer trains."""
+    """A copy of `config` without augmentation and with a constant learning rate, like the peer."""
     config = config_lib.checked(config)
     t = config.train
     t.flips = t.quarter_turns = False
@@ -149,21 +149,21 @@ def bare(config: Config) -> Config:
 
 
 def relative_distance(a: Any, b: Any) -> float:
-    """How far `a` is from `b`, as a share of the norm of `b`."""
+    """Norm of a - b divided by the norm of b."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     return float(np.linalg.norm(a - b) / max(float(np.linalg.norm(b)), 1e-12))
 
 
 def check(ours: Snapshot, peer: Snapshot, *, logits: float = 1e-4, gradients: float = 1e-2) -> None:
-    """Both must say the same of the same weights and batch, but for rounding.
+    """Check that both implementations agree on the same weights and batch, up to rounding.
 
     Args:
-      logits: allowed distance of logits and loss, relative (`relative_distance`).
-      gradients: allowed distance of the gradient of each parameter; below the norms of many layers
-        rounding is amplified, so it is larger.
+      logits: allowed `relative_distance` of logits and of the loss.
+      gradients: allowed `relative_distance` of the gradient of each parameter; larger, because
+        rounding is amplified on the way through many normalized layers.
 
     Raises:
-      RuntimeError: they do not; names what differs, and by how much.
+      RuntimeError: they do not; says what differs and by how much.
     """
     our_logits, our_loss, our_gradients = ours
     peer_logits, peer_loss, peer_gradients = peer
@@ -180,8 +180,8 @@ def check(ours: Snapshot, peer: Snapshot, *, logits: float = 1e-4, gradients: fl
     worst = max(distances, key=lambda name: distances[name])
     if not distances[worst] <= 1:
         raise RuntimeError(
-            f"{worst} differs from the peer's by {distances[worst]:.3g} times what rounding may "
-            "do: not the same network or loss, so nothing is timed"
+            f"{worst} differs from the peer's by {distances[worst]:.3g} times the tolerance: not "
+            "the same network or loss, so nothing is timed"
         )
 
 
@@ -195,7 +195,7 @@ def import_peer() -> Any:
         from experiments.bench import torch_network
     except ModuleNotFoundError as error:
         raise RuntimeError(
-            f"{error}; the peer of training comes with: pip install -e '.[bench]'"
+            f"{error}; install the peer of training: pip install -e '.[bench]'"
         ) from None
     return torch_network
 
@@ -209,10 +209,10 @@ def random_data(config: ConfigDict) -> tuple[np.ndarray, np.ndarray]:
 
 
 def trainers(config: ConfigDict, ours: Ours, peer: Any) -> dict[str, Any]:
-    """The peer in each of its layouts, by name, with our weights, checked against ours.
+    """The peer with our weights in each of its memory layouts, by name, after checking it.
 
     Raises:
-      RuntimeError: it says or does something else.
+      RuntimeError: it disagrees with ours.
     """
     snapshot = ours.snapshot()
     losses = [ours.step() for _ in range(CHECKED_STEPS)]
@@ -236,12 +236,13 @@ def trainers(config: ConfigDict, ours: Ours, peer: Any) -> dict[str, Any]:
 def measure(
     config: ConfigDict, sides: Mapping[str, Ours], peers: Mapping[str, Any], workdir: Path
 ) -> dict[str, Any]:
-    """All figures, as a record of rows and of the real loop.
+    """Measure everything; returns the rows of the table and the results of the real loop.
 
     Args:
-      config: of the benchmark.
-      sides: ours, by name; ratios are to the first, the real loop is that of the last.
-      peers: the peer's trainers, by name.
+      config: the benchmark's config.
+      sides: our trainers by name; times are divided by that of the first, and the last runs the
+        real loop.
+      peers: the peer's trainers by name.
     """
     first, *_, last = [*sides, *sides]
     batch = len(sides[first].batch["label"])
@@ -264,7 +265,7 @@ def measure(
 
 
 def summary(result: Mapping[str, Any], workdir: Path) -> str:
-    """Write the table and give it, with what the loop waits, in words."""
+    """Write the table; returns it with a sentence on the input pipeline."""
     rows = [{**row, "disturbed": "yes" if row["disturbed"] else "no"} for row in result["rows"]]
     table = tables.write_markdown(workdir / "training.md", COLUMNS, rows)
     loop = result["loop"]
@@ -275,11 +276,11 @@ def summary(result: Mapping[str, Any], workdir: Path) -> str:
 
 
 def compare_with_pytorch(config: ConfigDict, workdir: Path) -> None:
-    """Measure against PyTorch, with as many threads as there are cores.
+    """Measure against PyTorch with one thread per core.
 
     Raises:
-      RuntimeError: it is not installed, or is not the same network, loss and optimizer.
-      ConfigError: it has not what the config asks for.
+      RuntimeError: PyTorch is not installed, or network, loss or optimizer differ.
+      ConfigError: the peer does not support a setting.
     """
     peer = import_peer()
     keep_freed_memory()

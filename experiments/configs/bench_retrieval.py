@@ -1,8 +1,8 @@
-"""What `experiments/bench/retrieval.py` measures; its docstring says how long that takes.
+"""The search against faiss. About half an hour on two cores, 24 GB of memory, 12 GB of disk.
 
     python -m experiments.bench --config=experiments/configs/bench_retrieval.py --workdir=runs/bench
 
-A part of it, or another size:
+A part of it, or other sizes:
 
     --config.run="('scale',)" --config.sweeps.scale.sizes="(10_000, 100_000)"
 """
@@ -11,15 +11,15 @@ from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    """Each sweep is the product of its tuples."""
+    """A sweep measures every combination of the values in its tuples."""
     sweep = {
-        # uniform, clustered-<centres> (5 % of the bits flipped), or trained.
+        # Kinds of items, see experiments/bench/random_items.py.
         "codes": ("uniform", "clustered-8", "clustered-1000", "trained"),
         "sizes": (10_000, 100_000, 1_000_000),
         "bits": (64,),
         "dims": (256,),
         "queries": (1, 64),
-        # Wanted pool sizes: below 1 a share of the items, else a number of them.
+        # Target pool sizes: a share of the items if below 1, otherwise a number of items.
         "pools": (0.0, 40.0, 0.01, 0.1, 0.6),
     }
     two = {"codes": ("uniform", "clustered-8"), "sizes": (1_000_000,), "pools": (40.0, 0.1)}
@@ -38,18 +38,18 @@ def get_config() -> ConfigDict:
                 "dims": sweep | two | {"sizes": (100_000, 1_000_000), "dims": (1024,)},
                 "batch": sweep | two | {"pools": (40.0, 0.01), "queries": (1024,)},
             },
-            # Sharded over so many CPU devices of one process, the jitted programs alone.
+            # Numbers of CPU devices of one process for the sharded search with jitted programs.
             "devices": {"counts": (1, 2), "size": 1_000_000, "codes": ("uniform", "clustered-8")},
-            # An index on disk (<workdir>/index/archive) whose items are tiled with noise; its bits
-            # and features are those of its network.
+            # An index on disk (<workdir>/index/archive) whose items are repeated with noise. Its
+            # bits and dims replace those of the sweep.
             "trained": "",
-            # Approximate faiss indexes, for context, at this number of items.
+            # Number of items at which approximate faiss indexes are measured for context.
             "context_items": 100_000,
             "k": 100,
             "rounds": 7,
             "round_seconds": 0.2,
-            # Rounds are fewer, down to three, where they would take longer than this; and a case
-            # whose peer would take longer than that for one call is left out, and named.
+            # A case gets fewer rounds, at least three, if they would take longer than this. A case
+            # whose peer would need longer for one call is left out and listed as such.
             "case_seconds": 6.0,
             "longest_call_seconds": 20.0,
             "single_queries": 1000,

@@ -1,10 +1,10 @@
-"""What `experiments/bench/store.py` measures.
+"""The index on disk: times of every operation, and rankings in half precision.
 
     python -m experiments.bench --config=experiments/configs/bench_store.py \\
         --workdir=runs/bench_store
 
-Its long form; 10 GB of features as float32, so 35 GB of disk while it runs, and 5 minutes on two
-cores:
+About 2 minutes on two cores. Ten million items take 5 minutes, 10 GB for float32 features and
+35 GB of disk during the run:
 
     --config.sizes="(10_000_000,)"
 """
@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 
 def get_config() -> ConfigDict:
-    """The cases are the products of `sizes` and `dtypes`."""
+    """Every size is measured with every dtype."""
     return ConfigDict(
         {
             "kind": "store",
@@ -21,15 +21,15 @@ def get_config() -> ConfigDict:
             "dtypes": ("float32", "float16", "bfloat16"),
             "bits": 64,
             "dims": 256,
-            # Centres of the gaussians, where no trained index is given.
+            # Number of cluster centres, if no trained index is given.
             "centres": 1000,
-            # An index on disk (<workdir>/index/archive) whose items are tiled with noise; its bits
-            # and dims then count.
+            # An index on disk (<workdir>/index/archive) whose items are repeated with noise. Its
+            # bits and dims replace those above.
             "trained": "",
-            # Shares of the items that are removed, at random, and added.
+            # Shares of the items that are removed (at random) and added.
             "removed": 0.01,
             "added": 0.01,
-            # Items and queries with which the rankings of half precision are judged.
+            # Numbers of items and queries for comparing rankings in half precision.
             "ranked_items": 100_000,
             "ranked_queries": 100,
             "seed": 0,

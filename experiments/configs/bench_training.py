@@ -1,11 +1,11 @@
-"""What `experiments/bench/training.py` measures.
+"""A training step against the same network in PyTorch.
 
     pip install -e '.[bench]'
     python -m experiments.bench --config=experiments/configs/bench_training.py \\
         --workdir=runs/bench_training
 
-Three minutes on two cores. Fields of the network and its training can be set, as in
-`--config.experiment.train.batch=128`; what the peer has not is refused, naming the field.
+Three minutes on two cores. Fields of the network and its training can be set, for example
+`--config.experiment.train.batch=128`; settings that the peer does not support are refused.
 """
 
 from ml_collections import ConfigDict
@@ -18,13 +18,13 @@ def get_config() -> ConfigDict:
     return ConfigDict(
         {
             "kind": "training",
-            # Plain NLL: what a loss adds to it is small, and the peer has no other.
+            # Plain NLL: the cost of other losses is small, and the peer has only this one.
             "experiment": Config(loss=Loss(name="nll", fine=0.0), train=Train(batch=32)),
             "classes": 8,
             "rounds": 15,
-            # Shared by the rivals; a round counts where other programs were quiet in it.
+            # Divided among the rivals; a round counts if other programs were idle.
             "round_seconds": 4.0,
-            # Of the real loop, in which the wait for input is measured, and the items it draws.
+            # Steps of the real loop, which measures the wait for input, and number of items.
             "loop_steps": 300,
             "items": 4000,
             "seed": 0,

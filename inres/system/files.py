@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written under a temporary name, synced, then renamed."""
+"""Atomic writing of files and directories, file locks, JSON and CSV."""
 
 import contextlib
 import csv
@@ -28,19 +28,19 @@ def sync_dir(path: Path) -> None:
 
 
 HOLD = ".inres-part"
-"""Ends the names of the directories in which `atomic_path` works."""
+"""Suffix of the temporary directories of `atomic_path`."""
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success sync it and rename it to `path`.
+    """Yield a temporary path next to `path`; on success sync it and rename it to `path`.
 
-    Works for one file or one directory. On any exception nothing is left behind and an
-    older `path` stays as it was. The temporary name keeps the suffix of `path`, since
-    writers choose their format by it.
+    Works for a file or a directory. After an exception nothing is left behind and an existing
+    `path` is unchanged. The temporary name keeps the suffix of `path`, because writers choose
+    their format by it.
 
     Raises:
-      OSError: whatever the writing raises; that of a full disk names `path` and the remedy.
+      OSError: any error of the writing; that of a full disk names `path` and a remedy.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ def _replacing(path: Path, hold: Path) -> Iterator[Path]:
             finally:
                 os.close(handle)
         if part.is_dir() and path.is_dir():
-            exchange(part, path, aside=hold / "old")  # it cannot be renamed over a full one
+            exchange(part, path, aside=hold / "old")  # cannot be renamed over a non-empty one
         else:
             os.replace(part, path)
         sync_dir(path.parent)
@@ -71,10 +71,10 @@ def _replacing(path: Path, hold: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what writers by `atomic_path` that were killed left in `folder` and below.
+    """Remove what killed writers using `atomic_path` left in `folder` and below.
 
-    A directory that one of them had moved aside, with nothing yet in its place, is put back. None
-    may be at work there: it would fail, as what it has written so far would be gone.
+    A directory that was moved aside and not yet replaced is restored. No writer may be active
+    there, because its unfinished files would be removed.
     """
     for hold in list(folder.rglob(f".?*.????????{HOLD}")):
         if hold.is_dir() and not hold.is_symlink():
@@ -85,10 +85,10 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def exchange(new: Path, old: Path, *, aside: Path) -> None:
-    """Put the directory `new` in the place of `old`, in one step where the system can (Linux).
+    """Put the directory `new` in the place of `old`, in one step if the system can (Linux).
 
-    Afterwards the old directory is at `new`, or at `aside` on other systems. All three are on one
-    file system.
+    Afterwards the old directory is at `new`, or at `aside` on other systems. All three must be on
+    one file system.
     """
     if not _exchange(new, old):
         old.rename(aside)
@@ -108,12 +108,12 @@ REMEDY = "free some space and try again; what was there before is unchanged"
 
 @contextlib.contextmanager
 def full_disk_named(path: Path, remedy: str = REMEDY) -> Iterator[None]:
-    """Give the error of a full disk, which often names nothing, its place and a remedy."""
+    """Add `path` and a remedy to the error of a full disk, which often names no file."""
     try:
         yield
     except OSError as error:
         if error.errno == errno.ENOSPC:
-            # The outermost name is the one that its user gave.
+            # The outermost caller's path is the one that the user gave.
             error.filename = str(path)
             if error.strerror == os.strerror(errno.ENOSPC):
                 error.strerror = f"the disk is full; {remedy}"
@@ -121,10 +121,10 @@ def full_disk_named(path: Path, remedy: str = REMEDY) -> Iterator[None]:
 
 
 def require_space(path: Path, need: int) -> None:
-    """Refuse to start where `need` bytes cannot fit.
+    """Check that `need` bytes fit on the disk of the directory `path`.
 
     Raises:
-      OSError: the disk of the directory `path` has too little room.
+      OSError: they do not.
     """
     free = shutil.disk_usage(path).free
     if free < need:
@@ -136,9 +136,9 @@ def require_space(path: Path, need: int) -> None:
 def lock(path: str | os.PathLike, held: Exception) -> Iterator[None]:
     """Hold the lock file `path`, or raise `held` if another process holds it.
 
-    One that only looks whether it is held takes it for an instant: that is waited for. The system
-    releases it if the process dies. Who held it may have replaced the directory, and with it the
-    file: then `held` is raised, too.
+    The system releases the lock if the process dies. A process that only tests the lock takes it
+    for a moment, so acquiring is retried briefly. `held` is also raised if the previous holder
+    replaced the directory, and with it the lock file.
     """
     handle = os.open(path, os.O_CREAT | os.O_RDWR)
     try:
@@ -164,18 +164,22 @@ def sha256(path: Path) -> str:
 
 
 def write_text(path: str | os.PathLike, text: str) -> None:
-    """Write `text` to `path`, whole or not at all."""
+    """Write `text` to `path` atomically."""
     with atomic_path(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Write `value` as indented JSON; NaN is refused, since JSON has none."""
+    """Write `value` as indented JSON; NaN raises ValueError, because JSON has no NaN."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def read_json(path: str | os.PathLike) -> Any:
-    """The JSON in `path`; ValueError names the file where it is damaged."""
+    """Read JSON from `path`.
+
+    Raises:
+      ValueError: the file is damaged; names it.
+    """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
@@ -185,7 +189,7 @@ def read_json(path: str | os.PathLike) -> Any:
 def write_csv(
     path: str | os.PathLike, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Write `rows` under a header of `columns`; a missing value stays blank."""
+    """Write `rows` as CSV with a header of `columns`; missing values are blank."""
     with atomic_path(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
@@ -193,21 +197,21 @@ def write_csv(
 
 
 def read_csv(path: str | os.PathLike, required: Sequence[str]) -> list[dict[str, str]]:
-    """Rows of a CSV file as dicts of text; raises as `read_csv_lines`."""
+    """Rows of a CSV file as dicts of text; errors as in `read_csv_lines`."""
     return [row for _, row in read_csv_lines(path, required)]
 
 
 def read_csv_lines(
     path: str | os.PathLike, required: Sequence[str]
 ) -> list[tuple[int, dict[str, str]]]:
-    """Rows of a CSV file as dicts of text, each after the number of its (last) line.
+    """Rows of a CSV file as (number of the row's last line, dict of text).
 
-    Spaces around the names of columns are no part of them.
+    Spaces around column names are removed.
 
     Raises:
-      ValueError: not UTF-8 or not CSV; no header, a required column is missing, a name is there
-        twice, or a row is too short or long.
-      FileNotFoundError: no such file.
+      ValueError: not UTF-8, not CSV, no header, a required column is missing, a column occurs
+        twice, or a row is too short or too long.
+      FileNotFoundError: there is no such file.
     """
     path = Path(path)
     if not path.is_file():
@@ -265,9 +269,9 @@ def number(row: Mapping[str, str], column: str, *, where: str, blank: float | No
 
 @contextlib.contextmanager
 def array_file(path: Path, shape: tuple[int, ...]) -> Iterator[BinaryIO]:
-    """An .npy file of uint8 whose data is written piece by piece, atomically.
+    """Write an .npy file of uint8 atomically; yields the file, to which the data is written.
 
-    Not through a memory map: a full disk would kill the process there, without an error.
+    With a memory map instead, a full disk would kill the process without an error.
     """
     with atomic_path(path) as part, open(part, "wb") as file:
         head = {"descr": "|u1", "fortran_order": False, "shape": shape}

@@ -1,14 +1,14 @@
-"""How the process keeps the memory that it has freed."""
+"""Settings of the memory allocator."""
 
 import ctypes
 import sys
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep the memory of a step for the next one.
+    """Let glibc keep freed memory for the next training step.
 
-    XLA's CPU backend takes its buffers anew in every step; given back to the system between
-    steps, each page costs a fault again, about a third of a training step's time.
+    XLA's CPU backend allocates its buffers in every step. If they were returned to the system
+    between steps, page faults would take about a third of a step's time.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -16,4 +16,4 @@ def keep_freed_memory() -> None:
         mallopt(mmap_max, 0)
         mallopt(trim_threshold, 2**31 - 1)
         mallopt(top_pad, 2**26)
-        mallopt(arena_max, 1)  # other arenas are too small for such buffers
+        mallopt(arena_max, 1)  # other arenas are too small for these buffers

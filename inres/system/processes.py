@@ -1,4 +1,4 @@
-"""Processes that share a row of jobs out among them, one thread each."""
+"""Worker processes with one thread each."""
 
 import contextlib
 import multiprocessing
@@ -26,11 +26,11 @@ def running(
     workers: int,
     start: Callable[[], None],
 ) -> Iterator[list[Future]]:
-    """The futures of `function(*job)` for each job, begun in their order.
+    """Run `function(*job)` for each job in worker processes; yields the futures, in order.
 
-    On any error, as an interruption, the processes are ended at once and waited for. `function`
-    and `start`, which each process calls first, are found by their modules: the program itself is
-    not imported again, which would hold JAX once more for each core.
+    Every process first calls `start`. On any error, including an interrupt, the processes are
+    terminated and joined. `function` and `start` are imported from their own modules; the main
+    module is not imported, because it would load JAX in every process.
     """
     before = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
@@ -49,7 +49,7 @@ def running(
 
 @contextlib.contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Processes started inside use one thread each, as there is one of them per core."""
+    """Processes started inside use one thread each, since there is one process per core."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS")
     old = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))
@@ -65,7 +65,7 @@ def _one_thread_each() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _without_main() -> Iterator[None]:
-    """Processes started inside are told of no main module, so they do not import it."""
+    """Processes started inside see an empty main module, so they do not import the real one."""
     main = sys.modules["__main__"]
     sys.modules["__main__"] = types.ModuleType("__main__")
     try:

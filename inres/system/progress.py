@@ -1,4 +1,4 @@
-"""One look for every long step: a bar with a rate and the time left."""
+"""The progress bar of every long step."""
 
 import sys
 from collections.abc import Iterable
@@ -12,9 +12,10 @@ _LINE = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}
 
 
 def progress(steps: Iterable[T], *, name: str, total: int | None = None, unit: str = "it") -> tqdm:
-    """Iterate over `steps` with a progress bar on standard error; also gives `.update()`.
+    """Iterate over `steps` with a progress bar on standard error, with rate and remaining time.
 
-    Where standard error is no terminal (a log file), a line is printed every ten seconds.
+    If standard error is not a terminal (a log file), a line is printed every ten seconds. The
+    returned object also has tqdm's `update`.
     """
     shown = sys.stderr.isatty()
     interval = 0.2 if shown else 10.0

@@ -1,4 +1,4 @@
-"""A table as CSV, for programs, as LaTeX, for a paper, and as Markdown, to read."""
+"""Tables as CSV, LaTeX and Markdown."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,10 +20,10 @@ _SPECIAL = {
 def write_table(
     stem: str | Path, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]
 ) -> list[Path]:
-    """Write `rows` as `<stem>.csv` and `<stem>.tex` (a `tabular`, for booktabs).
+    """Write `rows` as `<stem>.csv` and `<stem>.tex` (a `tabular` for booktabs).
 
-    `columns` maps the keys of a row, which head the CSV, to the LaTeX table's headings. Unknown
-    values (None, NaN, no such key) stay blank.
+    `columns` maps the keys of a row, which are the headings of the CSV file, to the headings of the
+    LaTeX table. Unknown values (None, NaN, missing keys) are blank.
     """
     paths = [Path(f"{stem}.csv"), Path(f"{stem}.tex")]
     known = [{key: _known(row.get(key)) for key in columns} for row in rows]
@@ -48,7 +48,7 @@ def write_table(
 def write_markdown(
     path: str | Path, columns: Mapping[str, str], rows: Sequence[Mapping[str, Any]]
 ) -> str:
-    """Write `rows` as a Markdown table, with the arguments of `write_table`; gives its text."""
+    """Write `rows` as a Markdown table and return its text; arguments as in `write_table`."""
 
     def cell(value: Any) -> str:
         return _number(value) if isinstance(value, float) else str(value)
@@ -60,7 +60,7 @@ def write_markdown(
 
 
 def markdown(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """A Markdown table of the cells as `str` shows them."""
+    """A Markdown table; cells are converted with `str`."""
 
     def line(cells: Iterable[Any]) -> str:
         return "| " + " | ".join(str(cell).replace("|", r"\|") for cell in cells) + " |\n"
@@ -69,7 +69,7 @@ def markdown(headings: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def escape(text: str) -> str:
-    """`text` as LaTeX shows it."""
+    """Escape `text` for LaTeX."""
     return "".join(_SPECIAL.get(character, character) for character in text)
 
 
