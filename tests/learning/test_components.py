@@ -1,5 +1,7 @@
 """A loss or a network is added by one file, without editing anything else."""
 
+import pickle
+import subprocess
 import sys
 import textwrap
 
@@ -149,6 +151,20 @@ def test_settings_of_a_loss_from_a_config_file_are_checked(tmp_path, monkeypatch
         parsed(tmp_path, monkeypatch, LOSS, f"--{field}=two")
     with pytest.raises(KeyError, match="goal"):
         parsed(tmp_path, monkeypatch, LOSS, "--config.loss.settings.far.goal=1")
+
+
+def test_other_processes_read_the_config_without_the_loss(tmp_path, monkeypatch):
+    """The processes that prepare scans get the config, but do not import the config file."""
+    config = parsed(tmp_path, monkeypatch, LOSS)
+    (tmp_path / "config.pickle").write_bytes(pickle.dumps(config))
+    code = """
+import pathlib, pickle, sys
+config = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())
+print(config.loss.name, hasattr(config.loss.settings, "far"), config.loss.settings.csq)
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "config.pickle")]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert said == "far False Settings(quantization=0.0001)\n"
 
 
 def test_the_name_of_a_published_loss_is_taken(tmp_path, monkeypatch):
