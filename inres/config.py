@@ -425,7 +425,7 @@ class Config:
     train: Train = dataclasses.field(default_factory=Train)
     search: Search = dataclasses.field(default_factory=Search)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         require(self.seed >= 0, "seed", self.seed, "0 or more")
         by_accuracy = self.train.keep == "best" and self.train.monitor == "accuracy"
         require(
@@ -447,6 +447,10 @@ def from_dict(values: Mapping[str, Any]) -> Config:
     Raises:
       ConfigError: a section or field is unknown, or a value is impossible.
     """
+    sections = [field.name for field in dataclasses.fields(Config)]
+    unknown = sorted(set(values) - set(sections))
+    if unknown:
+        raise ConfigError(f"config: {unknown} are unknown; must be among {sections}")
     parts: dict[str, Any] = {}
     for field in dataclasses.fields(Config):
         if field.name not in values:
@@ -458,8 +462,6 @@ def from_dict(values: Mapping[str, Any]) -> Config:
             require(not unknown, field.name, unknown, f"among {sorted(known)}")
             value = field.type(**value)  # type: ignore[operator]
         parts[field.name] = value
-    unknown = sorted(set(values) - {f.name for f in dataclasses.fields(Config)})
-    require(not unknown, "", unknown, "known sections")
     return Config(**parts)
 
 
