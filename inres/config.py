@@ -1,8 +1,8 @@
-"""Every knob of an experiment: nested dataclasses, units in names, checked on construction.
+"""All settings of an experiment: nested dataclasses with units in names and checked values.
 
-A config file returns a `Config` from `get_config()`; flags then set single fields
-(`--config.hash.bits=64`). Setting a field does not run the checks, so entry points call
-`checked(config)`, which rebuilds the tree and raises `ConfigError` for any impossible value.
+A config file returns a `Config` from `get_config()`. The command line then sets single fields, as
+in `hash.bits`. Setting a field does not run the checks, so programs call `checked(config)`, which
+rebuilds the config and raises `ConfigError` for impossible values.
 """
 
 import dataclasses
@@ -191,11 +191,15 @@ class Segment:
     width: int = 16
     """Channels of the first level; they double at each of the `depth` poolings."""
     depth: int = 4
+    """Number of poolings."""
     size_px: int = 192
     """Side of the U-Net's input. Slices are resized to it, and masks back."""
     steps: int = 300
+    """Number of training steps."""
     batch: int = 8
+    """Slices per step."""
     learning_rate: float = 0.05
+    """Highest learning rate: it falls to zero by a cosine after a warm-up of steps / 20."""
     momentum: float = 0.9
     weight_decay: float = 1e-4
     dice_weight: float = 1.0
@@ -225,6 +229,7 @@ class Model:
     stem: int = 32
     """Channels after the stem; 64 in the paper."""
     stem_kernel: int = 3
+    """Side of the stem's convolution; 7 in the paper."""
     stem_stride: int = 2
     stem_pool: bool = False
     """Max-pooling after the stem, as in the paper at 224 x 224."""
@@ -259,6 +264,7 @@ class Hash:
     """The latent layer H (paper, section 3.3) and the codes computed from it."""
 
     bits: int = 48
+    """Length of the codes; not given in the paper."""
     code: str = "rotated"
     """How H becomes bits: `latent`, H thresholded at 0.5 (paper, Eq. 1), or `rotated`, H and FC1
     centred on the training items, rotated by iterative quantization and thresholded at 0. Changing
@@ -321,10 +327,15 @@ class Train:
     """The recipe. `experiments/configs/paper.py` has that of the paper (section 3.4)."""
 
     epochs: int = 60
+    """Passes over the training items."""
     batch: int = 64
+    """Images per step, over all devices."""
     learning_rate: float = 0.05
+    """Highest learning rate."""
     momentum: float = 0.9
+    """Momentum of SGD; 0: none."""
     nesterov: bool = True
+    """Whether the momentum is Nesterov's."""
     weight_decay: float = 1e-3
     """Acts on kernels, not on biases and norms."""
     clip_norm: float = 0.0
@@ -333,6 +344,7 @@ class Train:
     schedule: str = "cosine"
     """`cosine` to zero after a linear warm-up, or `constant`."""
     warmup_epochs: float = 1.0
+    """Length of the warm-up, in which the learning rate rises linearly."""
     init: str = "he"
     """`he` (fan-in normal) or `gaussian` (N(0, 0.01), FC2 as random projections)."""
     balance_power: float = 0.5
@@ -409,11 +421,12 @@ class Config:
     """One experiment."""
 
     name: str = "phantom"
+    """Name of the experiment."""
     seed: int = 0
-    """Of training: initial weights, order of the items, augmentation, dropout."""
+    """Seed of the training: initial weights, order of the items, augmentation, dropout."""
     pdf: bool = True
-    """Draw figures as PDF too, with the fonts that journals ask for; that takes as long as all else
-    of a small evaluation."""
+    """Also write figures as PDF, with fonts that journals accept; for a small evaluation this takes
+    as long as everything else."""
     data: Data = dataclasses.field(default_factory=Data)
     phantom: Phantom = dataclasses.field(default_factory=Phantom)
     items: Items = dataclasses.field(default_factory=Items)
@@ -442,7 +455,7 @@ def to_dict(config: Config) -> dict[str, Any]:
 
 
 def from_dict(values: Mapping[str, Any]) -> Config:
-    """The inverse of `to_dict`, with all checks.
+    """The config from nested dicts, as written by `to_dict`; missing fields have their defaults.
 
     Raises:
       ConfigError: a section or field is unknown, or a value is impossible.
@@ -466,5 +479,9 @@ def from_dict(values: Mapping[str, Any]) -> Config:
 
 
 def checked(config: Config) -> Config:
-    """A fresh copy of `config`, every field checked anew (flags set fields unchecked)."""
+    """A copy of `config` with all fields checked.
+
+    Raises:
+      ConfigError: a value is impossible.
+    """
     return from_dict(to_dict(config))
