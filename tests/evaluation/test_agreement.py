@@ -19,13 +19,13 @@ def test_tau_is_scipys(first, seed):
 
 def test_a_case_by_hand():
     exact = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
-    # The third falls to the last place, so those after it rise by one.
+    # The third item moves to the last position, and those after it move up by one.
     other = np.array([0.1, 0.2, 0.9, 0.4, 0.5])
     assert agreement.ranking_change(exact, other, 2) == {
         "set_differs": 0, "order_differs": 0, "overlap": 1, "displacement": 0, "tau": 1,
     }  # fmt: skip
     got = agreement.ranking_change(exact, other, 4)
-    assert got["tau"] == pytest.approx((5 - 1) / 6)  # one pair of six is turned
+    assert got["tau"] == pytest.approx((5 - 1) / 6)  # one of six pairs is reversed
     del got["tau"]
     assert got == {"set_differs": 1, "order_differs": 1, "overlap": 3 / 4, "displacement": 2}
 

@@ -6,7 +6,7 @@ from skimage.feature import hog as reference_hog
 from inres.evaluation import baselines
 
 
-def test_hog_is_that_of_scikit_image_in_8_bits_and_ranks_turned_edges_apart():
+def test_hog_is_that_of_scikit_image_in_8_bits_and_separates_edge_directions():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (3, 32, 32)).astype(np.uint8)
     expected = reference_hog(images[1], pixels_per_cell=(8, 8), cells_per_block=(2, 2))
@@ -17,6 +17,6 @@ def test_hog_is_that_of_scikit_image_in_8_bits_and_ranks_turned_edges_apart():
     upright, brighter, flat = baselines.hog(np.stack([stripes, stripes // 2, stripes.T])).astype(
         int
     )
-    assert np.abs(upright - brighter).max() <= 3  # contrast is divided out
+    assert np.abs(upright - brighter).max() <= 3  # blocks are normalized by contrast
     assert np.abs(upright - flat).max() > 30
     assert baselines.hog(np.zeros((2, 10, 10), np.uint8)).shape == (2, 36)

@@ -1,4 +1,4 @@
-"""Comparisons of recipes: who is ahead, corrected for how many are compared."""
+"""Comparisons of recipes: which is better, with p-values corrected for their number."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def recipe(name, *members, ranking="two_stage"):
     return comparison.Recipe(name, members, ranking)
 
 
-def test_who_is_ahead_and_what_cannot_be_told_apart():
+def test_the_better_recipe_is_ahead_and_equal_ones_are_not_significant():
     order = np.random.default_rng(5).permutation(60)
     found = comparison.compare(
         [
@@ -59,7 +59,7 @@ def test_who_is_ahead_and_what_cannot_be_told_apart():
     assert score.value == pytest.approx(np.mean(score.by_seed))
 
 
-def test_a_small_error_is_ahead():
+def test_the_smaller_error_is_ahead():
     found = comparison.compare(
         [recipe("worse", run(0.0)), recipe("better", run(0.2, seed=1))],
         [AP, MM],
@@ -73,8 +73,8 @@ def test_a_small_error_is_ahead():
     assert [r["verdict"] for r in rows] == ["more than chance"] * 2
 
 
-def test_equal_runs_are_rarely_told_apart():
-    """The family errs in about 5 % of all cases, or less, however many are compared."""
+def test_equal_runs_are_rarely_significant():
+    """The family-wise error rate is about 5 % or less, however many runs are compared."""
     wrong = 0
     for trial in range(60):
         seeds = 10 * trial + np.arange(4)
@@ -87,7 +87,7 @@ def test_equal_runs_are_rarely_told_apart():
     assert stats.binomtest(wrong, 60, 0.05, alternative="greater").pvalue > 0.001
 
 
-def test_what_cannot_be_compared_is_refused():
+def test_runs_that_cannot_be_compared_are_refused():
     with pytest.raises(ValueError, match="two or more"):
         comparison.compare([recipe("a", run(0))], [AP])
     with pytest.raises(ValueError, match="different queries; 10 are only in a"):

@@ -13,7 +13,7 @@ from inres.evaluation import intervals, metrics
 
 
 def queries(seed=0, patients=12, classes=3):
-    """Values with some NaN, scans of 1 to 4 queries, labels."""
+    """Values with some NaN, patients with 1 to 4 queries, labels."""
     rng = np.random.default_rng(seed)
     sizes = rng.integers(1, 5, patients)
     scans = np.repeat([f"s{p}" for p in range(patients)], sizes)
@@ -24,7 +24,7 @@ def queries(seed=0, patients=12, classes=3):
 
 
 def resampled(values, scans, labels, drawn):
-    """The mean of a resample, made by copying queries: the plain way."""
+    """The mean of a resample, computed by copying queries."""
     rows = np.concatenate([np.flatnonzero(scans == s) for s in drawn])
     mean = (
         metrics.micro(values[rows]) if labels is None else metrics.macro(values[rows], labels[rows])
@@ -34,7 +34,7 @@ def resampled(values, scans, labels, drawn):
 
 @pytest.mark.parametrize("macro", [False, True])
 def test_interval_is_that_of_all_resamples_of_patients(macro):
-    """Four patients have 256 equally likely resamples; list them all."""
+    """Enumerate the 256 equally likely resamples of four patients."""
     values, scans, labels = queries(seed=3, patients=4)
     labels = labels if macro else None
     every = [
@@ -65,7 +65,7 @@ def test_interval_agrees_with_scipy():
 
 
 def test_a_macro_mean_is_that_of_the_drawn_queries():
-    """Against the mean over classes in every resample, by weights of the single queries."""
+    """Compared with the mean over classes in every resample, by weights of single queries."""
     values, scans, labels = queries(seed=5)
     patients = intervals.patient_rows(scans)
     drawn = np.concatenate(list(intervals._draws(patients.max() + 1, 500, 7)))[:, patients]
@@ -81,8 +81,8 @@ def test_a_macro_mean_is_that_of_the_drawn_queries():
     assert found.value == pytest.approx(np.mean(means))
 
 
-def test_patients_not_queries_are_drawn():
-    """Ten copies of every query say nothing new."""
+def test_patients_are_drawn_instead_of_queries():
+    """Ten copies of every query do not change the interval."""
     rng = np.random.default_rng(2)
     values, scans = rng.normal(size=40), np.arange(40).astype(str)
     once = intervals.mean_interval(values, scans)
@@ -94,7 +94,7 @@ def test_patients_not_queries_are_drawn():
 
 
 def test_coverage():
-    """Of 95 % intervals over clustered queries, about 95 in 100 hold the truth."""
+    """About 95 of 100 intervals at 95 % contain the true value with clustered queries."""
     rng = np.random.default_rng(4)
     patients, each, rounds = 40, 5, 400
     scans = np.repeat(np.arange(patients), each).astype(str)
@@ -103,14 +103,14 @@ def test_coverage():
     named = {str(i): row for i, row in enumerate(values)}
     found = intervals.mean_intervals(named, scans, resamples=1000).values()
     covered = np.mean([i.low <= 0 <= i.high for i in found])
-    # Percentile intervals of 40 clusters fall short by about 1 %; three binomial errors.
+    # Percentile intervals with 40 clusters cover about 1 % less; plus three binomial errors.
     assert 0.90 <= covered <= 0.975
     naive = intervals.mean_intervals(named, np.full(len(scans), ""), resamples=1000).values()
     assert np.mean([i.low <= 0 <= i.high for i in naive]) < 0.80
 
 
 @given(st.integers(0, 10_000), st.booleans())
-def test_intervals_hold_what_they_promise(seed, macro):
+def test_intervals_are_consistent(seed, macro):
     values, scans, labels = queries(seed, patients=6)
     labels = labels if macro else None
     kept = dict(resamples=200, seed=seed)
@@ -152,7 +152,7 @@ def test_difference_agrees_with_scipys_permutation_test():
 
 
 def test_flips_are_those_of_whole_patients():
-    """Macro difference, clustered: every exchange of runs within patients, the plain way."""
+    """Enumerate every exchange of the runs within patients, for a clustered macro difference."""
     values, scans, labels = queries(seed=8, patients=7)
     other = queries(seed=9, patients=7)[0]
     other = np.resize(other, len(values))
@@ -201,8 +201,8 @@ def test_seeds_are_averaged_query_by_query():
     assert intervals.over_seeds(values, scans).as_json()["spread"] is None
 
 
-def test_the_class_of_fewest_patients_is_counted():
-    """Class 1: patients a and c; of the second measure it is known of c alone."""
+def test_patients_of_the_smallest_class_are_counted():
+    """Class 1 has patients a and c; the second measure is known only for c."""
     scans, labels = np.array(list("aabbccd")), np.array([0, 1, 0, 0, 1, 1, 0])
     values = {"all": np.ones(7), "some": np.array([1, np.nan, 1, 1, 1, 1, np.nan])}
     values["none"] = np.full(7, np.nan)
@@ -214,6 +214,6 @@ def test_the_class_of_fewest_patients_is_counted():
 
 
 def test_holm_by_hand():
-    """0.01 * 4, 0.02 * 3, 0.03 * 2 (no less than the one before), 0.04 * 1."""
+    """0.01 * 4, 0.02 * 3, 0.03 * 2 (at least the previous one), 0.04 * 1."""
     assert intervals.holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
     assert intervals.holm([0.5, 0.9]) == pytest.approx([1.0, 1.0])

@@ -1,4 +1,4 @@
-"""Mistakes that published retrieval code makes, each shown not to be made here."""
+"""Mistakes of published retrieval code that must not happen here."""
 
 import dataclasses
 
@@ -26,7 +26,7 @@ def side(labels, codes, prefix, fc1=None):
 
 
 def test_ties_are_not_broken_by_the_order_of_the_database():
-    """All codes are equal. Sorting by index gives AP 1 or 0.25 by who was stored first."""
+    """All codes are equal; sorting by index would give AP 1 or 0.25, by storage order."""
     query = side([1], [[0]], "q")
     scores = []
     for labels in ([1, 0, 0, 0], [0, 0, 0, 1]):
@@ -36,7 +36,7 @@ def test_ties_are_not_broken_by_the_order_of_the_database():
 
 
 def test_average_precision_is_not_divided_by_the_hits_that_were_found():
-    """One relevant item of four, found first: over the first two ranks that is 1/2, not 1."""
+    """Of four relevant items one is found, at rank 1: over two ranks that is 1/2, not 1."""
     distances = np.arange(8.0)[None]
     relevance = np.array([[1, 0, 0, 0, 0, 1, 1, 1]], bool)
     hits = metrics.find(metrics.rank(distances), relevance)
@@ -49,14 +49,14 @@ def test_neither_the_query_nor_its_patient_is_in_the_database():
     archive = side(labels, codes, "s")
     archive = dataclasses.replace(archive, scans=np.array(["a", "a", "b", "c"]))
     found = evaluate(archive, archive, Settings(classes=2, threshold=3))
-    # Queries 0 and 1 are of one patient, and nobody else has their class: nothing is scored.
+    # Queries 0 and 1 are of one patient and the only ones of their class, so have no score.
     assert found.counts["queries_without_relevant"] == 2
     assert set(found.top[0]) == {2, 3, -1}
     assert found.rankings["hamming"]["map_micro"] == 1.0  # queries 2 and 3 find each other
 
 
-def test_queries_without_a_hit_count_as_nothing_found():
-    """Relevant items exist, none is returned: 0, and not left out of the mean."""
+def test_queries_without_a_hit_count_as_zero():
+    """Relevant items exist but none is returned: the query counts as 0 in the mean."""
     queries = side([1, 1], [[0, 0, 0], [1, 1, 1]], "q")
     gallery = side([1, 0], [[0, 0, 0], [0, 0, 0]], "g")
     found = evaluate(queries, gallery, Settings(classes=2, threshold=1))
@@ -70,7 +70,7 @@ def test_a_real_valued_rerank_is_not_reported_as_the_codes():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 2, 60)
     codes = rng.random((60, 4)) < 0.5
-    told = [
+    found = [
         evaluate(
             side(labels[:20], codes[:20], "q", fc1[:20]),
             side(labels[20:], codes[20:], "g", fc1[20:]),
@@ -78,12 +78,12 @@ def test_a_real_valued_rerank_is_not_reported_as_the_codes():
         ).rankings
         for fc1 in (labels, rng.normal(size=60))
     ]
-    assert told[0]["two_stage"]["map_macro"] == 1.0  # the features know the class
-    assert told[0]["hamming"] == told[1]["hamming"]  # the codes do not hear of it
-    assert told[0]["hamming"]["map_macro"] < 0.8
+    assert found[0]["two_stage"]["map_macro"] == 1.0  # the features know the class
+    assert found[0]["hamming"] == found[1]["hamming"]  # the codes do not depend on it
+    assert found[0]["hamming"]["map_macro"] < 0.8
 
 
-def test_supervised_codes_stand_beside_the_classifier_and_chance():
+def test_supervised_codes_are_reported_with_the_classifier_and_chance():
     rng = np.random.default_rng(1)
     labels = rng.integers(0, 3, 40)
     both = []
@@ -97,8 +97,8 @@ def test_supervised_codes_stand_beside_the_classifier_and_chance():
         assert all(key in row for row in found.rankings.values())
 
 
-def test_the_choice_of_an_epoch_hears_nothing_of_test_items(monkeypatch):
-    """What training looks at on its way encodes validation and training items alone."""
+def test_the_choice_of_an_epoch_does_not_use_test_items(monkeypatch):
+    """Evaluation during training encodes only validation and training items."""
     from inres.encoding import encoder as encoding
     from inres.pipeline import artifacts, train
 

@@ -1,4 +1,4 @@
-"""Measures against enumeration of all orders, scikit-learn, and cases worked by hand."""
+"""Measures compared with enumeration of all orders, scikit-learn, and cases by hand."""
 
 import dataclasses
 import itertools
@@ -247,7 +247,7 @@ def test_shuffling_the_gallery_changes_no_digit(seed, levels):
         np.testing.assert_array_equal(value, second[name], err_msg=name)
 
 
-def test_excluded_items_are_as_if_they_were_not_there():
+def test_excluded_items_have_no_effect():
     rng = np.random.default_rng(3)
     distances = rng.integers(0, 5, (3, 30)).astype(float)
     relevance = rng.random((3, 30)) < 0.4
@@ -272,15 +272,15 @@ def test_a_query_without_relevant_items_is_undefined_without_warning():
         assert np.isnan(value).all(), name
 
 
-def test_nothing_ties_by_the_limits_of_a_type():
-    """Distances that differ by one unit in the last place stay apart, whatever their type."""
+def test_distances_of_any_type_tie_only_if_equal():
+    """Distances that differ by one unit in the last place do not tie."""
     for kind in (np.float32, np.float64):
         near = np.array([[np.nextafter(kind(1), kind(2)), kind(1)]], kind)
         hits = metrics.find(metrics.rank(near), np.array([[True, False]]))
         assert metrics.average_precision(hits)[0] == 0.5
 
 
-def test_unknown_values_leave_the_mean():
+def test_unknown_values_are_left_out_of_the_mean():
     ranking = metrics.rank(np.array([[0.0, 1.0, 2.0, 3.0]]))
     values = np.array([[4.0, np.nan, 8.0, 100.0]])
     assert mean_at(ranking, values, 3)[0] == pytest.approx(6.0)
@@ -318,7 +318,7 @@ def test_neighbours_kept_is_what_a_search_of_the_pool_returns(seed):
 
 
 def test_true_neighbours_that_tie_are_all_accepted():
-    """Any of the items as near as the K-th may take its place (ANN-Benchmarks)."""
+    """Any item at the distance of the K-th counts as a neighbour (ANN-Benchmarks)."""
     fine = np.array([[0.0, 1.0, 1.0, 1.0, 2.0]])
     kept = pools.neighbours_kept(metrics.rank(fine), np.array([[0, 1, 0, 1, 0]]), 2, bits=1)
     np.testing.assert_array_equal(kept, [[1.0, 1.0]])
@@ -373,7 +373,7 @@ def test_distances_that_cannot_be_sorted_are_refused(bad):
         metrics.rank(np.zeros((2, 0)))
 
 
-def test_measures_refuse_what_does_not_fit():
+def test_measures_refuse_arguments_that_do_not_match():
     ranking = metrics.rank(np.zeros((2, 3)))
     with pytest.raises(ValueError, match="does not match"):
         metrics.find(ranking, np.zeros((2, 4), bool))

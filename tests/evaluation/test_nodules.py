@@ -1,4 +1,4 @@
-"""Whole nodules and orders within a class, against loops."""
+"""Search for whole nodules and orders within a class, compared with loops."""
 
 import itertools
 
@@ -91,7 +91,7 @@ def test_nodules_are_ranked_by_the_mean_distance_of_their_slices():
     }
 
 
-def test_the_own_scan_is_left_out_and_order_does_not_matter():
+def test_the_own_scan_is_excluded_and_order_does_not_matter():
     both = side(2, 5)
     found = nodules.evaluate(both, both, Settings(classes=CLASSES, threshold=3))
     shuffle = np.random.default_rng(0).permutation(len(both))
@@ -101,7 +101,7 @@ def test_the_own_scan_is_left_out_and_order_does_not_matter():
     assert found.rankings["hamming"]["precision_at_1_macro"] < 1  # itself is not found
 
 
-def test_single_slices_and_mixed_nodules_are_no_units():
+def test_single_slices_and_mixed_nodules_are_not_searched_as_nodules():
     alone = side(3, 4, slices=1)
     assert nodules.evaluate(alone, alone, Settings(classes=CLASSES, threshold=3)) is None
     mixed = side(3, 4)
@@ -113,7 +113,7 @@ def test_single_slices_and_mixed_nodules_are_no_units():
     assert nodules.evaluate(mixed, mixed, Settings(classes=CLASSES, threshold=3)) is None
 
 
-def test_within_the_class_the_top_is_that_of_a_loop():
+def test_the_top_within_a_class_is_that_of_a_loop():
     queries, gallery = side(4, 4), side(5, 9, prefix="g")
     k = 4
     tops = within_class.top_of_class(queries, gallery, Settings(classes=CLASSES, threshold=3, k=k))
@@ -122,7 +122,7 @@ def test_within_the_class_the_top_is_that_of_a_loop():
         own = np.flatnonzero(gallery.labels == queries.labels[q])
         gap = np.abs(gallery.diameters_mm[own] - queries.diameters_mm[q])
         assert tops["chance"]["diameter_error_mm"][q] == pytest.approx(gap.mean())
-        # Ties at the edge of the top are shared evenly.
+        # Ties at the last rank count in equal shares.
         d = np.round(fine[q, own], 9)
         edge = np.sort(d)[k - 1]
         inside, tied = d < edge, d == edge
@@ -147,7 +147,7 @@ def test_matched_slices_are_counted_among_those_of_other_nodules():
     assert within_class.matched_slices(side(6, 6, slices=1), threshold=3) is None
 
 
-def test_a_perfect_order_is_told_from_a_random_one():
+def test_a_perfect_order_is_better_than_a_random_one():
     queries, gallery = side(7, 12), side(8, 12, prefix="g")
     for one in (queries, gallery):
         one.features["fc1"][:] = one.diameters_mm[:, None]

@@ -1,4 +1,4 @@
-"""The protocol: exclusions, the two-stage order, distances, and freedom from gallery order."""
+"""The protocol: exclusions, two-stage order, distances, independence of the gallery's order."""
 
 import dataclasses
 import math
@@ -22,7 +22,7 @@ RUNS = settings(max_examples=25, deadline=None)
 
 
 def embedded(rng, n, *, classes=4, bits=6, scans=5, prefix="s", separation=1.5):
-    """Items whose code and features tell something of the class; distances tie often."""
+    """Items whose codes and features depend on the class, with many tied distances."""
     labels = rng.integers(0, classes, n).astype(np.int32)
     fc1 = (rng.integers(0, 3, (n, 5)) + separation * labels[:, None]).astype(np.float32)
     fc3 = (rng.normal(size=(n, classes)) + 2.0 * np.eye(classes)[labels]).astype(np.float32)
@@ -86,7 +86,7 @@ KEYS = {
     "ndcg_at_10",
     "diameter_error_mm_at_10",
 }
-"""Keys that stay, whatever is added."""
+"""Keys that must stay."""
 
 
 def test_every_ranking_has_every_measure(evaluation):
@@ -110,7 +110,7 @@ def test_chance_is_the_share_of_the_class(sides, evaluation):
 
 
 def test_two_stage_is_pool_by_euclid_then_the_rest_by_hamming(sides, evaluation):
-    """Against a plain loop over sorted tuples, one query at a time."""
+    """Compared with a loop over sorted tuples, one query at a time."""
     queries, gallery = sides
     for q in range(len(queries)):
         near = np.linalg.norm(
@@ -125,14 +125,14 @@ def test_two_stage_is_pool_by_euclid_then_the_rest_by_hamming(sides, evaluation)
         np.testing.assert_allclose(
             evaluation.top_distance[q, : len(pool)], near[pool], rtol=1e-9, atol=1e-9
         )
-        levels = sorted(set(keys))  # the whole order, ties kept, as one plain distance
+        levels = sorted(set(keys))  # the whole order, with ties, as one distance
         ranking = metrics.rank(np.array([[levels.index(key) for key in keys]]))
         hits = metrics.find(ranking, (gallery.labels == queries.labels[q])[None])
         got = evaluation.per_query["two_stage"]["average_precision"][q]
         assert got == pytest.approx(metrics.average_precision(hits)[0], rel=1e-12)
 
 
-def test_search_precision_counts_an_empty_pool_as_nothing():
+def test_search_precision_counts_an_empty_pool_as_zero():
     def side(labels, codes, prefix):
         n = len(labels)
         return Embedded(
@@ -158,11 +158,11 @@ def test_search_precision_counts_an_empty_pool_as_nothing():
 
 @settings(max_examples=6, deadline=None)
 @given(st.integers(0, 2**32 - 1))
-def test_shuffling_the_gallery_changes_no_figure_in_any_digit(seed):
+def test_shuffling_the_gallery_changes_no_digit(seed):
     rng = np.random.default_rng(seed)
     queries, gallery = embedded(rng, 8), embedded(rng, 40)
     offset = rng.normal(size=5).astype(np.float32)
-    for side in (queries, gallery):  # odd real numbers, in which rounding would show
+    for side in (queries, gallery):  # real numbers with many digits, in which rounding would show
         side.features["fc1"][:] = side.features["fc1"] * np.float32(0.1) + offset
     shuffled = taken(gallery, rng.permutation(40))
     one, two = (evaluate(queries, g, Settings(classes=4, threshold=3)) for g in (gallery, shuffled))
@@ -185,7 +185,7 @@ def test_shuffling_the_gallery_changes_no_figure_in_any_digit(seed):
             np.testing.assert_array_equal(value, two.per_query[name][measure])
 
 
-def test_own_scan_never_returns_unless_asked(sides):
+def test_own_scan_is_returned_only_with_own_group(sides):
     queries, _ = sides
     archive = taken(queries, np.arange(len(queries)))  # every query finds itself at distance 0
     found = evaluate(queries, archive, Settings(classes=4, threshold=7))
@@ -201,12 +201,12 @@ def test_own_scan_never_returns_unless_asked(sides):
             np.testing.assert_allclose(
                 found.per_query[name][measure][0], value[0], rtol=1e-9, err_msg=f"{name} {measure}"
             )
-    asked = evaluate(queries, archive, Settings(classes=4, threshold=7, own_group=True))
-    assert asked.counts["excluded_pairs"] == 0
-    assert (asked.top_distance[:, 0] == 0).all()
+    own = evaluate(queries, archive, Settings(classes=4, threshold=7, own_group=True))
+    assert own.counts["excluded_pairs"] == 0
+    assert (own.top_distance[:, 0] == 0).all()
 
 
-def test_unknown_scans_are_nobodys_own():
+def test_unknown_scans_exclude_nothing():
     rng = np.random.default_rng(1)
     side = embedded(rng, 10)
     unknown = dataclasses.replace(side, scans=np.array([""] * 10))
@@ -250,7 +250,7 @@ def test_memory_does_not_grow_with_the_queries(monkeypatch):
         evaluate(side, gallery, Settings(classes=4, threshold=3))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-    # Results take some 20 kB a query; one array [Q, N] kept for each ranking is 280 kB.
+    # Results take about 20 kB per query; an array [Q, N] kept for each ranking would be 280 kB.
     assert (peaks[1] - peaks[0]) / 40 < 60_000
 
 
@@ -291,7 +291,7 @@ def test_pools_by_threshold(sides, evaluation):
 
 @pytest.mark.parametrize("offset", [0.0, 1e3, -3e5])
 @pytest.mark.parametrize("width", [1, 7, 300, 4096])
-def test_distances_are_right_in_spite_of_a_common_offset(offset, width):
+def test_distances_are_right_despite_a_common_offset(offset, width):
     rng = np.random.default_rng(width)
     a, b = ((rng.normal(size=(n, width)) + offset).astype(np.float32) for n in (5, 40))
     b[3] = a[2]
@@ -313,7 +313,7 @@ def test_one_huge_feature_does_not_hide_the_others():
 
 @RUNS
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40))
-def test_equal_items_tie_exactly_wherever_they_stand(seed, width):
+def test_equal_items_tie_exactly_at_any_position(seed, width):
     rng = np.random.default_rng(seed)
     a, b = (rng.normal(size=(n, width)).astype(np.float32) for n in (4, 33))
     b[rng.integers(0, 33, 20)] = b[0]
@@ -322,14 +322,14 @@ def test_equal_items_tie_exactly_wherever_they_stand(seed, width):
     assert (got[:, same] == got[:, [0]]).all()
 
 
-def test_whole_numbers_are_exact():
+def test_integers_are_exact():
     rng = np.random.default_rng(5)
     a, b = (rng.integers(0, 256, (n, 4096)).astype(np.float32) for n in (3, 20))
     expected = ((a[:, None].astype(np.int64) - b.astype(np.int64)) ** 2).sum(axis=2)
     np.testing.assert_array_equal(Euclidean(a, b).rows(slice(0, 3)), expected)
 
 
-def test_gains_grade_by_class_and_part_normals_from_nodules():
+def test_gains_grade_by_class_and_separate_normals_from_nodules():
     gains = relevance.size_gains(np.array([[0], [1], [4]]), np.array([0, 1, 2, 3, 4, 7]))
     np.testing.assert_array_equal(
         gains, [[3, 0, 0, 0, 0, 0], [0, 3, 2, 1, 0, 0], [0, 0, 1, 2, 3, 0]]
@@ -360,7 +360,7 @@ def test_bad_input_is_refused_by_name(sides):
 
 
 def test_chance_is_the_mean_of_shuffled_archives(sides, evaluation):
-    """The closed form from class counts against a simulation of random orders."""
+    """The closed form from class counts, compared with a simulation of random orders."""
     queries, gallery = sides
     rng = np.random.default_rng(0)
     allowed = queries.scans[:, None] != gallery.scans
@@ -376,8 +376,8 @@ def test_chance_is_the_mean_of_shuffled_archives(sides, evaluation):
     np.testing.assert_allclose(chance["recall"], simulated[1], atol=0.03)
 
 
-def test_softmax_ranks_by_the_chance_of_one_class(sides, evaluation):
-    """Against plain Python: the chance that both are of one class, classes independent."""
+def test_softmax_ranks_by_the_probability_of_one_class(sides, evaluation):
+    """Compared with plain Python: the probability that both items are of one class."""
     queries, gallery = sides
     odds = [np.exp(s.features["fc3"].astype(np.float64)) for s in (queries, gallery)]
     p, q = (o / o.sum(axis=1, keepdims=True) for o in odds)
@@ -446,7 +446,7 @@ def test_graded_relevance_by_millimetres_and_malignancy_worked_by_hand():
 
 
 def test_malignancy_of_the_first_ten(sides, evaluation):
-    """The embedding never ties, so its first ten are plain."""
+    """The embedding never ties, so its first ten are unique."""
     queries, gallery = sides
     near = cdist(queries.features["embedding"], gallery.features["embedding"])
     for q in np.flatnonzero(np.isfinite(queries.malignancy)):
@@ -461,7 +461,7 @@ def test_malignancy_of_the_first_ten(sides, evaluation):
     assert found["malignancy_error_at_10"] is found["ndcg_malignancy_at_10"] is None
 
 
-def test_whole_vectors_of_8_bits_are_ranked_as_they_are(sides):
+def test_vectors_of_8_bits_are_ranked_exactly(sides):
     queries, gallery = (side.features["pixels"] for side in sides)
     exact = cdist(queries.astype(float), gallery.astype(float), "sqeuclidean")
     np.testing.assert_array_equal(Euclidean(queries, gallery).rows(slice(0, 25)), exact)

@@ -1,4 +1,4 @@
-"""Per-query results: written and read as they were, matched by name, pooled."""
+"""Per-query results: written and read unchanged, matched by name, pooled."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def run(names="abcd", *, seed=0, patients=None, labels=None, rankings=("two_stag
     )
 
 
-def test_a_run_comes_back_as_it_was(tmp_path):
+def test_a_run_is_read_as_written(tmp_path):
     before = run(["ü.png", "b", "c"], patients=["x", "", "y"], labels=[0, 1, 7])
     runs.write(tmp_path, before)
     after = runs.read(tmp_path)
@@ -80,7 +80,7 @@ def test_runs_are_matched_by_name():
         ),
     ],
 )
-def test_other_queries_are_refused_naming_the_difference(other, message):
+def test_different_queries_are_refused_naming_the_difference(other, message):
     with pytest.raises(ValueError, match=message):
         runs.aligned({"first": run("abcd"), "second": other})
 

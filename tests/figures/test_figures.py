@@ -1,4 +1,4 @@
-"""Figures are drawn from any plausible input, say what they show, and leave no global state."""
+"""Figures accept any plausible input, have titles and axis names, and leave no global state."""
 
 import pkgutil
 import subprocess
@@ -17,7 +17,7 @@ IMAGE = np.arange(256, dtype=np.uint8).reshape(16, 16)
 
 
 def words(figure):
-    """All text of a figure."""
+    """All text in a figure."""
     return [text.get_text() for text in figure.findobj(lambda a: hasattr(a, "get_text"))]
 
 
@@ -183,7 +183,7 @@ def test_no_global_state_of_pyplot():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_every_code_of_a_lookup_has_a_look_of_its_own():
+def test_every_code_of_a_lookup_has_its_own_line_style():
     kinds = ("hamming", "latent", "alone", "itq_fc1", "lsh_fc1", "itq_pixels", "lsh_pixels")
     at = np.linspace(0.1, 0.9, 4)
     sweep = {"recall": at, "precision": at, "empty_share": at, "threshold": np.arange(1, 5)}

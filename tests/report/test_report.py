@@ -1,4 +1,4 @@
-"""The evaluation's files, and the report in a real browser."""
+"""Files of an evaluation, and the report in a real browser."""
 
 import csv
 import dataclasses
@@ -30,7 +30,7 @@ NASTY = "<script>alert('scan')</script>&\"x\""
 
 
 def side(rng, n, prefix, *, classes=8, diameters=True):
-    """Items of all classes with images, as a network that knows a little would see them."""
+    """Items of all classes with images, and codes and features that depend on the class."""
     if classes == 8:
         millimetres = np.where(rng.random(n) < 0.3, 0.0, rng.uniform(3, 30, n))
         labels = size_class(millimetres)
@@ -65,7 +65,7 @@ def side(rng, n, prefix, *, classes=8, diameters=True):
 
 
 def write_run(workdir, *, classes=8, lungs=True, seed=0):
-    """A workdir as the stages leave it, or that of a folder of crops (`lungs=False`)."""
+    """A workdir with the files of all stages, or that of a folder of crops (`lungs=False`)."""
     rng = np.random.default_rng(seed)
     queries, query_images = side(rng, 30, "q", classes=classes)
     gallery, gallery_images = side(rng, 80, "g", classes=classes)
@@ -133,7 +133,7 @@ def full(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder of crops: two classes, no diameters, no scans, no logs, figures of nothing."""
+    """A folder of crops: two classes, no diameters, no scans, no logs, empty figures."""
     workdir = tmp_path_factory.mktemp("folder")
     nothing = '<svg xmlns="http://www.w3.org/2000/svg" width="8" height="6"/>'
 
@@ -147,7 +147,7 @@ def folder(tmp_path_factory):
         return workdir, build_report(workdir).read_text(encoding="utf-8")
 
 
-def test_a_leaking_split_stands_beside_its_scores(full):
+def test_a_leaking_split_is_reported_with_the_scores(full):
     text = full[3]
     note = "1 of 1 test items have their scan in training or validation"
     assert note in text
@@ -188,7 +188,7 @@ def rows_of(path):
         return list(csv.DictReader(file))
 
 
-def test_tables_stand_beside_the_papers(full):
+def test_tables_contain_the_paper_s_numbers(full):
     workdir, found, counts, _ = full
     table2 = rows_of(workdir / "evaluation" / "table2.csv")
     assert [row["name"] for row in table2] == list(CLASS_NAMES)
@@ -230,11 +230,11 @@ def test_the_error_gallery_shows_the_worst_queries(full):
     workdir, found, _, _ = full
     rows = [r for r in rows_of(workdir / "evaluation" / "galleries.csv") if r["figure"] == "errors"]
     scores = found.per_query["two_stage"]["average_precision"]
-    asked = [row for row in rows if row["rank"] == "0"]
-    queries = [int(row["query"]) for row in asked]
+    shown = [row for row in rows if row["rank"] == "0"]
+    queries = [int(row["query"]) for row in shown]
     assert queries[0] == np.nanargmin(scores)
     assert list(scores[queries]) == sorted(scores[queries])
-    assert len({row["scan"] for row in asked}) == len(asked)  # one a scan
+    assert len({row["scan"] for row in shown}) == len(shown)  # one per scan
 
 
 class _Parser(html.parser.HTMLParser):
@@ -260,7 +260,7 @@ def parsed(page):
     return parser.tags
 
 
-def test_the_report_is_one_file_and_asks_for_nothing(full, folder):
+def test_the_report_is_one_file_and_loads_nothing(full, folder):
     for page in (full[3], folder[1]):
         tags = parsed(page)
         for tag, attributes in tags:
@@ -282,14 +282,14 @@ def test_text_of_the_data_is_escaped(full):
     assert "alert(&#x27;scan&#x27;)" in page
 
 
-def test_the_report_says_the_numbers(full):
+def test_the_report_contains_the_numbers(full):
     _, found, _, page = full
     assert f"{found.paper['search_precision']:.2f}</div>" in page
-    told = files.read_json(full[0] / "evaluation" / "metrics.json")["intervals"]
-    low, high = told["rankings"]["two_stage"]["map_macro"]
+    intervals = files.read_json(full[0] / "evaluation" / "metrics.json")["intervals"]
+    low, high = intervals["rankings"]["two_stage"]["map_macro"]
     ends = f"{low:.3f} to {high:.3f}".replace(" ", "\N{NO-BREAK SPACE}")
     assert f"95\N{NO-BREAK SPACE}%: {ends}" in page
-    assert f"{told['margins']['chance']['map_macro']['value']:+.3f}" in page
+    assert f"{intervals['margins']['chance']['map_macro']['value']:+.3f}" in page
     assert "paper 0.73" in page
     for row in found.rankings.values():
         assert f"{row['map_macro']:.3f}" in page
@@ -380,9 +380,9 @@ addEventListener('load', () => {{
 
 @pytest.fixture(scope="module")
 def browse(tmp_path_factory):
-    """Open a page in headless Chromium, in a frame as wide as asked (a window has a least width).
+    """Open a page in headless Chromium, in a frame of given width (windows have a minimum width).
 
-    Gives what the frame's owner saw, and the browser's log.
+    Returns what a script outside the frame measured, and the browser's log.
     """
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
@@ -411,7 +411,7 @@ def browse(tmp_path_factory):
     return see
 
 
-def test_the_browser_would_see_a_fault(browse):
+def test_the_browser_finds_a_fault(browse):
     page = """<body style="width:900px"><img src="data:image/png;base64,AAAA">
     <script>console.error("seen")</script></body>"""
     seen, log = browse(page, 400)

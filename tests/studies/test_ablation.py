@@ -1,4 +1,4 @@
-"""The grid, its runs and commands, and the table: what is compared with what."""
+"""The grid, its runs and commands, and the table of comparisons."""
 
 import dataclasses
 import shlex
@@ -36,10 +36,10 @@ def scores(shift, *, seed=0, queries=60):
 
 @pytest.fixture
 def parsed(monkeypatch):
-    """What --config and further arguments give, as on a command line."""
+    """Flags parsed from `--config` and other arguments, as on a command line."""
 
     def parse(*arguments):
-        monkeypatch.setattr("sys.argv", ["", *arguments])  # config_flags looks there
+        monkeypatch.setattr("sys.argv", ["", *arguments])  # config_flags reads it
         values = flags.FlagValues()
         config_flags.DEFINE_config_file("config", flag_values=values)
         flags.DEFINE_string("workdir", "", "", flag_values=values)
@@ -119,7 +119,7 @@ def test_the_command_of_a_run_gives_its_config(parsed):
     assert values.workdir == "w 1"
 
 
-def test_the_table_is_against_the_base_and_leaves_out_what_is_not_finished():
+def test_the_table_compares_finished_variants_with_the_base():
     variants = ({}, {"hash.bits": 64}, {"loss.name": "csq"}, {"ranking": "hamming"})
     plan = grid(*variants, seeds=(0, 1))
     found = {
@@ -150,7 +150,7 @@ def test_the_table_is_against_the_base_and_leaves_out_what_is_not_finished():
         ablation.table(plan, {k: v for k, v in found.items() if "seed0" in k})
 
 
-def test_each_measure_has_its_rows_and_unknown_ones_none():
+def test_each_known_measure_has_rows():
     plan = grid(
         {},
         {"seed": 1},
@@ -175,7 +175,7 @@ def test_each_measure_has_its_rows_and_unknown_ones_none():
     assert [rows[1]["difference"], rows[5]["difference"]] == pytest.approx([0.1, -1.0])
 
 
-def test_a_measure_of_no_query_in_common_costs_its_rows_alone():
+def test_a_measure_without_common_queries_loses_only_its_own_rows():
     plan = grid(
         {},
         {"seed": 1},
@@ -190,8 +190,8 @@ def test_a_measure_of_no_query_in_common_costs_its_rows_alone():
             values["diameter_error_mm"] = np.where(np.arange(len(run)) % 2 == part % 2, 1.0, np.nan)
         found[ablation.run_name(variant, 0)] = run
     rows = ablation.table(plan, found)
-    told = {(row["measure"], row["variant"]) for row in rows}
-    assert told == {
+    compared = {(row["measure"], row["variant"]) for row in rows}
+    assert compared == {
         *(("average_precision", v) for v in ("base", "seed=1", "seed=2")),
         *(("diameter_error_mm", v) for v in ("base", "seed=2")),
     }
@@ -201,7 +201,7 @@ def test_a_measure_of_no_query_in_common_costs_its_rows_alone():
     ]
 
 
-def test_a_variant_without_a_ranking_has_no_row_of_it():
+def test_a_variant_without_a_ranking_has_no_row_for_it():
     variants = ({}, {"hash.code": "latent"}, {"hash.bits": 64}, {"ranking": "alone"})
     plan = grid(*variants, seeds=(0,), rankings=("two_stage", "latent", "fc1"))
     found = {ablation.run_name(v, 0): scores(0.1 * i) for i, v in enumerate(variants[:3])}

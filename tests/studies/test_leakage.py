@@ -1,4 +1,4 @@
-"""The inflation by a leaking split, planted and found again; and its figure."""
+"""Inflation by a leaking split: planted differences are recovered, and the figure is stable."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from inres.studies import leakage
 
 
 def protocols(archive=0.1, training=0.05, queries=90):
-    """Scores of the same queries; the leaks add what they are told to."""
+    """Scores of the same queries, to which each leak adds the given amount."""
     rng = np.random.default_rng(0)
     names = np.array([f"q{i}" for i in range(queries)])
     scans = np.array([f"s{i // 3}" for i in range(queries)])
@@ -30,7 +30,7 @@ def protocols(archive=0.1, training=0.05, queries=90):
     return made
 
 
-def test_what_was_planted_is_found():
+def test_planted_inflation_is_recovered():
     found = leakage.inflations(protocols())
     for one in found:
         gaps = one.gaps
@@ -50,7 +50,7 @@ def test_no_leak_is_no_inflation():
     assert all(one.gaps["all"].low < 0 < one.gaps["all"].high for one in found[:2])
 
 
-def test_the_figure_is_written_three_ways_and_the_same_each_time(tmp_path):
+def test_the_figure_is_written_in_three_formats_with_stable_bytes(tmp_path):
     found = leakage.inflations(protocols())
     written = []
     for name in ("a", "b"):
