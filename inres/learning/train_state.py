@@ -35,8 +35,11 @@ def initial_variables(model: nn.Module, key: jax.Array, image: ArrayLike) -> dic
     """Return the variables of `model` before training, for images shaped like `image` [1, ...].
 
     The program runs once, so it is compiled with few optimizations. This takes a third of the
-    time of a full compilation and gives the same values bit for bit.
+    time of a full compilation and gives the same values bit for bit. While it is traced, as by
+    `restore`, nothing is compiled.
     """
+    if isinstance(key, jax.core.Tracer):  # options of the compiler are refused there
+        return dict(model.init(key, image))
     init = jax.jit(model.init, compiler_options={"xla_backend_optimization_level": 1})
     return dict(init(key, image))
 
