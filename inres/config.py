@@ -297,7 +297,7 @@ class Loss:
     weight: float = 3.0
     """Weight of the loss of the codes."""
     classification: float = 1.0
-    """Weight of the NLL of FC3. At 0 classes, softmax ranking and accuracy are meaningless."""
+    """Weight of the NLL of FC3. Predicted classes, softmax and accuracy need it above 0."""
     fine: float = 1.0
     """Weight of the loss of FC1, by which the fine stage ranks
     (`inres.learning.neighbourhood`)."""
