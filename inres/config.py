@@ -13,7 +13,7 @@ from inres import sources
 from inres.learning import loss_settings, losses
 from inres.models import networks
 from inres.system.checks import ConfigError as ConfigError
-from inres.system.checks import not_negative, one_of, positive, require, share
+from inres.system.checks import not_negative, one_of, positive, registered, require, share
 
 
 @dataclasses.dataclass
@@ -40,7 +40,7 @@ class Data:
     trainings with different seeds are tested on the same queries."""
 
     def __post_init__(self) -> None:
-        one_of("data.kind", self.kind, sources.names())
+        registered("data.kind", self.kind, sources.names())
         one_of("data.expect_counts", self.expect_counts, ("auto", "strict", "off"))
         one_of("data.lung_masks", self.lung_masks, ("threshold", "luna16"))
         not_negative("data", self, "max_thickness_mm", "workers", "seed")
@@ -249,7 +249,7 @@ class Model:
     """After each convolution: `batch`, `group` (for small batches) or `none`."""
 
     def __post_init__(self) -> None:
-        one_of("model.name", self.name, networks.names())
+        registered("model.name", self.name, networks.names())
         one_of("model.pooling", self.pooling, ("average", "flatten"))
         one_of("model.compression", self.compression, ("inv2", "plain"))
         one_of("model.residual", self.residual, ("inred", "plain"))
@@ -309,7 +309,7 @@ class Loss:
     used."""
 
     def __post_init__(self) -> None:
-        one_of("loss.name", self.name, losses.names())
+        registered("loss.name", self.name, losses.names())
         if isinstance(self.settings, Mapping):
             self.settings = loss_settings.from_dict(self.settings)
         not_negative("loss", self, "weight", "classification", "fine", "fine_spread")

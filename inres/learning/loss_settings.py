@@ -22,7 +22,8 @@ def from_dict(values: Mapping[str, Any]) -> Any:
     """
     kinds: dict[str, Any] = {f.name: f.type for f in dataclasses.fields(_settings_class())}
     unknown = sorted(set(values) - set(kinds))
-    require(not unknown, "loss.settings", unknown, f"among {sorted(kinds)}")
+    known_losses = f"among {sorted(kinds)}, or registered before they are used"
+    require(not unknown, "loss.settings", unknown, known_losses)
     parts = {}
     for name, part in values.items():
         known = {field.name for field in dataclasses.fields(kinds[name])}

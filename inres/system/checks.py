@@ -26,6 +26,12 @@ def one_of(field: str, value: object, choices: tuple[object, ...]) -> None:
     require(value in choices, field, value, "one of " + ", ".join(map(repr, choices)))
 
 
+def registered(field: str, value: object, names: tuple[str, ...]) -> None:
+    """Check that a component of this name exists, in the program or registered by a user's file."""
+    choices = ", ".join(map(repr, names))
+    require(value in names, field, value, f"one of {choices}, or registered before it is used")
+
+
 def positive(section: str, settings: object, *names: str) -> None:
     """Check that the fields `names` of a settings object are above 0 and finite."""
     for name in names:
