@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from typing import Any
 
+from inres.system.memory import keep_freed_memory
+
 
 def cores() -> int:
     """Number of processor cores that this process may use."""
@@ -34,7 +36,7 @@ def running(
     """
     before = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, context, initializer=start)
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(start,))
     try:
         with _one_thread_each(), _without_main():
             futures = [pool.submit(function, *job) for job in jobs]
@@ -45,6 +47,11 @@ def running(
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(start: Callable[[], None]) -> None:
+    keep_freed_memory()
+    start()
 
 
 @contextlib.contextmanager
