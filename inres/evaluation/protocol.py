@@ -7,21 +7,17 @@ result depends on the order of the gallery.
 """
 
 import dataclasses
-import functools
 import math
-import os
-from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
 import numpy as np
 
 from inres.evaluation import classification, judging, metrics, pools
 from inres.evaluation.code_statistics import code_statistics
-from inres.evaluation.distances import Distances, Part
+from inres.evaluation.distances import Distances
 from inres.evaluation.embedded import Embedded
-from inres.evaluation.groups import Exclusion
+from inres.evaluation.scoring import Scored, score_rankings
 from inres.evaluation.settings import Settings
 
 
@@ -95,21 +91,16 @@ def evaluate(queries: Embedded, gallery: Embedded, settings: Settings) -> Evalua
     """
     _check(queries, gallery, settings)
     distances = Distances(queries, gallery, threshold=settings.threshold, fine=settings.fine)
-    judged = _judge(queries, gallery, distances, settings)
+    scored = score_rankings(queries, gallery, distances, settings)
     labels, classes = queries.labels, settings.classes
-    per_query = {name: _per_query(one) for name, one in judged.items()}
-    sweeps = _sweeps(judged, distances.bits, labels)
-    found = _present(judged["two_stage"].returned)
-    kept = _present(judged[settings.fine].neighbours_kept)
-    hamming = _present(judged["hamming"].class_hamming)
-    confusion, correct, scores = None, None, None
+    classified = None
     if "fc3" in queries.features:
-        predicted = queries.features["fc3"].argmax(axis=1)
-        confusion = classification.confusion(labels, predicted, classes)
-        correct = predicted == labels
-        scores = classification.scores(queries.features["fc3"], labels, confusion)
-        if "fc3" in per_query:
-            per_query["fc3"]["correct"] = correct.astype(np.float64)
+        classified = classification.classify(queries.features["fc3"], labels, classes)
+    per_query = {name: _per_query(name, one, classified) for name, one in scored.items()}
+    sweeps = _sweeps(scored, distances.bits, labels)
+    found = _present(scored["two_stage"].returned)
+    kept = _present(scored[settings.fine].neighbours_kept)
+    hamming = _present(scored["hamming"].class_hamming)
     return Evaluation(
         rankings={n: judging.summary(one, labels, settings.k) for n, one in per_query.items()},
         pool={
@@ -117,10 +108,10 @@ def evaluate(queries: Embedded, gallery: Embedded, settings: Settings) -> Evalua
             "empty_share": float((found.pool_size == 0).mean()),
         },
         paper={"search_precision": math.fsum(found.precision) / len(queries)},
-        classification=scores,
-        confusion=confusion,
-        correct=correct,
-        curves=_curves(judged, labels, classes),
+        classification=None if classified is None else classified.scores,
+        confusion=None if classified is None else classified.confusion,
+        correct=None if classified is None else classified.correct,
+        curves=_curves(scored, labels, classes),
         pools={**sweeps["hamming"], "neighbours_kept": metrics.column_means(kept)},
         lookups=sweeps,
         lookup={
@@ -139,14 +130,14 @@ def evaluate(queries: Embedded, gallery: Embedded, settings: Settings) -> Evalua
         counts={
             "queries": len(queries),
             "gallery": len(gallery),
-            "classes": classes,
+            "classes": settings.classes,
             "bits": distances.bits["hamming"],
             "threshold": settings.threshold,
             "k": settings.k,
             "fine": settings.fine,
             "own_scan": settings.own_group,
             "excluded_pairs": int(found.excluded.sum()),
-            "queries_without_relevant": int((judged["two_stage"].scores["relevant"] == 0).sum()),
+            "queries_without_relevant": int((scored["two_stage"].scores["relevant"] == 0).sum()),
         },
     )
 
@@ -176,141 +167,28 @@ def _check(queries: Embedded, gallery: Embedded, settings: Settings) -> None:
         )
 
 
-# --- scoring every ranking ----------------------------------------------------------------------
-
-_CELLS = 1 << 23
-"""Number of distances [q, N] held at once."""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Judged:
-    """Results of one ranking for q queries. What only some rankings have is None for the others."""
-
-    scores: Mapping[str, np.ndarray]
-    """[q] by column."""
-    curves: Mapping[str, np.ndarray]
-    """Sums of curves, [parts, classes, G], by suffix in `judging.TIE_ORDERS`."""
-    lookup: pools.Lookup | None
-    """Of rankings by codes."""
-    returned: pools.Returned | None
-    """Of the two-stage search."""
-    neighbours_kept: np.ndarray | None
-    """float64 [q, bits + 1], of the fine feature: share of the nearest that pools still hold."""
-    class_hamming: np.ndarray | None
-    """float64 [q, classes], of the Hamming distance."""
-
-
-def _judge(
-    queries: Embedded, gallery: Embedded, distances: Distances, settings: Settings
-) -> dict[str, _Judged]:
-    """Score every ranking of every query; the queries in parts, each part on all cores."""
-    exclusion = Exclusion.of(queries, gallery, own_group=settings.own_group)
-    ours, theirs = judging.shared_columns(queries, gallery)
-    parts: dict[str, list[_Judged]] = {}
-    waiting: deque[tuple[str, Iterator[_Judged]]] = deque()
-
-    def collect() -> None:
-        name, judged = waiting.popleft()
-        parts.setdefault(name, []).extend(judged)
-
-    with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for rows in metrics.chunks(len(queries), len(gallery), cells=_CELLS):
-            part = distances.part(rows, exclusion.rows(rows))
-            # Each thread takes a few rows at a time, so that it holds little memory.
-            cuts = list(metrics.chunks(*part.excluded.shape))
-            spread = threads.map if len(cuts) > 1 else map
-            mine = {name: column[rows] for name, column in ours.items()}
-            truths = list(spread(functools.partial(_truth, mine, theirs, part, settings.k), cuts))
-            for name, found in distances.each(part):
-                judge = functools.partial(_judge_cut, name, found, part, distances.bits, settings)
-                # One ranking is scored while the distances of the next are computed.
-                waiting.append((name, spread(judge, cuts, truths)))
-                if len(waiting) > 1:
-                    collect()
-            collect()
-    return {name: _joined(found) for name, found in parts.items()}
-
-
-def _truth(
-    queries: Mapping[str, np.ndarray],
-    gallery: Mapping[str, np.ndarray],
-    part: Part,
-    k: int,
-    cut: slice,
-) -> judging.Truth:
-    """The truth about the rows `cut` of a part."""
-    mine = {name: column[cut] for name, column in queries.items()}
-    return judging.Truth.of(mine, gallery, part.excluded[cut], k)
-
-
-def _judge_cut(
-    name: str,
-    distances: np.ndarray,
-    part: Part,
-    bits: Mapping[str, int],
-    settings: Settings,
-    cut: slice,
-    truth: judging.Truth,
-) -> _Judged:
-    """Score the rows `cut` of one ranking by its distances [q, N]."""
-    order = judging.Order.of(distances[cut], truth, settings.k)
-    hamming, fine, k = part.hamming[cut], part.fine[cut], settings.k
-    lookup, returned, kept, class_hamming = None, None, None, None
-    if name in bits:
-        lookup = pools.lookup(distances[cut], truth.relevance, truth.excluded, bits=bits[name])
-    if name == "two_stage":
-        returned = pools.returned(
-            order, hamming, fine, truth.excluded, threshold=settings.threshold, k=k
-        )
-    if name == settings.fine:
-        kept = pools.neighbours_kept(order.ranking, hamming, k, bits=bits["hamming"])
-    if name == "hamming":
-        labels = truth.gallery["labels"]
-        class_hamming = pools.class_hamming(hamming, truth.excluded, labels, settings.classes)
-    return _Judged(
-        scores=judging.scores(order, truth, k),
-        curves=judging.curve_sums(order, truth.queries["labels"], settings.classes),
-        lookup=lookup,
-        returned=returned,
-        neighbours_kept=kept,
-        class_hamming=class_hamming,
-    )
-
-
-def _joined(parts: Sequence[Any]) -> Any:
-    """Concatenate the arrays in mappings and dataclasses of one structure; None stays None."""
-    first = parts[0]
-    if first is None:
-        return None
-    if isinstance(first, np.ndarray):
-        return np.concatenate(parts)
-    if isinstance(first, Mapping):
-        return {key: _joined([part[key] for part in parts]) for key in first}
-    fields = [field.name for field in dataclasses.fields(first)]
-    return type(first)(**{n: _joined([getattr(part, n) for part in parts]) for n in fields})
-
-
-def _per_query(judged: _Judged) -> dict[str, np.ndarray]:
-    """All scores of one ranking by column, each [Q]."""
-    out = dict(judged.scores)
-    if judged.returned is not None:
-        out["search_precision"] = judged.returned.precision
-        out["pool_size"] = judged.returned.pool_size
-    if judged.lookup is not None:
-        out["precision_in_radius"] = pools.precision_in_radius(judged.lookup, out["relevant"])
+def _per_query(
+    name: str, scored: Scored, classified: classification.Classification | None
+) -> dict[str, np.ndarray]:
+    """All scores of the ranking `name` by column, each [Q]."""
+    out = dict(scored.scores)
+    if scored.returned is not None:
+        out["search_precision"] = scored.returned.precision
+        out["pool_size"] = scored.returned.pool_size
+    if scored.lookup is not None:
+        out["precision_in_radius"] = pools.precision_in_radius(scored.lookup, out["relevant"])
+    if name == "fc3" and classified is not None:
+        out["correct"] = classified.correct.astype(np.float64)
     return out
 
 
-# --- summaries ----------------------------------------------------------------------------------
-
-
 def _sweeps(
-    judged: Mapping[str, _Judged], names: Iterable[str], labels: np.ndarray
+    scored: Mapping[str, Scored], names: Iterable[str], labels: np.ndarray
 ) -> dict[str, dict[str, np.ndarray]]:
     """`Evaluation.lookups` of the rankings `names`, which are by codes."""
     out = {}
     for name in names:
-        one = judged[name]
+        one = scored[name]
         out[name] = pools.sweep(_present(one.lookup), one.scores["relevant"], labels)
     return out
 
@@ -329,16 +207,16 @@ def _radius_row(
 
 
 def _curves(
-    judged: Mapping[str, _Judged], labels: np.ndarray, classes: int
+    scored: Mapping[str, Scored], labels: np.ndarray, classes: int
 ) -> dict[str, np.ndarray]:
     """`Evaluation.curves`, from the sums over the queries of each class."""
     curves = {"recall": metrics.RECALL_GRID}
-    for name, one in judged.items():
-        scored = np.bincount(labels[one.scores["relevant"] > 0], minlength=classes)
-        there = scored > 0
+    for name, one in scored.items():
+        counts = np.bincount(labels[one.scores["relevant"] > 0], minlength=classes)
+        there = counts > 0
         for suffix, sums in one.curves.items():
             prefix = f"{suffix.removeprefix('_')}/" if suffix else ""
-            means = sums.sum(axis=0)[there] / scored[there, None]
+            means = sums.sum(axis=0)[there] / counts[there, None]
             curves[prefix + name] = metrics.column_means(means)
     return curves
 
