@@ -117,39 +117,15 @@ class CodeLoss:
 REGISTRY: Registry[CodeLoss] = Registry("loss", __name__)
 
 
-def register(
-    name: str,
-    *,
-    title: str,
-    reference: str,
-    settings: type | None = None,
-    targets: Targets | None = None,
-    class_codes: bool = False,
-    least_classes: int = 2,
-    needs_classification: bool = False,
-    trains_fc3: bool = False,
-    batch_norm: bool = False,
-) -> Callable[[F], F]:
-    """Decorator that registers a loss function; the arguments are the fields of `CodeLoss`.
+def register(name: str, *, title: str, reference: str, **fields: Any) -> Callable[[F], F]:
+    """Decorator that registers a loss function; `fields` are further fields of `CodeLoss`.
 
     Raises:
       ValueError: another file has a loss of this name.
     """
 
     def decorate(function: F) -> F:
-        loss = CodeLoss(
-            name=name,
-            title=title,
-            reference=reference,
-            function=function,
-            settings=settings,
-            targets=targets,
-            class_codes=class_codes,
-            least_classes=least_classes,
-            needs_classification=needs_classification,
-            trains_fc3=trains_fc3,
-            batch_norm=batch_norm,
-        )
+        loss = CodeLoss(name=name, title=title, reference=reference, function=function, **fields)
         REGISTRY.add(name, loss, module=function.__module__)
         return function
 
