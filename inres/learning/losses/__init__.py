@@ -15,7 +15,8 @@ A loss is a function of one training step and of the settings; `register` adds i
 
 In this package the file must have the name of its loss. Elsewhere, for example in the config file
 of an experiment, any file will do, as long as it is imported before the config is made. The
-settings are the fields `config.loss.settings.<name>.*`.
+settings are the fields `config.loss.settings.<name>.*`; their annotations must be plain types
+(`from __future__ import annotations` makes them strings, which flags cannot parse).
 
 This package is imported by `inres.config`, also in processes that do without JAX: its files import
 JAX from `inres.learning.lazy`.
