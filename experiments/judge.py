@@ -23,6 +23,7 @@ from absl import flags
 from experiments import common
 from inres.config import ConfigError, Split
 from inres.data.leaks import leak_lines
+from inres.data.splits import LeakError
 from inres.pipeline import judge, stages, workdir
 from inres.report.build import build_report
 
@@ -59,7 +60,10 @@ def judge_vectors(arguments: list[str]) -> None:
     split = Split(
         kind=SPLIT.value, test_share=TEST_SHARE.value, seed=SEED.value, overlap=OVERLAP.value
     )
-    division = judge.divide(given, split)
+    try:
+        division = judge.divide(given, split)
+    except LeakError as error:
+        raise LeakError(f"{error}; here, that is --overlap=drop") from None
     for line in leak_lines(division.leaks):
         print(f"  note: {line}")
     settings = judge.Settings(

@@ -1,14 +1,14 @@
-"""The item table and its images: one row and one canvas slice an item, memory-mapped.
+"""The item store: a table with one row per item, and memory-mapped images.
 
-On disk, a directory:
-  items.csv            one row an item, the columns of `Item` in order
+On disk, a folder:
+  items.csv            one row per item, with the fields of `Item` as columns
   slices.npy           uint8 [N, S, S], HU windowed to 8 bits
-  neighbours.npy       k slices below each item's and k above, in that order: of scans uint8
-                       [N, 2 k, S, S], of a folder, whose slices are items, their rows, int32
-                       [N, 2 k] (absent where no item has any, or none are wanted)
-  lung_masks.npy       uint8 [N, S, S], 1 inside the lungs (absent where there are no masks)
-  audit.csv            one row a nodule: share of its sphere inside each mask (absent for folders)
-  audit_slices.npy     uint8 [2 M, S, S], the planes above and below each nodule's centre
+  neighbours.npy       k slices below and k above each item, from the lowest up: uint8
+                       [N, 2 k, S, S] from scans; rows of slices.npy, int32 [N, 2 k], from a folder
+                       (absent if no item has any, or none are configured)
+  lung_masks.npy       uint8 [N, S, S], 1 inside the lungs (absent if there are no masks)
+  audit.csv            one row per nodule: share of its sphere inside each mask (scans only)
+  audit_slices.npy     uint8 [2 M, S, S], planes below and above the centre of each nodule
   meta.json            window, spacing, counts and messages of the preparation
 """
 
@@ -27,9 +27,10 @@ SIDES = ("train", "val", "test")
 
 
 def size_class(diameter_mm: np.ndarray | float) -> np.ndarray:
-    """Table 2's class of a diameter: 0 for 0 mm (no nodule), else 1..7. int32, same shape.
+    """The size class of diameters (paper, Table 2): int32 of the same shape.
 
-    Diameters on an edge go to the upper class. Diameters must not be rounded before.
+    0 mm is class 0, no nodule; all others are 1 to 7. Diameters on an edge belong to the upper
+    class. Do not round diameters before.
 
     Raises:
       ValueError: a diameter is negative or not finite.
@@ -42,11 +43,11 @@ def size_class(diameter_mm: np.ndarray | float) -> np.ndarray:
 
 
 def class_names(labels: np.ndarray, diameters_mm: np.ndarray) -> tuple[str, ...]:
-    """Names of the classes that known labels [N] are of: Table 2's eight where they are sizes.
+    """Names of the classes of known labels int [N].
 
-    They are where some diameter is known and each known one is of its label, so that a size class
-    keeps its name also where the largest are absent. Labels of 0 and 1 alone are nodule or not,
-    but where some of 0 have a diameter; all others are known by their numbers.
+    Labels are Table 2's eight size classes if some diameter is known and each known diameter agrees
+    with its label, even if the largest classes are absent. Otherwise, labels 0 and 1 mean "no
+    nodule" and "nodule", unless items of class 0 have a diameter; all other labels are numbers.
     """
     known, count = np.isfinite(diameters_mm), int(labels.max()) + 1
     agree = np.array_equal(size_class(diameters_mm[known]), labels[known])
@@ -58,9 +59,9 @@ def class_names(labels: np.ndarray, diameters_mm: np.ndarray) -> tuple[str, ...]
 
 
 def table2(items: Iterable["Item"]) -> dict[str, int]:
-    """The paper's Table 2: how many items each class has, by the names of its classes.
+    """Number of items in each size class by name, as in the paper's Table 2.
 
-    A nodule counts once, however many of its slices train.
+    A nodule counts once, whatever its number of training slices.
     """
     labels = [item.label for item in items if not item.offset_mm]
     return {name: labels.count(label) for label, name in enumerate(CLASS_NAMES)}
@@ -68,44 +69,44 @@ def table2(items: Iterable["Item"]) -> dict[str, int]:
 
 @dataclasses.dataclass(frozen=True)
 class Item:
-    """One image of the archive. Unknown numbers are NaN, unknown text is empty."""
+    """One image and what is known of it. Unknown numbers are NaN, unknown text is empty."""
 
     image: str
-    """The image file in a folder; empty for items cut from scans."""
+    """Path of the image in a folder; empty for items cut from scans."""
     scan: str
-    """The series; what must not be split, with all other scans of its patient."""
+    """The series. Its items stay on one side of a split, with all scans of the patient."""
     nodule: str = ""
-    """The annotation, unique over scans; empty for normal items."""
+    """Name of the annotation, unique over scans; empty for normal slices."""
     label: int = -1
     """The class, -1 where unknown."""
     diameter_mm: float = float("nan")
     malignancy: float = float("nan")
     split: str = ""
-    """`train`, `val` or `test` where the data says so."""
+    """`train`, `val` or `test` where the data defines it."""
     subset: int = -1
-    """LUNA16's fold, -1 where there is none."""
+    """Official fold, -1 if there is none."""
     x_mm: float = float("nan")
     y_mm: float = float("nan")
     z_mm: float = float("nan")
-    """World position of the nodule's centre, or of the normal's point."""
+    """World position (LPS) of the nodule's centre, or of a point of a normal slice."""
     row: float = float("nan")
     col: float = float("nan")
-    """The same point in the canvas, in pixels; NaN: the image is a crop already."""
+    """The same point on the canvas in pixels; NaN for an image that is a crop already."""
     offset_mm: float = 0.0
-    """How far this slice lies from its nodule's central one, along the body axis. Slices beside it
-    train, but are neither archived nor searched for."""
+    """Distance along the body axis from the nodule's central slice; 0 for that slice. Slices with
+    an offset are for training only, not part of the archive or of the queries."""
     patient: str = ""
-    """Whose scan it is; empty where unknown, and then each scan counts as a patient."""
+    """Name of the patient; if empty, the scan counts as a patient of its own."""
 
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Item))
 
 
 def item_names(items: Sequence[Item]) -> np.ndarray:
-    """A name for every item, str [N], by which it is known in every run on the same data.
+    """A name for every item, str [N], that is the same in every run on the same data.
 
-    The image file, else the nodule, else scan and position of a normal; a name that was there
-    before gets a number.
+    It is the image file, or else the nodule, or else scan and position; a number is added to a name
+    that occurred before.
     """
     seen: dict[str, int] = {}
     names = []
@@ -118,24 +119,25 @@ def item_names(items: Sequence[Item]) -> np.ndarray:
 
 
 def known_patients(items: Sequence[Item]) -> np.ndarray:
-    """The patient of each item, str [N]; one that an item of a scan names is that of all its items.
+    """The patient of each item, str [N]; empty where unknown.
 
-    Empty where unknown.
+    If one item of a scan names the patient, it is that of all items of the scan.
     """
     named = {item.scan: item.patient for item in items if item.scan and item.patient}
     return np.array([item.patient or named.get(item.scan, "") for item in items], str)
 
 
 def patients(items: Sequence[Item]) -> np.ndarray:
-    """Whose each item is, str [N]: the patient, where unknown the scan; empty if that is too."""
+    """The patient of each item, or else its scan: str [N]; empty if both are unknown."""
     known = known_patients(items)
     return np.where(known != "", known, np.array([item.scan for item in items], str))
 
 
 def nodule_names(items: Sequence[Item]) -> np.ndarray:
-    """Which nodule each item shows, str [N], told apart by scan and name; empty where none is.
+    """The nodule of each item, str [N]; empty for normal slices.
 
-    Of an unknown scan the patient stands before the name: another's nodule may be called alike.
+    Where the scan is unknown, the patient precedes the name, since nodules of different patients
+    may have the same name.
     """
     return np.array(
         [
@@ -149,7 +151,7 @@ def nodule_names(items: Sequence[Item]) -> np.ndarray:
 
 
 def write_table(path: Path, items: Sequence[Item]) -> None:
-    """Write `items` as CSV; what is unknown as blanks."""
+    """Write `items` as CSV, with blanks for unknown values."""
 
     def text(name: str, value: object) -> object:
         unknown = value == -1 if name in ("label", "subset") else value != value
@@ -160,19 +162,19 @@ def write_table(path: Path, items: Sequence[Item]) -> None:
 
 
 def read_table(path: Path, *, filled: Sequence[str] = ()) -> list[Item]:
-    """Read an item table; columns of `Item` that the file lacks are unknown, others are ignored.
+    """Read an item table; absent columns of `Item` are unknown, other columns are ignored.
 
-    Spaces around names and values are no part of them. Where diameters are known, and of nodules
-    alone, a blank one of class 0, no nodule, is 0 mm.
+    Spaces around names and values are removed. If only classes above 0 have diameters, a blank
+    diameter of class 0 (no nodule) is 0 mm.
 
     Args:
       path: a CSV file with at least the columns `image`, `scan` and `label`.
-      filled: columns of text in which no row may be blank.
+      filled: text columns in which no row may be blank.
 
     Raises:
-      ValueError: a column is missing or misspelt, a value is not what its column holds, some
-        labels are known and some not, or rows contradict each other; the message names file, line
-        and column. All bad lines are reported together.
+      ValueError: a column is missing or misspelt, a value does not fit its column, only some
+        labels are known, or rows contradict each other. The message names file, line and column,
+        and reports all bad lines together.
     """
     rows = files.read_csv_lines(path, ("image", "scan", "label"))
     if not rows:
@@ -195,13 +197,16 @@ def read_table(path: Path, *, filled: Sequence[str] = ()) -> list[Item]:
 
 
 def unread_columns(path: Path) -> list[str]:
-    """Names of columns of a table that `read_table` takes no notice of."""
+    """Names of the columns of a table that `read_table` ignores."""
     rows = files.read_csv_lines(path, ())
     return sorted(set(rows[0][1]) - {*COLUMNS}) if rows else []
 
 
 def _with_normals(items: Sequence[Item]) -> list[Item]:
-    """Class 0 with a blank diameter as 0 mm: for a nodule it is a wrong size, not an unknown."""
+    """Items with the blank diameters of class 0 set to 0 mm.
+
+    As a result for a nodule, they then count as a wrong size, not as an unknown one.
+    """
     return [
         dataclasses.replace(item, diameter_mm=0.0)
         if item.label == 0 and np.isnan(item.diameter_mm)
@@ -211,7 +216,7 @@ def _with_normals(items: Sequence[Item]) -> list[Item]:
 
 
 def _refuse_other_spellings(path: Path, names: Iterable[str]) -> None:
-    """Names that are a column's but for case, spaces, _ and - would be ignored without a word."""
+    """Refuse names that would be ignored for another case, or for spaces, _ and -."""
 
     def plain(name: str) -> str:
         return "".join(letter for letter in name.lower() if letter not in " _-")
@@ -221,12 +226,13 @@ def _refuse_other_spellings(path: Path, names: Iterable[str]) -> None:
     other = {name: meant for name, meant in other.items() if name != meant}
     if other:
         raise ValueError(
-            f"{path}: column {', '.join(other)}: spell it {', '.join(other.values())}, or remove it"
+            f"{path}: column {', '.join(other)}: rename it to {', '.join(other.values())}, or "
+            "remove it"
         )
 
 
 def _item(row: Mapping[str, str], where: str, filled: Sequence[str]) -> Item:
-    """One row; `where` names file and line in the error."""
+    """The item of one row; `where` names file and line in the error."""
     values: dict[str, object] = {}
     for field in dataclasses.fields(Item):
         name = field.name
@@ -239,11 +245,11 @@ def _item(row: Mapping[str, str], where: str, filled: Sequence[str]) -> Item:
             continue
         value = files.number(row, name, where=where, blank=-1 if field.type is int else np.nan)
         if field.type is int and value != int(value):
-            raise ValueError(f"{where}: {name} is {value}, not a whole number")
+            raise ValueError(f"{where}: {name} is {row[name]}; must be a whole number")
         if field.type is int and value < -1:  # older stores wrote blanks as -1
             raise ValueError(f"{where}: {name} is {row[name]}; must be 0 or more, or blank")
         if name == "diameter_mm" and value < 0:
-            raise ValueError(f"{where}: diameter_mm is {row[name]}, below 0")
+            raise ValueError(f"{where}: diameter_mm is {row[name]}; must be 0 or more, or blank")
         if name == "malignancy" and (value < 1 or value > 5):
             raise ValueError(
                 f"{where}: malignancy is {row[name]}; must be a rating of 1 to 5, or blank"
@@ -253,14 +259,14 @@ def _item(row: Mapping[str, str], where: str, filled: Sequence[str]) -> Item:
 
 
 def _bad_labels(table: Sequence[tuple[int, str, Item]]) -> Iterator[str]:
-    """What is wrong with the labels of (line, label as written, item)."""
+    """Problems of the labels of (line, label as written, item)."""
     known = {item.label: line for line, _, item in reversed(table) if item.label >= 0}
     unknown = [(line, text.strip()) for line, text, item in table if item.label < 0]
     if known and unknown:
         line, text = unknown[0]
         yield (
-            f"line {line}: label is {text or 'blank'} ({len(unknown)} such rows), but others have "
-            "one; give all rows a class, 0 or more, or leave out those without"
+            f"line {line}: label is {text or 'blank'} ({len(unknown)} such rows), but other rows "
+            "have a class; give all rows a class of 0 or more, or remove those without"
         )
     top = max(known, default=0)
     if top > 10 * len(known) + 100:
@@ -271,42 +277,43 @@ def _bad_labels(table: Sequence[tuple[int, str, Item]]) -> Iterator[str]:
 
 
 def _contradictions(table: Sequence[tuple[int, str, Item]]) -> Iterator[str]:
-    """Images in two rows and scans of two patients among (line, label as written, item)."""
+    """Images in two rows, and scans of two patients, among (line, label as written, item)."""
     images: dict[str, int] = {}
     owners: dict[str, tuple[str, int]] = {}
     for line, _, item in table:
         first = images.setdefault(os.path.normpath(item.image), line)
         if item.image and first != line:
-            yield f"line {line}: image {item.image} is in line {first}, too; keep one of its rows"
+            yield f"line {line}: image {item.image} is also in line {first}; keep one of the rows"
         if not (item.scan and item.patient):
             continue
         patient, first = owners.setdefault(item.scan, (item.patient, line))
         if patient != item.patient:
             yield (
-                f"line {line}: scan {item.scan} is of patient {item.patient}, but of {patient} in "
-                f"line {first}; make scan names unique"
+                f"line {line}: scan {item.scan} belongs to patient {item.patient}, but in line "
+                f"{first} to {patient}; make scan names unique"
             )
 
 
 @dataclasses.dataclass(frozen=True)
 class ItemStore:
-    """The item table with its images, opened from `root`."""
+    """An item table with its images, opened from the folder `root`."""
 
     root: Path
     items: tuple[Item, ...]
     slices: np.ndarray
     """uint8 [N, S, S], memory-mapped."""
     lung_masks: np.ndarray | None
-    """uint8 [N, S, S], memory-mapped, or None."""
+    """uint8 [N, S, S], memory-mapped; None if there are no masks."""
     neighbours: np.ndarray | None = None
-    """uint8 [N, 2 k, S, S] or rows of `slices`, int32 [N, 2 k]; memory-mapped, or None."""
+    """uint8 [N, 2 k, S, S], or rows of `slices`, int32 [N, 2 k]; memory-mapped; None if there are
+    no neighbours."""
 
     def column(self, name: str) -> np.ndarray:
-        """Column `name` of the table as an array [N]."""
+        """Column `name` of the table: an array [N]."""
         return np.array([getattr(item, name) for item in self.items])
 
     def planes(self, row: int) -> np.ndarray:
-        """An item's slice with its neighbours, from the lowest up: uint8 [2 k + 1, S, S]."""
+        """An item's slice between its neighbours, from the lowest up: uint8 [2 k + 1, S, S]."""
         middle = np.asarray(self.slices[row])[None]
         if self.neighbours is None:
             return middle
@@ -322,14 +329,14 @@ _ARRAYS = {
     "lung_masks": {("uint8", 3)},
     "neighbours": {("uint8", 4), ("int32", 2)},
 }
-"""Types and axes that an array of a store may have."""
+"""Types and numbers of axes that the arrays of a store may have."""
 
 
 def open_store(root: str | Path) -> ItemStore:
     """Open an item store without reading its images.
 
     Raises:
-      ValueError: table and arrays disagree, or an array file is damaged.
+      ValueError: table and arrays disagree, or a file is damaged.
       FileNotFoundError: there is no store at `root`.
     """
     root = Path(root)

@@ -189,30 +189,6 @@ def query_image(
     return QueryInput(grey[None], None, NOWHERE, segmentable=False, notes=(note,))
 
 
-def prepare_point(
-    path: str | Path,
-    *,
-    config: Config,
-    root: str | Path,
-    world_mm: Vector | None = None,
-    slice_index: int | None = None,
-    series_uid: str = "",
-) -> tuple[np.ndarray, np.ndarray, tuple[float, float], tuple[str, ...]]:
-    """`QueryScan.at` for a single query: planes, mask, point and messages."""
-    scan = open_query_scan(path, config=config, root=root, series_uid=series_uid)
-    query = scan.at(world_mm=world_mm, slice_index=slice_index)
-    assert query.mask is not None
-    return query.planes, query.mask, query.point, query.notes
-
-
-def prepare_image(
-    path: str | Path, *, config: Config, root: str | Path, lone: bool = True
-) -> tuple[np.ndarray, np.ndarray | None, tuple[float, float], tuple[str, ...]]:
-    """`read_query_image`: planes, mask, point and messages."""
-    query = read_query_image(path, config=config, root=root, in_archive=not lone)
-    return query.planes, query.mask, query.point, query.notes
-
-
 def _checked_place(header: Header, world_mm: Vector) -> np.ndarray:
     world = np.array(world_mm, np.float64)
     if np.all(np.isfinite(world)) and header.contains(world):

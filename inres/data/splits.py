@@ -16,12 +16,12 @@ from inres.data import duplicates, leaks
 from inres.data.items import SIDES, Item, item_names, known_patients, patients
 
 
+class LeakError(ValueError):
+    """A patient, a scan or a picture is on two sides of a split; the message names the first."""
+
+
 def split_items(
-    items: Sequence[Item],
-    config: Split,
-    images: np.ndarray | None,
-    *,
-    setting: str = "config.split.overlap",
+    items: Sequence[Item], config: Split, images: np.ndarray | None
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Divide the items, and refuse or drop what is on two sides.
 
@@ -29,7 +29,6 @@ def split_items(
       items: the N items.
       config: the rule.
       images: uint8 [N, S, S], their images as prepared; None where there are none to compare.
-      setting: what the user calls `config.overlap`, for the error.
 
     Returns:
       The side of every item, str [N] of `train`, `val`, `test`, or empty for items left out; and
@@ -37,7 +36,7 @@ def split_items(
 
     Raises:
       ConfigError: an empty side, or a column or a subset that the data lacks.
-      ValueError: a patient, a scan or a picture is on two sides, and is not to be dropped.
+      LeakError: something is on two sides, and `config.overlap` is `refuse`.
     """
     side = assign(items, config)
     thumbnails = None if images is None else duplicates.thumbnails(images)
@@ -46,16 +45,16 @@ def split_items(
         return side, leaks.count_leaks(items, side, overlap)
     what = leaks.describe(items, side, overlap)
     if config.overlap == "refuse":
-        raise ValueError(
-            f"{what}; correct the data or the split, or drop the training items concerned with "
-            f"{setting}=drop"
+        raise LeakError(
+            f"{what}; correct the data or the split, or drop the items concerned from training "
+            "(config.split.overlap = 'drop')"
         )
     rows = _earlier_rows(items, side, overlap)
     side[rows] = ""
     if empty := _empty_side(side):
         raise ConfigError(
-            f"{setting}=drop leaves no item on the side {empty!r}: {what}; correct the data or the "
-            "split"
+            f"config.split.overlap = 'drop' leaves no item on the side {empty!r}: {what}; correct "
+            "the data or the split"
         )
     remaining = leaks.find_overlap(items, side, thumbnails)
     return side, leaks.count_leaks(items, side, remaining, left_out=len(rows))

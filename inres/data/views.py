@@ -1,4 +1,4 @@
-"""From a CT slice to the network's input: the one road of gallery and query."""
+"""From a CT slice to the network's input, for archive and query alike."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from inres.config import Items
 def canvas(image: np.ndarray, *, center: tuple[int, int], size: int, fill: int = 0) -> np.ndarray:
     """The [size, size] part of `image` [Y, X] whose pixel size // 2 is `center` (row, col).
 
-    Outside of the image the canvas has the value `fill`.
+    Outside the image the canvas has the value `fill`.
     """
     top, left = (int(c) - size // 2 for c in center)
     out = np.full((size, size), fill, image.dtype)
@@ -24,7 +24,7 @@ def canvas(image: np.ndarray, *, center: tuple[int, int], size: int, fill: int =
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """Resample [Y, X] uint8 to [size, size], linear, averaged first where it shrinks."""
+    """Resample [Y, X] uint8 to [size, size]: linear, smoothed first along axes that shrink."""
     if image.shape == (size, size):
         return image
     scale = np.array(image.shape) / size
@@ -38,35 +38,37 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
 def stack(
     planes: np.ndarray, mask: np.ndarray | None, point: tuple[float, float], config: Items
 ) -> np.ndarray:
-    """Slices beside each other as the channels of one network input: uint8 [size_px, size_px, C].
+    """Neighbouring slices as the channels of one network input: uint8 [size_px, size_px, C].
 
-    Args: as `view`, of planes uint8 [C, S, S]; the mask is that of the middle one.
+    Args:
+      planes: uint8 [C, S, S], from the lowest up.
+      mask, point, config: as for `view`; the mask is that of the middle plane, for all of them.
     """
     return np.stack([view(plane, mask, point, config) for plane in planes], axis=-1)
 
 
 def alone(inputs: np.ndarray) -> np.ndarray:
-    """Network inputs [N, S, S, C] without neighbours: the slice itself in place of each."""
+    """Network inputs [N, S, S, C] with each neighbour replaced by the slice itself."""
     middle = inputs.shape[-1] // 2
     return np.repeat(inputs[..., middle : middle + 1], inputs.shape[-1], axis=-1)
 
 
 View = Callable[[Any], Any]
-"""From network inputs [N, S, S, C] to as many, on the host or under jit."""
+"""Maps network inputs [N, S, S, C] to inputs of the same shape, on the host or under jit."""
 
 
 def as_is(inputs: np.ndarray) -> np.ndarray:
-    """The inputs themselves."""
+    """The view that returns its inputs."""
     return inputs
 
 
 def symmetries(channels: int, *, flips: bool, quarter_turns: bool) -> tuple[View, ...]:
-    """Views in which a nodule is the same nodule, mirrored or turned; the first is as it is.
+    """The symmetries of a nodule's image as views; the first one is the identity.
 
     Args:
-      channels: C of the inputs; a stack of several is also seen from its other end.
-      flips: mirrored across rows and columns (4 views), and along the stack.
-      quarter_turns: turned by quarters (4 views; with `flips` 8).
+      channels: C of the inputs; with several and `flips`, a stack is also reversed (twice as many).
+      flips: mirror rows and columns (4 views).
+      quarter_turns: rotate by quarter turns (4 views; 8 with `flips`).
     """
     quarters = (0, 1, 2, 3) if quarter_turns else (0, 2) if flips else (0,)
     mirrored = (False, True) if flips else (False,)
@@ -91,8 +93,8 @@ def view(
     """One network input, uint8 [size_px, size_px].
 
     Args:
-      slice_: uint8 [S, S], a canvas slice, or a whole image of a folder.
-      mask: uint8 or bool [S, S], the lungs; None where nothing is segmented.
+      slice_: uint8 [S, S], a slice on its canvas, or an image of a folder.
+      mask: uint8 or bool [S, S], the lungs; None if nothing was segmented.
       point: row and column of the centre of a crop; NaN for an image that is a crop already.
       config: the view and its sizes.
     """

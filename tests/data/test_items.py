@@ -73,9 +73,9 @@ def read(tmp_path, *lines):
     [
         (
             "image,scan,label,Patient,SPLIT",
-            r"items\.csv: column Patient, SPLIT: spell it patient, s",
+            r"items\.csv: column Patient, SPLIT: rename it to patient, s",
         ),
-        ("image,scan,label,diameter-mm,x", "diameter-mm: spell it diameter_mm, or remove it"),
+        ("image,scan,label,diameter-mm,x", "diameter-mm: rename it to diameter_mm, or remove it"),
         ("image,scan,label,label,x", "column label is there twice"),
     ],
 )
@@ -96,10 +96,10 @@ def test_spaces_around_names_and_values_are_no_part_of_them(tmp_path):
 def test_rows_that_contradict_each_other_are_refused(tmp_path):
     header = "image,scan,label,patient"
     with pytest.raises(
-        ValueError, match="line 4: scan 1 is of patient q, but of p in line 2; make"
+        ValueError, match="line 4: scan 1 belongs to patient q, but in line 2 to p; make"
     ):
         read(tmp_path, header, "a,1,0,p", "b,1,0,", "c,1,0,q")
-    with pytest.raises(ValueError, match=r"line 5: image \./a is in line 3, too"):
+    with pytest.raises(ValueError, match=r"line 5: image \./a is also in line 3"):
         read(tmp_path, header, "", "a,1,0,p", "b,2,0,p", "./a,3,0,p")
     assert len(read(tmp_path, header, ",1,0,p", ",1,0,p")) == 2
 
@@ -107,8 +107,8 @@ def test_rows_that_contradict_each_other_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("b,s,-1,", r"line 4: label is -1 \(1 such rows\), but others have one; give all"),
-        ("b,s,,", r"line 4: label is blank \(1 such rows\), but others"),
+        ("b,s,-1,", r"line 4: label is -1 \(1 such rows\), but other rows have a class; give all"),
+        ("b,s,,", r"line 4: label is blank \(1 such rows\), but other rows"),
         ("b,s,-2,", "line 4: label is -2; must be 0 or more, or blank"),
         ("b,s,5000000000,", "line 4: label is 5000000000, but there are only 2 classes; number"),
         ("b,s,1,0", "line 4: malignancy is 0; must be a rating of 1 to 5"),

@@ -20,9 +20,9 @@ from data.chests import (
     table,
 )
 
-from experiments import prepare as stage
 from inres.data import collect, scan_items, scans
 from inres.data.prepare import prepare
+from inres.pipeline.prepare import prepare_items
 from inres.pipeline.stages import StageError
 from inres.sources import SourceError
 from inres.system import files
@@ -126,15 +126,15 @@ def test_a_scan_fetched_again_goes_on_in_the_same_workdir(tree, tmp_path, monkey
     whole = data.read_bytes()
     data.write_bytes(whole[:-100] + bytes(100))
     with pytest.raises(collect.PrepareError, match="1 of 3 scans could not be read"):
-        stage.run(config, tmp_path)
+        prepare_items(config, tmp_path)
     data.write_bytes(whole)
     work, done = scan_items.work, []
     monkeypatch.setattr(scan_items, "work", lambda job: (done.append(job.scan.uid), work(job)))
-    stage.run(config, tmp_path)
+    prepare_items(config, tmp_path)
     assert done == ["b"]
     data.touch()
-    with pytest.raises(StageError, match="other data: input files changed; use another"):
-        stage.run(config, tmp_path)
+    with pytest.raises(StageError, match="other data: input files changed"):
+        prepare_items(config, tmp_path)
 
 
 def test_truncated_scan_is_found_before_work_starts(tree, tmp_path):

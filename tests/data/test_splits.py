@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from experiments import split
 from inres.config import Config, ConfigError, Split
 from inres.data import leaks, splits
 from inres.data.items import Item, write_table
+from inres.pipeline import split as split_stage
 
 
 def archive(scans=40, each=5, **values):
@@ -177,12 +177,12 @@ def test_the_stage_counts_rows_of_no_side_and_looks_at_the_classes(tmp_path, cap
     np.save(tmp_path / "prepare" / "slices.npy", pictures(200))
     config = Config(split=Split(kind="column", val_share=0.0))
     write_table(tmp_path / "prepare" / "items.csv", rows)
-    split._split(config, tmp_path, tmp_path)
-    assert "note: 5 items are on no side, since their split is blank" in capsys.readouterr().out
+    split_stage._split(config, tmp_path, tmp_path)
+    assert "note: 5 items are on no side because their split is blank" in capsys.readouterr().out
     rows[150] = dataclasses.replace(rows[150], label=3)
     write_table(tmp_path / "prepare" / "items.csv", rows)
     with pytest.raises(ConfigError, match="class 3 has 1 test items but none to train on"):
-        split._split(config, tmp_path, tmp_path)
+        split_stage._split(config, tmp_path, tmp_path)
 
 
 def test_one_patient_alone_is_named():

@@ -46,7 +46,7 @@ def test_vectors_are_judged_by_the_same_protocol(data, tmp_path):
     asked = [*flags(data, tmp_path, items="shared.csv", codes="codes.npy"), "--threshold=4"]
     error = refused("judge", *asked)
     assert "shared.csv: scan s20 is on two sides" in error
-    assert "with --overlap=drop" in error
+    assert "that is --overlap=drop" in error
     done = call("judge", *asked, "--overlap=drop")
     assert done.returncode == 0, done.stderr
     assert "note: 1 training or validation items are left out" in done.stdout
