@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-# One result on every machine: no clock, no chance.
+# The same result on every machine: no time limits, no randomness.
 settings.register_profile("inres", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("inres")
 
-# The tests compile the same programs again and again, in many processes. Set before JAX is
-# imported, and found set by the workers that share the tests out.
+# Many processes compile the same programs, so they share a cache. It must be set before JAX is
+# imported; the workers of pytest-xdist inherit it.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     _CACHE = tempfile.TemporaryDirectory(prefix="inres-programs-")
     os.environ |= {
@@ -24,14 +24,14 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
 
-# A shell's background commands ignore Ctrl-C, and so would all that the tests start and interrupt.
+# Background commands of a shell ignore Ctrl-C, and so would the commands that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def pytest_collection_modifyitems(items):
-    """Files that take longest go first, so that two workers end at about the same time."""
+    """Run the slowest files first, so that two workers finish at about the same time."""
     marks = collections.defaultdict(set)
     for item in items:
         marks[item.path] |= {mark.name for mark in item.iter_markers()}
@@ -40,7 +40,7 @@ def pytest_collection_modifyitems(items):
 
 @pytest.fixture(scope="session")
 def real_data():
-    """Give the path of a set of real CT data, or skip where it is not on this machine."""
+    """Path of a set of real CT data; the test is skipped if it is missing."""
     base = Path(os.environ.get("INRES_TEST_DATA", ROOT.parent / "shared" / "data"))
 
     def path(name: str) -> Path:
@@ -53,7 +53,7 @@ def real_data():
 
 @pytest.fixture(scope="module")
 def quick_programs():
-    """Compile without optimization: it takes longer than to run these programs once or twice."""
+    """Compile without optimization, which takes longer than running a program once or twice."""
     import jax
 
     jax.config.update("jax_disable_most_optimizations", True)

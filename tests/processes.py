@@ -1,4 +1,4 @@
-"""How tests run one program as several processes, each with several CPU devices."""
+"""Runs one program as several processes, each with several CPU devices."""
 
 import os
 import socket
@@ -8,14 +8,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-"""Programs are compiled here, not timed."""
+"""Flags for fast compilation: these programs are not timed."""
 
 
 def run(script, processes, devices, *arguments):
-    """What process 0 prints last.
+    """Last line that process 0 prints.
 
-    The script is given the number of processes, its own, a port for `jax.distributed` and the
-    arguments.
+    Arguments of the script: number of processes, its rank, a port for `jax.distributed`, and
+    `arguments`.
     """
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -34,11 +34,11 @@ def run(script, processes, devices, *arguments):
         for rank in range(processes)
     ]  # fmt: skip
     try:
-        said = [child.communicate(timeout=150) for child in children]
+        outputs = [child.communicate(timeout=150) for child in children]
     finally:
         for child in children:
             child.kill()
-    for child, (_, error) in zip(children, said, strict=True):
+    for child, (_, error) in zip(children, outputs, strict=True):
         assert child.returncode == 0, error[-3000:]
-    # The collectives' library prints too.
-    return said[0][0].splitlines()[-1]
+    # The library of the collectives prints other lines.
+    return outputs[0][0].splitlines()[-1]

@@ -1,4 +1,4 @@
-"""Who may call whom, read from the imports."""
+"""Checks which modules may import which."""
 
 import ast
 from pathlib import Path
@@ -7,34 +7,46 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# What a package must not import: (files, forbidden modules).
+# Forbidden imports: (files, modules that they must not import).
 RULES = {
-    "nothing climbs to experiments": ("inres/**/*.py", ("experiments",)),
-    "flags live in experiments": ("inres/**/*.py", ("absl", "ml_collections")),
-    "ct knows no jax": ("inres/ct/*.py", ("jax", "flax", "inres.data", "inres.models")),
-    "evaluation knows no jax": ("inres/evaluation/*.py", ("jax", "flax", "inres.retrieval")),
-    "models know nothing of ours": (
+    "inres does not import experiments": ("inres/**/*.py", ("experiments",)),
+    "flags are in experiments only": ("inres/**/*.py", ("absl", "ml_collections")),
+    "ct is independent of jax, data and models": (
+        "inres/ct/*.py",
+        ("jax", "flax", "inres.data", "inres.models"),
+    ),
+    "evaluation is independent of jax and of the search": (
+        "inres/evaluation/*.py",
+        ("jax", "flax", "inres.retrieval"),
+    ),
+    "models depend on no other package": (
         "inres/models/**/*.py",
         ("inres.config", "inres.data", "inres.ct", "inres.learning"),
     ),
-    "the config reads the settings of losses": (
+    "losses are below the config, which contains their settings": (
         "inres/learning/losses/*.py",
         ("inres.config", "inres.data", "inres.learning.objective", "inres.learning.recipe"),
     ),
-    "codebooks know arrays alone": ("inres/learning/codebooks.py", ("inres", "jax", "flax")),
-    "training knows no data and no model": (
+    "codebooks use arrays only": ("inres/learning/codebooks.py", ("inres", "jax", "flax")),
+    "the training loop is independent of data and models": (
         "inres/learning/loop.py",
         ("inres.data", "inres.models", "inres.config", "inres.learning.recipe"),
     ),
-    "figures know arrays alone": (
+    "figures use arrays only": (
         "inres/figures/*.py",
         ("inres.config", "inres.data", "inres.evaluation", "inres.report", "jax"),
     ),
-    "report below the pipeline": ("inres/report/**/*.py", ("inres.pipeline", "inres.studies")),
-    "data below models": ("inres/data/*.py", ("inres.models", "inres.learning", "inres.retrieval")),
+    "the report is below the pipeline": (
+        "inres/report/**/*.py",
+        ("inres.pipeline", "inres.studies"),
+    ),
+    "data is below models": (
+        "inres/data/*.py",
+        ("inres.models", "inres.learning", "inres.retrieval"),
+    ),
 }
 
-# All that a package may import of inres, itself included.
+# Allowed imports: all modules of inres that the files may import, their own package included.
 ONLY = {
     "inres/retrieval/*.py": ("inres.retrieval",),
     "inres/storage/*.py": ("inres.storage", "inres.retrieval", "inres.system"),
@@ -59,7 +71,7 @@ def imported(path: Path) -> set[str]:
 
 
 def module_graph(root: Path, package: str) -> dict[str, set[str]]:
-    """Imports among the modules of a package, those for type checking and in functions too."""
+    """Imports among the modules of a package, including those in functions and type checking."""
     paths = {}
     for path in (root / package).rglob("*.py"):
         parts = path.relative_to(root).with_suffix("").parts
@@ -81,7 +93,7 @@ def module_graph(root: Path, package: str) -> dict[str, set[str]]:
 
 
 def find_cycle(graph: dict[str, set[str]]) -> list[str] | None:
-    """The modules of one import cycle, in order and the first repeated; None: there is none."""
+    """Modules of one import cycle in order, the first one repeated; None if there is none."""
     finished: set[str] = set()
 
     def visit(module: str, path: list[str]) -> list[str] | None:
@@ -122,7 +134,7 @@ def test_a_cycle_is_found_even_through_type_checking_imports(tmp_path):
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_no_import_climbs(rule):
+def test_forbidden_imports(rule):
     pattern, forbidden = RULES[rule]
     paths = sorted(ROOT.glob(pattern))
     assert paths
@@ -133,7 +145,7 @@ def test_no_import_climbs(rule):
 
 
 @pytest.mark.parametrize("pattern", ONLY)
-def test_a_low_package_imports_only_what_lies_below_it(pattern):
+def test_allowed_imports(pattern):
     paths = sorted(ROOT.glob(pattern))
     assert paths
     for path in paths:
@@ -142,12 +154,12 @@ def test_a_low_package_imports_only_what_lies_below_it(pattern):
             assert any(name == o or name.startswith(o + ".") for o in ONLY[pattern]), (path, name)
 
 
-def test_orbax_has_one_room():
+def test_only_checkpoints_uses_orbax():
     users = [p for p in ROOT.glob("inres/**/*.py") if any("orbax" in n for n in imported(p))]
     assert [p.name for p in users] == ["checkpoints.py"]
 
 
-def test_every_entry_point_tells_its_command():
+def test_every_entry_point_documents_its_command():
     for path in (ROOT / "experiments").rglob("*.py"):
         text = path.read_text(encoding="utf-8")
         if "common.launch(" in text or "def get_config" in text:

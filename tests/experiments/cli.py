@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = "--config=experiments/configs/smoke.py"
-# Compiling the programs well takes longer than running them.
+# Optimized compilation takes longer than running these programs.
 ENVIRONMENT = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 LIBRARIES = [
@@ -29,7 +29,7 @@ def command(module, *args):
 
 
 def call(module, *args):
-    """What a command gave; run as its user does the first time, later by `_forked`."""
+    """Result of a command: the first call of each module starts Python, later calls fork."""
     if module not in _STARTED:
         _STARTED.add(module)
         return subprocess.run(
@@ -47,13 +47,13 @@ _STARTED: set[str] = set()
 
 
 def _forked(module, *args):
-    """A command in a process that has the libraries already: importing them takes seconds."""
+    """Result of a command in a process forked after the imports, which take seconds."""
     with tempfile.TemporaryDirectory() as folder:
-        told = [Path(folder) / name for name in ("stdout", "stderr")]
-        process = _forks().Process(target=_work, args=(module, [*map(str, args)], told))
+        outputs = [Path(folder) / name for name in ("stdout", "stderr")]
+        process = _forks().Process(target=_work, args=(module, [*map(str, args)], outputs))
         process.start()
         process.join()
-        output = [path.read_text(encoding="utf-8") for path in told]
+        output = [path.read_text(encoding="utf-8") for path in outputs]
     return subprocess.CompletedProcess(command(module, *args), process.exitcode, *output)
 
 
@@ -68,8 +68,8 @@ def _forks():
     return context
 
 
-def _work(module, args, told):
-    for handle, path in enumerate(told, start=1):
+def _work(module, args, outputs):
+    for handle, path in enumerate(outputs, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), handle)
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
@@ -78,7 +78,7 @@ def _work(module, args, told):
 
 
 def refused(module, *args):
-    """The one line with which a command refuses."""
+    """The error message of a command that must fail with exactly one error and no traceback."""
     done = call(module, *args)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""The measurement of the index on disk, on little data."""
+"""Benchmark of the index on disk, on little data."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""The measurement of a training step, at a tiny size; against PyTorch where that is installed."""
+"""Benchmark of a training step at a tiny size, compared with PyTorch if it is installed."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.fixture(scope="module")
 def config():
     config = get_config()
-    config.seed = 1  # of 0, one gradient is a difference of nearly equal sums, and is all rounding
+    config.seed = 1  # with seed 0 one gradient consists of rounding errors only
     config.experiment.items.size_px = 16
     config.experiment.model.stem = 8
     config.experiment.model.fc1 = 12

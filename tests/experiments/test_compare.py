@@ -15,7 +15,7 @@ from inres.studies import run_comparison
 
 @pytest.fixture(scope="module")
 def workdirs(tmp_path_factory):
-    """Two recipes of two seeds each, apart by 0.2, and a run on other queries."""
+    """Two recipes with two seeds each that differ by 0.2, and a run on other queries."""
     root = tmp_path_factory.mktemp("runs")
     made = {}
     for name, bits, seed, shift, queries in (

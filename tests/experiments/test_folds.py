@@ -1,4 +1,4 @@
-"""Folds: every item is tested once, in a workdir of its own; queries are pooled."""
+"""Folds: every item is tested once, each fold has its own workdir, and queries are pooled."""
 
 import dataclasses
 import json
@@ -28,7 +28,7 @@ def archive(root, subsets=range(4)):
 
 
 def pictures(count):
-    """Images of which no two are alike."""
+    """Images that all differ."""
     return np.random.default_rng(0).integers(0, 256, (count, 8, 8)).astype(np.uint8)
 
 
@@ -71,7 +71,9 @@ def test_a_split_without_folds_is_refused(tmp_path, split, subsets, message):
 def test_a_fold_that_cannot_be_trained_is_refused_before_the_first(tmp_path):
     rows = archive(tmp_path)
     folds.check_folds(Config(), tmp_path, 4)
-    rows[-1] = dataclasses.replace(rows[-1], label=3)  # alone of its class; fold 0 validates on it
+    rows[-1] = dataclasses.replace(
+        rows[-1], label=3
+    )  # the only item of its class; fold 0 validates on it
     write_table(tmp_path / "prepare" / "items.csv", rows)
     with pytest.raises(ConfigError, match=r"fold 0 of 4: .*class 3 has 1 val items but none"):
         folds.check_folds(Config(), tmp_path, 4)
@@ -85,7 +87,7 @@ def test_a_fold_that_cannot_be_trained_is_refused_before_the_first(tmp_path):
     ],
 )
 def test_what_stands_on_two_sides_of_a_fold_is_seen_before_the_first(tmp_path, overlap, message):
-    """The two items of class 3 are one picture: one is dropped where the other is tested."""
+    """The two items of class 3 are one image: when one is tested, the other is dropped."""
     rows, images = archive(tmp_path), pictures(24)
     for row in (0, -1):
         rows[row] = dataclasses.replace(rows[row], label=3)
@@ -100,7 +102,7 @@ def test_what_stands_on_two_sides_of_a_fold_is_seen_before_the_first(tmp_path, o
 @pytest.mark.parametrize("kind", ["slices", "patient"])
 def test_honesty_checks_every_fold_of_both_splits_before_training(tmp_path, monkeypatch, kind):
     rows = archive(tmp_path)
-    count = {"slices": 24, "patient": 8}[kind]  # of `slices` each item is a fold, so one is alone
+    count = {"slices": 24, "patient": 8}[kind]  # with `slices` each item is a fold
     rows[-1] = dataclasses.replace(rows[-1], label=3)
     write_table(tmp_path / "prepare" / "items.csv", rows)
     split = Split(kind=kind, folds=count, test_subsets=(0,), val_subsets=(), val_share=0.0)
@@ -112,7 +114,7 @@ def test_honesty_checks_every_fold_of_both_splits_before_training(tmp_path, monk
 
 
 def test_honesty_leaves_out_other_scans_of_the_patient_too(tmp_path, monkeypatch):
-    """The one item that is near the query is of its patient, in another scan."""
+    """The only item near the query belongs to the same patient but to another scan."""
     from inres.pipeline import artifacts, judge
 
     table = [
@@ -150,7 +152,7 @@ def test_honesty_leaves_out_other_scans_of_the_patient_too(tmp_path, monkeypatch
 
 
 def test_a_fold_learns_anew_on_shared_items(tmp_path, monkeypatch):
-    """Each stage gets the fold's config and workdir; the items there are the common ones."""
+    """Each stage gets the fold's config and workdir, which contains the shared items."""
     archive(tmp_path)
     calls = []
     for name in pipeline.STAGES:
@@ -160,7 +162,7 @@ def test_a_fold_learns_anew_on_shared_items(tmp_path, monkeypatch):
             lambda config, root, name=name: calls.append((name, config, root)),
         )
     config = Config()
-    for _ in range(2):  # the second time everything is there
+    for _ in range(2):  # the second time everything is complete
         folds.run_fold(config, tmp_path, 3, 4, command="")
     root = tmp_path / "folds" / "3"
     assert [name for name, *_ in calls[:5]] == ["split", "segment", "train", "index", "evaluation"]
@@ -221,7 +223,7 @@ def test_nodules_that_are_in_two_folds_are_not_pooled(tmp_path, names, note):
             values = {"two_stage": {"average_precision": np.ones(2)}}
             run = runs.Run(np.array(mine), np.array(mine), np.arange(2), values)
             runs.write(root / "evaluation" / "nodules", run)
-            runs.write(out, run)  # of an earlier pool
+            runs.write(out, run)  # from earlier pooling
     assert note in folds.pool_nodules(roots, out)
     assert bool(folds.pool_nodules(roots, out)) == bool(note)
     assert not out.exists()
