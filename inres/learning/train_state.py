@@ -35,11 +35,8 @@ def initial_variables(model: nn.Module, key: jax.Array, image: ArrayLike) -> dic
     """Return the variables of `model` before training, for images shaped like `image` [1, ...].
 
     The program runs once, so it is compiled with few optimizations. This takes a third of the
-    time of a full compilation and gives the same values bit for bit. While it is traced, as by
-    `restore`, nothing is compiled.
+    time of a full compilation and gives the same values bit for bit.
     """
-    if isinstance(key, jax.core.Tracer):  # options of the compiler are refused there
-        return dict(model.init(key, image))
     init = jax.jit(model.init, compiler_options={"xla_backend_optimization_level": 1})
     return dict(init(key, image))
 
@@ -73,9 +70,10 @@ def restore(fresh: Callable[[], TrainState], checkpoints: Checkpoints, *, mesh: 
       ValueError, FileNotFoundError: as `Checkpoints.restore`.
     """
     everywhere = replicated(mesh)
+    with jax.disable_jit():  # a traced program may not hold one with options for the compiler
+        shapes = jax.eval_shape(fresh)
     return checkpoints.restore(
         jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere),
-            jax.eval_shape(fresh),
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), shapes
         )
     )
