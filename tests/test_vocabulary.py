@@ -9,6 +9,7 @@ from inres.evaluation.embedded import Embedded
 from inres.evaluation.settings import Settings
 from inres.figures import rankings
 from inres.pipeline.assess import assess
+from inres.report import cards
 from inres.report.sections import baselines
 from inres.studies import ablation, leakage
 
@@ -87,7 +88,7 @@ def test_lists_elsewhere_name_only_rows_of_the_vocabulary():
     keys = {mean.key for _, mean in vocabulary.means()}
     assert set(confidence.MARGINS) <= keys
     assert {f"{key}_at_{{k}}" for key in relevance.MEANS} <= keys
-    assert set(baselines.HEADLINES) <= {key.format(k=10) for key in keys}
+    assert {*baselines.HEADLINES, *cards.SCORES} <= {key.format(k=10) for key in keys}
     columns = {metric.column for metric in vocabulary.metrics()}
     grid = ablation.Ablation()
     for listed in (
@@ -95,7 +96,10 @@ def test_lists_elsewhere_name_only_rows_of_the_vocabulary():
         *(relevance.MEANS, grid.measures, [m.column for m in leakage.MEASURES]),
     ):
         assert set(listed) <= columns
-    for listed in (rankings.LINES, baselines.WITHIN_CLASS, grid.rankings, [confidence.OURS]):
+    for listed in (
+        *(rankings.LINES, baselines.WITHIN_CLASS, cards.BASELINES),
+        *(grid.rankings, [confidence.OURS]),
+    ):
         assert set(listed) <= set(vocabulary.ranking_names())
 
 

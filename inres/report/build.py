@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from inres.report import head, page, sections
+from inres.report import cards, head, page, sections
 from inres.report.run import read_run
 from inres.system import files
 
@@ -29,7 +29,7 @@ def build_report(workdir: Path) -> Path:
         f'<title>{page.text(title)}</title><link rel="icon" href="data:,">'
         f"<style>{page.STYLE}</style></head><body><main>"
         f"<header><h1>Search for similar lung CT slices</h1>{head.summary(run)}</header>"
-        f"{head.cards(run)}<nav>{links}</nav>{body}"
+        f"{cards.cards(run)}<nav>{links}</nav>{body}"
         '<footer class="note">Written by inres. For research; not a medical device.</footer>'
         "</main></body></html>\n"
     )

@@ -26,6 +26,18 @@ _CAPTIONS = {
 def section(run: Run) -> str:
     """Statistics of the codes, what a lookup finds, and what a search costs."""
     folder = run.workdir / "evaluation" / "figures"
+    wide, pair = (
+        "".join(page.figure(folder / stem, _CAPTIONS[stem], wide=wide) for stem in stems)
+        for wide, stems in (
+            (True, ("lookups", "efficiency", "pools")),
+            (False, ("class_hamming", "map")),
+        )
+    )
+    return f'{_statistics(run)}{wide}{_cost(run)}<div class="pair">{pair}</div>'
+
+
+def _statistics(run: Run) -> str:
+    """A row for each code; empty without codes."""
     statistics, lookup = run.metrics.get("codes", {}), run.metrics.get("lookup", {})
     rows = [
         (
@@ -48,29 +60,22 @@ def section(run: Run) -> str:
         '<abbr title="precision within Hamming radius 2, mean over classes">P in radius 2</abbr>',
         '<abbr title="queries with no item within Hamming radius 2">empty</abbr>',
     )
-    drawn = "".join(
-        page.figure(folder / stem, _CAPTIONS[stem], wide=True)
-        for stem in ("lookups", "efficiency", "pools")
-    )
-    costs = run.metrics.get("efficiency") or ()
-    cost = page.table(
-        ("Hamming threshold (less than)", "mean pool", "true ten nearest found", "ms per query"),
-        [
-            (
-                str(row["threshold"]),
-                f"{row['mean_pool']:.1f}",
-                page.share(row["neighbours_kept"]),
-                f"{1e3 * row['seconds_per_query']:.3f}",
-            )
-            for row in costs
-        ],
-    )
-    pair = page.figure(folder / "class_hamming", _CAPTIONS["class_hamming"]) + page.figure(
-        folder / "map", _CAPTIONS["map"]
-    )
-    cost = f"<h3>Cost of a search</h3>{cost}" if costs else ""
-    table = page.table(head, rows) if rows else ""
-    return f'{table}{drawn}{cost}<div class="pair">{pair}</div>'
+    return page.table(head, rows) if rows else ""
+
+
+def _cost(run: Run) -> str:
+    """A row for each timed threshold; empty if none was timed."""
+    rows = [
+        (
+            str(row["threshold"]),
+            f"{row['mean_pool']:.1f}",
+            page.share(row["neighbours_kept"]),
+            f"{1e3 * row['seconds_per_query']:.3f}",
+        )
+        for row in run.metrics.get("efficiency") or ()
+    ]
+    head = ("Hamming threshold (less than)", "mean pool", "true ten nearest found", "ms per query")
+    return f"<h3>Cost of a search</h3>{page.table(head, rows)}" if rows else ""
 
 
 SECTIONS.add("codes", Section("Codes and cost", 30, section), module=__name__)

@@ -1,5 +1,6 @@
 """Lung masks, and the share of each nodule that they keep."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,39 +18,34 @@ LOST_BELOW = 0.5
 
 def section(run: Run) -> str:
     """Dice, mask examples, and the audit of every nodule."""
-    parts = []
-    measured = run.json("segment/metrics.json") or run.metrics.get("segmentation")
-    if measured:
-        parts.append("<p>The U-Net against the masks it learned from, on held-out slices.</p>")
-        words = {k: k.replace("_", " ").replace("dice", "Dice") for k in measured} | {"iou": "IoU"}
-        head = [page.text(words[k]) for k in measured]
-        parts.append(page.table(head, [[page.value(v) for v in measured.values()]]))
-    else:
-        parts.append("<p>No lung segmentation was run on this data.</p>")
-    parts.append(
-        page.figure(
-            run.workdir / "segment" / "examples",
-            "Slices with the outlines of the mask that the U-Net learned from and of its own mask. "
-            "Where they differ, check whether a nodule at the pleura was cut off.",
-            wide=True,
-        )
+    examples = page.figure(
+        run.workdir / "segment" / "examples",
+        "Slices with the outlines of the mask that the U-Net learned from and of its own mask. "
+        "Where they differ, check whether a nodule at the pleura was cut off.",
+        wide=True,
     )
-    audit = next(
-        (
-            path
-            for stage in ("segment", "prepare")
-            if (path := run.workdir / stage / "audit.csv").is_file()
-        ),
-        None,
-    )
+    audits = [run.workdir / stage / "audit.csv" for stage in ("segment", "prepare")]
+    audit = next((path for path in audits if path.is_file()), None)
     if audit is None:
-        parts.append("<p>There is no audit of nodules against lung masks for this data.</p>")
+        nodules = "<p>There is no audit of nodules against lung masks for this data.</p>"
     else:
-        parts.append(_audit(run, audit))
-    return "".join(parts)
+        nodules = _audit(run, audit)
+    return _overlap(run) + examples + nodules
+
+
+def _overlap(run: Run) -> str:
+    """Scores of the U-Net on held-out slices."""
+    measured = run.json("segment/metrics.json") or run.metrics.get("segmentation")
+    if not measured:
+        return "<p>No lung segmentation was run on this data.</p>"
+    words = {k: k.replace("_", " ").replace("dice", "Dice") for k in measured} | {"iou": "IoU"}
+    head = [page.text(words[k]) for k in measured]
+    table = page.table(head, [[page.value(v) for v in measured.values()]])
+    return f"<p>The U-Net against the masks it learned from, on held-out slices.</p>{table}"
 
 
 def _audit(run: Run, path: Path) -> str:
+    """Share of each nodule that each kind of mask keeps, and the nodules that are lost."""
     rows = files.read_csv(path, ("scan", "nodule", "diameter_mm"))
     kinds = [k for k in MASK_NAMES if rows and all(row.get(k) for row in rows)]
     if not kinds:
@@ -60,20 +56,6 @@ def _audit(run: Run, path: Path) -> str:
         for kind in ("diameter_mm", *kinds)
     }
     diameters = columns.pop("diameter_mm")
-    lost = {kind: values < LOST_BELOW for kind, values in columns.items()}
-    head = ["mask", "nodules", "mean share kept", f"lost (below {LOST_BELOW:.0%})"]
-    table = page.table(
-        head,
-        [
-            (
-                page.text(MASK_NAMES[kind]),
-                str(len(rows)),
-                f"{100 * columns[kind].mean():.1f} %",
-                str(int(lost[kind].sum())),
-            )
-            for kind in kinds
-        ],
-    )
     figure = drawn(
         run,
         "lung_mask_audit",
@@ -81,26 +63,44 @@ def _audit(run: Run, path: Path) -> str:
         "Share of each annotated nodule inside its lung mask. Points near the bottom are nodules "
         "that a segmented slice no longer shows, mostly at the pleura.",
     )
+    kept = page.table(
+        ["mask", "nodules", "mean share kept", f"lost (below {LOST_BELOW:.0%})"],
+        [
+            (
+                page.text(MASK_NAMES[kind]),
+                str(len(rows)),
+                f"{100 * shares.mean():.1f} %",
+                str(int((shares < LOST_BELOW).sum())),
+            )
+            for kind, shares in columns.items()
+        ],
+    )
+    return f"<h3>Nodules and masks</h3>{kept}{figure}{_lost(rows, diameters, columns)}"
+
+
+def _lost(
+    rows: Sequence[Mapping[str, str]], diameters_mm: np.ndarray, shares: Mapping[str, np.ndarray]
+) -> str:
+    """The nodules that at least one kind of mask loses, those lost by the last kind first."""
+    lost = {kind: values < LOST_BELOW for kind, values in shares.items()}
     any_lost = np.flatnonzero(np.any(list(lost.values()), axis=0))
     if not len(any_lost):
-        return f"<h3>Nodules and masks</h3>{table}{figure}<p>No nodule is lost.</p>"
-    final = kinds[-1]
-    order = any_lost[np.lexsort((columns[final][any_lost], ~lost[final][any_lost]))]
+        return "<p>No nodule is lost.</p>"
+    final = list(shares)[-1]
+    order = any_lost[np.lexsort((shares[final][any_lost], ~lost[final][any_lost]))]
     listed = [
         (
             page.text(panels.short(rows[i]["scan"], keep=16)),
             page.text(panels.short(rows[i]["nodule"], keep=24)),
-            f"{diameters[i]:.1f}",
-            *(f"{100 * columns[kind][i]:.0f} %" for kind in kinds),
+            f"{diameters_mm[i]:.1f}",
+            *(f"{100 * values[i]:.0f} %" for values in shares.values()),
         )
         for i in order
     ]
-    lines = page.table(
-        ("scan", "nodule", "mm", *(page.text(MASK_NAMES[k]) for k in kinds)), listed, left=2
-    )
+    head = ("scan", "nodule", "mm", *(page.text(MASK_NAMES[kind]) for kind in shares))
     count = "1 nodule" if len(any_lost) == 1 else f"{len(any_lost)} nodules"
     title = f"{count} lost by at least one of the masks"
-    return f"<h3>Nodules and masks</h3>{table}{figure}{page.details(title, lines)}"
+    return page.details(title, page.table(head, listed, left=2))
 
 
 SECTIONS.add("lungs", Section("Lungs", 60, section), module=__name__)
