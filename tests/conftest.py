@@ -67,7 +67,7 @@ def rng():
 
 
 @pytest.fixture
-def archive():
+def clustered():
     """Make (codes, features) of n items in a few clusters, features small integers."""
 
     from inres.retrieval import codes

@@ -32,7 +32,7 @@ def items(
     else:
         ids = integers(ids, n, "ids", least=0)
         if len(np.unique(ids)) != n:
-            raise ValueError("ids must be 0 or more, each once")
+            raise ValueError("ids repeat; every item needs its own id")
     groups = np.full(n, -1, np.int32) if groups is None else integers(groups, n, "groups")
     labels = None if labels is None else integers(labels, n, "labels")
     return codes, features, ids, groups, labels
@@ -71,11 +71,11 @@ def queries(
         if len(query_features) != q:
             raise ValueError(f"{q} query codes but {len(query_features)} query features")
         if (threshold is None) == (nearest is None):
-            raise ValueError("give a pool either by threshold or by nearest")
+            raise ValueError("give exactly one of threshold and nearest")
     if only_label is not None and not labelled:
-        raise ValueError("only_label: the index has no labels; give them to build or with_labels")
+        raise ValueError("only_label: the index has no labels; pass them to build or with_labels")
     if nearest is not None and min_pool:
-        raise ValueError("min_pool raises a threshold; nearest has none")
+        raise ValueError("min_pool works only with a threshold, not with nearest")
     return native.Queries(
         codes,
         query_features,
@@ -98,7 +98,9 @@ def _thresholds(threshold: Any, q: int, *, most: int) -> np.ndarray:
         return np.full(q, min(threshold, most), np.int32)
     limits = np.asarray(threshold)
     if limits.shape not in ((), (q,)) or limits.dtype.kind not in "iu":
-        raise ValueError(f"threshold must be an integer or integers [{q}]")
+        raise ValueError(
+            f"threshold: {limits.dtype} {limits.shape}, must be an integer or integers [{q}]"
+        )
     if q and limits.min() < 0:
         raise ValueError(f"threshold is {limits.min()}, must be 0 or more")
     return np.broadcast_to(np.minimum(limits, most).astype(np.int32), (q,)).copy()
@@ -131,7 +133,7 @@ def finite(rows: np.ndarray, name: str, numbers: np.ndarray | None = None) -> No
     if not np.isfinite(largest):
         row = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
         row = row if numbers is None else int(numbers[row])
-        raise ValueError(f"{name}: row {row} is not finite; NaN and inf have no rank")
+        raise ValueError(f"{name}: row {row} is not finite; NaN and inf cannot be ranked")
     if largest > limit:
         raise ValueError(
             f"{name}: largest magnitude {largest:.3g}, squared distances overflow float32 "

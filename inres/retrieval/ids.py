@@ -15,6 +15,7 @@ def as_ids(values: Any) -> np.ndarray:
     array = np.asarray(values)
     if array.ndim != 1 or (len(array) and not np.issubdtype(array.dtype, np.integer)):
         raise ValueError(
-            f"ids: {array.dtype} {array.shape}, must be integers [N]; of a mask take np.flatnonzero"
+            f"ids: {array.dtype} {array.shape}, must be integers [N]; convert a mask with "
+            "np.flatnonzero"
         )
     return array.astype(np.int64)

@@ -75,7 +75,7 @@ class Queries(NamedTuple):
 def kernel() -> Any:
     """The loaded kernel; None, with one warning, if there is no compatible one."""
     spec = importlib.util.find_spec("inres.retrieval._kernel")
-    remedy = "install the package again with a C++ compiler; searching by jitted programs instead"
+    remedy = "reinstall the package with a C++ compiler; using the jitted programs instead"
     if spec is None or spec.origin is None:
         warnings.warn(f"the CPU kernel of the search was not built: {remedy}", stacklevel=3)
         return None
@@ -83,11 +83,11 @@ def kernel() -> Any:
         loaded = ctypes.CDLL(spec.origin)
         abi = loaded.inres_abi()
     except (OSError, AttributeError) as error:
-        warnings.warn(f"{spec.origin}: no kernel of the search ({error}): {remedy}", stacklevel=3)
+        warnings.warn(f"{spec.origin}: not a usable kernel ({error}): {remedy}", stacklevel=3)
         return None
     if abi != ABI:
         warnings.warn(
-            f"{spec.origin}: built with interface {abi}, this is {ABI}: {remedy}", stacklevel=3
+            f"{spec.origin}: kernel has interface {abi}, expected {ABI}: {remedy}", stacklevel=3
         )
         return None
     head: list[Any] = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int]

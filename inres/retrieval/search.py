@@ -50,7 +50,9 @@ def _kernel_items(index: Index, engine: str) -> native.Items | None:
         raise ValueError(f"engine is {engine!r}, must be one of {', '.join(ENGINES)}")
     if engine == "jax" or native.kernel() is None or index.kernel_items is None:
         if engine == "native":
-            raise ValueError("engine is 'native', but the index is not on a CPU or no kernel built")
+            raise ValueError(
+                "engine is 'native', but the index is not on a CPU or no kernel was built"
+            )
         return None
     return index.kernel_items
 

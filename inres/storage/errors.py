@@ -1,4 +1,4 @@
-"""The error of everything in this package."""
+"""The errors of this package."""
 
 from pathlib import Path
 

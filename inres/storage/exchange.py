@@ -88,7 +88,7 @@ def _read(path: Path) -> np.ndarray:
     except (ValueError, OSError, EOFError) as error:
         raise StoreError(f"{path}: not an .npy array ({error})") from None
     if not isinstance(found, np.ndarray):
-        raise StoreError(f"{path}: an archive of arrays; save each one as .npy")
+        raise StoreError(f"{path}: contains several arrays; save each one as .npy")
     return found
 
 
@@ -176,13 +176,15 @@ def import_faiss(
     octets, ids = _read_faiss(Path(binary))
     wide, others = _read_faiss(Path(flat))
     if octets.dtype != np.uint8 or wide.dtype != np.float32:
-        raise StoreError(f"{binary}, {flat}: must be a binary index and one of floats")
+        raise StoreError(f"{binary}, {flat}: must be a binary index and a float index")
     if not np.array_equal(ids, others):
-        raise StoreError(f"{binary}, {flat}: not the same ids in the same order")
+        raise StoreError(f"{binary}, {flat}: must have the same ids in the same order")
     bits = 8 * octets.shape[1] if bits is None else bits
     words = codes_lib.words(bits)
     if not 8 * octets.shape[1] - 8 < bits <= 8 * octets.shape[1]:
-        raise StoreError(f"{binary}: codes of {octets.shape[1]} bytes, not of {bits} bits")
+        raise StoreError(
+            f"{binary}: codes have {octets.shape[1]} bytes, which do not fit {bits} bits"
+        )
 
     def widen(block: np.ndarray) -> np.ndarray:
         return np.pad(block, [(0, 0), (0, 4 * words - block.shape[1])]).view("<u4")
@@ -206,17 +208,19 @@ def _read_faiss(path: Path) -> tuple[np.ndarray, np.ndarray]:
                 letters, count, width = _read_header(file)
             if letters not in KINDS:
                 raise StoreError(
-                    f"{path}: a faiss index {letters.decode('latin-1')!r}; only flat ones (IxF2, "
-                    "IBxF), or maps over them (IxMp, IBMp), can be imported"
+                    f"{path}: faiss index of type {letters.decode('latin-1')!r}; only flat indexes "
+                    "(IxF2, IBxF) and ID maps of them (IxMp, IBMp) can be imported"
                 )
             kind = np.dtype(KINDS[letters])
             (length,) = struct.unpack("<q", file.read(8))
             offset, size = file.tell(), count * width * kind.itemsize
             end = offset + size + mapped * (8 + 8 * count)
             if length != count * width or os.fstat(file.fileno()).st_size != end:
-                raise StoreError(f"{path}: damaged ({count} vectors of {width} do not fit)")
+                raise StoreError(
+                    f"{path}: damaged (size does not match {count} vectors of {width})"
+                )
         except struct.error:
-            raise StoreError(f"{path}: damaged, or no index of faiss") from None
+            raise StoreError(f"{path}: damaged, or not a faiss index") from None
     if count == 0:
         return np.zeros((0, width), kind), np.zeros(0, np.int64)
     vectors = np.memmap(path, kind, "r", offset, (count, width))

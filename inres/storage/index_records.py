@@ -67,7 +67,7 @@ class Records:
           KeyError: there is no such column.
         """
         if name not in self.columns:
-            raise KeyError(f"no column {name!r}; there are {', '.join(self.columns)}")
+            raise KeyError(f"no column {name!r}; the columns are {', '.join(self.columns)}")
         kind = self.columns[name]
         parts = [np.zeros(0, {"text": object, "real": np.float64, "integer": np.int64}[kind])]
         same: dict[Value, Value] = {}

@@ -66,7 +66,7 @@ def kinds(given: Mapping[str, Column], known: Mapping[str, str] | None = None) -
       TypeError: a column mixes numbers and text, or contains other types.
     """
     if len({name.lower() for name in given}) < len(given):
-        raise ValueError(f"columns {', '.join(given)}: some differ by case alone")
+        raise ValueError(f"columns {', '.join(given)}: some differ only by case")
     known = known or {}
     return {name: _kind(name, v) or known.get(name, "integer") for name, v in given.items()}
 
@@ -80,7 +80,7 @@ def _kind(name: str, values: Column) -> str:
         block = plain(values[start : start + BLOCK])
         here = set(map(type, block))
         if int in here and not all(-(2**63) <= v < 2**63 for v in block if type(v) is int):
-            raise ValueError(f"column {name!r} holds integers of more than 64 bits")
+            raise ValueError(f"column {name!r} contains integers of more than 64 bits")
         seen |= here
     seen.discard(type(None))
     if not seen:
@@ -228,7 +228,7 @@ def check_condition(kinds: Mapping[str, str], condition: str, values: Sequence[V
         if name and name.lower() not in known:  # SQLite would read it as a text
             raise ValueError(
                 f"condition {condition!r}: no such column: {name}; the columns are "
-                f"{', '.join(kinds)}; text stands between '...'"
+                f"{', '.join(kinds)}; write text as '...'"
             )
     with contextlib.closing(sqlite3.connect(":memory:")) as db:
         db.execute(f"CREATE TABLE records (id INTEGER PRIMARY KEY{declared})")

@@ -281,7 +281,7 @@ def check_file(root: Path, entry: Mapping[str, Any]) -> Path:
         raise StoreError(f"{path}: missing; build the index again") from None
     if size != entry["bytes"]:
         raise StoreError(
-            f"{path}: {size} bytes where the manifest says {entry['bytes']}; build the index again"
+            f"{path}: has {size} bytes, the manifest says {entry['bytes']}; build the index again"
         )
     return path
 

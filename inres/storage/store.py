@@ -112,7 +112,7 @@ def save(
     codes, features, columns = checked(codes, features, records, bits, dtype)
     n = len(codes)
     if n > np.iinfo(np.int32).max:
-        raise ValueError(f"{n} items: ids are int32")
+        raise ValueError(f"{n} items are too many: ids are int32")
     ids = np.arange(n, dtype=np.int32)
     manifest = manifest_lib.of_no_shards(
         bits=bits,
@@ -128,7 +128,7 @@ def save(
         if Path(path, MANIFEST).is_file():
             stack.enter_context(manifest_lib.hold(path))
         elif path.is_file() or (path.is_dir() and any(path.iterdir())):
-            raise StoreError(f"{path}: is there, and no index to be replaced; choose another place")
+            raise StoreError(f"{path}: exists and is not an index; choose another path")
         root = stack.enter_context(files.atomic_path(path))
         root.mkdir()
         write_shards(root, manifest, rows, shard_rows)

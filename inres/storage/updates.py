@@ -88,7 +88,7 @@ def add(
                 f"features have {features.shape[1]} columns, {root} holds {manifest['dims']}"
             )
         if manifest["next_id"] + len(codes) > np.iinfo(np.int32).max:
-            raise ValueError(f"{root}: no int32 ids are left; save the index anew")
+            raise ValueError(f"{root}: no int32 ids are left; save the items as a new index")
         ids = np.arange(len(codes), dtype=np.int32) + np.int32(manifest["next_id"])
         if len(ids) == 0:
             return ids

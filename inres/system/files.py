@@ -103,7 +103,7 @@ def _exchange(first: Path, second: Path) -> bool:
     return rename is not None and rename(here, names[0], here, names[1], exchange_flag) == 0
 
 
-REMEDY = "free some space and try again; what was there before is unchanged"
+REMEDY = "free some space and try again; existing files are unchanged"
 
 
 @contextlib.contextmanager
@@ -232,7 +232,7 @@ def read_csv_lines(
             raise ValueError(f"{path}: not a text table in UTF-8; save it as UTF-8 CSV") from None
         except csv.Error as error:
             raise ValueError(
-                f"{path}: line {reader.line_num + 1}: {error}; look for a quote left open there"
+                f"{path}: line {reader.line_num + 1}: {error}; look for an unclosed quote there"
             ) from None
     return rows
 
@@ -246,7 +246,7 @@ def _check_columns(path: Path, names: Sequence[str], required: Sequence[str]) ->
         )
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
-        raise ValueError(f"{path}: column {', '.join(twice)} is there twice; remove or rename one")
+        raise ValueError(f"{path}: column {', '.join(twice)} occurs twice; remove or rename one")
 
 
 def number(row: Mapping[str, str], column: str, *, where: str, blank: float | None = None) -> float:

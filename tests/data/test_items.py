@@ -76,7 +76,7 @@ def read(tmp_path, *lines):
             r"items\.csv: column Patient, SPLIT: rename it to patient, s",
         ),
         ("image,scan,label,diameter-mm,x", "diameter-mm: rename it to diameter_mm, or remove it"),
-        ("image,scan,label,label,x", "column label is there twice"),
+        ("image,scan,label,label,x", "column label occurs twice"),
     ],
 )
 def test_a_column_that_would_be_ignored_unawares_is_refused(tmp_path, header, message):

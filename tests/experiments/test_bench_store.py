@@ -27,7 +27,7 @@ def test_it_measures_every_step_and_type(tmp_path):
             assert (row["set_differs"], row["overlap"], row["tau"]) == (0, 1, 1)
         else:
             assert 0.9 < row["overlap"] <= 1
-    # Eight bits of mantissa reorder a hundred neighbours.
+    # Eight bits of mantissa change the order of a hundred neighbours.
     assert result["rankings"][-1]["order_differs"] == 1
     table = (tmp_path / "bench_store.md").read_text(encoding="utf-8")
     assert table.count("| bfloat16 |") == 3

@@ -41,7 +41,7 @@ def snapshot(ours):
     return ours.snapshot()
 
 
-def test_the_looked_at_gradient_is_the_slope_of_the_loss(ours, snapshot):
+def test_the_snapshot_matches_the_formulas_of_nll(ours, snapshot):
     logits, loss, gradients = snapshot
     labels = ours.batch["label"]
     log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
@@ -66,7 +66,7 @@ def test_our_side_is_measured_without_a_peer(config, ours, tmp_path):
     assert (tmp_path / "loop" / "log.jsonl").is_file()
 
 
-def test_another_network_is_no_rival(snapshot):
+def test_a_different_network_is_refused(snapshot):
     logits, loss, gradients = snapshot
     training.check(snapshot, snapshot)
     name = "inv2_1/path1_3x3/conv/kernel"

@@ -3,7 +3,7 @@ import time
 from experiments.bench import timing
 
 
-def test_rivals_take_turns_and_keep_their_own_times():
+def test_rivals_take_turns_and_are_timed_separately():
     order = []
 
     def rival(name, seconds):
@@ -18,14 +18,14 @@ def test_rivals_take_turns_and_keep_their_own_times():
         rounds=3, round_seconds=0.05, others_share=10.0,
     )  # fmt: skip
     turns = [name for name, before in zip(order, ["", *order], strict=False) if name != before]
-    assert turns == ["slow", "fast"] * 4  # once untimed, then three rounds
+    assert turns == ["slow", "fast"] * 4  # one untimed call, then three rounds
     assert 0.02 <= times["slow"].median < 0.2
     assert 0.002 <= times["fast"].median < times["slow"].median
     assert len(times["fast"].seconds) == 3
     assert not times["fast"].disturbed
 
 
-def test_a_disturbed_run_says_so():
+def test_disturbed_rounds_are_reported():
     times = timing.interleaved({"a": lambda: None}, rounds=4, round_seconds=0.01, others_share=-1.0)
     assert times["a"].disturbed
     assert times["a"].summary()["rounds"] == 4

@@ -1,4 +1,4 @@
-"""Search by every engine there is; they must agree."""
+"""Search with every available engine and check that they agree."""
 
 import numpy as np
 
@@ -18,7 +18,7 @@ def search(built, query_codes, query_features, **options):
             mine, theirs = getattr(results[0], name), getattr(other, name)
             assert mine.dtype == theirs.dtype == np.int32
             np.testing.assert_array_equal(mine, theirs, name)
-        # Sums of other orders.
+        # The engines sum in different orders.
         np.testing.assert_allclose(results[0].distance, other.distance, rtol=1e-6)
     return results[0]
 

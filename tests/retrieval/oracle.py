@@ -1,4 +1,4 @@
-"""Brute force in NumPy: what every search must equal."""
+"""Brute force in NumPy, the reference for every search."""
 
 import numpy as np
 
@@ -52,7 +52,7 @@ def search(
 
 
 def visible(n, row, groups, exclude_group, labels, only_label):
-    """What query `row` may find."""
+    """bool [n]: the items that query `row` may find."""
     seen = np.ones(n, bool)
     if exclude_group is not None and exclude_group[row] >= 0:
         seen &= groups != exclude_group[row]

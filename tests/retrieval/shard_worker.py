@@ -1,4 +1,4 @@
-"""Run by test_sharded: one process's part in a search over several devices."""
+"""Run by test_sharded: one process of a search over several devices."""
 
 import json
 import sys
@@ -23,16 +23,16 @@ def data():
 
 
 def arguments(packed, features):
-    """Queries and what they want; and two kinds of pools."""
+    """Queries, and the arguments of searches with two kinds of pools."""
     codes = packed[:4].copy()
-    codes[3] ^= np.uint32(0xFFF)  # nothing near: its threshold is raised
-    wants = {
+    codes[3] ^= np.uint32(0xFFF)  # far from all items: its threshold is raised
+    common = {
         "exclude_group": np.array([-1, 2, 0, 5]),
         "only_label": np.array([1, -1, -1, 2]),
         "k": 20,
     }
     radius = {"threshold": np.array([3, 7, 25, 1]), "min_pool": 3}
-    pools = {"radius": wants | radius, "nearest": wants | {"nearest": 150}}
+    pools = {"radius": common | radius, "nearest": common | {"nearest": 150}}
     return (codes, features[10:14] + np.float32(0.25)), pools
 
 
@@ -44,7 +44,7 @@ def main():
         jax.distributed.initialize(f"localhost:{port}", processes, rank)
     from inres.retrieval import plans, sharded
 
-    plans.TOGETHER_MANY = ()  # one plan fewer to compile; all are tested on one device
+    plans.TOGETHER_MANY = ()  # fewer plans to compile; all are tested on one device
     packed, features, tags = data()
     queries, pools = arguments(packed, features)
     items = {"bits": BITS} | tags

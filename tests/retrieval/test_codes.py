@@ -37,14 +37,14 @@ def test_bit_order_is_the_documented_one():
     np.testing.assert_array_equal(codes.pack(bits), [[1 + 32, 2]])
 
 
-def test_half_gives_one():
+def test_an_activation_of_one_half_gives_one():
     activations = np.array([[0.5, np.nextafter(np.float32(0.5), np.float32(0)), 1.0, 0.0]])
     expected = [[True, False, True, False]]
     np.testing.assert_array_equal(codes.binarize(activations.astype(np.float32)), expected)
     np.testing.assert_array_equal(codes.binarize(jnp.asarray(activations)), expected)
 
 
-def test_wrong_input_is_named():
+def test_errors_name_the_wrong_argument():
     with pytest.raises(TypeError, match="binarize"):
         codes.pack(np.ones((2, 8)))
     with pytest.raises(ValueError, match="1 or more"):

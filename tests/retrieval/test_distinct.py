@@ -1,4 +1,4 @@
-"""One item a unit, against a loop over the whole ranking."""
+"""Search for distinct units, compared with a loop over the whole ranking."""
 
 import numpy as np
 import pytest
@@ -7,15 +7,15 @@ from inres.retrieval import distinct, index, search
 
 
 @pytest.mark.parametrize(("units", "k"), [(1, 3), (7, 3), (7, 10), (90, 20), (300, 4)])
-def test_each_unit_is_found_once_by_its_nearest_item(archive, rng, units, k):
-    codes, features = archive(300)
+def test_each_unit_is_found_once_by_its_nearest_item(clustered, rng, units, k):
+    codes, features = clustered(300)
     of_item = rng.integers(0, units, 300).astype(str)
     ids = np.sort(rng.choice(1000, 300, replace=False)).astype(np.int32)
     built = index.build(codes, features, bits=48, ids=ids)
-    asked = []
+    counts = []
 
     def find(count):
-        asked.append(count)
+        counts.append(count)
         return search.search(built, codes[:5], features[:5], threshold=20, k=count)
 
     found = distinct.search_distinct(find, lambda some: of_item[np.isin(ids, some)], k=k)
@@ -35,11 +35,11 @@ def test_each_unit_is_found_once_by_its_nearest_item(archive, rng, units, k):
         assert np.isinf(found.distance[q, len(want) :]).all()
     assert found.ids.shape == (5, k)
     np.testing.assert_array_equal(found.pool_size, whole.pool_size)
-    assert asked == [k * 2**i for i in range(len(asked))]
+    assert counts == [k * 2**i for i in range(len(counts))]
 
 
-def test_an_empty_pool_has_no_units(archive):
-    codes, features = archive(20)
+def test_an_empty_pool_has_no_units(clustered):
+    codes, features = clustered(20)
     built = index.build(codes, features, bits=48)
 
     def find(count):

@@ -1,4 +1,4 @@
-"""Whatever the data, a search equals brute force; shapes are few, so that programs are shared."""
+"""A search equals brute force for any data. Few shapes are used, so that programs are shared."""
 
 import both
 import faiss
@@ -8,7 +8,7 @@ import jax
 import numpy as np
 import oracle
 import pytest
-from test_index import ask, assert_equal
+from test_index import assert_equal, search_all
 
 from inres.retrieval import checks, codes, hamming, index, padding, plans, search, walk
 
@@ -20,7 +20,7 @@ BITS = 48
 
 
 def data_set(kind, n, seed):
-    """Codes, features, ids and groups of n items, with many ties of every sort."""
+    """Codes, features, ids and groups of n items, with many ties of every kind."""
     rng = np.random.default_rng(seed)
     bits = rng.random((n, BITS)) < 0.5
     if kind == "equal codes":
@@ -58,7 +58,7 @@ def test_search_equals_brute_force(kind, n, seed, thresholds, zero_query, min_po
     query_features = rng.integers(-3, 4, (4, DIMS)).astype(np.float32)
     excluded = rng.integers(-1, 3, 4)
     built = index.build(packed, features, bits=BITS, ids=ids, groups=groups, capacity=CAPACITY)
-    result = ask(
+    result = search_all(
         built, query_codes, query_features, threshold=np.array(thresholds), k=10,
         exclude_group=excluded, min_pool=min_pool,
     )  # fmt: skip
@@ -77,9 +77,9 @@ def test_search_equals_brute_force(kind, n, seed, thresholds, zero_query, min_po
 
 
 @pytest.mark.parametrize("plan", ["together", "alone", "walk", "every tile"])
-def test_every_plan_gives_the_same(plan, archive, monkeypatch):
-    # Each plan is right for any pool; which one runs is a matter of time only.
-    gallery, features = archive(4000, dims=DIMS)
+def test_every_plan_gives_the_same(plan, clustered, monkeypatch):
+    # Every plan is correct for any pool; the choice only affects the time.
+    gallery, features = clustered(4000, dims=DIMS)
     built = index.build(gallery, features, bits=BITS, capacity=CAPACITY)
     if plan == "together":
         monkeypatch.setattr(plans, "TOGETHER_MANY", ((4 * CAPACITY, CAPACITY),))
@@ -90,7 +90,7 @@ def test_every_plan_gives_the_same(plan, archive, monkeypatch):
         monkeypatch.setattr(walk, "READ", 1)
         monkeypatch.setattr(walk, "_blocks_to_list", lambda k: 1)
     thresholds = np.array([3, 6, 12, 49])
-    jax.clear_caches()  # the changed constants are not among the keys of the programs
+    jax.clear_caches()  # compiled programs do not depend on these constants
     result = search.search(
         built, gallery[:4], features[1:5], threshold=thresholds, k=10, engine="jax"
     )
@@ -102,12 +102,12 @@ def test_every_plan_gives_the_same(plan, archive, monkeypatch):
     assert_equal(result, expected)
 
 
-def test_growing_past_a_capacity(archive):
-    gallery, features = archive(CAPACITY + 1, dims=DIMS)
+def test_growing_past_a_capacity(clustered):
+    gallery, features = clustered(CAPACITY + 1, dims=DIMS)
     for n in (CAPACITY, CAPACITY + 1):
         built = index.build(gallery[:n], features[:n], bits=BITS)
         assert built.capacity == CAPACITY + (hamming.TILE if n > CAPACITY else 0)
-        result = ask(built, gallery[-4:], features[-4:], threshold=5, k=10)
+        result = search_all(built, gallery[-4:], features[-4:], threshold=5, k=10)
         expected = oracle.search(
             gallery[:n], features[:n], gallery[-4:], features[-4:],
             threshold=5, k=10,
@@ -115,8 +115,8 @@ def test_growing_past_a_capacity(archive):
         assert_equal(result, expected)
 
 
-def test_two_stages_agree_with_faiss(archive):
-    gallery, _ = archive(4000, dims=DIMS)
+def test_two_stages_agree_with_faiss(clustered):
+    gallery, _ = clustered(4000, dims=DIMS)
     rng = np.random.default_rng(3)
     features = rng.standard_normal((4000, DIMS), dtype=np.float32)
     queries = rng.standard_normal((4, DIMS), dtype=np.float32)
@@ -125,7 +125,7 @@ def test_two_stages_agree_with_faiss(archive):
     binary.add(octets)
     flat.add(features)
     built = index.build(gallery, features, bits=BITS, capacity=CAPACITY)
-    result = ask(built, gallery[:4], queries, threshold=9, k=10)
+    result = search_all(built, gallery[:4], queries, threshold=9, k=10)
     ends, _, pool = binary.range_search(octets[:4], 9)
     for row in range(4):
         chosen = pool[ends[row] : ends[row + 1]]
@@ -137,8 +137,8 @@ def test_two_stages_agree_with_faiss(archive):
 
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
-def test_accelerators_are_asked_for_full_precision(platform, archive):
-    gallery, features = archive(3000, dims=DIMS)
+def test_matrix_products_on_accelerators_have_full_precision(platform, clustered):
+    gallery, features = clustered(3000, dims=DIMS)
     built = index.build(gallery, features, bits=BITS)
     queries = padding.padded(
         checks.queries(

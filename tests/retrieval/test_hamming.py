@@ -63,8 +63,8 @@ def test_ties_go_to_the_lowest_id(bits, rng):
 
 
 @pytest.mark.parametrize("items", [0, 1, 5])
-def test_more_wanted_than_there_are(items):
-    # All-zero codes and query: padding must not come back.
+def test_k_larger_than_the_index(items):
+    # All codes are zero like the padding, which must not be returned.
     built = index.build(np.zeros((items, 1), np.uint32), features(items), bits=16)
     ids, distance = both.search_hamming(built, np.zeros((1, 1), np.uint32), k=8)
     np.testing.assert_array_equal(ids[0], [*range(items), *[-1] * (8 - items)])

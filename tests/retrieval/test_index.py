@@ -14,11 +14,11 @@ from inres.retrieval import codes, index, plans, search
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("quick_programs")]
 
 CAPACITY = 9216
-"""One for most tests, so that they share compiled programs."""
+"""Shared by most tests, so that they share compiled programs."""
 
 
-def ask(built, query_codes, query_features, *, exclude_group=None, **kwargs):
-    """Search by all engines, groups always given: most tests share one compiled program."""
+def search_all(built, query_codes, query_features, *, exclude_group=None, **kwargs):
+    """Search with all engines; always passes groups, so that tests share compiled programs."""
     excluded = np.full(len(query_codes), -1) if exclude_group is None else exclude_group
     return both.search(built, query_codes, query_features, exclude_group=excluded, **kwargs)
 
@@ -32,7 +32,7 @@ def assert_equal(result, expected):
 
 
 CASES = {
-    # name: items, bits, threshold, k, flips; pools on both sides of each plan's limit.
+    # name: items, bits, threshold, k, flips. The pools lie on both sides of each plan's limit.
     "compact": (4000, 48, 3, 10, 0.05),
     "second tier": (4000, 48, 6, 10, 0.05),
     "walk": (9000, 48, 12, 10, 0.05),
@@ -46,9 +46,9 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_equals_brute_force(case, archive, rng):
+def test_equals_brute_force(case, clustered, rng):
     n, bits, threshold, k, flips = CASES[case]
-    gallery, features = archive(n, bits=bits, flips=flips)
+    gallery, features = clustered(n, bits=bits, flips=flips)
     query_codes, query_features = gallery[:3], features[[5, 6, 7]] + 1
     groups, excluded = rng.integers(-1, 4, n), np.array([2, -1, 0])
     built = index.build(gallery, features, bits=bits, groups=groups, capacity=CAPACITY)
@@ -62,8 +62,8 @@ def test_equals_brute_force(case, archive, rng):
     assert_equal(result, expected)
 
 
-def test_each_query_has_its_own_plan_and_threshold(archive):
-    gallery, features = archive(9000)
+def test_each_query_has_its_own_plan_and_threshold(clustered):
+    gallery, features = clustered(9000)
     thresholds = np.array([0, 1, 2, 4, 6, 12, 25, 49, 1000])
     q = len(thresholds)
     built = index.build(gallery, features, capacity=CAPACITY, bits=48)
@@ -76,12 +76,12 @@ def test_each_query_has_its_own_plan_and_threshold(archive):
     assert_equal(result, expected)
 
 
-def test_equal_features_with_different_codes_go_by_id(archive, rng):
-    gallery, features = archive(8000, flips=0.3)
+def test_equal_features_with_different_codes_go_by_id(clustered, rng):
+    gallery, features = clustered(8000, flips=0.3)
     features = features[rng.integers(0, 3, 8000)]
     ids = rng.permutation(8000)
     built = index.build(gallery, features, capacity=CAPACITY, bits=48, ids=ids)
-    result = ask(built, gallery[:2], features[:2], threshold=40, k=10)
+    result = search_all(built, gallery[:2], features[:2], threshold=40, k=10)
     expected = oracle.search(
         gallery, features, gallery[:2], features[:2],
         threshold=40, k=10, ids=ids,
@@ -90,27 +90,27 @@ def test_equal_features_with_different_codes_go_by_id(archive, rng):
 
 
 @pytest.mark.parametrize("mean", [0.0, 1000.0])
-def test_a_common_offset_does_not_blur_the_ranking(mean, rng):
+def test_a_common_offset_does_not_change_the_ranking(mean, rng):
     n, dims = 6000, 8
     features = (mean + rng.standard_normal((n, dims))).astype(np.float32)
     queries = (mean + rng.standard_normal((4, dims))).astype(np.float32)
     same = np.zeros((n, 2), np.uint32)
     built = index.build(same, features, bits=48, capacity=CAPACITY)
-    result = ask(built, same[:4], queries, threshold=1, k=10)
+    result = search_all(built, same[:4], queries, threshold=1, k=10)
     wide = ((features[None].astype(np.float64) - queries[:, None]) ** 2).sum(-1)
     for row in range(4):
-        # In float32 near-equal distances may change places, never more.
+        # In float32 only nearly equal distances may swap places.
         np.testing.assert_allclose(
             wide[row, result.ids[row]], np.sort(wide[row])[:10], rtol=2 * (dims + 4) * 2**-24
         )
 
 
-def test_a_wrong_first_pass_is_noticed(archive):
-    # One far outlier in each tile makes the sketch blunt; the answer must not depend on it.
-    gallery, features = archive(5000, centres=1, flips=0.0, dims=8)
+def test_a_coarse_sketch_does_not_change_the_result(clustered):
+    # One far outlier in each tile makes the sketch imprecise; the result must not depend on it.
+    gallery, features = clustered(5000, centres=1, flips=0.0, dims=8)
     features[::500] = 30_000
     built = index.build(gallery, features, capacity=CAPACITY, bits=48)
-    result = ask(built, gallery[:3], features[1:4], threshold=1, k=10)
+    result = search_all(built, gallery[:3], features[1:4], threshold=1, k=10)
     expected = oracle.search(
         gallery, features, gallery[:3], features[1:4],
         threshold=1, k=10,
@@ -118,16 +118,16 @@ def test_a_wrong_first_pass_is_noticed(archive):
     assert_equal(result, expected)
 
 
-def test_an_empty_pool_says_so_and_widens_if_asked(archive):
-    gallery, features = archive(3000, flips=0.02)
+def test_an_empty_pool_is_reported_and_min_pool_widens_it(clustered):
+    gallery, features = clustered(3000, flips=0.02)
     far = gallery[:2] ^ np.uint32(0b1111)
     far[1] = gallery[1]
     built = index.build(gallery, features, capacity=CAPACITY, bits=48)
-    empty = ask(built, far, features[:2], threshold=1, k=10)
+    empty = search_all(built, far, features[:2], threshold=1, k=10)
     assert empty.pool_size[0] == 0
     assert (empty.ids[0] == -1).all()
     assert np.isinf(empty.distance[0]).all()
-    wide = ask(built, far, features[:2], threshold=1, k=10, min_pool=1)
+    wide = search_all(built, far, features[:2], threshold=1, k=10, min_pool=1)
     nearest = oracle.hamming(far[:1], gallery).min()
     assert nearest > 0
     np.testing.assert_array_equal(wide.threshold, [nearest + 1, 1])
@@ -143,24 +143,24 @@ def test_an_empty_index_has_only_empty_pools():
         np.zeros((0, 2), np.uint32), np.zeros((0, 8), np.float32), bits=48, capacity=CAPACITY
     )
     zero = np.zeros((2, 2), np.uint32), np.zeros((2, 8), np.float32)
-    result = ask(built, *zero, threshold=49, k=10, min_pool=1)
+    result = search_all(built, *zero, threshold=49, k=10, min_pool=1)
     assert (result.ids == -1).all()
     np.testing.assert_array_equal(result.pool_size, [0, 0])
 
 
-def test_no_queries_give_no_rows(archive):
-    gallery, features = archive(10)
+def test_no_queries_give_no_rows(clustered):
+    gallery, features = clustered(10)
     built = index.build(gallery, features, bits=48, capacity=CAPACITY)
-    result = ask(built, gallery[:0], features[:0], threshold=3, k=10)
+    result = search_all(built, gallery[:0], features[:0], threshold=3, k=10)
     assert result.ids.shape == (0, 10)
 
 
-def test_sizes_within_a_capacity_do_not_compile_again(archive):
-    gallery, features = archive(2000)
+def test_sizes_within_a_capacity_compile_nothing(clustered):
+    gallery, features = clustered(2000)
 
     def run(n, q, threshold):
         built = index.build(gallery[:n], features[:n], bits=48, capacity=CAPACITY)
-        ask(built, gallery[:q], features[:q], threshold=threshold, k=10)
+        search_all(built, gallery[:q], features[:q], threshold=threshold, k=10)
 
     built = index.build(gallery[:5], features[:5], bits=48, capacity=CAPACITY)
     plans.warm(built, k=10, queries=3, exclude_group=True)
@@ -170,8 +170,8 @@ def test_sizes_within_a_capacity_do_not_compile_again(archive):
     assert plans.programs() == before
 
 
-def test_many_queries_are_worked_off_in_batches(archive):
-    gallery, features = archive(3000)
+def test_many_queries_are_processed_in_batches(clustered):
+    gallery, features = clustered(3000)
     built = index.build(gallery, features, capacity=CAPACITY, bits=48)
     result = both.search(built, gallery[:150], features[:150], threshold=8, k=10)
     expected = oracle.search(
@@ -184,9 +184,9 @@ def test_many_queries_are_worked_off_in_batches(archive):
 @pytest.mark.parametrize(
     "pool", [{"threshold": 5}, {"threshold": 3, "min_pool": 60}, {"nearest": 60}, {"nearest": 1}]
 )
-def test_excluded_items_never_enter_a_pool(pool, archive, rng):
+def test_excluded_items_never_enter_a_pool(pool, clustered, rng):
     n, q = 3000, 4
-    gallery, features = archive(n)
+    gallery, features = clustered(n)
     ids, groups = rng.permutation(2 * n)[:n], rng.integers(-1, 4, n)
     labels = rng.integers(-1, 3, n)
     kinds = {"groups": groups, "labels": labels, "ids": ids}
@@ -215,9 +215,9 @@ def test_excluded_items_never_enter_a_pool(pool, archive, rng):
     assert_equal(result, expected)
 
 
-def test_a_filter_is_an_index_of_fewer_items(archive, rng):
+def test_a_filter_is_an_index_of_fewer_items(clustered, rng):
     n = 3000
-    gallery, features = archive(n)
+    gallery, features = clustered(n)
     ids, labels = rng.permutation(2 * n)[:n], rng.integers(-1, 3, n)
     chosen = rng.random(n) < 0.1
     options = {"threshold": 20, "k": 10}
@@ -233,23 +233,23 @@ def test_a_filter_is_an_index_of_fewer_items(archive, rng):
             both.search_hamming(kept, gallery[:4], k=10)[0],
             oracle.search_hamming(gallery[left], gallery[:4], k=10, ids=ids[left])[0],
         )
-    # The index itself is as it was.
+    # The original index is unchanged.
     all_of_it = oracle.search(
         gallery, features, gallery[:4], features[:4], ids=ids, labels=labels, **options
     )
     assert_equal(both.search(built, gallery[:4], features[:4], **options), all_of_it)
 
 
-def test_the_index_is_a_pytree(archive):
-    gallery, features = archive(100)
+def test_the_index_is_a_pytree(clustered):
+    gallery, features = clustered(100)
     built = index.build(gallery, features, capacity=CAPACITY, bits=48)
     again = jax.tree.map(lambda x: x, built)
     assert again.bits == 48
     assert len(again) == 100
 
 
-def test_wrong_input_is_named(archive):
-    gallery, features = archive(10)
+def test_errors_name_the_wrong_argument(clustered):
+    gallery, features = clustered(10)
     bad = features.copy()
     bad[3, 1] = np.nan
     with pytest.raises(ValueError, match=r"features: row 3 is not finite"):
@@ -264,7 +264,7 @@ def test_wrong_input_is_named(archive):
         index.build(gallery, features, bits=64 + 1)
     with pytest.raises(TypeError, match="uint32"):
         index.build(gallery.astype(np.int64), features, bits=48)
-    with pytest.raises(ValueError, match="each once"):
+    with pytest.raises(ValueError, match="ids repeat"):
         index.build(gallery, features, capacity=CAPACITY, bits=48, ids=np.zeros(10, int))
     with pytest.raises(ValueError, match="groups"):
         index.build(gallery, features, capacity=CAPACITY, bits=48, groups=np.zeros(9, int))
@@ -283,7 +283,7 @@ def test_wrong_input_is_named(archive):
         search.search(built, gallery, features, threshold=2, k=1, exclude_group=np.zeros(3, int))
     with pytest.raises(ValueError, match="no labels"):
         search.search(built, gallery, features, threshold=2, k=1, only_label=np.zeros(10, int))
-    with pytest.raises(ValueError, match="either by threshold or by nearest"):
+    with pytest.raises(ValueError, match="exactly one of threshold and nearest"):
         search.search(built, gallery, features, k=1)
     with pytest.raises(ValueError, match="min_pool"):
         search.search(built, gallery, features, k=1, nearest=3, min_pool=2)
@@ -303,7 +303,7 @@ def test_bits_come_from_activations(rng):
 
 
 def test_64_bit_types_change_nothing():
-    """In a process of its own: the setting is for all of JAX."""
+    """In a separate process, because the setting affects all of JAX."""
     program = """
 import both, numpy as np
 from inres.retrieval import index

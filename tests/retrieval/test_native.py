@@ -1,4 +1,4 @@
-"""The CPU kernel, on every instruction set and number of threads: the same bits."""
+"""The CPU kernel gives the same bits on every instruction set and number of threads."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ if native.kernel() is None and shutil.which("c++") is None:
 
 
 def test_the_kernel_is_built():
-    assert native.kernel() is not None, "there is a compiler: install the package again"
+    assert native.kernel() is not None, "there is a compiler, so reinstall the package"
 
 
 def runs():
@@ -28,14 +28,14 @@ def runs():
 
 @pytest.mark.parametrize(
     ("bits", "n", "q"),
-    # The first is shared out by tiles, the others by queries.
+    # The first case is divided among threads by tiles, the others by queries.
     [(64, 600_000, 1), (9, 20_000, 13), (32, 20_000, 13), (100, 20_000, 13), (520, 5000, 70)],
 )
 def test_every_processor_gives_the_same_bits(bits, n, q, rng):
     dims, k = 5 + bits // 8, 12
     middle = rng.random((3, bits)) < 0.5
     packed = codes.pack(middle[rng.integers(0, 3, n)] ^ (rng.random((n, bits)) < 0.05))
-    # Few distinct rows, so that distances tie; no whole numbers, so that sums are rounded.
+    # Few distinct rows, so that distances tie; not integers, so that sums are rounded.
     features = rng.standard_normal((500, dims), dtype=np.float32)[rng.integers(0, 500, n)]
     groups = rng.integers(-1, 4, n).astype(np.int32)
     built = index.build(packed, features, bits=bits, groups=groups)
@@ -64,8 +64,8 @@ def test_every_processor_gives_the_same_bits(bits, n, q, rng):
             np.testing.assert_array_equal(mine, theirs)
 
 
-def test_a_missing_kernel_is_said_and_done_without(monkeypatch, archive):
-    gallery, features = archive(100)
+def test_without_a_kernel_there_is_one_warning_and_the_same_result(monkeypatch, clustered):
+    gallery, features = clustered(100)
     built = index.build(gallery, features, bits=48)
     expected = search.search(built, gallery[:1], features[:1], threshold=9, k=3)
     native.kernel.cache_clear()
@@ -74,27 +74,27 @@ def test_a_missing_kernel_is_said_and_done_without(monkeypatch, archive):
         with pytest.warns(UserWarning, match=r"kernel.*compiler"):
             result = search.search(built, gallery[:1], features[:1], threshold=9, k=3)
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # said once
+            warnings.simplefilter("error")  # the warning is given once
             search.search_hamming(built, gallery[:1], k=3)
-        with pytest.raises(ValueError, match="no kernel"):
+        with pytest.raises(ValueError, match="no kernel was built"):
             search.search(built, gallery[:1], features[:1], threshold=9, k=3, engine="native")
     finally:
         native.kernel.cache_clear()
     np.testing.assert_array_equal(result.ids, expected.ids)
 
 
-def test_a_kernel_of_another_build_is_not_used(monkeypatch):
+def test_a_kernel_with_another_interface_is_not_used(monkeypatch):
     native.kernel.cache_clear()
     monkeypatch.setattr(native, "ABI", -1)
     try:
-        with pytest.warns(UserWarning, match=r"interface \d+, this is -1"):
+        with pytest.warns(UserWarning, match=r"interface \d+, expected -1"):
             assert native.kernel() is None
     finally:
         native.kernel.cache_clear()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="RLIMIT_AS keeps threads from starting")
-def test_threads_or_memory_that_cannot_be_had_do_not_end_the_process():
+def test_a_lack_of_threads_or_memory_does_not_end_the_process():
     program = """
 import resource, numpy as np
 from inres.retrieval import checks, index, native
@@ -102,23 +102,23 @@ rng = np.random.default_rng(0)
 packed = rng.integers(0, 2**32, (300_000, 1), dtype=np.uint32)
 features = rng.standard_normal((300_000, 4), dtype=np.float32)
 built = index.build(packed, features, bits=32)
-def ask(q, k, workers, threshold=9):
+def run_all(q, k, workers, threshold=9):
     queries = checks.queries(
         packed[:q], features[:q], bits=32, dims=4, k=k, threshold=threshold)
     near = native.nearest(built.kernel_items, queries, k=k, workers=workers)
     ranked = native.rank(built.kernel_items, queries, near[2], k=k, workers=workers)
     return *native.search(built.kernel_items, queries, k=k, workers=workers), *near, *ranked
 cases = [(1, 5), (64, 5), (64, 100)]
-expected = [ask(*case, 1) for case in cases]
+expected = [run_all(*case, 1) for case in cases]
 def limit(megabytes):
     with open("/proc/self/statm") as f:
         size = int(f.read().split()[0]) * resource.getpagesize() + megabytes * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (size, -1))
-limit(20)  # two stacks
+limit(20)  # enough for two stacks
 for case, right in zip(cases, expected):
-    for mine, theirs in zip(ask(*case, 16), right):
+    for mine, theirs in zip(run_all(*case, 16), right):
         np.testing.assert_array_equal(mine, theirs)
-# 55 MB of results and some 150 of work: there are threads, and they run out of memory.
+# 55 MB of results and about 150 MB of working memory: threads start and run out of memory.
 k = len(packed)
 queries = checks.queries(packed[:16], features[:16], bits=32, dims=4, k=k, threshold=33)
 resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
@@ -128,9 +128,9 @@ try:
 except MemoryError as error:
     assert "inres_search" in str(error), error
 else:
-    raise AssertionError("that was memory enough")
+    raise AssertionError("there was enough memory")
 """
-    # Freed memory goes back, or a limit on new memory would limit nothing.
+    # Return freed memory to the system, or a limit on new memory would have no effect.
     environment = {**os.environ, "MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -16,8 +16,8 @@ pytestmark = pytest.mark.slow
 
 def run(processes, devices, counts):
     """The results that process 0 reports, by number of devices."""
-    said = run_processes(shard_worker.__file__, processes, devices, ",".join(map(str, counts)))
-    return json.loads(said)
+    output = run_processes(shard_worker.__file__, processes, devices, ",".join(map(str, counts)))
+    return json.loads(output)
 
 
 def assert_same(reported, expected, counts):
@@ -33,7 +33,7 @@ def one_process():
     return run(1, 8, (1, 3, 8))
 
 
-def test_the_data_is_worth_testing(one_process):
+def test_the_data_has_raised_thresholds_and_ties(one_process):
     single = one_process["1 radius"]
     assert single["threshold"][1:3] == [7, 25]
     assert single["threshold"][3] > 1
@@ -42,7 +42,7 @@ def test_the_data_is_worth_testing(one_process):
     assert one_process["1 nearest"]["pool_size"] == [150] * 4
 
 
-def test_one_device_gives_what_brute_force_gives(one_process):
+def test_one_device_equals_brute_force(one_process):
     packed, features, tags = shard_worker.data()
     queries, pools = shard_worker.arguments(packed, features)
     for pool, options in pools.items():
@@ -50,7 +50,7 @@ def test_one_device_gives_what_brute_force_gives(one_process):
         got = one_process[f"1 {pool}"]
         np.testing.assert_array_equal(got["pool_size"], size)
         np.testing.assert_allclose(np.square(got["distance"]), square, rtol=1e-5)
-        # Of the duplicated rows the lower id comes first, so ids are comparable.
+        # The lower id of duplicated rows comes first, so ids can be compared.
         np.testing.assert_array_equal(got["ids"], ids)
         np.testing.assert_array_equal(got["hamming"], hamming)
 
@@ -64,9 +64,9 @@ def test_two_processes_give_the_same(one_process):
 
 
 @pytest.mark.parametrize("pool", [{"threshold": 3}, {"nearest": 7}])
-def test_a_query_costs_the_bytes_that_are_said(pool, archive):
-    """The collectives of the lowered program move what `bytes_exchanged` says, and no more."""
-    gallery, features = archive(100)
+def test_a_query_costs_the_documented_bytes(pool, clustered):
+    """The collectives of the lowered program move exactly `bytes_exchanged`."""
+    gallery, features = clustered(100)
     mesh = sharded.make_mesh(jax.devices()[:1])
     built = sharded.build(gallery, features, bits=48, mesh=mesh)
     checked = checks.queries(gallery[:4], features[:4], bits=48, dims=8, k=10, **pool)

@@ -1,12 +1,12 @@
-"""Kill a writer at random instants and look at what is left, then read beside one; by hand:
+"""Kill writers of an index at random moments and check what they leave; read during changes.
 
     PYTHONPATH=. python tests/storage/kill_store.py --kills 200 --changes 300
 
-A child adds, removes and compacts; it says on a pipe what it begins and what is done. The parent
-kills it (SIGKILL) and opens the index: everything acknowledged must be there, and nothing but,
-save the one change under way, which may be there as a whole. Then a child opens and reads the
-index again and again while the parent changes it: it must see one state after the other, each as
-a whole. Shards and blocks are tiny, so that a change writes several. Prints the counts.
+A child process adds, removes and compacts, and reports on a pipe what it begins and finishes. The
+parent kills it (SIGKILL) and opens the index. It must contain exactly the finished changes, and
+optionally the unfinished one, as a whole. Then a child opens and reads the index repeatedly while
+the parent changes it; it must see the states in order, each as a whole. Shards and blocks are tiny,
+so that every change writes several. Prints the counts.
 """
 
 import argparse
@@ -27,7 +27,7 @@ SHARD_ROWS, BLOCK = 16, 5
 
 
 def items(ids):
-    """Codes, features and records that follow from the ids."""
+    """Codes, features and records, all determined by the ids."""
     ids = np.asarray(ids, np.int64)
     codes = np.stack([ids * 2654435761 % 2**32, ids % 256], axis=1).astype(np.uint32)
     features = (ids[:, None] * 0.5 + np.arange(DIMS)).astype(np.float32)
@@ -65,8 +65,8 @@ def apply(state, line):
     return state | ids if kind == "add" else state - ids
 
 
-def look(path, allowed, pause_s=0.0):
-    """Open the index, compare every array and record; give the allowed state it is in."""
+def check_index(path, allowed, pause_s=0.0):
+    """Open the index and compare every array and record; returns which allowed state it has."""
     opened = store.load(path, verify=True)
     time.sleep(pause_s)
     ids = opened.ids.tolist()
@@ -75,12 +75,12 @@ def look(path, allowed, pause_s=0.0):
     np.testing.assert_array_equal(opened.features, features)
     assert [record for _, record in opened.records.all()] == expected
     assert opened.records.many(ids[::7]) == expected[::7]
-    assert set(ids) in allowed, f"{len(ids)} items are neither the old state nor the new"
+    assert set(ids) in allowed, f"{len(ids)} items match no allowed state"
     return set(ids)
 
 
 def run(path, kills, seed=0, longest_s=0.25):
-    """Kill `kills` writers; give how many changes were acknowledged and how many cut short."""
+    """Kill `kills` writers; returns the numbers of finished and of interrupted changes."""
     rng = np.random.default_rng(seed)
     store.save(path, *items(range(20)), bits=BITS, model="m")
     state, done, cut = set(range(20)), 0, 0
@@ -97,9 +97,9 @@ def run(path, kills, seed=0, longest_s=0.25):
         time.sleep(rng.random() * longest_s)
         os.kill(child, signal.SIGKILL)
         _, status = os.waitpid(child, 0)
-        assert os.WIFSIGNALED(status), "the writer ended by itself"
-        with os.fdopen(reading) as said:
-            lines = said.read().splitlines()
+        assert os.WIFSIGNALED(status), "the writer ended before it was killed"
+        with os.fdopen(reading) as pipe:
+            lines = pipe.read().splitlines()
         pending = None
         for line in lines:
             word, _, change = line.partition(" ")
@@ -109,12 +109,12 @@ def run(path, kills, seed=0, longest_s=0.25):
                 state, pending, done = apply(state, change), None, done + 1
         cut += pending is not None
         allowed = [state] if pending is None else [state, apply(state, pending)]
-        state = look(path, allowed)
+        state = check_index(path, allowed)
     return done, cut
 
 
-def read_beside(path, changes, seed=0):
-    """Read while another process changes the index; give how often, and how many states."""
+def read_during_changes(path, changes, seed=0):
+    """Read the index in a child process while this one changes it; prints the number of states."""
     rng = np.random.default_rng(seed)
     store.save(path, *items(range(20)), bits=BITS, model="m")
     states, todo = [set(range(20))], []
@@ -135,8 +135,8 @@ def read_beside(path, changes, seed=0):
         try:
             seen = [0]
             while seen[-1] < len(states) - 1:
-                seen.append(states.index(look(path, states, 0.01 * rng.random())))
-                assert seen[-1] >= seen[-2], "an older state came back"
+                seen.append(states.index(check_index(path, states, 0.01 * rng.random())))
+                assert seen[-1] >= seen[-2], "saw an older state after a newer one"
             print(f"{len(seen) - 1} reads saw {len(set(seen))} of {len(states)} states, all whole")
             sys.stdout.flush()
             os._exit(0)
@@ -165,7 +165,7 @@ def main():
     with tempfile.TemporaryDirectory() as root:
         done, cut = run(Path(root) / "index", arguments.kills, arguments.seed)
         print(f"{arguments.kills} kills: {done} changes acknowledged, {cut} cut short", flush=True)
-        read_beside(Path(root) / "read", arguments.changes, arguments.seed)
+        read_during_changes(Path(root) / "read", arguments.changes, arguments.seed)
 
 
 if __name__ == "__main__":

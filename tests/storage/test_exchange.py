@@ -56,8 +56,8 @@ def test_import_from_npy(tmp_path, rng):
     assert not (tmp_path / "c").exists()
 
 
-def by_faiss(opened, binary, flat):
-    """Write an opened index by faiss itself."""
+def write_with_faiss(opened, binary, flat):
+    """Write an opened index with faiss itself."""
     held, kept = faiss.IndexBinaryFlat(BITS), faiss.IndexFlatL2(opened.dims)
     codes, vectors = faiss.IndexBinaryIDMap(held), faiss.IndexIDMap(kept)
     octets = np.ascontiguousarray(opened.codes.view(np.uint8)[:, : BITS // 8])
@@ -67,10 +67,10 @@ def by_faiss(opened, binary, flat):
     faiss.write_index(vectors, str(flat))
 
 
-def test_export_is_what_faiss_writes(path, tmp_path):
+def test_exported_files_equal_those_of_faiss(path, tmp_path):
     updates.remove(path, [1, 2, 17])
     exchange.export_faiss(path, binary=tmp_path / "b.ours", flat=tmp_path / "f.ours")
-    by_faiss(store.load(path), tmp_path / "b.faiss", tmp_path / "f.faiss")
+    write_with_faiss(store.load(path), tmp_path / "b.faiss", tmp_path / "f.faiss")
     for name in "bf":
         ours, theirs = (tmp_path / f"{name}.{who}" for who in ("ours", "faiss"))
         assert ours.read_bytes() == theirs.read_bytes()
@@ -78,14 +78,14 @@ def test_export_is_what_faiss_writes(path, tmp_path):
     assert nearest.tolist() == [[18]]
 
 
-def test_codes_of_broken_bytes_get_zero_bits(tmp_path, rng):
+def test_codes_are_padded_to_whole_bytes(tmp_path, rng):
     bits = rng.random((5, 13)) < 0.5
     np.save(tmp_path / "bits.npy", bits)
     np.save(tmp_path / "wide.npy", np.ones((5, 2)))
     arrays = tmp_path / "bits.npy", tmp_path / "wide.npy"
     exchange.import_npy(tmp_path / "i", *arrays, bits=13, model="", dtype="float16")
     exchange.export_faiss(tmp_path / "i", binary=tmp_path / "b", flat=tmp_path / "f")
-    outer = faiss.read_index_binary(str(tmp_path / "b"))  # owns what it maps
+    outer = faiss.read_index_binary(str(tmp_path / "b"))  # owns the inner index
     inner = faiss.downcast_IndexBinary(outer.index)
     octets = faiss.vector_to_array(inner.xb).reshape(5, 2)
     np.testing.assert_array_equal(octets, np.packbits(bits, axis=1, bitorder="little"))
@@ -93,14 +93,14 @@ def test_codes_of_broken_bytes_get_zero_bits(tmp_path, rng):
     np.testing.assert_array_equal(
         store.load(tmp_path / "j").codes, store.load(tmp_path / "i").codes
     )
-    with pytest.raises(errors.StoreError, match="2 bytes, not of 8 bits"):
+    with pytest.raises(errors.StoreError, match="2 bytes, which do not fit 8 bits"):
         exchange.import_faiss(tmp_path / "k", tmp_path / "b", tmp_path / "f", bits=8, model="")
 
 
-def test_import_of_what_faiss_wrote(path, tmp_path):
+def test_import_of_files_written_by_faiss(path, tmp_path):
     updates.remove(path, [1, 2, 17])
     opened = store.load(path)
-    by_faiss(opened, tmp_path / "b", tmp_path / "f")
+    write_with_faiss(opened, tmp_path / "b", tmp_path / "f")
     exchange.import_faiss(tmp_path / "i", tmp_path / "b", tmp_path / "f", model="x")
     got = store.load(tmp_path / "i", model="x", verify=True)
     assert got.bits == BITS
@@ -109,7 +109,7 @@ def test_import_of_what_faiss_wrote(path, tmp_path):
     np.testing.assert_array_equal(got.records.column("faiss_id"), opened.ids)
 
 
-def test_import_without_a_map_and_of_nothing(tmp_path):
+def test_import_without_an_id_map_and_of_an_empty_index(tmp_path):
     for n in (3, 0):
         codes, vectors = faiss.IndexBinaryFlat(16), faiss.IndexFlatL2(2)
         codes.add(np.arange(2 * n, dtype=np.uint8).reshape(n, 2))
@@ -122,14 +122,14 @@ def test_import_without_a_map_and_of_nothing(tmp_path):
         np.testing.assert_array_equal(got.features, np.arange(2.0 * n).reshape(n, 2))
 
 
-def test_an_archive_of_arrays_is_refused_by_name(tmp_path):
+def test_an_npz_file_is_refused(tmp_path):
     np.savez(tmp_path / "both.npz", codes=np.zeros((2, 1), np.uint32))
-    with pytest.raises(errors.StoreError, match=r"both\.npz: an archive of arrays; save each one"):
+    with pytest.raises(errors.StoreError, match=r"both\.npz: contains several arrays"):
         exchange.import_npy(tmp_path / "i", *[tmp_path / "both.npz"] * 2, bits=8, model="")
 
 
-def test_other_files_are_refused_by_name(path, tmp_path):
-    by_faiss(store.load(path), tmp_path / "b", tmp_path / "f")
+def test_other_files_are_refused(path, tmp_path):
+    write_with_faiss(store.load(path), tmp_path / "b", tmp_path / "f")
     graph = faiss.IndexHNSWFlat(4, 8)
     graph.add(np.zeros((3, 4), np.float32))
     faiss.write_index(graph, str(tmp_path / "hnsw"))
@@ -138,11 +138,11 @@ def test_other_files_are_refused_by_name(path, tmp_path):
     (tmp_path / "stub").write_bytes(raw[:9])
     (tmp_path / "other").write_bytes(raw[:-8] + struct.pack("<q", 77))
     for name, error in (
-        ("hnsw", "hnsw: a faiss index 'IH"),
+        ("hnsw", "hnsw: faiss index of type 'IH"),
         ("short", "short: damaged"),
         ("stub", "stub: damaged"),
-        ("other", "not the same ids"),
-        ("b", "one of floats"),
+        ("other", "must have the same ids"),
+        ("b", "a float index"),
     ):
         with pytest.raises(errors.StoreError, match=error):
             exchange.import_faiss(tmp_path / "i", tmp_path / "b", tmp_path / name, model="")

@@ -46,12 +46,12 @@ def test_columns_of_dicts_and_of_arrays():
         ({"a": np.array(["2020-01-01"], "M8[D]")}, TypeError, "date"),
     ],
 )
-def test_what_no_column_can_hold(columns, error, text):
+def test_unsupported_columns_are_refused(columns, error, text):
     with pytest.raises(error, match=text):
         records.kinds(columns)
 
 
-def test_columns_of_other_forms_are_refused():
+def test_misshapen_columns_are_refused():
     with pytest.raises(ValueError, match=r"\(2, 2\)"):
         records.columns({"a": np.zeros((2, 2))})
     with pytest.raises(ValueError, match=r"'a': 2, 'b': 1"):
@@ -71,7 +71,7 @@ def test_kinds_widen_without_loss():
             records.widened({"a": "integer"}, new)
 
 
-def test_a_table_holds_what_was_written(tmp_path):
+def test_a_table_returns_what_was_written(tmp_path):
     rows = [(2 * i, *row.values()) for i, row in enumerate(ROWS)]
     records.write(tmp_path / "t.sqlite", KINDS, [rows[:2], rows[2:]])
     table = records.Table(tmp_path / "t.sqlite")
@@ -84,7 +84,7 @@ def test_a_table_holds_what_was_written(tmp_path):
     assert table.select([], "size > ?", (2,)) == [(None,)]
 
 
-def test_a_condition_is_tried_first():
+def test_invalid_conditions_are_refused():
     records.check_condition(KINDS, "size > ? AND scan = 'a'", (3,))
     bad = (("sise > 3", ()), ("size >", ()), ("size > ?", ()), ("1", (2,)), ("size > ?", (2**70,)))
     for condition, values in bad:
@@ -103,12 +103,12 @@ def test_a_condition_is_tried_first():
         """scan = "it's" OR scan = 'b'""",
     ],
 )
-def test_what_would_filter_otherwise_than_it_says_is_refused(condition):
+def test_misleading_conditions_are_refused(condition):
     with pytest.raises(ValueError, match=r"condition .*the columns are scan, label"):
         records.check_condition(KINDS, condition, ())
 
 
-def test_a_condition_may_quote_columns_and_hold_comments():
+def test_a_condition_may_quote_columns_and_contain_comments():
     for condition in (
         '"SIZE" > 3', "size > 3 -- the \"big\" ones", "scan = 'say \"a\"'", 'size /* "x" */ > 3',
         "scan = 'A' COLLATE \"NOCASE\"", "records.size > 3",
@@ -116,13 +116,13 @@ def test_a_condition_may_quote_columns_and_hold_comments():
         records.check_condition(KINDS, condition, ())
 
 
-def test_a_condition_may_ask_for_the_number_of_a_row(tmp_path):
+def test_a_condition_may_use_the_row_id(tmp_path):
     rows = [(2 * i, *row.values()) for i, row in enumerate(ROWS)]
     records.write(tmp_path / "t.sqlite", KINDS, [rows])
     table = records.Table(tmp_path / "t.sqlite")
     for name in ("id", "rowid", "OID", "_rowid_", "records.id"):
         records.check_condition(KINDS, f"{name} > 1", ())
         assert table.where(KINDS, f"{name} > 1", ()) == [2, 4]
-    kinds = {**KINDS, "oid": "integer"}  # a column of one's own comes first
+    kinds = {**KINDS, "oid": "integer"}  # a user's column takes precedence
     records.write(tmp_path / "o.sqlite", kinds, [[(*row, 9 - row[0]) for row in rows]])
     assert records.Table(tmp_path / "o.sqlite").where(kinds, "oid > 7", ()) == [0]

@@ -24,8 +24,8 @@ def make_records(n):
 
 
 @pytest.fixture
-def saved(tmp_path, archive):
-    gallery, features = archive(50, dims=6)
+def saved(tmp_path, clustered):
+    gallery, features = clustered(50, dims=6)
     store.save(
         tmp_path / "index", gallery, features, make_records(50), bits=48, model="m1", shard_rows=20
     )
@@ -45,7 +45,7 @@ def test_round_trip(saved):
 
 
 def column_forms(rows):
-    """The same records in every form that can be given."""
+    """The same records in every accepted form."""
     lists = {name: [row[name] for row in rows] for name in rows[0]}
     arrays = lists | {"label": np.array(lists["label"], np.int16)}
     arrays |= {"diameter_mm": np.array(lists["diameter_mm"]), "scan": np.array(lists["scan"])}
@@ -53,11 +53,11 @@ def column_forms(rows):
 
 
 @pytest.mark.parametrize("form", ["dicts", "lists", "arrays"])
-def test_records_by_id_by_column_and_by_condition(tmp_path, archive, monkeypatch, form):
+def test_records_by_id_by_column_and_by_condition(tmp_path, clustered, monkeypatch, form):
     monkeypatch.setattr(records, "BLOCK", 7)
     path = tmp_path / "i"
     given = column_forms(make_records(50))[form]
-    store.save(path, *archive(50), given, bits=48, model="", shard_rows=20)
+    store.save(path, *clustered(50), given, bits=48, model="", shard_rows=20)
     check_records(store.load(path).records)
 
 
@@ -84,8 +84,8 @@ def check_records(records):
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_features_in_half_the_bytes(tmp_path, archive, dtype):
-    gallery, features = archive(30)
+def test_features_in_half_the_bytes(tmp_path, clustered, dtype):
+    gallery, features = clustered(30)
     features += 0.001
     store.save(tmp_path / "i", gallery, features, make_records(30), bits=48, model="", dtype=dtype)
     got = store.load(tmp_path / "i").features
@@ -121,7 +121,7 @@ def test_a_flipped_byte_is_found(saved, part):
         store.load(saved[0], verify=True)
 
 
-def test_a_flipped_byte_of_the_removed_is_found_on_opening(saved):
+def test_a_flipped_byte_in_the_removed_ids_is_found_on_opening(saved):
     updates.remove(saved[0], [3, 9])
     path = next(saved[0].glob("removed-*"))
     flip(path)
@@ -132,7 +132,7 @@ def test_a_flipped_byte_of_the_removed_is_found_on_opening(saved):
 def test_opening_reads_no_items(saved):
     updates.remove(saved[0], [7, *range(20, 30)])
     for part in ("codes", "features", "ids", "records"):
-        # Neither header nor, of the ids, the ends are touched.
+        # Headers stay intact, and so do the first and last ids.
         path = next(saved[0].glob(f"{part}-000001.*"))
         raw = bytearray(path.read_bytes())
         middle = slice(140, 170) if part == "ids" else slice(len(raw) // 2, len(raw))
@@ -143,7 +143,7 @@ def test_opening_reads_no_items(saved):
     assert [len(shard) for shard in opened.shards] == [19, 10, 10]
 
 
-def test_saving_holds_a_block_and_not_the_items(tmp_path, monkeypatch):
+def test_changes_need_memory_for_a_block_and_not_for_all_items(tmp_path, monkeypatch):
     n, dims = 8000, 128
     monkeypatch.setattr(shards, "BLOCK_BYTES", 1 << 16)
     monkeypatch.setattr(records, "BLOCK", 128)
@@ -166,11 +166,11 @@ def test_saving_holds_a_block_and_not_the_items(tmp_path, monkeypatch):
     np.testing.assert_array_equal(got.features[:, 0], [i % n for i in range(2 * n) if i % 5])
 
 
-def test_another_program_reads_it_by_the_readme(tmp_path, archive):
-    """The example of the format's README, as it is printed, on an index of every kind of change."""
+def test_another_program_reads_it_by_the_readme(tmp_path, clustered):
+    """Run the example in README.md on an index that has seen every kind of change."""
     example = marked_block("inres/storage/README.md", "reads the index", "python")
     path = tmp_path / "i"
-    packed, wide = archive(60, bits=45)
+    packed, wide = clustered(60, bits=45)
     rows = make_records(60)
     store.save(path, packed[:40], wide[:40], rows[:40], bits=45, model="é", shard_rows=20)
     updates.remove(path, [5, 39])
@@ -229,7 +229,7 @@ def test_every_flipped_byte_of_the_manifest_is_found(saved):
         path.write_bytes(raw[:place] + bytes([raw[place] ^ 2]) + raw[place + 1 :])
         try:
             if json.loads(path.read_bytes()) == meaning:
-                continue  # white space
+                continue  # only white space changed
         except ValueError:
             pass
         with pytest.raises(errors.StoreError, match=r"manifest\.json"):
@@ -240,13 +240,13 @@ def test_an_index_saved_over_another_is_not_mixed_with_it(saved, monkeypatch):
     path, gallery, features = saved
     open_manifest = store.open_manifest
 
-    def beside_a_writer(root, manifest, model):
+    def replace_and_open(root, manifest, model):
         if manifest["model"] == "m1":
             rows = make_records(50)
             store.save(path, gallery, -features, rows, bits=48, model="m2", shard_rows=20)
         return open_manifest(root, manifest, model)
 
-    monkeypatch.setattr(store, "open_manifest", beside_a_writer)
+    monkeypatch.setattr(store, "open_manifest", replace_and_open)
     opened = store.load(path)
     assert opened.model == "m2"
     np.testing.assert_array_equal(opened.features, -features)
@@ -257,8 +257,8 @@ def test_a_missing_index_is_reported(tmp_path):
         store.load(tmp_path)
 
 
-def test_bad_input_leaves_nothing(tmp_path, archive):
-    gallery, features = archive(10)
+def test_bad_input_leaves_nothing(tmp_path, clustered):
+    gallery, features = clustered(10)
     bad = features.copy()
     bad[4, 0] = np.inf
     records = make_records(10)
@@ -279,13 +279,13 @@ def test_bad_input_leaves_nothing(tmp_path, archive):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_no_index_is_not_replaced(tmp_path, archive):
+def test_only_an_index_is_replaced(tmp_path, clustered):
     thesis = tmp_path / "precious" / "sub" / "thesis.txt"
     thesis.parent.mkdir(parents=True)
     thesis.write_text("mine")
-    given = (*archive(5), make_records(5))
+    given = (*clustered(5), make_records(5))
     for path in (tmp_path / "precious", thesis):
-        with pytest.raises(errors.StoreError, match="no index to be replaced"):
+        with pytest.raises(errors.StoreError, match="is not an index"):
             store.save(path, *given, bits=48, model="")
     assert thesis.read_text() == "mine"
     (tmp_path / "empty").mkdir()
@@ -296,8 +296,8 @@ def test_what_is_no_index_is_not_replaced(tmp_path, archive):
     assert len(store.load(tmp_path / "empty").records) == 5
 
 
-def test_a_condition_that_fails_on_a_value_is_no_damage(tmp_path, archive):
-    store.save(tmp_path / "i", *archive(5), [{"a": "x"}] * 5, bits=48, model="")
+def test_a_condition_that_fails_on_a_value_is_not_reported_as_damage(tmp_path, clustered):
+    store.save(tmp_path / "i", *clustered(5), [{"a": "x"}] * 5, bits=48, model="")
     got = store.load(tmp_path / "i").records
     with pytest.raises(ValueError, match=r"condition .*JSON") as error:
         got.where("json_extract(a, '$') = 1")
@@ -305,8 +305,8 @@ def test_a_condition_that_fails_on_a_value_is_no_damage(tmp_path, archive):
 
 
 @pytest.mark.parametrize("ids", [[True, False], [1.0], [[1]], 3])
-def test_only_whole_numbers_are_ids(tmp_path, archive, ids):
-    store.save(tmp_path / "i", *archive(5), make_records(5), bits=48, model="")
+def test_only_whole_numbers_are_ids(tmp_path, clustered, ids):
+    store.save(tmp_path / "i", *clustered(5), make_records(5), bits=48, model="")
     with pytest.raises(ValueError, match="must be integers"):
         updates.remove(tmp_path / "i", ids)
     opened = store.load(tmp_path / "i")

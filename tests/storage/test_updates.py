@@ -29,7 +29,7 @@ def path(tmp_path, monkeypatch):
 
 
 def assert_holds(path, ids):
-    kill_store.look(path, [set(ids)])
+    kill_store.check_index(path, [set(ids)])
 
 
 def rows_of_shards(path):
@@ -52,7 +52,7 @@ def test_add_remove_compact(path):
     updates.compact(path)
     assert_holds(path, left)
     assert rows_of_shards(path) == [16, 16, 16, 9]
-    # Ids are never given again.
+    # Ids are never reused.
     np.testing.assert_array_equal(updates.add(path, *items([70])), [70])
     assert_holds(path, left | {70})
 
@@ -66,7 +66,7 @@ CHANGES = st.one_of(
 
 @settings(max_examples=12)
 @given(first=st.integers(0, 20), changes=st.lists(CHANGES, max_size=6))
-def test_any_changes_leave_what_a_set_would_hold(first, changes):
+def test_random_changes_act_like_changes_of_a_set(first, changes):
     with (
         tempfile.TemporaryDirectory() as root,
         mock.patch.object(store, "SHARD_ROWS", 16),
@@ -76,13 +76,13 @@ def test_any_changes_leave_what_a_set_would_hold(first, changes):
         path = Path(root) / "i"
         store.save(path, *items(range(first)), bits=BITS, model="", shard_rows=16)
         held, next_id = list(range(first)), first
-        for kind, much in changes:
+        for kind, value in changes:
             if kind == "add":
-                new = list(range(next_id, next_id + much))
+                new = list(range(next_id, next_id + value))
                 np.testing.assert_array_equal(updates.add(path, *items(new)), new)
-                held, next_id = held + new, next_id + much
+                held, next_id = held + new, next_id + value
             elif kind == "remove":
-                gone = {held[int(share * len(held))] for share in much} if held else set()
+                gone = {held[int(share * len(held))] for share in value} if held else set()
                 updates.remove(path, sorted(gone))
                 held = [i for i in held if i not in gone]
             else:
@@ -100,7 +100,7 @@ def test_adding_one_by_one_leaves_few_shards(path):
     assert_holds(path, range(45))
 
 
-def test_compacting_leaves_alone_what_gains_nothing(path):
+def test_compacting_keeps_shards_that_would_not_change(path):
     updates.add(path, *items(range(30, 62)))
     updates.remove(path, [20, 60])
     before = {p.name: p.stat().st_mtime_ns for p in path.glob("features-*")}
@@ -131,7 +131,7 @@ def test_damage_is_not_copied(path, part):
     assert (path / manifest.MANIFEST).read_bytes() == before
 
 
-def test_integers_become_real_beside_reals_and_columns_go_by_name(tmp_path):
+def test_integer_columns_become_real_and_columns_are_matched_by_name(tmp_path):
     codes, features, _ = items(range(2))
     store.save(
         tmp_path / "i", codes, features, {"a": [1, 2], "b": ["x", None]}, bits=BITS, model=""
@@ -149,7 +149,7 @@ def test_integers_become_real_beside_reals_and_columns_go_by_name(tmp_path):
         updates.add(tmp_path / "i", codes, features, {"a": [1, 1], "b": [1.5, 2]})
 
 
-def test_everything_removed_and_begun_again(path):
+def test_items_can_be_added_after_all_were_removed(path):
     updates.remove(path, range(30))
     updates.compact(path)
     assert_holds(path, [])
@@ -157,11 +157,11 @@ def test_everything_removed_and_begun_again(path):
     assert_holds(path, range(30, 33))
 
 
-def test_no_more_files_than_are_named(path):
+def test_files_outside_of_the_manifest_are_removed(path):
     (path / "codes-000077.npy").write_bytes(b"left by a killed writer")
     (path / ".codes-000078.npy.x").mkdir()
     (path / ".manifest.json.x").mkdir()
-    (path / "notes.txt").write_text("not ours to remove")
+    (path / "notes.txt").write_text("not part of the index")
     updates.add(path, *items(range(30, 40)))
     updates.remove(path, [3])
     updates.compact(path)
@@ -182,17 +182,17 @@ def test_a_reader_keeps_the_state_it_opened(path):
     np.testing.assert_array_equal(opened.records.where("value < 1"), range(4))
 
 
-def test_a_full_disk_leaves_the_old_state_wherever_it_strikes(path, tmp_path):
+def test_a_full_disk_at_any_moment_leaves_the_old_state(path, tmp_path):
     shutil.copytree(path, tmp_path / "copy")
     before = {*(p.name for p in path.iterdir()), manifest.LOCK}
     with mock.patch.object(os, "fsync") as sync:
         updates.add(tmp_path / "copy", *items(range(30, 50)))
     assert sync.call_count > 8
-    # The last one syncs the directory, after the manifest was replaced.
-    for calm in range(sync.call_count - 1):
-        strike = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    # The last sync is that of the directory, after the manifest was replaced.
+    for successes in range(sync.call_count - 1):
+        full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with (
-            mock.patch.object(os, "fsync", side_effect=[None] * calm + [strike] * 99),
+            mock.patch.object(os, "fsync", side_effect=[None] * successes + [full] * 99),
             pytest.raises(OSError, match=rf"disk is full; free some space.*{path}") as error,
         ):
             updates.add(path, *items(range(30, 50)))
@@ -205,18 +205,18 @@ def test_a_full_disk_leaves_the_old_state_wherever_it_strikes(path, tmp_path):
 
 @pytest.fixture
 def tiny_disk(tmp_path):
-    """A disk of 192 KiB, where one may be mounted."""
+    """A mounted file system of 192 KiB; skips without the right to mount."""
     (tmp_path / "disk").mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", "size=192k", "none", str(tmp_path / "disk")]
     try:
         subprocess.run(mount, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no right to mount a tiny disk")
+        pytest.skip("not allowed to mount a file system")
     yield tmp_path / "disk"
     subprocess.run(["umount", str(tmp_path / "disk")], check=True)
 
 
-def test_a_disk_that_is_truly_full(tiny_disk):
+def test_a_real_full_disk(tiny_disk):
     path = tiny_disk / "i"
     store.save(path, *items(range(30)), bits=BITS, model="m")
     long = [{"name": "x" * 1000, "value": float(i)} for i in range(200)]
@@ -259,7 +259,7 @@ def hold(path, ready, release):
         release.wait(30)
 
 
-def test_the_second_writer_is_told(path):
+def test_a_second_writer_is_refused(path):
     context = multiprocessing.get_context("spawn")
     ready, release = context.Event(), context.Event()
     holder = context.Process(target=hold, args=(path, ready, release))
@@ -275,7 +275,7 @@ def test_the_second_writer_is_told(path):
     assert_holds(path, range(31))
 
 
-def test_killed_writers_and_readers_beside_one():
+def test_killed_writers_and_readers_during_changes():
     script = Path(kill_store.__file__)
     root = script.parents[2]
     run = subprocess.run(
@@ -293,8 +293,8 @@ def test_killed_writers_and_readers_beside_one():
     assert reads >= seen > 2
 
 
-def test_a_filter_means_the_same_in_every_shard(tmp_path):
-    """A column that became real divides as reals do, also where it was written as integers."""
+def test_a_condition_has_the_same_meaning_in_every_shard(tmp_path):
+    """A column that became real uses real division in shards that were written as integers too."""
     codes, features, _ = items(range(4))
     path = tmp_path / "w"
     store.save(path, codes, features, {"size": [1, 2, 3, 4]}, bits=BITS, model="", shard_rows=4)

@@ -37,7 +37,7 @@ def test_a_directory_replaces_a_full_one(tmp_path):
 
 
 def killed(path):
-    """Leave what a writer of `path` leaves that was killed."""
+    """Leave the files of a killed writer of `path`."""
     with (
         mock.patch("shutil.rmtree"),
         contextlib.suppress(KeyboardInterrupt),
@@ -65,7 +65,7 @@ def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
     assert len(list((tmp_path / "elsewhere").iterdir())) == 1
 
 
-def test_a_directory_moved_aside_by_a_killed_writer_is_put_back(tmp_path):
+def test_a_directory_moved_aside_by_a_killed_writer_is_restored(tmp_path):
     (tmp_path / "d.x").mkdir()
     (tmp_path / "d.x" / "whole").touch()
     with (
@@ -131,7 +131,7 @@ def test_a_csv_is_checked(tmp_path):
         files.read_csv(tmp_path / "b.csv", ("x",))
 
 
-def test_a_file_that_is_no_csv_is_named(tmp_path):
+def test_a_file_that_is_not_csv_is_named(tmp_path):
     path = tmp_path / "a.csv"
     for encoding in ("latin-1", "utf-16"):
         path.write_bytes("x,y\n1,Müller\n".encode(encoding))
@@ -142,13 +142,13 @@ def test_a_file_that_is_no_csv_is_named(tmp_path):
         files.read_csv(path, ("x",))
 
 
-def test_columns_of_a_csv_are_told_apart(tmp_path):
+def test_column_names_are_stripped_and_unique(tmp_path):
     path = tmp_path / "a.csv"
     path.write_text(" x,y ,,\n1,2,,\n\n3,4,,\n")
     found = [(line, row["x"], row["y"]) for line, row in files.read_csv_lines(path, ("x", "y"))]
     assert found == [(2, "1", "2"), (4, "3", "4")]
     path.write_text("x,y, x\n1,2,3\n")
-    with pytest.raises(ValueError, match=r"a\.csv: column x is there twice"):
+    with pytest.raises(ValueError, match=r"a\.csv: column x occurs twice"):
         files.read_csv(path, ("x",))
 
 
@@ -171,7 +171,7 @@ def test_a_full_disk_is_named(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_too_little_space_is_told_beforehand(tmp_path):
+def test_too_little_space_is_reported_before_writing(tmp_path):
     files.require_space(tmp_path, 1)
     with pytest.raises(OSError, match=r"1e\+09 GB are needed.*free some space"):
         files.require_space(tmp_path, 10**18)
@@ -188,23 +188,23 @@ def test_a_lock_has_one_holder(tmp_path):
         pass
 
 
-def test_a_look_at_a_lock_is_waited_for(tmp_path):
+def test_a_momentary_test_of_a_lock_is_waited_for(tmp_path):
     handle = os.open(tmp_path / "lock", os.O_CREAT | os.O_RDWR)
     fcntl.flock(handle, fcntl.LOCK_EX)
-    looked = []
+    waits = []
 
     def wait(seconds):
-        looked.append(seconds)
+        waits.append(seconds)
         os.close(handle)
 
     with (
         mock.patch("time.sleep", side_effect=wait),
         files.lock(tmp_path / "lock", ValueError("held")),
     ):
-        assert len(looked) == 1
+        assert len(waits) == 1
 
 
-def test_a_lock_file_that_was_replaced_is_no_lock(tmp_path):
+def test_a_replaced_lock_file_is_not_a_lock(tmp_path):
     def replace(handle, _):
         (tmp_path / "lock").unlink()
         (tmp_path / "lock").touch()

@@ -1,4 +1,4 @@
-"""Processes that share jobs out."""
+"""Worker processes."""
 
 import math
 import multiprocessing
@@ -12,7 +12,7 @@ import pytest
 
 from inres.system import processes
 
-# It has no `if __name__ == "__main__"`: a process that imported it would start processes too.
+# Without `if __name__ == "__main__"`, a process that imported it would start processes as well.
 PROGRAM = """
 import math
 from inres.system import processes
@@ -22,7 +22,7 @@ with processes.running(math.factorial, [(n,) for n in range(6)], workers=2, star
 """
 
 
-def test_processes_do_not_read_the_program_again(tmp_path):
+def test_processes_do_not_import_the_program(tmp_path):
     path = tmp_path / "program.py"
     path.write_text(PROGRAM)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -34,14 +34,14 @@ def test_processes_do_not_read_the_program_again(tmp_path):
     assert str([math.factorial(n) for n in range(6)]) in done.stdout
 
 
-def test_processes_have_one_thread_each_and_the_program_keeps_its_own(monkeypatch):
+def test_processes_have_one_thread_each_and_the_program_keeps_its_setting(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     main = sys.modules["__main__"]
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     jobs = [(name,) for name in names]
-    with processes.running(os.getenv, jobs, workers=1, start=int) as asked:
-        assert [job.result() for job in asked] == ["1", "1"]
+    with processes.running(os.getenv, jobs, workers=1, start=int) as found:
+        assert [job.result() for job in found] == ["1", "1"]
     assert [os.getenv(name) for name in names] == ["7", None]
     assert sys.modules["__main__"] is main
 
@@ -52,7 +52,7 @@ def sleep_in_processes(*seconds):
             job.result()
 
 
-def test_an_error_ends_the_others_at_once():
+def test_an_error_terminates_the_other_processes():
     began = time.monotonic()
     with pytest.raises(TypeError):
         sleep_in_processes("long", 60)

@@ -3,7 +3,7 @@ import csv
 from inres.system import tables
 
 
-def test_a_table_for_programs_and_one_for_a_paper(tmp_path):
+def test_csv_latex_and_markdown(tmp_path):
     columns = {"name": "run_name", "score": "mAP", "n": "n"}
     rows = [
         {"name": "a_1 & 50 %", "score": 1 / 3, "n": 12, "unused": 0},
