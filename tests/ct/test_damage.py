@@ -1,4 +1,4 @@
-"""Truncated and damaged files: SimpleITK alone would not tell, or not what."""
+"""Truncated and damaged files, which SimpleITK alone reads or reports wrongly."""
 
 import gzip
 

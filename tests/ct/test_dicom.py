@@ -1,4 +1,4 @@
-"""Folders of DICOM slices: order, copies, holes and tilt."""
+"""Folders of DICOM slices: order, copies, gaps and gantry tilt."""
 
 import shutil
 import warnings
@@ -13,7 +13,7 @@ from inres.ct.header import ScanError
 
 
 def write_dicom(folder, heights, *, uid="1.2.3", tilt=0.0, start=0):
-    """One file a slice of NOISE, in shuffled names, at `heights` along z."""
+    """Write one file per slice of NOISE, with shuffled names, at `heights` along z."""
     folder.mkdir(exist_ok=True)
     writer = sitk.ImageFileWriter()
     writer.KeepOriginalImageUIDOn()

@@ -1,4 +1,4 @@
-"""Single images in grey, and what their pixels mean."""
+"""Single grey images and the meaning of their types."""
 
 import numpy as np
 import pytest
@@ -44,7 +44,7 @@ def test_grey8_by_type():
         image.to_grey8(np.array([0, 4000], np.uint32), **window)
 
 
-def test_twelve_bits_in_sixteen_are_told():
+def test_twelve_bits_in_sixteen_are_reported():
     assert "from 0 to 4095" in image.twelve_bits(0, 4095)
     assert image.twelve_bits(32768, 32768 + 3000)
     assert not image.twelve_bits(0, 4096)

@@ -1,4 +1,4 @@
-"""Lung masks against a chest whose lungs are known."""
+"""Lung masks compared with a chest whose lungs are known."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ SPACING = 2.5
 
 
 def grown(nodules=(), **kwargs):
-    """A chest on cubic voxels: volume, world positions of its voxels."""
+    """A chest on cubic voxels: the volume, and the world positions of its voxels."""
     image, _ = chest_image(nodules, **kwargs)
     volume = Volume(
         hu=sitk.GetArrayFromImage(image),
@@ -47,7 +47,7 @@ def test_finds_both_lungs_and_nothing_else(chest):
 
 
 @pytest.mark.parametrize("padding", [-2000, -3024])
-def test_padding_outside_of_the_field_of_view_is_no_lung(chest, padding):
+def test_padding_outside_the_field_of_view_is_no_lung(chest, padding):
     volume, world = chest
     hu = volume.hu.copy()
     x, y, _ = np.moveaxis(world, -1, 0)
@@ -111,7 +111,7 @@ def test_nothing_to_find():
 @pytest.mark.parametrize("diameter", [8, 14, 20])
 @pytest.mark.parametrize("side", [-1, 1])
 def test_juxtapleural_nodules_survive(diameter, side):
-    """A solid nodule on the chest wall, its outer pole on the pleura."""
+    """A solid nodule on the chest wall, with its outer pole on the pleura."""
     x = side * (65 + 45 - diameter / 2)
     nodule = (x, 0, 0, diameter)
     volume, world = grown([nodule])
@@ -128,7 +128,7 @@ def test_juxtapleural_nodules_survive(diameter, side):
     assert not after[heart].any()
 
 
-def test_repair_keeps_what_there_is_and_adds_little(chest):
+def test_repair_keeps_the_mask_and_adds_little(chest):
     volume, _ = chest
     mask = lungs.threshold_mask(volume.hu, SPACING)
     after = lungs.repair(mask, SPACING)
@@ -137,7 +137,7 @@ def test_repair_keeps_what_there_is_and_adds_little(chest):
 
 
 def test_repair_does_not_swallow_a_large_notch():
-    """A heart that dents the lung by far more than a nodule stays outside."""
+    """A heart, whose dent in the lung is far larger than a nodule, stays outside."""
     y, x = np.mgrid[:120, :160]
     lung = (x - 40) ** 2 / 35**2 + (y - 60) ** 2 / 50**2 <= 1
     other = (x - 120) ** 2 / 35**2 + (y - 60) ** 2 / 50**2 <= 1

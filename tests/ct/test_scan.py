@@ -1,4 +1,4 @@
-"""Reading, geometry and resampling, with SimpleITK's own physical points as the oracle."""
+"""Reading, geometry and resampling, compared with SimpleITK's own physical points."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def rotation(degrees, axis):
 
 
 def ramp_volume(size_xyz, spacing, origin, direction, gradient=(2.0, -3.0, 1.5)):
-    """A volume whose HU are a linear function of the world position, times ten."""
+    """A volume whose HU are ten times a linear function of the world position."""
     world = grid_world(size_xyz, spacing, origin, direction)
     hu = np.rint(10 * (world @ np.array(gradient))).astype(np.int16)
     return Volume(

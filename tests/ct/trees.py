@@ -1,4 +1,4 @@
-"""A small chest of ellipsoids, and LUNA16 trees made of it."""
+"""A small chest made of ellipsoids, and LUNA16 trees of such chests."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def to_image(array, spacing, origin, direction):
 
 
 def chest_image(nodules=(), *, spacing=(3.2, 3.2, 2.5), flips=(1, 1, 1), seed=0):
-    """The chest, 324 x 288 x 200 mm, on a grid whose axes run against the world's where -1."""
+    """The chest, 324 x 288 x 200 mm; axes with a flip of -1 run against the world's."""
     size = [round(mm / s) for mm, s in zip((324, 288, 200), spacing, strict=True)]
     direction = np.diag(flips).astype(float)
     half = (np.array(size) - 1) / 2 * spacing

@@ -1,4 +1,4 @@
-"""The three-plane estimate against the exact share of a voxel sphere, and against closed forms."""
+"""The three-plane estimate compared with a sphere of voxels and with closed forms."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from inres.data.audit import PLANE_OFFSET, sphere_coverage
 
 
 def planes(mask, center, radius):
-    """The three planes as the item store keeps them: the nearest whole slices."""
+    """The three planes as in the item store: the nearest slices."""
     heights = [center[0] + t * PLANE_OFFSET * radius for t in (-1, 0, 1)]
     return np.stack([mask[round(z)] for z in heights])
 
@@ -21,7 +21,7 @@ def planes(mask, center, radius):
     st.floats(1.5, 15), st.tuples(*[st.floats(24, 26)] * 3), st.floats(-1.2, 1.2), st.integers(0, 2)
 )
 def test_half_spaces(radius, center, depth, axis):
-    """A flat pleura at any depth: the estimate is near the voxel sphere's share."""
+    """A flat pleura at any depth: the estimate is close to the share of the voxel sphere."""
     index = np.moveaxis(np.indices((50, 50, 50)), 0, -1)
     mask = index[..., axis] <= center[axis] + depth * radius
     estimate = sphere_coverage(planes(mask, center, radius), center[1:], radius)
@@ -57,6 +57,6 @@ def test_weights_of_the_planes():
     assert sphere_coverage(lower, (20, 20), 6.0) == pytest.approx(1 / 6)
 
 
-def test_beyond_the_plane_is_outside():
+def test_pixels_outside_the_plane_are_outside_the_mask():
     ones = np.ones((3, 40, 40), bool)
     assert sphere_coverage(ones, (-0.5, 20), 6.0) == pytest.approx(0.5, abs=0.03)

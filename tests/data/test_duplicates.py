@@ -1,4 +1,4 @@
-"""Twins: what is the same picture again is found, what is another picture is not."""
+"""Copies of a picture are found as twins, other pictures are not."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from inres.data import duplicates
 
 
 def patches(count, size=50, seed=0):
-    """Smooth textures with a blob, about as crops of lung look."""
+    """Smooth textures with a blob, similar to crops of lung."""
     rng = np.random.default_rng(seed)
     images = ndimage.gaussian_filter(rng.normal(size=(count, size, size)), (0, 3, 3))
     images = 60 + 40 * images / images.std()
@@ -23,7 +23,7 @@ def patches(count, size=50, seed=0):
 
 
 def blobs(count, size=64, seed=0):
-    """Bright discs on black, as segmented nodules are."""
+    """Bright discs on black, like segmented nodules."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size]
     out = np.zeros((count, size, size))
@@ -37,7 +37,7 @@ def blobs(count, size=64, seed=0):
 
 @pytest.fixture(scope="module")
 def jpeg(tmp_path_factory):
-    """Save and read again, quality 75."""
+    """Saved and read again as JPEG of quality 75."""
     path = str(tmp_path_factory.mktemp("jpeg") / "image.jpg")
 
     def again(image):
@@ -48,7 +48,7 @@ def jpeg(tmp_path_factory):
 
 
 def moved(image, dy, dx):
-    """The picture a pixel further, its edge repeated."""
+    """The picture shifted by a pixel, with its edge repeated."""
     return ndimage.shift(image, (dy, dx), order=0, mode="nearest")
 
 
@@ -74,7 +74,7 @@ def test_an_injected_duplicate_is_found_and_nothing_else(change, make, jpeg):
 
 
 def test_duplicates_injected_into_real_crops(real_data, jpeg):
-    """Real lung crops: every tenth query is a gallery image, changed; only those are found."""
+    """Real lung crops: every tenth query is a changed gallery image; only those are found."""
     root = real_data("luna16_patches") / "images"
     paths = sorted(root.glob("*.jpg"))[::16]
     images = np.stack([sitk.GetArrayFromImage(sitk.ReadImage(str(p))) for p in paths])
@@ -98,7 +98,7 @@ def test_large_slices_are_compared_as_thumbnails(jpeg):
 
 
 def test_blank_images_pair_once_each():
-    """A hundred black slices on both sides are 199 pairs, not 10,000; grey ones are others."""
+    """A hundred black slices on either side form 199 pairs, not 10,000; grey ones differ."""
     left, right = np.zeros((100, 16, 16), np.uint8), np.zeros((100, 16, 16), np.uint8)
     right[60:] = 200
     pairs = duplicates.twins(left, right)
@@ -111,8 +111,8 @@ def test_blank_images_pair_once_each():
 
 
 @given(st.integers(0, 1000), st.integers(8, 40))
-def test_difference_is_that_of_the_best_move(seed, size):
-    """Against moving, masking and measuring one pair the plain way."""
+def test_difference_is_that_of_the_best_shift(seed, size):
+    """Compared with shifting, masking and measuring one pair at a time."""
     rng = np.random.default_rng(seed)
     a, b = (rng.integers(0, 4, (size, size)).astype(np.uint8) * 20 for _ in range(2))
     best = np.inf

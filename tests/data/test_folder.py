@@ -74,7 +74,7 @@ def ramp(low, high, dtype):
         ({"a.mha": np.full((12, 12), np.nan, np.float32)}, "not one finite pixel"),
     ],
 )
-def test_values_that_are_not_what_their_type_stands_for_are_refused(tree, images, message):
+def test_values_that_do_not_fit_their_type_are_refused(tree, images, message):
     for name, image in images.items():
         write(tree / "images" / name, image)
     listed(tree, *images)
@@ -83,7 +83,7 @@ def test_values_that_are_not_what_their_type_stands_for_are_refused(tree, images
     assert not list((tree.parent / "out").iterdir())
 
 
-def test_one_pixel_of_metal_hides_no_12_bits(tree):
+def test_one_bright_pixel_does_not_hide_12_bit_data(tree):
     image = ramp(0, 3000, np.uint16)
     image[3, 3] = 65535
     write(tree / "images" / "m.png", image)
@@ -121,7 +121,7 @@ def test_masks_are_found_by_name(tree):
 
 
 @pytest.mark.parametrize("dtype", [np.int16, np.uint16, np.float32, np.int32])
-def test_a_mask_of_any_type_is_what_is_not_0(tree, dtype):
+def test_a_mask_of_any_type_is_where_it_is_not_0(tree, dtype):
     want = np.random.default_rng(1).random((2, 12, 12)) < 0.3
     for name, mask in zip("ab", want, strict=True):
         write(tree / "masks" / f"{name}.mha", mask.astype(dtype))
@@ -152,7 +152,7 @@ def test_masks_lie_as_their_images_do(tree):
         prepare(tree)
 
 
-def test_nodules_of_class_0_are_told(tree):
+def test_nodules_of_class_0_are_reported(tree):
     def notes():
         prepare(tree)
         return files.read_json(tree.parent / "out" / "meta.json")["messages"]
@@ -167,7 +167,7 @@ def test_nodules_of_class_0_are_told(tree):
     assert "1 items of classes above 0 have a diameter of 0 mm" in notes()[0]
 
 
-def test_bad_folders_are_told_what_is_wrong(tree):
+def test_problems_of_a_folder_are_named(tree):
     write(tree / "images" / "b.png", np.zeros((12, 13), np.uint8))
     with pytest.raises(ValueError, match=r"b\.png: 13 pixels"):
         prepare(tree)
@@ -209,7 +209,7 @@ def test_neighbours_are_the_slices_of_one_nodule_in_order():
     np.testing.assert_array_equal(found, want)
 
 
-def test_nodules_of_unknown_scans_that_are_called_alike_are_told_apart_by_their_patients():
+def test_patients_distinguish_nodules_of_one_name_in_unknown_scans():
     table = [
         items.Item(f"{i}.png", "", "n", 1, z_mm=i / 2, patient=patient)
         for i, patient in enumerate(["a", "b", "a", "b", "", ""])
@@ -221,7 +221,7 @@ def test_nodules_of_unknown_scans_that_are_called_alike_are_told_apart_by_their_
     ]  # fmt: skip
 
 
-def test_places_of_some_slices_of_a_nodule_are_refused():
+def test_positions_of_only_some_slices_of_a_nodule_are_refused():
     table = rows(("a", "n", 1.0), ("a", "n", float("nan")))
     with pytest.raises(ValueError, match=r"1\.png: z_mm is blank.*'n' of scan 'a'"):
         folder.neighbour_rows(table, 2)
@@ -249,8 +249,8 @@ def test_a_folder_keeps_the_neighbours_of_its_slices(tree):
     assert items.open_store(out).neighbours is None
 
 
-def test_the_store_has_the_rows_of_neighbours_and_shows_their_slices(tmp_path):
-    """A folder's neighbours are items: no picture is stored twice."""
+def test_neighbours_are_stored_as_rows_and_shown_as_slices(tmp_path):
+    """Neighbours in a folder are items, so no picture is stored twice."""
     root, out = tmp_path / "in", tmp_path / "out"
     root.mkdir()
     out.mkdir()
@@ -283,10 +283,10 @@ def test_a_mask_of_another_size_is_named_before_anything_is_written(tmp_path):
     assert not list(out.iterdir())
 
 
-def test_a_misnamed_column_is_told(tree):
+def test_an_unknown_column_is_reported(tree):
     table = tree / "items.csv"
     lines = table.read_text().splitlines()
     table.write_text("\n".join([f"{lines[0]},patient_id", *(f"{x},p" for x in lines[1:])]) + "\n")
     prepare(tree)
-    (told,) = files.read_json(tree.parent / "out" / "meta.json")["messages"]
-    assert "columns not read: patient_id; known are: image, scan, " in told
+    (message,) = files.read_json(tree.parent / "out" / "meta.json")["messages"]
+    assert "columns not read: patient_id; known are: image, scan, " in message

@@ -79,12 +79,12 @@ def read(tmp_path, *lines):
         ("image,scan,label,label,x", "column label occurs twice"),
     ],
 )
-def test_a_column_that_would_be_ignored_unawares_is_refused(tmp_path, header, message):
+def test_a_misspelt_column_is_refused(tmp_path, header, message):
     with pytest.raises(ValueError, match=message):
         read(tmp_path, header, "a,s,1,1,1")
 
 
-def test_spaces_around_names_and_values_are_no_part_of_them(tmp_path):
+def test_spaces_around_names_and_values_are_removed(tmp_path):
     first, second = read(
         tmp_path, "image, scan,label, patient,nodule,split,own",
         " a.png,s , 1,p ,n,train ,x", "b.png,s,1, p, n ,train,y",
@@ -116,7 +116,7 @@ def test_rows_that_contradict_each_other_are_refused(tmp_path):
     ],
 )
 def test_a_value_out_of_its_range_is_refused(tmp_path, row, message):
-    """The blank line counts."""
+    """Line numbers include blank lines."""
     with pytest.raises(ValueError, match=message):
         read(tmp_path, "image,scan,label,malignancy", "a,s,0,1.25", "", row)
 

@@ -1,4 +1,4 @@
-"""Queries, prepared as the items are."""
+"""Queries are prepared exactly as the items."""
 
 import shutil
 
@@ -38,7 +38,7 @@ def image_query(path, config):
     return found.planes, found.mask, found.point, found.notes
 
 
-def test_an_image_of_12_bits_is_no_query(tmp_path, tree):
+def test_an_image_of_12_bits_is_refused(tmp_path, tree):
     path = tmp_path / "q.png"
     sitk.WriteImage(sitk.GetImageFromArray(np.arange(0, 3600, 25, "u2").reshape(12, 12)), path)
     for kind in ("phantom", "folder"):
@@ -49,7 +49,7 @@ def test_an_image_of_12_bits_is_no_query(tmp_path, tree):
 
 @pytest.mark.parametrize("which", [0, 1, 2])
 @pytest.mark.parametrize("lung_masks", ["threshold", "luna16"])
-def test_query_by_world_is_the_gallery_item(tree, store, labelled_store, which, lung_masks):
+def test_query_by_world_equals_the_archive_item(tree, store, labelled_store, which, lung_masks):
     wants_labels = lung_masks == "luna16"
     config = config_of_labels(tree) if wants_labels else make_config(tree)
     gallery = labelled_store if wants_labels else store
@@ -64,10 +64,10 @@ def test_query_by_world_is_the_gallery_item(tree, store, labelled_store, which, 
     assert messages == ()
 
 
-def test_query_from_elsewhere_says_that_its_lungs_are_of_another_kind(
+def test_query_from_elsewhere_reports_that_its_lungs_are_found_differently(
     tree, store, labelled_store, tmp_path
 ):
-    """A scan of the tree has its labels by whatever path; a copy is found by threshold."""
+    """A scan of the tree has its labels by any path; the lungs of a copy are thresholded."""
     config = config_of_labels(tree)
     i = nodules(store)[2]
     item = store.items[i]
@@ -91,7 +91,7 @@ def test_query_from_elsewhere_says_that_its_lungs_are_of_another_kind(
 
 
 def test_many_places_of_a_scan_are_read_once(tree, store, monkeypatch):
-    """Every item of a scan, from one reading."""
+    """All items of a scan as queries, from reading it once."""
     config, read = make_config(tree), []
     monkeypatch.setattr(queries, "cut_scan", lambda *a, **k: read.append(a) or cut_scan(*a, **k))
     opened = queries.open_query_scan(tree / "subset2" / "a.mhd", config=config, root=None)
@@ -124,7 +124,7 @@ def test_slice_number_counts_as_stored(tmp_path, flip):
     assert query(path, whole, slice_index=number)[3] == ()
 
 
-def test_places_outside_of_a_scan(tree):
+def test_places_outside_a_scan_are_refused(tree):
     path, config = tree / "subset0" / "b.mhd", make_config(tree)
     with pytest.raises(ScanError, match=r"b\.mhd: \(0\.0, 0\.0, 999\.0\) mm lies outside"):
         query(path, config, world_mm=(0, 0, 999))
@@ -170,7 +170,7 @@ def test_single_images(tree, tmp_path):
         image_query(tree / "subset0" / "b.mhd", make_config(tree))
 
 
-def test_an_array_is_the_query_that_its_file_is(tree, tmp_path):
+def test_an_array_gives_the_same_query_as_its_file(tree, tmp_path):
     hu = np.arange(-1200, 600, 15, dtype=np.int16).reshape(10, 12)
     grey = to_uint8(hu, hu_min=-1200, hu_max=600)
     crops = make_config(tree)
@@ -193,7 +193,7 @@ def test_an_array_is_the_query_that_its_file_is(tree, tmp_path):
         queries.query_image(np.arange(120, dtype=np.uint16).reshape(10, 12), config=crops)
 
 
-def test_single_ct_slice_takes_the_road_of_scans(tree, tmp_path):
+def test_a_single_ct_slice_is_prepared_as_a_scan(tree, tmp_path):
     image = sitk.ReadImage(str(tree / "subset2" / "a.mhd"))
     path = tmp_path / "slice.mha"
     number = 44

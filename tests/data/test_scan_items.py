@@ -56,7 +56,7 @@ def test_nodules_carry_their_annotation(store):
 
 
 def test_point_is_the_nodule_in_the_slice(store):
-    """The bright disc round the point has the annotated diameter, in the flipped scan too."""
+    """The bright disc around the point has the annotated diameter, also in the flipped scan."""
     soft = to_uint8(np.array(-400), hu_min=-1200, hu_max=600)
     for i in nodules(store)[:2]:  # the isolated ones
         item = store.items[i]
@@ -69,7 +69,7 @@ def test_point_is_the_nodule_in_the_slice(store):
 
 
 def test_slices_are_the_scan_at_their_world_position(tree, store):
-    """Each canvas pixel, taken back to the world, has the HU of the scan there."""
+    """Each canvas pixel has the HU of the scan at its world position."""
     for i, item in enumerate(store.items):
         path = tree / f"subset{item.subset}" / f"{item.scan}.mhd"
         image = sitk.ReadImage(str(path))
@@ -141,7 +141,7 @@ def test_audit(tree, store):
 def test_masks_of_luna16(store, labelled_store):
     result = labelled_store
     rows = files.read_csv(result.root / "audit.csv", collect.AUDIT_COLUMNS)
-    assert all(float(row["luna16"]) > 0.95 for row in rows), "its labels here hold the nodules"
+    assert all(float(row["luna16"]) > 0.95 for row in rows), "the labels here contain the nodules"
     assert float(rows[2]["threshold"]) < 0.6
     inside = (result.lung_masks[:] > 0) & (store.lung_masks[:] > 0)
     assert (
@@ -150,8 +150,8 @@ def test_masks_of_luna16(store, labelled_store):
     )
 
 
-def test_a_nodule_outside_of_its_canvas_is_no_item_and_told(tree, store, tmp_path):
-    """One that is inside stays as it is, though its crop reaches over the border."""
+def test_a_nodule_outside_its_canvas_is_left_out_and_reported(tree, store, tmp_path):
+    """One inside the canvas is unchanged, even if its crop extends beyond the border."""
     result = run(make_config(tree, canvas_mm=160.0), tree, tmp_path / "o")
     meta = files.read_json(result.root / "meta.json")
     (message,) = meta["messages"]
@@ -192,7 +192,7 @@ def test_a_crop_is_a_pixel_or_more_and_no_larger_than_the_canvas(tree, sizes):
 
 
 def test_neighbours_are_planes_of_the_scan(tree, tmp_path):
-    """Those of the volume itself, at 3 mm; beyond its ends the last one; alike for a query."""
+    """They are 3 mm apart in the volume; beyond its ends the last plane is repeated."""
     config = make_config(tree, neighbours=2, neighbour_mm=3.0)
     prepare(config, root=tree, out=tmp_path / "o", workers=1)
     found = open_store(tmp_path / "o")
@@ -220,7 +220,7 @@ def test_neighbours_are_planes_of_the_scan(tree, tmp_path):
     assert open_store(tmp_path / "o").neighbours is None
 
 
-def test_nodules_train_with_slices_beside_the_central_one(tree, store, tmp_path):
+def test_nodules_have_training_slices_next_to_the_central_one(tree, store, tmp_path):
     more = run(make_config(tree, slices_per_nodule=3), tree, tmp_path / "more")
     central = [i for i, item in enumerate(more.items) if not item.offset_mm]
     assert list(map(str, (more.items[i] for i in central))) == list(map(str, store.items))
@@ -230,7 +230,7 @@ def test_nodules_train_with_slices_beside_the_central_one(tree, store, tmp_path)
 
     @functools.cache
     def central_mm(own):
-        """Height of the nodule's central plane, which the offset counts from."""
+        """Height of the nodule's central plane, from which offsets are measured."""
         path = tree / f"subset{own.subset}" / f"{own.scan}.mhd"
         volume = cut_scan(path, make_config(tree).items).volume
         index = volume.world_to_index(np.array([own.x_mm, own.y_mm, own.z_mm]))
@@ -246,8 +246,8 @@ def test_nodules_train_with_slices_beside_the_central_one(tree, store, tmp_path)
     assert item_table.table2(more.items) == item_table.table2(store.items)
 
 
-def test_no_plane_beside_is_further_than_half_of_the_radius():
-    """Nor does one stop short: of either side the outermost that is near enough is shown."""
+def test_side_planes_are_within_half_a_radius():
+    """On each side, the outermost plane within that distance is among them."""
     rng = np.random.default_rng(0)
     mask = np.zeros((30, 1, 1), bool)
     seen = set()

@@ -39,7 +39,7 @@ def test_two_workers_and_a_second_run_give_the_same(tree, store, tmp_path):
     assert table(run(changed, tree, tmp_path / "p")) != table(store)
 
 
-def test_interrupted_run_goes_on_where_it_stopped(tree, store, tmp_path, monkeypatch):
+def test_an_interrupted_run_continues(tree, store, tmp_path, monkeypatch):
     config, out = make_config(tree), tmp_path / "o"
     work, done = scan_items.work, []
 
@@ -63,7 +63,7 @@ def test_interrupted_run_goes_on_where_it_stopped(tree, store, tmp_path, monkeyp
 
 
 @pytest.mark.parametrize("change", ["clearance", "finding", "damage", "view"])
-def test_only_what_changed_is_done_again(tree, tmp_path, monkeypatch, change):
+def test_only_changed_scans_are_prepared_again(tree, tmp_path, monkeypatch, change):
     root, out = shutil.copytree(tree, tmp_path / "tree"), tmp_path / "o"
     monkeypatch.setattr(collect, "collect", lambda *a, **k: None)
     monkeypatch.setattr(scans.shutil, "rmtree", lambda *a, **k: None)
@@ -87,7 +87,7 @@ def test_only_what_changed_is_done_again(tree, tmp_path, monkeypatch, change):
     assert done == expected
 
 
-def test_fewer_clear_slices_than_asked(tree, tmp_path):
+def test_fewer_clear_slices_than_configured_are_reported(tree, tmp_path):
     result = run(make_config(tree, normals=500), tree, tmp_path / "o")
     meta = files.read_json(result.root / "meta.json")
     assert meta["normals"]["made"] == len(normals(result)) < 200
@@ -95,7 +95,7 @@ def test_fewer_clear_slices_than_asked(tree, tmp_path):
     assert len(run(make_config(tree, normals=0), tree, tmp_path / "p").items) == 3
 
 
-def test_no_nodule_inside_and_no_normal_is_no_store(tree, tmp_path):
+def test_a_store_without_items_is_refused(tree, tmp_path):
     config = make_config(tree, canvas_mm=50.0, normals=0)
     with pytest.raises(collect.PrepareError, match=r"not one item.*items\.canvas_mm = 50\b"):
         run(config, tree, tmp_path / "o")
@@ -119,7 +119,7 @@ def test_unreadable_scans_do_not_stop_the_others(tree, tmp_path):
         run(make_config(root), root, out, workers=2)
 
 
-def test_a_scan_fetched_again_goes_on_in_the_same_workdir(tree, tmp_path, monkeypatch):
+def test_a_scan_fetched_again_is_prepared_in_the_same_workdir(tree, tmp_path, monkeypatch):
     root = shutil.copytree(tree, tmp_path / "tree")
     config, data = make_config(root), root / "subset0" / "b.zraw"
     config.data.workers = 1
@@ -146,7 +146,7 @@ def test_truncated_scan_is_found_before_work_starts(tree, tmp_path):
     assert not out.exists()
 
 
-def test_scan_without_lungs_is_told_and_kept(tree, tmp_path):
+def test_a_scan_without_lungs_is_reported_and_kept(tree, tmp_path):
     root = shutil.copytree(tree, tmp_path / "tree")
     path = root / "subset0" / "b.mhd"
     image = sitk.ReadImage(str(path))
@@ -157,7 +157,7 @@ def test_scan_without_lungs_is_told_and_kept(tree, tmp_path):
     assert result.lung_masks[0].any()
 
 
-def test_no_room_is_told_before_work_starts(tree, tmp_path, monkeypatch):
+def test_lack_of_disk_space_is_found_before_work_starts(tree, tmp_path, monkeypatch):
     usage = shutil._ntuple_diskusage(10, 10, 1000)
     monkeypatch.setattr(scans.shutil, "disk_usage", lambda path: usage)
     monkeypatch.setattr(scan_items, "work", lambda job: pytest.fail("work started"))
@@ -166,8 +166,8 @@ def test_no_room_is_told_before_work_starts(tree, tmp_path, monkeypatch):
     assert error.value.errno == errno.ENOSPC
 
 
-def test_room_is_asked_for_what_is_still_to_be_written(tree, store, tmp_path, monkeypatch):
-    """Where all scans are done, for the store alone; for its arrays to the last byte."""
+def test_disk_space_is_required_only_for_what_is_missing(tree, store, tmp_path, monkeypatch):
+    """When all scans are done, that is the store alone, to the last byte of its arrays."""
     out = tmp_path / "o"
     monkeypatch.setattr(collect, "collect", lambda *a, **k: None)
     monkeypatch.setattr(scans.shutil, "rmtree", lambda *a, **k: None)

@@ -23,7 +23,7 @@ def archive(scans=40, each=5, **values):
 
 
 def pictures(count, seed=0):
-    """Images that are all different."""
+    """Images without twins."""
     noise = np.random.default_rng(seed).normal(size=(count, 16, 16))
     smooth = ndimage.gaussian_filter(noise, (0, 1.5, 1.5))
     return np.clip(120 + 40 * smooth / smooth.std(), 0, 255).astype(np.uint8)
@@ -44,7 +44,7 @@ def test_random_splits_by_patient_share_no_scan(seed, share):
 
 @given(st.integers(0, 1000))
 def test_scans_of_one_patient_stay_together(seed):
-    """Two scans a patient; of some items the scan alone says whose they are."""
+    """Two scans per patient; for some items only the scan tells the patient."""
     rows = [
         dataclasses.replace(row, patient="" if i % 5 else f"p{int(row.scan[1:]) // 2}")
         for i, row in enumerate(archive())
@@ -55,7 +55,7 @@ def test_scans_of_one_patient_stay_together(seed):
     assert set(side) == {"train", "val", "test"}
 
 
-def test_subsets_go_where_they_are_sent():
+def test_subsets_are_on_the_configured_sides():
     rows = archive()
     side = splits.assign(rows, Split(test_subsets=(9, 1), val_subsets=(8,)))
     for row, name in zip(rows, side, strict=True):
@@ -77,8 +77,8 @@ def test_drawn_folds_test_every_item_once(seed, kind, folds):
     assert (tested == 1).all()
 
 
-def test_the_papers_split_leaks_and_says_how_much():
-    """Counted item by item, the plain way; one picture is there twice, in other scans."""
+def test_the_papers_split_leaks_and_reports_how_much():
+    """Compared with counting item by item; one picture is in two scans."""
     rows, images = archive(), pictures(200)
     config = Split(kind="slices", test_share=0.3, val_share=0.0)
     side = splits.assign(rows, config)
@@ -131,7 +131,7 @@ def test_a_scan_on_two_sides_is_refused_or_its_training_items_dropped():
 
 @pytest.mark.parametrize("named", [1, 20])
 def test_a_patient_on_two_sides_is_refused_or_its_training_items_dropped(named):
-    """Also where the first `named` items of a scan alone say whose it is."""
+    """Also if only the first `named` items of a scan name the patient."""
     images, seen = pictures(200), Counter()
     rows = archive()
     for i, row in enumerate(rows):
@@ -147,7 +147,7 @@ def test_a_patient_on_two_sides_is_refused_or_its_training_items_dropped(named):
 
 @pytest.mark.parametrize("sides", [("train", "test"), ("train", "val"), ("val", "test")])
 def test_a_picture_on_two_sides_is_refused_or_the_earlier_one_dropped(sides):
-    """A copy, moved by a pixel and brighter by one, under another scan's name."""
+    """A copy, shifted by a pixel and brighter by one level, under the name of another scan."""
     rows, images = archive(), pictures(200)
     named = ["train"] * 100 + ["val"] * 50 + ["test"] * 50
     earlier, later = (named.index(side) + 7 for side in sides)
@@ -171,7 +171,7 @@ def test_an_empty_side_is_named(config, message):
         splits.assign(archive(), config)
 
 
-def test_the_stage_counts_rows_of_no_side_and_looks_at_the_classes(tmp_path, capsys):
+def test_the_stage_counts_rows_without_a_side_and_checks_classes(tmp_path, capsys):
     rows = column(archive(), ["train"] * 100 + ["test"] * 95 + [""] * 5)
     (tmp_path / "prepare").mkdir()
     np.save(tmp_path / "prepare" / "slices.npy", pictures(200))
@@ -185,20 +185,20 @@ def test_the_stage_counts_rows_of_no_side_and_looks_at_the_classes(tmp_path, cap
         split_stage._split(config, tmp_path, tmp_path)
 
 
-def test_one_patient_alone_is_named():
+def test_a_single_patient_is_named():
     rows = [dataclasses.replace(row, patient="p") for row in archive()]
     with pytest.raises(ConfigError, match=r"'test'; all 200 items belong to one patient \(p\)"):
         splits.assign(rows, Split(kind="patient"))
 
 
-def test_a_side_that_is_dropped_as_a_whole_is_explained():
+def test_dropping_a_whole_side_is_refused():
     rows = column(archive(), ["test", "train", "train", "train", "train"] * 40)
     config = Split(kind="column", val_share=0.0, overlap="drop")
     with pytest.raises(ConfigError, match=r"no item on the side 'train': scan s0 is .*\(40 such"):
         splits.split_items(rows, config, pictures(200))
 
 
-def test_items_without_a_subset_are_told_what_to_do():
+def test_items_without_a_subset_are_refused():
     rows = archive()
     rows[3:5] = [dataclasses.replace(row, subset=-1) for row in rows[3:5]]
     with pytest.raises(ConfigError, match=r"2 of 200.*row 3, n0\.3.*use 'patient' or 'column'"):
@@ -219,7 +219,7 @@ def test_a_class_that_cannot_be_learned_is_named(sides, message):
         splits.require_trained(labels, np.array(sides), Path("t.csv"))
 
 
-def test_items_of_unknown_scan_are_each_on_their_own():
+def test_items_of_unknown_scans_are_split_one_by_one():
     rows = [dataclasses.replace(r, scan="") for r in archive()]
     side, found = splits.split_items(rows, Split(kind="patient", test_share=0.3), pictures(200))
     assert np.mean(side == "test") == pytest.approx(0.3, abs=0.01)
@@ -246,7 +246,7 @@ def test_a_nodule_of_unknown_scan_is_kept_whole_or_refused():
 
 
 @pytest.mark.parametrize("kind", ["patient", "slices", "subset"])
-def test_slices_beside_the_central_one_train_or_are_left_out(kind):
+def test_side_slices_are_for_training_or_left_out(kind):
     central = archive()
     beside = [dataclasses.replace(item, offset_mm=mm) for item in central for mm in (-2.0, 2.0)]
     rows = central + beside

@@ -67,7 +67,7 @@ def test_a_stack_is_the_view_of_each_of_its_slices():
         )
 
 
-def test_alone_a_slice_stands_in_every_channel():
+def test_without_neighbours_a_slice_fills_every_channel():
     inputs = np.arange(2 * 3 * 3 * 5, dtype=np.uint8).reshape(2, 3, 3, 5)
     alone = views.alone(inputs)
     for channel in range(5):
@@ -75,8 +75,8 @@ def test_alone_a_slice_stands_in_every_channel():
     np.testing.assert_array_equal(views.alone(inputs[..., :1]), inputs[..., :1])
 
 
-def test_symmetries_are_the_eight_of_a_square_seen_from_both_ends_of_the_stack():
-    """Against products of transposing, mirroring rows and columns, and turning the stack round."""
+def test_symmetries_are_the_eight_of_a_square_and_the_reversed_stack():
+    """Compared with products of transposing, mirroring rows and columns, and reversing."""
     inputs = np.arange(2 * 3 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3, 3)
     step = {False: 1, True: -1}
     want = {
@@ -96,8 +96,8 @@ def test_symmetries_are_the_eight_of_a_square_seen_from_both_ends_of_the_stack()
 
 
 @pytest.mark.parametrize(("flips", "turns", "count"), [(0, 0, 1), (1, 0, 4), (0, 1, 4), (1, 1, 8)])
-def test_a_network_is_asked_in_the_views_that_training_showed(flips, turns, count):
-    """One plane: what the augmentation makes of an image, and nothing else."""
+def test_the_views_are_those_of_the_augmentation(flips, turns, count):
+    """For one plane, they are exactly the images that the augmentation produces."""
     image = np.arange(1, 10, dtype=np.float32).reshape(1, 3, 3, 1) / 10
     recipe = Train(flips=bool(flips), quarter_turns=bool(turns), shift_px=0)
     shown = augment(jax.random.key(0), np.repeat(image, 256, 0), recipe)

@@ -1,4 +1,4 @@
-"""Synthetic scans: what is annotated is what is there, and the tree on disk is LUNA16's."""
+"""Synthetic scans contain what is annotated, and are stored in LUNA16's layout."""
 
 import dataclasses
 import os
@@ -250,7 +250,7 @@ def test_half_contrast_surface_of_a_blob_is_its_closed_form(seed, lobes):
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), radius=st.floats(0.4, 3.0))
-def test_thin_tubes_hold_the_mass_of_their_cross_section(seed, radius):
+def test_thin_tubes_have_the_mass_of_their_cross_section(seed, radius):
     rng = np.random.default_rng(seed)
     axis = (np.arange(48) - 23.5).astype(np.float32) * 0.6
     canvas = Canvas(np.full((48, 48, 48), -860, np.int16), axis, axis, axis, 0.6, 1.0)
@@ -287,7 +287,7 @@ def test_table_2_itself_and_every_class_in_every_fold_that_can_hold_it():
 
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), scans=st.integers(10, 60))
-def test_plans_deal_everything_and_keep_normal_scans_normal(seed, scans):
+def test_plans_distribute_everything_and_keep_normal_scans_normal(seed, scans):
     config = Phantom(scans=scans, nodules_per_scan=8.0)
     plans = plan_dataset(config, seed=seed)
     assert [p.index for p in plans] == list(range(scans))
@@ -303,7 +303,7 @@ def test_plans_deal_everything_and_keep_normal_scans_normal(seed, scans):
     assert len({n.place for p in plans for n in p.nodules}) == 3
 
 
-def test_a_whole_data_set_is_left_alone_and_a_damaged_one_completed(tmp_path):
+def test_a_complete_data_set_is_kept_and_a_damaged_one_completed(tmp_path):
     dataset.write_dataset(tmp_path, TWO, seed=2, workers=1, progress=quiet)
     before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in tmp_path.rglob("*.*")}
     dataset.write_dataset(tmp_path, TWO, seed=2, workers=1, progress=quiet)
@@ -319,9 +319,7 @@ def test_a_whole_data_set_is_left_alone_and_a_damaged_one_completed(tmp_path):
     assert all(again[p] == before[p] for p in kept)
 
 
-def test_nothing_temporary_is_left_where_the_tidying_up_itself_was_interrupted(
-    tmp_path, monkeypatch
-):
+def test_no_temporary_file_is_left_if_the_clean_up_is_interrupted(tmp_path, monkeypatch):
     hold = tmp_path / "subset0" / f".scan.mhd.abcdefgh{files.HOLD}"
 
     def stopped(*_):
@@ -340,13 +338,13 @@ def test_scans_of_another_seed_are_refused(tmp_path):
         dataset.write_dataset(tmp_path, TWO, seed=3, workers=1, progress=quiet)
 
 
-def test_no_room_is_an_error_that_names_the_knob():
+def test_lack_of_room_is_an_error_that_names_the_field():
     config = dataclasses.replace(TWO, nodules_per_scan=2000.0)
     with pytest.raises(ValueError, match=r"phantom\.nodules_per_scan"):
         make_scan(config, seed=0, index=0)
 
 
-def test_interrupt_leaves_whole_files_and_another_run_completes_them(tmp_path):
+def test_an_interrupt_leaves_complete_files_and_another_run_adds_the_rest(tmp_path):
     config = dataclasses.replace(TWO, scans=6, nodules_per_scan=2.0)
     script = tmp_path / "make.py"
     script.write_text(

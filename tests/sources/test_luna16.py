@@ -1,4 +1,4 @@
-"""The LUNA16 tree: what is read, what is refused, and how problems are told."""
+"""The LUNA16 tree: what is read, what is refused, and how problems are reported."""
 
 import shutil
 
@@ -59,8 +59,8 @@ def test_old_layout_of_the_tables(tree):
     assert len(read(tree).scans[0].nodules) == 2
 
 
-def test_the_files_of_a_tree_are_all_that_is_read(tree):
-    """Wherever the reader looks, so that a change is seen."""
+def test_the_files_of_a_tree_are_all_files_that_are_read(tree):
+    """In every place that is read, so that any change is noticed."""
     (tree / "CSVFILES").mkdir()
     (tree / "annotations.csv").rename(tree / "CSVFILES" / "annotations.csv")
     deep = tree / "subset0" / "subset0"
@@ -76,7 +76,7 @@ def test_the_files_of_a_tree_are_all_that_is_read(tree):
 
 
 @pytest.mark.parametrize("name", ["annotations.csv", "annotations_excluded.csv"])
-def test_a_table_of_no_scan_that_is_here_is_refused(tree, name):
+def test_a_table_without_any_present_scan_is_refused(tree, name):
     table = tree / name
     head, *rows = table.read_text().splitlines()
     table.write_text("\n".join([head, *(row.replace(",", ".mhd,", 1) for row in rows)]) + "\n")
@@ -87,7 +87,7 @@ def test_a_table_of_no_scan_that_is_here_is_refused(tree, name):
         read(tree)
 
 
-def test_excluded_findings_of_scans_left_out_are_no_error(tmp_path):
+def test_excluded_findings_of_omitted_scans_are_no_error(tmp_path):
     thick = {"uid": "thick", "subset": 1, "spacing": (3.2, 3.2, 5.0)}
     rows = [("thick", 60, 0, 5, 3.5), ("elsewhere", 60, 0, 5, 3.5)]
     (only,) = read(write_tree(tmp_path, [SCANS[0], thick], excluded=rows)).scans
@@ -143,7 +143,7 @@ def test_many_problems_are_counted_not_listed(tree):
 
 
 def test_flipped_scan_contains_its_annotations(tree):
-    """With the sign of the direction ignored the nodule would lie outside."""
+    """If the sign of the direction were ignored, the nodule would be outside."""
     flipped = next(s for s in read(tree).scans if s.uid == "a")
     assert len(flipped.nodules) == 1
 
@@ -201,7 +201,7 @@ def test_partial_tree_is_a_message_unless_strict(tree):
     assert "3 of 6 findings of annotations.csv left out: their 2 scans are not in this" in text
     assert "excluded.csv has 3 findings of 3 scans, the complete LUNA16 35192 of 888" in text
     assert "1 of 3 findings of annotations_excluded.csv left out: their 1 scans are" in text
-    # Without, the tree may have any counts, but what a misspelt series loses is told.
+    # Otherwise the counts are free, but findings of a misspelt series are still reported.
     told = read(tree, expect_counts="off").messages
     assert [text.split(" left out")[0] for text in told] == [
         "3 of 6 findings of annotations.csv",
@@ -212,9 +212,9 @@ def test_partial_tree_is_a_message_unless_strict(tree):
 
 
 def complete(monkeypatch, root, real_data, **rows):
-    """A tree of empty scan files under the real tables, with headers that hold everything.
+    """A tree of empty scan files with the real tables, and headers that contain all positions.
 
-    Of the tables that `rows` names only so many rows.
+    Tables named by `rows` are cut to that number of rows.
     """
     folder = root / "subset0"
     folder.mkdir(parents=True)
