@@ -53,25 +53,36 @@ def series_header(path: Path, names: list[Path]) -> Header:
     thickness = first.spacing_mm[2]
     if len(names) > 1:
         origins = np.array([reader.GetOrigin() for reader in readers])
-        steps = np.diff(origins, axis=0)
-        along = steps @ first.direction[:, 2]
-        thickness = float(along.mean())
-        widest = int(along.argmax())
-        if along[widest] > 1.5 * np.median(along):
-            raise ScanError(
-                f"{path}: {along[widest]:g} mm between {names[widest].name} and "
-                f"{names[widest + 1].name}, elsewhere {np.median(along):g}; slices are missing, "
-                "fetch the series again"
-            )
-        across = np.linalg.norm(steps.sum(0) - along.sum() * first.direction[:, 2])
-        if across > 1.0:
-            raise ScanError(
-                f"{path}: slices shift sideways by {across:g} mm over the scan (tilted gantry); "
-                "convert it with a tool that corrects the tilt, such as dcm2niix"
-            )
+        thickness = _slice_distance(path, names, origins, first.direction[:, 2])
     size = (first.shape[2], first.shape[1], len(names) * first.shape[0])
     spacing = (*first.spacing_mm[:2], thickness)
     return checked_header(path, size, spacing, first.origin_mm, first.direction)
+
+
+def _slice_distance(
+    path: Path, names: list[Path], origins: np.ndarray, normal: np.ndarray
+) -> float:
+    """Mean distance in mm between slices with these origins [N, 3], along their normal [3].
+
+    Raises:
+      ScanError: a gap of more than 1.5 usual distances, or slices that shift sideways.
+    """
+    steps = np.diff(origins, axis=0)
+    along = steps @ normal
+    widest = int(along.argmax())
+    if along[widest] > 1.5 * np.median(along):
+        raise ScanError(
+            f"{path}: {along[widest]:g} mm between {names[widest].name} and "
+            f"{names[widest + 1].name}, elsewhere {np.median(along):g}; slices are missing, "
+            "fetch the series again"
+        )
+    across = np.linalg.norm(steps.sum(0) - along.sum() * normal)
+    if across > 1.0:
+        raise ScanError(
+            f"{path}: slices shift sideways by {across:g} mm over the scan (tilted gantry); "
+            "convert it with a tool that corrects the tilt, such as dcm2niix"
+        )
+    return float(along.mean())
 
 
 def _without_copies(names: list[Path]) -> list[Path]:

@@ -108,23 +108,23 @@ def _messages(
 
 def _write_arrays(parts: Sequence[Part], config: Config, *, out: Path, progress: Progress) -> None:
     """Write the arrays of all parts one after the other, a scan in memory at a time."""
-    side, beside = config.items.canvas_px, 2 * config.items.neighbours
+    side, neighbours = config.items.canvas_px, 2 * config.items.neighbours
     count = sum(len(part.items) for part in parts)
     audited = sum(len(part.audit) for part in parts)
     shapes = {
         "slices": (count, side, side),
-        "neighbours": (count, beside, side, side),
+        "neighbours": (count, neighbours, side, side),
         "lung_masks": (count, side, side),
         "audit_slices": (2 * audited, side, side),
     }
-    if not beside:
+    if not neighbours:
         del shapes["neighbours"]
     with _array_files(out, shapes) as arrays:
         for part in progress(parts, name="item store", total=len(parts), unit="scan"):
             with np.load(part.path) as stored:
                 for name, file in arrays.items():
                     rows = {
-                        "neighbours": beside * len(part.items),
+                        "neighbours": neighbours * len(part.items),
                         "audit_slices": 2 * len(part.audit),
                     }.get(name, len(part.items))
                     file.write(stored[name][:rows].tobytes())

@@ -317,11 +317,11 @@ class ItemStore:
         middle = np.asarray(self.slices[row])[None]
         if self.neighbours is None:
             return middle
-        beside = np.asarray(self.neighbours[row])
-        if beside.ndim == 1:
-            beside = self.slices[beside]
-        k = len(beside) // 2
-        return np.concatenate([beside[:k], middle, beside[k:]])
+        others = np.asarray(self.neighbours[row])
+        if others.ndim == 1:
+            others = self.slices[others]
+        k = len(others) // 2
+        return np.concatenate([others[:k], middle, others[k:]])
 
 
 _ARRAYS = {

@@ -72,11 +72,11 @@ class QueryScan:
             world = _middle_of_slice(self.header, int(slice_index or 0))
         index = self.cut.volume.world_to_index(world)
         config, z = self.cut.config, self.cut.nearest_plane(index[0])
-        beside, k = self.cut.neighbours(z), config.neighbours
+        below, above = np.split(self.cut.neighbours(z), 2)
         half = float(config.canvas_px // 2)
         point = (half, half) if world_mm is None else self.cut.in_canvas(index)
         return QueryInput(
-            planes=np.concatenate([beside[:k], self.cut.plane(z)[None], beside[k:]]),
+            planes=np.concatenate([below, self.cut.plane(z)[None], above]),
             mask=self.cut.mask_plane(z),
             point=point,
             segmentable=True,

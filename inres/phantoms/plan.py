@@ -56,14 +56,14 @@ def plan_dataset(config: Phantom, *, seed: int) -> list[ScanPlan]:
     """
     rng = np.random.default_rng([seed, 0])
     key = json.dumps([dataclasses.asdict(config), seed], sort_keys=True)
-    order = deal_order(config.subsets)
+    order = subset_order(config.subsets)
     subset_of = [i % config.subsets for i in range(config.scans)]
     normal = _normal_scans(config, subset_of, order)
     hosts = [i for i in range(config.scans) if i not in normal]
     nodules: dict[int, list[Nodule]] = {i: [] for i in range(config.scans)}
     total = round(config.scans * config.nodules_per_scan)
     with_hosts = sorted({subset_of[i] for i in hosts})
-    for subset, diameters in deal_diameters(total, with_hosts, order, rng).items():
+    for subset, diameters in distribute_diameters(total, with_hosts, order, rng).items():
         mine = [i for i in hosts if subset_of[i] == subset]
         share = rng.gamma(3.0, size=len(mine))  # scans differ in their number of nodules
         share /= share.sum()
@@ -137,7 +137,7 @@ def draw_diameters(count: int, rng: np.random.Generator) -> list[np.ndarray]:
     return drawn
 
 
-def deal_order(subsets: int) -> list[int]:
+def subset_order(subsets: int) -> list[int]:
     """The order in which subsets get nodules: last, first, last but one, second, ...
 
     So nodules of a rare class are soon in both test and training subsets.
@@ -146,20 +146,20 @@ def deal_order(subsets: int) -> list[int]:
     return list(dict.fromkeys(ends))
 
 
-def deal_diameters(
+def distribute_diameters(
     count: int, subsets: Sequence[int], order: Sequence[int], rng: np.random.Generator
 ) -> dict[int, list[float]]:
     """Distribute `count` diameters over `subsets`: each size class evenly, the rarest first."""
-    dealt: dict[int, list[float]] = {s: [] for s in subsets}
-    order = [s for s in order if s in dealt]
+    given: dict[int, list[float]] = {s: [] for s in subsets}
+    order = [s for s in order if s in given]
     for diameters in sorted(draw_diameters(count, rng), key=len):
         held = dict.fromkeys(order, 0)
         rare = len(diameters) < len(order)
         for d in diameters:
-            to = min(order, key=lambda s: (held[s], 0 if rare else len(dealt[s]), order.index(s)))
+            to = min(order, key=lambda s: (held[s], 0 if rare else len(given[s]), order.index(s)))
             held[to] += 1
-            dealt[to].append(float(d))
-    return dealt
+            given[to].append(float(d))
+    return given
 
 
 def draw_nodule(diameter_mm: float, rng: np.random.Generator) -> Nodule:

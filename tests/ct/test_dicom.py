@@ -41,7 +41,7 @@ def test_dicom_series_is_ordered_by_position(tmp_path):
     assert scan.read_header(folder).shape == (4, 16, 20)
 
 
-def test_several_series_must_be_told_apart(tmp_path):
+def test_one_of_several_series_must_be_selected(tmp_path):
     folder = write_dicom(tmp_path / "d", [0.0, 2.0])
     write_dicom(folder, [0.0, 2.0, 4.0], uid="1.2.4")
     with pytest.raises(ScanError, match=r"2 DICOM series \(.*1\.2\.3.*1\.2\.4.*\)"):

@@ -225,7 +225,7 @@ def test_nodules_have_training_slices_next_to_the_central_one(tree, store, tmp_p
     central = [i for i, item in enumerate(more.items) if not item.offset_mm]
     assert list(map(str, (more.items[i] for i in central))) == list(map(str, store.items))
     np.testing.assert_array_equal(more.slices[central], store.slices)
-    beside = [item for item in more.items if item.offset_mm]
+    others = [item for item in more.items if item.offset_mm]
     by_nodule = {item.nodule: item for item in store.items if item.nodule}
 
     @functools.cache
@@ -236,13 +236,13 @@ def test_nodules_have_training_slices_next_to_the_central_one(tree, store, tmp_p
         index = volume.world_to_index(np.array([own.x_mm, own.y_mm, own.z_mm]))
         return volume.index_to_world(np.array([round(index[0]), *index[1:]]))[2]
 
-    for item in beside:
+    for item in others:
         own = by_nodule[item.nodule]
         assert abs(central_mm(own) + item.offset_mm - own.z_mm) <= own.diameter_mm / 4 + 1e-6
         assert str(item) == str(dataclasses.replace(own, offset_mm=item.offset_mm))
     # The largest has planes within 5.5 mm on either side.
-    assert sum(item.nodule == "a/1" for item in beside) == 2
-    assert len({(i.nodule, i.offset_mm) for i in beside}) == len(beside)
+    assert sum(item.nodule == "a/1" for item in others) == 2
+    assert len({(i.nodule, i.offset_mm) for i in others}) == len(others)
     assert item_table.table2(more.items) == item_table.table2(store.items)
 
 
@@ -255,14 +255,14 @@ def test_side_planes_are_within_half_a_radius():
         center, radius = rng.uniform(-0.5, 29.5), rng.uniform(0.2, 12)
         count = int(rng.choice([1, 3, 5, 9]))
         cut = Cut(None, mask, None, mask, (0, 0), (), Items(slices_per_nodule=count))
-        beside = scan_items.side_planes(cut, center, radius)
+        others = scan_items.side_planes(cut, center, radius)
         central = cut.nearest_plane(center)
         near = [z for z in range(30) if abs(z - center) <= radius / 2 and z != central]
-        assert set(beside) <= set(near)
-        assert beside == sorted(set(beside))
-        assert len(beside) <= count - 1
+        assert set(others) <= set(near)
+        assert others == sorted(set(others))
+        assert len(others) <= count - 1
         if count > 1:
             ends = [min([*near, central]), max([*near, central])]
-            assert [min([*beside, central]), max([*beside, central])] == ends
-        seen.add(len(beside))
+            assert [min([*others, central]), max([*others, central])] == ends
+        seen.add(len(others))
     assert seen >= {0, 1, 2, 4, 8}

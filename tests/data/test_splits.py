@@ -248,13 +248,13 @@ def test_a_nodule_of_unknown_scan_is_kept_whole_or_refused():
 @pytest.mark.parametrize("kind", ["patient", "slices", "subset"])
 def test_side_slices_are_for_training_or_left_out(kind):
     central = archive()
-    beside = [dataclasses.replace(item, offset_mm=mm) for item in central for mm in (-2.0, 2.0)]
-    rows = central + beside
+    others = [dataclasses.replace(item, offset_mm=mm) for item in central for mm in (-2.0, 2.0)]
+    rows = central + others
     side = splits.assign(rows, Split(kind=kind))
     trains = {i.nodule for i, name in zip(rows, side, strict=True) if name == "train"}
     named = dict(zip([i.nodule for i in central], side, strict=False))
     assert {n for n, name in named.items() if name == "train"} == trains
     found = side[len(central) :]
     assert set(found) == {"train", ""}
-    for item, name in zip(beside, found, strict=True):
+    for item, name in zip(others, found, strict=True):
         assert name == "" or named[item.nodule] == "train"

@@ -202,8 +202,8 @@ def test_partial_tree_is_a_message_unless_strict(tree):
     assert "excluded.csv has 3 findings of 3 scans, the complete LUNA16 35192 of 888" in text
     assert "1 of 3 findings of annotations_excluded.csv left out: their 1 scans are" in text
     # Otherwise the counts are free, but findings of a misspelt series are still reported.
-    told = read(tree, expect_counts="off").messages
-    assert [text.split(" left out")[0] for text in told] == [
+    messages = read(tree, expect_counts="off").messages
+    assert [text.split(" left out")[0] for text in messages] == [
         "3 of 6 findings of annotations.csv",
         "1 of 3 findings of annotations_excluded.csv",
     ]
