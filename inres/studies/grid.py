@@ -9,7 +9,7 @@ from inres.evaluation import runs
 from inres.figures import style
 from inres.learning.step_metrics import TrainingError
 from inres.pipeline import run, stages, workdir
-from inres.studies import ablation
+from inres.studies import ablation, ablation_table
 from inres.studies.ablation import Ablation, Planned
 from inres.system import files, tables
 
@@ -88,15 +88,15 @@ def _write_commands(
 
 def write_comparison(grid: Ablation, found: Mapping[str, runs.Run], root: Path) -> None:
     """Write the table and the plot of the finished runs, by name; print the table."""
-    rows = ablation.table(grid, found)
-    for line in ablation.lacking(grid, found):
+    rows = ablation_table.table(grid, found)
+    for line in ablation_table.lacking(grid, found):
         print(f"note: {line}")
     stem = root / "ablation"
-    tables.write_table(stem, ablation.COLUMNS, rows)
-    text = tables.write_markdown(f"{stem}.md", ablation.COLUMNS, rows)
+    tables.write_table(stem, ablation_table.COLUMNS, rows)
+    text = tables.write_markdown(f"{stem}.md", ablation_table.COLUMNS, rows)
     first = next(iter(found.values()))
     title = f"{grid.base_name}: {len(first)} test queries, seeds {', '.join(map(str, grid.seeds))}"
-    style.save(ablation.figure(grid, rows, title=title), stem, pdf=grid.base.pdf)
+    style.save(ablation_table.figure(grid, rows, title=title), stem, pdf=grid.base.pdf)
     files.write_json(
         f"{stem}.json", {"grid": dataclasses.asdict(grid), "queries": len(first), "rows": rows}
     )

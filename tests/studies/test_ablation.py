@@ -13,7 +13,7 @@ from experiments import configs
 from inres import config as lib
 from inres import vocabulary
 from inres.evaluation import comparison, metrics, runs
-from inres.studies import ablation
+from inres.studies import ablation, ablation_table
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -128,7 +128,7 @@ def test_the_table_compares_finished_variants_with_the_base():
         for seed in (0, 1)
     }
     found = {k: v for k, v in found.items() if k != ablation.run_name(variants[2], 1)}
-    rows = ablation.table(plan, found)
+    rows = ablation_table.table(plan, found)
     assert [(row["variant"], row["ranking"]) for row in rows] == [
         ("base", "two_stage"),
         ("hash.bits=64", "two_stage"),
@@ -147,7 +147,7 @@ def test_the_table_compares_finished_variants_with_the_base():
     assert coarse["difference_low"] <= -0.2 <= coarse["difference_high"] + 1e-12
     assert better["p_holm"] == min(1.0, 2 * better["p"])
     with pytest.raises(ValueError, match="must be finished"):
-        ablation.table(plan, {k: v for k, v in found.items() if "seed0" in k})
+        ablation_table.table(plan, {k: v for k, v in found.items() if "seed0" in k})
 
 
 def test_each_known_measure_has_rows():
@@ -164,7 +164,7 @@ def test_each_known_measure_has_rows():
             values["diameter_error_mm"] = 5 - 10 * values["average_precision"]
             values["malignancy_error"] = np.full(len(run), np.nan)
         found[ablation.run_name(variant, 0)] = run
-    rows = ablation.table(plan, found)
+    rows = ablation_table.table(plan, found)
     kinds = [(row["measure"], row["ranking"], row["variant"]) for row in rows]
     assert kinds == [
         (measure, ranking, variant)
@@ -189,13 +189,13 @@ def test_a_measure_without_common_queries_loses_only_its_own_rows():
         for values in run.values.values():
             values["diameter_error_mm"] = np.where(np.arange(len(run)) % 2 == part % 2, 1.0, np.nan)
         found[ablation.run_name(variant, 0)] = run
-    rows = ablation.table(plan, found)
+    rows = ablation_table.table(plan, found)
     compared = {(row["measure"], row["variant"]) for row in rows}
     assert compared == {
         *(("average_precision", v) for v in ("base", "seed=1", "seed=2")),
         *(("diameter_error_mm", v) for v in ("base", "seed=2")),
     }
-    assert ablation.lacking(plan, found) == [
+    assert ablation_table.lacking(plan, found) == [
         "seed=1 and base have no query in common with a known 'diameter_error_mm'; the row of "
         "seed=1 is left out"
     ]
@@ -207,7 +207,7 @@ def test_a_variant_without_a_ranking_has_no_row_for_it():
     found = {ablation.run_name(v, 0): scores(0.1 * i) for i, v in enumerate(variants[:3])}
     for name in ("base-seed0", "hash.bits=64-seed0"):
         found[name].values["latent"] = found[name].values["hamming"]
-    rows = ablation.table(plan, found)
+    rows = ablation_table.table(plan, found)
     assert [(row["ranking"], row["variant"]) for row in rows] == [
         ("two_stage", "base"),
         ("two_stage", "hash.code=latent"),
@@ -215,13 +215,13 @@ def test_a_variant_without_a_ranking_has_no_row_for_it():
         ("latent", "base"),
         ("latent", "hash.bits=64"),
     ]
-    assert ablation.lacking(plan, found) == [
+    assert ablation_table.lacking(plan, found) == [
         "ranking=alone has no ranking 'alone'; its row is left out",
         "hash.code=latent has no ranking 'latent'; its row is left out",
         "base has no ranking 'fc1'; nothing is compared by it",
     ]
     with pytest.raises(ValueError, match=r"config\.rankings = \('fc1',\).*none is known"):
-        ablation.table(dataclasses.replace(plan, rankings=("fc1",)), found)
+        ablation_table.table(dataclasses.replace(plan, rankings=("fc1",)), found)
 
 
 def test_with_a_base_the_others_are_not_compared_with_each_other():
@@ -234,14 +234,14 @@ def test_the_plot_is_over_the_swept_field_or_by_variant():
     bits = ablation.product(hash__bits=(48, 12, 128))
     found = {ablation.run_name(v, 0): scores(v["hash.bits"] / 400) for v in bits}
     plan = grid(*bits, seeds=(0,))
-    drawn = ablation.figure(plan, ablation.table(plan, found), title="t")
+    drawn = ablation_table.figure(plan, ablation_table.table(plan, found), title="t")
     (axes,) = drawn.axes
     assert axes.get_xlabel() == "hash.bits"
     assert axes.containers[0].lines[0].get_xdata().tolist() == [12, 48, 128]
     mixed = ({}, {"hash.bits": 64}, {"model.name": "alexnet"})
     plan = grid(*mixed, seeds=(0,))
     found = {ablation.run_name(v, 0): scores(0.1 * i) for i, v in enumerate(mixed)}
-    (axes,) = ablation.figure(plan, ablation.table(plan, found), title="t").axes
+    (axes,) = ablation_table.figure(plan, ablation_table.table(plan, found), title="t").axes
     assert [t.get_text() for t in axes.get_yticklabels()] == [
         "base",
         "hash.bits=64",
