@@ -68,7 +68,7 @@ class RandomItems:
         self.codes, self._centre = self.codes[order], self._centre[order]
 
     def features(self, block: int = BLOCK) -> Iterator[np.ndarray]:
-        """Blocks float32 [n, D] of the features, in order; drawn anew by each call."""
+        """Blocks float32 [n, D] of the features, in order; every call draws new noise."""
         for part in self._blocks(block):
             noise = self._rng.standard_normal((len(part), self.dims), dtype=np.float32)
             yield self._means[part] + self._spread * noise
