@@ -8,10 +8,11 @@ from inres.evaluation import confidence, judging, metrics, nodules, relevance, w
 from inres.evaluation.embedded import Embedded
 from inres.evaluation.settings import Settings
 from inres.figures import rankings
+from inres.pipeline import export
 from inres.pipeline.assess import assess
 from inres.report import cards
 from inres.report.sections import baselines
-from inres.studies import ablation, leakage
+from inres.studies import ablation, folds, leakage
 
 BITS = 8
 
@@ -88,12 +89,14 @@ def test_lists_elsewhere_name_only_rows_of_the_vocabulary():
     keys = {mean.key for _, mean in vocabulary.means()}
     assert set(confidence.MARGINS) <= keys
     assert {f"{key}_at_{{k}}" for key in relevance.MEANS} <= keys
-    assert {*baselines.HEADLINES, *cards.SCORES} <= {key.format(k=10) for key in keys}
+    listed = {*baselines.HEADLINES, *cards.SCORES, *export._SCORES}
+    assert listed <= {key.format(k=10) for key in keys}
     columns = {metric.column for metric in vocabulary.metrics()}
     grid = ablation.Ablation()
     for listed in (
         *(nodules.TABLE_COLUMNS, judging.HIT_SCORES, judging.TIE_SCORES, relevance.GAINS),
-        *(relevance.MEANS, grid.measures, [m.column for m in leakage.MEASURES]),
+        *(relevance.MEANS, grid.measures, folds.MEASURES),
+        [measure.column for measure in leakage.MEASURES],
     ):
         assert set(listed) <= columns
     for listed in (

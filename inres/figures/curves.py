@@ -5,13 +5,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from inres import vocabulary
 from inres.figures import style
 
 _TRAINING_PANELS = (
     {"loss": ("loss", style.BLUE)},
     {
         "accuracy": ("accuracy", style.BLUE),
-        "map_macro": ("macro mAP", style.VERMILION),
+        "map_macro": (vocabulary.mean_title("average_precision", macro=True), style.VERMILION),
         "dice": ("Dice", style.BLUE),
         "iou": ("IoU", style.GREEN),
     },

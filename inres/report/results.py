@@ -185,17 +185,17 @@ def in_words(assessment: Assessment) -> str:
 
 
 def _ranking_lines(assessment: Assessment) -> list[str]:
-    """A line for each ranking."""
+    """A line for each ranking, with the interval of its macro mAP."""
     evaluation, intervals = assessment.evaluation, assessment.intervals
     k = evaluation.counts["k"]
     keys = ("map_macro", f"precision_at_{k}_macro", f"ndcg_at_{k}")
     lines = [f"  {'':<24}{'macro mAP':>9}  {'95 %':<14}  {f'P@{k}':>5}  {f'nDCG@{k}':>7}"]
     for name, row in evaluation.rankings.items():
-        ends = intervals.get("rankings", {}).get(name, {}).get(keys[0])
+        ends = intervals.get("rankings", {}).get(name, {}).get("map_macro")
         between = f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else ""
-        shown = [_number(row[key]) for key in keys]
+        score, precision, ndcg = (_number(row[key]) for key in keys)
         title = vocabulary.ranking(name).title
-        lines.append(f"  {title:<24}{shown[0]:>9}  {between:<14}  {shown[1]:>5}  {shown[2]:>7}")
+        lines.append(f"  {title:<24}{score:>9}  {between:<14}  {precision:>5}  {ndcg:>7}")
     if caution := intervals.get("caution"):
         lines.append(f"  note: {caution}")
     return lines
