@@ -62,7 +62,8 @@ def queries(
         raise ValueError(f"query_codes have shape {codes.shape}, must be [Q, W]")
     q = len(codes)
     for name, value, least in (("k", k, 1), ("nearest", nearest, 1), ("min_pool", min_pool, 0)):
-        if value is not None:
+        usual = value is None or (type(value) is int and value >= least)
+        if not usual:
             _whole(name, value, least)
     if query_features is not None:
         query_features = _features(query_features, dims, "query_features")
