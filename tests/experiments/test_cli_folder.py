@@ -77,7 +77,7 @@ def test_a_folder_of_crops_goes_the_same_road(tmp_path):
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((20, 20), np.uint8)), str(small))
     error = refused("search", *flags, f"--image={small}")
     assert "20 pixels a side, but the archive's images have 32" in error
-    assert "name it by --image" in refused("search", *flags, "--scan=a.mhd", "--slice=3")
+    assert "images of a folder, not scans" in refused("search", *flags, "--scan=a.mhd", "--slice=3")
     (root / "items.csv").write_text("\n".join(lines).replace(",1,,,train", ",0,,,train") + "\n")
     error = refused("prepare", *flags)
     assert "other data: input files changed" in error
