@@ -34,6 +34,16 @@ def items(ids):
     return codes, features, [{"name": f"item {i}", "value": i * 0.25} for i in ids.tolist()]
 
 
+def make_change(path, kind, ids):
+    """Add or remove the items `ids`, or compact."""
+    if kind == "add":
+        updates.add(path, *items(ids))
+    elif kind == "remove":
+        updates.remove(path, ids)
+    else:
+        updates.compact(path)
+
+
 def work(path, pipe, seed):
     """Change the index until killed."""
     rng = np.random.default_rng(seed)
@@ -49,12 +59,7 @@ def work(path, pipe, seed):
             changed = np.zeros(0, int)
         line = f"{kind} {','.join(map(str, changed.tolist()))}\n"
         os.write(pipe, b"begin " + line.encode())
-        if kind == "add":
-            updates.add(path, *items(changed))
-        elif kind == "remove":
-            updates.remove(path, changed)
-        else:
-            updates.compact(path)
+        make_change(path, kind, changed)
         os.write(pipe, b"done " + line.encode())
 
 
@@ -145,12 +150,7 @@ def read_during_changes(path, changes, seed=0):
         finally:
             os._exit(1)
     for kind, ids in todo:
-        if kind == "add":
-            updates.add(path, *items(ids))
-        elif kind == "remove":
-            updates.remove(path, ids)
-        else:
-            updates.compact(path)
+        make_change(path, kind, ids)
     _, status = os.waitpid(child, 0)
     assert status == 0, "the reader failed"
 

@@ -5,17 +5,9 @@ import kill_store
 import numpy as np
 import pytest
 
-from inres.storage import errors, exchange, records, store, updates
+from inres.storage import errors, exchange, store, updates
 
 BITS, items = kill_store.BITS, kill_store.items
-
-
-@pytest.fixture
-def path(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "SHARD_ROWS", 16)
-    monkeypatch.setattr(records, "BLOCK", 5)
-    store.save(tmp_path / "index", *items(range(30)), bits=BITS, model="m", shard_rows=16)
-    return tmp_path / "index"
 
 
 def test_import_from_npy(tmp_path, rng):

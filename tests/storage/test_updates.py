@@ -20,14 +20,6 @@ from inres.storage import errors, manifest, records, store, updates
 BITS, items = kill_store.BITS, kill_store.items
 
 
-@pytest.fixture
-def path(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "SHARD_ROWS", 16)
-    monkeypatch.setattr(records, "BLOCK", 5)
-    store.save(tmp_path / "index", *items(range(30)), bits=BITS, model="m", shard_rows=16)
-    return tmp_path / "index"
-
-
 def assert_holds(path, ids):
     kill_store.check_index(path, [set(ids)])
 
