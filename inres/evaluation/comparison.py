@@ -158,7 +158,7 @@ def pair_rows(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
             "high": pair.difference.high,
             "p": pair.difference.p_value,
             "p_holm": pair.p_holm,
-            "verdict": "more than chance" if pair.significant else "not told apart",
+            "verdict": "more than chance" if pair.significant else "not distinguishable",
         }
         for pair in pairs
     ]

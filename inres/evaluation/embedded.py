@@ -50,7 +50,7 @@ class Embedded:
         for name, (value, ndim) in columns.items():
             if np.ndim(value) != ndim or len(value) != len(self.labels):
                 raise ValueError(
-                    f"{name} must be {ndim}-dimensional with {len(self.labels)} rows, one a "
+                    f"{name} must be {ndim}-dimensional with {len(self.labels)} rows, one per "
                     f"label; got shape {np.shape(value)}"
                 )
         for name, value in {"bits": self.bits, **self.codes}.items():
@@ -58,7 +58,7 @@ class Embedded:
                 raise ValueError(f"{name} must be bool, got {np.asarray(value).dtype}")
         for name, value in self.features.items():
             if not np.isfinite(value).all():
-                raise ValueError(f"features[{name!r}] hold NaN or infinity; nothing can rank them")
+                raise ValueError(f"features[{name!r}] contain NaN or infinity and cannot be ranked")
 
     def __len__(self) -> int:
         return len(self.labels)

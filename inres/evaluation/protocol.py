@@ -1,4 +1,4 @@
-"""The retrieval protocol: every ranking of the gallery, judged by every metric.
+"""The retrieval protocol: every ranking of the gallery, scored by every metric.
 
 Queries and gallery are given as labels, codes and features (`Embedded`); nothing here knows a
 network. A query never finds items of its own group, usually its scan, unless the settings say so.

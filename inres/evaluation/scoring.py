@@ -29,13 +29,13 @@ class Scored:
     curves: Mapping[str, np.ndarray]
     """Sums of curves, [parts, classes, G], by suffix in `judging.TIE_ORDERS`."""
     lookup: pools.Lookup | None
-    """Of rankings by codes."""
+    """Present for rankings by codes."""
     returned: pools.Returned | None
-    """Of the two-stage search."""
+    """Present for the two-stage search."""
     neighbours_kept: np.ndarray | None
-    """float64 [q, bits + 1], of the fine feature: share of the nearest that pools still hold."""
+    """float64 [q, bits + 1], for the fine feature: share of the nearest items in pools."""
     class_hamming: np.ndarray | None
-    """float64 [q, classes], of the Hamming distance."""
+    """float64 [q, classes], for the Hamming distance."""
 
 
 def score_rankings(

@@ -64,7 +64,7 @@ def top_of_class(
 def matched_slices(
     side: Embedded, *, threshold: int, fine: str = "fc1"
 ) -> dict[str, np.ndarray] | None:
-    """Find where the other slices of a query's nodule stand among the items of its class.
+    """Rank the other slices of a query's nodule among the items of its class.
 
     Each item of `side` is searched among the others, including those of its own scan.
 

@@ -25,7 +25,7 @@ SPLITS = ("slices", "patient")
 TABLE = {
     "measure": "measure",
     "slices": "random slices",
-    "slices_other_scans": "own patient left out",
+    "slices_other_scans": "own patient excluded",
     "patient": "by patient",
     "all_gap": "inflation",
     "all_low": "low",

@@ -145,7 +145,7 @@ def in_words(found: comparison.Comparison, *, mean: str) -> str:
 def sentence(pair: comparison.Pair) -> str:
     """The difference of one pair in words."""
     gap = pair.difference
-    verdict = "more than chance" if pair.significant else "not told apart from chance"
+    verdict = "more than chance" if pair.significant else "not distinguishable from chance"
     if gap.value == 0:
         return f"{pair.ahead} and {pair.behind} are equal"
     if gap.value < 0:  # the one ahead has the smaller error

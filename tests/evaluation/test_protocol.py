@@ -355,7 +355,7 @@ def test_bad_input_is_refused_by_name(sides):
         dataclasses.replace(queries, scans=queries.scans[:3])
     with pytest.raises(ValueError, match="bits must be bool"):
         dataclasses.replace(queries, bits=queries.bits.astype(np.float32))
-    with pytest.raises(ValueError, match=r"features\['fc1'\] hold NaN"):
+    with pytest.raises(ValueError, match=r"features\['fc1'\] contain NaN"):
         dataclasses.replace(queries, features={"fc1": np.full((25, 2), np.nan)})
 
 
