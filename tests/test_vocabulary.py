@@ -1,5 +1,7 @@
 """The vocabulary: everything an evaluation produces has one row, and lists name only such rows."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,8 @@ from inres.evaluation.settings import Settings
 from inres.figures import rankings
 from inres.pipeline import export
 from inres.pipeline.assess import assess
-from inres.report import cards
+from inres.report import cards, measures
+from inres.report.run import Run
 from inres.report.sections import baselines
 from inres.studies import ablation, folds, leakage
 
@@ -144,4 +147,7 @@ def test_a_new_metric_is_one_function_and_one_row(monkeypatch):
         assert numbers["precision_at_r_macro"] == metrics.macro(values, found.run.labels)
         low, high = found.intervals["rankings"][name]["precision_at_r_macro"]
         assert low <= numbers["precision_at_r_macro"] <= high
-    assert vocabulary.mean_title("precision_at_r", macro=True) == "macro R-precision"
+    run = Run(Path("."), {"rankings": found.evaluation.rankings}, {}, [], {}, {})
+    assert "macro R-precision" in [column.title for column in measures.columns(run, ["hog"])]
+    grid = ablation.Ablation(variants=({}, {"hash.bits": 64}), measures=("precision_at_r",))
+    assert ablation.checked(grid).measures == ("precision_at_r",)
