@@ -84,7 +84,7 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
         model=artifacts.fingerprint(variables, hyperplanes),
     )
     print(
-        f"  {len(rows)} items of {config.hash.bits} bits in {out / 'archive'}, "
+        f"  {len(rows)} items of {config.hash.bits} bits, "
         f"{len(np.unique(bits, axis=0))} distinct codes"
     )
 

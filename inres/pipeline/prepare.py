@@ -81,7 +81,7 @@ def worker_count(config: Config) -> int:
 def _prepare(config: Config, root: Path, out: Path) -> None:
     prepare.prepare(config, root=root, out=out, workers=worker_count(config))
     store = items.open_store(out)
-    print(f"  {len(store.items)} items of {len(set(store.column('scan')))} scans in {out}")
+    print(f"  {len(store.items)} items of {len(set(store.column('scan')))} scans")
     messages: list[Any] = files.read_json(out / "meta.json").get("messages", [])
     for message in messages:
         print(f"  note: {message}")

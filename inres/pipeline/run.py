@@ -5,7 +5,7 @@ from pathlib import Path
 
 from inres.config import Config
 from inres.data import leaks
-from inres.pipeline import artifacts
+from inres.pipeline import artifacts, stages
 from inres.pipeline.evaluate import evaluate_run
 from inres.pipeline.index import build_index
 from inres.pipeline.prepare import prepare_items
@@ -29,7 +29,13 @@ STAGES: dict[str, Stage] = {
 
 
 def run_all(config: Config, workdir: Path) -> None:
-    """Run every stage that is not complete."""
+    """Run every stage that is not complete.
+
+    Raises:
+      StageError: a folder of the workdir that a stage would write to was made by something else.
+    """
+    for name in stages.STAGES:
+        stages.require_own(workdir / name)
     for stage in STAGES.values():
         stage(config, workdir)
 

@@ -78,6 +78,17 @@ def test_a_folder_of_crops_goes_the_same_road(tmp_path):
     error = refused("search", *flags, f"--image={small}")
     assert "20 pixels a side, but the archive's images have 32" in error
     assert "images of a folder, not scans" in refused("search", *flags, "--scan=a.mhd", "--slice=3")
+    made = {path: path.read_bytes() for path in (tmp_path / "w").glob("*/stage.json")}
+    typo = [flag.replace(str(root), f"{root}_typo") for flag in flags]
+    error = refused("prepare", *typo, "--redo=prepare")
+    assert f"{root}_typo: no such folder" in error
+    error = refused("train", *flags, "--redo=train", "--config.items.neighbours=0")
+    assert "items.neighbours was 3, now 0" in error
+    assert "--redo=prepare" in error
+    assert {path: path.read_bytes() for path in (tmp_path / "w").glob("*/stage.json")} == made
+    assert len(made) == 6
+    done = call("reproduce", *flags)
+    assert done.stdout.count("done already, skipped") == 6
     (root / "items.csv").write_text("\n".join(lines).replace(",1,,,train", ",0,,,train") + "\n")
     error = refused("prepare", *flags)
     assert "other data: input files changed" in error
@@ -87,3 +98,32 @@ def test_a_folder_of_crops_goes_the_same_road(tmp_path):
     error = refused("split", *flags[:2], f"--workdir={tmp_path / 'v'}")
     assert "class 1 has" in error
     assert "none to train on" in error
+
+
+def test_a_workdir_that_is_also_the_data_folder_keeps_its_files(tmp_path):
+    """Images in train/ and test/, which are also names of stages."""
+    import SimpleITK as sitk
+
+    rng = np.random.default_rng(0)
+    lines = ["image,scan,label,split"]
+    for i in range(24):
+        path = tmp_path / ("train", "test")[i >= 16] / f"{i}.png"
+        path.parent.mkdir(exist_ok=True)
+        image = rng.integers(0, 256, (32, 32), np.uint8)
+        sitk.WriteImage(sitk.GetImageFromArray(image), str(path))
+        lines.append(f"{path.relative_to(tmp_path)},s{i},{i % 2},{path.parent.name}")
+    table = tmp_path / "items.csv"
+    table.write_text("\n".join(lines) + "\n")
+    flags = (
+        "--config=experiments/configs/folder.py",
+        f"--config.data.root={tmp_path}",
+        f"--workdir={tmp_path}",
+    )
+    assert call("prepare", *flags).returncode == 0
+    table.write_text("\n".join(lines).replace("s23", "s24") + "\n")
+    assert "--redo=prepare" in refused("prepare", *flags)
+    assert call("prepare", *flags, "--redo=prepare").returncode == 0
+    error = refused("reproduce", *flags)
+    assert f"{tmp_path / 'train'} exists and was not made by this program" in error
+    assert len(list((tmp_path / "train").iterdir())) == 16
+    assert not (tmp_path / "split").exists()
