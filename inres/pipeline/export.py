@@ -154,7 +154,7 @@ def model_card(
 
 def is_export(root: Path) -> bool:
     """Whether the folder `root` looks like an exported run."""
-    return (root / CARD).is_file()
+    return (root / CARD).is_file() or (root / _CHECKSUMS).is_file()
 
 
 def open_export(root: Path) -> TrainedRun:
@@ -199,6 +199,8 @@ def open_export(root: Path) -> TrainedRun:
 
 def _read_card(root: Path) -> dict[str, Any]:
     path = root / CARD
+    if not path.is_file():
+        raise ExportError(f"{path}: no such file; the exported run is incomplete, copy it again")
     card = files.read_json(path)
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise ExportError(f"{path}: not the model card of an exported run (format {FORMAT!r})")

@@ -51,7 +51,7 @@ def test_a_grid_is_run_shared_compared_and_not_run_twice(tmp_path):
     with stages.lock(wide):  # as if another process were making it
         done = call("ablate", *settings, pair)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "others are still at work on 1 runs" in done.stdout
+    assert "other processes are still working on 1 runs" in done.stdout
     assert (narrow / "config.json").is_file()
     assert not (work / "ablation.csv").exists()
     done = call("ablate", *settings, pair)

@@ -13,6 +13,7 @@ import pytest
 from cli import ENVIRONMENT, ROOT, SMOKE, call, command, refused, results
 from documents import marked_block
 
+import inres
 from inres.retrieval import codes
 from inres.storage import store
 
@@ -301,3 +302,210 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(smoke, tmp_path):
         json.loads((w / "train" / "summary.json").read_text())["model"] for w in (workdir, other)
     ]
     assert marks[0] == marks[1]
+
+
+def place(item):
+    return tuple(float(item[name]) for name in ("x_mm", "y_mm", "z_mm"))
+
+
+@pytest.fixture(scope="module")
+def archive(smoke, quick_programs):
+    """The finished run as an object."""
+    return inres.Archive.open(smoke[0])
+
+
+@pytest.fixture(scope="module")
+def nodule(smoke):
+    """A row of the item table that is archived, the item, and its scan's file."""
+    workdir, _ = smoke
+    with open(workdir / "prepare" / "items.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    row = next(i for i, item in enumerate(table) if item["nodule"] and item["subset"] == "1")
+    return row, table[row], workdir / "scans" / "subset1" / f"{table[row]['scan']}.mhd"
+
+
+def test_an_archive_finds_what_brute_force_over_its_files_finds(smoke, archive, nodule):
+    workdir, _ = smoke
+    stored = store.load(workdir / "index" / "archive")
+    bits = codes.unpack(np.asarray(stored.codes), stored.bits)
+    features, scans = np.asarray(stored.features, np.float64), stored.records.column("scan")
+    images = np.load(workdir / "train" / "inputs.npy")
+    row, item, _ = nodule
+    hits = archive.search_item(row, threshold=20, k=5)
+    at = stored.records.column("item").tolist().index(row)
+    hamming = (bits != bits[at]).sum(axis=1)
+    distance = np.sqrt(((features - features[at]) ** 2).sum(axis=1))
+    pool = np.flatnonzero((hamming < 20) & (scans != item["scan"]))
+    want = pool[np.lexsort((pool, distance[pool]))][:5]
+    assert hits.pool_size == len(pool)
+    items = stored.records.column("item")[want]
+    assert [hit.record["item"] for hit in hits] == items.tolist()
+    assert [hit.hamming for hit in hits] == hamming[want].tolist()
+    np.testing.assert_allclose([hit.distance for hit in hits], distance[want], rtol=1e-4)
+    for hit, number in zip(hits, items, strict=True):
+        np.testing.assert_array_equal(hit.image, images[number, :, :, 1])
+    many = archive.search_many(
+        np.asarray(stored.codes)[[at]],
+        np.asarray(stored.features)[[at]],
+        threshold=20,
+        k=5,
+        exclude_scans=[item["scan"]],
+    )
+    found = stored.records.many(many.ids[0])
+    assert str(found) == str([hit.record for hit in hits])  # NaN equals nothing
+
+
+def test_a_scan_is_read_once_for_several_queries(archive, nodule, monkeypatch):
+    from inres.data import queries
+
+    row, item, scan = nodule
+    opened = []
+    read = queries.open_query_scan
+
+    def count(*args, **kwargs):
+        opened.append(args)
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(queries, "open_query_scan", count)
+    (first,) = archive.search_scan(scan, world_mm=place(item), own_scan=True, k=1)
+    assert (first.record["item"], first.hamming) == (row, 0)
+    assert first.distance == pytest.approx(0, abs=1e-3)
+    others = archive.search_scan(scan, world_mm=place(item), nearest=10, k=10)
+    assert item["scan"] not in {hit.record["scan"] for hit in others}
+    assert others.own_scan_excluded
+    archive.search_scan(scan, slice_index=3)
+    assert len(opened) == 1
+
+
+@pytest.mark.parametrize(
+    ("search", "message"),
+    [
+        (lambda a, scan: a.search_item(10**6), "the item table has rows 0 to"),
+        (lambda a, scan: a.search_scan(scan), "give one place in the scan, world_mm or slice_"),
+        (lambda a, scan: a.search_scan(scan, world_mm=(0, 0, 9999)), "outside of the scan"),
+        (lambda a, scan: a.search_scan(f"{scan}x", slice_index=0), "mhdx: no such file"),
+        (lambda a, scan: a.search_image(f"{scan}.png"), "mhd.png: no such file"),
+        (lambda a, scan: a.search_image(np.zeros((3, 8, 8), np.uint8)), "shape"),
+        (lambda a, scan: a.search_item(0, k=0), "k = 0: must be a whole number"),
+        (lambda a, scan: a.search_item(0, where="size > 3"), "no such column: size"),
+    ],
+)
+def test_impossible_queries_are_refused_without_naming_flags(archive, nodule, search, message):
+    with pytest.raises((ValueError, OSError), match=message) as refusal:
+        search(archive, nodule[2])
+    assert "--" not in str(refusal.value)
+
+
+def test_an_unknown_option_is_refused_by_name(archive):
+    with pytest.raises(TypeError, match="no search option 'treshold'; options are"):
+        archive.search_item(0, treshold=3)
+
+
+def test_an_exported_run_is_the_same_archive(smoke, archive, nodule, tmp_path):
+    """Opened in another place and working directory; it names no folder of this machine."""
+    workdir, _ = smoke
+    first = tmp_path / "first"
+    done = call("export", f"--workdir={workdir}", f"--out={first}")
+    assert done.returncode == 0, done.stderr
+    out = tmp_path / "moved"
+    first.rename(out)
+    card = json.loads((out / "model.json").read_text())
+    assert card["classes"] == list(archive.class_names)
+    assert card["data"]["archived"] == len(archive)
+    metrics = json.loads((workdir / "evaluation" / "metrics.json").read_text())
+    assert card["scores"]["map_macro"]["value"] == metrics["rankings"]["two_stage"]["map_macro"]
+    for path in out.rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert str(workdir).encode() not in content, path
+            assert str(ROOT).encode() not in content, path
+    row, item, scan = nodule
+    other = inres.Archive.open(out)
+    for search in (
+        lambda a: a.search_item(row, nearest=10, k=10),
+        lambda a: a.search_scan(scan, world_mm=place(item), nearest=10, k=10),
+        lambda a: a.search_image(archive.search_item(row).query.image, nearest=10, k=10),
+    ):
+        ours, theirs = search(archive), search(other)
+        assert ours.query.predicted == theirs.query.predicted
+        assert len(ours) == 10
+        for a, b in zip(ours, theirs, strict=True):
+            assert str(a.record) == str(b.record)
+            assert (a.hamming, a.distance) == (b.hamming, b.distance)
+            np.testing.assert_array_equal(a.image, b.image)
+    done = call("search", f"--workdir={out}", f"--item={row}", f"--out={tmp_path / 'found'}")
+    assert done.returncode == 0, done.stderr
+    again = call("export", f"--workdir={workdir}", f"--out={out}")  # replaces the earlier one
+    assert again.returncode == 0, again.stderr
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda out: (out / "network.npz").write_bytes(b"x"), "network.npz: damaged"),
+        (lambda out: (out / "trained.npy").unlink(), "trained.npy: no such file"),
+        (lambda out: (out / "checksums.json").unlink(), "checksums.json: no such file"),
+        (lambda out: (out / "model.json").write_text("[]"), "model.json: not the model card"),
+        (lambda out: (out / "model.json").unlink(), "model.json: no such file"),
+        (lambda out: (out / "archive" / "manifest.json").write_text("{}"), "manifest.json"),
+    ],
+)
+def test_a_damaged_export_is_refused_by_the_file(smoke, exported, tmp_path, damage, message):
+    out = tmp_path / "moved"
+    shutil.copytree(exported, out)
+    damage(out)
+    with pytest.raises((ValueError, OSError), match=message):
+        inres.Archive.open(out)
+
+
+@pytest.fixture(scope="module")
+def exported(smoke, tmp_path_factory):
+    out = tmp_path_factory.mktemp("export") / "run"
+    inres.export_run(smoke[0], out)
+    return out
+
+
+def test_an_export_replaces_nothing_else(smoke, tmp_path):
+    (tmp_path / "photo.png").touch()
+    error = refused("export", f"--workdir={smoke[0]}", f"--out={tmp_path}")
+    assert f"{tmp_path}: exists and is not an exported run" in error
+    assert (tmp_path / "photo.png").exists()
+
+
+def test_a_table_of_queries_is_searched_and_failing_rows_are_told(smoke, nodule, tmp_path):
+    workdir, _ = smoke
+    row, item, scan = nodule
+    (tmp_path / "scan.mhd").symlink_to(scan)
+    (tmp_path / scan.with_suffix(".zraw").name).symlink_to(scan.with_suffix(".zraw"))
+    x, y, z = (item[name] for name in ("x_mm", "y_mm", "z_mm"))
+    (tmp_path / "queries.csv").write_text(
+        "name,item,scan,x_mm,y_mm,z_mm,slice\n"
+        f"one,{row},,,,,\n"
+        f"two,,scan.mhd,{x},{y},{z},\n"
+        "three,,scan.mhd,,,,7\n"
+        "four,,scan.mhd,,,,\n"
+        "five,,none.mhd,,,,7\n"
+        "six,99999,,,,,\n"
+        ",0.5,,,,,\n"
+    )
+    flags = (f"--workdir={workdir}", f"--queries={tmp_path / 'queries.csv'}", "--nearest=4")
+    done = call("search", *flags, f"--out={tmp_path / 'found'}", "--own_scan")
+    assert done.returncode == 0, done.stderr
+    assert "3 of 7 queries searched, 4 failed" in done.stdout
+    assert "failed: four: " in done.stdout
+    assert "line 5: a scan needs either x_mm, y_mm and z_mm, or slice" in done.stdout
+    found = results(tmp_path / "found")
+    assert [r["query"] for r in found] == ["one"] * 4 + ["two"] * 4 + ["three"] * 4
+    assert {r["item"] for r in found if r["rank"] == "1"} >= {str(row)}
+    assert [r["item"] for r in found[:4]] == [r["item"] for r in found[4:8]]
+    (tmp_path / "queries.csv").write_text("name,place\na,b\n")
+    assert "none of the columns item, image, scan" in refused("search", *flags)
+    assert "name one query by --item" in refused("search", *flags, "--item=3")
+
+
+def test_a_wrong_config_is_named_when_a_run_is_searched(smoke):
+    workdir, _ = smoke
+    flags = (SMOKE, f"--workdir={workdir}", "--item=3")
+    assert call("search", *flags, "--config.search.threshold=9").returncode == 0
+    error = refused("search", *flags, "--config.hash.bits=12")
+    assert "hash.bits was 48, now 12" in error

@@ -88,7 +88,9 @@ def test_slices_without_a_name_are_told_apart():
     names = ("", "", "n", "n", "m")
     table = [items.Item("", f"s{i // 2}", nodule, i % 2) for i, nodule in enumerate(names)]
     vectors = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
-    side = judge.embedded(table, np.arange(5), vectors, vectors > 0, None)
+    path = Path("items.csv")
+    given = judge.Given(path, path, path, table, vectors, vectors > 0, None)
+    side = judge._embedded(given, np.arange(5), judge.Settings())
     settings = Settings(classes=2, threshold=3, fine="embedding")
     side.labels[:] = 1
     found = assess.assess(
@@ -187,7 +189,7 @@ def test_a_query_of_which_nothing_can_be_found_ends_in_one_line(data, tmp_path):
     lines += [f",s{i},n{i},{int(i >= 80)},,{'test' if i >= 80 else 'train'}" for i in range(120)]
     (data / "apart.csv").write_text("\n".join(lines) + "\n")
     error = refused("judge", *flags(data, tmp_path / "w", items="apart.csv"))
-    assert "test items are of the classes [1], training and validation items of [0]" in error
+    assert "test items have the classes [1], training and validation items [0]" in error
     assert not (tmp_path / "w").exists()
 
 

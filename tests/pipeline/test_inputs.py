@@ -1,12 +1,55 @@
-from inres.config import Config, Loss
-from inres.pipeline.inputs import stage_inputs
+"""Every config field is the input of a stage, or explicitly of none."""
+
+import dataclasses
+
+import pytest
+
+from inres import sources
+from inres.config import Config, Data, Loss
+from inres.learning import losses
+from inres.pipeline import inputs, stages
 
 
-def test_settings_of_other_losses_are_no_input_of_training():
-    def inputs(name):
-        found = stage_inputs(Config(loss=Loss(name=name)), "train")
-        return {field for field in found if field.startswith("loss.")}
+def test_every_config_field_belongs_to_a_stage_or_to_none():
+    fields = set(dict(inputs.leaves(Config())))
+    used: set[str] = set()
+    for kind in sources.names():
+        for loss in losses.names():  # a loss that is not selected has no effect
+            config = Config(data=Data(kind=kind), loss=Loss(name=loss))
+            for stage in stages.STAGES:
+                used |= set(inputs.stage_inputs(config, stage))
+    assert used <= fields
+    assert fields - used == set(inputs.NO_INPUT)
 
-    common = {"loss.name", "loss.weight", "loss.classification", "loss.fine", "loss.fine_spread"}
-    assert inputs("nll") == common
-    assert inputs("dpsh") == common | {"loss.settings.dpsh.quantization"}
+
+def test_a_strict_check_of_counts_is_an_input():
+    """An item store made without the check has not been checked."""
+    strict = Config(data=Data(kind="luna16", expect_counts="strict"))
+    assert inputs.stage_inputs(strict, "prepare")["data.expect_counts"] == "strict"
+
+
+@pytest.mark.parametrize(
+    ("change", "stage"),
+    [
+        ({"hash": {"bits": 12}}, "train"),
+        ({"loss": {"name": "csq"}}, "train"),
+        ({"search": {"threshold": 9}}, "evaluation"),
+        ({"hash": {"views_weight": 0.1}}, "index"),
+        ({"split": {"seed": 3}}, "split"),
+        ({"phantom": {"matrix": 256}}, "scans"),
+    ],
+)
+def test_a_changed_field_changes_the_inputs_of_its_stage_alone(change, stage):
+    before, after = Config(), Config()
+    for section, values in change.items():
+        setattr(after, section, dataclasses.replace(getattr(after, section), **values))
+    changed = {
+        name
+        for name in stages.STAGES
+        if inputs.stage_inputs(before, name) != inputs.stage_inputs(after, name)
+    }
+    assert changed == {stage}
+
+
+def test_nested_values_have_dotted_names():
+    assert inputs.flat({"a": {"b": 1, "c": {"d": 2}}, "e": 3}) == {"a.b": 1, "a.c.d": 2, "e": 3}
