@@ -12,7 +12,8 @@ import numpy as np
 from inres.config import Config
 from inres.ct import lungs
 from inres.data import normals
-from inres.data.items import Item, table2, write_table
+from inres.data.item_table import write_table
+from inres.data.items import Item, table2
 from inres.data.scan_items import Job
 from inres.sources import Progress, Scans
 from inres.system import files

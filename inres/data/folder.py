@@ -9,7 +9,8 @@ import numpy as np
 
 from inres.config import Config
 from inres.data import images
-from inres.data.items import COLUMNS, Item, nodule_names, read_table, unread_columns, write_table
+from inres.data.item_table import COLUMNS, read_table, unread_columns, write_table
+from inres.data.items import Item, nodule_names
 from inres.system import files
 from inres.system.progress import progress
 

@@ -20,7 +20,7 @@ def prepare(
     workers: int | None = None,
     progress: sources.Progress = default_progress,
 ) -> None:
-    """Write the data at `root` as an item store to `out`, which `inres.data.items` describes.
+    """Write the data at `root` as an item store to `out`, which `inres.data.item_store` describes.
 
     Args:
       config: the experiment.

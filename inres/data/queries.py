@@ -61,7 +61,7 @@ class QueryScan:
           that of `world_mm`, or the middle of the canvas for a slice number.
 
         Raises:
-          ScanError: the place or slice lies outside of the scan.
+          ScanError: the place or slice is outside the scan.
           ValueError: not exactly one of `world_mm` and `slice_index` is given.
         """
         if (world_mm is None) == (slice_index is None):
@@ -86,10 +86,10 @@ class QueryScan:
     def _notes(self, point: tuple[float, float], *, named_by_number: bool) -> tuple[str, ...]:
         path = self.header.path
         if not named_by_number and not self.cut.shows(point):
-            return (f"{path}: the place lies outside of the canvas round the lungs",)
+            return (f"{path}: the place is outside the canvas around the lungs",)
         if named_by_number and self.cut.config.view == "crop":
             return (
-                f"{path}: a slice number names no place, so the crop lies in the middle of the "
+                f"{path}: a slice number gives no point, so the crop is from the middle of the "
                 "lungs; give a world coordinate",
             )
         return ()
@@ -195,7 +195,7 @@ def _checked_place(header: Header, world_mm: Vector) -> np.ndarray:
         return world
     corners = header.index_to_world(np.array([(0, 0, 0), np.array(header.shape) - 1]))
     raise ScanError(
-        f"{header.path}: {tuple(map(float, world))} mm lies outside of the scan, which reaches "
+        f"{header.path}: {tuple(map(float, world))} mm is outside the scan, which reaches "
         f"from {corners.min(0).round(1).tolist()} to {corners.max(0).round(1).tolist()}"
     )
 
@@ -204,7 +204,7 @@ def _middle_of_slice(header: Header, number: int) -> np.ndarray:
     path = header.path
     if abs(header.direction[2, 2]) < np.sqrt(0.5):
         raise ScanError(
-            f"{path}: its slices are not axial, so a slice number names no axial slice; "
+            f"{path}: its slices are not axial, so a slice number gives no axial slice; "
             "give a world coordinate"
         )
     if not 0 <= number < header.shape[0]:

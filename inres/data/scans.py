@@ -34,7 +34,7 @@ def prepare_scans(
     Args:
       config: the experiment; its source describes the scans.
       root: the data.
-      out: the item store, as described in `inres.data.items`.
+      out: the item store, as described in `inres.data.item_store`.
       workers: number of processes; one works in this process.
       progress: wraps long loops.
 

@@ -12,7 +12,7 @@ from jax.sharding import Mesh
 
 from inres import sources
 from inres.config import Config, ConfigError
-from inres.data import items, splits
+from inres.data import item_store, items, splits
 from inres.encoding import encoder
 from inres.encoding.binarize import FineScale
 from inres.encoding.encoder import Encoded
@@ -28,9 +28,9 @@ from inres.system import files
 # --- prepare and split ----------------------------------------------------------------------------
 
 
-def open_items(workdir: Path) -> items.ItemStore:
+def open_items(workdir: Path) -> item_store.ItemStore:
     """The item table with its images, memory-mapped."""
-    return items.open_store(workdir / "prepare")
+    return item_store.open_store(workdir / "prepare")
 
 
 SPLIT_COLUMNS = ("item", "scan", "patient", "label", "side")
@@ -81,7 +81,7 @@ class Labelled:
         return np.flatnonzero(np.isin(self.side, ("train", "val")) & central)
 
 
-def labelled(store: items.ItemStore, workdir: Path) -> Labelled:
+def labelled(store: item_store.ItemStore, workdir: Path) -> Labelled:
     """Labels and split of the items.
 
     Raises:

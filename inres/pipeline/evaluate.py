@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from inres.config import Config
-from inres.data import items, leaks, splits
+from inres.data import item_store, items, leaks, splits
 from inres.encoding.binarize import to_bits
 from inres.evaluation import baselines
 from inres.evaluation.assessment import Assessment
@@ -103,7 +103,7 @@ def class_counts(data: Labelled) -> dict[str, list[int]]:
 
 
 def embedded(
-    config: Config, workdir: Path, table: items.ItemStore, images: np.ndarray, rows: np.ndarray
+    config: Config, workdir: Path, table: item_store.ItemStore, images: np.ndarray, rows: np.ndarray
 ) -> Embedded:
     """The items `rows` in the form that the evaluation takes.
 

@@ -27,7 +27,7 @@ import numpy as np
 
 from inres import config as config_lib
 from inres.config import Config
-from inres.data import items
+from inres.data import item_table
 from inres.encoding.binarize import FineScale
 from inres.encoding.encoder import Encoded
 from inres.encoding.segmenter import Segmenter
@@ -80,7 +80,7 @@ def export_run(root: Path, out: Path) -> None:
         files.write_json(part / CARD, model_card(run, metrics, environment))
         files.write_json(part / "config.json", _portable_config(run.config))
         _write_networks(run, part)
-        items.write_table(part / "items.csv", run.items)
+        item_table.write_table(part / "items.csv", run.items)
         artifacts.save_embeddings(part / "embeddings.npz", run.embeddings)
         with files.array_file(part / "thumbnails.npy", run.images.shape) as file:
             for image in progress(run.images, name="thumbnails", unit="item"):
@@ -182,7 +182,7 @@ def open_export(root: Path) -> TrainedRun:
         root=root,
         config=config,
         class_names=tuple(card["classes"]),
-        items=tuple(items.read_table(root / "items.csv")),
+        items=tuple(item_table.read_table(root / "items.csv")),
         images=np.load(root / "thumbnails.npy", mmap_mode="r"),
         channels=card["channels"],
         item_side_px=card["item_side_px"],

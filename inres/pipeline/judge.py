@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from inres.config import ConfigError, Items, Split
-from inres.data import items, splits, views
+from inres.data import item_table, items, splits, views
 from inres.data.images import load_images
 from inres.evaluation import baselines, runs
 from inres.evaluation.embedded import Embedded
@@ -68,7 +68,7 @@ def read_given(embeddings: Path, table: Path, *, codes: Path | None, size_px: in
       ConfigError: no item has a label.
       FileNotFoundError, ValueError: a file is missing, damaged or does not fit the table.
     """
-    rows = items.read_table(table)
+    rows = item_table.read_table(table)
     if rows[0].label < 0:  # then all of them
         raise ConfigError(f"{table}: no item has a label, by which rankings are judged")
     return Given(

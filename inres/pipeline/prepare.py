@@ -9,7 +9,7 @@ from typing import Any
 
 from inres import sources
 from inres.config import Config
-from inres.data import items, prepare
+from inres.data import item_store, prepare
 from inres.pipeline import stages
 from inres.pipeline.inputs import stage_inputs
 from inres.system import files
@@ -80,7 +80,7 @@ def worker_count(config: Config) -> int:
 
 def _prepare(config: Config, root: Path, out: Path) -> None:
     prepare.prepare(config, root=root, out=out, workers=worker_count(config))
-    store = items.open_store(out)
+    store = item_store.open_store(out)
     print(f"  {len(store.items)} items of {len(set(store.column('scan')))} scans")
     messages: list[Any] = files.read_json(out / "meta.json").get("messages", [])
     for message in messages:

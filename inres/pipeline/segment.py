@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from inres.config import Config
-from inres.data import audit, batches, items, views
+from inres.data import audit, batches, item_store, views
 from inres.encoding.segmenter import Segmenter
 from inres.figures import lungs, panels, style
 from inres.learning import devices, loop, recipe
@@ -70,7 +70,7 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
     print(f"  Dice {metrics['dice']:.4f}, IoU {metrics['iou']:.4f} on {len(dice)} held-out slices")
 
 
-def _train(config: Config, store: items.ItemStore, rows: np.ndarray, out: Path) -> TrainState:
+def _train(config: Config, store: item_store.ItemStore, rows: np.ndarray, out: Path) -> TrainState:
     """Train the U-Net on the slices `rows`, from the newest checkpoint in `out`."""
     c = config.segment
     mesh = devices.data_mesh()
@@ -128,7 +128,7 @@ def _pair_files(out: Path) -> dict[str, Path]:
 
 
 def write_pairs(
-    store: items.ItemStore, rows: np.ndarray, size: int, paths: Mapping[str, Path]
+    store: item_store.ItemStore, rows: np.ndarray, size: int, paths: Mapping[str, Path]
 ) -> dict[str, np.ndarray]:
     """Write the slices `rows` at the U-Net's size unless they are there; open them memory-mapped.
 
@@ -149,7 +149,7 @@ def write_pairs(
     return {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
 
 
-def write_masks(segment: Segmenter, store: items.ItemStore, out: Path) -> np.ndarray:
+def write_masks(segment: Segmenter, store: item_store.ItemStore, out: Path) -> np.ndarray:
     """Segment every item into masks.npy, uint8 [N, S, S], unless it is there; memory-mapped."""
     path = out / "masks.npy"
     if not path.is_file():
@@ -175,7 +175,7 @@ def overlap(
 
 def _audit(
     segment: Segmenter,
-    store: items.ItemStore,
+    store: item_store.ItemStore,
     masks: np.ndarray,
     prepared: Path,
     out: Path,
@@ -200,7 +200,7 @@ def _audit(
 
 
 def _draw_examples(
-    store: items.ItemStore, masks: np.ndarray, rows: np.ndarray, out: Path, *, pdf: bool
+    store: item_store.ItemStore, masks: np.ndarray, rows: np.ndarray, out: Path, *, pdf: bool
 ) -> None:
     """Draw some of the slices `rows` with both masks."""
     assert store.lung_masks is not None

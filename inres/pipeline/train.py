@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from inres.config import Config, ConfigError
-from inres.data import batches, items, views
+from inres.data import batches, item_store, views
 from inres.encoding import encoder
 from inres.evaluation import metrics
 from inres.evaluation.distances import hamming_distances
@@ -64,7 +64,7 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
 
 
 def training_arrays(
-    config: Config, store: items.ItemStore, data: Labelled, rows: np.ndarray
+    config: Config, store: item_store.ItemStore, data: Labelled, rows: np.ndarray
 ) -> dict[str, np.ndarray]:
     """What a batch holds of the training items `rows` besides their images."""
     arrays = {
@@ -78,7 +78,7 @@ def training_arrays(
     return arrays if codes is None else {**arrays, "code": codes}
 
 
-def write_inputs(config: Config, store: items.ItemStore, segment: Path, out: Path) -> None:
+def write_inputs(config: Config, store: item_store.ItemStore, segment: Path, out: Path) -> None:
     """Write the network input of every item, uint8 [N, S, S, C], unless it is there.
 
     The channels are the item's slice between its neighbours. Masks of the U-Net in the directory

@@ -1,7 +1,7 @@
 """Items cut from the small chest of `ct.trees`."""
 
 from inres.config import Config, Data, Items
-from inres.data.items import open_store
+from inres.data.item_store import open_store
 from inres.data.prepare import prepare
 
 SPACING = 2.5

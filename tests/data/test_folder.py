@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 
 from inres.config import Config, Data, Items
-from inres.data import folder, images, items, queries
+from inres.data import folder, images, item_store, items, queries
 from inres.system import files
 
 HEADER = "image,scan,nodule,label,diameter_mm,malignancy,split\n"
@@ -33,7 +33,7 @@ def prepare(root):
     out = root.parent / "out"
     out.mkdir(exist_ok=True)
     folder.prepare_folder(Config(data=Data(kind="folder", root=str(root))), root=root, out=out)
-    return items.open_store(out)
+    return item_store.open_store(out)
 
 
 def test_images_and_table_arrive_unchanged(tree):
@@ -240,13 +240,13 @@ def test_a_folder_keeps_the_neighbours_of_its_slices(tree):
     out.mkdir()
     config = Config(data=Data(kind="folder", root=str(tree)), items=Items(neighbours=1))
     folder.prepare_folder(config, root=tree, out=out)
-    store = items.open_store(out)
+    store = item_store.open_store(out)
     a, b, again = (np.asarray(store.slices[i]) for i in range(3))
     for row, want in enumerate(([a, a, again], [b, b, b], [a, again, again])):
         np.testing.assert_array_equal(store.planes(row), want)
     config.items.neighbours = 0
     folder.prepare_folder(config, root=tree, out=out)
-    assert items.open_store(out).neighbours is None
+    assert item_store.open_store(out).neighbours is None
 
 
 def test_neighbours_are_stored_as_rows_and_shown_as_slices(tmp_path):
@@ -263,7 +263,7 @@ def test_neighbours_are_stored_as_rows_and_shown_as_slices(tmp_path):
     config = Config()
     config.items.neighbours = 1
     folder.prepare_folder(config, root=root, out=out)
-    store = items.open_store(out)
+    store = item_store.open_store(out)
     for row, want in enumerate([(3, 0, 0), (1, 1, 1), (2, 2, 3), (2, 3, 0)]):
         np.testing.assert_array_equal(store.planes(row), pictures[list(want)])
     assert (out / "neighbours.npy").stat().st_size < pictures[0].nbytes * 2

@@ -126,7 +126,7 @@ def test_slice_number_counts_as_stored(tmp_path, flip):
 
 def test_places_outside_a_scan_are_refused(tree):
     path, config = tree / "subset0" / "b.mhd", make_config(tree)
-    with pytest.raises(ScanError, match=r"b\.mhd: \(0\.0, 0\.0, 999\.0\) mm lies outside"):
+    with pytest.raises(ScanError, match=r"b\.mhd: \(0\.0, 0\.0, 999\.0\) mm is outside"):
         query(path, config, world_mm=(0, 0, 999))
     with pytest.raises(ScanError, match="no slice 80; it has 0 to 79"):
         query(path, config, slice_index=80)

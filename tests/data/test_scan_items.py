@@ -24,7 +24,7 @@ from inres.data import items as item_table
 from inres.data import normals as sampling
 from inres.data.audit import sphere_coverage
 from inres.data.cut import Cut, cut_scan
-from inres.data.items import open_store
+from inres.data.item_store import open_store
 from inres.data.prepare import prepare
 from inres.data.views import canvas
 from inres.system import files

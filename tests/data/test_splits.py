@@ -10,7 +10,8 @@ from scipy import ndimage
 
 from inres.config import Config, ConfigError, Split
 from inres.data import leaks, splits
-from inres.data.items import Item, write_table
+from inres.data.item_table import write_table
+from inres.data.items import Item
 from inres.pipeline import split as split_stage
 
 

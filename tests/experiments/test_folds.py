@@ -8,7 +8,8 @@ import pytest
 
 from inres.config import Config, ConfigError, Split
 from inres.data import splits
-from inres.data.items import Item, write_table
+from inres.data.item_table import write_table
+from inres.data.items import Item
 from inres.evaluation import metrics, runs
 from inres.pipeline import run as pipeline
 from inres.studies import folds, honesty

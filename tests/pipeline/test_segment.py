@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from inres.data import views
-from inres.data.items import ItemStore
+from inres.data.item_store import ItemStore
 from inres.pipeline import segment
 
 

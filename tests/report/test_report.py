@@ -14,7 +14,8 @@ import pytest
 
 from inres import config
 from inres.data import leaks
-from inres.data.items import Item, size_class, write_table
+from inres.data.item_table import write_table
+from inres.data.items import Item, size_class
 from inres.evaluation import baselines
 from inres.evaluation.embedded import Embedded
 from inres.evaluation.settings import Settings

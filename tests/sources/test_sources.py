@@ -14,7 +14,7 @@ from ct.trees import chest_image
 from inres import sources
 from inres.config import Config, ConfigError, Data, Items
 from inres.data import prepare, queries
-from inres.data.items import open_store
+from inres.data.item_store import open_store
 from inres.pipeline.prepare import prepare_items
 from inres.sources import Finding, Scan, Scans, Source
 from inres.system import files

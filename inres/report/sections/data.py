@@ -1,6 +1,6 @@
 """The evaluated data: counts, split and samples."""
 
-from inres.data.items import read_table
+from inres.data.item_table import read_table
 from inres.data.splits import SIDES
 from inres.report import page
 from inres.report.run import Run

@@ -1,0 +1,89 @@
+"""The item store: a table with one row per item, and memory-mapped images.
+
+On disk, a folder:
+  items.csv            one row per item, with the fields of `Item` as columns
+  slices.npy           uint8 [N, S, S], HU windowed to 8 bits
+  neighbours.npy       k slices below and k above each item, from the lowest up: uint8
+                       [N, 2 k, S, S] from scans; rows of slices.npy, int32 [N, 2 k], from a folder
+                       (absent if no item has any, or none are configured)
+  lung_masks.npy       uint8 [N, S, S], 1 inside the lungs (absent if there are no masks)
+  audit.csv            one row per nodule: share of its sphere inside each mask (scans only)
+  audit_slices.npy     uint8 [2 M, S, S], planes below and above the centre of each nodule
+  meta.json            window, spacing, counts and messages of the preparation
+"""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from inres.data.item_table import read_table
+from inres.data.items import Item
+
+
+@dataclasses.dataclass(frozen=True)
+class ItemStore:
+    """An item table with its images, opened from the folder `root`."""
+
+    root: Path
+    items: tuple[Item, ...]
+    slices: np.ndarray
+    """uint8 [N, S, S], memory-mapped."""
+    lung_masks: np.ndarray | None
+    """uint8 [N, S, S], memory-mapped; None if there are no masks."""
+    neighbours: np.ndarray | None = None
+    """uint8 [N, 2 k, S, S], or rows of `slices`, int32 [N, 2 k]; memory-mapped; None if there are
+    no neighbours."""
+
+    def column(self, name: str) -> np.ndarray:
+        """Column `name` of the table: an array [N]."""
+        return np.array([getattr(item, name) for item in self.items])
+
+    def planes(self, row: int) -> np.ndarray:
+        """An item's slice between its neighbours, from the lowest up: uint8 [2 k + 1, S, S]."""
+        middle = np.asarray(self.slices[row])[None]
+        if self.neighbours is None:
+            return middle
+        others = np.asarray(self.neighbours[row])
+        if others.ndim == 1:
+            others = self.slices[others]
+        k = len(others) // 2
+        return np.concatenate([others[:k], middle, others[k:]])
+
+
+_ARRAYS = {
+    "slices": {("uint8", 3)},
+    "lung_masks": {("uint8", 3)},
+    "neighbours": {("uint8", 4), ("int32", 2)},
+}
+"""Types and numbers of axes that the arrays of a store may have."""
+
+
+def open_store(root: str | Path) -> ItemStore:
+    """Open an item store without reading its images.
+
+    Raises:
+      ValueError: table and arrays disagree, or a file is damaged.
+      FileNotFoundError: there is no store at `root`.
+    """
+    root = Path(root)
+    items = tuple(read_table(root / "items.csv"))
+    arrays: dict[str, np.ndarray | None] = {}
+    for name, kinds in _ARRAYS.items():
+        arrays[name] = None
+        path = root / f"{name}.npy"
+        if not path.is_file():
+            continue
+        try:
+            array = np.load(path, mmap_mode="r")
+        except (ValueError, OSError, EOFError) as error:
+            raise ValueError(f"{path}: damaged ({error}); run the prepare stage again") from None
+        if (array.dtype.name, array.ndim) not in kinds or len(array) != len(items):
+            raise ValueError(
+                f"{path}: {array.dtype} {array.shape}, but {root / 'items.csv'} has {len(items)} "
+                "rows of uint8 slices; run the prepare stage again"
+            )
+        arrays[name] = array
+    if arrays["slices"] is None:
+        raise FileNotFoundError(f"{root / 'slices.npy'}: no such file; run the prepare stage")
+    return ItemStore(root, items, arrays["slices"], arrays["lung_masks"], arrays["neighbours"])

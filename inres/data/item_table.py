@@ -1,0 +1,157 @@
+"""The item table, items.csv: one row per item, with the fields of `Item` as columns."""
+
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from inres.data.items import Item
+from inres.system import files
+
+COLUMNS = tuple(field.name for field in dataclasses.fields(Item))
+
+
+def write_table(path: Path, items: Sequence[Item]) -> None:
+    """Write `items` as CSV, with blanks for unknown values."""
+
+    def text(name: str, value: object) -> object:
+        unknown = value == -1 if name in ("label", "subset") else value != value
+        return "" if unknown else value
+
+    rows = [{name: text(name, value) for name, value in vars(item).items()} for item in items]
+    files.write_csv(path, COLUMNS, rows)
+
+
+def read_table(path: Path, *, filled: Sequence[str] = ()) -> list[Item]:
+    """Read an item table; absent columns of `Item` are unknown, other columns are ignored.
+
+    Spaces around names and values are removed. If only classes above 0 have diameters, a blank
+    diameter of class 0 (no nodule) is 0 mm.
+
+    Args:
+      path: a CSV file with at least the columns `image`, `scan` and `label`.
+      filled: text columns in which no row may be blank.
+
+    Raises:
+      ValueError: a column is missing or misspelt, a value does not fit its column, only some
+        labels are known, or rows contradict each other. The message names file, line and column,
+        and reports all bad lines together.
+    """
+    rows = files.read_csv_lines(path, ("image", "scan", "label"))
+    if not rows:
+        raise ValueError(f"{path}: no items, only a header")
+    _refuse_other_spellings(path, rows[0][1])
+    items, errors = [], []
+    for line, row in rows:
+        try:
+            items.append(_item(row, f"{path}: line {line}", filled))
+        except ValueError as error:
+            errors.append(str(error))
+    if not errors:
+        table = [(line, row["label"], item) for (line, row), item in zip(rows, items, strict=True)]
+        errors = [f"{path}: {text}" for f in (_bad_labels, _contradictions) for text in f(table)]
+    if errors:
+        more = f"\n... and {len(errors) - 10} more" if len(errors) > 10 else ""
+        raise ValueError("\n".join(errors[:10]) + more)
+    sized = {item.label > 0 for item in items if item.diameter_mm > 0}
+    return _with_normals(items) if sized == {True} else items
+
+
+def unread_columns(path: Path) -> list[str]:
+    """Names of the columns of a table that `read_table` ignores."""
+    rows = files.read_csv_lines(path, ())
+    return sorted(set(rows[0][1]) - {*COLUMNS}) if rows else []
+
+
+def _with_normals(items: Sequence[Item]) -> list[Item]:
+    """Items with the blank diameters of class 0 set to 0 mm.
+
+    As a result for a nodule, they then count as a wrong size, not as an unknown one.
+    """
+    return [
+        dataclasses.replace(item, diameter_mm=0.0)
+        if item.label == 0 and np.isnan(item.diameter_mm)
+        else item
+        for item in items
+    ]
+
+
+def _refuse_other_spellings(path: Path, names: Iterable[str]) -> None:
+    """Refuse names that would be ignored for another case, or for spaces, _ and -."""
+
+    def plain(name: str) -> str:
+        return "".join(letter for letter in name.lower() if letter not in " _-")
+
+    known = {plain(name): name for name in COLUMNS}
+    other = {name: known[plain(name)] for name in names if plain(name) in known}
+    other = {name: meant for name, meant in other.items() if name != meant}
+    if other:
+        raise ValueError(
+            f"{path}: column {', '.join(other)}: rename it to {', '.join(other.values())}, or "
+            "remove it"
+        )
+
+
+def _item(row: Mapping[str, str], where: str, filled: Sequence[str]) -> Item:
+    """The item of one row; `where` names file and line in the error."""
+    values: dict[str, object] = {}
+    for field in dataclasses.fields(Item):
+        name = field.name
+        if name not in row:
+            continue
+        if field.type is str:
+            values[name] = row[name].strip()
+            if name in filled and not values[name]:
+                raise ValueError(f"{where}: {name} is blank; fill it in, or remove the row")
+            continue
+        value = files.number(row, name, where=where, blank=-1 if field.type is int else np.nan)
+        if field.type is int and value != int(value):
+            raise ValueError(f"{where}: {name} is {row[name]}; must be a whole number")
+        if field.type is int and value < -1:  # older stores wrote blanks as -1
+            raise ValueError(f"{where}: {name} is {row[name]}; must be 0 or more, or blank")
+        if name == "diameter_mm" and value < 0:
+            raise ValueError(f"{where}: diameter_mm is {row[name]}; must be 0 or more, or blank")
+        if name == "malignancy" and (value < 1 or value > 5):
+            raise ValueError(
+                f"{where}: malignancy is {row[name]}; must be a rating of 1 to 5, or blank"
+            )
+        values[name] = int(value) if field.type is int else value
+    return Item(**values)  # type: ignore[arg-type]
+
+
+def _bad_labels(table: Sequence[tuple[int, str, Item]]) -> Iterator[str]:
+    """Problems of the labels of (line, label as written, item)."""
+    known = {item.label: line for line, _, item in reversed(table) if item.label >= 0}
+    unknown = [(line, text.strip()) for line, text, item in table if item.label < 0]
+    if known and unknown:
+        line, text = unknown[0]
+        yield (
+            f"line {line}: label is {text or 'blank'} ({len(unknown)} such rows), but other rows "
+            "have a class; give all rows a class of 0 or more, or remove those without"
+        )
+    top = max(known, default=0)
+    if top > 10 * len(known) + 100:
+        yield (
+            f"line {known[top]}: label is {top}, but there are only {len(known)} classes; number "
+            "them 0, 1, 2, ..."
+        )
+
+
+def _contradictions(table: Sequence[tuple[int, str, Item]]) -> Iterator[str]:
+    """Images in two rows, and scans of two patients, among (line, label as written, item)."""
+    images: dict[str, int] = {}
+    owners: dict[str, tuple[str, int]] = {}
+    for line, _, item in table:
+        first = images.setdefault(os.path.normpath(item.image), line)
+        if item.image and first != line:
+            yield f"line {line}: image {item.image} is also in line {first}; keep one of the rows"
+        if not (item.scan and item.patient):
+            continue
+        patient, first = owners.setdefault(item.scan, (item.patient, line))
+        if patient != item.patient:
+            yield (
+                f"line {line}: scan {item.scan} belongs to patient {item.patient}, but in line "
+                f"{first} to {patient}; make scan names unique"
+            )

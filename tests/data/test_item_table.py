@@ -1,0 +1,106 @@
+"""items.csv, read and checked."""
+
+import dataclasses
+
+import pytest
+
+from inres.data import item_table, items
+
+
+def item(**values):
+    return items.Item(**{"image": "", "scan": "s", "nodule": "", "label": 0, **values})
+
+
+def test_a_table_comes_back_as_it_was(tmp_path):
+    rows = [item(scan="a,b", label=1, diameter_mm=1 / 3), item(image="ü.png", label=2, subset=3)]
+    for table in (rows, [dataclasses.replace(row, label=-1) for row in rows]):
+        item_table.write_table(tmp_path / "items.csv", table)
+        again = item_table.read_table(tmp_path / "items.csv")
+        assert repr(again) == repr(table)  # NaN is not equal to itself
+
+
+def test_every_bad_line_is_reported(tmp_path):
+    path = tmp_path / "items.csv"
+    path.write_text("image,scan,label,diameter_mm\na,s,1,x\nb,s,1.5,3\nc,s,1,-2\nd,s,1,4\n")
+    with pytest.raises(ValueError, match=r"line 2.*\n.*line 3.*\n.*line 4"):
+        item_table.read_table(path)
+    path.write_text("image,scan\n")
+    with pytest.raises(ValueError, match="column label missing"):
+        item_table.read_table(path)
+    path.write_text("image,scan,label\n")
+    with pytest.raises(ValueError, match="no items"):
+        item_table.read_table(path)
+
+
+def read(tmp_path, *lines):
+    (tmp_path / "items.csv").write_text("\n".join(lines) + "\n")
+    return item_table.read_table(tmp_path / "items.csv")
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        (
+            "image,scan,label,Patient,SPLIT",
+            r"items\.csv: column Patient, SPLIT: rename it to patient, s",
+        ),
+        ("image,scan,label,diameter-mm,x", "diameter-mm: rename it to diameter_mm, or remove it"),
+        ("image,scan,label,label,x", "column label occurs twice"),
+    ],
+)
+def test_a_misspelt_column_is_refused(tmp_path, header, message):
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, header, "a,s,1,1,1")
+
+
+def test_spaces_around_names_and_values_are_removed(tmp_path):
+    first, second = read(
+        tmp_path, "image, scan,label, patient,nodule,split,own",
+        " a.png,s , 1,p ,n,train ,x", "b.png,s,1, p, n ,train,y",
+    )  # fmt: skip
+    assert repr(first) == repr(item(image="a.png", nodule="n", label=1, split="train", patient="p"))
+    assert (first.scan, first.patient, first.nodule) == (second.scan, second.patient, second.nodule)
+
+
+def test_rows_that_contradict_each_other_are_refused(tmp_path):
+    header = "image,scan,label,patient"
+    with pytest.raises(
+        ValueError, match="line 4: scan 1 belongs to patient q, but in line 2 to p; make"
+    ):
+        read(tmp_path, header, "a,1,0,p", "b,1,0,", "c,1,0,q")
+    with pytest.raises(ValueError, match=r"line 5: image \./a is also in line 3"):
+        read(tmp_path, header, "", "a,1,0,p", "b,2,0,p", "./a,3,0,p")
+    assert len(read(tmp_path, header, ",1,0,p", ",1,0,p")) == 2
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("b,s,-1,", r"line 4: label is -1 \(1 such rows\), but other rows have a class; give all"),
+        ("b,s,,", r"line 4: label is blank \(1 such rows\), but other rows"),
+        ("b,s,-2,", "line 4: label is -2; must be 0 or more, or blank"),
+        ("b,s,5000000000,", "line 4: label is 5000000000, but there are only 2 classes; number"),
+        ("b,s,1,0", "line 4: malignancy is 0; must be a rating of 1 to 5"),
+        ("b,s,1,5.5", "line 4: malignancy is 5.5; must"),
+    ],
+)
+def test_a_value_out_of_its_range_is_refused(tmp_path, row, message):
+    """Line numbers include blank lines."""
+    with pytest.raises(ValueError, match=message):
+        read(tmp_path, "image,scan,label,malignancy", "a,s,0,1.25", "", row)
+
+
+def test_labels_may_be_unknown_or_leave_gaps(tmp_path):
+    assert [i.label for i in read(tmp_path, "image,scan,label", "a,s,", "b,s,-1")] == [-1, -1]
+    assert [i.label for i in read(tmp_path, "image,scan,label", "a,s,0", "b,s,60")] == [0, 60]
+
+
+def test_no_nodule_is_0_mm_where_nodules_have_diameters(tmp_path):
+    def diameters(*rows):
+        table = read(tmp_path, "image,scan,label,diameter_mm", *rows)
+        return repr([item.diameter_mm for item in table])
+
+    assert diameters("a,s,0,", "b,s,1,", "c,s,2,7") == "[0.0, nan, 7.0]"
+    assert diameters("a,s,0,", "b,s,1,") == "[nan, nan]"
+    # Benign or malignant nodules: 0 is none without a nodule.
+    assert diameters("a,s,0,4", "b,s,0,", "c,s,1,9", "d,s,1,") == "[4.0, nan, 9.0, nan]"
