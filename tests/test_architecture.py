@@ -40,6 +40,8 @@ RULES = {
         "inres/report/**/*.py",
         ("inres.pipeline", "inres.studies"),
     ),
+    "phantoms are independent of jax": ("inres/phantoms/*.py", ("jax", "flax")),
+    "sources are independent of jax": ("inres/sources/*.py", ("jax", "flax")),
     "data is below models": (
         "inres/data/*.py",
         ("inres.models", "inres.learning", "inres.retrieval"),
@@ -52,6 +54,17 @@ ONLY = {
     "inres/storage/*.py": ("inres.storage", "inres.retrieval", "inres.system"),
     "inres/system/*.py": ("inres.system",),
     "inres/vocabulary.py": (),
+    "inres/ct/*.py": ("inres.ct",),
+    "inres/phantoms/*.py": (
+        *("inres.phantoms", "inres.config", "inres.vocabulary", "inres.system"),
+    ),
+    "inres/sources/*.py": (
+        *("inres.sources", "inres.phantoms", "inres.ct", "inres.config", "inres.system"),
+    ),
+    "inres/data/*.py": (
+        *("inres.data", "inres.sources", "inres.ct"),
+        *("inres.config", "inres.vocabulary", "inres.system"),
+    ),
     "inres/figures/*.py": ("inres.figures", "inres.vocabulary", "inres.system"),
     "inres/evaluation/*.py": (
         *("inres.evaluation", "inres.vocabulary", "inres.system"),
