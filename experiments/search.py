@@ -9,7 +9,7 @@
 --workdir is a workdir with a finished run, or a folder written by `experiments.export`. The query
 is an item (a row of the item table), an image file, or a place in a scan (mm, LPS), and is prepared
 exactly as the archive's items were. Its own scan is left out unless --own_scan is given. Prints a
-table, and writes it as CSV beside a figure of the query and the first 50 results.
+table, and writes it as CSV with a figure of the query and the first 50 results.
 
 --queries names a table of many queries, one per row: `item`, `image`, or `scan` with
 `x_mm,y_mm,z_mm` or `slice`, and optionally `name`; paths are relative to the table. All results go

@@ -71,6 +71,11 @@ class Archive:
         return f"<Archive of {len(self)} items, {self._run.stored.bits} bits, {self._run.root}>"
 
     @property
+    def item_count(self) -> int:
+        """Number of items that `search_item` knows, archived or not."""
+        return len(self._run.items)
+
+    @property
     def config(self) -> Config:
         """The config of the run."""
         return self._run.config

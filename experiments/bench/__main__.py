@@ -1,4 +1,4 @@
-"""Measure the search, a training step or the index on disk.
+"""Measure the search, a training step, the index on disk or an opened archive.
 
     python -m experiments.bench --config=experiments/configs/bench_retrieval.py \
         --workdir=runs/bench --config.trained=runs/patches/index/archive
@@ -6,12 +6,14 @@
         --workdir=runs/bench_training
     python -m experiments.bench --config=experiments/configs/bench_store.py \
         --workdir=runs/bench_store --config.trained=runs/phantom/index/archive
+    python -m experiments.bench --config=experiments/configs/bench_archive.py \
+        --workdir=runs/bench_archive --config.archive=runs/phantom
 
-`config.kind` selects the measurement: `retrieval` (against faiss), `training` (against PyTorch) or
-`store`. The modules of these names describe what each one writes to the workdir. Before a peer is
-timed, its answers are checked against ours. Leave the machine idle otherwise: rounds in which other
-programs used the processors are discarded, and a case with fewer than three quiet rounds is marked
-as disturbed.
+`config.kind` selects the measurement: `retrieval` (against faiss), `training` (against PyTorch),
+`store` or `archive`. The modules of these names describe what each one writes to the workdir.
+Before a peer is timed, its answers are checked against ours. Leave the machine idle otherwise:
+rounds in which other programs used the processors are discarded, and a case with fewer than three
+quiet rounds is marked as disturbed.
 """
 
 from pathlib import Path
@@ -52,10 +54,14 @@ def measure(arguments: list[str]) -> None:
         from experiments.bench import store
 
         store.measure_store(config, workdir)
+    elif kind == "archive":
+        from experiments.bench import archive
+
+        archive.measure_archive(config, workdir)
     else:
         raise config_lib.ConfigError(
-            f"config.kind = {kind!r}: must be 'retrieval', 'training' or 'store', as in "
-            "experiments/configs/bench_retrieval.py, bench_training.py and bench_store.py"
+            f"config.kind = {kind!r}: must be 'retrieval', 'training', 'store' or 'archive', as in "
+            "experiments/configs/bench_<kind>.py"
         )
 
 

@@ -19,7 +19,7 @@ RECORD_COLUMNS = (
     *("scan", "patient", "nodule", "label", "diameter_mm", "malignancy", "subset"),
     *("x_mm", "y_mm", "z_mm"),
 )
-"""Columns of the item table in the archive's records, besides `item` and `image`."""
+"""Columns of the item table in the archive's records, in addition to `item` and `image`."""
 
 
 def build_index(config: Config, workdir: Path) -> None:

@@ -356,7 +356,7 @@ def read_images(root: Path, table: Sequence[items.Item], *, size_px: int) -> np.
     missing = [item.image for item in table if not item.image or not (root / item.image).is_file()]
     if missing:
         print(
-            f"  note: {len(missing)} of {len(table)} images are not beside items.csv "
+            f"  note: {len(missing)} of {len(table)} images are missing next to items.csv "
             f"(first: {missing[0] or 'no name'}); judged without panels, pixels and HOG, and "
             "without looking for images on two sides of the split"
         )

@@ -1,6 +1,6 @@
 """Stages of a run: results are computed once, skipped when complete and resumed when interrupted.
 
-The results of a stage lie in `<workdir>/<stage>`, with one of two markers beside them:
+The results of a stage lie in `<workdir>/<stage>`, with one of two markers:
 
   begun.json   inputs of a stage that was started and is not complete
   stage.json   inputs of a complete stage and its duration
@@ -274,7 +274,7 @@ def _write_pending(workdir: Path, stages: Sequence[str]) -> None:
 def _work_again(
     workdir: Path, stage: str, inputs: Mapping[str, Any], work: Callable[[Path], None]
 ) -> None:
-    """Compute a stage beside its old results, then let the new ones take their place."""
+    """Compute a stage in another directory, then replace the old results by the new ones."""
     root, part = workdir / stage, workdir / REDO_FOLDER / stage
     require_own(root)
     require_own(part)

@@ -66,7 +66,7 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
 def training_arrays(
     config: Config, store: item_store.ItemStore, data: Labelled, rows: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """What a batch holds of the training items `rows` besides their images."""
+    """Everything that a batch holds of the training items `rows`, except their images."""
     arrays = {
         "item": rows.astype(np.int32),
         "label": data.labels[rows],

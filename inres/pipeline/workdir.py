@@ -41,7 +41,7 @@ def read_config(workdir: Path) -> Config:
 def require_same_config(workdir: Path, config: Config, *, redo: Collection[str] = ()) -> None:
     """Check that every finished stage was made with `config`, but for those in `redo`.
 
-    Without this check `config.json` would not describe the results beside it.
+    Without this check `config.json` would not describe the results of the workdir.
 
     Raises:
       Changed: a stage was made with other values; names the fields.
@@ -76,7 +76,7 @@ def require_run_config(workdir: Path, config: Config) -> None:
 
 
 def describe(workdir: Path, config: Config, *, command: str) -> None:
-    """Write the config and the environment of a run beside its results."""
+    """Write the config and the environment of a run to its workdir."""
     files.write_json(workdir / CONFIG, config_lib.to_dict(config))
     describe_environment(workdir, command=command)
 

@@ -28,7 +28,7 @@ def test_a_grid_is_run_shared_compared_and_not_run_twice(tmp_path):
         lines.append(f"{path},s{i // 6},{1 + i % 3},{2 * radius},{side}")
     (root / "items.csv").write_text("\n".join(lines) + "\n")
     work = tmp_path / "w"
-    settings = (  # a loss whose targets come from class and diameter goes the whole road
+    settings = (  # a loss whose targets come from class and diameter uses the full pipeline
         "--config=experiments/configs/ablate_stages.py:folder",
         f"--config.base.data.root={root}",
         f"--workdir={work}",

@@ -217,7 +217,7 @@ def test_a_search_takes_other_pools_rankings_and_filters(smoke, tmp_path):
 
 
 def test_a_place_in_a_scan_finds_its_own_nodule(smoke, tmp_path):
-    """The query takes the gallery's road: the same slice, mask, crop and code."""
+    """A query is prepared as the archive is: the same slice, mask, crop and code."""
     workdir, _ = smoke
     with open(workdir / "prepare" / "items.csv", newline="") as file:
         item = next(r for r in csv.DictReader(file) if r["nodule"] and r["subset"] == "1")
@@ -242,8 +242,8 @@ def test_a_lone_image_stands_for_its_neighbours(smoke, tmp_path):
     inputs = np.load(workdir / "train" / "inputs.npy")
     assert inputs.shape[1:] == (32, 32, 3)
     with open(workdir / "split" / "split.csv", newline="") as file:
-        asked = [i for i, row in enumerate(csv.DictReader(file)) if row["side"] == "test"]
-    image = inputs[asked[0], :, :, 1]  # as the gallery's are: cut and segmented
+        queries = [i for i, row in enumerate(csv.DictReader(file)) if row["side"] == "test"]
+    image = inputs[queries[0], :, :, 1]  # cut and segmented like the archive's images
     path = tmp_path / "one.png"
     sitk.WriteImage(sitk.GetImageFromArray(image), str(path))
     out = tmp_path / "found"

@@ -43,11 +43,11 @@ def test_vectors_are_judged_by_the_same_protocol(data, tmp_path):
     lines = (data / "items.csv").read_text(encoding="utf-8").splitlines()
     lines[1] = lines[1].replace(",s0,", ",s20,")  # a training item of a scan that is tested
     (data / "shared.csv").write_text("\n".join(lines) + "\n")
-    asked = [*flags(data, tmp_path, items="shared.csv", codes="codes.npy"), "--threshold=4"]
-    error = refused("judge", *asked)
+    arguments = [*flags(data, tmp_path, items="shared.csv", codes="codes.npy"), "--threshold=4"]
+    error = refused("judge", *arguments)
     assert "shared.csv: scan s20 is on two sides" in error
     assert "that is --overlap=drop" in error
-    done = call("judge", *asked, "--overlap=drop")
+    done = call("judge", *arguments, "--overlap=drop")
     assert done.returncode == 0, done.stderr
     assert "note: 1 training or validation items are left out" in done.stdout
     assert "LSH on the vectors" in done.stdout
@@ -80,7 +80,7 @@ def test_vectors_are_judged_by_the_same_protocol(data, tmp_path):
 
 
 def test_slices_without_a_name_are_told_apart():
-    """Items without image or nodule, two of one scan, beside a nodule of two slices."""
+    """Items without image or nodule, two of one scan, with a nodule of two slices."""
     from inres.data import items
     from inres.evaluation.settings import Settings
     from inres.pipeline import assess, judge

@@ -21,8 +21,8 @@ STACKS = RNG.integers(0, 255, (12, 8, 8, 3)).astype(np.uint8)
 
 
 def test_the_optimizer_is_that_of_the_config(monkeypatch):
-    asked = []
-    monkeypatch.setattr(recipe, "sgd", lambda **fields: asked.append(fields))
+    given = []
+    monkeypatch.setattr(recipe, "sgd", lambda **fields: given.append(fields))
     fields = {
         "learning_rate": 0.3,
         "schedule": "constant",
@@ -33,7 +33,7 @@ def test_the_optimizer_is_that_of_the_config(monkeypatch):
     }
     config = lib.Config(train=lib.Train(warmup_epochs=1.5, **fields))
     recipe.optimizer(config, steps=90, steps_per_epoch=10)
-    assert asked == [fields | {"steps": 90, "warmup_steps": 15}]
+    assert given == [fields | {"steps": 90, "warmup_steps": 15}]
 
 
 def test_the_network_is_that_of_the_config():

@@ -46,7 +46,7 @@ def test_pairs_that_are_there_are_found_again(store, tmp_path):
 
 
 def test_masks_take_room_as_they_are_written(store, tmp_path):
-    """Of a file that has its full size before, a full disk is told by a bus error alone."""
+    """A full disk raises an error; in a file that has its full size already it is a bus error."""
     whole = store.slices.nbytes
     sizes = []
 
