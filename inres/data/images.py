@@ -14,13 +14,13 @@ import numpy as np
 from inres.config import Items
 from inres.ct.image import read_image, to_grey8, twelve_bits
 from inres.data.views import canvas
+from inres.system.messages import listed
 from inres.system.progress import progress
 
 MASK_VALUES = 8
 """Most different values of a mask, which may label more than lungs; lossy files have dozens."""
 DENSEST_LOW_HU = -200.0
 """Highest possible minimum over a set of images of lungs: some pixel is air, far below this."""
-_LISTED = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,9 +123,7 @@ def check_masks(
 def refuse(problems: Sequence[str]) -> None:
     """Raise a ValueError that lists the first problems; do nothing if there are none."""
     if problems:
-        more = len(problems) - _LISTED
-        listed = [*problems[:_LISTED], *([f"... and {more} more"] if more > 0 else [])]
-        raise ValueError("\n".join(listed))
+        raise ValueError(listed(problems))
 
 
 def _look(path: Path, config: Items) -> tuple[Look, np.ndarray]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from inres.data.items import Item
 from inres.system import files
+from inres.system.messages import listed
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(Item))
 
@@ -53,8 +54,7 @@ def read_table(path: Path, *, filled: Sequence[str] = ()) -> list[Item]:
         table = [(line, row["label"], item) for (line, row), item in zip(rows, items, strict=True)]
         errors = [f"{path}: {text}" for f in (_bad_labels, _contradictions) for text in f(table)]
     if errors:
-        more = f"\n... and {len(errors) - 10} more" if len(errors) > 10 else ""
-        raise ValueError("\n".join(errors[:10]) + more)
+        raise ValueError(listed(errors))
     sized = {item.label > 0 for item in items if item.diameter_mm > 0}
     return _with_normals(items) if sized == {True} else items
 

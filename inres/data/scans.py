@@ -17,9 +17,8 @@ from inres.data import collect, normals, scan_items
 from inres.data.collect import PrepareError
 from inres.data.scan_items import Job
 from inres.system import files
+from inres.system.messages import listed
 from inres.system.processes import running
-
-_LISTED = 10
 
 
 def prepare_scans(
@@ -117,12 +116,9 @@ def _run(jobs: Sequence[Job], workers: int, *, done: int, progress: sources.Prog
     steps = progress(results, name=name, total=len(jobs), unit="scan")
     failed = sorted(error for error in steps if error is not None)
     if failed:
-        more = len(failed) - _LISTED
         raise PrepareError(
             f"{len(failed)} of {len(jobs)} scans could not be read; fetch them again or remove "
-            "them, then run again (the others are kept):\n"
-            + "\n".join(failed[:_LISTED])
-            + (f"\n... and {more} more" if more > 0 else "")
+            "them, then run again (the others are kept):\n" + listed(failed)
         )
 
 

@@ -8,6 +8,7 @@
 Every problem of such a tree is found before any voxel is read, and all are reported together.
 """
 
+import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from inres.sources import (
     scan_settings,
 )
 from inres.system import files as system_files
+from inres.system.messages import listed
 
 COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm")
 NODULES, EXCLUDED = "annotations.csv", "annotations_excluded.csv"
@@ -38,7 +40,6 @@ COMPLETE = {NODULES: (1186, 601), EXCLUDED: (35192, 888)}
 """Number of rows in each table of the complete LUNA16, and of the scans they belong to."""
 TRUNCATED = (NODULES, 1117)
 """Number of rows in an incomplete table that circulates."""
-_SHOWN = 10
 
 Problems = dict[str, list[str]]
 """The cases of each kind of problem."""
@@ -366,9 +367,7 @@ def _report(root: Path, problems: Mapping[str, list[str]]) -> str:
     parts = [f"{root}: {sum(map(len, problems.values()))} problem(s)"]
     for kind, cases in problems.items():
         parts.append(f"{len(cases)} x {kind}:")
-        parts += [f"  {case}" for case in cases[:_SHOWN]]
-        if len(cases) > _SHOWN:
-            parts.append(f"  ... and {len(cases) - _SHOWN} more")
+        parts.append(textwrap.indent(listed(cases), "  "))
     return "\n".join(parts)
 
 
