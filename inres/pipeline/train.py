@@ -124,22 +124,18 @@ def _fit(
     arrays: Mapping[str, np.ndarray],
     out: Path,
 ) -> dict[str, int | str | float]:
-    """Train and return the summary."""
-    c = config.train
+    """Train from the newest checkpoint in `out`; returns the summary."""
+    c, channels = config.train, images.shape[-1]
     mesh = devices.data_mesh()
     per_epoch = batches.steps_per_epoch(len(rows), c.batch)
     steps = per_epoch * c.epochs
     model = recipe.build_model(config, classes=data.classes)
     optimizer, rate = recipe.optimizer(config, steps=steps, steps_per_epoch=per_epoch)
     validate = make_validation(model, data, images)
-    if c.keep == "best" and validate is None:
-        raise ConfigError(
-            "config.train.keep = 'best': there is no validation part to choose by; set "
-            "config.split.val_share (or val_subsets), or config.train.keep to 'last'"
-        )
+    best = _best_keeper(config, out, per_epoch, validates=validate is not None)
 
     def fresh() -> TrainState:
-        return artifacts.fresh_state(config, model, optimizer, channels=images.shape[-1], mesh=mesh)
+        return artifacts.fresh_state(config, model, optimizer, channels=channels, mesh=mesh)
 
     checkpoints = Checkpoints(out / "checkpoints")
     state = begin(fresh, checkpoints, mesh=mesh)
@@ -148,19 +144,12 @@ def _fit(
     print(f"  {config.model.name}: {count:,} parameters, {len(rows)} training items")
     if start:
         print(f"  resumed at step {start} of {steps}")
-    step = make_train_step(
-        recipe.hash_loss(model, config, steps=steps, classes=data.classes),
-        optimizer,
-        key=jax.random.fold_in(jax.random.key(config.seed), 1),
-        mesh=mesh,
-    )
-    best = None
-    if c.keep == "best":
-        best = Best(out / "best", c.monitor, patience=c.patience * per_epoch)
+    loss = recipe.hash_loss(model, config, steps=steps, classes=data.classes)
+    key = jax.random.fold_in(jax.random.key(config.seed), 1)
     with MetricLog(out, step=start) as log:
         state = loop.fit(
             state,
-            step,
+            make_train_step(loss, optimizer, key=key, mesh=mesh),
             draw_batches(config, {"image": images[rows], **arrays}, start=start, steps=steps),
             steps=steps,
             steps_per_epoch=per_epoch,
@@ -178,9 +167,7 @@ def _fit(
     if best is not None:
         best.close()
         kept = best.step
-        _, variables = artifacts.load_network(
-            config, out, classes=data.classes, channels=images.shape[-1]
-        )
+        _, variables = artifacts.load_network(config, out, classes=data.classes, channels=channels)
         print(f"  kept step {kept}: validation {best.measure} {best.score:.3f}")
     return {
         "steps": int(state.step),
@@ -189,6 +176,23 @@ def _fit(
         "training_items": len(rows),
         "model": encoder.fingerprint(variables),
     }
+
+
+def _best_keeper(config: Config, out: Path, per_epoch: int, *, validates: bool) -> Best | None:
+    """Keeper of the best weights on the validation items; None if the last ones are kept.
+
+    Raises:
+      ConfigError: the best weights are wanted, but there are no validation items.
+    """
+    c = config.train
+    if c.keep != "best":
+        return None
+    if not validates:
+        raise ConfigError(
+            "config.train.keep = 'best': there is no validation part to choose by; set "
+            "config.split.val_share (or val_subsets), or config.train.keep to 'last'"
+        )
+    return Best(out / "best", c.monitor, patience=c.patience * per_epoch)
 
 
 def draw_batches(
