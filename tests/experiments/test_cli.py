@@ -382,7 +382,7 @@ def test_a_scan_is_read_once_for_several_queries(archive, nodule, monkeypatch):
     [
         (lambda a, scan: a.search_item(10**6), "the item table has rows 0 to"),
         (lambda a, scan: a.search_scan(scan), "give one place in the scan, world_mm or slice_"),
-        (lambda a, scan: a.search_scan(scan, world_mm=(0, 0, 9999)), "outside of the scan"),
+        (lambda a, scan: a.search_scan(scan, world_mm=(0, 0, 9999)), "outside the scan"),
         (lambda a, scan: a.search_scan(f"{scan}x", slice_index=0), "mhdx: no such file"),
         (lambda a, scan: a.search_image(f"{scan}.png"), "mhd.png: no such file"),
         (lambda a, scan: a.search_image(np.zeros((3, 8, 8), np.uint8)), "shape"),
