@@ -30,6 +30,7 @@ def _search_precision(run: Run) -> str:
         page.between(run.ends("paper", "search_precision"), 2),
         f"paper {vocabulary.PAPER_SEARCH_PRECISION}, on LUNA16" if run.paper_classes else "",
         _baselines(run, "precision_at_10_micro", 2),
+        page.empty_pools(run.metrics.get("pool")),
     )
 
 

@@ -29,18 +29,23 @@ def _facts(run: Run) -> list[str]:
 
 
 def _result(run: Run) -> str:
-    """Search precision in a sentence, next to chance and the paper's; empty if unknown."""
+    """Search precision in words, with empty pools, chance and the paper's; empty if unknown."""
     precision = run.metrics.get("paper", {}).get("search_precision")
     if precision is None:
         return ""
+    sentences = [
+        f"On average, <b>{page.share(precision)}</b> of a query's first ten results are of its own "
+        "class."
+    ]
+    if empty := page.empty_pools(run.metrics.get("pool")):
+        sentences.append(f"{empty}.")
     chance = run.ranking("chance", "precision_at_10_micro")
-    by_chance = "" if chance is None else f"; by chance it would be {page.share(chance)}"
-    paper = page.share(vocabulary.PAPER_SEARCH_PRECISION)
-    reported = f" (the paper reports {paper} on LUNA16)" if run.paper_classes else ""
-    return (
-        f'<p class="lead">On average, <b>{page.share(precision)}</b> of the ten nearest slices '
-        f"found are of the query's own class{by_chance}{reported}.</p>"
-    )
+    if chance is not None:
+        sentences.append(f"A random order of the archive gives {page.share(chance)}.")
+    if run.paper_classes:
+        paper = page.share(vocabulary.PAPER_SEARCH_PRECISION)
+        sentences.append(f"The paper reports {paper} on LUNA16.")
+    return f'<p class="lead">{" ".join(sentences)}</p>'
 
 
 def _leaks(run: Run) -> str:

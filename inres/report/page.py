@@ -99,6 +99,12 @@ def share(value: float | None) -> str:
     return f"{100 * value:.1f} %" if 0 < value < 0.1 else f"{100 * value:.0f} %"
 
 
+def empty_pools(pool: Mapping[str, float] | None) -> str:
+    """The share of queries with an empty pool as a sentence without its stop; empty if none is."""
+    empty = (pool or {}).get("empty_share")
+    return f"{share(empty)} of queries found nothing and count as 0" if empty else ""
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, left: int = 1) -> str:
     """A table that scrolls in its box; cells are HTML, the first `left` columns are text."""
 

@@ -438,3 +438,18 @@ def test_dark_and_light_follow_the_reader(browse, full):
     dark, _ = browse(full[3], 800, "--blink-settings=preferredColorScheme=0")
     assert light["background"] == "rgb(246, 247, 249)"
     assert dark["background"] == "rgb(18, 22, 27)"
+
+
+def test_the_headline_names_the_queries_that_found_nothing(full, tmp_path):
+    shutil.copytree(full[0], tmp_path / "run")
+    path = tmp_path / "run" / "evaluation" / "metrics.json"
+    metrics = files.read_json(path)
+
+    def page(empty_share):
+        metrics["pool"]["empty_share"] = empty_share
+        files.write_json(path, metrics)
+        return build_report(tmp_path / "run").read_text(encoding="utf-8")
+
+    # Once in the first sentences, once on the card of the search precision.
+    assert page(0.614).count("61 % of queries found nothing and count as 0") == 2
+    assert "found nothing" not in page(0.0)
