@@ -38,7 +38,10 @@ CLASS_EDGES_MM = tuple(one.from_mm for one in SIZE_CLASSES[2:])
 """Inner edges of the nodule classes 1 to 7."""
 
 PAPER_SEARCH_PRECISION = 0.73
-"""Retrieval precision on LUNA16 (paper, section 5)."""
+"""Retrieval precision (paper, section 5)."""
+PAPER_SETTING = "on LUNA16 and a leaking split"
+"""Data and split of the paper's scores: its random split of slices puts slices of one scan on both
+sides, so they are no target for other data or another split."""
 
 
 # --- rankings -----------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from inres.pipeline.segment import segment_items
 from inres.pipeline.split import split_items
 from inres.pipeline.train import train_network
 from inres.system import files
-from inres.vocabulary import PAPER_SEARCH_PRECISION
+from inres.vocabulary import CLASS_NAMES, PAPER_SEARCH_PRECISION, PAPER_SETTING
 
 Stage = Callable[[Config, Path], None]
 
@@ -51,7 +51,8 @@ def summary(workdir: Path) -> str:
 
     two_stage, pixels, chance = (rankings[name] for name in ("two_stage", "pixels", "chance"))
     baselines = f"(pixels {pixels['map_macro']:.3f}, chance {chance['map_macro']:.3f})"
-    paper = f"(paper: {PAPER_SEARCH_PRECISION})"
+    names = files.read_json(workdir / "evaluation" / "curves.json")["class_names"]
+    paper = f"(paper, {PAPER_SETTING}: {PAPER_SEARCH_PRECISION})" if names == [*CLASS_NAMES] else ""
     lines = ["", "Results on the test items"]
     if metrics.get("segmentation"):
         lines.append(line("lung masks of the U-Net: Dice", metrics["segmentation"]["dice"]))

@@ -28,7 +28,9 @@ def _search_precision(run: Run) -> str:
         "Search precision, top 10",
         page.number(run.metrics.get("paper", {}).get("search_precision"), 2),
         page.between(run.ends("paper", "search_precision"), 2),
-        f"paper {vocabulary.PAPER_SEARCH_PRECISION}, on LUNA16" if run.paper_classes else "",
+        f"paper {vocabulary.PAPER_SEARCH_PRECISION}, {vocabulary.PAPER_SETTING}"
+        if run.paper_classes
+        else "",
         _baselines(run, "precision_at_10_micro", 2),
         page.empty_pools(run.metrics.get("pool")),
     )

@@ -44,7 +44,7 @@ def _result(run: Run) -> str:
         sentences.append(f"A random order of the archive gives {page.share(chance)}.")
     if run.paper_classes:
         paper = page.share(vocabulary.PAPER_SEARCH_PRECISION)
-        sentences.append(f"The paper reports {paper} on LUNA16.")
+        sentences.append(f"The paper reports {paper}, {vocabulary.PAPER_SETTING}.")
     return f'<p class="lead">{" ".join(sentences)}</p>'
 
 

@@ -291,7 +291,9 @@ def test_the_report_contains_the_numbers(full):
     ends = f"{low:.3f} to {high:.3f}".replace(" ", "\N{NO-BREAK SPACE}")
     assert f"95\N{NO-BREAK SPACE}%: {ends}" in page
     assert f"{intervals['margins']['chance']['map_macro']['value']:+.3f}" in page
-    assert "paper 0.73" in page
+    assert "paper 0.73, on LUNA16 and a leaking split" in page
+    assert "The paper reports 73 %, on LUNA16 and a leaking split." in page
+    assert "The paper's scores were measured on LUNA16" in page
     for row in found.rankings.values():
         assert f"{row['map_macro']:.3f}" in page
     for name in ("two-stage search", "Hamming distance", "raw pixels", "chance"):
@@ -313,6 +315,7 @@ def test_missing_parts_are_left_out_with_a_sentence(folder):
     ):
         assert sentence in page, sentence
     assert "paper 0.73" not in page
+    assert "LUNA16" not in page
     assert "paper's score" not in page
 
 

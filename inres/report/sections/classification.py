@@ -3,7 +3,7 @@
 from inres.report import page
 from inres.report.run import Run
 from inres.report.sections import SECTIONS, Section
-from inres.vocabulary import SIZE_CLASSES
+from inres.vocabulary import PAPER_SETTING, SIZE_CLASSES
 
 _CONFUSION = (
     "Errors of the classifier (argmax of FC3). Counts far from the diagonal are severe; those "
@@ -18,7 +18,7 @@ def section(run: Run) -> str:
         return "<p>There are no FC3 outputs, so there is no classification.</p>"
     head = ["class", "test items", "recall", "precision", "F1", "AP"]
     if run.paper_classes:
-        head.append("paper's score (LUNA16)")
+        head.append("paper's score")
     rows = []
     for row in found["per_class"]:
         label = row["class"]
@@ -31,7 +31,8 @@ def section(run: Run) -> str:
     text = (
         "<p>Per-class score of the FC3 classifier on the test queries, in percent (the paper's "
         "Table 3). AP is the average precision of one class against the rest by softmax, the most "
-        "plausible meaning of the paper's &ldquo;score(mAP)&rdquo;.</p>"
+        "plausible meaning of the paper's &ldquo;score(mAP)&rdquo;. The paper's scores were measured "
+        f"{PAPER_SETTING}; those of other data or another split are not comparable.</p>"
         if run.paper_classes
         else "<p>Per-class score of the FC3 classifier on the test queries, in percent; AP is "
         "the average precision of one class against the rest by softmax.</p>"
