@@ -147,11 +147,13 @@ def test_the_program_of_the_readme_runs(smoke):
         table = list(csv.DictReader(file))
     row, item = next((i, item) for i, item in enumerate(table) if item["nodule"])
     program = marked_block("README.md", "python example", "python")
+    scan = next((workdir / "scans").glob(f"subset*/{item['scan']}.mhd"))
+    readme_scan = "subset9/2.25.20594426589869624009902662157823667241.mhd"
     for printed, meant in {
+        f'"runs/phantom/scans/{readme_scan}"': repr(str(scan)),
         '"runs/phantom"': repr(str(workdir)),
-        '"patient.mhd"': repr(str(next((workdir / "scans").glob(f"subset*/{item['scan']}.mhd")))),
-        "(-100.6, 67.3, -231.8)": f"({item['x_mm']}, {item['y_mm']}, {item['z_mm']})",
-        "553": str(row),
+        "(-44.8, -142.8, -336.0)": f"({item['x_mm']}, {item['y_mm']}, {item['z_mm']})",
+        "search_item(553": f"search_item({row}",
     }.items():
         assert program.count(printed) == 1
         program = program.replace(printed, meant)
