@@ -54,12 +54,9 @@ class Interval:
     def caution(self) -> str:
         """Why the interval is too narrow, as a sentence fragment; empty if it is not."""
         if self.patients < FEW_PATIENTS:
-            return "so few patients that intervals are too narrow"
+            return f"with only {_counted(self.patients)}, the intervals are too narrow"
         if self.fewest_patients < FEW_PATIENTS:
-            return (
-                f"a class has {self.fewest_patients} of these patients, so few that intervals are "
-                "too narrow"
-            )
+            return f"with only {_counted(self.fewest_patients)} in a class, the intervals are too narrow"
         return ""
 
     def as_json(self) -> dict[str, Any]:
@@ -339,6 +336,10 @@ class _Sums:
         total = self.counts[:, 0].sum(axis=0)
         weights = np.where(total > 0, 1.0 / np.maximum(total, 1.0), 0.0)
         return self.sums[:, 0] @ weights / max(int((total > 0).sum()), 1)
+
+
+def _counted(patients: int) -> str:
+    return "1 patient" if patients == 1 else f"{patients} patients"
 
 
 def _percentiles(drawn: np.ndarray, level: float, patients: np.ndarray) -> np.ndarray:

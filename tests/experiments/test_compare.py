@@ -111,9 +111,9 @@ def test_a_measure_that_is_nowhere_known_ends_in_one_line(workdirs, tmp_path):
 @pytest.mark.parametrize(
     ("patients", "rare", "note"),
     [
-        (40, 1, "a class has 1 of these patients, so few that intervals are too narrow"),
+        (40, 1, "with only 1 patient in a class, the intervals are too narrow"),
         (40, 20, ""),
-        (12, 6, "so few patients that intervals are too narrow"),
+        (12, 6, "with only 12 patients, the intervals are too narrow"),
     ],
 )
 def test_few_patients_of_a_class_are_told(patients, rare, note):

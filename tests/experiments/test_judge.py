@@ -65,7 +65,7 @@ def test_vectors_are_judged_by_the_same_protocol(data, tmp_path):
     assert found["rankings"]["embedding"]["malignancy_agreement_at_10"] == 1.0
     assert found["classification"] is None
     assert found["intervals"]["patients"] == 10
-    few = "so few patients that intervals are too narrow"
+    few = "with only 10 patients, the intervals are too narrow"
     assert few in done.stdout
     assert few in (tmp_path / "report.html").read_text(encoding="utf-8")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")

@@ -45,7 +45,7 @@ def section(run: Run) -> str:
         f"In small print: 95 % intervals by bootstrap over {patients} patients (or scans); all "
         "queries of a patient are drawn together. Margins are paired; their p-values are those of "
         "a sign-flip test by patient. The intervals describe the choice of test items, not the "
-        "variation between training runs." + (f" In this run: {caution}." if caution else "")
+        "variation between training runs." + (f" Note: {caution}." if caution else "")
         if patients
         else "No intervals were computed for this run."
     )

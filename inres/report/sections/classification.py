@@ -31,8 +31,8 @@ def section(run: Run) -> str:
     text = (
         "<p>Per-class score of the FC3 classifier on the test queries, in percent (the paper's "
         "Table 3). AP is the average precision of one class against the rest by softmax, the most "
-        "plausible meaning of the paper's &ldquo;score(mAP)&rdquo;. The paper's scores were measured "
-        f"{PAPER_SETTING}; those of other data or another split are not comparable.</p>"
+        "plausible meaning of the paper's &ldquo;score(mAP)&rdquo;. The paper's scores were "
+        f"measured {PAPER_SETTING}; those of other data or another split are not comparable.</p>"
         if run.paper_classes
         else "<p>Per-class score of the FC3 classifier on the test queries, in percent; AP is "
         "the average precision of one class against the rest by softmax.</p>"
