@@ -54,10 +54,12 @@ class Interval:
     def caution(self) -> str:
         """Why the interval is too narrow, as a sentence fragment; empty if it is not."""
         if self.patients < FEW_PATIENTS:
-            return f"with only {_counted(self.patients)}, the intervals are too narrow"
-        if self.fewest_patients < FEW_PATIENTS:
-            return f"with only {_counted(self.fewest_patients)} in a class, the intervals are too narrow"
-        return ""
+            few = _counted(self.patients)
+        elif self.fewest_patients < FEW_PATIENTS:
+            few = f"{_counted(self.fewest_patients)} in a class"
+        else:
+            return ""
+        return f"with only {few}, the intervals are too narrow"
 
     def as_json(self) -> dict[str, Any]:
         """The fields with None for NaN."""

@@ -167,15 +167,9 @@ def _metrics(
 def in_words(assessment: Assessment) -> str:
     """The results as lines of text, as a run prints them."""
     lines = [*_ranking_lines(assessment), *_nodule_lines(assessment)]
-    for row in assessment.within_class:
-        if row["ranking"] == "two_stage":
-            words = within_class.metric_of(row["measure"]).title
-            if row["measure"] == within_class.MATCHED:
-                words = "matched slices"
-            lines.append(
-                f"  within a class, {words:<26}{_number(row['value'])}, "
-                f"of a random order {_number(row['random'])}, p = {row['p_value']:.2g}"
-            )
+    lines += [
+        _within_class_line(row) for row in assessment.within_class if row["ranking"] == "two_stage"
+    ]
     if assessment.mixed_nodule:
         lines.append(
             f"  note: slices of {assessment.mixed_nodule} differ in class, so there is no search "
@@ -209,6 +203,17 @@ def _nodule_lines(assessment: Assessment) -> list[str]:
         for row in assessment.by_nodule
         if row["ranking"] in ("two_stage", "softmax")
     ]
+
+
+def _within_class_line(row: Mapping[str, Any]) -> str:
+    """A measure within the query's class with its unit, next to that of a random order."""
+    metric = within_class.metric_of(row["measure"])
+    unit = f" {metric.unit}" if metric.unit else ""
+    value, random = (f"{row[key]:.{metric.digits}f}{unit}" for key in ("value", "random"))
+    title = metric.title
+    if row["measure"] == within_class.MATCHED:
+        title = "share ranked before another slice of the same nodule"
+    return f"  within a class, {title}: {value} (random order: {random}), p = {row['p_value']:.2g}"
 
 
 def _number(value: float | None) -> str:

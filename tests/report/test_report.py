@@ -456,3 +456,26 @@ def test_the_headline_names_the_queries_that_found_nothing(full, tmp_path):
     # Once in the first sentences, once on the card of the search precision.
     assert page(0.614).count("61 % of queries found nothing and count as 0") == 2
     assert "found nothing" not in page(0.0)
+
+
+def test_the_order_within_a_class_is_printed_with_its_unit(tmp_path):
+    found, _ = write_run(tmp_path)
+    lines = [line for line in results.in_words(found).splitlines() if "within a class" in line]
+    rows = {r["measure"]: r for r in found.within_class if r["ranking"] == "two_stage"}
+    error, agreement = (rows[name] for name in ("diameter_error_mm", "malignancy_agreement"))
+    assert len(lines) == len(rows)
+    assert lines[0] == (
+        f"  within a class, diameter error: {error['value']:.2f} mm "
+        f"(random order: {error['random']:.2f} mm), p = {error['p_value']:.2g}"
+    )
+    assert any(f"malignancy agreement: {agreement['value']:.3f} (random" in line for line in lines)
+
+
+def test_matched_slices_are_printed_in_words(tmp_path):
+    found, _ = write_run(tmp_path)
+    row = {"ranking": "two_stage", "measure": "matched_slices", "value": 0.0512, "random": 0.5}
+    found = dataclasses.replace(found, within_class=[{**row, "p_value": 0.0004}])
+    assert results.in_words(found).splitlines()[-1] == (
+        "  within a class, share ranked before another slice of the same nodule: 0.051 "
+        "(random order: 0.500), p = 0.0004"
+    )
