@@ -9,6 +9,9 @@ import SimpleITK as sitk
 from inres.ct.header import Header, ScanError, checked_header, header_of, information
 from inres.ct.image import read_image
 
+# ITK prints warnings about folders and files for which the errors here say more.
+sitk.ProcessObject.SetGlobalWarningDisplay(False)
+
 
 def series_files(path: Path, series_uid: str) -> list[Path]:
     """The files of one series in a folder, in order along the slice axis, without copies.

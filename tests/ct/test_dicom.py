@@ -78,3 +78,9 @@ def test_real_dicom_slices(real_data):
     assert volume.hu.shape == (2, 512, 512)
     assert volume.spacing_mm == (0.625, 0.625, 1.0)
     assert volume.hu.min() == -2048
+
+
+def test_a_folder_without_slices_gives_one_error_and_no_output(tmp_path, capfd):
+    with pytest.raises(ScanError, match="no DICOM series in this folder"):
+        scan.read_header(tmp_path)
+    assert capfd.readouterr() == ("", "")
