@@ -4,7 +4,8 @@
 
 The folder holds the network, hyperplanes, U-Net, archive, records, a thumbnail of each item, the
 config, a model card (model.json) and checksums, and no path of this machine. `Archive.open` and
-`experiments.search` accept it like a workdir.
+`experiments.search` accept it like a workdir. --config is needed only for a config file that
+registers a loss, network or source of its own.
 """
 
 from pathlib import Path
@@ -27,4 +28,4 @@ def export(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    common.launch_with_arguments(export, required=("workdir", "out"))
+    common.launch_with_arguments(export, required=("workdir", "out"), optional=("config",))

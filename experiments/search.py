@@ -13,7 +13,7 @@ table, and writes it as CSV with a figure of the query and the first 50 results.
 
 --queries names a table of many queries, one per row: `item`, `image`, or `scan` with
 `x_mm,y_mm,z_mm` or `slice`, and optionally `name`; paths are relative to the table. All results go
-to one CSV table. Rows that fail are reported and do not stop the others.
+to one CSV table. Rows that fail are reported there and do not stop the others.
 """
 
 from pathlib import Path
@@ -26,6 +26,7 @@ from inres import config as config_lib
 from inres.archive import Archive
 from inres.figures import panels, style
 from inres.pipeline import workdir
+from inres.pipeline.export import is_export
 from inres.searching import batch, table
 from inres.searching.hits import DISTINCT, RANKS, Hits, SearchOptions
 from inres.system import files
@@ -38,7 +39,9 @@ QUERIES = flags.DEFINE_string("queries", None, "Queries: a CSV table, one query 
 WORLD = flags.DEFINE_string("world", None, "With --scan: x,y,z in mm (LPS, as in LUNA16).")
 SLICE = flags.DEFINE_integer("slice", None, "With --scan: the number of a slice, from 0.")
 SERIES = flags.DEFINE_string("series", "", "With --scan: UID of the DICOM series, if several.")
-OUT = flags.DEFINE_string("out", None, "Stem of the files; default <workdir>/search/<query>.")
+OUT = flags.DEFINE_string(
+    "out", None, "Path of the output files without their ending; default <workdir>/search/<query>."
+)
 
 _DEFAULTS = SearchOptions()
 OPTIONS = {
@@ -82,7 +85,7 @@ def search(arguments: list[str]) -> None:
         return
     hits = _search_one(archive, options)
     print(_describe(hits, archive, options))
-    stem = Path(OUT.value).expanduser() if OUT.value else root / "search" / hits.query.name
+    stem = _output(root, hits.query.name)
     files.write_csv(
         stem.parent / f"{stem.name}.csv",
         (*table.COLUMNS, *table.MORE_COLUMNS),
@@ -91,6 +94,14 @@ def search(arguments: list[str]) -> None:
     panel = table.figure(hits, archive.class_names)
     written = style.save(panel, stem.parent / stem.name, pdf=archive.config.pdf)
     print(f"wrote {stem}.csv and {', '.join(str(path) for path in written)}")
+
+
+def _output(root: Path, name: str) -> Path:
+    """Path of the output files without their ending; an exported folder is not written to."""
+    if OUT.value:
+        return Path(OUT.value).expanduser()
+    folder = Path.cwd() if is_export(root) else root
+    return folder / "search" / name
 
 
 def _query_kind() -> str:
@@ -151,22 +162,27 @@ def _search_table(
     archive: Archive, rows: list[batch.QueryRow], options: dict[str, Any], root: Path
 ) -> None:
     """Search for every row and write one table of all results."""
-    found, failed = [], 0
+    found: list[dict[str, Any]] = []
+    failed, empty = 0, 0
     searched = batch.search_rows(archive, rows, options)
     for row, result in progress(searched, name="search", total=len(rows), unit="query"):
         if isinstance(result, Exception):
             failed += 1
-            print(f"failed: {row.name}: {common.explain(result)}", flush=True)
+            reason = common.explain(result)
+            print(f"failed: {row.name}: {reason}", flush=True)
+            found.append({"query": row.name, "note": f"failed: {reason}"})
             continue
         predicted = panels.class_title(result.query.predicted, archive.class_names)
-        query = {"query": row.name, "predicted": predicted, "pool": result.pool_size}
-        found += [query | values for values in table.rows(result, archive.class_names)]
-    stem = Path(OUT.value).expanduser() if OUT.value else root / "search" / "queries"
-    columns = ("query", "predicted", "pool", *table.COLUMNS, *table.MORE_COLUMNS)
+        notes = "; ".join(result.query.notes)
+        query = {"query": row.name, "predicted": predicted, "pool": result.pool_size, "note": notes}
+        empty += not len(result)
+        found += [query | values for values in table.rows(result, archive.class_names)] or [query]
+    stem = _output(root, "queries")
+    columns = ("query", "predicted", "pool", *table.COLUMNS, *table.MORE_COLUMNS, "note")
     files.write_csv(stem.parent / f"{stem.name}.csv", columns, found)
     print(
-        f"{len(rows) - failed} of {len(rows)} queries searched, {failed} failed; "
-        f"wrote {len(found)} results to {stem}.csv"
+        f"{len(rows) - failed} of {len(rows)} queries searched, {empty} found nothing, {failed} "
+        f"failed; wrote {stem}.csv"
     )
     if failed == len(rows):
         raise ValueError(f"all {failed} queries failed")

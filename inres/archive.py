@@ -141,7 +141,7 @@ class Archive:
             prepared, name, scan = queries.query_image(image, config=self._run.config), "image", ""
         else:
             path = Path(image).expanduser()
-            (prepared, scan), name = self._read_image(path), path.name
+            (prepared, scan), name = self._read_image(path), path.stem
         return self._search_input(prepared, name=name, scan=scan, options=checked)
 
     def search_scan(
@@ -206,7 +206,8 @@ class Archive:
           predicted: int [Q], the only class returned for each query; -1: any.
 
         Returns:
-          Ids, distances and pool sizes as arrays; `records.many(ids)` gives the records.
+          Ids, distances and pool sizes as arrays. Ids are -1 where the pool has fewer items than
+          k: the records of one query are `records.many(row[row >= 0])` of its row of ids.
         """
         options = self._options(
             {"k": k, "min_pool": min_pool, "nearest": nearest, "where": where}
@@ -306,6 +307,7 @@ class Archive:
         if prepared.segmentable and run.segmenter is not None:
             mask = run.segmenter(planes[len(planes) // 2][None])[0]
         seen = views.stack(planes, mask, prepared.point, run.config.items)
+        notes += _mask_notes(seen[..., seen.shape[-1] // 2], name) if mask is not None else []
         if len(planes) < run.channels:
             seen = np.repeat(seen, run.channels, axis=-1)
             others = run.channels - 1
@@ -430,6 +432,18 @@ def _pool(options: SearchOptions) -> dict[str, Any]:
     if options.nearest:
         return {"nearest": options.nearest}
     return {"threshold": options.threshold, "min_pool": options.min_pool}
+
+
+def _mask_notes(image: np.ndarray, name: str) -> list[str]:
+    """What to tell of a query image, uint8 [S, S], whose centre is outside the lung mask."""
+    half = len(image) // 2
+    if image[half - 1 : half + 2, half - 1 : half + 2].any():
+        return []
+    share = float((image == 0).mean())
+    return [
+        f"{name}: the place is outside the lungs ({share:.0%} of the query image is masked), so "
+        "results mean little; positions are x, y, z in mm in LPS (from RAS, negate x and y)"
+    ]
 
 
 def _scan_name(path: Path) -> str:

@@ -89,8 +89,9 @@ class QueryScan:
             return (f"{path}: the place is outside the canvas around the lungs",)
         if named_by_number and self.cut.config.view == "crop":
             return (
-                f"{path}: a slice number gives no point, so the crop is from the middle of the "
-                "lungs; give a world coordinate",
+                f"{path}: the archive holds crops around nodules, but a slice number gives no "
+                "point: the crop is from the middle of the lungs, and results say little about "
+                "the slice; give a world coordinate",
             )
         return ()
 
@@ -190,7 +191,12 @@ def query_image(
 
 
 def _checked_place(header: Header, world_mm: Vector) -> np.ndarray:
-    world = np.array(world_mm, np.float64)
+    try:
+        world = np.array(world_mm, np.float64)
+    except (TypeError, ValueError):
+        world = np.zeros(0)
+    if world.shape != (3,):
+        raise ScanError(f"{header.path}: world_mm is {world_mm!r}; must be x, y, z in mm")
     if np.all(np.isfinite(world)) and header.contains(world):
         return world
     corners = header.index_to_world(np.array([(0, 0, 0), np.array(header.shape) - 1]))

@@ -12,6 +12,7 @@ from inres import config as config_lib
 from inres.config import Config
 from inres.pipeline import inputs, stages
 from inres.system import files
+from inres.system.checks import NotRegistered
 
 CONFIG, ENVIRONMENT = "config.json", "environment.json"
 _SEARCH_ONLY = ("search.threshold", "pdf")
@@ -31,6 +32,10 @@ def read_config(workdir: Path) -> Config:
         raise FileNotFoundError(f"{path}: no such file; {workdir} holds no finished run")
     try:
         return config_lib.from_dict(files.read_json(path))
+    except NotRegistered as error:
+        raise stages.StageError(
+            f"{path}: {error}; import the module that registers it, or give its config file"
+        ) from None
     except config_lib.ConfigError as error:
         raise stages.StageError(
             f"{path}: written by another version of this program ({error}); use that version "
@@ -96,9 +101,17 @@ def describe_environment(workdir: Path, *, command: str) -> None:
         "platform": platform.platform(),
         "processors": str(os.cpu_count()),
         "git_revision": git_revision(),
-        **{name: importlib.metadata.version(name) for name in _PACKAGES},
+        **{name: package_version(name) for name in ("inres", *_PACKAGES)},
     }
     files.write_json(path, environment)
+
+
+def package_version(name: str) -> str:
+    """Version of an installed package; `unknown` if it is used without being installed."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def git_revision() -> str:

@@ -12,7 +12,7 @@ class Query:
     """A query as the network sees it. Unknown text is empty, unknown numbers are NaN."""
 
     name: str
-    image: np.ndarray
+    image: np.ndarray = dataclasses.field(repr=False)
     """uint8 [S, S], its own slice."""
     predicted: int
     """Class predicted by FC3."""
@@ -36,11 +36,11 @@ class Hit:
     """Hamming distance of the codes, bits."""
     distance: float
     """Euclidean distance of the features; NaN if ranked by Hamming distance alone."""
-    image: np.ndarray
+    image: np.ndarray = dataclasses.field(repr=False)
     """uint8 [S, S], the item as the network sees it."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Hits(Sequence[Hit]):
     """The items found for one query, nearest first."""
 
@@ -51,7 +51,7 @@ class Hits(Sequence[Hit]):
     threshold: int
     """Hamming threshold of the pool: items differ in fewer bits."""
     own_scan_excluded: bool
-    """Whether the query's own scan is known and was left out."""
+    """Whether the query's scan is known in the archive and its items were left out."""
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...
@@ -62,6 +62,9 @@ class Hits(Sequence[Hit]):
 
     def __len__(self) -> int:
         return len(self.hits)
+
+    def __repr__(self) -> str:
+        return f"<Hits: {len(self)} of a pool of {self.pool_size}, for {self.query.name}>"
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
@@ -84,7 +87,8 @@ class SearchOptions:
     nearest: int = 0
     """The pool is this many nearest codes, whatever the threshold; 0: use the threshold."""
     rank: str = "euclidean"
-    """Rank the pool by `euclidean` distance, or all items by `hamming` distance alone."""
+    """Rank the pool by `euclidean` distance, or all items by `hamming` distance alone (`distance`
+    is then NaN)."""
     same_class: bool = False
     """Only items of the class predicted for the query (paper, section 4.2)."""
     distinct: str = ""

@@ -40,11 +40,12 @@ def rows(hits: Hits, class_names: Sequence[str]) -> list[dict[str, Any]]:
 
 
 def format_rows(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The columns `COLUMNS` as aligned text; long names are shortened to their end."""
+    """The known columns of `COLUMNS` as aligned text; long names are shortened to their end."""
     if not rows:
         return ""
-    cells = [list(COLUMNS)] + [[_cell(row, name) for name in COLUMNS] for row in rows]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(COLUMNS))]
+    shown = [name for name in COLUMNS if any(row[name] != "" for row in rows)]
+    cells = [shown] + [[_cell(row, name) for name in shown] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(shown))]
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
         for line in cells
@@ -62,7 +63,7 @@ def pool_in_words(hits: Hits, options: SearchOptions) -> str:
     if size == 0:
         return (
             f"no item {kind}has a Hamming distance below {used}: the pool is empty; raise the "
-            "threshold, or widen the pool with min_pool = 1"
+            "threshold, or widen the pool with min_pool=10"
         )
     once = f", each {options.distinct} once" if options.distinct else ""
     if options.rank == "hamming":

@@ -7,6 +7,10 @@ class ConfigError(ValueError):
     """A field of the config has an impossible value; the message names the field and the fix."""
 
 
+class NotRegistered(ConfigError):
+    """A field names a component that no imported module has registered."""
+
+
 def require(condition: bool, field: str, value: object, must: str) -> None:
     """Check one condition.
 
@@ -29,7 +33,10 @@ def one_of(field: str, value: object, choices: tuple[object, ...]) -> None:
 def registered(field: str, value: object, names: tuple[str, ...]) -> None:
     """Check that a component of this name exists, in the program or registered by a user's file."""
     choices = ", ".join(map(repr, names))
-    require(value in names, field, value, f"one of {choices}, or registered before it is used")
+    if value not in names:
+        raise NotRegistered(
+            f"config.{field} = {value!r}: must be one of {choices}, or registered before it is used"
+        )
 
 
 def positive(section: str, settings: object, *names: str) -> None:

@@ -375,8 +375,25 @@ def test_a_scan_is_read_once_for_several_queries(archive, nodule, monkeypatch):
     others = archive.search_scan(scan, world_mm=place(item), nearest=10, k=10)
     assert item["scan"] not in {hit.record["scan"] for hit in others}
     assert others.own_scan_excluded
-    archive.search_scan(scan, slice_index=3)
+    (note,) = archive.search_scan(scan, slice_index=3).query.notes[:1]
+    assert "a slice number gives no point" in note
     assert len(opened) == 1
+
+
+def test_a_place_outside_the_lungs_is_told(archive, nodule):
+    from inres.ct.scan import read_header
+
+    _, item, scan = nodule
+    corner = read_header(scan).index_to_world(np.array([4, 8, 8]))
+    notes = archive.search_scan(scan, world_mm=tuple(corner)).query.notes
+    assert any("outside the lungs (100% of the query image is masked)" in note for note in notes)
+    assert archive.search_scan(scan, world_mm=place(item)).query.notes == ()
+
+
+@pytest.mark.parametrize("wrong", ["here", (1, 2), (1, 2, "x"), ((1, 2), 3, 4)])
+def test_a_position_is_three_numbers(archive, nodule, wrong):
+    with pytest.raises(ValueError, match=r"world_mm is .*; must be x, y, z in mm"):
+        archive.search_scan(nodule[2], world_mm=wrong)
 
 
 @pytest.mark.parametrize(
@@ -385,6 +402,7 @@ def test_a_scan_is_read_once_for_several_queries(archive, nodule, monkeypatch):
         (lambda a, scan: a.search_item(10**6), "the item table has rows 0 to"),
         (lambda a, scan: a.search_scan(scan), "give one place in the scan, world_mm or slice_"),
         (lambda a, scan: a.search_scan(scan, world_mm=(0, 0, 9999)), "outside the scan"),
+        (lambda a, scan: a.search_scan(scan, world_mm=(0, 0, float("nan"))), "outside the scan"),
         (lambda a, scan: a.search_scan(f"{scan}x", slice_index=0), "mhdx: no such file"),
         (lambda a, scan: a.search_image(f"{scan}.png"), "mhd.png: no such file"),
         (lambda a, scan: a.search_image(np.zeros((3, 8, 8), np.uint8)), "shape"),
@@ -493,10 +511,14 @@ def test_a_table_of_queries_is_searched_and_failing_rows_are_told(smoke, nodule,
     flags = (f"--workdir={workdir}", f"--queries={tmp_path / 'queries.csv'}", "--nearest=4")
     done = call("search", *flags, f"--out={tmp_path / 'found'}", "--own_scan")
     assert done.returncode == 0, done.stderr
-    assert "3 of 7 queries searched, 4 failed" in done.stdout
+    assert "3 of 7 queries searched, 0 found nothing, 4 failed" in done.stdout
     assert "failed: four: " in done.stdout
     assert "line 5: a scan needs either x_mm, y_mm and z_mm, or slice" in done.stdout
     found = results(tmp_path / "found")
+    failed = [r for r in found if not r["rank"]]
+    assert [r["query"] for r in failed] == ["four", "five", "six", "0.5"]
+    assert all(r["note"].startswith("failed: ") for r in failed)
+    found = [r for r in found if r["rank"]]
     assert [r["query"] for r in found] == ["one"] * 4 + ["two"] * 4 + ["three"] * 4
     assert {r["item"] for r in found if r["rank"] == "1"} >= {str(row)}
     assert [r["item"] for r in found[:4]] == [r["item"] for r in found[4:8]]
