@@ -121,7 +121,7 @@ def _write_arrays(parts: Sequence[Part], config: Config, *, out: Path, progress:
     if not neighbours:
         del shapes["neighbours"]
     with _array_files(out, shapes) as arrays:
-        for part in progress(parts, name="item store", total=len(parts), unit="scan"):
+        for part in progress(parts, name="write item store", total=len(parts), unit="scan"):
             with np.load(part.path) as stored:
                 for name, file in arrays.items():
                     rows = {

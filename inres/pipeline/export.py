@@ -83,7 +83,7 @@ def export_run(root: Path, out: Path) -> None:
         item_table.write_table(part / "items.csv", run.items)
         artifacts.save_embeddings(part / "embeddings.npz", run.embeddings)
         with files.array_file(part / "thumbnails.npy", run.images.shape) as file:
-            for image in progress(run.images, name="thumbnails", unit="item"):
+            for image in progress(run.images, name="write thumbnails", unit="item"):
                 file.write(np.ascontiguousarray(image).tobytes())
         shutil.copyfile(root / "index" / "trained.npy", part / "trained.npy")
         shutil.copytree(run.stored.path, part / "archive", ignore=shutil.ignore_patterns(LOCK))

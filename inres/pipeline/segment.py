@@ -142,7 +142,7 @@ def write_pairs(
             files.array_file(paths["image"], shape) as images,
             files.array_file(paths["mask"], shape) as masks,
         ):
-            for row in progress(rows, name="resize pairs", unit="slice"):
+            for row in progress(rows, name="U-Net training pairs", unit="slice"):
                 mask = views.resize(np.asarray(store.lung_masks[row]) * np.uint8(255), size) > 127
                 images.write(views.resize(np.asarray(store.slices[row]), size).tobytes())
                 masks.write(mask.astype(np.uint8).tobytes())
@@ -155,7 +155,9 @@ def write_masks(segment: Segmenter, store: item_store.ItemStore, out: Path) -> n
     if not path.is_file():
         step = 32
         with files.array_file(path, store.slices.shape) as file:
-            for i in progress(range(0, len(store.slices), step), name="segment", unit="batch"):
+            for i in progress(
+                range(0, len(store.slices), step), name="segment slices", unit="batch"
+            ):
                 file.write(segment(np.asarray(store.slices[i : i + step])).tobytes())
     return np.load(path, mmap_mode="r")
 
@@ -187,7 +189,7 @@ def _audit(
     central = [i for i, item in enumerate(store.items) if item.nodule and not item.offset_mm]
     index = {store.items[i].nodule: i for i in central}
     step = 16
-    for first in progress(range(0, len(rows), step), name="audit", unit="batch"):
+    for first in progress(range(0, len(rows), step), name="nodules inside masks", unit="batch"):
         outer = segment(np.asarray(planes[2 * first : 2 * (first + step)]))
         for n, row in enumerate(rows[first : first + step]):
             item = index[row["nodule"]]

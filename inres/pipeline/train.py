@@ -91,7 +91,7 @@ def write_inputs(config: Config, store: item_store.ItemStore, segment: Path, out
     size = config.items.size_px
     shape = (len(store.items), size, size, len(store.planes(0)))
     with files.array_file(out / "inputs.npy", shape) as file:
-        for i, item in enumerate(progress(store.items, name="cut views", unit="item")):
+        for i, item in enumerate(progress(store.items, name="network inputs", unit="item")):
             mask = None if masks is None else masks[i]
             stack = views.stack(store.planes(i), mask, (item.row, item.col), config.items)
             file.write(stack.tobytes())

@@ -63,7 +63,7 @@ def read(root: Path, data: Data, progress: Progress) -> Scans:
     messages: list[str] = []
     tables = _tables(root, problems, messages)
     scans, thick = [], []
-    for uid in progress(sorted(paths), name="headers", total=len(paths), unit="scan"):
+    for uid in progress(sorted(paths), name="read headers", total=len(paths), unit="scan"):
         header = _header(paths[uid], problems)
         if header is None:
             continue
