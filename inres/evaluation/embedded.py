@@ -32,6 +32,8 @@ class Embedded:
     """str [N], the annotation, empty for normal items; None if all are unknown."""
     patients: np.ndarray | None = None
     """str [N], empty where unknown. If given, they replace the scans as `groups`."""
+    items: np.ndarray | None = None
+    """int [N], rows of the item table, counted from 0; None if there is no such table."""
 
     def __post_init__(self) -> None:
         columns = {
@@ -42,7 +44,7 @@ class Embedded:
             **{f"features[{name!r}]": (value, 2) for name, value in self.features.items()},
             **{f"codes[{name!r}]": (value, 2) for name, value in self.codes.items()},
         }
-        for name in ("malignancy", "nodules", "patients"):
+        for name in ("malignancy", "nodules", "patients", "items"):
             if getattr(self, name) is not None:
                 columns[name] = (getattr(self, name), 1)
         if np.ndim(self.labels) != 1 or len(self.labels) == 0:
@@ -90,4 +92,5 @@ class Embedded:
             malignancy=None if self.malignancy is None else self.malignancy[rows],
             nodules=None if self.nodules is None else self.nodules[rows],
             patients=None if self.patients is None else self.patients[rows],
+            items=None if self.items is None else self.items[rows],
         )

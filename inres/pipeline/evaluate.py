@@ -131,6 +131,7 @@ def embedded(
         names=np.where(names == "", table.column("nodule")[rows], names),
         malignancy=table.column("malignancy")[rows],
         nodules=items.nodule_names([table.items[row] for row in rows]),
+        items=rows,
     )
 
 

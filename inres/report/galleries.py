@@ -16,9 +16,10 @@ WORST = 6
 """Number of queries in the gallery of errors."""
 PROVENANCE = (
     *("figure", "query", "rank", "name", "scan", "nodule", "label", "diameter_mm"),
-    *("hamming", "distance"),
+    *("hamming", "distance", "item"),
 )
-"""Columns of `galleries.csv`; rank 0 is the query itself."""
+"""Columns of `galleries.csv`; rank 0 is the query itself, `item` the row of the item table,
+counted from 0."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,5 +151,6 @@ def _record(side: Embedded, row: int, **columns: Any) -> dict[str, Any]:
         "nodule": "" if side.nodules is None else str(side.nodules[row]),
         "label": int(side.labels[row]),
         "diameter_mm": "" if math.isnan(diameter) else diameter,
+        "item": "" if side.items is None else int(side.items[row]),
         **columns,
     }

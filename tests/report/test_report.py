@@ -27,6 +27,8 @@ from inres.report.build import build_report
 from inres.system import files
 from inres.vocabulary import CLASS_NAMES, SIZE_CLASSES, ranking_names
 
+FIRST_ITEM = {"q": 1000, "g": 2000}
+"""Row of the first query and of the first archived item in the item table."""
 NASTY = "<script>alert('scan')</script>&\"x\""
 
 
@@ -60,6 +62,7 @@ def side(rng, n, prefix, *, classes=8, diameters=True):
             {name: bits ^ (rng.random((n, 16)) < 0.05) for name in ("latent", "alone")},
             malignancy=rng.integers(1, 6, n).astype(float) if diameters else None,
             nodules=np.array([f"{prefix}/n{i}" for i in range(n)]),
+            items=FIRST_ITEM[prefix] + np.arange(n),
         ),
         images,
     )
@@ -220,11 +223,23 @@ def test_every_image_of_a_gallery_has_its_provenance(full):
     for row in rows:
         side, item = row["name"].split("/")
         assert row["nodule"] == f"{side}/n{item}"
+        assert int(row["item"]) == FIRST_ITEM[side] + int(item)
         assert row["scan"].startswith(side)
     page = full[3]
     assert page.count("Where these images come from") == len({row["figure"] for row in rows})
     for row in shown:
-        assert f'<td class="text">{row["nodule"]}</td>' in page
+        cells = (row["item"], row["name"], row["nodule"])
+        assert "".join(f'<td class="text">{cell}</td>' for cell in cells) in page
+
+
+def test_without_an_item_table_no_item_is_named(full, tmp_path):
+    shutil.copytree(full[0], tmp_path / "run")
+    path = tmp_path / "run" / "evaluation" / "galleries.csv"
+    rows = [{k: v for k, v in row.items() if k != "item"} for row in rows_of(path)]
+    files.write_csv(path, list(rows[0]), rows)  # as an older run wrote it
+    page = build_report(tmp_path / "run").read_text(encoding="utf-8")
+    name = rows[0]["name"]
+    assert f'<td class="text">\N{EN DASH}</td><td class="text">{name}</td>' in page
 
 
 def test_the_error_gallery_shows_the_worst_queries(full):

@@ -28,18 +28,23 @@ def _shot(run: Run, stem: str) -> str:
     """A panel with the provenance of its images."""
     folder = run.workdir / "evaluation" / "figures"
     rows = [row for row in run.galleries if row["figure"] == stem]
+    names = ("item", "name", "nodule", "scan")
     lines = [
         (
             "query" if row["rank"] == "0" else row["rank"],
-            *(page.text(row.get(name, "")) or page.UNKNOWN for name in ("name", "nodule", "scan")),
+            *(page.text(row.get(name, "")) or page.UNKNOWN for name in names),
             page.text(panels.class_title(int(row["label"]), run.names)),
             page.text(f"{float(row['diameter_mm']):.1f}" if row["diameter_mm"] else page.UNKNOWN),
         )
         for row in rows
     ]
-    head = ("rank", "file or item", "nodule", "scan", "class", "mm")
+    head = (
+        "rank",
+        '<abbr title="row of prepare/items.csv, counted from 0">item</abbr>',
+        *("file or nodule", "nodule", "scan", "class", "mm"),
+    )
     table = (
-        page.details("Where these images come from", page.table(head, lines, left=5))
+        page.details("Where these images come from", page.table(head, lines, left=6))
         if rows
         else ""
     )
