@@ -46,7 +46,7 @@ def sample_sheet(
             x = left + column * (side + gap)
             style.picture(axes, images[row], x, y, side)
             if diameters_mm[row] > 0:
-                text = f"{diameters_mm[row]:.1f} mm"
+                text = f"{panels.millimetres(diameters_mm[row])} mm"
                 axes.text(
                     x + side / 2,
                     y + side + 0.03,

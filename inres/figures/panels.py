@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from inres.figures import style
+from inres.vocabulary import CLASS_EDGES_MM
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +34,18 @@ def short(name: str, *, keep: int = 10) -> str:
     return name if len(name) <= keep + 1 else "…" + name[-keep:]
 
 
+def millimetres(diameter: float) -> str:
+    """A diameter in mm with one decimal place, or two where one gives an edge of the size classes.
+
+    So 4.97 is not shown as 5.0, which would belong to the next class.
+    """
+    return f"{diameter:.{2 if round(diameter, 1) in CLASS_EDGES_MM else 1}f}"
+
+
 def _diameter(value: float) -> str:
     if math.isnan(value):
         return ""
-    return "no nodule" if value == 0 else f"{value:.1f} mm"
+    return "no nodule" if value == 0 else f"{millimetres(value)} mm"
 
 
 def class_title(label: int, names: Sequence[str]) -> str:
@@ -134,7 +143,7 @@ def search_panel(
                 x + side - 0.06, y + 0.06, mark, fontsize=12, color=color, ha="right", **corner
             )
         hamming = "" if shown.hamming is None else f"H {shown.hamming}"
-        distance = "" if shown.distance is None else f"E {shown.distance:.3g}"
+        distance = "" if shown.distance is None else f"E {shown.distance:.2f}"
         text = _lines(
             class_title(shown.label, class_names),
             "   ".join(part for part in (hamming, distance) if part),
@@ -174,7 +183,7 @@ def error_sheet(
             mark = "\N{HEAVY CHECK MARK}" if same else "\N{HEAVY BALLOT X}"
             corner: dict[str, Any] = {"va": "top", "ha": "right", "bbox": _LABEL}
             axes.text(x + side - 0.05, y + 0.05, mark, fontsize=10, color=color, **corner)
-            distance = "" if shown.distance is None else f"E {shown.distance:.3g}"
+            distance = "" if shown.distance is None else f"E {shown.distance:.2f}"
             hamming = "" if shown.hamming is None else f"H {shown.hamming}  "
             text = _lines(
                 class_title(shown.label, class_names), hamming + distance, short(shown.scan)

@@ -10,6 +10,7 @@ import pytest
 from matplotlib.image import imread
 
 from inres import figures
+from inres.data.items import size_class
 from inres.figures import codes, curves, items, lungs, panels, rankings, style
 from inres.vocabulary import CLASS_NAMES, ranking_names
 
@@ -30,7 +31,7 @@ def marks(figure):
 def test_a_search_panel_shows_each_result_once(results):
     query = panels.Shown(IMAGE, 3, 7.25, "1.2.3.4.5.6.7.8.999")
     found = [
-        panels.Shown(IMAGE, 3 if i % 2 else 1, 4.5, f"scan{i}", hamming=i, distance=i / 8)
+        panels.Shown(IMAGE, 3 if i % 2 else 1, 4.5, f"scan{i}", hamming=i, distance=i * 1.2)
         for i in range(results)
     ]
     figure = panels.search_panel(query, found, class_names=CLASS_NAMES)
@@ -42,7 +43,8 @@ def test_a_search_panel_shows_each_result_once(results):
     assert text.count("4.5 mm") == results
     for i in range(results):
         assert str(i + 1) in text
-        assert any(f"scan{i}" in line and f"H {i}" in line for line in text)
+        distances = f"H {i}   E {i * 1.2:.2f}"  # such as E 2.40: two decimal places, always
+        assert any(f"scan{i}" in line and distances in line for line in text)
     if not results:
         assert any("No item of the archive" in line for line in text)
     figure.canvas.draw()
@@ -54,6 +56,24 @@ def test_a_panel_of_unlabelled_images_has_no_marks():
     known = panels.search_panel(panels.Shown(IMAGE, 2), found)
     assert marks(known) == (1, 0)
     assert words(known).count("no nodule") == 1
+
+
+@pytest.mark.parametrize(
+    ("diameter", "text"),
+    [
+        (7.25, "7.2"),
+        (10.0, "10.0"),
+        (4.97, "4.97"),
+        (5.0, "5.00"),
+        (5.04, "5.04"),
+        (22.96, "22.96"),
+        (12.94, "12.9"),
+        (0.0, "0.0"),
+    ],
+)
+def test_a_rounded_diameter_stays_in_its_class(diameter, text):
+    assert panels.millimetres(diameter) == text
+    assert size_class(float(text)) == size_class(diameter)
 
 
 def test_class_titles():

@@ -40,8 +40,13 @@ def _overlap(run: Run) -> str:
         return "<p>No lung segmentation was run on this data.</p>"
     words = {k: k.replace("_", " ").replace("dice", "Dice") for k in measured} | {"iou": "IoU"}
     head = [page.text(words[k]) for k in measured]
-    table = page.table(head, [[page.value(v) for v in measured.values()]])
+    table = page.table(head, [[_measured(v) for v in measured.values()]])
     return f"<p>The U-Net against the masks it learned from, on held-out slices.</p>{table}"
+
+
+def _measured(value: float | None) -> str:
+    """Shares with three decimal places, counts as they are."""
+    return str(value) if isinstance(value, int) else page.number(value)
 
 
 def _audit(run: Run, path: Path) -> str:
@@ -92,7 +97,7 @@ def _lost(
         (
             page.text(panels.short(rows[i]["scan"], keep=16)),
             page.text(panels.short(rows[i]["nodule"], keep=24)),
-            f"{diameters_mm[i]:.1f}",
+            panels.millimetres(diameters_mm[i]),
             *(f"{100 * values[i]:.0f} %" for values in shares.values()),
         )
         for i in order

@@ -34,7 +34,7 @@ def _shot(run: Run, stem: str) -> str:
             "query" if row["rank"] == "0" else row["rank"],
             *(page.text(row.get(name, "")) or page.UNKNOWN for name in names),
             page.text(panels.class_title(int(row["label"]), run.names)),
-            page.text(f"{float(row['diameter_mm']):.1f}" if row["diameter_mm"] else page.UNKNOWN),
+            panels.millimetres(float(row["diameter_mm"])) if row["diameter_mm"] else page.UNKNOWN,
         )
         for row in rows
     ]
