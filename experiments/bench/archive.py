@@ -58,7 +58,8 @@ def measure_archive(config: ConfigDict, workdir: Path) -> None:
         "queries": table,
     }
     files.write_json(workdir / "bench_archive.json", result)
-    text = tables.write_markdown(workdir / "bench_archive.md", COLUMNS, table)
+    shown = [{key: _shown(value) for key, value in row.items()} for row in table]
+    text = tables.write_markdown(workdir / "bench_archive.md", COLUMNS, shown)
     print(f"{len(archive)} items, opened in {open_s:.2f} s\n\n{text}")
 
 
@@ -70,6 +71,11 @@ def _measure(call: Callable[[int], Any], count: int) -> dict[str, float]:
         "second_ms": round(second, 2),
         **timing.percentiles(lambda i: call(i + 2), calls=count),
     }
+
+
+def _shown(value: object) -> str:
+    """Milliseconds with one decimal place; text unchanged."""
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
 
 
 def _first_scan(root: Path) -> Path:
