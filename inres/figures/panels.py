@@ -35,11 +35,15 @@ def short(name: str, *, keep: int = 10) -> str:
 
 
 def millimetres(diameter: float) -> str:
-    """A diameter in mm with one decimal place, or two where one gives an edge of the size classes.
+    """A diameter in mm with one decimal place, or more where one gives an edge of a size class.
 
-    So 4.97 is not shown as 5.0, which would belong to the next class.
+    So 4.97 and 4.996 are not shown as 5.0 and 5.00, which would belong to the next class.
     """
-    return f"{diameter:.{2 if round(diameter, 1) in CLASS_EDGES_MM else 1}f}"
+    edge = round(diameter, 1)
+    if edge not in CLASS_EDGES_MM:
+        return f"{diameter:.1f}"
+    digits = next(n for n in range(2, 18) if (round(diameter, n) < edge) == (diameter < edge))
+    return f"{diameter:.{digits}f}"
 
 
 def _diameter(value: float) -> str:
