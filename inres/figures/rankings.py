@@ -97,7 +97,7 @@ def baselines(
     """
     known = sorted((v, n) for n, v in values.items() if v is not None)
     figure = style.figure(5.4, 1.1 + 0.27 * len(known))
-    axes = style.label_axes(figure.add_subplot(), title="Every ranking", x=measure, y="ranking")
+    axes = style.label_axes(figure.add_subplot(), title="Every ranking", x=measure, y="")
     for place, (value, name) in enumerate(known):
         is_search = vocabulary.ranking(name).is_search
         color, marker = (style.BLUE, "D") if is_search else (style.GREY, "o")
