@@ -232,14 +232,17 @@ def test_every_image_of_a_gallery_has_its_provenance(full):
         assert "".join(f'<td class="text">{cell}</td>' for cell in cells) in page
 
 
-def test_without_an_item_table_no_item_is_named(full, tmp_path):
+def test_origins_without_any_value_have_no_column(full, tmp_path):
     shutil.copytree(full[0], tmp_path / "run")
     path = tmp_path / "run" / "evaluation" / "galleries.csv"
     rows = [{k: v for k, v in row.items() if k != "item"} for row in rows_of(path)]
-    files.write_csv(path, list(rows[0]), rows)  # as an older run wrote it
+    rows = [{**row, "name": row["nodule"]} for row in rows]  # no files, and an older run
+    files.write_csv(path, list(rows[0]), rows)
     page = build_report(tmp_path / "run").read_text(encoding="utf-8")
-    name = rows[0]["name"]
-    assert f'<td class="text">\N{EN DASH}</td><td class="text">{name}</td>' in page
+    for heading in (">item</abbr>", '<th class="text">file</th>'):
+        assert heading in full[3]
+        assert heading not in page
+    assert f'<td class="text">{rows[0]["nodule"]}</td>' in page
 
 
 def test_the_error_gallery_shows_the_worst_queries(full):

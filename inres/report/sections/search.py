@@ -1,5 +1,7 @@
 """Queries and their results, with the provenance of each image."""
 
+from collections.abc import Mapping, Sequence
+
 from inres.figures import panels
 from inres.report import page
 from inres.report.run import Run
@@ -24,31 +26,41 @@ def section(run: Run) -> str:
     return shown
 
 
+_ORIGIN = {
+    "item": '<abbr title="row of prepare/items.csv, counted from 0">item</abbr>',
+    "name": "file",
+    "nodule": "nodule",
+    "scan": "scan",
+}
+"""Headings of the columns of `galleries.csv` that say where an image comes from."""
+
+
 def _shot(run: Run, stem: str) -> str:
     """A panel with the provenance of its images."""
     folder = run.workdir / "evaluation" / "figures"
     rows = [row for row in run.galleries if row["figure"] == stem]
-    names = ("item", "name", "nodule", "scan")
+    table = page.details("Where these images come from", _origins(run, rows)) if rows else ""
+    return page.figure(folder / stem, run.curves["captions"][stem], wide=True) + table
+
+
+def _origins(run: Run, rows: Sequence[Mapping[str, str]]) -> str:
+    """A row for each image; columns without any value are left out."""
+    # Without a file, the name is that of the nodule, which has its own column.
+    shown = [
+        {**row, "name": "" if row["name"] == row.get("nodule") else row["name"]} for row in rows
+    ]
+    columns = [name for name in _ORIGIN if any(row.get(name) for row in shown)]
     lines = [
         (
             "query" if row["rank"] == "0" else row["rank"],
-            *(page.text(row.get(name, "")) or page.UNKNOWN for name in names),
+            *(page.text(row.get(name, "")) or page.UNKNOWN for name in columns),
             page.text(panels.class_title(int(row["label"]), run.names)),
             panels.millimetres(float(row["diameter_mm"])) if row["diameter_mm"] else page.UNKNOWN,
         )
-        for row in rows
+        for row in shown
     ]
-    head = (
-        "rank",
-        '<abbr title="row of prepare/items.csv, counted from 0">item</abbr>',
-        *("file or nodule", "nodule", "scan", "class", "mm"),
-    )
-    table = (
-        page.details("Where these images come from", page.table(head, lines, left=6))
-        if rows
-        else ""
-    )
-    return page.figure(folder / stem, run.curves["captions"][stem], wide=True) + table
+    head = ("rank", *(_ORIGIN[name] for name in columns), "class", "mm")
+    return page.table(head, lines, left=2 + len(columns))
 
 
 SECTIONS.add("search", Section("Search", 20, section), module=__name__)
