@@ -33,7 +33,7 @@ from inres.encoding.encoder import Encoded
 from inres.encoding.segmenter import Segmenter
 from inres.learning import recipe
 from inres.learning.checkpoints import Checkpoints
-from inres.pipeline import artifacts, workdir
+from inres.pipeline import artifacts, stages, workdir
 from inres.pipeline.trained import Network, TrainedRun, open_workdir, read_digests
 from inres.storage import store as storage
 from inres.storage.manifest import LOCK
@@ -68,13 +68,14 @@ def export_run(root: Path, out: Path) -> None:
 
     Raises:
       FileNotFoundError, StageError: the run is not finished.
-      ExportError: `out` exists and is not an exported run.
+      ExportError: `out` belongs to the workdir, or contains a file that no export wrote.
     """
+    out = out.resolve()
+    _require_outside(root, out)
+    _require_replaceable(out)
     run = open_workdir(root)
     metrics = files.read_json(root / "evaluation" / "metrics.json")
     environment = files.read_json(root / workdir.ENVIRONMENT)
-    if out.exists() and not (out / CARD).is_file() and (not out.is_dir() or any(out.iterdir())):
-        raise ExportError(f"{out}: exists and is not an exported run; choose another folder")
     with files.atomic_path(out) as part:
         part.mkdir()
         files.write_json(part / CARD, model_card(run, metrics, environment))
@@ -89,6 +90,36 @@ def export_run(root: Path, out: Path) -> None:
         shutil.copytree(run.stored.path, part / "archive", ignore=shutil.ignore_patterns(LOCK))
         sums = {path.name: files.sha256(path) for path in sorted(part.glob("*.*"))}
         files.write_json(part / _CHECKSUMS, sums)
+
+
+def _require_outside(root: Path, out: Path) -> None:
+    """Check that `out` would replace neither the workdir `root` nor a part of its results."""
+    if root.resolve().is_relative_to(out):
+        raise ExportError(f"{out}: contains the run to export; choose another folder")
+    for stage in (root / name for name in stages.STAGES):
+        if out.is_relative_to(stage.resolve()):
+            raise ExportError(f"{out}: lies in {stage}, which belongs to the run; choose another")
+
+
+def _require_replaceable(out: Path) -> None:
+    """Check that `out` is absent, an empty folder, or an exported run without added files."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    try:
+        _read_format(out / CARD)
+        ours = {*_read_checksums(out), _CHECKSUMS}
+    except (ValueError, OSError):
+        raise ExportError(
+            f"{out}: exists and is not an exported run; choose another folder"
+        ) from None
+    for path in sorted(out.rglob("*")):
+        name = path.relative_to(out)
+        folder = path.is_dir() and not path.is_symlink()
+        if not (folder or str(name) in ours or name.parts[0] == "archive"):
+            raise ExportError(
+                f"{path}: not a file of the exported run in {out}, which would be replaced; move "
+                "it, or choose another folder"
+            )
 
 
 def _portable_config(config: Config) -> dict[str, Any]:
@@ -199,11 +230,7 @@ def open_export(root: Path) -> TrainedRun:
 
 def _read_card(root: Path) -> dict[str, Any]:
     path = root / CARD
-    if not path.is_file():
-        raise ExportError(f"{path}: no such file; the exported run is incomplete, copy it again")
-    card = files.read_json(path)
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise ExportError(f"{path}: not the model card of an exported run (format {FORMAT!r})")
+    card = _read_format(path)
     if card.get("version") != VERSION:
         raise ExportError(
             f"{path}: version {card.get('version')}, this program reads {VERSION}; export again"
@@ -211,17 +238,40 @@ def _read_card(root: Path) -> dict[str, Any]:
     return card
 
 
-def _verify(root: Path) -> None:
-    path = root / _CHECKSUMS
+def _read_format(path: Path) -> dict[str, Any]:
+    """A model card of any version."""
     if not path.is_file():
         raise ExportError(f"{path}: no such file; the exported run is incomplete, copy it again")
-    for name, digest in files.read_json(path).items():
+    card = files.read_json(path)
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise ExportError(f"{path}: not the model card of an exported run (format {FORMAT!r})")
+    return card
+
+
+def _verify(root: Path) -> None:
+    for name, digest in _read_checksums(root).items():
         if not (root / name).is_file():
             raise ExportError(f"{root / name}: no such file; copy the exported run again")
         if files.sha256(root / name) != digest:
             raise ExportError(
                 f"{root / name}: damaged (checksum differs); copy the exported run again"
             )
+
+
+def _read_checksums(root: Path) -> dict[str, str]:
+    """The digest of each file, by file name."""
+    path = root / _CHECKSUMS
+    if not path.is_file():
+        raise ExportError(f"{path}: no such file; the exported run is incomplete, copy it again")
+    sums = files.read_json(path)
+    if not isinstance(sums, dict) or not all(isinstance(text, str) for text in sums.values()):
+        raise ExportError(
+            f"{path}: damaged (not digests by file name); copy the exported run again"
+        )
+    for name in sums:
+        if name in ("", ".", "..") or "/" in name or "\\" in name:
+            raise ExportError(f"{path}: {name!r} is not the name of a file in this folder")
+    return sums
 
 
 def _read_variables(path: Path) -> dict[str, Any]:
