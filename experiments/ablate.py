@@ -28,7 +28,7 @@ def run_ablation(arguments: list[str]) -> None:
     if common.REDO.value:
         raise ValueError("--redo: not here; remove the runs to repeat from <workdir>/runs")
     keep_freed_memory()
-    checked = ablation.checked(common.CONFIG.value)
+    checked = ablation.checked(common.given_config(ablation.Ablation))
     grid.run_grid(
         checked,
         common.workdir_path(),

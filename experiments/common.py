@@ -1,11 +1,13 @@
 """Shared by all entry points: flags, the workdir, and errors as one line instead of a traceback."""
 
 import contextlib
+import errno
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 # Messages of XLA's and TensorStore's native code contain nothing that a user can act on.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -29,6 +31,7 @@ COMPILE_CACHE = flags.DEFINE_string(
     "Where compiled programs are kept between commands: a directory, or off. Default: "
     "INRES_COMPILE_CACHE, else the user's cache directory.",
 )
+T = TypeVar("T")
 DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 
 
@@ -38,9 +41,10 @@ def launch(run: Callable[[Config, Path], None]) -> None:
     def work(arguments: list[str]) -> None:
         refuse_arguments(arguments)
         keep_freed_memory()
-        config = config_lib.checked(CONFIG.value)
+        config = config_lib.checked(given_config(Config))
         root = workdir_path()
         with stages.lock(root):
+            workdir.require_own(root)
             with requested_redo(root, config):
                 run(config, root)
             workdir.describe(root, config, command=command_line())
@@ -86,11 +90,18 @@ def launch_with_arguments(
 def _parse(argv: list[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
-    except (flags.Error, KeyError, AttributeError, TypeError, ValueError, OSError) as error:
-        text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+    except flags.Error as error:
+        text = str(error)
         if missing := re.match(r"flag --(\w+)=None: .* must have a value other than None", text):
             text = f"--{missing[1]} is missing; see --help"
         print(f"error: {text}", file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:  # anything that a config file raises
+        if "--debug" in argv:
+            raise
+        text = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+        kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+        print(f"error: {kind}{text}", file=sys.stderr)
         sys.exit(1)
 
 
@@ -102,6 +113,20 @@ def refuse_arguments(arguments: Sequence[str]) -> None:
     """
     if arguments:
         raise app.UsageError(f"unknown argument {arguments[0]!r}; flags begin with --")
+
+
+def given_config(kind: type[T]) -> T:
+    """The config of --config, which must be of the given kind.
+
+    Raises:
+      ConfigError: there is no such file, or it gives something else.
+    """
+    config = CONFIG.value
+    if isinstance(config, kind):
+        return config
+    path = str(config_flags.get_config_filename(flags.FLAGS["config"])).partition(":")[0]
+    what = f"its get_config() gives no {kind.__name__}" if Path(path).is_file() else "no such file"
+    raise config_lib.ConfigError(f"--config={path}: {what}")
 
 
 def workdir_path() -> Path:
@@ -118,7 +143,7 @@ def command_line() -> str:
 
 def explain(error: BaseException) -> str:
     """An error as one message with a remedy in terms of the command line."""
-    if isinstance(error, OSError) and error.errno == 28:
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}; run {_same_command()} to continue where it stopped"
     if isinstance(error, stages.Changed):
@@ -142,6 +167,8 @@ def requested_redo(root: Path, config: Config) -> Iterator[None]:
       Changed: a stage that is not computed again was made with another config.
       ValueError, FileNotFoundError: --redo names no stage, or the data is not there.
     """
+    if (root / workdir.CONFIG).is_file():
+        workdir.read_config(root)  # refuses workdirs of other versions
     pending, wanted = stages.pending_redo(root), stages.to_redo(root, REDO.value)
     workdir.require_same_config(root, config, redo={*pending, *wanted})
     if "prepare" in wanted and not writes_scans(config):
@@ -149,6 +176,8 @@ def requested_redo(root: Path, config: Config) -> Iterator[None]:
     stages.request_redo(root, wanted)
     try:
         yield
-    except (ValueError, OSError, RuntimeError):
+    except (ValueError, OSError, RuntimeError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise  # with some space freed, the same command continues
         stages.withdraw_redo(root, [stage for stage in wanted if stage not in pending])
         raise

@@ -23,6 +23,7 @@ from absl import flags
 
 from experiments import common
 from inres.config import Config
+from inres.pipeline import workdir
 from inres.pipeline.prepare import prepare_items
 from inres.studies import folds
 
@@ -31,6 +32,7 @@ ONLY = flags.DEFINE_list("only", [], "Folds to run; empty: all of them, and pool
 
 def run_folds(config: Config, root: Path) -> None:
     """Run the folds and pool them."""
+    workdir.require_output(root / "evaluation", folds.POOLED)
     prepare_items(config, root)
     count = folds.fold_count(config, root)
     folds.check_folds(config, root, count)

@@ -24,6 +24,7 @@ from absl import flags
 from experiments import common
 from inres import config as config_lib
 from inres.archive import Archive
+from inres.config import Config
 from inres.figures import panels, style
 from inres.pipeline import workdir
 from inres.pipeline.export import is_export
@@ -77,7 +78,7 @@ def search(arguments: list[str]) -> None:
     kind = _query_kind()
     root = common.workdir_path()
     if common.CONFIG.value is not None:
-        workdir.require_run_config(root, config_lib.checked(common.CONFIG.value))
+        workdir.require_run_config(root, config_lib.checked(common.given_config(Config)))
     rows = batch.read_queries(Path(str(QUERIES.value)).expanduser()) if kind == "queries" else []
     archive = Archive.open(root)
     if kind == "queries":

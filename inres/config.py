@@ -470,12 +470,27 @@ def from_dict(values: Mapping[str, Any]) -> Config:
             continue
         value = values[field.name]
         if dataclasses.is_dataclass(field.type):
-            known = {f.name for f in dataclasses.fields(field.type)}
-            unknown = sorted(set(value) - known)
+            require(isinstance(value, Mapping), field.name, value, "a section with fields")
+            known = {f.name: f.type for f in dataclasses.fields(field.type)}
+            unknown = sorted(set(value) - set(known))
             require(not unknown, field.name, unknown, f"among {sorted(known)}")
+            for name, given in value.items():
+                _require_type(f"{field.name}.{name}", given, known[name])
             value = field.type(**value)  # type: ignore[operator]
+        else:
+            _require_type(field.name, value, field.type)
         parts[field.name] = value
     return Config(**parts)
+
+
+def _require_type(field: str, value: Any, kind: Any) -> None:
+    """Check the type of a value: JSON has lists for tuples and may have integers for floats."""
+    if kind not in (bool, int, float, str):
+        kinds: tuple[type, ...] = (tuple, list) if kind == tuple[int, ...] else (object,)
+    else:
+        kinds = (int, float) if kind is float else (kind,)
+    right = isinstance(value, kinds) and not (isinstance(value, bool) and kind in (int, float))
+    require(right, field, value, f"a {getattr(kind, '__name__', kind)}")
 
 
 def checked(config: Config) -> Config:

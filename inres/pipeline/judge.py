@@ -144,6 +144,8 @@ def require_own(root: Path) -> None:
             f"{root} holds another run ({found[0].name}), whose evaluation would be lost; judge in "
             "another workdir"
         )
+    if not judged:
+        workdir.require_own(root)
 
 
 def stage_inputs(given: Given, split: Split, settings: Settings) -> dict[str, Any]:

@@ -3,7 +3,8 @@
 The results of a stage lie in `<workdir>/<stage>`, with one of two markers:
 
   begun.json   inputs of a stage that was started and is not complete
-  stage.json   inputs of a complete stage and its duration
+  stage.json   inputs of a complete stage, its duration, its id, and the ids of the stages that it
+               was made from
 
 A directory without a marker was not made by this program, so it is never written to, replaced or
 removed. `<workdir>/redo.json` lists stages to compute again. Each is computed in
@@ -16,6 +17,7 @@ import json
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,8 +90,8 @@ def recorded(root: Path, name: str = DONE) -> dict[str, Any] | None:
         record = files.read_json(root / name)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    ours = isinstance(record, dict) and "fingerprint" in record and "inputs" in record
-    return record if ours else None
+    ours = isinstance(record, dict) and isinstance(record.get("inputs"), dict)
+    return record if ours and isinstance(record.get("fingerprint"), str) else None
 
 
 def done(workdir: Path, stage: str) -> str:
@@ -107,6 +109,27 @@ def done(workdir: Path, stage: str) -> str:
 def made_here(root: Path) -> bool:
     """Whether this program made the stage directory `root`, which its markers show."""
     return any(recorded(root, name) is not None for name in (DONE, BEGUN))
+
+
+def require_consistent(workdir: Path, stages: Sequence[str] = STAGES) -> None:
+    """Check that complete stages were made from the results that are there now.
+
+    While stages are computed again, new results can stand next to old ones that were made from
+    their predecessors.
+
+    Raises:
+      StageError: a stage was made from earlier results of another; names both.
+    """
+    for stage in stages:
+        record = recorded(workdir / stage) or {}
+        for name, made_from in record.get("upstream", {}).items():
+            now = recorded(workdir / name)
+            linked = (workdir / stage).is_symlink()  # made from equal results in another workdir
+            if now is None or (now.get("id") != made_from and not linked):
+                raise StageError(
+                    f"{workdir / stage} was made from other results of the {name} stage than those "
+                    "that are there now; run the pipeline again to finish it"
+                )
 
 
 def require_own(root: Path) -> None:
@@ -180,8 +203,15 @@ def run_stage(
             + difference(record["inputs"], inputs),
             stage,
         )
-    _work(root, stage, inputs, work)
+    _work(root, stage, inputs, work, upstream=_upstream(workdir, inputs))
     return mark
+
+
+def _upstream(workdir: Path, inputs: Mapping[str, Any]) -> dict[str, str]:
+    """Ids of the stages that the inputs name."""
+    names = [name.removeprefix("upstream.") for name in inputs if name.startswith("upstream.")]
+    records = {name: recorded(workdir / name) for name in names}
+    return {name: record["id"] for name, record in records.items() if record and "id" in record}
 
 
 def _require_earlier(stage: str, pending: Sequence[str]) -> None:
@@ -193,7 +223,14 @@ def _require_earlier(stage: str, pending: Sequence[str]) -> None:
         )
 
 
-def _work(root: Path, stage: str, inputs: Mapping[str, Any], work: Callable[[Path], None]) -> None:
+def _work(
+    root: Path,
+    stage: str,
+    inputs: Mapping[str, Any],
+    work: Callable[[Path], None],
+    *,
+    upstream: Mapping[str, str],
+) -> None:
     root.mkdir(parents=True, exist_ok=True)
     if not root.is_symlink():  # another workdir, with its own lock, may be writing behind a link
         files.remove_leftovers(root)
@@ -203,7 +240,8 @@ def _work(root: Path, stage: str, inputs: Mapping[str, Any], work: Callable[[Pat
     print(f"{stage}: started")
     work(root)
     seconds = round(time.perf_counter() - began, 1)
-    files.write_json(root / DONE, {**record, "seconds": seconds})
+    made = {"seconds": seconds, "id": uuid.uuid4().hex, "upstream": upstream}
+    files.write_json(root / DONE, {**record, **made})
     (root / BEGUN).unlink()
     print(f"{stage}: done in {seconds:.0f} s")
 
@@ -223,7 +261,13 @@ def _may_continue(
 def pending_redo(workdir: Path) -> tuple[str, ...]:
     """Stages of `workdir` that are still to be computed again, in order."""
     path = workdir / REDO
-    return tuple(files.read_json(path)["stages"]) if path.is_file() else ()
+    if not path.exists():
+        return ()
+    record = files.read_json(path)
+    names = record.get("stages") if isinstance(record, dict) and len(record) == 1 else None
+    if not isinstance(names, list) or not names or not all(name in STAGES for name in names):
+        raise StageError(f"{path}: not a list of stages that this program wrote; remove it")
+    return tuple(names)
 
 
 def to_redo(workdir: Path, stages: Collection[str]) -> tuple[str, ...]:
@@ -280,21 +324,36 @@ def _work_again(
     require_own(part)
     begun = recorded(part, BEGUN)
     unfinished = begun is not None and begun["fingerprint"] == fingerprint(inputs)
+    old = part.with_name(f"{stage}.old")
+    if made_here(old):
+        _remove(old)
     if part.exists() and not (unfinished and recorded(part) is None):
-        shutil.rmtree(part)  # an earlier attempt with other inputs, or results it has replaced
-    _work(part, stage, inputs, work)
+        _remove(part)  # an earlier attempt with other inputs, or results that were replaced
+    _work(part, stage, inputs, work, upstream=_upstream(workdir, inputs))
     if root.is_symlink():
         root.unlink()
-    old = part.with_name(f"{stage}.old")
     if root.exists():
         files.exchange(part, root, aside=old)
     else:
         part.rename(root)
     _write_pending(workdir, [name for name in pending_redo(workdir) if name != stage])
     for path in (part, old):
-        shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            _remove(path)
     with contextlib.suppress(OSError):
         part.parent.rmdir()
+
+
+def _remove(root: Path) -> None:
+    """Remove a stage directory, its markers last: an interruption leaves a directory of ours."""
+    for path in root.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name not in (DONE, BEGUN):
+            path.unlink()
+    for name in (DONE, BEGUN):
+        (root / name).unlink(missing_ok=True)
+    root.rmdir()
 
 
 # --- workdirs that share stages -----------------------------------------------------------------

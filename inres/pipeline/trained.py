@@ -80,6 +80,8 @@ def open_workdir(root: Path) -> TrainedRun:
       ValueError: a file is damaged.
     """
     config = workdir.read_config(root)
+    workdir.require_same_config(root, config)
+    stages.require_consistent(root, stages.STAGES[:-1])  # a search needs no evaluation
     for stage in ("prepare", "split", "segment", "train", "index"):
         stages.done(root, stage)
     table = artifacts.open_items(root)

@@ -15,6 +15,8 @@ from inres.system import files
 from inres.system.checks import NotRegistered
 
 CONFIG, ENVIRONMENT = "config.json", "environment.json"
+REPORT = ("report.html", "figures")
+"""What the report writes to the workdir."""
 _SEARCH_ONLY = ("search.threshold", "pdf")
 """Fields that may differ when a finished run is searched."""
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "numpy", "SimpleITK", "orbax-checkpoint", "grain")
@@ -30,8 +32,11 @@ def read_config(workdir: Path) -> Config:
     path = workdir / CONFIG
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; {workdir} holds no finished run")
+    values = files.read_json(path)
+    if not isinstance(values, dict):
+        raise stages.StageError(f"{path}: not a config; use another workdir")
     try:
-        return config_lib.from_dict(files.read_json(path))
+        return config_lib.from_dict(values)
     except NotRegistered as error:
         raise stages.StageError(
             f"{path}: {error}; import the module that registers it, or give its config file"
@@ -41,6 +46,32 @@ def read_config(workdir: Path) -> Config:
             f"{path}: written by another version of this program ({error}); use that version "
             f"(git_revision in {ENVIRONMENT}), or another workdir"
         ) from None
+
+
+def require_own(workdir: Path) -> None:
+    """Check that `workdir` has no files of others where this program writes its own.
+
+    Raises:
+      StageError: there is such a file, and no stage that this program made.
+    """
+    if any(stages.made_here(workdir / stage) for stage in stages.STAGES):
+        return
+    foreign = [name for name in (CONFIG, ENVIRONMENT, *REPORT) if (workdir / name).exists()]
+    if foreign:
+        raise stages.StageError(
+            f"{workdir / foreign[0]} exists and was not made by this program, which would replace "
+            "it; use another workdir"
+        )
+
+
+def require_output(folder: Path, marker: str) -> None:
+    """Check that results may be written to `folder`: absent, empty, or with our file `marker`.
+
+    Raises:
+      StageError: it holds something else.
+    """
+    if folder.exists() and not (folder / marker).is_file() and any(folder.iterdir()):
+        raise stages.StageError(f"{folder} exists and holds other results; use another workdir")
 
 
 def require_same_config(workdir: Path, config: Config, *, redo: Collection[str] = ()) -> None:

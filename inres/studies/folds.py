@@ -22,6 +22,10 @@ MEASURES = ("average_precision", "precision", "ndcg", "recall")
 """Metrics of the pooled table, as macro means."""
 
 
+POOLED = "folds.json"
+"""File of the pooled scores."""
+
+
 # --- which folds ----------------------------------------------------------------------------------
 
 
@@ -141,6 +145,7 @@ def pool(root: Path, count: int) -> dict[str, Any]:
     Returns:
       What folds.json holds.
     """
+    workdir.require_output(root / "evaluation", POOLED)
     roots = [fold_workdir(root, fold) for fold in range(count)]
     pooled = runs.pool([runs.read(one / "evaluation") for one in roots])
     out = root / "evaluation"
@@ -150,7 +155,6 @@ def pool(root: Path, count: int) -> dict[str, Any]:
         for measure in MEASURES
         for end, words in (("", ""), ("_low", ", low"), ("_high", ", high"))
     }
-    tables.write_table(out / "rankings", columns, rows)
     result = {
         "folds": count,
         "queries": len(pooled),
@@ -162,7 +166,8 @@ def pool(root: Path, count: int) -> dict[str, Any]:
         "leaks": [artifacts.leaks(one) for one in roots],
         "rankings": rows,
     }
-    files.write_json(out / "folds.json", result)
+    files.write_json(out / POOLED, result)  # first: it marks the folder as ours
+    tables.write_table(out / "rankings", columns, rows)
     runs.write(out, pooled)
     note = pool_nodules(roots, out / nodules.FOLDER)
     print(f"\n{len(pooled)} test queries of {result['patients']} patients in {count} folds")

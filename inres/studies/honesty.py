@@ -15,12 +15,13 @@ from inres.config import Config, ConfigError
 from inres.data import items
 from inres.evaluation import protocol, runs
 from inres.figures import style
-from inres.pipeline import artifacts, assess, stages
+from inres.pipeline import artifacts, assess, stages, workdir
 from inres.pipeline.evaluate import embedded, search_settings
 from inres.pipeline.prepare import prepare_items
 from inres.studies import folds, leakage
 from inres.system import files, tables
 
+RESULT = "honesty.json"
 SPLITS = ("slices", "patient")
 TABLE = {
     "measure": "measure",
@@ -44,6 +45,7 @@ def compare_splits(config: Config, root: Path, *, redo: Collection[str], command
     Raises:
       ConfigError: there are too few folds, or a fold of either split would be refused.
     """
+    workdir.require_output(root / "honesty", RESULT)
     count = config.split.folds
     least = folds.fewest_folds(config)
     if count < least:
@@ -106,15 +108,13 @@ def write_comparison(
 ) -> None:
     """Write the figure, the table and the numbers to the folder `out`; print the numbers."""
     found = leakage.inflations(protocols)
-    tables.write_table(out / "inflation", TABLE, leakage.rows(found))
     score = found[0].scores["patient"]
     title = (
         f"One recipe, two splits: {score.queries} queries of {score.patients} patients, "
         "each tested once under both"
     )
-    style.save(leakage.figure(found, title=title), out / "inflation", pdf=pdf)
     files.write_json(
-        out / "honesty.json",
+        out / RESULT,  # first: it marks the folder as ours
         {
             "measures": [
                 {
@@ -127,6 +127,8 @@ def write_comparison(
             "leaks": leaks,
         },
     )
+    tables.write_table(out / "inflation", TABLE, leakage.rows(found))
+    style.save(leakage.figure(found, title=title), out / "inflation", pdf=pdf)
     print(f"\n{title}")
     for one in found:
         gap = one.gaps["all"]

@@ -9,7 +9,7 @@ from typing import Any
 from inres import config as config_lib
 from inres import vocabulary
 from inres.evaluation import comparison, intervals, nodules, runs
-from inres.pipeline import workdir
+from inres.pipeline import stages, workdir
 
 UNITS = ("items", "nodules")
 """What a query is: an item, or a whole nodule."""
@@ -69,6 +69,7 @@ def group_seeds(entries: Sequence[Entry], *, unit: str) -> list[comparison.Recip
             groups[f"{entry.ranking} {entry.root}"] = [(0, entry)]
             continue
         config = workdir.read_config(entry.root)
+        stages.require_consistent(entry.root)
         key = f"{entry.ranking} {scored_config(config)}"
         groups.setdefault(key, []).append((config.seed, entry))
     recipes = []

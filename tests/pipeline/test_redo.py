@@ -1,5 +1,7 @@
 """Stages that are computed again, and what is never removed."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from inres.pipeline import stages
@@ -132,3 +134,57 @@ def test_systems_that_cannot_exchange_names_replace_results_too(finished, monkey
 def test_there_is_no_stage_of_another_name(tmp_path):
     with pytest.raises(ValueError, match="no stage is called 'trian'"):
         stages.to_redo(tmp_path, ["trian"])
+
+
+def test_results_made_from_earlier_ones_are_not_consistent(tmp_path):
+    def make(stage, *earlier):
+        inputs = {f"upstream.{name}": stages.done(tmp_path, name) for name in earlier}
+        stages.run_stage(tmp_path, stage, inputs, write("x"))
+
+    make("prepare")
+    make("split", "prepare")
+    make("train", "split")
+    stages.require_consistent(tmp_path)
+    stages.request_redo(tmp_path, stages.to_redo(tmp_path, ["prepare"]))
+    stages.require_consistent(tmp_path)  # nothing is new yet
+    make("prepare")
+    with pytest.raises(stages.StageError, match="split was made from other results of the prepare"):
+        stages.require_consistent(tmp_path)
+    make("split", "prepare")
+    with pytest.raises(stages.StageError, match="train was made from other results of the split"):
+        stages.require_consistent(tmp_path)
+    stages.require_consistent(tmp_path, ("prepare", "split"))
+    make("train", "split")
+    stages.require_consistent(tmp_path)
+
+
+def test_a_removal_that_was_killed_does_not_block_the_workdir(finished, monkeypatch):
+    """The markers go last, so that what is left is still known as ours."""
+    stages.request_redo(finished, ["split"])
+    for name in ("a", "b"):
+        (finished / "split" / name).mkdir()
+
+    def killed(path):
+        path.rmdir()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "shutil", SimpleNamespace(rmtree=killed))
+        with pytest.raises(KeyboardInterrupt):
+            stages.run_stage(finished, "split", {"a": 1}, write("new"))
+    assert result(finished, "split") == "new"
+    assert (finished / ".redo" / "split" / "stage.json").is_file()
+    stages.request_redo(finished, ["split"])
+    stages.run_stage(finished, "split", {"a": 1}, write("newer"))
+    assert result(finished, "split") == "newer"
+    assert sorted(path.name for path in finished.iterdir()) == ["prepare", "split"]
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", "null", "5", '{"stages": null}', '{"stages": ["mine"]}', '{"a": 1}']
+)
+def test_a_file_of_others_called_redo_json_is_kept(finished, content):
+    (finished / "redo.json").write_text(content)
+    with pytest.raises(stages.StageError, match=r"redo\.json: not a list of stages.*remove it"):
+        stages.run_stage(finished, "split", {"a": 1}, write("new"))
+    assert (finished / "redo.json").read_text() == content
