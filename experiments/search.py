@@ -16,6 +16,8 @@ table, and writes it as CSV with a figure of the query and the first 50 results.
 to one CSV table. Rows that fail are reported there and do not stop the others.
 """
 
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +81,10 @@ def search(arguments: list[str]) -> None:
     root = common.workdir_path()
     if common.CONFIG.value is not None:
         workdir.require_run_config(root, config_lib.checked(common.given_config(Config)))
+    _refuse_overwriting(_planned_output(root, kind), kind)
     rows = batch.read_queries(Path(str(QUERIES.value)).expanduser()) if kind == "queries" else []
     archive = Archive.open(root)
+    _require_writable(_planned_output(root, kind).parent)
     if kind == "queries":
         _search_table(archive, rows, options, root)
         return
@@ -88,7 +92,7 @@ def search(arguments: list[str]) -> None:
     print(_describe(hits, archive, options))
     stem = _output(root, hits.query.name)
     files.write_csv(
-        stem.parent / f"{stem.name}.csv",
+        _with_ending(stem, ".csv"),
         (*table.COLUMNS, *table.MORE_COLUMNS),
         table.rows(hits, archive.class_names),
     )
@@ -103,6 +107,50 @@ def _output(root: Path, name: str) -> Path:
         return Path(OUT.value).expanduser()
     folder = Path.cwd() if is_export(root) else root
     return folder / "search" / name
+
+
+def _planned_output(root: Path, kind: str) -> Path:
+    """`_output` before the search; only the name of a query in a scan is not known yet."""
+    return _output(root, Path(str(IMAGE.value)).stem if kind == "image" else "queries")
+
+
+def _with_ending(stem: Path, ending: str) -> Path:
+    return stem.parent / f"{stem.name}{ending}"
+
+
+def _refuse_overwriting(stem: Path, kind: str) -> None:
+    """Refuse outputs that would replace the query.
+
+    Raises:
+      ValueError: one is the same file as the query, is a folder, or has no name.
+    """
+    if stem.name in ("", ".."):
+        raise ValueError(f"--out={OUT.value}: a folder; add a name for the output files")
+    given = {"image": IMAGE.value, "scan": SCAN.value, "queries": QUERIES.value}.get(kind)
+    query = Path(given).expanduser() if given else None
+    endings = (".csv",) if kind == "queries" else (".csv", ".png", ".svg", ".pdf")
+    for path in (_with_ending(stem, ending) for ending in endings):
+        if query and query.exists() and path.exists() and path.samefile(query):
+            raise ValueError(
+                f"{path}: the query itself, would be overwritten; choose another --out"
+            )
+        if path.is_dir():
+            raise ValueError(f"{path}: a folder with the name of an output; choose another --out")
+
+
+def _require_writable(folder: Path) -> None:
+    """Make the folder of the outputs, and a file in it, before time is spent on a search.
+
+    Raises:
+      ValueError: the folder cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise ValueError(
+            f"{folder}: results cannot be written there ({error.strerror}); choose another --out"
+        ) from None
 
 
 def _query_kind() -> str:
@@ -164,29 +212,43 @@ def _search_table(
 ) -> None:
     """Search for every row and write one table of all results."""
     found: list[dict[str, Any]] = []
-    failed, empty = 0, 0
-    searched = batch.search_rows(archive, rows, options)
-    for row, result in progress(searched, name="search", total=len(rows), unit="query"):
-        if isinstance(result, Exception):
-            failed += 1
-            reason = common.explain(result)
-            print(f"failed: {row.name}: {reason}", flush=True)
-            found.append({"query": row.name, "note": f"failed: {reason}"})
-            continue
-        predicted = panels.class_title(result.query.predicted, archive.class_names)
-        notes = "; ".join(result.query.notes)
-        query = {"query": row.name, "predicted": predicted, "pool": result.pool_size, "note": notes}
-        empty += not len(result)
-        found += [query | values for values in table.rows(result, archive.class_names)] or [query]
-    stem = _output(root, "queries")
+    path = _with_ending(_output(root, "queries"), ".csv")
     columns = ("query", "predicted", "pool", *table.COLUMNS, *table.MORE_COLUMNS, "note")
-    files.write_csv(stem.parent / f"{stem.name}.csv", columns, found)
-    print(
-        f"{len(rows) - failed} of {len(rows)} queries searched, {empty} found nothing, {failed} "
-        f"failed; wrote {stem}.csv"
-    )
+    done, failed, empty = 0, 0, 0
+    searched = batch.search_rows(archive, rows, options)
+    try:
+        for row, result in progress(searched, name="search", total=len(rows), unit="query"):
+            if isinstance(result, Exception):
+                reason = common.explain(result)
+                print(f"failed: {row.name}: {reason}", flush=True)
+                failed += 1
+            else:
+                empty += not len(result)
+                reason = ""
+            found += _result_rows(row.name, result, reason, archive.class_names)
+            done += 1
+    finally:  # an interrupt leaves the rows that are finished
+        if done:
+            files.write_csv(path, columns, found)
+            print(
+                f"{done - failed} of {len(rows)} queries searched, {empty} found nothing, {failed} "
+                f"failed; wrote {path}",
+                flush=True,
+            )
     if failed == len(rows):
         raise ValueError(f"all {failed} queries failed")
+
+
+def _result_rows(
+    name: str, result: Hits | Exception, reason: str, class_names: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Rows of the table for one query; at least one, so that every query is in the table."""
+    if isinstance(result, Exception):
+        return [{"query": name, "note": f"failed: {reason}"}]
+    predicted = panels.class_title(result.query.predicted, class_names)
+    notes = "; ".join(result.query.notes)
+    query = {"query": name, "predicted": predicted, "pool": result.pool_size, "note": notes}
+    return [query | values for values in table.rows(result, class_names)] or [query]
 
 
 if __name__ == "__main__":

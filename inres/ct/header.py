@@ -62,9 +62,14 @@ class Header(Grid):
 
 
 def require_there(path: Path) -> None:
-    """Raise a ScanError if nothing exists at `path`."""
+    """Raise a ScanError unless `path` is a regular file or a folder.
+
+    A pipe or a device is refused because reading it could wait forever.
+    """
     if not path.exists():
         raise ScanError(f"{path}: no such file or folder; check the path")
+    if not (path.is_file() or path.is_dir()):
+        raise ScanError(f"{path}: a pipe or device, not a regular file; save it as a file first")
 
 
 def information(path: Path) -> sitk.ImageFileReader:

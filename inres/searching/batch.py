@@ -71,6 +71,9 @@ def read_queries(path: Path) -> list[QueryRow]:
     Raises:
       FileNotFoundError, ValueError: no such file, not a table, or it has none of these columns.
     """
+    if path.exists() and not path.is_file():
+        what = "a folder" if path.is_dir() else "a pipe or device"
+        raise ValueError(f"{path}: {what}, not a regular file; save the table as a CSV file")
     lines = files.read_csv_lines(path, ())
     if not lines:
         raise ValueError(f"{path}: no queries")

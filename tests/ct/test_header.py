@@ -1,12 +1,16 @@
 """World positions and voxels, with real geometry."""
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 from ct.trees import to_image
 
-from inres.ct.header import Grid
+from inres.ct import scan
+from inres.ct.header import Grid, ScanError
+from inres.ct.image import read_image
 from inres.system import files
 
 
@@ -59,3 +63,11 @@ def test_real_chunks_are_where_their_names_say(real_data):
             assert chunk[15:18, 23:26, 23:26].mean() > -700, "a nodule is no air"
         checked += 1
     assert checked >= 3
+
+
+def test_pipes_and_devices_are_refused_instead_of_waited_for(tmp_path):
+    pipe = tmp_path / "scan.mhd"
+    os.mkfifo(pipe)
+    for read in (scan.read_header, scan.read_scan, read_image):
+        with pytest.raises(ScanError, match=r"scan\.mhd: a pipe or device, not a regular file"):
+            read(pipe)

@@ -1,0 +1,91 @@
+"""The search command: where it writes, what it refuses before it searches, and interrupts."""
+
+import os
+import types
+
+import numpy as np
+import pytest
+from cli import refused, results
+
+from experiments import search
+from inres.searching import batch
+from inres.searching.hits import Hits, Query
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [
+        ("queries.csv", ("--queries={}/queries.csv", "--out={}/queries")),
+        ("foo.png", ("--image={}/foo.png", "--out={}/foo")),
+        ("foo.png", ("--image={}/linked/foo.png", "--out={}/foo")),
+        ("w/search/queries.csv", ("--queries={}/w/search/queries.csv",)),
+        ("w/search/foo.png", ("--image={}/w/search/foo.png",)),
+    ],
+)
+@pytest.mark.e2e
+def test_the_query_is_not_overwritten(tmp_path, name, flags):
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("item\n3\n")
+    (tmp_path / "linked").symlink_to(tmp_path)
+    where = f"--workdir={tmp_path / 'w'}"  # without a run: refused before it is opened
+    error = refused("search", where, *(flag.format(tmp_path) for flag in flags))
+    assert f"{path}: the query itself" in error
+    assert "choose another --out" in error
+    assert path.read_text() == "item\n3\n"
+
+
+@pytest.mark.e2e
+def test_outputs_need_a_name_of_their_own(tmp_path):
+    flags = (f"--workdir={tmp_path / 'w'}", "--item=3")
+    assert "--out=/: a folder; add a name" in refused("search", *flags, "--out=/")
+    (tmp_path / "a.svg").mkdir()
+    error = refused("search", *flags, f"--out={tmp_path / 'a'}")
+    assert f"{tmp_path / 'a.svg'}: a folder with the name of an output" in error
+
+
+@pytest.mark.e2e
+def test_a_table_of_queries_is_a_regular_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path, what in ((tmp_path / "pipe.csv", "a pipe or device"), (tmp_path, "a folder")):
+        error = refused("search", f"--workdir={tmp_path / 'w'}", f"--queries={path}")
+        assert f"{path}: {what}, not a regular file" in error
+
+
+def test_a_place_that_cannot_be_written_to_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"file/out: results cannot be written there .*--out"):
+        search._require_writable(tmp_path / "file" / "out")
+
+    def read_only(**kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(search.tempfile, "TemporaryFile", read_only)
+    with pytest.raises(ValueError, match=r"Permission denied\); choose another --out"):
+        search._require_writable(tmp_path / "out")
+
+
+def test_an_interrupted_table_keeps_the_finished_rows(tmp_path, monkeypatch, capsys):
+    class Interrupted:
+        class_names = ("a", "b")
+
+        def search_item(self, item):
+            if item == 3:
+                raise KeyboardInterrupt
+            if item == 2:
+                raise ValueError("no such item")
+            return Hits(Query(f"item{item}", np.zeros((4, 4), np.uint8), 1), (), 0, 3, False)
+
+    (tmp_path / "queries.csv").write_text("item\n1\n2\n3\n4\n")
+    rows = batch.read_queries(tmp_path / "queries.csv")
+    monkeypatch.setattr(search, "OUT", types.SimpleNamespace(value=str(tmp_path / "found")))
+    with pytest.raises(KeyboardInterrupt):
+        search._search_table(Interrupted(), rows, {}, tmp_path)
+    assert [(row["query"], row["note"]) for row in results(tmp_path / "found")] == [
+        ("1", ""),
+        ("2", "failed: no such item"),
+    ]
+    assert "1 of 4 queries searched, 1 found nothing, 1 failed" in capsys.readouterr().out
+    with pytest.raises(KeyboardInterrupt):  # nothing finished: earlier results are kept
+        search._search_table(Interrupted(), rows[2:], {}, tmp_path)
+    assert len(results(tmp_path / "found")) == 2
