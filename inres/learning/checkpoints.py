@@ -1,5 +1,7 @@
 """Checkpoints of a train state; no other module uses Orbax."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,21 +44,21 @@ class Checkpoints:
         """Restore into the shapes, dtypes and shardings of `state`.
 
         Raises:
-          ValueError: the checkpoint has other leaves, shapes or dtypes; names the first.
+          ValueError: the checkpoint is damaged, or has other leaves, shapes or dtypes; names the
+            folder and the first such leaf.
           FileNotFoundError: there is no checkpoint.
         """
         step = self.latest() if step is None else step
         if step is None:
             raise FileNotFoundError(f"{self._root}: no checkpoint here; run the train stage first")
-        try:
-            _compare(self._manager.item_metadata(step), state, f"{self._root}/{step}")
-            abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+        path = self._root / str(step)
+        remedy = "remove this folder to resume from the previous one"
+        with _damage_named(path, remedy):
+            saved = self._manager.item_metadata(step)
+        _compare(saved, state, str(path))
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
+        with _damage_named(path, remedy):
             return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
-        except (KeyError, OSError) as error:
-            raise ValueError(
-                f"{self._root}/{step}: damaged checkpoint ({error}); remove this folder to resume "
-                "from the previous one"
-            ) from None
 
     @staticmethod
     def read_variables(root: Path) -> dict[str, Any]:
@@ -64,6 +66,7 @@ class Checkpoints:
 
         Raises:
           FileNotFoundError: there is no checkpoint.
+          ValueError: the checkpoint is damaged; names its folder.
         """
         with ocp.CheckpointManager(Path(root).resolve()) as manager:
             step = manager.latest_step()
@@ -71,8 +74,10 @@ class Checkpoints:
                 raise FileNotFoundError(
                     f"{root}: no checkpoint here; run the stage that trains first"
                 )
-            saved = manager.restore(step, args=ocp.args.StandardRestore())
-        return {name: saved[name] for name in ("params", "batch_stats")}
+            remedy = "restore it from a copy, or run the stage that trains again"
+            with _damage_named(Path(root, str(step)), remedy):
+                saved = manager.restore(step, args=ocp.args.StandardRestore())
+                return {name: saved[name] for name in ("params", "batch_stats")}
 
     def wait(self) -> None:
         """Wait until all saved checkpoints are on disk."""
@@ -81,6 +86,18 @@ class Checkpoints:
     def close(self) -> None:
         """Finish and release."""
         self._manager.close()
+
+
+@contextlib.contextmanager
+def _damage_named(path: Path, remedy: str) -> Iterator[None]:
+    """Turn an error while reading the checkpoint `path` into a ValueError that names it."""
+    try:
+        yield
+    except (MemoryError, RuntimeError):  # no room on the host or on a device
+        raise
+    except Exception as error:  # Orbax raises bare Exceptions, too
+        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        raise ValueError(f"{path}: damaged checkpoint ({reason}); {remedy}") from None
 
 
 def _leaves(tree: Any) -> dict[str, tuple[tuple[int, ...], str]]:
