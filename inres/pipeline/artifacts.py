@@ -128,7 +128,7 @@ def unet_segmenter(config: Config, variables: dict[str, Any]) -> Segmenter:
 
 def network_inputs(train: Path) -> np.ndarray:
     """Network input of every item, memory-mapped from the stage `train`: uint8 [N, S, S, C]."""
-    return np.load(train / "inputs.npy", mmap_mode="r")
+    return files.load_array(train / "inputs.npy", "run the train stage again", mmap=True)
 
 
 def own_slices(inputs: np.ndarray) -> np.ndarray:
@@ -181,10 +181,21 @@ def save_embeddings(path: Path, encoded: Encoded) -> None:
         np.savez(part, fc1=encoded.fc1, h=encoded.h, fc3=encoded.fc3)
 
 
-def load_embeddings(index: Path) -> Encoded:
-    """FC1, H and FC3 of every item, in the order of the item table."""
-    with np.load(index / "embeddings.npz") as data:
-        return Encoded(data["fc1"], data["h"], data["fc3"])
+INDEX_AGAIN = "run the index stage again"
+
+
+def load_embeddings(index: Path, remedy: str = INDEX_AGAIN) -> Encoded:
+    """FC1, H and FC3 of every item, in the order of the item table.
+
+    Raises:
+      ValueError: the file is damaged; names it and ends with `remedy`.
+    """
+    path = index / "embeddings.npz"
+    encoded = Encoded(**files.load_arrays(path, ("fc1", "h", "fc3"), remedy))
+    shapes = [array.shape for array in vars(encoded).values()]
+    if any(len(shape) != 2 for shape in shapes) or len({shape[0] for shape in shapes}) > 1:
+        raise ValueError(f"{path}: damaged (arrays of shapes {shapes}); {remedy}")
+    return encoded
 
 
 def save_hyperplanes(path: Path, hyperplanes: Hyperplanes) -> None:
@@ -193,23 +204,48 @@ def save_hyperplanes(path: Path, hyperplanes: Hyperplanes) -> None:
         np.savez(part, mean=hyperplanes.mean, planes=hyperplanes.planes)
 
 
-def load_hyperplanes(config: Config, index: Path) -> Hyperplanes | None:
-    """The hyperplanes that turn H and FC1 into a code; None where the code is H at 0.5."""
+def load_hyperplanes(config: Config, index: Path, remedy: str = INDEX_AGAIN) -> Hyperplanes | None:
+    """The hyperplanes that turn H and FC1 into a code; None where the code is H at 0.5.
+
+    Raises:
+      ValueError: the file is damaged; names it and ends with `remedy`.
+    """
     if config.hash.code == "latent":
         return None
-    with np.load(index / "planes.npz") as data:
-        return Hyperplanes(data["mean"], data["planes"])
+    return Hyperplanes(**files.load_arrays(index / "planes.npz", ("mean", "planes"), remedy))
 
 
 def load_scale(index: Path) -> FineScale:
-    """The scales with which the index joins FC1 and FC3."""
-    return FineScale(**files.read_json(index / "scale.json"))
+    """The scales with which the index joins FC1 and FC3.
+
+    Raises:
+      ValueError: the file is damaged; names it.
+    """
+    path = index / "scale.json"
+    try:
+        return to_scale(files.read_json(path, remedy=INDEX_AGAIN))
+    except TypeError as error:
+        raise ValueError(f"{path}: damaged ({error}); {INDEX_AGAIN}") from None
+
+
+def to_scale(value: object) -> FineScale:
+    """A scale from JSON.
+
+    Raises:
+      TypeError: `value` is not a mapping with the numbers fc1 and fc3.
+    """
+    names = tuple(field.name for field in dataclasses.fields(FineScale))
+    if isinstance(value, dict) and value.keys() == {*names}:
+        numbers = {name: value[name] for name in names}
+        if all(type(number) in (int, float) for number in numbers.values()):
+            return FineScale(**numbers)
+    raise TypeError(f"must be the numbers {' and '.join(names)}, is {value!r:.60}")
 
 
 def load_codes_alone(index: Path) -> np.ndarray | None:
     """Codes of the test items without their neighbours, bool [T, h]; None without neighbours."""
     path = index / "alone.npy"
-    return np.load(path) if path.is_file() else None
+    return files.load_array(path, INDEX_AGAIN) if path.is_file() else None
 
 
 def fingerprint(variables: dict[str, Any], hyperplanes: Hyperplanes | None) -> str:

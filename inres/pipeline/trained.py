@@ -18,6 +18,7 @@ from inres.encoding.segmenter import Segmenter
 from inres.pipeline import artifacts, stages, workdir
 from inres.pipeline.prepare import data_root
 from inres.storage import store as storage
+from inres.system import files
 
 Network = tuple[nn.Module, dict[str, Any]]
 """A module and its trained variables."""
@@ -113,6 +114,13 @@ def open_workdir(root: Path) -> TrainedRun:
     )
 
 
-def read_digests(path: Path) -> frozenset[bytes]:
-    """Digests of network inputs, uint8 [n, 16] on disk."""
-    return frozenset(row.tobytes() for row in np.load(path))
+def read_digests(path: Path, remedy: str = artifacts.INDEX_AGAIN) -> frozenset[bytes]:
+    """Digests of network inputs, uint8 [n, 16] on disk.
+
+    Raises:
+      ValueError: the file is damaged; names it and ends with `remedy`.
+    """
+    digests = files.load_array(path, remedy)
+    if digests.ndim != 2 or digests.dtype != np.uint8:
+        raise ValueError(f"{path}: damaged ({digests.dtype} {list(digests.shape)}); {remedy}")
+    return frozenset(row.tobytes() for row in digests)

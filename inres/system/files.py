@@ -1,4 +1,4 @@
-"""Atomic writing of files and directories, file locks, JSON and CSV."""
+"""Atomic writing of files and directories, file locks, JSON, CSV and NumPy files."""
 
 import contextlib
 import csv
@@ -11,6 +11,8 @@ import os
 import shutil
 import tempfile
 import time
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -174,16 +176,22 @@ def write_json(path: str | os.PathLike, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: str | os.PathLike) -> Any:
+RESTORE = "restore it from a copy"
+
+
+def read_json(path: str | os.PathLike, *, remedy: str = RESTORE) -> Any:
     """Read JSON from `path`.
+
+    Args:
+      remedy: what to do about a damaged file; the end of the error message.
 
     Raises:
       ValueError: the file is damaged; names it.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: damaged JSON ({error}); remove it and run again") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{path}: damaged JSON ({error}); {remedy}") from None
 
 
 def write_csv(
@@ -265,6 +273,57 @@ def number(row: Mapping[str, str], column: str, *, where: str, blank: float | No
     if value != value or value in (float("inf"), float("-inf")):
         raise ValueError(f"{where}: {column} is {row[column]!r}, not a finite number")
     return value
+
+
+def load_array(path: Path, remedy: str = RESTORE, *, mmap: bool = False) -> np.ndarray:
+    """The array of an .npy file; memory-mapped with `mmap`.
+
+    Raises:
+      ValueError: the file is damaged; names it and ends with `remedy`.
+      FileNotFoundError: there is no such file.
+    """
+    with _damage_named(path, remedy):
+        array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            array.close()
+            raise ValueError("not an .npy file")
+        return array
+
+
+def load_arrays(
+    path: Path, names: Sequence[str] | None = None, remedy: str = RESTORE
+) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file by name: those called `names`, or all.
+
+    Raises:
+      ValueError: the file is damaged or lacks an array; names it and ends with `remedy`.
+      FileNotFoundError: there is no such file.
+    """
+    with _damage_named(path, remedy):
+        data = np.load(path, allow_pickle=False)
+        if isinstance(data, np.ndarray):
+            raise ValueError("not an .npz file")
+        with data:
+            return {name: data[name] for name in (data.files if names is None else names)}
+
+
+@contextlib.contextmanager
+def _damage_named(path: Path, remedy: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such file; {remedy}") from None
+    # RuntimeError: a damaged archive may seem encrypted, or compressed by an unknown method.
+    except (
+        EOFError,
+        KeyError,
+        OSError,
+        RuntimeError,
+        ValueError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise ValueError(f"{path}: damaged ({error}); {remedy}") from None
 
 
 @contextlib.contextmanager

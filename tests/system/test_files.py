@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from unittest import mock
 
+import numpy as np
 import pytest
 
 from inres.system import files
@@ -116,6 +117,57 @@ def test_damaged_json_is_named(tmp_path):
     (tmp_path / "a.json").write_text('{"a": ')
     with pytest.raises(ValueError, match=r"a\.json: damaged"):
         files.read_json(tmp_path / "a.json")
+    (tmp_path / "a.json").write_bytes(b'{"a": "\xe4"}')
+    with pytest.raises(ValueError, match=r"a\.json: damaged JSON .*; restore it from a copy$"):
+        files.read_json(tmp_path / "a.json")
+    with pytest.raises(ValueError, match=r"a\.json: damaged JSON .*; make it again$"):
+        files.read_json(tmp_path / "a.json", remedy="make it again")
+
+
+def flipped(data):
+    """Bytes with one changed byte in the middle."""
+    return data[:100] + bytes([data[100] ^ 255]) + data[101:]
+
+
+def half(data):
+    return data[: len(data) // 2]
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_a_damaged_array_is_named(tmp_path, mmap):
+    path, array = tmp_path / "a.npy", np.arange(1000).reshape(10, 100)
+    np.save(path, array)
+    np.testing.assert_array_equal(files.load_array(path, mmap=mmap), array)
+    good = path.read_bytes()
+    np.savez(tmp_path / "b.npz", a=array)
+    np.save(tmp_path / "c.npy", np.array([None], object))
+    others = [(tmp_path / name).read_bytes() for name in ("b.npz", "c.npy")]
+    for bad in (b"", b"x", good[:8], good[:60], half(good), *others):
+        path.write_bytes(bad)
+        with pytest.raises(ValueError, match=r"a\.npy: damaged \(.*\); make it again$"):
+            files.load_array(path, "make it again", mmap=mmap)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"a\.npy: no such file; make it again$"):
+        files.load_array(path, "make it again", mmap=mmap)
+
+
+@pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
+def test_damaged_arrays_are_named(tmp_path, write):
+    path, array = tmp_path / "a.npz", np.random.default_rng(0).random((10, 100))
+    write(path, x=array, y=-array)
+    both = files.load_arrays(path)
+    assert [*both] == ["x", "y"]
+    np.testing.assert_array_equal(both["y"], -array)
+    assert [*files.load_arrays(path, ("y",))] == ["y"]
+    good = path.read_bytes()
+    np.save(tmp_path / "b.npy", array)
+    for bad in (b"", b"x", half(good), flipped(good), (tmp_path / "b.npy").read_bytes()):
+        path.write_bytes(bad)
+        with pytest.raises(ValueError, match=r"a\.npz: damaged \(.*\); make it again$"):
+            files.load_arrays(path, ("x", "y"), "make it again")
+    path.write_bytes(good)
+    with pytest.raises(ValueError, match=r"a\.npz: damaged \(.*z.*\); make it again$"):
+        files.load_arrays(path, ("x", "z"), "make it again")
 
 
 def test_a_csv_is_checked(tmp_path):
