@@ -17,8 +17,7 @@ It contains no path of the machine that wrote it and no pixels of scans beyond t
 
 import dataclasses
 import shutil
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +27,6 @@ import numpy as np
 from inres import config as config_lib
 from inres.config import Config
 from inres.data import item_table
-from inres.encoding.binarize import FineScale
-from inres.encoding.encoder import Encoded
 from inres.encoding.segmenter import Segmenter
 from inres.learning import recipe
 from inres.learning.checkpoints import Checkpoints
@@ -43,6 +40,17 @@ from inres.system.progress import progress
 FORMAT, VERSION = "inres-run", 1
 CARD = "model.json"
 _CHECKSUMS = "checksums.json"
+_REQUIRED = (
+    CARD,
+    "config.json",
+    "network.npz",
+    "items.csv",
+    "embeddings.npz",
+    "thumbnails.npy",
+    "trained.npy",
+)
+"""Files of every exported run, next to `_CHECKSUMS` and the archive."""
+_COPY = "copy the exported run again"
 _SCORES = (
     "map_macro",
     "precision_at_10_macro",
@@ -172,6 +180,7 @@ def model_card(
         },
         "network": run.config.model.name,
         "bits": run.stored.bits,
+        "segmented": run.segmenter is not None,
         "channels": run.channels,
         "item_side_px": run.item_side_px,
         "scale": dataclasses.asdict(run.scale),
@@ -192,11 +201,16 @@ def open_export(root: Path) -> TrainedRun:
     """Open a folder that `export_run` wrote; all checksums are verified.
 
     Raises:
-      ExportError: it is damaged or not an exported run; names the file.
+      ExportError, ValueError: it is damaged or not an exported run; names the file.
+      FileNotFoundError: the archive in it is missing.
     """
     card = _read_card(root)
-    _verify(root)
+    sums = _read_checksums(root)
+    segmented = card.get("segmented", "unet.npz" in sums)  # absent in older cards
+    _verify(root, sums, [*_REQUIRED, *(["unet.npz"] if segmented else [])])
     config = workdir.read_config(root)
+    if config.hash.code != "latent":
+        _require_named(root, sums, ["planes.npz"])
     stored = storage.load(root / "archive", model=card["fingerprint"], verify=True)
 
     def load_network() -> Network:
@@ -204,28 +218,40 @@ def open_export(root: Path) -> TrainedRun:
         return model, _read_variables(root / "network.npz")
 
     def load_segmenter() -> Segmenter | None:
-        path = root / "unet.npz"
-        if not path.is_file():
+        if not segmented:
             return None
-        return artifacts.unet_segmenter(config, _read_variables(path))
+        return artifacts.unet_segmenter(config, _read_variables(root / "unet.npz"))
 
-    return TrainedRun(
+    run = TrainedRun(
         root=root,
         config=config,
         class_names=tuple(card["classes"]),
         items=tuple(item_table.read_table(root / "items.csv")),
-        images=np.load(root / "thumbnails.npy", mmap_mode="r"),
+        images=files.load_array(root / "thumbnails.npy", _COPY, mmap=True),
         channels=card["channels"],
         item_side_px=card["item_side_px"],
-        embeddings=_read_embeddings(root / "embeddings.npz"),
-        hyperplanes=artifacts.load_hyperplanes(config, root),
-        scale=FineScale(**card["scale"]),
+        embeddings=artifacts.load_embeddings(root, _COPY),
+        hyperplanes=artifacts.load_hyperplanes(config, root, _COPY),
+        scale=artifacts.to_scale(card["scale"]),
         stored=stored,
-        trained_inputs=read_digests(root / "trained.npy"),
+        trained_inputs=read_digests(root / "trained.npy", _COPY),
         data_root=None,
         load_network=load_network,
         load_segmenter=load_segmenter,
     )
+    _require_equal_counts(run)
+    return run
+
+
+def _require_equal_counts(run: TrainedRun) -> None:
+    """Check that items, thumbnails and embeddings are of the same number."""
+    n = len(run.items)
+    for name, count in (
+        ("thumbnails.npy", len(run.images)),
+        ("embeddings.npz", len(run.embeddings)),
+    ):
+        if count != n:
+            raise ExportError(f"{run.root / name}: holds {count} items, items.csv {n}; {_COPY}")
 
 
 def _read_card(root: Path) -> dict[str, Any]:
@@ -235,39 +261,73 @@ def _read_card(root: Path) -> dict[str, Any]:
         raise ExportError(
             f"{path}: version {card.get('version')}, this program reads {VERSION}; export again"
         )
+    _check_fields(path, card)
     return card
+
+
+def _check_fields(path: Path, card: Mapping[str, Any]) -> None:
+    """Check the fields of a model card that opening the run depends on."""
+    kinds: dict[str, type] = {
+        "classes": list,
+        "channels": int,
+        "item_side_px": int,
+        "bits": int,
+        "fingerprint": str,
+        "segmented": bool,
+    }
+    if "segmented" not in card:  # written before the field was added
+        del kinds["segmented"]
+    for name, kind in kinds.items():
+        if type(card.get(name)) is not kind:
+            raise _bad_field(
+                path, name, f"must be of type {kind.__name__}, is {card.get(name)!r:.60}"
+            )
+    if not card["classes"] or not all(isinstance(name, str) for name in card["classes"]):
+        raise _bad_field(path, "classes", f"must be names of classes, is {card['classes']!r:.60}")
+    try:
+        artifacts.to_scale(card.get("scale"))
+    except TypeError as error:
+        raise _bad_field(path, "scale", error) from None
+
+
+def _bad_field(path: Path, name: str, reason: object) -> ExportError:
+    return ExportError(f"{path}: field {name}: {reason}; {_COPY}")
 
 
 def _read_format(path: Path) -> dict[str, Any]:
     """A model card of any version."""
     if not path.is_file():
-        raise ExportError(f"{path}: no such file; the exported run is incomplete, copy it again")
-    card = files.read_json(path)
+        raise ExportError(f"{path}: no such file; the exported run is incomplete; {_COPY}")
+    card = files.read_json(path, remedy=_COPY)
     if not isinstance(card, dict) or card.get("format") != FORMAT:
         raise ExportError(f"{path}: not the model card of an exported run (format {FORMAT!r})")
     return card
 
 
-def _verify(root: Path) -> None:
-    for name, digest in _read_checksums(root).items():
+def _verify(root: Path, sums: Mapping[str, str], required: Sequence[str]) -> None:
+    """Check that the required files have checksums, and that all files agree with theirs."""
+    _require_named(root, sums, required)
+    for name, digest in sums.items():
         if not (root / name).is_file():
-            raise ExportError(f"{root / name}: no such file; copy the exported run again")
+            raise ExportError(f"{root / name}: no such file; {_COPY}")
         if files.sha256(root / name) != digest:
-            raise ExportError(
-                f"{root / name}: damaged (checksum differs); copy the exported run again"
-            )
+            raise ExportError(f"{root / name}: damaged (checksum differs); {_COPY}")
+
+
+def _require_named(root: Path, sums: Mapping[str, str], required: Sequence[str]) -> None:
+    for name in required:
+        if name not in sums:
+            raise ExportError(f"{root / _CHECKSUMS}: no checksum of {name}; {_COPY}")
 
 
 def _read_checksums(root: Path) -> dict[str, str]:
     """The digest of each file, by file name."""
     path = root / _CHECKSUMS
     if not path.is_file():
-        raise ExportError(f"{path}: no such file; the exported run is incomplete, copy it again")
-    sums = files.read_json(path)
+        raise ExportError(f"{path}: no such file; the exported run is incomplete; {_COPY}")
+    sums = files.read_json(path, remedy=_COPY)
     if not isinstance(sums, dict) or not all(isinstance(text, str) for text in sums.values()):
-        raise ExportError(
-            f"{path}: damaged (not digests by file name); copy the exported run again"
-        )
+        raise ExportError(f"{path}: damaged (not digests by file name); {_COPY}")
     for name in sums:
         if name in ("", ".", "..") or "/" in name or "\\" in name:
             raise ExportError(f"{path}: {name!r} is not the name of a file in this folder")
@@ -275,14 +335,4 @@ def _read_checksums(root: Path) -> dict[str, str]:
 
 
 def _read_variables(path: Path) -> dict[str, Any]:
-    try:
-        with np.load(path) as data:
-            flat = {name: data[name] for name in data.files}
-    except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise ExportError(f"{path}: damaged ({error}); copy the exported run again") from None
-    return flax.traverse_util.unflatten_dict(flat, sep="/")
-
-
-def _read_embeddings(path: Path) -> Encoded:
-    with np.load(path) as data:
-        return Encoded(data["fc1"], data["h"], data["fc3"])
+    return flax.traverse_util.unflatten_dict(files.load_arrays(path, remedy=_COPY), sep="/")

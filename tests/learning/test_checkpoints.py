@@ -49,8 +49,6 @@ def test_a_checkpoint_is_read(saved, read):
     np.testing.assert_array_equal(read(saved)["params"]["w"], np.arange(5000))
 
 
-# After an error Orbax leaves the other reads of a checkpoint unfinished.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("read", [restore, Checkpoints.read_variables])
 @pytest.mark.parametrize("damage", [damage_metadata, damage_manifest, empty_largest])
 def test_a_damaged_checkpoint_is_named(saved, tmp_path, read, damage):

@@ -157,3 +157,135 @@ def test_an_export_is_not_written_into_a_linked_stage(workdir, tmp_path):
 def test_an_export_may_stand_in_the_workdir(workdir):
     export.export_run(workdir, workdir / "export")
     assert json.loads((workdir / "export" / "model.json").read_text())["format"] == "inres-run"
+
+
+# --- damage that is refused -----------------------------------------------------------------------
+
+
+def edit(path, change):
+    """Change the JSON in `path`."""
+    value = json.loads(path.read_text())
+    path.write_text(json.dumps(change(value)))
+
+
+def seal(folder):
+    """Make the checksums agree with the files, so that only the content is wrong."""
+    path = folder / "checksums.json"
+    edit(path, lambda sums: {name: files.sha256(folder / name) for name in sums})
+
+
+REQUIRED = (
+    "model.json",
+    "config.json",
+    "network.npz",
+    "items.csv",
+    "embeddings.npz",
+    "thumbnails.npy",
+    "trained.npy",
+    "planes.npz",
+)
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_every_required_file_needs_a_checksum(exported, name):
+    assert {*json.loads((exported / "checksums.json").read_text())} == {*REQUIRED}
+    edit(exported / "checksums.json", lambda sums: {k: v for k, v in sums.items() if k != name})
+    with pytest.raises(export.ExportError, match=rf"checksums\.json: no checksum of {name}"):
+        export.open_export(exported)
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_every_changed_or_missing_file_is_named(exported, name):
+    path = exported / name
+    good = path.read_bytes()
+    # The first byte of JSON may be any space.
+    path.write_bytes(b" " + good if name.endswith(".json") else good[:-1])
+    with pytest.raises(export.ExportError, match=rf"{name}: damaged \(checksum differs\)"):
+        export.open_export(exported)
+    path.unlink()
+    with pytest.raises(export.ExportError, match=rf"{name}: no such file"):
+        export.open_export(exported)
+
+
+@pytest.mark.parametrize("name", ["../run/config.json", "archive/manifest.json", "..", "a\\b", ""])
+def test_checksums_name_only_files_of_the_folder(exported, name):
+    edit(exported / "checksums.json", lambda sums: {**sums, name: "0"})
+    with pytest.raises(export.ExportError, match=r"checksums\.json: .* is not the name of a file"):
+        export.open_export(exported)
+
+
+@pytest.mark.parametrize("value", [[], None, {"model.json": 1}, {"model.json": None}])
+def test_checksums_are_digests_by_name(exported, value):
+    edit(exported / "checksums.json", lambda _: value)
+    with pytest.raises(export.ExportError, match=r"checksums\.json: damaged"):
+        export.open_export(exported)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("classes", "abc"),
+        ("classes", [1, 2]),
+        ("classes", []),
+        ("channels", "1"),
+        ("channels", True),
+        ("item_side_px", 8.5),
+        ("bits", None),
+        ("fingerprint", 3),
+        ("segmented", "no"),
+        ("scale", [1, 2]),
+        ("scale", {"fc1": 1.0}),
+        ("scale", {"fc1": 1.0, "fc3": "1"}),
+    ],
+)
+def test_a_field_of_another_type_is_named(exported, field, value):
+    edit(exported / "model.json", lambda card: {**card, field: value})
+    seal(exported)
+    with pytest.raises(export.ExportError, match=rf"model\.json: field {field}: "):
+        export.open_export(exported)
+
+
+@pytest.mark.parametrize(
+    "field", ["classes", "channels", "item_side_px", "bits", "fingerprint", "scale"]
+)
+def test_a_missing_field_is_named(exported, field):
+    edit(exported / "model.json", lambda card: {k: v for k, v in card.items() if k != field})
+    seal(exported)
+    with pytest.raises(export.ExportError, match=rf"model\.json: field {field}: .*None"):
+        export.open_export(exported)
+
+
+def test_a_card_of_before_the_field_segmented_is_read(exported):
+    edit(exported / "model.json", lambda card: {k: v for k, v in card.items() if k != "segmented"})
+    seal(exported)
+    assert export.open_export(exported).segmenter is None
+
+
+def test_the_unet_of_a_segmented_run_is_required(exported):
+    edit(exported / "model.json", lambda card: {**card, "segmented": True})
+    seal(exported)
+    with pytest.raises(export.ExportError, match=r"checksums\.json: no checksum of unet\.npz"):
+        export.open_export(exported)
+
+
+@pytest.mark.parametrize("name", ["network.npz", "embeddings.npz", "planes.npz", "trained.npy"])
+def test_a_damaged_file_with_its_checksum_is_named(exported, name):
+    path = exported / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    seal(exported)
+    with pytest.raises(ValueError, match=rf"{name}: damaged .*; copy the exported run again"):
+        export.open_export(exported).load_network()
+
+
+def test_thumbnails_and_embeddings_of_another_number_are_named(exported):
+    images = np.load(exported / "thumbnails.npy")
+    np.save(exported / "thumbnails.npy", images[1:])
+    seal(exported)
+    with pytest.raises(export.ExportError, match=r"thumbnails\.npy: holds 4 items, items\.csv 5"):
+        export.open_export(exported)
+    np.save(exported / "thumbnails.npy", images)
+    encoded = artifacts.load_embeddings(exported)
+    artifacts.save_embeddings(exported / "embeddings.npz", encoded.rows(np.arange(3)))
+    seal(exported)
+    with pytest.raises(export.ExportError, match=r"embeddings\.npz: holds 3 items, items\.csv 5"):
+        export.open_export(exported)
