@@ -189,9 +189,10 @@ class Table:
         with self._naming_damage():
             try:
                 found = self._db.execute(_id_query(kinds, condition), tuple(values)).fetchall()
-            except sqlite3.OperationalError as error:
+            except (sqlite3.OperationalError, sqlite3.DataError) as error:
                 # A checked condition can only fail on a value, or if the file has no table.
-                if error.sqlite_errorcode != sqlite3.SQLITE_ERROR or "no such" in str(error):
+                on_value = error.sqlite_errorcode in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_TOOBIG)
+                if not on_value or "no such" in str(error):
                     raise
                 raise ValueError(f"condition {condition!r}: {error}") from None
         return [i for (i,) in found]
@@ -211,6 +212,19 @@ def _id_query(kinds: Mapping[str, str], condition: str) -> str:
     inner = f"SELECT id{rowids}{columns} FROM records"
     # The condition is on its own line because it may end in a comment.
     return f"SELECT id FROM ({inner}) AS records WHERE (\n{condition}\n) ORDER BY id"
+
+
+def _reason(db: sqlite3.Connection, condition: str, values: Sequence[Value], error: object) -> str:
+    """Why an invalid condition is invalid, without the parts of the query around it.
+
+    SQLite quotes the query from an unclosed quote or bracket on. With nothing after the condition,
+    it quotes only the condition.
+    """
+    try:
+        db.execute(f"SELECT id FROM records WHERE\n{condition}", tuple(values))
+    except (sqlite3.Error, OverflowError) as alone:
+        return str(alone)
+    return str(error)
 
 
 def check_condition(kinds: Mapping[str, str], condition: str, values: Sequence[Value]) -> None:
@@ -235,6 +249,7 @@ def check_condition(kinds: Mapping[str, str], condition: str, values: Sequence[V
         try:
             db.execute(_id_query(kinds, condition), tuple(values))
         except (sqlite3.Error, OverflowError) as error:
+            reason = _reason(db, condition, values, error)
             raise ValueError(
-                f"condition {condition!r}: {error}; the columns are {', '.join(kinds)}"
+                f"condition {condition!r}: {reason}; the columns are {', '.join(kinds)}"
             ) from None

@@ -108,6 +108,15 @@ def test_misleading_conditions_are_refused(condition):
         records.check_condition(KINDS, condition, ())
 
 
+@pytest.mark.parametrize("condition", ["'", "(", "size >", "size + '", "[size", "/* open", ""])
+def test_an_unfinished_condition_is_reported_without_the_query_around_it(condition):
+    with pytest.raises(ValueError, match=r"unrecognized token|incomplete input") as error:
+        records.check_condition(KINDS, condition, ())
+    assert str(error.value).startswith(f"condition {condition!r}: ")
+    assert "ORDER" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
 def test_a_condition_may_quote_columns_and_contain_comments():
     for condition in (
         '"SIZE" > 3', "size > 3 -- the \"big\" ones", "scan = 'say \"a\"'", 'size /* "x" */ > 3',
