@@ -1,5 +1,6 @@
 """Exports of a tiny run without training: what they replace, and what damage is refused."""
 
+import dataclasses
 import json
 
 import jax
@@ -12,6 +13,7 @@ from inres.data.items import Item
 from inres.encoding.binarize import FineScale
 from inres.encoding.encoder import Encoded
 from inres.encoding.linear_codes import Hyperplanes
+from inres.learning.checkpoints import Checkpoints
 from inres.pipeline import artifacts, export, trained
 from inres.retrieval import codes as codes_lib
 from inres.storage import store
@@ -266,6 +268,22 @@ def test_the_unet_of_a_segmented_run_is_required(exported):
     seal(exported)
     with pytest.raises(export.ExportError, match=r"checksums\.json: no checksum of unet\.npz"):
         export.open_export(exported)
+
+
+def test_a_segmented_run_is_exported_with_its_unet(workdir, tmp_path, monkeypatch):
+    kernel = np.arange(6, dtype=np.float32)
+    checkpoints = Checkpoints(workdir / "segment" / "checkpoints")
+    checkpoints.save(1, {"params": {"kernel": kernel}, "batch_stats": {"mean": kernel[:2]}})
+    checkpoints.close()
+    run = dataclasses.replace(export.open_workdir(workdir), load_segmenter=object)
+    monkeypatch.setattr(export, "open_workdir", lambda _: run)
+    out = tmp_path / "out"
+    export.export_run(workdir, out)
+    assert json.loads((out / "model.json").read_text())["segmented"] is True
+    unet = files.load_arrays(out / "unet.npz")
+    np.testing.assert_array_equal(unet["params/kernel"], kernel)
+    np.testing.assert_array_equal(unet["batch_stats/mean"], kernel[:2])
+    export.open_export(out)
 
 
 @pytest.mark.parametrize("name", ["network.npz", "embeddings.npz", "planes.npz", "trained.npy"])
