@@ -17,7 +17,7 @@ It contains no path of the machine that wrote it and no pixels of scans beyond t
 
 import dataclasses
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,27 +30,14 @@ from inres.data import item_table
 from inres.encoding.segmenter import Segmenter
 from inres.learning import recipe
 from inres.learning.checkpoints import Checkpoints
-from inres.pipeline import artifacts, stages, workdir
+from inres.pipeline import artifacts, export_checks, stages, workdir
+from inres.pipeline.export_checks import COPY, ExportError
 from inres.pipeline.trained import Network, TrainedRun, open_workdir, read_digests
 from inres.storage import store as storage
 from inres.storage.manifest import LOCK
 from inres.system import files
 from inres.system.progress import progress
 
-FORMAT, VERSION = "inres-run", 1
-CARD = "model.json"
-_CHECKSUMS = "checksums.json"
-_REQUIRED = (
-    CARD,
-    "config.json",
-    "network.npz",
-    "items.csv",
-    "embeddings.npz",
-    "thumbnails.npy",
-    "trained.npy",
-)
-"""Files of every exported run, next to `_CHECKSUMS` and the archive."""
-_COPY = "copy the exported run again"
 _SCORES = (
     "map_macro",
     "precision_at_10_macro",
@@ -60,10 +47,6 @@ _SCORES = (
     "malignancy_agreement_at_10",
 )
 """Scores of the two-stage search in the model card."""
-
-
-class ExportError(ValueError):
-    """A folder is not an exported run, or is damaged; names the file."""
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -86,7 +69,7 @@ def export_run(root: Path, out: Path) -> None:
     environment = files.read_json(root / workdir.ENVIRONMENT)
     with files.atomic_path(out) as part:
         part.mkdir()
-        files.write_json(part / CARD, model_card(run, metrics, environment))
+        files.write_json(part / export_checks.CARD, model_card(run, metrics, environment))
         files.write_json(part / "config.json", _portable_config(run.config))
         _write_networks(run, part)
         item_table.write_table(part / "items.csv", run.items)
@@ -97,7 +80,7 @@ def export_run(root: Path, out: Path) -> None:
         shutil.copyfile(root / "index" / "trained.npy", part / "trained.npy")
         shutil.copytree(run.stored.path, part / "archive", ignore=shutil.ignore_patterns(LOCK))
         sums = {path.name: files.sha256(path) for path in sorted(part.glob("*.*"))}
-        files.write_json(part / _CHECKSUMS, sums)
+        files.write_json(part / export_checks.CHECKSUMS, sums)
 
 
 def _require_outside(root: Path, out: Path) -> None:
@@ -114,8 +97,8 @@ def _require_replaceable(out: Path) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     try:
-        _read_format(out / CARD)
-        ours = {*_read_checksums(out), _CHECKSUMS}
+        export_checks.read_format(out / export_checks.CARD)
+        ours = {*export_checks.read_checksums(out), export_checks.CHECKSUMS}
     except (ValueError, OSError):
         raise ExportError(
             f"{out}: exists and is not an exported run; choose another folder"
@@ -159,8 +142,8 @@ def model_card(
     scores = metrics["rankings"]["two_stage"]
     unset = {"command", "platform", "processors"}
     return {
-        "format": FORMAT,
-        "version": VERSION,
+        "format": export_checks.FORMAT,
+        "version": export_checks.VERSION,
         "name": run.config.name,
         "use": "research; not a medical device",
         "data": {
@@ -194,7 +177,7 @@ def model_card(
 
 def is_export(root: Path) -> bool:
     """Whether the folder `root` looks like an exported run."""
-    return (root / CARD).is_file() or (root / _CHECKSUMS).is_file()
+    return (root / export_checks.CARD).is_file() or (root / export_checks.CHECKSUMS).is_file()
 
 
 def open_export(root: Path) -> TrainedRun:
@@ -204,13 +187,15 @@ def open_export(root: Path) -> TrainedRun:
       ExportError, ValueError: it is damaged or not an exported run; names the file.
       FileNotFoundError: the archive in it is missing.
     """
-    card = _read_card(root)
-    sums = _read_checksums(root)
+    card = export_checks.read_card(root)
+    sums = export_checks.read_checksums(root)
     segmented = card.get("segmented", "unet.npz" in sums)  # absent in older cards
-    _verify(root, sums, [*_REQUIRED, *(["unet.npz"] if segmented else [])])
+    export_checks.verify(
+        root, sums, [*export_checks.REQUIRED, *(["unet.npz"] if segmented else [])]
+    )
     config = workdir.read_config(root)
     if config.hash.code != "latent":
-        _require_named(root, sums, ["planes.npz"])
+        export_checks.require_named(root, sums, ["planes.npz"])
     stored = storage.load(root / "archive", model=card["fingerprint"], verify=True)
 
     def load_network() -> Network:
@@ -227,14 +212,14 @@ def open_export(root: Path) -> TrainedRun:
         config=config,
         class_names=tuple(card["classes"]),
         items=tuple(item_table.read_table(root / "items.csv")),
-        images=files.load_array(root / "thumbnails.npy", _COPY, mmap=True),
+        images=files.load_array(root / "thumbnails.npy", COPY, mmap=True),
         channels=card["channels"],
         item_side_px=card["item_side_px"],
-        embeddings=artifacts.load_embeddings(root, _COPY),
-        hyperplanes=artifacts.load_hyperplanes(config, root, _COPY),
+        embeddings=artifacts.load_embeddings(root, COPY),
+        hyperplanes=artifacts.load_hyperplanes(config, root, COPY),
         scale=artifacts.to_scale(card["scale"]),
         stored=stored,
-        trained_inputs=read_digests(root / "trained.npy", _COPY),
+        trained_inputs=read_digests(root / "trained.npy", COPY),
         data_root=None,
         load_network=load_network,
         load_segmenter=load_segmenter,
@@ -251,88 +236,8 @@ def _require_equal_counts(run: TrainedRun) -> None:
         ("embeddings.npz", len(run.embeddings)),
     ):
         if count != n:
-            raise ExportError(f"{run.root / name}: holds {count} items, items.csv {n}; {_COPY}")
-
-
-def _read_card(root: Path) -> dict[str, Any]:
-    path = root / CARD
-    card = _read_format(path)
-    if card.get("version") != VERSION:
-        raise ExportError(
-            f"{path}: version {card.get('version')}, this program reads {VERSION}; export again"
-        )
-    _check_fields(path, card)
-    return card
-
-
-def _check_fields(path: Path, card: Mapping[str, Any]) -> None:
-    """Check the fields of a model card that opening the run depends on."""
-    kinds: dict[str, type] = {
-        "classes": list,
-        "channels": int,
-        "item_side_px": int,
-        "bits": int,
-        "fingerprint": str,
-        "segmented": bool,
-    }
-    if "segmented" not in card:  # written before the field was added
-        del kinds["segmented"]
-    for name, kind in kinds.items():
-        if type(card.get(name)) is not kind:
-            raise _bad_field(
-                path, name, f"must be of type {kind.__name__}, is {card.get(name)!r:.60}"
-            )
-    if not card["classes"] or not all(isinstance(name, str) for name in card["classes"]):
-        raise _bad_field(path, "classes", f"must be names of classes, is {card['classes']!r:.60}")
-    try:
-        artifacts.to_scale(card.get("scale"))
-    except TypeError as error:
-        raise _bad_field(path, "scale", error) from None
-
-
-def _bad_field(path: Path, name: str, reason: object) -> ExportError:
-    return ExportError(f"{path}: field {name}: {reason}; {_COPY}")
-
-
-def _read_format(path: Path) -> dict[str, Any]:
-    """A model card of any version."""
-    if not path.is_file():
-        raise ExportError(f"{path}: no such file; the exported run is incomplete; {_COPY}")
-    card = files.read_json(path, remedy=_COPY)
-    if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise ExportError(f"{path}: not the model card of an exported run (format {FORMAT!r})")
-    return card
-
-
-def _verify(root: Path, sums: Mapping[str, str], required: Sequence[str]) -> None:
-    """Check that the required files have checksums, and that all files agree with theirs."""
-    _require_named(root, sums, required)
-    for name, digest in sums.items():
-        if not (root / name).is_file():
-            raise ExportError(f"{root / name}: no such file; {_COPY}")
-        if files.sha256(root / name) != digest:
-            raise ExportError(f"{root / name}: damaged (checksum differs); {_COPY}")
-
-
-def _require_named(root: Path, sums: Mapping[str, str], required: Sequence[str]) -> None:
-    for name in required:
-        if name not in sums:
-            raise ExportError(f"{root / _CHECKSUMS}: no checksum of {name}; {_COPY}")
-
-
-def _read_checksums(root: Path) -> dict[str, str]:
-    """The digest of each file, by file name."""
-    path = root / _CHECKSUMS
-    if not path.is_file():
-        raise ExportError(f"{path}: no such file; the exported run is incomplete; {_COPY}")
-    sums = files.read_json(path, remedy=_COPY)
-    if not isinstance(sums, dict) or not all(isinstance(text, str) for text in sums.values()):
-        raise ExportError(f"{path}: damaged (not digests by file name); {_COPY}")
-    for name in sums:
-        if name in ("", ".", "..") or "/" in name or "\\" in name:
-            raise ExportError(f"{path}: {name!r} is not the name of a file in this folder")
-    return sums
+            raise ExportError(f"{run.root / name}: holds {count} items, items.csv {n}; {COPY}")
 
 
 def _read_variables(path: Path) -> dict[str, Any]:
-    return flax.traverse_util.unflatten_dict(files.load_arrays(path, remedy=_COPY), sep="/")
+    return flax.traverse_util.unflatten_dict(files.load_arrays(path, remedy=COPY), sep="/")
