@@ -55,7 +55,8 @@ _SCORES = (
 def export_run(root: Path, out: Path) -> None:
     """Write the finished run in the workdir `root` as the portable folder `out`.
 
-    `out` appears when it is complete; an earlier export there is replaced.
+    `out` appears when it is complete. It may be an empty folder, or an earlier export, which is
+    replaced unless files were added to it.
 
     Raises:
       FileNotFoundError, StageError: the run is not finished.
