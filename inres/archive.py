@@ -4,6 +4,8 @@ import collections
 import dataclasses
 import functools
 import os
+import reprlib
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 
 from inres import sources
 from inres.config import Config
+from inres.ct import parts
 from inres.ct.header import Vector
 from inres.data import items, queries, views
 from inres.data.queries import QueryInput, QueryScan
@@ -50,6 +53,7 @@ class Archive:
     def __init__(self, run: TrainedRun) -> None:
         self._run = run
         self._scans: collections.OrderedDict[tuple, QueryScan] = collections.OrderedDict()
+        self._scans_lock = threading.Lock()
 
     @classmethod
     def open(cls, path: str | os.PathLike) -> "Archive":
@@ -108,6 +112,9 @@ class Archive:
           ValueError: there is no such item, or an option is impossible.
         """
         count = len(self._run.items)
+        if isinstance(item, bool) or not isinstance(item, int | np.integer):
+            raise ValueError(f"item {item!r}: must be a whole number from 0 to {count - 1}")
+        item = int(item)
         if not 0 <= item < count:
             raise ValueError(f"item {item}: the item table has rows 0 to {count - 1}")
         row = self._run.items[item]
@@ -129,19 +136,19 @@ class Archive:
         file with one CT slice in HU is prepared like a scan; any other image is a crop.
 
         Args:
-          image: an image file, or an array [Y, X]: uint8, uint16 over its full range, or HU in a
-            signed or floating type.
+          image: an image file, or an array [Y, X] of finite values: uint8, uint16 over its full
+            range, or HU in a signed or floating type.
           options: fields of `SearchOptions`.
 
         Raises:
           ScanError, ValueError: the image cannot be read or does not fit the archive.
         """
         checked = self._options(options)
-        if isinstance(image, np.ndarray):
-            prepared, name, scan = queries.query_image(image, config=self._run.config), "image", ""
-        else:
+        if isinstance(image, str | os.PathLike):
             path = Path(image).expanduser()
             (prepared, scan), name = self._read_image(path), path.stem
+        else:
+            prepared, name, scan = queries.query_image(image, config=self._run.config), "image", ""
         return self._search_input(prepared, name=name, scan=scan, options=checked)
 
     def search_scan(
@@ -156,7 +163,8 @@ class Archive:
         """Search for items similar to a place in a scan.
 
         The scan is read and its lungs are found at the first query; further queries on it take
-        milliseconds (the last `OPEN_SCANS` scans are kept).
+        milliseconds (the last `OPEN_SCANS` scans are kept). A scan whose files have changed is read
+        again.
 
         Args:
           path: a scan (.mhd, .nrrd, .nii.gz, ...) or a folder with a DICOM series.
@@ -201,24 +209,32 @@ class Archive:
         Args:
           codes: uint32 [Q, W], as from `encode`.
           features: float32 [Q, D], as from `encode`.
-          k, threshold, min_pool, nearest, where: as in `SearchOptions`.
-          exclude_scans: the scan of each query, left out of its results; empty text: none.
+          k, threshold, min_pool, nearest, where: as in `SearchOptions`; a k above the size of the
+            archive counts as that size.
+          exclude_scans: str [Q], the scan of each query, left out of its results; empty text: none.
           predicted: int [Q], the only class returned for each query; -1: any.
 
         Returns:
           Ids, distances and pool sizes as arrays. Ids are -1 where the pool has fewer items than
           k: the records of one query are `records.many(row[row >= 0])` of its row of ids.
+
+        Raises:
+          ValueError, TypeError: an option is impossible, or an array does not fit the archive.
         """
         options = self._options(
             {"k": k, "min_pool": min_pool, "nearest": nearest, "where": where}
             | ({} if threshold is None else {"threshold": threshold})
         )
-        own = [self._groups[1].get(scan, -1) for scan in exclude_scans or [""] * len(codes)]
+        if np.ndim(codes) != 2:
+            raise ValueError(f"codes: shape {np.shape(codes)}; must be [Q, W], as from `encode`")
+        count = len(codes)
+        scans = [""] * count if exclude_scans is None else _scan_names(exclude_scans, count)
+        own = [self._groups[1].get(scan, -1) for scan in scans]
         return search_lib.search(
             self._filtered(where),
             codes,
             features,
-            k=k,
+            k=max(1, min(k, len(self))),  # beyond, rows would be empty
             **_pool(options),
             exclude_group=np.array(own, np.int32),
             only_label=predicted,
@@ -235,7 +251,18 @@ class Archive:
 
         Returns:
           (codes uint32 [N, W], features float32 [N, D]), for `search_many`.
+
+        Raises:
+          ValueError: another type or shape.
         """
+        side, channels = self._run.config.items.size_px, self._run.channels
+        images = np.asarray(images)
+        fits = images.shape[1:] in ((side, side), (side, side, channels)) and len(images) > 0
+        if images.dtype != np.uint8 or not fits:
+            raise ValueError(
+                f"images: {images.dtype} {list(images.shape)}; must be uint8 "
+                f"[N, {side}, {side}, {channels}] or [N, {side}, {side}], with N of at least 1"
+            )
         if images.ndim == 3:
             images = np.repeat(images[..., None], self._run.channels, axis=-1)
         encoded = self._encode_unseen(images)
@@ -263,16 +290,19 @@ class Archive:
     # --- queries ----------------------------------------------------------------------------------
 
     def _open_scan(self, path: Path, series_uid: str) -> QueryScan:
-        stat = path.stat() if path.exists() else None
-        key = (path.absolute(), series_uid, stat and (stat.st_mtime_ns, stat.st_size))
-        if key not in self._scans:
-            self._scans[key] = queries.open_query_scan(
-                path, config=self._run.config, root=self._run.data_root, series_uid=series_uid
-            )
+        key = (path.absolute(), series_uid, parts.stamp(path))
+        with self._scans_lock:
+            if key in self._scans:
+                self._scans.move_to_end(key)
+                return self._scans[key]
+        opened = queries.open_query_scan(
+            path, config=self._run.config, root=self._run.data_root, series_uid=series_uid
+        )
+        with self._scans_lock:
+            self._scans[key] = opened
             while len(self._scans) > OPEN_SCANS:
                 self._scans.popitem(last=False)
-        self._scans.move_to_end(key)
-        return self._scans[key]
+        return opened
 
     def _read_image(self, path: Path) -> tuple[QueryInput, str]:
         """An image file as a query, and the scan that it belongs to."""
@@ -432,6 +462,22 @@ def _pool(options: SearchOptions) -> dict[str, Any]:
     if options.nearest:
         return {"nearest": options.nearest}
     return {"threshold": options.threshold, "min_pool": options.min_pool}
+
+
+def _scan_names(names: Sequence[str], count: int) -> list[str]:
+    """The `exclude_scans` of `count` queries.
+
+    Raises:
+      ValueError: not one text for each query.
+    """
+    if isinstance(names, np.ndarray):
+        names = names.tolist()
+    listed = isinstance(names, Sequence) and not isinstance(names, str | bytes)
+    if not listed or len(names) != count or not all(isinstance(name, str) for name in names):
+        raise ValueError(
+            f"exclude_scans: {reprlib.repr(names)}; must be a list of {count} texts, one per query"
+        )
+    return list(names)
 
 
 def _mask_notes(image: np.ndarray, name: str) -> list[str]:

@@ -120,6 +120,13 @@ def check_masks(
     return problems
 
 
+def hu_problem(low: float) -> str:
+    """The problem of pixels in HU with the lowest value `low` if there is no air, or ""."""
+    if low <= DENSEST_LOW_HU:
+        return ""
+    return f"{low:g}, is too high for a lung; save HU, or 8 bits"
+
+
 def refuse(problems: Sequence[str]) -> None:
     """Raise a ValueError that lists the first problems; do nothing if there are none."""
     if problems:
@@ -149,10 +156,10 @@ def _scale_problems(looks: Mapping[Path, Look]) -> list[str]:
     problems = []
     if hu:
         path = min(hu, key=lambda path: hu[path].low)
-        if hu[path].low > DENSEST_LOW_HU:
+        if wrong := hu_problem(hu[path].low):
             problems.append(
                 f"{path}: {hu[path].dtype} pixels are taken for HU, but the lowest value of all "
-                f"{len(hu)} images, {hu[path].low:g}, is too high for a lung; save HU, or 8 bits"
+                f"{len(hu)} images, {wrong}"
             )
     if wide:
         low = min(look.low for look in wide.values())

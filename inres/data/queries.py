@@ -16,7 +16,7 @@ from inres.ct.header import Header, ScanError, Vector
 from inres.ct.image import read_image, refuse_twelve_bits, to_grey8
 from inres.ct.scan import read_header
 from inres.data.cut import Cut, cut_scan
-from inres.data.images import grey_square
+from inres.data.images import grey_square, hu_problem
 
 NOWHERE = (float("nan"), float("nan"))
 """The point of an image that is a crop already."""
@@ -61,7 +61,7 @@ class QueryScan:
           that of `world_mm`, or the middle of the canvas for a slice number.
 
         Raises:
-          ScanError: the place or slice is outside the scan.
+          ScanError: the place or slice is outside the scan, or not a number.
           ValueError: not exactly one of `world_mm` and `slice_index` is given.
         """
         if (world_mm is None) == (slice_index is None):
@@ -69,7 +69,7 @@ class QueryScan:
         if world_mm is not None:
             world = _checked_place(self.header, world_mm)
         else:
-            world = _middle_of_slice(self.header, int(slice_index or 0))
+            world = _middle_of_slice(self.header, slice_index)
         index = self.cut.volume.world_to_index(world)
         config, z = self.cut.config, self.cut.nearest_plane(index[0])
         below, above = np.split(self.cut.neighbours(z), 2)
@@ -145,8 +145,8 @@ def read_query_image(
       in_archive: the file is one of the archive's own images, whose scale is known to be right.
 
     Raises:
-      ScanError: not an image, damaged, with more than one slice, or of 12 bits in 16; names the
-        file.
+      ScanError: not an image, damaged, with more than one slice, of 12 bits in 16, or in a signed
+        or floating type without HU; names the file.
     """
     path = Path(path)
     image = read_image(path)
@@ -160,27 +160,45 @@ def read_query_image(
         scan = open_query_scan(path, config=config, root=root)
         whole = scan.at(slice_index=0)
         return dataclasses.replace(whole, planes=whole.planes[len(whole.planes) // 2][None])
-    return query_image(image, config=config, name=str(path), in_archive=in_archive)
+    return _as_query(image, config=config, name=str(path), in_archive=in_archive)
 
 
-def query_image(
-    image: np.ndarray, *, config: Config, name: str = "image", in_archive: bool = False
-) -> QueryInput:
+def query_image(image: np.ndarray, *, config: Config) -> QueryInput:
     """An image array [Y, X] in the archive's item format as a query: neither resampled nor cut.
 
     Args:
-      image: uint8, or uint16 over its full range, or HU in a signed or floating type.
+      image: finite values: uint8, or uint16 over its full range, or HU in a signed or floating
+        type.
       config: the archive's.
-      name: of the image, for messages.
-      in_archive: as in `read_query_image`.
 
     Raises:
-      ScanError: not one slice, or unsigned with more than 16 bits, or of 12 bits in 16.
+      ScanError: not such an array.
     """
-    if image.ndim != 2:
+    if not isinstance(image, np.ndarray):
+        raise ScanError(
+            f"image: {type(image).__name__}; must be the path of a file, or a numpy array [Y, X] "
+            "of uint8, uint16, or HU in a signed or floating type"
+        )
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        raise ScanError("image: NaN or infinite pixels; replace them, for example by -1000 HU")
+    return _as_query(image, config=config, name="image")
+
+
+def _as_query(
+    image: np.ndarray, *, config: Config, name: str, in_archive: bool = False
+) -> QueryInput:
+    """As `query_image`; NaN counts as air. `in_archive` as in `read_query_image`."""
+    if image.ndim != 2 or not image.size:
         raise ScanError(f"{name}: shape {image.shape}; an item is one 2-D slice")
+    if image.dtype.kind not in "uif":
+        raise ScanError(
+            f"{name}: {image.dtype} pixels; must be uint8, uint16, or HU in a signed or floating "
+            "type"
+        )
+    image = image.astype(image.dtype.newbyteorder("="), copy=False)
     if not in_archive:
         refuse_twelve_bits(image, name)
+        _refuse_other_scales(image, name)
     if sources.get(config.data.kind).ready_made:
         grey = grey_square(image, config.items, name=name)
         return QueryInput(grey[None], None, NOWHERE, segmentable=True, notes=())
@@ -190,13 +208,32 @@ def query_image(
     return QueryInput(grey[None], None, NOWHERE, segmentable=False, notes=(note,))
 
 
+def _refuse_other_scales(image: np.ndarray, name: str) -> None:
+    """Refuse a signed or floating image whose values are no HU, by the rule for folders.
+
+    Raises:
+      ScanError: no pixel is finite, or none is as low as air.
+    """
+    if image.dtype.kind == "u":
+        return
+    known = image[np.isfinite(image)]
+    if not known.size:
+        raise ScanError(f"{name}: not one finite pixel; replace the image")
+    if wrong := hu_problem(float(known.min())):
+        raise ScanError(
+            f"{name}: {image.dtype} pixels are taken for HU, but the lowest value, {wrong}"
+        )
+
+
 def _checked_place(header: Header, world_mm: Vector) -> np.ndarray:
     try:
-        world = np.array(world_mm, np.float64)
-    except (TypeError, ValueError):
-        world = np.zeros(0)
-    if world.shape != (3,):
+        given = np.array(world_mm)
+    except ValueError:  # ragged
+        given = np.zeros(0)
+    numbers = given.shape == (3,) and given.dtype.kind in "iuf"
+    if not numbers or any(isinstance(value, bool | np.bool_) for value in world_mm):
         raise ScanError(f"{header.path}: world_mm is {world_mm!r}; must be x, y, z in mm")
+    world = given.astype(np.float64)
     if np.all(np.isfinite(world)) and header.contains(world):
         return world
     corners = header.index_to_world(np.array([(0, 0, 0), np.array(header.shape) - 1]))
@@ -206,15 +243,19 @@ def _checked_place(header: Header, world_mm: Vector) -> np.ndarray:
     )
 
 
-def _middle_of_slice(header: Header, number: int) -> np.ndarray:
-    path = header.path
+def _middle_of_slice(header: Header, number: int | None) -> np.ndarray:
+    path, last = header.path, header.shape[0] - 1
+    if isinstance(number, bool) or not isinstance(number, int | np.integer):
+        raise ScanError(
+            f"{path}: slice_index is {number!r}; must be a whole number from 0 to {last}"
+        )
     if abs(header.direction[2, 2]) < np.sqrt(0.5):
         raise ScanError(
             f"{path}: its slices are not axial, so a slice number gives no axial slice; "
             "give a world coordinate"
         )
-    if not 0 <= number < header.shape[0]:
-        raise ScanError(f"{path}: no slice {number}; it has 0 to {header.shape[0] - 1}")
+    if not 0 <= number <= last:
+        raise ScanError(f"{path}: no slice {number}; it has 0 to {last}")
     middle = (np.array(header.shape) - 1) / 2
     return header.index_to_world(np.array([number, middle[1], middle[2]]))
 

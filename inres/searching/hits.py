@@ -104,11 +104,20 @@ class SearchOptions:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
                 raise ValueError(f"{name} = {value!r}: must be a whole number of at least {least}")
+        for name in ("same_class", "own_scan"):
+            value = getattr(self, name)
+            if not isinstance(value, bool | np.bool_):
+                raise ValueError(f"{name} = {value!r}: must be True or False")
+        if not isinstance(self.where, str):
+            raise ValueError(
+                f"where = {self.where!r}: must be an SQL condition as text, for example "
+                "'diameter_mm > 8'; empty for every item"
+            )
         for name, choices in (("rank", RANKS), ("distinct", DISTINCT)):
-            if getattr(self, name) not in choices:
+            value = getattr(self, name)
+            if not isinstance(value, str) or value not in choices:
                 raise ValueError(
-                    f"{name} = {getattr(self, name)!r}: must be one of "
-                    + ", ".join(map(repr, choices))
+                    f"{name} = {value!r}: must be one of " + ", ".join(map(repr, choices))
                 )
         if self.nearest and self.min_pool:
             raise ValueError(

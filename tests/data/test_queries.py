@@ -136,6 +136,85 @@ def test_places_outside_a_scan_are_refused(tree):
         query(path, config)
 
 
+@pytest.mark.parametrize("wrong", [1.5, 3.0, True, "3", None, [3], np.array([3])])
+def test_a_slice_number_is_whole(tree, wrong):
+    header = scan.read_header(tree / "subset0" / "b.mhd")
+    message = r"b\.mhd: slice_index is .*; must be a whole number from 0 to 79"
+    with pytest.raises(ScanError, match=message):
+        queries._middle_of_slice(header, wrong)
+    expected = queries._middle_of_slice(header, 3)
+    np.testing.assert_array_equal(queries._middle_of_slice(header, np.uint8(3)), expected)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *((0, 0, 1j), np.array([0, 0, 1j]), (0, True, 0), np.zeros(3, bool), ("0", "0", "0")),
+        *("000", None, {0, 1, 2}, ((0, 0), 0, 0), (0, 0, 10**400), (0, 0)),
+    ],
+)
+def test_a_place_is_three_real_numbers(tree, wrong):
+    header = scan.read_header(tree / "subset0" / "b.mhd")
+    with pytest.raises(ScanError, match=r"b\.mhd: world_mm is .*; must be x, y, z in mm"):
+        queries._checked_place(header, wrong)
+    place = header.index_to_world(np.array([40, 40, 40])).round()
+    for given in (place, place.tolist(), place.astype(np.int16), tuple(map(int, place))):
+        np.testing.assert_array_equal(queries._checked_place(header, given), place)
+
+
+HU = np.linspace(-1000, 400, 120).reshape(10, 12)
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        ((HU > 0), "bool pixels; must be uint8, uint16, or HU"),
+        (HU.astype(complex), "complex128 pixels"),
+        (HU.astype(object), "object pixels"),
+        (HU.astype(str), "<U.* pixels"),
+        (HU.tolist(), "image: list; must be the path of a file, or a numpy array"),
+        (None, "image: NoneType; must be"),
+        (3.0, "image: float; must be"),
+        (np.float32(3), "image: float32; must be"),
+        (np.array(3.0), r"shape \(\); an item is one 2-D slice"),
+        (np.zeros((0, 12), np.uint8), r"shape \(0, 12\)"),
+        (np.where(HU > 399, np.nan, HU), "NaN or infinite pixels"),
+        (np.where(HU > 399, np.inf, HU), "NaN or infinite pixels"),
+        (np.linspace(0, 1, 120).reshape(10, 12), "lowest value, 0, is too high for a lung"),
+        (np.arange(120, dtype=np.int16).reshape(10, 12), "int16 pixels are taken for HU"),
+        (np.arange(120, dtype=np.float32).reshape(10, 12) * 2, "float32 pixels are taken for HU"),
+        (np.arange(120, dtype=np.uint32).reshape(10, 12), "uint32 pixels; convert them to 8 bits"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["phantom", "folder"])
+def test_arrays_that_are_no_images_are_refused(image, message, kind):
+    with pytest.raises(ScanError, match=message):
+        queries.query_image(image, config=Config(data=Data(kind=kind, root="x")))
+
+
+def test_files_without_hu_are_refused_but_nan_counts_as_air(tree, tmp_path):
+    path, crops = tmp_path / "a.tif", make_config(tree)
+    for wrong, message in (
+        (HU - HU.min(), "lowest value, 0, is too"),
+        (HU * np.nan, "not one fin"),
+    ):
+        sitk.WriteImage(sitk.GetImageFromArray(wrong.astype(np.float32)), str(path))
+        with pytest.raises(ScanError, match=f"a\\.tif: .*{message}"):
+            image_query(path, crops)
+    holes = np.where(HU > 399, np.nan, HU).astype(np.float32)
+    sitk.WriteImage(sitk.GetImageFromArray(holes), str(path))
+    expected = queries.query_image(np.nan_to_num(holes, nan=-1200), config=crops)
+    np.testing.assert_array_equal(image_query(path, crops)[0], expected.planes)
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.int16, np.float32])
+def test_the_order_of_bytes_does_not_matter(tree, kind):
+    array = (HU * 20 + 25000 if kind is np.uint16 else HU).astype(kind)
+    swapped = array.astype(array.dtype.newbyteorder("S"))
+    ours, theirs = (queries.query_image(a, config=make_config(tree)) for a in (array, swapped))
+    np.testing.assert_array_equal(ours.planes, theirs.planes)
+
+
 def test_sagittal_scan_has_no_axial_slice_numbers(tree, tmp_path):
     image = sitk.ReadImage(str(tree / "subset0" / "b.mhd"))
     path = tmp_path / "sagittal.nii.gz"

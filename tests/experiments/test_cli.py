@@ -2,11 +2,13 @@
 
 import csv
 import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -380,6 +382,61 @@ def test_a_scan_is_read_once_for_several_queries(archive, nodule, monkeypatch):
     assert len(opened) == 1
 
 
+def test_a_scan_is_read_again_when_its_data_has_changed(archive, nodule, tmp_path, monkeypatch):
+    from inres.data import queries
+
+    opened = []
+    read = queries.open_query_scan
+    monkeypatch.setattr(
+        queries, "open_query_scan", lambda *a, **k: opened.append(a) or read(*a, **k)
+    )
+    _, _, scan = nodule
+    data = scan.with_suffix(".zraw")
+    for path in (scan, data):
+        shutil.copy(path, tmp_path)
+    for _ in range(2):
+        archive.search_scan(tmp_path / scan.name, slice_index=3)
+    assert len(opened) == 1
+    os.utime(tmp_path / data.name, ns=(0, 0))
+    for _ in range(2):
+        archive.search_scan(tmp_path / scan.name, slice_index=3)
+    assert len(opened) == 2
+
+
+def test_threads_share_the_scans_kept_in_memory(archive, tmp_path, monkeypatch):
+    from inres.data import queries
+
+    monkeypatch.setattr(queries, "open_query_scan", lambda path, **k: path)
+    paths = [tmp_path / f"{number}.mha" for number in range(5)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            wanted = paths * 400
+            assert list(pool.map(lambda path: archive._open_scan(path, ""), wanted)) == wanted
+    finally:
+        sys.setswitchinterval(interval)
+        archive._scans.clear()
+
+
+def many(archive, **options):
+    """A search for the first archived item by its stored code."""
+    stored = archive._run.stored
+    return archive.search_many(
+        np.asarray(stored.codes)[:1], np.asarray(stored.features)[:1], **options
+    )
+
+
+def test_many_queries_take_numpy_texts_and_any_number_of_results(archive):
+    own = archive.records.column("scan")[:1]
+    every = many(archive, k=10**12, nearest=10**12)
+    assert every.ids.shape == (1, len(archive))
+    others = many(archive, k=10**12, nearest=10**12, exclude_scans=np.array(own, str))
+    scans = archive.records.column("scan")
+    assert (others.ids >= 0).sum() == (scans != own[0]).sum() < (every.ids >= 0).sum()
+    assert archive.search_item(np.int64(3)).query.name == "item3"
+
+
 def test_a_place_outside_the_lungs_is_told(archive, nodule):
     from inres.ct.scan import read_header
 
@@ -406,6 +463,21 @@ def test_a_position_is_three_numbers(archive, nodule, wrong):
         (lambda a, scan: a.search_scan(f"{scan}x", slice_index=0), "mhdx: no such file"),
         (lambda a, scan: a.search_image(f"{scan}.png"), "mhd.png: no such file"),
         (lambda a, scan: a.search_image(np.zeros((3, 8, 8), np.uint8)), "shape"),
+        (lambda a, scan: a.search_image([[1, 2]]), "image: list; must be the path of a file"),
+        (lambda a, scan: a.search_image(np.zeros((8, 8))), "lowest value, 0, is too high"),
+        (lambda a, scan: a.search_scan(scan, slice_index=2.0), "slice_index is 2.0; must be a who"),
+        (lambda a, scan: a.search_item(1.5), "item 1.5: must be a whole number from 0 to"),
+        (lambda a, scan: a.search_item(True), "item True: must be a whole number from 0 to"),
+        (lambda a, scan: a.search_item(0, same_class="no"), "same_class = 'no': must be True or"),
+        (lambda a, scan: a.encode(np.zeros((2, 32, 32))), "images: float64 "),
+        (lambda a, scan: a.encode(np.zeros((32, 32), np.uint8)), "must be uint8 .N, 32, 32, 3. or"),
+        (lambda a, scan: a.encode(np.zeros((2, 32, 32, 1), np.uint8)), "uint8 .2, 32, 32, 1.; mu"),
+        (lambda a, scan: a.encode(np.zeros((2, 31, 32), np.uint8)), "uint8 .2, 31, 32.; must be"),
+        (lambda a, scan: many(a, exclude_scans="a"), "exclude_scans: 'a'; must be a list of 1 t"),
+        (lambda a, scan: many(a, exclude_scans=[]), "must be a list of 1 texts, one per query"),
+        (lambda a, scan: many(a, exclude_scans=np.array([3])), "must be a list of 1 texts"),
+        (lambda a, scan: many(a, where=["label > 0"]), "where = .* must be an SQL condition"),
+        (lambda a, scan: many(a, k=1.5), "k = 1.5: must be a whole number"),
         (lambda a, scan: a.search_item(0, k=0), "k = 0: must be a whole number"),
         (lambda a, scan: a.search_item(0, where="size > 3"), "no such column: size"),
     ],

@@ -74,6 +74,13 @@ def test_results_are_a_sequence():
         ({"k": True}, "k = True: must be a whole number"),
         ({"threshold": 2.5}, r"threshold = 2\.5: must be a whole number"),
         ({"rank": "cosine"}, "rank = 'cosine': must be one of 'euclidean', 'hamming'"),
+        ({"rank": ["hamming"]}, r"rank = \['hamming'\]: must be one of"),
+        ({"distinct": np.array(["scan"])}, "distinct = .*: must be one of '', 'nodule', 'scan'"),
+        ({"distinct": None}, "distinct = None: must be one of"),
+        ({"same_class": 1}, "same_class = 1: must be True or False"),
+        ({"own_scan": "no"}, "own_scan = 'no': must be True or False"),
+        ({"where": ["label > 0"]}, r"where = \['label > 0'\]: must be an SQL condition as text"),
+        ({"where": None}, "where = None: must be an SQL condition as text"),
         ({"nearest": 3, "min_pool": 3}, "min_pool = 3: must be 0"),
     ],
 )

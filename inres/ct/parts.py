@@ -1,0 +1,42 @@
+"""The files that a scan consists of, and whether any of them has changed."""
+
+import re
+from pathlib import Path
+
+_HEADERS = (".mhd", ".mha", ".nhdr", ".nrrd")
+"""Formats whose header can name other files with the voxels."""
+_DATA_FILE = re.compile(rb"^\s*(?:ElementDataFile\s*=|data ?file:)\s*(.*?)\s*$", re.I | re.M)
+_HEADER_BYTES = 1 << 16
+
+Stamp = tuple[tuple[str, int, int], ...]
+"""Path, size in bytes and time of the last change in ns of each file."""
+
+
+def stamp(path: Path) -> Stamp:
+    """The stamp of all files of the scan at `path`; it differs once one of them has changed."""
+    found = []
+    for part in _parts(path):
+        try:
+            status = part.stat()
+        except (OSError, ValueError):  # reported by the reader of the scan
+            continue
+        found.append((str(part), status.st_size, status.st_mtime_ns))
+    return tuple(sorted(found))
+
+
+def _parts(path: Path) -> list[Path]:
+    """The file and those with its voxels, or all files of a folder with a DICOM series."""
+    if path.is_dir():
+        return list(path.iterdir())
+    if path.suffix.lower() in (".hdr", ".img"):
+        return [path.with_suffix(".hdr"), path.with_suffix(".img")]
+    if path.suffix.lower() not in _HEADERS or not path.is_file():
+        return [path]
+    with open(path, "rb") as file:
+        named = _DATA_FILE.search(file.read(_HEADER_BYTES))
+    target = named[1].decode("utf-8", "surrogateescape") if named else "LOCAL"
+    if target.upper() == "LOCAL":
+        return [path]
+    if target.upper().startswith("LIST") or "%" in target:  # one file for each slice
+        return list(path.parent.iterdir())
+    return [path, path.parent / target]
