@@ -257,11 +257,11 @@ class Archive:
         """
         side, channels = self._run.config.items.size_px, self._run.channels
         images = np.asarray(images)
-        fits = images.shape[1:] in ((side, side), (side, side, channels)) and len(images) > 0
+        fits = images.shape[1:] in ((side, side), (side, side, channels))
         if images.dtype != np.uint8 or not fits:
             raise ValueError(
                 f"images: {images.dtype} {list(images.shape)}; must be uint8 "
-                f"[N, {side}, {side}, {channels}] or [N, {side}, {side}], with N of at least 1"
+                f"[N, {side}, {side}, {channels}] or [N, {side}, {side}]"
             )
         if images.ndim == 3:
             images = np.repeat(images[..., None], self._run.channels, axis=-1)

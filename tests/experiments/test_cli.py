@@ -412,7 +412,7 @@ def test_threads_share_the_scans_kept_in_memory(archive, tmp_path, monkeypatch):
     sys.setswitchinterval(1e-6)
     try:
         with ThreadPoolExecutor(8) as pool:
-            wanted = paths * 400
+            wanted = paths * 2000
             assert list(pool.map(lambda path: archive._open_scan(path, ""), wanted)) == wanted
     finally:
         sys.setswitchinterval(interval)
