@@ -190,7 +190,7 @@ def open_export(root: Path) -> TrainedRun:
     """
     card = export_checks.read_card(root)
     sums = export_checks.read_checksums(root)
-    segmented = card.get("segmented", "unet.npz" in sums)  # absent in older cards
+    segmented = card["segmented"]
     export_checks.verify(
         root, sums, [*export_checks.REQUIRED, *(["unet.npz"] if segmented else [])]
     )

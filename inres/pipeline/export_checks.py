@@ -55,8 +55,6 @@ def _check_fields(path: Path, card: Mapping[str, Any]) -> None:
         "fingerprint": str,
         "segmented": bool,
     }
-    if "segmented" not in card:  # written before the field was added
-        del kinds["segmented"]
     for name, kind in kinds.items():
         if type(card.get(name)) is not kind:
             raise _bad_field(

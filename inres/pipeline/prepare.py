@@ -3,7 +3,6 @@
 Synthetic scans are written first, as the stage `scans`.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from inres.data import item_store, prepare
 from inres.pipeline import stages
 from inres.pipeline.inputs import stage_inputs
 from inres.system import files
+from inres.system.processes import cores
 
 
 def prepare_items(config: Config, workdir: Path) -> None:
@@ -75,7 +75,7 @@ def write_scans(config: Config, workdir: Path) -> str:
 
 def worker_count(config: Config) -> int:
     """Number of processes that write or prepare scans."""
-    return config.data.workers or len(os.sched_getaffinity(0))
+    return config.data.workers or cores()
 
 
 def _prepare(config: Config, root: Path, out: Path) -> None:

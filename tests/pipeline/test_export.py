@@ -257,10 +257,12 @@ def test_a_missing_field_is_named(exported, field):
         export.open_export(exported)
 
 
-def test_a_card_of_before_the_field_segmented_is_read(exported):
+def test_a_card_must_say_whether_the_run_is_segmented(exported):
+    """Without the field, an export that lost its U-Net would be searched without segmentation."""
     edit(exported / "model.json", lambda card: {k: v for k, v in card.items() if k != "segmented"})
     seal(exported)
-    assert export.open_export(exported).segmenter is None
+    with pytest.raises(export.ExportError, match=r"model\.json: field segmented"):
+        export.open_export(exported)
 
 
 def test_the_unet_of_a_segmented_run_is_required(exported):
