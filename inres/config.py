@@ -323,6 +323,45 @@ class Loss:
 
 
 @dataclasses.dataclass
+class Properties:
+    """Numbers that describe a nodule, learned next to its class: ratings, size, location."""
+
+    names: tuple[str, ...] = ("auto",)
+    """Columns of the item table to learn; `auto` stands for those of `vocabulary.PROPERTIES` that
+    are known of enough training items, and an empty tuple for none."""
+    weight: float = 1.0
+    """Weight of the loss of the property head, the mean squared error of standardised values."""
+    importance: tuple[str, ...] = ()
+    """Weights of single properties in `similarity`, in training and evaluation, as in
+    `("diameter_mm=2", "subtlety=0")`; others have the weight 1."""
+
+    def __post_init__(self) -> None:
+        self.names, self.importance = tuple(self.names), tuple(self.importance)
+        not_negative("properties", self, "weight")
+        repeated = {name for name in self.names if self.names.count(name) > 1}
+        require(not repeated, "properties.names", self.names, "different names")
+        self.weights()
+
+    def weights(self) -> dict[str, float]:
+        """The weights in `importance` by property.
+
+        Raises:
+          ConfigError: one is not written as `name=number`, with a number of 0 or more.
+        """
+        found = {}
+        for text in self.importance:
+            name, _, number = text.partition("=")
+            try:
+                value = float(number)
+            except ValueError:
+                value = -1.0
+            right = name and 0 <= value < float("inf")
+            require(bool(right), "properties.importance", text, "name=number, 0 or more")
+            found[name] = value
+        return found
+
+
+@dataclasses.dataclass
 class Train:
     """The recipe. `experiments/configs/paper.py` has that of the paper (section 3.4)."""
 
@@ -435,6 +474,7 @@ class Config:
     model: Model = dataclasses.field(default_factory=Model)
     hash: Hash = dataclasses.field(default_factory=Hash)
     loss: Loss = dataclasses.field(default_factory=Loss)
+    properties: Properties = dataclasses.field(default_factory=Properties)
     train: Train = dataclasses.field(default_factory=Train)
     search: Search = dataclasses.field(default_factory=Search)
 
@@ -486,7 +526,8 @@ def from_dict(values: Mapping[str, Any]) -> Config:
 def _require_type(field: str, value: Any, kind: Any) -> None:
     """Check the type of a value: JSON has lists for tuples and may have integers for floats."""
     if kind not in (bool, int, float, str):
-        kinds: tuple[type, ...] = (tuple, list) if kind == tuple[int, ...] else (object,)
+        many = kind in (tuple[int, ...], tuple[str, ...])
+        kinds: tuple[type, ...] = (tuple, list) if many else (object,)
     else:
         kinds = (int, float) if kind is float else (kind,)
     right = isinstance(value, kinds) and not (isinstance(value, bool) and kind in (int, float))

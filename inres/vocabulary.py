@@ -4,6 +4,7 @@ Everything that lists, names or orders them reads these tables. Nothing here com
 """
 
 import dataclasses
+import math
 
 # --- size classes -------------------------------------------------------------------------------
 
@@ -42,6 +43,57 @@ PAPER_SEARCH_PRECISION = 0.73
 PAPER_SETTING = "on LUNA16 and a leaking split"
 """Data and split of the paper's scores: its random split of slices puts slices of one scan on both
 sides, so they are no target for other data or another split."""
+
+
+# --- properties ---------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Property:
+    """A number that describes a nodule, other than its class."""
+
+    name: str
+    """Column of the item table."""
+    title: str
+    low: float
+    """Least possible value."""
+    high: float
+    """Largest possible value."""
+    unit: str = ""
+    ends: str = ""
+    """What the least and the largest value mean."""
+    logarithmic: bool = False
+    """Learned and compared on a logarithmic scale; the value 0 then means that there is none."""
+    digits: int = 2
+    """Decimal places in tables."""
+
+
+def _rating(name: str, ends: str, *, high: float = 5.0) -> Property:
+    return Property(name, name.replace("_", " "), 1.0, high, ends=ends, digits=1)
+
+
+PROPERTIES = (
+    Property("diameter_mm", "diameter", 0.0, math.inf, unit="mm", logarithmic=True, digits=1),
+    _rating("malignancy", "highly unlikely to highly suspicious"),
+    _rating("texture", "ground glass to solid"),
+    _rating("spiculation", "none to marked"),
+    _rating("lobulation", "none to marked"),
+    _rating("margin", "poorly defined to sharp"),
+    _rating("sphericity", "linear to round"),
+    _rating("calcification", "popcorn to absent", high=6.0),
+    _rating("subtlety", "extremely subtle to obvious"),
+    Property("lung_side", "side", -1.0, 1.0, ends="right (-1) to left (1)", digits=0),
+    Property("lung_height", "height in the lungs", 0.0, 1.0, ends="base (0) to apex (1)"),
+    Property("pleura_mm", "distance to the pleura", 0.0, math.inf, unit="mm", digits=1),
+)
+"""Known properties, in the order of tables: diameter, the mean ratings of the LIDC's readers, and
+the location. An item table may hold others."""
+
+
+def find_property(name: str) -> Property:
+    """The property of that name; one without limits if it is not known."""
+    known = {one.name: one for one in PROPERTIES}
+    return known.get(name, Property(name, name.replace("_", " "), -math.inf, math.inf))
 
 
 # --- rankings -----------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ class ItemStore:
     no neighbours."""
 
     def column(self, name: str) -> np.ndarray:
-        """Column `name` of the table: an array [N]."""
+        """A field of all items: an array [N]."""
         return np.array([getattr(item, name) for item in self.items])
 
     def planes(self, row: int) -> np.ndarray:

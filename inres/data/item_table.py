@@ -1,35 +1,51 @@
 """The item table, items.csv: one row per item, with the fields of `Item` as columns."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from inres import vocabulary
 from inres.data.items import Item
 from inres.system import files
 from inres.system.messages import listed
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(Item))
+COLUMNS = tuple(field.name for field in dataclasses.fields(Item) if field.name != "properties")
+"""Columns of the fields of an item; its properties have columns of their own."""
 
 
 def write_table(path: Path, items: Sequence[Item]) -> None:
-    """Write `items` as CSV, with blanks for unknown values."""
+    """Write `items` as CSV, with blanks for unknown values; properties follow in a fixed order."""
+    properties = property_names(items)
 
     def text(name: str, value: object) -> object:
         unknown = value == -1 if name in ("label", "subset") else value != value
         return "" if unknown else value
 
-    rows = [{name: text(name, value) for name, value in vars(item).items()} for item in items]
-    files.write_csv(path, COLUMNS, rows)
+    rows = [
+        {name: text(name, getattr(item, name)) for name in COLUMNS}
+        | {name: item.properties.get(name, "") for name in properties}
+        for item in items
+    ]
+    files.write_csv(path, (*COLUMNS, *properties), rows)
+
+
+def property_names(items: Iterable[Item]) -> tuple[str, ...]:
+    """Names of all properties of `items`: those of the vocabulary first, in its order."""
+    found = {name for item in items for name in item.properties}
+    known = [one.name for one in vocabulary.PROPERTIES]
+    return (*(name for name in known if name in found), *sorted(found.difference(known)))
 
 
 def read_table(path: Path, *, filled: Sequence[str] = ()) -> list[Item]:
-    """Read an item table; absent columns of `Item` are unknown, other columns are ignored.
+    """Read an item table; absent columns of `Item` are unknown.
 
-    Spaces around names and values are removed. If only classes above 0 have diameters, a blank
-    diameter of class 0 (no nodule) is 0 mm.
+    Other columns are properties if they hold nothing but numbers and blanks, and are ignored
+    otherwise. Spaces around names and values are removed. If only classes above 0 have diameters,
+    a blank diameter of class 0 (no nodule) is 0 mm.
 
     Args:
       path: a CSV file with at least the columns `image`, `scan` and `label`.
@@ -44,10 +60,11 @@ def read_table(path: Path, *, filled: Sequence[str] = ()) -> list[Item]:
     if not rows:
         raise ValueError(f"{path}: no items, only a header")
     _refuse_other_spellings(path, rows[0][1])
+    properties = _numeric(rows)
     items, errors = [], []
     for line, row in rows:
         try:
-            items.append(_item(row, f"{path}: line {line}", filled))
+            items.append(_item(row, f"{path}: line {line}", filled, properties))
         except ValueError as error:
             errors.append(str(error))
     if not errors:
@@ -60,9 +77,31 @@ def read_table(path: Path, *, filled: Sequence[str] = ()) -> list[Item]:
 
 
 def unread_columns(path: Path) -> list[str]:
-    """Names of the columns of a table that `read_table` ignores."""
+    """Names of the columns of a table that `read_table` ignores, since they hold text."""
     rows = files.read_csv_lines(path, ())
-    return sorted(set(rows[0][1]) - {*COLUMNS}) if rows else []
+    return sorted(set(rows[0][1]) - {*COLUMNS, *_numeric(rows)}) if rows else []
+
+
+def _numeric(rows: Sequence[tuple[int, Mapping[str, str]]]) -> tuple[str, ...]:
+    """Columns, other than those of `Item`, in which every known value is a finite number.
+
+    Of a property of the vocabulary a single number is enough, so that other values are errors.
+    """
+    known = {one.name for one in vocabulary.PROPERTIES}
+    found = []
+    for name in rows[0][1]:
+        texts = [row[name].strip() for _, row in rows]
+        numbers = [_is_number(text) for text in texts if text]
+        if name not in (*COLUMNS, "item") and (any if name in known else all)(numbers) and numbers:
+            found.append(name)
+    return tuple(found)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _with_normals(items: Sequence[Item]) -> list[Item]:
@@ -84,7 +123,7 @@ def _refuse_other_spellings(path: Path, names: Iterable[str]) -> None:
     def plain(name: str) -> str:
         return "".join(letter for letter in name.lower() if letter not in " _-")
 
-    known = {plain(name): name for name in COLUMNS}
+    known = {plain(name): name for name in (*COLUMNS, *(p.name for p in vocabulary.PROPERTIES))}
     other = {name: known[plain(name)] for name in names if plain(name) in known}
     other = {name: meant for name, meant in other.items() if name != meant}
     if other:
@@ -94,12 +133,14 @@ def _refuse_other_spellings(path: Path, names: Iterable[str]) -> None:
         )
 
 
-def _item(row: Mapping[str, str], where: str, filled: Sequence[str]) -> Item:
+def _item(
+    row: Mapping[str, str], where: str, filled: Sequence[str], properties: Sequence[str]
+) -> Item:
     """The item of one row; `where` names file and line in the error."""
     values: dict[str, object] = {}
     for field in dataclasses.fields(Item):
         name = field.name
-        if name not in row:
+        if name not in row or name not in COLUMNS:
             continue
         if field.type is str:
             values[name] = row[name].strip()
@@ -111,14 +152,25 @@ def _item(row: Mapping[str, str], where: str, filled: Sequence[str]) -> Item:
             raise ValueError(f"{where}: {name} is {row[name]}; must be a whole number")
         if field.type is int and value < -1:  # older stores wrote blanks as -1
             raise ValueError(f"{where}: {name} is {row[name]}; must be 0 or more, or blank")
-        if name == "diameter_mm" and value < 0:
-            raise ValueError(f"{where}: diameter_mm is {row[name]}; must be 0 or more, or blank")
-        if name == "malignancy" and (value < 1 or value > 5):
-            raise ValueError(
-                f"{where}: malignancy is {row[name]}; must be a rating of 1 to 5, or blank"
-            )
+        _require_in_range(name, value, row[name], where)
         values[name] = int(value) if field.type is int else value
+    known = {name: files.number(row, name, where=where, blank=np.nan) for name in properties}
+    for name, value in known.items():
+        _require_in_range(name, value, row[name], where)
+    values["properties"] = {name: value for name, value in known.items() if value == value}
     return Item(**values)  # type: ignore[arg-type]
+
+
+def _require_in_range(name: str, value: float, text: str, where: str) -> None:
+    """Refuse a value that its property cannot have; NaN is unknown.
+
+    Raises:
+      ValueError: names file, line and column.
+    """
+    one = vocabulary.find_property(name)
+    if value < one.low or value > one.high:
+        known = f"{one.low:g} to {one.high:g}" if one.high < math.inf else f"{one.low:g} or more"
+        raise ValueError(f"{where}: {name} is {text}; must be {known}, or blank")
 
 
 def _bad_labels(table: Sequence[tuple[int, str, Item]]) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """Items: the images of a run, with what is known of each."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -73,6 +74,15 @@ class Item:
     an offset are for training only, not part of the archive or of the queries."""
     patient: str = ""
     """Name of the patient; if empty, the scan counts as a patient of its own."""
+    properties: Mapping[str, float] = dataclasses.field(default_factory=dict, hash=False)
+    """Other known numbers by name, such as the ratings of `vocabulary.PROPERTIES`; finite. A name
+    that ends in `_sd` is the standard deviation of the property over its readers."""
+
+    def value(self, name: str) -> float:
+        """A field or property that is a number; NaN where unknown."""
+        if name in self.properties:
+            return self.properties[name]
+        return float(getattr(self, name, math.nan))
 
 
 def table2(items: Iterable[Item]) -> dict[str, int]:

@@ -28,13 +28,15 @@ class Encoded:
     """[N, bits], activations in (0, 1)"""
     fc3: np.ndarray
     """[N, classes], logits"""
+    properties: np.ndarray
+    """[N, P], estimates of the properties on the scale of the training (`data.properties`)"""
 
     def __len__(self) -> int:
         return len(self.h)
 
     def rows(self, rows: np.ndarray) -> "Encoded":
         """The images `rows`, in that order."""
-        return Encoded(self.fc1[rows], self.h[rows], self.fc3[rows])
+        return Encoded(*(layer[rows] for layer in vars(self).values()))
 
     def with_rows(self, rows: np.ndarray, values: "Encoded") -> "Encoded":
         """A copy in which `values` replace the images `rows`."""
@@ -44,11 +46,8 @@ class Encoded:
             out[rows] = new
             return out
 
-        return Encoded(
-            replaced(self.fc1, values.fc1),
-            replaced(self.h, values.h),
-            replaced(self.fc3, values.fc3),
-        )
+        pairs = zip(vars(self).values(), vars(values).values(), strict=True)
+        return Encoded(*(replaced(old, new) for old, new in pairs))
 
 
 Encoder = Callable[[np.ndarray], Encoded]
@@ -83,8 +82,8 @@ def make_encoder(
       model, variables: the trained network.
       batch: images per call of the network, over all views together.
       views: transformations of each image; the first is the identity (`data.views.symmetries`).
-      views_weight: weight in [0, 1] of the mean over all views in FC1, H and FC3; the first view
-        has the remaining weight. With 0 only the first view is computed.
+      views_weight: weight in [0, 1] of the mean over all views in every layer; the first view has
+        the remaining weight. With 0 only the first view is computed.
       quiet: show no progress.
     """
     used = tuple(views) if views_weight else tuple(views[:1])
@@ -116,7 +115,7 @@ def _apply(
     images: jax.Array,
     views_weight: float,
 ) -> tuple[jax.Array, ...]:
-    """FC1, H and FC3: the first view, interpolated towards the mean over all views."""
+    """The layers of `Encoded`: the first view, interpolated towards the mean over all views."""
     seen = jnp.concatenate([view(images) for view in views])
     outputs = model.apply(variables, to_input(seen), train=False)
     assert isinstance(outputs, Outputs)
@@ -125,7 +124,7 @@ def _apply(
         by_view = layer.reshape(len(views), len(images), -1)
         return by_view[0] + views_weight * (by_view.mean(axis=0) - by_view[0])
 
-    layers = (outputs.fc1, outputs.h, outputs.fc3)
+    layers = (outputs.fc1, outputs.h, outputs.fc3, outputs.properties)
     return layers if len(views) == 1 else tuple(blend(layer) for layer in layers)
 
 

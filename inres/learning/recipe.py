@@ -14,6 +14,7 @@ from inres.learning import losses, objective
 from inres.learning.losses.nll import nll
 from inres.learning.neighbourhood import neighbourhood, similarity_of
 from inres.learning.optimizer import sgd
+from inres.learning.property_error import property_error
 from inres.learning.segmentation import segmentation
 from inres.learning.step import Batch, LossFn
 from inres.models import networks
@@ -25,8 +26,12 @@ GAUSSIAN_STD = 0.01
 """Standard deviation of the paper's initial weights (section 3.4)."""
 
 
-def build_model(config: Config, *, classes: int) -> nn.Module:
-    """The network `config.model` with `config.hash.bits` latent units."""
+def build_model(config: Config, *, classes: int, properties: int = 0) -> nn.Module:
+    """The network `config.model` with `config.hash.bits` latent units.
+
+    Args:
+      properties: number of properties that it estimates.
+    """
     kernel_init: Any = he_normal
     inits: dict[str, Any] = {}
     if config.train.init == "gaussian":
@@ -39,6 +44,7 @@ def build_model(config: Config, *, classes: int) -> nn.Module:
         config.model.pooling,
         config.model.dropout,
         losses.get(config.loss.name).batch_norm,
+        properties,
         kernel_init=kernel_init,
         **inits,
     )
@@ -59,11 +65,12 @@ def to_input(images: jax.Array) -> jax.Array:
 
 
 def hash_loss(model: nn.Module, config: Config, *, steps: int, classes: int) -> LossFn:
-    """The sum of `config.loss`: the losses of the codes, of FC3 and of FC1.
+    """The sum of `config.loss` (the losses of the codes, of FC3 and of FC1) and of the properties.
 
     Batches hold `image` (uint8 [B, S, S, C]), `label` (int), `augment` (bool: whether to augment
-    the image), for the loss of FC1 `diameter_mm` and `item` (int, the item's index), and `code`
-    where `objective.target_codes` gives codes.
+    the image), for the loss of FC1 `diameter_mm` and `item` (int, the item's index), `code` where
+    `objective.target_codes` gives codes, and where properties are learned `properties` (float32
+    [B, P], standardised, NaN where unknown) and `property_weights` (float32 [B, P]).
 
     Args:
       steps: number of steps of the training.
@@ -99,6 +106,12 @@ def hash_loss(model: nn.Module, config: Config, *, steps: int, classes: int) -> 
             fine = neighbourhood(outputs.fc1, similarity, batch["item"])
             loss += weights.fine * fine
             metrics["fine_loss"] = fine
+        if outputs.properties.shape[1] and config.properties.weight:
+            error = property_error(
+                outputs.properties, batch["properties"], batch["property_weights"]
+            )
+            loss += config.properties.weight * error
+            metrics["property_loss"] = error
         if code_loss is not None:
             cost = code_loss(outputs, params["head"], batch, step / steps)
             loss += weights.weight * cost

@@ -20,10 +20,13 @@ class Outputs:
     """[B, h], in (0, 1): the latent layer H; a bit is 1 where h >= 0.5 (paper, Eq. 1)."""
     fc3: jax.Array
     """[B, classes], logits."""
+    properties: jax.Array
+    """[B, P], estimates of the properties that are learned, each on a scale of mean 0 and standard
+    deviation 1 over the training items; P may be 0."""
 
 
 class HashHead(nn.Module):
-    """Feature map -> FC1 -> latent hash layer H (sigmoid) -> FC3."""
+    """Feature map -> FC1 -> latent hash layer H (sigmoid) -> FC3, and FC1 -> properties."""
 
     classes: int
     bits: int
@@ -34,6 +37,8 @@ class HashHead(nn.Module):
     dropout: float = 0.0
     hash_norm: bool = False
     """Batch norm before the sigmoid, so that each bit is on for about half of the items."""
+    properties: int = 0
+    """Number of properties to estimate; 0 adds no parameters."""
     kernel_init: Initializer = he_normal
     hash_init: Initializer = nn.initializers.lecun_normal()
     logit_init: Initializer = nn.initializers.lecun_normal()
@@ -56,4 +61,9 @@ class HashHead(nn.Module):
             u = nn.BatchNorm(use_running_average=not train, momentum=0.9, name="fc2_norm")(u)
         h = nn.sigmoid(u)
         fc3 = nn.Dense(self.classes, kernel_init=self.logit_init, name="fc3")(h)
-        return Outputs(*(jnp.asarray(y, jnp.float32) for y in (fc1, u, h, fc3)))
+        properties = jnp.zeros((len(fc1), 0))
+        if self.properties:
+            properties = nn.Dense(self.properties, kernel_init=self.logit_init, name="properties")(
+                x
+            )
+        return Outputs(*(jnp.asarray(y, jnp.float32) for y in (fc1, u, h, fc3, properties)))

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from inres import sources
 from inres.config import Config, ConfigError
 from inres.data import item_store, items, splits
+from inres.data.properties import PropertyScale
 from inres.encoding import encoder
 from inres.encoding.binarize import FineScale
 from inres.encoding.encoder import Encoded
@@ -131,6 +132,28 @@ def network_inputs(train: Path) -> np.ndarray:
     return files.load_array(train / "inputs.npy", "run the train stage again", mmap=True)
 
 
+PROPERTIES = "properties.json"
+TRAIN_AGAIN = "run the train stage again"
+
+
+def save_property_scale(folder: Path, scale: PropertyScale) -> None:
+    """Write which properties are learned, and their scale."""
+    files.write_json(folder / PROPERTIES, scale.as_json())
+
+
+def load_property_scale(folder: Path, remedy: str = TRAIN_AGAIN) -> PropertyScale:
+    """The scale of the properties, from the stage `train` or an exported run.
+
+    Raises:
+      ValueError: the file is damaged; names it and ends with `remedy`.
+    """
+    path = folder / PROPERTIES
+    try:
+        return PropertyScale.from_json(files.read_json(path, remedy=remedy))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: damaged ({error}); {remedy}") from None
+
+
 def own_slices(inputs: np.ndarray) -> np.ndarray:
     """The item's own slice in network inputs [..., C], without its neighbours: uint8 [...]."""
     return inputs[..., inputs.shape[-1] // 2]
@@ -159,7 +182,8 @@ def load_network(
     Args:
       channels: of the network's inputs.
     """
-    model = recipe.build_model(config, classes=classes)
+    scale = load_property_scale(train)
+    model = recipe.build_model(config, classes=classes, properties=len(scale))
     optimizer, _ = recipe.optimizer(config, steps=1, steps_per_epoch=1)
     mesh = data_mesh()
 
@@ -176,22 +200,23 @@ def load_network(
 
 
 def save_embeddings(path: Path, encoded: Encoded) -> None:
-    """Write FC1, H and FC3 as `.npz`."""
+    """Write the layers as `.npz`."""
     with files.atomic_path(path) as part:
-        np.savez(part, fc1=encoded.fc1, h=encoded.h, fc3=encoded.fc3)
+        np.savez(part, **vars(encoded))
 
 
 INDEX_AGAIN = "run the index stage again"
 
 
 def load_embeddings(index: Path, remedy: str = INDEX_AGAIN) -> Encoded:
-    """FC1, H and FC3 of every item, in the order of the item table.
+    """The layers of every item, in the order of the item table.
 
     Raises:
       ValueError: the file is damaged; names it and ends with `remedy`.
     """
     path = index / "embeddings.npz"
-    encoded = Encoded(**files.load_arrays(path, ("fc1", "h", "fc3"), remedy))
+    layers = tuple(field.name for field in dataclasses.fields(Encoded))
+    encoded = Encoded(**files.load_arrays(path, layers, remedy))
     shapes = [array.shape for array in vars(encoded).values()]
     if any(len(shape) != 2 for shape in shapes) or len({shape[0] for shape in shapes}) > 1:
         raise ValueError(f"{path}: damaged (arrays of shapes {shapes}); {remedy}")

@@ -6,7 +6,8 @@
   unet.npz        variables of the U-Net (absent where the lungs are not from a U-Net)
   planes.npz      hyperplanes of the code (absent where the code is H at 0.5)
   items.csv       the item table
-  embeddings.npz  FC1, H and FC3 of every item
+  embeddings.npz  the layers of the network for every item
+  properties.json the properties that the network estimates, and their scale
   thumbnails.npy  uint8 [N, S, S], every item as the network sees it
   trained.npy     digests of the network inputs in training
   archive/        the index with codes, features and records
@@ -75,6 +76,7 @@ def export_run(root: Path, out: Path) -> None:
         _write_networks(run, part)
         item_table.write_table(part / "items.csv", run.items)
         artifacts.save_embeddings(part / "embeddings.npz", run.embeddings)
+        artifacts.save_property_scale(part, run.property_scale)
         with files.array_file(part / "thumbnails.npy", run.images.shape) as file:
             for image in progress(run.images, name="write thumbnails", unit="item"):
                 file.write(np.ascontiguousarray(image).tobytes())
@@ -198,9 +200,10 @@ def open_export(root: Path) -> TrainedRun:
     if config.hash.code != "latent":
         export_checks.require_named(root, sums, ["planes.npz"])
     stored = storage.load(root / "archive", model=card["fingerprint"], verify=True)
+    scale = artifacts.load_property_scale(root, COPY)
 
     def load_network() -> Network:
-        model = recipe.build_model(config, classes=len(card["classes"]))
+        model = recipe.build_model(config, classes=len(card["classes"]), properties=len(scale))
         return model, _read_variables(root / "network.npz")
 
     def load_segmenter() -> Segmenter | None:
@@ -217,6 +220,7 @@ def open_export(root: Path) -> TrainedRun:
         channels=card["channels"],
         item_side_px=card["item_side_px"],
         embeddings=artifacts.load_embeddings(root, COPY),
+        property_scale=scale,
         hyperplanes=artifacts.load_hyperplanes(config, root, COPY),
         scale=artifacts.to_scale(card["scale"]),
         stored=stored,

@@ -7,7 +7,7 @@ from typing import Any
 from inres.pipeline import artifacts
 from inres.system import files
 
-FORMAT, VERSION = "inres-run", 1
+FORMAT, VERSION = "inres-run", 2
 CARD = "model.json"
 CHECKSUMS = "checksums.json"
 REQUIRED = (
@@ -16,6 +16,7 @@ REQUIRED = (
     "network.npz",
     "items.csv",
     "embeddings.npz",
+    "properties.json",
     "thumbnails.npy",
     "trained.npy",
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from inres.config import Config
-from inres.data import views
+from inres.data import item_table, views
 from inres.encoding import encoder
 from inres.encoding.binarize import FineScale, fit_hyperplanes, to_bits
 from inres.pipeline import artifacts, stages
@@ -19,14 +19,15 @@ RECORD_COLUMNS = (
     *("scan", "patient", "nodule", "label", "diameter_mm", "malignancy", "subset"),
     *("x_mm", "y_mm", "z_mm"),
 )
-"""Columns of the item table in the archive's records, in addition to `item` and `image`."""
+"""Columns of the item table in the archive's records, in addition to `item`, `image` and the
+properties."""
 
 
 def build_index(config: Config, workdir: Path) -> None:
     """Write `<workdir>/index` unless it is complete.
 
-    Results: embeddings.npz (FC1, H and FC3 of every item, in the item table's order; items that
-    were not in training are averaged over their views), planes.npz (for `config.hash.code` =
+    Results: embeddings.npz (the layers of every item, in the item table's order; items that were
+    not in training are averaged over their views), planes.npz (for `config.hash.code` =
     `rotated`, fitted on training items), scale.json (joins FC1 and FC3), alone.npy (where items
     have neighbouring slices: codes of the test items without theirs), trained.npy (digests of the
     network inputs in training) and archive/, the index of the training and validation items.
@@ -70,9 +71,11 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
     files.write_json(out / "scale.json", vars(scale))
 
     bits = to_bits(gallery, hyperplanes)
+    properties = item_table.property_names(table.items)
     records = [
         {"item": int(row), "image": table.items[row].image}
         | {name: getattr(table.items[row], name) for name in RECORD_COLUMNS}
+        | {name: table.items[row].value(name) for name in properties}
         for row in rows
     ]
     storage.save(

@@ -14,6 +14,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "train": (
         "model",
         "loss",
+        "properties",
         "train",
         "hash.bits",
         "items.view",

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from inres.config import Config, ConfigError
-from inres.data import batches, item_store, views
+from inres.data import batches, item_store, properties, views
+from inres.data.properties import PropertyScale
 from inres.encoding import encoder
 from inres.evaluation import metrics
 from inres.evaluation.distances import hamming_distances
@@ -31,9 +32,9 @@ Validate = Callable[[TrainState], dict[str, float]]
 def train_network(config: Config, workdir: Path) -> None:
     """Write `<workdir>/train` unless it is complete.
 
-    Results: inputs.npy (network input of every item), checkpoints, log.jsonl, TensorBoard events
-    and summary.json. An interrupted training continues from its last checkpoint, to the same
-    weights.
+    Results: inputs.npy (network input of every item), properties.json (scale of the properties),
+    checkpoints, log.jsonl, TensorBoard events and summary.json. An interrupted training continues
+    from its last checkpoint, to the same weights.
 
     Raises:
       ConfigError: the items, the split or the recipe allow no training; names the field.
@@ -49,7 +50,9 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
     store = artifacts.open_items(workdir)
     data = artifacts.labelled(store, workdir)
     rows = data.on("train")
-    arrays = training_arrays(config, store, data, rows)
+    scale = property_scale(config, store, rows)
+    artifacts.save_property_scale(out, scale)
+    arrays = training_arrays(config, store, data, rows, scale)
     write_inputs(config, store, workdir / "segment", out)
     images = np.asarray(artifacts.network_inputs(out))
     notes = blank_notes(images, rows, out / "inputs.npy")
@@ -58,20 +61,40 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
     for note in notes:
         print(f"  note: {note}")
     began = time.perf_counter()
-    summary = _fit(config, data, images, rows, arrays, out)
+    summary = _fit(config, data, images, rows, arrays, scale, out)
     summary["seconds_of_last_run"] = round(time.perf_counter() - began, 1)
     files.write_json(out / "summary.json", summary)
 
 
+def property_scale(config: Config, store: item_store.ItemStore, rows: np.ndarray) -> PropertyScale:
+    """The properties that the training items `rows` allow to learn, and their scale.
+
+    Raises:
+      ConfigError: a property is requested of which too little is known.
+    """
+    items = [store.items[row] for row in rows]
+    names = properties.chosen(config.properties.names, items)
+    return PropertyScale.of(names, properties.table(items, names))
+
+
 def training_arrays(
-    config: Config, store: item_store.ItemStore, data: Labelled, rows: np.ndarray
+    config: Config,
+    store: item_store.ItemStore,
+    data: Labelled,
+    rows: np.ndarray,
+    scale: PropertyScale,
 ) -> dict[str, np.ndarray]:
     """Everything that a batch holds of the training items `rows`, except their images."""
+    items = [store.items[row] for row in rows]
     arrays = {
         "item": rows.astype(np.int32),
         "label": data.labels[rows],
         "diameter_mm": store.column("diameter_mm")[rows].astype(np.float32),
     }
+    if len(scale):
+        known = properties.table(items, scale.names)
+        arrays["properties"] = scale.standardise(known)
+        arrays["property_weights"] = properties.agreement_weights(items, scale)
     codes = objective.target_codes(
         config, arrays["label"], store.column("diameter_mm")[rows], classes=data.classes
     )
@@ -122,6 +145,7 @@ def _fit(
     images: np.ndarray,
     rows: np.ndarray,
     arrays: Mapping[str, np.ndarray],
+    scale: PropertyScale,
     out: Path,
 ) -> dict[str, int | str | float]:
     """Train from the newest checkpoint in `out`; returns the summary."""
@@ -129,7 +153,7 @@ def _fit(
     mesh = devices.data_mesh()
     per_epoch = batches.steps_per_epoch(len(rows), c.batch)
     steps = per_epoch * c.epochs
-    model = recipe.build_model(config, classes=data.classes)
+    model = recipe.build_model(config, classes=data.classes, properties=len(scale))
     optimizer, rate = recipe.optimizer(config, steps=steps, steps_per_epoch=per_epoch)
     validate = make_validation(model, data, images)
     best = _best_keeper(config, out, per_epoch, validates=validate is not None)

@@ -11,6 +11,7 @@ import numpy as np
 
 from inres.config import Config
 from inres.data import items
+from inres.data.properties import PropertyScale
 from inres.encoding.binarize import FineScale
 from inres.encoding.encoder import Encoded
 from inres.encoding.linear_codes import Hyperplanes
@@ -40,7 +41,9 @@ class TrainedRun:
     item_side_px: int
     """Side of an image in the archive's item format."""
     embeddings: Encoded
-    """FC1, H and FC3 of the N items."""
+    """The layers of the network for the N items."""
+    property_scale: PropertyScale
+    """The properties that the network estimates."""
     hyperplanes: Hyperplanes | None
     scale: FineScale
     stored: storage.Stored
@@ -104,6 +107,7 @@ def open_workdir(root: Path) -> TrainedRun:
         channels=inputs.shape[-1],
         item_side_px=table.slices.shape[-1],
         embeddings=artifacts.load_embeddings(index),
+        property_scale=artifacts.load_property_scale(root / "train"),
         hyperplanes=artifacts.load_hyperplanes(config, index),
         scale=artifacts.load_scale(index),
         stored=storage.load(index / "archive", verify=True),

@@ -80,7 +80,7 @@ def test_rows_that_contradict_each_other_are_refused(tmp_path):
         ("b,s,,", r"line 4: label is blank \(1 such rows\), but other rows"),
         ("b,s,-2,", "line 4: label is -2; must be 0 or more, or blank"),
         ("b,s,5000000000,", "line 4: label is 5000000000, but there are only 2 classes; number"),
-        ("b,s,1,0", "line 4: malignancy is 0; must be a rating of 1 to 5"),
+        ("b,s,1,0", "line 4: malignancy is 0; must be 1 to 5, or blank"),
         ("b,s,1,5.5", "line 4: malignancy is 5.5; must"),
     ],
 )

@@ -1,3 +1,5 @@
+import dataclasses
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -55,7 +57,7 @@ class OneLayer(nn.Module):
     def __call__(self, x, *, train=False):
         flat = x.reshape(len(x), -1)
         fc1, u, fc3 = (nn.Dense(n, bias_init=nn.initializers.normal(1.0))(flat) for n in (6, 5, 3))
-        return Outputs(nn.relu(fc1), u, nn.sigmoid(u), fc3)
+        return Outputs(nn.relu(fc1), u, nn.sigmoid(u), fc3, jnp.zeros((len(u), 0)))
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
@@ -89,12 +91,14 @@ def test_a_fingerprint_sees_one_changed_weight(network):
 def encoded_items(n=300):
     rng = np.random.default_rng(0)
     h = rng.random((n, 6)).astype(np.float32)
-    return encoder.Encoded(rng.normal(size=(n, 9)).astype(np.float32) * 50 + 7, h, np.zeros((n, 2)))
+    return encoder.Encoded(
+        rng.normal(size=(n, 9)).astype(np.float32) * 50 + 7, h, np.zeros((n, 2)), np.zeros((n, 0))
+    )
 
 
 def test_the_papers_code_is_h_at_one_half():
     h = np.float32([[0.5, 0.2, 0.9], [0.4999, 0.7, 0.5], [0.1, 0.1, 0.1]])
-    encoded = encoder.Encoded(np.zeros((3, 4)), h, np.zeros((3, 2)))
+    encoded = encoder.Encoded(np.zeros((3, 4)), h, np.zeros((3, 2)), np.zeros((3, 0)))
     np.testing.assert_array_equal(binarize.to_bits(encoded, None), h >= 0.5)  # Eq. 1
 
 
@@ -110,13 +114,13 @@ def test_turned_codes_are_those_of_the_layers_by_their_weight(weight, monkeypatc
     bits = binarize.to_bits(encoded, code)
     np.testing.assert_array_equal(bits, turned.encode(by_hand))
     assert bits.shape == (300, 6)
-    one = encoder.Encoded(encoded.fc1[7:8], encoded.h[7:8], encoded.fc3[7:8])
+    one = encoded.rows(np.array([7]))
     np.testing.assert_array_equal(binarize.to_bits(one, code)[0], bits[7])
 
 
 def test_fc1_counts_as_much_as_it_is_given():
     encoded = encoded_items()
-    same_h = encoder.Encoded(encoded.fc1, np.broadcast_to(encoded.h[:1], (300, 6)), encoded.fc3)
+    same_h = dataclasses.replace(encoded, h=np.broadcast_to(encoded.h[:1], (300, 6)))
     found = []
     for weight in (0.0, 2.0):
         code = binarize.fit_hyperplanes(encoded, fc1_weight=weight, seed=0)
@@ -128,7 +132,10 @@ def test_fc1_counts_as_much_as_it_is_given():
 def test_joined_features_weigh_both_layers_alike():
     rng = np.random.default_rng(0)
     encoded = encoder.Encoded(
-        100 * rng.normal(size=(400, 6)), rng.random((400, 4)), rng.normal(size=(400, 3))
+        100 * rng.normal(size=(400, 6)),
+        rng.random((400, 4)),
+        rng.normal(size=(400, 3)),
+        np.zeros((400, 0)),
     )
     joined = binarize.FineScale.of(encoded).join(encoded)
     assert joined[:, :6].var(0).sum() == pytest.approx(1.0)

@@ -25,7 +25,7 @@ LOADERS = {
 @pytest.fixture
 def folder(tmp_path):
     rng = np.random.default_rng(0)
-    encoded = Encoded(*(rng.random((4, n), np.float32) for n in (6, 8, 3)))
+    encoded = Encoded(*(rng.random((4, n), np.float32) for n in (6, 8, 3, 2)))
     artifacts.save_embeddings(tmp_path / "embeddings.npz", encoded)
     hyperplanes = Hyperplanes(rng.random(14), rng.random((14, 8)))
     artifacts.save_hyperplanes(tmp_path / "planes.npz", hyperplanes)

@@ -10,6 +10,7 @@ import pytest
 from inres import config as config_lib
 from inres.config import Config
 from inres.data.items import Item
+from inres.data.properties import PropertyScale
 from inres.encoding.binarize import FineScale
 from inres.encoding.encoder import Encoded
 from inres.encoding.linear_codes import Hyperplanes
@@ -28,7 +29,8 @@ def workdir(tmp_path, monkeypatch):
     root = tmp_path / "run"
     rng = np.random.default_rng(0)
     h = rng.random((N, BITS), np.float32)
-    encoded = Encoded(rng.random((N, 6), np.float32), h, rng.random((N, 3), np.float32))
+    fc1, fc3, properties = (rng.random((N, width), np.float32) for width in (6, 3, 2))
+    encoded = Encoded(fc1, h, fc3, properties)
     variables = {"params": {"dense": {"kernel": rng.random((2, 3), np.float32)}}}
     config = Config()
     hyperplanes = Hyperplanes(rng.random(BITS + 6), rng.random((BITS + 6, BITS)))
@@ -62,6 +64,7 @@ def workdir(tmp_path, monkeypatch):
         channels=1,
         item_side_px=SIDE,
         embeddings=encoded,
+        property_scale=PropertyScale(("margin", "own"), np.array([3.0, 0.0]), np.array([1.0, 2.0])),
         hyperplanes=hyperplanes,
         scale=scale,
         stored=store.load(root / "index" / "archive"),
@@ -182,6 +185,7 @@ REQUIRED = (
     "network.npz",
     "items.csv",
     "embeddings.npz",
+    "properties.json",
     "thumbnails.npy",
     "trained.npy",
     "planes.npz",
