@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from inres.models.batch_norm import BatchNorm
 from inres.models.convolution import pointwise
-from inres.models.pooling import max_pool_3x3_s2
+from inres.models.pooling import max_pool_3_s2
 
 Initializer = Callable[..., Any]
 he_normal = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
@@ -35,6 +35,7 @@ class ConvNorm(nn.Module):
     relu: bool = True
     norm: str = "batch"
     kernel_init: Initializer = he_normal
+    convolve: ClassVar[Callable[..., jax.Array]] = staticmethod(jax.lax.conv_general_dilated)
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -49,12 +50,14 @@ class ConvNorm(nn.Module):
                 name="conv",
             )(x)
         else:
+            axes = x.ndim - 2
             x = nn.Conv(
                 self.features,
-                (self.kernel, self.kernel),
-                (self.stride, self.stride),
+                (self.kernel,) * axes,
+                (self.stride,) * axes,
                 use_bias=bias,
                 kernel_init=self.kernel_init,
+                conv_general_dilated=self.convolve,
                 name="conv",
             )(x)
         if self.norm == "batch":
@@ -75,6 +78,7 @@ class InV2(nn.Module):
 
     norm: str = "batch"
     kernel_init: Initializer = he_normal
+    layer: ClassVar[type[ConvNorm]] = ConvNorm
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -83,14 +87,15 @@ class InV2(nn.Module):
         q = n // 4
 
         def conv(y: jax.Array, name: str, features: int, kernel: int, stride: int = 1) -> jax.Array:
-            layer = ConvNorm(features, kernel, stride, True, self.norm, self.kernel_init, name=name)
-            return layer(y, train=train)
+            return self.layer(
+                features, kernel, stride, True, self.norm, self.kernel_init, name=name
+            )(y, train=train)
 
         a, b, c = jnp.split(conv(x, "squeeze", 3 * q, 1), 3, axis=-1)
         a = conv(a, "path1_3x3", q, 3, 2)
         b = conv(b, "path2_3x3", q, 3, 2)
         c = conv(conv(c, "path3_3x3_1", q, 3), "path3_3x3_2", n // 2, 3, 2)
-        return jnp.concatenate([max_pool_3x3_s2(x), a, b, c], axis=-1)
+        return jnp.concatenate([max_pool_3_s2(x), a, b, c], axis=-1)
 
 
 class InRed(nn.Module):
@@ -105,6 +110,7 @@ class InRed(nn.Module):
     scale: float = 1.0
     norm: str = "batch"
     kernel_init: Initializer = he_normal
+    layer: ClassVar[type[ConvNorm]] = ConvNorm
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> jax.Array:
@@ -113,8 +119,9 @@ class InRed(nn.Module):
         q = n // 4
 
         def conv(y: jax.Array, name: str, features: int, kernel: int, *, relu: bool) -> jax.Array:
-            layer = ConvNorm(features, kernel, 1, relu, self.norm, self.kernel_init, name=name)
-            return layer(y, train=train)
+            return self.layer(features, kernel, 1, relu, self.norm, self.kernel_init, name=name)(
+                y, train=train
+            )
 
         a, b, c = jnp.split(conv(x, "squeeze", 3 * q, 1, relu=False), 3, axis=-1)
         b = conv(nn.relu(b), "path2_3x3", q, 3, relu=False)

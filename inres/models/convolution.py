@@ -1,12 +1,13 @@
 """1x1 convolution as a matrix product over channels, with a gradient that is fast on CPUs."""
 
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 LEAST_PIXELS = 64
-"""From this number of pixels per image, one product per image is faster."""
+"""From this number of pixels (or voxels) per image, one product per image is faster."""
 
 
 def pointwise(
@@ -16,7 +17,7 @@ def pointwise(
     precision: Any = None,
     preferred_element_type: Any = None,
 ) -> jax.Array:
-    """`x @ kernel`: float [B, H, W, C], [C, D] -> [B, H, W, D]; for `nn.Dense(dot_general=...)`.
+    """`x @ kernel`: float [B, ..., C], [C, D] -> [B, ..., D]; for `nn.Dense(dot_general=...)`.
 
     The gradient of the kernel is a product of two narrow matrices over all pixels, which is slow in
     XLA on CPUs. There it is computed as the sum of one product per image, which takes a third of
@@ -37,17 +38,19 @@ def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Arra
 
 def _backward(kept: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
     x, kernel = kept
+    pixels = math.prod(x.shape[1:-1])
 
     def at_once(x: jax.Array, g: jax.Array) -> jax.Array:
-        return jnp.einsum("bhwc,bhwd->cd", x, g)
+        return jnp.einsum("bpc,bpd->cd", x, g)
 
     def by_image(x: jax.Array, g: jax.Array) -> jax.Array:
-        return jnp.einsum("bhwd,bhwc->bdc", g, x).sum(0).T
+        return jnp.einsum("bpd,bpc->bdc", g, x).sum(0).T
 
-    if x.shape[1] * x.shape[2] < LEAST_PIXELS:
-        to_kernel = at_once(x, g)
+    flat = [y.reshape(len(y), pixels, -1) for y in (x, g)]
+    if pixels < LEAST_PIXELS:
+        to_kernel = at_once(*flat)
     else:
-        to_kernel = jax.lax.platform_dependent(x, g, cpu=by_image, default=at_once)
+        to_kernel = jax.lax.platform_dependent(*flat, cpu=by_image, default=at_once)
     return g @ kernel.T, to_kernel
 
 

@@ -45,9 +45,9 @@ class HashHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool) -> Outputs:
-        """x: feature map, float [B, H, W, C]."""
+        """x: feature map, float [B, H, W, C], or of more spatial axes."""
         if self.pooling == "average":
-            x = x.mean(axis=(1, 2))
+            x = x.mean(axis=tuple(range(1, x.ndim - 1)))
         elif self.pooling == "flatten":
             x = x.reshape(len(x), -1)
         else:

@@ -1,4 +1,4 @@
-"""3x3 max-pooling with stride 2 and a gradient that is fast on CPUs."""
+"""Max-pooling of width 3 with stride 2 and a gradient that is fast on CPUs."""
 
 import functools
 
@@ -6,15 +6,18 @@ import jax
 import jax.numpy as jnp
 
 
-def max_pool_3x3_s2(x: jax.Array) -> jax.Array:
-    """Max-pool 3x3 with stride 2 and `SAME` padding, float [B, H, W, C] -> [B, H/2, W/2, C].
+def max_pool_3_s2(x: jax.Array) -> jax.Array:
+    """Max-pool all spatial axes with width 3, stride 2 and `SAME` padding.
 
-    Equal to `nn.max_pool(x, (3, 3), (2, 2), "SAME")`, computed one axis at a time. Among equal
-    values of a window, the first along each axis gets the gradient. On CPUs the gradient of
-    `reduce_window`, select-and-scatter, takes about ten times as long, and the automatic gradient
-    of slices 1.5 times as long.
+    Float [B, H, W, C] -> [B, H/2, W/2, C], or [B, Y, X, Z, C] -> [B, Y/2, X/2, Z/2, C]. Equal to
+    `nn.max_pool(x, (3, 3), (2, 2), "SAME")`, computed one axis at a time. Among equal values of a
+    window, the first along each axis gets the gradient. On CPUs the gradient of `reduce_window`,
+    select-and-scatter, takes about ten times as long, and the automatic gradient of slices 1.5
+    times as long.
     """
-    return _pool(_pool(x, 1), 2)
+    for axis in range(1, x.ndim - 1):
+        x = _pool(x, axis)
+    return x
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
@@ -29,7 +32,7 @@ def _taps(x: jax.Array, axis: int) -> list[jax.Array]:
     x = jax.lax.pad(
         x,
         jnp.asarray(-jnp.inf, x.dtype),
-        _along(axis, before, 2 * windows + 1 - before - x.shape[axis]),
+        _along(x, axis, before, 2 * windows + 1 - before - x.shape[axis]),
     )
     end = 2 * windows - 1
     return [jax.lax.slice_in_dim(x, tap, tap + end, stride=2, axis=axis) for tap in range(3)]
@@ -41,8 +44,8 @@ def _windows(size: int) -> tuple[int, int]:
     return windows, (2 * windows + 1 - size) // 2
 
 
-def _along(axis: int, before: int, after: int) -> list[tuple[int, int, int]]:
-    return [(before, after, 0) if i == axis else (0, 0, 0) for i in range(4)]
+def _along(x: jax.Array, axis: int, before: int, after: int) -> list[tuple[int, int, int]]:
+    return [(before, after, 0) if i == axis else (0, 0, 0) for i in range(x.ndim)]
 
 
 def _pool_forward(x: jax.Array, axis: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -59,9 +62,9 @@ def _pool_backward(axis: int, kept: tuple[jax.Array, jax.Array], g: jax.Array) -
     to_third = jnp.where(first | second, zero, g)
     # The third element of a window is the first of the next one: windows share their even elements
     # and own their odd one. Interleaved, both are the gradient of the padded input.
-    even = jax.lax.pad(to_first, zero, _along(axis, 0, 1))
-    even += jax.lax.pad(to_third, zero, _along(axis, 1, 0))
-    odd = jax.lax.pad(to_second, zero, _along(axis, 0, 1))
+    even = jax.lax.pad(to_first, zero, _along(g, axis, 0, 1))
+    even += jax.lax.pad(to_third, zero, _along(g, axis, 1, 0))
+    odd = jax.lax.pad(to_second, zero, _along(g, axis, 0, 1))
     windows, before = _windows(x.shape[axis])
     shape = (*x.shape[:axis], 2 * windows + 2, *x.shape[axis + 1 :])
     woven = jnp.stack([even, odd], axis + 1).reshape(shape)

@@ -122,10 +122,10 @@ def test_max_pool_equals_that_of_the_library(size):
     rng = np.random.default_rng(size)
     x = rng.normal(size=(2, size, size + 1, 3)).astype(np.float32)
     theirs = lambda v: nn.max_pool(v, (3, 3), (2, 2), "SAME")  # noqa: E731
-    ours, want = jax.jit(lambda v: (pooling.max_pool_3x3_s2(v), theirs(v)))(x)
+    ours, want = jax.jit(lambda v: (pooling.max_pool_3_s2(v), theirs(v)))(x)
     np.testing.assert_array_equal(ours, want)
     weights = rng.normal(size=want.shape).astype(np.float32)
-    ours, want = slopes(weights, pooling.max_pool_3x3_s2, theirs)(x)
+    ours, want = slopes(weights, pooling.max_pool_3_s2, theirs)(x)
     np.testing.assert_allclose(ours, want, atol=1e-6)
 
 
@@ -133,9 +133,9 @@ def test_space_compression_doubles_channels_and_keeps_the_pooled_input():
     x = jax.random.normal(jax.random.key(0), (2, 8, 8, 16))
     module = blocks.InV2()
     variables = drawn(module, x, train=False)
-    out, pooled = jax.jit(
-        lambda v, x: (module.apply(v, x, train=False), pooling.max_pool_3x3_s2(x))
-    )(variables, x)
+    out, pooled = jax.jit(lambda v, x: (module.apply(v, x, train=False), pooling.max_pool_3_s2(x)))(
+        variables, x
+    )
     assert out.shape == (2, 4, 4, 32)
     np.testing.assert_array_equal(out[..., :16], pooled)
 

@@ -6,7 +6,7 @@ import jax
 from inres.models import networks
 from inres.models.blocks import ConvNorm, Initializer, he_normal
 from inres.models.head import HashHead, Outputs
-from inres.models.pooling import max_pool_3x3_s2
+from inres.models.pooling import max_pool_3_s2
 
 LAYERS = ((96, 11, 4, True), (256, 5, 1, True), (384, 3, 1, False), (384, 3, 1, False))
 """(features, kernel, stride, whether max-pooling follows) of the first four convolutions."""
@@ -33,7 +33,7 @@ class AlexNet(nn.Module):
                 name=f"conv{i}",
             )(x, train=train)
             if pooled:
-                x = max_pool_3x3_s2(x)
+                x = max_pool_3_s2(x)
         return self.head(x, train=train)
 
 

@@ -1,12 +1,14 @@
 """InRes-Net: the skeleton of AlexNet with Inception-ResNet modules inside (paper, Fig. 2)."""
 
+from typing import ClassVar, Self
+
 import flax.linen as nn
 import jax
 
 from inres.models import networks
 from inres.models.blocks import ConvNorm, Initializer, InRed, InV2, he_normal
 from inres.models.head import HashHead, Outputs
-from inres.models.pooling import max_pool_3x3_s2
+from inres.models.pooling import max_pool_3_s2
 
 
 class InResNet(nn.Module):
@@ -28,11 +30,14 @@ class InResNet(nn.Module):
     residual_scale: float = 1.0
     norm: str = "batch"
     kernel_init: Initializer = he_normal
+    conv_norm: ClassVar[type[ConvNorm]] = ConvNorm
+    in_v2: ClassVar[type[InV2]] = InV2
+    in_red: ClassVar[type[InRed]] = InRed
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> Outputs:
         """images: float32 [B, S, S, C]; `train` uses batch statistics and dropout."""
-        x = ConvNorm(
+        x = self.conv_norm(
             self.stem,
             self.stem_kernel,
             self.stem_stride,
@@ -41,39 +46,50 @@ class InResNet(nn.Module):
             name="stem",
         )(images, train=train)
         if self.stem_pool:
-            x = max_pool_3x3_s2(x)
+            x = max_pool_3_s2(x)
         for level in (1, 2, 3):
             width = 2 * x.shape[-1]
             x = self._compression(width, level)(x, train=train)
             x = self._residual(width, level)(x, train=train)
         return self.head(x, train=train)
 
+    @classmethod
+    def with_settings(
+        cls, settings: networks.Settings, head: HashHead, kernel_init: Initializer
+    ) -> Self:
+        """The network with all settings of `config.model`."""
+        return cls(
+            head,
+            stem=settings.stem,
+            stem_kernel=settings.stem_kernel,
+            stem_stride=settings.stem_stride,
+            stem_pool=settings.stem_pool,
+            compression=settings.compression,
+            residual=settings.residual,
+            residual_scale=settings.residual_scale,
+            norm=settings.norm,
+            kernel_init=kernel_init,
+        )
+
     def _compression(self, width: int, level: int) -> nn.Module:
         if self.compression == "inv2":
-            return InV2(self.norm, self.kernel_init, name=f"inv2_{level}")
+            return self.in_v2(self.norm, self.kernel_init, name=f"inv2_{level}")
         return self._plain(width, 2, f"down_{level}")
 
     def _residual(self, width: int, level: int) -> nn.Module:
         if self.residual == "inred":
-            return InRed(self.residual_scale, self.norm, self.kernel_init, name=f"inred_{level}")
+            return self.in_red(
+                self.residual_scale, self.norm, self.kernel_init, name=f"inred_{level}"
+            )
         return self._plain(width, 1, f"same_{level}")
 
     def _plain(self, width: int, stride: int, name: str) -> nn.Module:
-        return ConvNorm(width, 3, stride, norm=self.norm, kernel_init=self.kernel_init, name=name)
+        return self.conv_norm(
+            width, 3, stride, norm=self.norm, kernel_init=self.kernel_init, name=name
+        )
 
 
 @networks.register("inres_net", title="InRes-Net")
 def build(settings: networks.Settings, head: HashHead, kernel_init: Initializer) -> nn.Module:
     """InRes-Net with all settings."""
-    return InResNet(
-        head,
-        stem=settings.stem,
-        stem_kernel=settings.stem_kernel,
-        stem_stride=settings.stem_stride,
-        stem_pool=settings.stem_pool,
-        compression=settings.compression,
-        residual=settings.residual,
-        residual_scale=settings.residual_scale,
-        norm=settings.norm,
-        kernel_init=kernel_init,
-    )
+    return InResNet.with_settings(settings, head, kernel_init)
