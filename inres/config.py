@@ -328,7 +328,8 @@ class Properties:
 
     names: tuple[str, ...] = ("auto",)
     """Columns of the item table to learn; `auto` stands for those of `vocabulary.PROPERTIES` that
-    are known of enough training items, and an empty tuple for none."""
+    images show (not the location) and that are known of enough training items, and an empty tuple
+    for none."""
     weight: float = 1.0
     """Weight of the loss of the property head, the mean squared error of standardised values."""
     importance: tuple[str, ...] = ()

@@ -66,6 +66,9 @@ class Property:
     """Learned and compared on a logarithmic scale; the value 0 then means that there is none."""
     digits: int = 2
     """Decimal places in tables."""
+    in_image: bool = True
+    """Whether the image of an item shows it. `auto` in `config.properties.names` leaves others out,
+    but they can be named, and are evaluated like all."""
 
 
 def _rating(name: str, ends: str, *, high: float = 5.0) -> Property:
@@ -82,9 +85,23 @@ PROPERTIES = (
     _rating("sphericity", "linear to round"),
     _rating("calcification", "popcorn to absent", high=6.0),
     _rating("subtlety", "extremely subtle to obvious"),
-    Property("lung_side", "side", -1.0, 1.0, ends="right (-1) to left (1)", digits=0),
-    Property("lung_height", "height in the lungs", 0.0, 1.0, ends="base (0) to apex (1)"),
-    Property("pleura_mm", "distance to the pleura", 0.0, math.inf, unit="mm", digits=1),
+    Property(
+        *("lung_side", "side", -1.0, 1.0),
+        ends="right (-1) to left (1)",
+        digits=0,
+        in_image=False,
+    ),
+    Property(
+        *("lung_height", "height in the lungs", 0.0, 1.0),
+        ends="base (0) to apex (1)",
+        in_image=False,
+    ),
+    Property(
+        *("pleura_mm", "distance to the pleura", 0.0, math.inf),
+        unit="mm",
+        digits=1,
+        in_image=False,
+    ),
 )
 """Known properties, in the order of tables: diameter, the mean ratings of the LIDC's readers, and
 the location. An item table may hold others."""

@@ -59,7 +59,8 @@ ONLY = {
         *("inres.phantoms", "inres.config", "inres.vocabulary", "inres.system"),
     ),
     "inres/sources/*.py": (
-        *("inres.sources", "inres.phantoms", "inres.ct", "inres.config", "inres.system"),
+        *("inres.sources", "inres.phantoms", "inres.ct"),
+        *("inres.config", "inres.vocabulary", "inres.system"),
     ),
     "inres/data/*.py": (
         *("inres.data", "inres.sources", "inres.ct"),

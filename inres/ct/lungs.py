@@ -62,7 +62,7 @@ def repair(
     edge = ((0, 0), (pad, pad), (pad, pad))
     wide = np.pad(mask, edge)
     out = np.zeros_like(wide)
-    box = _box(wide, pad=pad)
+    box = bounding_box(wide, pad=pad)
     if box is None:
         return mask.copy()
     middle = _midline(wide[box])
@@ -101,7 +101,7 @@ def lung_labels(labels: np.ndarray) -> np.ndarray:
     return (labels == 3) | (labels == 4)
 
 
-def _box(mask: np.ndarray, *, pad: int) -> tuple[slice, ...] | None:
+def bounding_box(mask: np.ndarray, *, pad: int) -> tuple[slice, ...] | None:
     """The bounding box of a mask, extended by `pad` within the array; None if it is empty."""
     out = []
     for axis in range(mask.ndim):
@@ -152,7 +152,7 @@ def _airway(hu: np.ndarray, inner: np.ndarray, spacing_mm: float) -> np.ndarray:
     """
     out = np.zeros_like(inner)
     seed = _trachea(hu, inner, spacing_mm)
-    box = _box(seed, pad=round(60 / spacing_mm))
+    box = bounding_box(seed, pad=round(60 / spacing_mm))
     if box is None:
         return out
     smooth = ndimage.gaussian_filter(hu[box].astype(np.float32), 1.0 / spacing_mm)
@@ -179,7 +179,7 @@ def _trachea(hu: np.ndarray, inner: np.ndarray, spacing_mm: float) -> np.ndarray
     The trachea is the tallest stack of round dark spots near the midline.
     """
     seed = np.zeros_like(inner)
-    box = _box(inner, pad=0)
+    box = bounding_box(inner, pad=0)
     if box is None:
         return seed
     middle = (box[2].start + box[2].stop) / 2
@@ -234,7 +234,7 @@ def _two_lungs(inner: np.ndarray, spacing_mm: float) -> np.ndarray:
 def _filled(mask: np.ndarray, spacing_mm: float, *, largest_mm2: float = 2000.0) -> np.ndarray:
     """`mask` with holes of up to `largest_mm2` filled in each slice; the heart is larger."""
     out = mask.copy()
-    box = _box(mask, pad=1)
+    box = bounding_box(mask, pad=1)
     if box is None:
         return out
     for plane in out[box]:
@@ -267,7 +267,7 @@ def _repaired_slice(
     for side in (slice(0, middle), slice(middle, None)):
         lung = np.zeros_like(mask)
         lung[:, side] = mask[:, side]
-        box = _box(lung, pad=pad)
+        box = bounding_box(lung, pad=pad)
         if box is not None:
             repaired = _repaired_lung(lung[box], rim[box], closing=closing, pocket=pocket)
             out[box] |= ndimage.distance_transform_edt(~repaired) <= margin

@@ -83,25 +83,15 @@ def unread_columns(path: Path) -> list[str]:
 
 
 def _numeric(rows: Sequence[tuple[int, Mapping[str, str]]]) -> tuple[str, ...]:
-    """Columns, other than those of `Item`, in which every known value is a finite number.
-
-    Of a property of the vocabulary a single number is enough, so that other values are errors.
-    """
-    known = {one.name for one in vocabulary.PROPERTIES}
-    found = []
-    for name in rows[0][1]:
-        texts = [row[name].strip() for _, row in rows]
-        numbers = [_is_number(text) for text in texts if text]
-        if name not in (*COLUMNS, "item") and (any if name in known else all)(numbers) and numbers:
-            found.append(name)
-    return tuple(found)
+    """Columns that hold properties."""
+    known = [one.name for one in vocabulary.PROPERTIES]
+    found = files.numeric_columns([row for _, row in rows], known=known)
+    return tuple(name for name in found if is_property(name))
 
 
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text))
-    except ValueError:
-        return False
+def is_property(name: str) -> bool:
+    """Whether a column of numbers may be a property: it has no other meaning in item tables."""
+    return name not in (*COLUMNS, "item")
 
 
 def _with_normals(items: Sequence[Item]) -> list[Item]:
@@ -117,15 +107,20 @@ def _with_normals(items: Sequence[Item]) -> list[Item]:
     ]
 
 
-def _refuse_other_spellings(path: Path, names: Iterable[str]) -> None:
-    """Refuse names that would be ignored for another case, or for spaces, _ and -."""
+def other_spellings(names: Iterable[str]) -> dict[str, str]:
+    """Names that differ from a known column's only in case, spaces, _ and -, with that column."""
 
     def plain(name: str) -> str:
         return "".join(letter for letter in name.lower() if letter not in " _-")
 
     known = {plain(name): name for name in (*COLUMNS, *(p.name for p in vocabulary.PROPERTIES))}
-    other = {name: known[plain(name)] for name in names if plain(name) in known}
-    other = {name: meant for name, meant in other.items() if name != meant}
+    meant = {name: known[plain(name)] for name in names if plain(name) in known}
+    return {name: column for name, column in meant.items() if name != column}
+
+
+def _refuse_other_spellings(path: Path, names: Iterable[str]) -> None:
+    """Refuse names that would be ignored for another spelling."""
+    other = other_spellings(names)
     if other:
         raise ValueError(
             f"{path}: column {', '.join(other)}: rename it to {', '.join(other.values())}, or "
@@ -152,25 +147,33 @@ def _item(
             raise ValueError(f"{where}: {name} is {row[name]}; must be a whole number")
         if field.type is int and value < -1:  # older stores wrote blanks as -1
             raise ValueError(f"{where}: {name} is {row[name]}; must be 0 or more, or blank")
-        _require_in_range(name, value, row[name], where)
+        _require_in_range(name, value, where)
         values[name] = int(value) if field.type is int else value
     known = {name: files.number(row, name, where=where, blank=np.nan) for name in properties}
     for name, value in known.items():
-        _require_in_range(name, value, row[name], where)
+        _require_in_range(name, value, where)
     values["properties"] = {name: value for name, value in known.items() if value == value}
     return Item(**values)  # type: ignore[arg-type]
 
 
-def _require_in_range(name: str, value: float, text: str, where: str) -> None:
-    """Refuse a value that its property cannot have; NaN is unknown.
+def _require_in_range(name: str, value: float, where: str) -> None:
+    """Refuse a value that its property cannot have.
 
     Raises:
       ValueError: names file, line and column.
     """
+    problem = out_of_range(name, value)
+    if problem:
+        raise ValueError(f"{where}: {problem}, or blank")
+
+
+def out_of_range(name: str, value: float) -> str:
+    """What is wrong with a value that its property cannot have, else empty; NaN is unknown."""
     one = vocabulary.find_property(name)
-    if value < one.low or value > one.high:
-        known = f"{one.low:g} to {one.high:g}" if one.high < math.inf else f"{one.low:g} or more"
-        raise ValueError(f"{where}: {name} is {text}; must be {known}, or blank")
+    if not (value < one.low or value > one.high):
+        return ""
+    known = f"{one.low:g} to {one.high:g}" if one.high < math.inf else f"{one.low:g} or more"
+    return f"{name} is {value:g}; must be {known}"
 
 
 def _bad_labels(table: Sequence[tuple[int, str, Item]]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from inres.data.items import Item
 from inres.system.checks import ConfigError
 
 AUTO = "auto"
-"""Stands for all properties of the vocabulary that are known of enough training items."""
+"""Stands for all properties of the vocabulary that images show and enough training items have."""
 LEAST_KNOWN = 20
 """Training items of known and different value that a property must have to be learned."""
 
@@ -62,8 +62,8 @@ def chosen(wanted: Sequence[str], items: Sequence[Item]) -> tuple[str, ...]:
     Raises:
       ConfigError: a column is named that is not known of enough training items.
     """
-    known = [one.name for one in vocabulary.PROPERTIES]
-    names = [name for name in known if AUTO in wanted and _learnable(column(items, name))]
+    shown = [one.name for one in vocabulary.PROPERTIES if one.in_image]
+    names = [name for name in shown if AUTO in wanted and _learnable(column(items, name))]
     for name in wanted:
         if name == AUTO or name in names:
             continue

@@ -3,10 +3,11 @@
 import dataclasses
 import hashlib
 import json
+import math
 import urllib.parse
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ import numpy as np
 
 from inres.config import Config
 from inres.ct import lungs
-from inres.data import normals
+from inres.data import location, normals
 from inres.data.audit import PLANE_OFFSET
 from inres.data.cut import Cut, cut_scan, stacked
+from inres.data.item_table import is_property
 from inres.data.items import Item, size_class
 from inres.sources import Finding, Scan
 from inres.system import files
@@ -26,7 +28,7 @@ ITEM_FIELDS = (
     *("slices_per_nodule", "neighbours", "neighbour_mm"),
 )
 """The fields of `config.items` on which the items of a scan depend."""
-_FORMAT = 2
+_FORMAT = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +118,7 @@ def work(job: Job) -> None:
     findings = (*scan.nodules, *scan.excluded)
     for place in normals.normal_places(cut, findings, most=job.normals, rng=rng):
         placed.append(_normal_item(cut, scan, place))
-    _write(job, cut, placed, audited)
+    _write(job, cut, located(cut, placed), audited)
 
 
 def nodule_items(cut: Cut, scan: Scan, nodule: Finding) -> Iterator[Placed]:
@@ -131,11 +133,36 @@ def nodule_items(cut: Cut, scan: Scan, nodule: Finding) -> Iterator[Placed]:
         label=int(size_class(nodule.diameter_mm)),
         diameter_mm=nodule.diameter_mm,
         malignancy=float(nodule.columns.get("malignancy", float("nan"))),
+        properties=_numbers(nodule.columns),
     )
     yield Placed(item, central)
     spacing = cut.config.spacing_mm
     for plane in side_planes(cut, index[0], nodule.diameter_mm / 2 / spacing):
         yield Placed(dataclasses.replace(item, offset_mm=(plane - central) * spacing), plane)
+
+
+def _numbers(columns: Mapping[str, float | str]) -> dict[str, float]:
+    """The columns of a finding that are properties: finite numbers, not fields of an item."""
+    numbers = {
+        name: float(value)
+        for name, value in columns.items()
+        if is_property(name) and not isinstance(value, str)
+    }
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}
+
+
+def located(cut: Cut, placed: Sequence[Placed]) -> list[Placed]:
+    """Items with their location in the lungs, except for what the source says of it."""
+    worlds = np.array([(p.item.x_mm, p.item.y_mm, p.item.z_mm) for p in placed]).reshape(-1, 3)
+    places = cut.volume.world_to_index(worlds)
+    found = location.locate(cut.mask, places, cut.config.spacing_mm).round(3)
+    out = []
+    for one, values in zip(placed, found.tolist(), strict=True):
+        named = zip(location.NAMES, values, strict=True)
+        known = {name: value for name, value in named if math.isfinite(value)}
+        properties = known | dict(one.item.properties)
+        out.append(Placed(dataclasses.replace(one.item, properties=properties), one.plane))
+    return out
 
 
 def side_planes(cut: Cut, center: float, radius: float) -> list[int]:

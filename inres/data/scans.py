@@ -15,6 +15,7 @@ from inres.config import Config, Items
 from inres.ct.header import ScanError
 from inres.data import collect, normals, scan_items
 from inres.data.collect import PrepareError
+from inres.data.item_table import other_spellings, out_of_range
 from inres.data.scan_items import Job
 from inres.system import files
 from inres.system.messages import listed
@@ -63,8 +64,8 @@ def _check(scans: Sequence[sources.Scan], config: Config, root: Path) -> None:
     """Refuse descriptions from which no items can be cut.
 
     Raises:
-      SourceError: no scan, two of one name, a nodule without diameter, or no lung mask where
-        masks of the data are to be used.
+      SourceError: no scan, two of one name, a nodule without diameter or with a property that
+        cannot be, or no lung mask where masks of the data are to be used.
     """
     if not scans:
         raise sources.SourceError(f"{root}: no scan")
@@ -76,6 +77,20 @@ def _check(scans: Sequence[sources.Scan], config: Config, root: Path) -> None:
         "nodules of one name": [name for name, count in names.items() if count > 1],
         "nodules without a diameter": [
             f.name for scan in scans for f in scan.nodules if not f.diameter_mm > 0
+        ],
+        "columns of numbers in another spelling (rename them)": [
+            f"{f.name}: {name}, known is {meant}"
+            for scan in scans
+            for f in scan.nodules
+            for name, meant in other_spellings(f.columns).items()
+            if not isinstance(f.columns[name], str)
+        ],
+        "properties out of range": [
+            f"{f.name}: {problem}"
+            for scan in scans
+            for f in scan.nodules
+            for name, value in f.columns.items()
+            if not isinstance(value, str) and (problem := out_of_range(name, value))
         ],
         "scans without a lung mask (config.data.lung_masks = 'threshold' needs none)": [
             scan.uid for scan in scans if wants_masks and scan.lung_mask is None

@@ -48,7 +48,7 @@ class Finding:
     diameter_mm: float
     """NaN where unknown."""
     columns: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
-    """What else is known. The item table holds `malignancy`, a mean rating of 1 to 5."""
+    """What else is known. Of a nodule, finite numbers become properties of its items."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """LUNA16: scans by subset with their annotated nodules and excluded findings.
 
   subset0..9/<seriesuid>.mhd with .raw or .zraw     the scans, ten folds
-  annotations.csv                                   seriesuid,coordX,coordY,coordZ,diameter_mm
+  annotations.csv                                   seriesuid,coordX,coordY,coordZ,diameter_mm;
+                                                    further columns of numbers are properties
   annotations_excluded.csv                          the same; diameter -1 where unknown
   seg-lungs-LUNA16/<seriesuid>.mhd                  automatic lung masks (optional)
 
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from inres import vocabulary
 from inres.config import Data
 from inres.ct.header import Header, ScanError, Vector
 from inres.ct.scan import read_header
@@ -120,7 +122,8 @@ def settings(data: Data) -> dict[str, Any]:
 def read_findings(path: Path, *, prefix: str = "") -> tuple[dict[str, list[Finding]], list[str]]:
     """The findings of a CSV file by series, and a message for each bad line.
 
-    A diameter of -1 becomes NaN. Names are `<prefix><seriesuid>/<n>`, n counting from 0.
+    A diameter of -1 becomes NaN. Names are `<prefix><seriesuid>/<n>`, n counting from 0. Other
+    columns that hold nothing but numbers and blanks become `columns`.
 
     Raises:
       SourceError: the file or a column is missing.
@@ -129,6 +132,9 @@ def read_findings(path: Path, *, prefix: str = "") -> tuple[dict[str, list[Findi
         rows = system_files.read_csv_lines(path, COLUMNS)
     except (ValueError, FileNotFoundError) as error:
         raise SourceError(str(error)) from None
+    known = [one.name for one in vocabulary.PROPERTIES]
+    numeric = system_files.numeric_columns([row for _, row in rows], known=known)
+    others = [name for name in numeric if name not in COLUMNS]
     found: dict[str, list[Finding]] = defaultdict(list)
     bad = []
     for line, row in rows:
@@ -138,6 +144,9 @@ def read_findings(path: Path, *, prefix: str = "") -> tuple[dict[str, list[Findi
             x, y, z, diameter = (
                 system_files.number(row, name, where=where) for name in COLUMNS[1:]
             )
+            columns = {
+                name: system_files.number(row, name, where=where, blank=np.nan) for name in others
+            }
             if not uid:
                 raise ValueError(f"{where}: seriesuid is blank")
             if diameter <= 0 and diameter != -1:
@@ -146,7 +155,9 @@ def read_findings(path: Path, *, prefix: str = "") -> tuple[dict[str, list[Findi
             bad.append(str(error))
             continue
         diameter = float("nan") if diameter == -1 else diameter
-        found[uid].append(Finding(f"{prefix}{uid}/{len(found[uid])}", (x, y, z), diameter))
+        columns = {name: value for name, value in columns.items() if value == value}
+        name = f"{prefix}{uid}/{len(found[uid])}"
+        found[uid].append(Finding(name, (x, y, z), diameter, columns))
     return dict(found), bad
 
 

@@ -7,13 +7,14 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -273,6 +274,28 @@ def number(row: Mapping[str, str], column: str, *, where: str, blank: float | No
     if value != value or value in (float("inf"), float("-inf")):
         raise ValueError(f"{where}: {column} is {row[column]!r}, not a finite number")
     return value
+
+
+def numeric_columns(
+    rows: Sequence[Mapping[str, str]], *, known: Collection[str] = ()
+) -> tuple[str, ...]:
+    """Columns of a table in which every value is a finite number or blank, and some is a number.
+
+    Of a column in `known` a single number is enough, so that its other values are errors.
+    """
+
+    def is_number(text: str) -> bool:
+        try:
+            return math.isfinite(float(text))
+        except ValueError:
+            return False
+
+    found = []
+    for name in rows[0] if rows else ():
+        numbers = [is_number(row[name]) for row in rows if row[name].strip()]
+        if numbers and (any if name in known else all)(numbers):
+            found.append(name)
+    return tuple(found)
 
 
 def load_array(path: Path, remedy: str = RESTORE, *, mmap: bool = False) -> np.ndarray:

@@ -6,7 +6,7 @@ import functools
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from ct.trees import in_lungs
+from ct.trees import LUNGS, in_lungs
 from data.chests import (
     EXCLUDED,
     SCANS,
@@ -27,6 +27,7 @@ from inres.data.cut import Cut, cut_scan
 from inres.data.item_store import open_store
 from inres.data.prepare import prepare
 from inres.data.views import canvas
+from inres.sources import Finding, Scan
 from inres.system import files
 
 pytestmark = pytest.mark.slow
@@ -53,6 +54,32 @@ def test_nodules_carry_their_annotation(store):
     ]  # fmt: skip
     assert [(i.x_mm, i.y_mm, i.z_mm) for i in got] == [(70, 10, 30), (-60, 0, 10), (97, 0, -20)]
     assert len({i.nodule for i in got}) == 3
+
+
+def test_items_have_their_location(store):
+    """All of them, in a flipped scan as well: the lungs are ellipsoids at x = -65 and 65."""
+    way = np.random.default_rng(0).normal(size=(20_000, 3))
+    way /= np.linalg.norm(way, axis=1, keepdims=True)
+    skin = np.concatenate([np.array(center) + np.array(axes) * way for center, axes in LUNGS])
+    for item in store.items:
+        world = np.array([item.x_mm, item.y_mm, item.z_mm])
+        assert item.value("lung_side") == np.sign(item.x_mm)
+        assert item.value("lung_height") == pytest.approx((item.z_mm + 85) / 170, abs=0.03)
+        depth = np.linalg.norm(skin - world, axis=1).min()
+        assert item.value("pleura_mm") == pytest.approx(depth, abs=1.3 * SPACING)
+
+
+def test_numbers_of_a_finding_are_properties(tree):
+    columns = {"texture": 4.5, "mine": 2, "lung_side": 1.0, "malignancy": 3.0, "text": "5"}
+    nodule = Finding("p/0", (-60.0, 0.0, 10.0), 14.0, columns | {"margin": np.nan, "row": 9.0})
+    scan = Scan("a", sorted(tree.glob("subset2/*.mhd"))[0], nodules=(nodule,))
+    cut = cut_scan(scan.path, make_config(tree).items)
+    (placed,) = scan_items.nodule_items(cut, scan, nodule)
+    assert placed.item.properties == {"texture": 4.5, "mine": 2.0, "lung_side": 1.0}
+    assert (placed.item.malignancy, placed.item.row < 9) == (3.0, False)
+    (found,) = scan_items.located(cut, [placed])
+    assert found.item.properties.items() > placed.item.properties.items(), "the source's side stays"
+    assert {"lung_height", "pleura_mm"} <= found.item.properties.keys()
 
 
 def test_point_is_the_nodule_in_the_slice(store):

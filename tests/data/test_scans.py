@@ -155,6 +155,8 @@ def test_a_scan_without_lungs_is_reported_and_kept(tree, tmp_path):
     (message,) = files.read_json(result.root / "meta.json")["messages"]
     assert "b.mhd: no lungs found (values -" in message
     assert result.lung_masks[0].any()
+    located = {item.scan for item in result.items if "pleura_mm" in item.properties}
+    assert located == {item.scan for item in result.items} - {"b"}
 
 
 def test_lack_of_disk_space_is_found_before_work_starts(tree, tmp_path, monkeypatch):

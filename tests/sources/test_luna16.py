@@ -256,3 +256,15 @@ def test_real_thick_scan(real_data):
         read(real_data("luna16_mini"))
     (only,) = read(real_data("luna16_mini"), max_thickness_mm=0).scans
     assert (only.uid, only.subset, len(only.nodules)) == ("lung1", 0, 1)
+
+
+def test_further_columns_of_numbers_are_properties(tree):
+    head, *rows = (tree / "annotations.csv").read_text().splitlines()
+    more = ["texture,comment,mine", "4.5,12,1", " ,round,", "5,3,2"]
+    lines = [",".join(pair) for pair in zip([head, *rows], more, strict=True)]
+    (tree / "annotations.csv").write_text("\n".join(lines) + "\n")
+    columns = [f.columns for scan in read(tree).scans for f in scan.nodules]
+    assert columns == [{"texture": 4.5, "mine": 1}, {}, {"texture": 5, "mine": 2}]
+    (tree / "annotations.csv").write_text("\n".join(lines).replace("4.5", "high") + "\n")
+    with pytest.raises(SourceError, match=r"csv: line 2: texture is 'high', not a number"):
+        read(tree)

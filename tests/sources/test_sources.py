@@ -171,14 +171,23 @@ def test_descriptions_that_cannot_be_cut_are_refused(no_others, tmp_path, scans,
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("diameter", [float("nan"), 0.0, -1.0])
-def test_a_nodule_without_a_diameter_is_refused(no_others, tmp_path, diameter):
-    nodule = Finding("n0", world_mm=(0.0, 0.0, 0.0), diameter_mm=diameter)
+@pytest.mark.parametrize(
+    ("known", "message"),
+    [
+        ({"diameter_mm": float("nan")}, r"1 nodules without a diameter \(first: n0\)"),
+        ({"diameter_mm": 0.0}, r"1 nodules without a diameter \(first: n0\)"),
+        ({"diameter_mm": -1.0}, r"1 nodules without a diameter \(first: n0\)"),
+        ({"columns": {"texture": 7.0}}, r"1 properties.*first: n0: texture is 7; must be 1 to 5"),
+        ({"columns": {"Lung Side": 1.0}}, r"1 columns.*first: n0: Lung Side, known is lung_side"),
+    ],
+)
+def test_a_nodule_that_cannot_be_is_refused(no_others, tmp_path, known, message):
+    nodule = Finding("n0", **{"world_mm": (0.0, 0.0, 0.0), "diameter_mm": 9.0} | known)
     described = Scans((Scan("a", tmp_path / "a.mhd", nodules=(nodule,)),))
     source = Source(name="odd", read=lambda root, data, progress: described)
     sources.register(source, module="odd")
     config = Config(data=Data(kind="odd", root=str(tmp_path)))
-    with pytest.raises(sources.SourceError, match=r"1 nodules without a diameter \(first: n0\)"):
+    with pytest.raises(sources.SourceError, match=message):
         prepare.prepare(config, root=tmp_path, out=tmp_path / "out")
 
 
