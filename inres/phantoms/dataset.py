@@ -16,12 +16,14 @@ import SimpleITK as sitk
 
 from inres.config import Phantom
 from inres.phantoms.plan import ScanPlan, plan_dataset
+from inres.phantoms.ratings import NAMES
 from inres.phantoms.scan import Scan, make_scan
 from inres.system import files
 from inres.system import progress as bars
 from inres.system.processes import running
 
 COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm")
+"""Columns of LUNA16's tables; those of the ratings follow in `annotations.csv`."""
 LUNG_DIR = "seg-lungs-LUNA16"
 FINDINGS_DIR = "findings"
 
@@ -50,9 +52,10 @@ def write_dataset(
     """Write the data set as a LUNA16 tree.
 
     Under `root` this writes `subset*/<uid>.mhd` with its data, `seg-lungs-LUNA16/<uid>.mhd` (the
-    true lungs), `findings/<uid>.json` (kind, margin and place of every finding, in addition to
-    LUNA16's layout), and last `annotations_excluded.csv` and `annotations.csv`. Complete scans are
-    kept, so another call completes an interrupted data set.
+    true lungs), `findings/<uid>.json` (kind, margin, place and ratings of every finding, in
+    addition to LUNA16's layout), and last `annotations_excluded.csv` and `annotations.csv`, which
+    also has the ratings. Complete scans are kept, so another call completes an interrupted data
+    set. Scans without ratings, which older versions wrote, are made again with the same voxels.
 
     Args:
       root: the folder, created if absent.
@@ -73,9 +76,11 @@ def write_dataset(
             f"{foreign[0]}: {len(foreign)} scans in {root} were made with another config.phantom "
             "or seed; remove the folder or choose another one"
         )
-    todo = [p for p in plans if not all(f.is_file() for f in scan_files(root, p, config))]
+    todo = [p for p in plans if not _is_complete(root, p, config)]
     tables = [root / "annotations.csv", root / "annotations_excluded.csv"]
     if todo:
+        for table in tables:  # they are there of a complete data set alone
+            table.unlink(missing_ok=True)
         workers = min(workers or os.cpu_count() or 1, len(todo))
         try:
             with contextlib.closing(_made(root, config, seed, todo, workers)) as made:
@@ -85,6 +90,19 @@ def write_dataset(
             files.remove_leftovers(root)  # of a worker that was killed, or interrupted in clean-up
     if todo or not all(t.is_file() for t in tables):
         _write_tables(root, plans)
+
+
+def _is_complete(root: Path, plan: ScanPlan, config: Phantom) -> bool:
+    """Whether all files of a scan are there, and its nodules have ratings."""
+    written = scan_files(root, plan, config)
+    if not all(path.is_file() for path in written):
+        return False
+    return all(set(NAMES) <= set(f.get("ratings", ())) for f in _nodules(written[0]))
+
+
+def _nodules(findings: Path) -> list[dict[str, Any]]:
+    """The nodules in the file of a scan's findings."""
+    return files.read_json(findings)["annotations"]
 
 
 def _made(
@@ -163,11 +181,13 @@ def _write_image(
 def _write_tables(root: Path, plans: list[ScanPlan]) -> None:
     """Write the findings of all scans to the two tables, `annotations.csv` last."""
     found = {p.uid: files.read_json(root / FINDINGS_DIR / f"{p.uid}.json") for p in plans}
-    for name, group in (("annotations_excluded", "excluded"), ("annotations", "annotations")):
+    tables = (("excluded", "annotations_excluded", ()), ("annotations", "annotations", NAMES))
+    for group, name, ratings in tables:
         rows = []
         for uid, findings in found.items():
             for f in findings[group]:
                 numbers = (*f["centre"], f["diameter_mm"])
                 text = [f"{v:.6f}" if v != -1 else "-1" for v in numbers]
-                rows.append(dict(zip(COLUMNS, (uid, *text), strict=True)))
-        files.write_csv(root / f"{name}.csv", COLUMNS, rows)
+                row = dict(zip(COLUMNS, (uid, *text), strict=True))
+                rows.append(row | {rating: f["ratings"][rating] for rating in ratings})
+        files.write_csv(root / f"{name}.csv", (*COLUMNS, *ratings), rows)

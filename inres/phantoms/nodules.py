@@ -1,7 +1,7 @@
 """Placing findings in the lungs, and drawing them."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from scipy.ndimage import map_coordinates
@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from inres.phantoms.anatomy import Chest
 from inres.phantoms.drawing import Blob, Canvas, Tube, draw_blob, draw_vessels
 from inres.phantoms.plan import Nodule
+from inres.phantoms.ratings import GLASS_HU, rate
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,8 @@ class Finding:
     place: str
     radius_mm: float
     """Radius of a sphere that contains it."""
+    ratings: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Of a drawn nodule, by `inres.phantoms.ratings`."""
 
 
 class Places:
@@ -158,8 +161,8 @@ def _blob(
 
 def draw_nodule_at(
     canvas: Canvas, finding: Finding, rng: np.random.Generator, *, blood_hu: float
-) -> None:
-    """Draw a nodule as its kind and margin say."""
+) -> dict[str, float]:
+    """Draw a nodule as its kind and margin say, and return its ratings."""
     d, centre = finding.diameter_mm, finding.centre
     lobed = finding.margin == "lobulated"
     rough = {"smooth": 0.05, "lobulated": 0.07, "spiculated": 0.09}[finding.margin]
@@ -167,25 +170,24 @@ def draw_nodule_at(
     if finding.kind in ("solid", "calcified"):
         hu = rng.normal(30 + 0.15 * (blood_hu - 40), 15)
         hu = rng.uniform(250, 600) if finding.kind == "calcified" else hu
-        draw_blob(
-            canvas, _blob(centre, d, rng, lobulated=lobed, hu=hu, edge_mm=soft, rough=rough), rng
-        )
+        body = _blob(centre, d, rng, lobulated=lobed, hu=hu, edge_mm=soft, rough=rough)
     else:
-        hu = rng.uniform(-640, -470)
-        glass = _blob(
+        hu = rng.uniform(GLASS_HU, -470)
+        body = _blob(
             centre, d, rng, lobulated=lobed, hu=hu, edge_mm=0.08 * d, mottle=0.14, rough=rough
         )
-        draw_blob(canvas, glass, rng)
+    draw_blob(canvas, body, rng)
+    core = None
     if finding.kind == "part_solid":
-        core = centre + rng.normal(0, 0.06 * d, 3)
+        middle = centre + rng.normal(0, 0.06 * d, 3)
         hu = rng.normal(10, 20)
         size = d * rng.uniform(0.35, 0.6)
-        draw_blob(
-            canvas, _blob(core, size, rng, lobulated=lobed, hu=hu, edge_mm=0.4, rough=0.1), rng
-        )
-    if finding.margin == "spiculated":
-        hu = -350.0 if finding.kind == "ground_glass" else 20.0
-        draw_vessels(canvas, _spicules(finding, rng), hu)
+        core = _blob(middle, size, rng, lobulated=lobed, hu=hu, edge_mm=0.4, rough=0.1)
+        draw_blob(canvas, core, rng)
+    spicules = _spicules(finding, rng) if finding.margin == "spiculated" else []
+    spicule_hu = -350.0 if finding.kind == "ground_glass" else 20.0
+    draw_vessels(canvas, spicules, spicule_hu)
+    return rate(body, core, spicules, spicule_hu=spicule_hu)
 
 
 def _spicules(finding: Finding, rng: np.random.Generator) -> list[Tube]:

@@ -106,8 +106,12 @@ def make_scan(
     draw_airways(canvas, bronchi, lungs, AIRWAY)
     for finding in others:
         draw_excluded_at(canvas, finding, rng)
-    for finding in nodules:
-        draw_nodule_at(canvas, finding, rng, blood_hu=person.blood_hu)
+    nodules = [
+        dataclasses.replace(
+            finding, ratings=draw_nodule_at(canvas, finding, rng, blood_hu=person.blood_hu)
+        )
+        for finding in nodules
+    ]
     if noise:
         _add_noise(hu, np.random.default_rng([seed, 2, index]), grid.pixel_mm, noise)
     np.maximum(hu, -1024, out=hu)

@@ -14,11 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from inres.config import Phantom
+from inres.config import Data, Phantom
 from inres.phantoms import dataset, nodules
 from inres.phantoms.drawing import Blob, Canvas, Tube, draw_blob, draw_vessels
 from inres.phantoms.plan import Nodule, class_shares, plan_dataset
+from inres.phantoms.ratings import NAMES
 from inres.phantoms.scan import make_scan
+from inres.sources import phantom
 from inres.system import files
 
 pytestmark = pytest.mark.slow
@@ -90,6 +92,15 @@ def test_annotated_centres_lie_in_the_lungs_through_the_affine(tree):
         assert margin <= z <= (mask.GetSize()[2] - 1) * mask.GetSpacing()[2] - margin
         near = tuple(slice(max(0, i - 1), i + 2) for i in index[::-1])
         assert np.isin(sitk.GetArrayFromImage(mask)[near], (3, 4)).any()
+
+
+def test_ratings_reach_the_source(tree):
+    read = phantom.read(tree, Data(kind="phantom"), quiet)
+    for scan in read.scans:
+        known = files.read_json(tree / "findings" / f"{scan.uid}.json")["annotations"]
+        assert [f.columns for f in scan.nodules] == [one["ratings"] for one in known]
+        assert all(set(f.columns) == set(NAMES) for f in scan.nodules)
+    assert sum(len(scan.nodules) for scan in read.scans) == 80
 
 
 def test_findings_do_not_overlap_and_excluded_ones_are_marked(tree):
@@ -317,6 +328,15 @@ def test_a_complete_data_set_is_kept_and_a_damaged_one_completed(tmp_path):
     assert {p: b for p, (_, b) in again.items()} == {p: b for p, (_, b) in before.items()}
     kept = [p for p in before if gone.stem not in p.name and p.suffix != ".csv"]
     assert all(again[p] == before[p] for p in kept)
+    old = tmp_path / "findings" / f"{gone.stem}.json"  # as an older version wrote it
+    found = files.read_json(old)
+    for nodule in found["annotations"]:
+        del nodule["ratings"]
+    files.write_json(old, found)
+    dataset.write_dataset(tmp_path, TWO, seed=2, workers=1, progress=quiet)
+    rated = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in tmp_path.rglob("*.*")}
+    assert {p: b for p, (_, b) in rated.items()} == {p: b for p, (_, b) in before.items()}
+    assert all(rated[p] == before[p] for p in kept)
 
 
 def test_no_temporary_file_is_left_if_the_clean_up_is_interrupted(tmp_path, monkeypatch):
