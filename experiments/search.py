@@ -11,6 +11,11 @@ is an item (a row of the item table), an image file, or a place in a scan (mm, L
 exactly as the archive's items were. Its own scan is left out unless --own_scan is given. Prints a
 table, and writes it as CSV with a figure of the query and the first 50 results.
 
+--weights ranks all items by their properties instead of codes and features: similar in texture and
+margin, regardless of size.
+
+    python -m experiments.search --workdir=runs/lidc --item=553 --weights=texture=1,margin=2
+
 --queries names a table of many queries, one per row: `item`, `image`, or `scan` with
 `x_mm,y_mm,z_mm` or `slice`, and optionally `name`; paths are relative to the table. All results go
 to one CSV table. Rows that fail are reported there and do not stop the others.
@@ -67,6 +72,11 @@ OPTIONS = {
         "where", "", "Only items whose record meets this SQL condition, as in 'diameter_mm > 8'."
     ),
     "own_scan": flags.DEFINE_bool("own_scan", False, "Also return items of the query's own scan."),
+    "weights": flags.DEFINE_list(
+        "weights",
+        [],
+        "Rank all items by these properties alone, as in texture=1,margin=2; see the README.",
+    ),
 }
 
 
@@ -76,6 +86,7 @@ def search(arguments: list[str]) -> None:
     options: dict[str, Any] = {
         name: flag.value for name, flag in OPTIONS.items() if flag.value is not None
     }
+    options["weights"] = _weights(options["weights"])
     SearchOptions(**options)  # refuses impossible values before anything is opened
     kind = _query_kind()
     root = common.workdir_path()
@@ -84,19 +95,20 @@ def search(arguments: list[str]) -> None:
     _refuse_overwriting(_planned_output(root, kind), kind)
     rows = batch.read_queries(Path(str(QUERIES.value)).expanduser()) if kind == "queries" else []
     archive = Archive.open(root)
+    used = archive.options(options)
     _require_writable(_planned_output(root, kind).parent)
     if kind == "queries":
         _search_table(archive, rows, options, root)
         return
     hits = _search_one(archive, options)
-    print(_describe(hits, archive, options))
+    print(_describe(hits, archive, used))
     stem = _output(root, hits.query.name)
     files.write_csv(
         _with_ending(stem, ".csv"),
-        (*table.COLUMNS, *table.MORE_COLUMNS),
-        table.rows(hits, archive.class_names),
+        table.columns(archive.properties),
+        table.rows(hits, archive.class_names, archive.properties),
     )
-    panel = table.figure(hits, archive.class_names)
+    panel = table.figure(hits, archive.class_names, archive.properties)
     written = style.save(panel, stem.parent / stem.name, pdf=archive.config.pdf)
     print(f"wrote {stem}.csv and {', '.join(str(path) for path in written)}")
 
@@ -197,14 +209,41 @@ def _world() -> tuple[float, float, float] | None:
     return x, y, z
 
 
-def _describe(hits: Hits, archive: Archive, options: dict[str, Any]) -> str:
-    """Notes, the predicted class, the pool and the table."""
+def _weights(texts: Sequence[str]) -> dict[str, float]:
+    """The weights of properties in --weights.
+
+    Raises:
+      ValueError: one is not written as name=number, or a name is repeated.
+    """
+    weights: dict[str, float] = {}
+    for text in texts:
+        name, _, number = (part.strip() for part in text.partition("="))
+        try:
+            value = float(number)
+        except ValueError:
+            value = None
+        if value is None or not name or name in weights:
+            raise ValueError(
+                f"--weights={','.join(texts)}: must be different properties with a number each, as "
+                "in texture=1,margin=2"
+            )
+        weights[name] = value
+    return weights
+
+
+def _describe(hits: Hits, archive: Archive, used: SearchOptions) -> str:
+    """Notes, the predicted class, the pool, the table, and the properties with a summary."""
     predicted = panels.class_title(hits.query.predicted, archive.class_names)
-    used = SearchOptions(**{"threshold": archive.config.search.threshold, **options})
     lines = [f"note: {note}" for note in hits.query.notes]
     lines.append(f"query {hits.query.name}: predicted {predicted}")
     lines.append(table.pool_in_words(hits, used))
-    return "\n".join([*lines, table.format_rows(table.rows(hits, archive.class_names))])
+    lines.append(table.format_rows(table.rows(hits, archive.class_names)))
+    properties = table.format_properties(hits, archive.properties)
+    return "\n".join([*lines, *([properties] if properties else []), *_summary(hits)])
+
+
+def _summary(hits: Hits) -> list[str]:
+    return [f"on average {hits.summary}"] if hits.summary else []
 
 
 def _search_table(
@@ -213,7 +252,7 @@ def _search_table(
     """Search for every row and write one table of all results."""
     found: list[dict[str, Any]] = []
     path = _with_ending(_output(root, "queries"), ".csv")
-    columns = ("query", "predicted", "pool", *table.COLUMNS, *table.MORE_COLUMNS, "note")
+    columns = ("query", "predicted", "pool", *table.columns(archive.properties), "note")
     done, failed, empty = 0, 0, 0
     searched = batch.search_rows(archive, rows, options)
     try:
@@ -225,7 +264,7 @@ def _search_table(
             else:
                 empty += not len(result)
                 reason = ""
-            found += _result_rows(row.name, result, reason, archive.class_names)
+            found += _result_rows(row.name, result, reason, archive)
             done += 1
     finally:  # an interrupt leaves the rows that are finished
         if done:
@@ -240,15 +279,16 @@ def _search_table(
 
 
 def _result_rows(
-    name: str, result: Hits | Exception, reason: str, class_names: Sequence[str]
+    name: str, result: Hits | Exception, reason: str, archive: Archive
 ) -> list[dict[str, Any]]:
     """Rows of the table for one query; at least one, so that every query is in the table."""
     if isinstance(result, Exception):
         return [{"query": name, "note": f"failed: {reason}"}]
-    predicted = panels.class_title(result.query.predicted, class_names)
+    predicted = panels.class_title(result.query.predicted, archive.class_names)
     notes = "; ".join(result.query.notes)
     query = {"query": name, "predicted": predicted, "pool": result.pool_size, "note": notes}
-    return [query | values for values in table.rows(result, class_names)] or [query]
+    rows = table.rows(result, archive.class_names, archive.properties)
+    return [query | values for values in rows] or [query]
 
 
 if __name__ == "__main__":

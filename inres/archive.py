@@ -6,7 +6,7 @@ import functools
 import os
 import reprlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from inres.retrieval import index as index_lib
 from inres.retrieval import search as search_lib
 from inres.retrieval.index import Index
 from inres.retrieval.search import Result
+from inres.searching import properties, weighted
 from inres.searching.hits import Hit, Hits, Query, SearchOptions
 from inres.storage.store import Records
 
@@ -47,7 +48,14 @@ class Archive:
         hits[0].record["scan"], hits[0].record["diameter_mm"], hits[0].distance
 
     Every search takes the fields of `SearchOptions` as keyword arguments; without a threshold it
-    uses that of the run's config.
+    uses that of the run's config. Results show in which respects they are similar to the query, and
+    a query can weight these properties::
+
+        hits = archive.search_item(553, weights={"texture": 1, "margin": 2})
+        hits.summary, hits.query.properties["texture"], hits[0].properties["texture"]
+
+    A search by weights ranks all items by these properties alone. Items without a nodule have no
+    texture, so such a search does not return them (`searching.properties`).
     """
 
     def __init__(self, run: TrainedRun) -> None:
@@ -95,9 +103,34 @@ class Archive:
         return self._run.class_names
 
     @property
+    def properties(self) -> tuple[str, ...]:
+        """Names of the properties that the network estimates and results are compared in."""
+        return self._run.property_scale.names
+
+    @property
     def records(self) -> Records:
         """The records of the items in the archive, by id; `records[id]["item"]` is the item."""
         return self._run.stored.records
+
+    def options(self, given: Mapping[str, Any]) -> SearchOptions:
+        """The options of a search: those `given`, and the defaults of this archive.
+
+        Raises:
+          TypeError: there is no such option.
+          ValueError: a value is impossible.
+        """
+        known = {field.name for field in dataclasses.fields(SearchOptions)}
+        unknown = sorted(set(given) - known)
+        if unknown:
+            raise TypeError(
+                f"no search option {unknown[0]!r}; options are {', '.join(sorted(known))}"
+            )
+        if not given.get("weights"):  # weights do without a pool
+            given = {"threshold": self._run.config.search.threshold, **given}
+        checked = SearchOptions(**given)
+        if checked.weights:
+            weighted.as_array(checked.weights, self.properties)
+        return checked
 
     # --- searching --------------------------------------------------------------------------------
 
@@ -119,6 +152,7 @@ class Archive:
             raise ValueError(f"item {item}: the item table has rows 0 to {count - 1}")
         row = self._run.items[item]
         encoded = self._run.embeddings.rows(np.array([item]))
+        known = {name: row.value(name) for name in self.properties}
         query = Query(
             f"item{item}",
             np.asarray(self._run.images[item]),
@@ -126,8 +160,10 @@ class Archive:
             row.scan,
             row.label,
             row.diameter_mm,
+            properties=self._estimates(encoded),
+            known=properties.known(known, self.properties),
         )
-        return self._search(query, encoded, self._options(options))
+        return self._search(query, encoded, self.options(options))
 
     def search_image(self, image: str | os.PathLike | np.ndarray, **options: Any) -> Hits:
         """Search for items similar to one image in the archive's item format.
@@ -143,7 +179,7 @@ class Archive:
         Raises:
           ScanError, ValueError: the image cannot be read or does not fit the archive.
         """
-        checked = self._options(options)
+        checked = self.options(options)
         if isinstance(image, str | os.PathLike):
             path = Path(image).expanduser()
             (prepared, scan), name = self._read_image(path), path.stem
@@ -177,7 +213,7 @@ class Archive:
           ScanError: the scan cannot be read, or the place is outside of it.
           ValueError: the archive does not consist of scans, or no single place is given.
         """
-        checked = self._options(options)
+        checked = self.options(options)
         path = Path(path).expanduser()
         if self._ready_made:
             raise ValueError(
@@ -221,7 +257,7 @@ class Archive:
         Raises:
           ValueError, TypeError: an option is impossible, or an array does not fit the archive.
         """
-        options = self._options(
+        options = self.options(
             {"k": k, "min_pool": min_pool, "nearest": nearest, "where": where}
             | ({} if threshold is None else {"threshold": threshold})
         )
@@ -344,17 +380,28 @@ class Archive:
             notes.append(f"{name}: one slice, which also stands for its {others} neighbours")
         encoded = self._encode_one(seen)
         own_slice = seen[..., run.channels // 2]
-        query = Query(name, own_slice, int(encoded.fc3[0].argmax()), scan, notes=tuple(notes))
+        query = Query(
+            name,
+            own_slice,
+            int(encoded.fc3[0].argmax()),
+            scan,
+            notes=tuple(notes),
+            properties=self._estimates(encoded),
+        )
         return self._search(query, encoded, options)
 
-    def _options(self, given: dict[str, Any]) -> SearchOptions:
-        known = {field.name for field in dataclasses.fields(SearchOptions)}
-        unknown = sorted(set(given) - known)
-        if unknown:
-            raise TypeError(
-                f"no search option {unknown[0]!r}; options are {', '.join(sorted(known))}"
-            )
-        return SearchOptions(**{"threshold": self._run.config.search.threshold, **given})
+    def _estimates(self, encoded: Encoded) -> dict[str, float]:
+        """The properties of one encoded query, as far as they mean anything."""
+        return properties.estimated(
+            encoded.properties[0],
+            self._run.property_scale,
+            has_nodule=int(encoded.fc3[0].argmax()) != self._no_nodule,
+        )
+
+    @property
+    def _no_nodule(self) -> int:
+        """The class of items without a nodule, or -1."""
+        return items.no_nodule_class(self.class_names)
 
     # --- the index --------------------------------------------------------------------------------
 
@@ -367,12 +414,38 @@ class Archive:
     def _index(self) -> Index:
         stored = self._run.stored
         return index_lib.build(
-            stored.codes,
+            self._codes,
             stored.features,
             bits=stored.bits,
             groups=self._groups[0],
-            labels=self.records.column("label"),
-            ids=stored.ids,
+            labels=self._labels,
+            ids=self._ids,
+        )
+
+    @functools.cached_property
+    def _ids(self) -> np.ndarray:
+        """The ids of the archived items, int32 [N], ascending."""
+        return self._run.stored.ids
+
+    @functools.cached_property
+    def _codes(self) -> np.ndarray:
+        """The codes of the archived items, uint32 [N, W]."""
+        return self._run.stored.codes
+
+    @functools.cached_property
+    def _labels(self) -> np.ndarray:
+        """The class of each archived item, int64 [N]."""
+        return self.records.column("label")
+
+    @functools.cached_property
+    def _properties(self) -> np.ndarray:
+        """The properties of each archived item on the common scale, float32 [P, N]."""
+        run = self._run
+        return properties.archived(
+            self.records,
+            run.embeddings.properties,
+            run.property_scale,
+            no_nodule=self._no_nodule,
         )
 
     @functools.cached_property
@@ -385,14 +458,21 @@ class Archive:
 
     def _search(self, query: Query, encoded: Encoded, options: SearchOptions) -> Hits:
         own = -1 if options.own_scan else self._groups[1].get(query.scan, -1)
-        result = self._find(
-            codes_lib.pack(to_bits(encoded, self._run.hyperplanes)),
-            self._features(encoded),
-            own=own,
-            predicted=query.predicted,
-            options=options,
-        )
+        code = codes_lib.pack(to_bits(encoded, self._run.hyperplanes))
+        if options.weights:
+            result = self._find_weighted(query, code, own=own, options=options)
+        else:
+            result = self._find(
+                code,
+                self._features(encoded),
+                own=own,
+                predicted=query.predicted,
+                options=options,
+            )
         ids = [int(i) for i in result.ids[0] if i >= 0]
+        scale = self._run.property_scale
+        records = self.records.many(ids)
+        known = [properties.known(record, scale.names) for record in records]
         hits = tuple(
             Hit(
                 rank,
@@ -400,8 +480,10 @@ class Archive:
                 int(result.hamming[0, rank - 1]),
                 float(result.distance[0, rank - 1]),
                 np.asarray(self._run.images[int(record["item"])]),  # type: ignore[arg-type]
+                values,
+                properties.differences(query.properties, values, scale),
             )
-            for rank, record in enumerate(self.records.many(ids), start=1)
+            for rank, (record, values) in enumerate(zip(records, known, strict=True), start=1)
         )
         return Hits(query, hits, int(result.pool_size[0]), int(result.threshold[0]), own >= 0)
 
@@ -430,11 +512,50 @@ class Archive:
             size = (found >= 0).sum(axis=1)
             return Result(found, distance, unknown, size, distance.max(axis=1) + 1)
 
-        if not options.distinct:
-            return nearest(most)
-        return distinct_lib.search_distinct(
-            nearest, functools.partial(self._units, kind=options.distinct), k=most
-        )
+        return self._distinct(nearest, options.distinct, most)
+
+    def _find_weighted(
+        self, query: Query, code: np.ndarray, *, own: int, options: SearchOptions
+    ) -> Result:
+        """The search by weighted properties for one query with code [1, W].
+
+        Raises:
+          ValueError: a property with a weight means nothing for the query.
+        """
+        scale = self._run.property_scale
+        weights = weighted.as_array(options.weights, scale.names)
+        missing = [n for n, w in options.weights.items() if w and n not in query.properties]
+        if missing:
+            raise ValueError(
+                f"{query.name}: the network sees no nodule there and does not estimate "
+                f"{', '.join(missing)}; search without weights"
+            )
+        visible = self._groups[0] != own if own >= 0 else np.ones(len(self), bool)
+        if options.same_class:
+            visible &= self._labels == query.predicted
+        if options.where:
+            visible &= np.isin(self._ids, self.records.where(options.where))
+        values = properties.standard(query.properties, scale)
+
+        def nearest(k: int) -> Result:
+            found = weighted.nearest(self._properties, values, weights, k=k, visible=visible)
+            spare = (0, k - len(found.rows))
+            bits = np.bitwise_count(self._codes[found.rows] ^ code).sum(axis=1, dtype=np.int32)
+            return Result(
+                np.pad(self._ids[found.rows], spare, constant_values=-1)[None],
+                np.pad(bits, spare, constant_values=-1)[None],
+                np.pad(found.distance, spare, constant_values=np.inf)[None],
+                np.array([found.eligible], np.int32),
+                np.array([self._run.stored.bits + 1], np.int32),
+            )
+
+        return self._distinct(nearest, options.distinct, max(1, min(options.k, len(self))))
+
+    def _distinct(self, nearest: Callable[[int], Result], kind: str, k: int) -> Result:
+        """The K nearest items, or the K nearest units of a kind (`SearchOptions.distinct`)."""
+        if not kind:
+            return nearest(k)
+        return distinct_lib.search_distinct(nearest, functools.partial(self._units, kind=kind), k=k)
 
     def _units(self, ids: np.ndarray, kind: str) -> np.ndarray:
         """The scan of each item, or its nodule; an item of none stands for itself."""

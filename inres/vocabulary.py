@@ -66,9 +66,10 @@ class Property:
     """Learned and compared on a logarithmic scale; the value 0 then means that there is none."""
     digits: int = 2
     """Decimal places in tables."""
-    in_image: bool = True
-    """Whether the image of an item shows it. `auto` in `config.properties.names` leaves others out,
-    but they can be named, and are evaluated like all."""
+    location: bool = False
+    """Whether it describes the place in the lungs, which items without a nodule have too. Images of
+    items do not show it, so `auto` in `config.properties.names` leaves it out, but it can be named,
+    and is evaluated like all."""
 
 
 def _rating(name: str, ends: str, *, high: float = 5.0) -> Property:
@@ -89,18 +90,18 @@ PROPERTIES = (
         *("lung_side", "side", -1.0, 1.0),
         ends="right (-1) to left (1)",
         digits=0,
-        in_image=False,
+        location=True,
     ),
     Property(
         *("lung_height", "height in the lungs", 0.0, 1.0),
         ends="base (0) to apex (1)",
-        in_image=False,
+        location=True,
     ),
     Property(
         *("pleura_mm", "distance to the pleura", 0.0, math.inf),
         unit="mm",
         digits=1,
-        in_image=False,
+        location=True,
     ),
 )
 """Known properties, in the order of tables: diameter, the mean ratings of the LIDC's readers, and
@@ -111,6 +112,13 @@ def find_property(name: str) -> Property:
     """The property of that name; one without limits if it is not known."""
     known = {one.name: one for one in PROPERTIES}
     return known.get(name, Property(name, name.replace("_", " "), -math.inf, math.inf))
+
+
+SIMILAR_SD = 0.5
+"""Two items are similar in a property if they differ by less than this many standard deviations."""
+DIFFERENT_SD = 0.8
+"""From this many on they are not similar: by about sqrt(2 / pi) = 0.8 standard deviations, random
+items differ from an average one (mean absolute deviation of a normal distribution)."""
 
 
 # --- rankings -----------------------------------------------------------------------------------

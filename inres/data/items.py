@@ -44,6 +44,11 @@ def class_names(labels: np.ndarray, diameters_mm: np.ndarray) -> tuple[str, ...]
     return tuple(map(str, range(count)))
 
 
+def no_nodule_class(names: Sequence[str]) -> int:
+    """The class of items without a nodule by the `class_names`: 0, or -1 if there is none."""
+    return 0 if names[:1] in (CLASS_NAMES[:1], ("no nodule",)) else -1
+
+
 @dataclasses.dataclass(frozen=True)
 class Item:
     """One image and what is known of it. Unknown numbers are NaN, unknown text is empty."""

@@ -62,7 +62,7 @@ def chosen(wanted: Sequence[str], items: Sequence[Item]) -> tuple[str, ...]:
     Raises:
       ConfigError: a column is named that is not known of enough training items.
     """
-    shown = [one.name for one in vocabulary.PROPERTIES if one.in_image]
+    shown = [one.name for one in vocabulary.PROPERTIES if not one.location]
     names = [name for name in shown if AUTO in wanted and _learnable(column(items, name))]
     for name in wanted:
         if name == AUTO or name in names:

@@ -12,7 +12,18 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from inres.figures import style
-from inres.vocabulary import CLASS_EDGES_MM
+from inres.vocabulary import CLASS_EDGES_MM, DIFFERENT_SD, SIMILAR_SD
+
+
+@dataclasses.dataclass(frozen=True)
+class Respect:
+    """A property of an image, compared with the query's."""
+
+    title: str
+    value: str
+    """Empty if unknown."""
+    difference: float = float("nan")
+    """Of the image minus that of the query, in standard deviations of the property; NaN: none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +38,8 @@ class Shown:
     hamming: int | None = None
     distance: float | None = None
     """Euclidean distance of the fine feature."""
+    respects: Sequence[Respect] = ()
+    """Shown below the image; the same ones for each image of a panel."""
 
 
 def short(name: str, *, keep: int = 10) -> str:
@@ -103,6 +116,59 @@ def _lines(*lines: str) -> str:
     return "\n".join(line for line in lines if line)
 
 
+_LINE = 0.125
+"""Height of one property in inches."""
+_FARTHEST_SD = 2.0
+"""Difference at which the bar of a property has its full length."""
+_BARS = (
+    f"Bars: difference to the query's estimate,\n"
+    f"up to {_FARTHEST_SD:g} standard deviations (SD).\n"
+    f"Blue: similar, below {SIMILAR_SD:g} SD. Grey: partly.\n"
+    f"Orange: not similar, {DIFFERENT_SD:g} SD or more."
+)
+
+
+def _respect_color(difference: float) -> str:
+    if math.isnan(difference):
+        return style.INK
+    if abs(difference) < SIMILAR_SD:
+        return style.BLUE
+    return style.GREY if abs(difference) < DIFFERENT_SD else style.VERMILION
+
+
+def _show_respects(
+    axes: Axes,
+    shown: Shown,
+    left: float,
+    top: float,
+    width: float,
+    *,
+    size: float = 6.5,
+    keep: int = 18,
+) -> None:
+    """Draw the properties of an image below each other: title, difference as a bar, value.
+
+    Titles of more than `keep` characters, which would reach the bar, are cut. The bar starts at the
+    query's value, which is the line in the middle of its column.
+    """
+    middle, half = left + 0.69 * width, 0.15 * width
+    end: dict[str, Any] = {"fontsize": size, "va": "center"}
+    for row, respect in enumerate(shown.respects):
+        y = top + (row + 0.5) * _LINE
+        color = _respect_color(respect.difference)
+        cut = len(respect.title) > keep
+        title = respect.title[: keep - 1] + "…" if cut else respect.title
+        axes.text(left, y, title, color=style.INK if respect.value else style.MUTED, **end)
+        value = respect.value or style.EMPTY_CELL
+        axes.text(left + width, y, value, color=color, ha="right", **end)
+        if not math.isnan(respect.difference):
+            length = max(-1.0, min(1.0, respect.difference / _FARTHEST_SD)) * half
+            at = (middle, y - 0.3 * _LINE)
+            axes.add_patch(Rectangle(at, length, 0.6 * _LINE, color=color, linewidth=0))
+            ends = ([middle, middle], [y - 0.5 * _LINE, y + 0.5 * _LINE])
+            axes.plot(*ends, color=style.INK, linewidth=0.7)
+
+
 def search_panel(
     query: Shown,
     results: Sequence[Shown],
@@ -115,18 +181,26 @@ def search_panel(
 
     A blue tick marks a result of the query's class, a black cross one of another class; there is
     no mark if one of the classes is unknown. Diameters are red. Below each image: class, Hamming
-    (H) and Euclidean (E) distance, scan. Without results the panel says so.
+    (H) and Euclidean (E) distance, scan, and the properties: a bar to the right means more than the
+    query's, to the left less. Without results the panel says so.
     """
     rows = max(1, math.ceil(len(results) / columns))
     side, large, below, top, gap = 1.5, 2.3, 0.56, 0.42, 0.12
+    listed = len(query.respects) * _LINE
+    below += listed + 0.08 if listed else 0.0
     first = 0.15 + large + 0.25
     width = first + columns * (side + gap)
-    height = top + max(large + 0.5, rows * (side + below))
+    legend = 0.7 if listed else 0.0
+    height = top + max(large + 0.5 + listed + legend, rows * (side + below))
     figure, axes = style.sheet(width, height, title or "Query")
     _show(axes, query, (0.15, top, large), color=style.INK, width=2.0, size=11)
     text = _lines(f"query: {class_title(query.label, class_names)}", short(query.scan))
     under: dict[str, Any] = {"color": style.INK, "ha": "center", "va": "top"}
     axes.text(0.15 + large / 2, top + large + 0.05, text, fontsize=9.5, **under)
+    if query.respects:
+        _show_respects(axes, query, 0.15, top + large + 0.5, large, size=7.5, keep=24)
+    if any(not math.isnan(one.difference) for shown in results for one in shown.respects):
+        axes.text(0.15, top + large + 0.6 + listed, _BARS, fontsize=7, color=style.MUTED, va="top")
     if not results:
         text = "No item of the archive is below the threshold.\nRaise it, or widen the search."
         middle: dict[str, Any] = {"color": style.MUTED, "ha": "center", "va": "center"}
@@ -154,6 +228,7 @@ def search_panel(
             short(shown.scan),
         )
         axes.text(x + side / 2, y + side + 0.04, text, fontsize=8, **under)
+        _show_respects(axes, shown, x, y + side + 0.5, side)
     return figure
 
 

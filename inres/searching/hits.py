@@ -6,6 +6,8 @@ from typing import Any, overload
 
 import numpy as np
 
+from inres import vocabulary
+
 
 @dataclasses.dataclass(frozen=True)
 class Query:
@@ -22,6 +24,12 @@ class Query:
     diameter_mm: float = float("nan")
     notes: tuple[str, ...] = ()
     """Messages about how it was prepared."""
+    properties: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Properties as the network estimates them from the image, in their units. If it predicts that
+    there is no nodule, only those of the location."""
+    known: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Properties that the item table knows, if the query is an item. They do not affect the
+    search."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +43,15 @@ class Hit:
     hamming: int
     """Hamming distance of the codes, bits."""
     distance: float
-    """Euclidean distance of the features; NaN if ranked by Hamming distance alone."""
+    """Euclidean distance of the features; NaN if ranked by Hamming distance alone. In a search by
+    weights, the root mean square difference of the weighted properties (`searching.weighted`)."""
     image: np.ndarray = dataclasses.field(repr=False)
     """uint8 [S, S], the item as the network sees it."""
+    properties: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Properties that the item's record knows, in their units."""
+    differences: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Absolute difference to the query's estimate of each property that both have, in standard
+    deviations of the property (of its logarithm where it is logarithmic)."""
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -47,9 +61,11 @@ class Hits(Sequence[Hit]):
     query: Query
     hits: tuple[Hit, ...]
     pool_size: int
-    """Items in the pool."""
+    """Items in the pool. In a search by weights: items whose weighted properties are all known or
+    estimated."""
     threshold: int
-    """Hamming threshold of the pool: items differ in fewer bits."""
+    """Hamming threshold of the pool: items differ in fewer bits. In a search by weights, one more
+    than the number of bits."""
     own_scan_excluded: bool
     """Whether the query's scan is known in the archive and its items were left out."""
 
@@ -68,6 +84,32 @@ class Hits(Sequence[Hit]):
 
     def __iter__(self) -> Iterator[Hit]:
         return iter(self.hits)
+
+    @property
+    def mean_differences(self) -> dict[str, float]:
+        """`Hit.differences` of each property, averaged over the hits that have it."""
+        apart: dict[str, list[float]] = {name: [] for name in self.query.properties}
+        for hit in self.hits:
+            for name, difference in hit.differences.items():
+                apart[name].append(difference)
+        return {name: float(np.mean(values)) for name, values in apart.items() if values}
+
+    @property
+    def summary(self) -> str:
+        """In which respects the hits are similar to the query on average; empty if unknown.
+
+        The limits are `vocabulary.SIMILAR_SD` and `vocabulary.DIFFERENT_SD`.
+        """
+        means = self.mean_differences
+        similar = [name for name, d in means.items() if d < vocabulary.SIMILAR_SD]
+        unlike = [name for name, d in means.items() if d >= vocabulary.DIFFERENT_SD]
+        partly = [name for name in means if name not in similar and name not in unlike]
+        groups = (("similar", similar), ("partly similar", partly), ("not similar", unlike))
+        return "; ".join(f"{words} in {_titles(names)}" for words, names in groups if names)
+
+
+def _titles(names: Sequence[str]) -> str:
+    return ", ".join(vocabulary.find_property(name).title for name in names)
 
 
 RANKS = ("euclidean", "hamming")
@@ -98,6 +140,11 @@ class SearchOptions:
     `diameter_mm BETWEEN 5 AND 8 AND malignancy >= 4`."""
     own_scan: bool = False
     """Also return items of the query's own scan."""
+    weights: Mapping[str, float] = dataclasses.field(default_factory=dict, hash=False)
+    """Weights of properties, for example `{"texture": 1, "margin": 2}`; only their ratios matter.
+    All items are then ranked by the weighted difference of these properties to the query's
+    estimates, regardless of class, code and features. There is no pool, so `threshold`, `min_pool`,
+    `nearest` and `rank` must be left at their defaults. Empty: no weights."""
 
     def __post_init__(self) -> None:
         for name, least in (("k", 1), ("threshold", 1), ("min_pool", 0), ("nearest", 0)):
@@ -119,8 +166,24 @@ class SearchOptions:
                 raise ValueError(
                     f"{name} = {value!r}: must be one of " + ", ".join(map(repr, choices))
                 )
+        if not isinstance(self.weights, Mapping):
+            raise ValueError(
+                f"weights = {self.weights!r}: must be a mapping of properties to numbers, for "
+                "example {'texture': 1, 'margin': 2}"
+            )
+        if self.weights:
+            self._require_no_pool()
         if self.nearest and self.min_pool:
             raise ValueError(
                 f"min_pool = {self.min_pool}: must be 0, because nearest = {self.nearest} sets the "
                 "pool"
             )
+
+    def _require_no_pool(self) -> None:
+        defaults = {field.name: field.default for field in dataclasses.fields(self)}
+        for name in ("threshold", "min_pool", "nearest", "rank"):
+            if getattr(self, name) != defaults[name]:
+                raise ValueError(
+                    f"{name} = {getattr(self, name)!r}: leave it out, because weights rank all "
+                    "items without a pool"
+                )

@@ -30,6 +30,12 @@ def test_classes_are_table_2s_where_labels_are_sizes():
     assert names([0, 7, 1], unknown)[7] == "7"  # eight classes of one's own
 
 
+def test_class_zero_means_no_nodule_only_where_its_name_says_so():
+    assert items.no_nodule_class(items.CLASS_NAMES) == 0
+    assert items.no_nodule_class(("no nodule", "nodule")) == 0
+    assert items.no_nodule_class(("0", "1", "2")) == -1
+
+
 @given(st.floats(0.001, 200.0))
 def test_size_class_counts_the_edges_below(diameter):
     assert items.size_class(diameter) == 1 + sum(edge <= diameter for edge in (5, 6, 8, 13, 18, 23))

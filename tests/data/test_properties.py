@@ -22,7 +22,7 @@ def test_auto_learns_only_what_an_image_shows():
         *("texture", "margin", "pleura_mm", "mine"),
     )
     assert properties.chosen(("lung_side",), found) == ("lung_side",)
-    hidden = {one.name for one in vocabulary.PROPERTIES if not one.in_image}
+    hidden = {one.name for one in vocabulary.PROPERTIES if one.location}
     assert hidden == {"lung_side", "lung_height", "pleura_mm"}
     with pytest.raises(ConfigError, match=r"'spiculation' is known of 0 training items"):
         properties.chosen(("spiculation",), found)

@@ -220,6 +220,30 @@ def test_a_search_takes_other_pools_rankings_and_filters(smoke, tmp_path):
     assert "diameter_mm" in error  # the columns there are
 
 
+def test_a_search_by_weights_ranks_all_items_by_their_properties(smoke, archive, tmp_path):
+    """By the diameter, for a query that the network takes for a nodule."""
+    workdir, _ = smoke
+    row = next(r for r in range(archive.item_count) if "diameter_mm" in query_of(archive, r))
+    estimate = query_of(archive, row)["diameter_mm"]
+    flags = (f"--workdir={workdir}", f"--item={row}", f"--out={tmp_path / 'a'}", "--k=30")
+    done = call("search", *flags, "--weights=diameter_mm=1")
+    assert done.returncode == 0, done.stderr
+    assert "ranked by diameter_mm (1)" in done.stdout
+    assert "mean difference, SD" in done.stdout
+    found = results(tmp_path / "a")
+    assert len(found) == 30
+    assert {r["query_diameter_mm"] for r in found} == {f"{estimate:.3g}"}
+    ratios = [abs(np.log(float(r["diameter_mm"]) / estimate)) for r in found]
+    np.testing.assert_allclose(ratios, np.sort(ratios), atol=0.03)  # three digits in the table
+    error = refused("search", *flags, "--weights=texture=1")
+    assert "no property 'texture'; the properties of this archive are diameter_mm" in error
+
+
+def query_of(archive, row):
+    """The properties estimated for an item."""
+    return archive.search_item(row, k=1).query.properties
+
+
 def test_a_place_in_a_scan_finds_its_own_nodule(smoke, tmp_path):
     """A query is prepared as the archive is: the same slice, mask, crop and code."""
     workdir, _ = smoke
@@ -513,13 +537,16 @@ def test_an_exported_run_is_the_same_archive(smoke, archive, nodule, tmp_path):
             assert str(ROOT).encode() not in content, path
     row, item, scan = nodule
     other = inres.Archive.open(out)
+    weighable = next(r for r in range(archive.item_count) if query_of(archive, r))
     for search in (
         lambda a: a.search_item(row, nearest=10, k=10),
+        lambda a: a.search_item(weighable, weights={"diameter_mm": 1}, k=10),
         lambda a: a.search_scan(scan, world_mm=place(item), nearest=10, k=10),
         lambda a: a.search_image(archive.search_item(row).query.image, nearest=10, k=10),
     ):
         ours, theirs = search(archive), search(other)
         assert ours.query.predicted == theirs.query.predicted
+        assert ours.query.properties == theirs.query.properties
         assert len(ours) == 10
         for a, b in zip(ours, theirs, strict=True):
             assert str(a.record) == str(b.record)

@@ -9,7 +9,7 @@ from cli import refused, results
 
 from experiments import search
 from inres.searching import batch
-from inres.searching.hits import Hits, Query
+from inres.searching.hits import Hit, Hits, Query
 
 
 @pytest.mark.parametrize(
@@ -68,6 +68,7 @@ def test_a_place_that_cannot_be_written_to_is_refused(tmp_path, monkeypatch):
 def test_an_interrupted_table_keeps_the_finished_rows(tmp_path, monkeypatch, capsys):
     class Interrupted:
         class_names = ("a", "b")
+        properties = ("texture",)
 
         def search_item(self, item):
             if item == 3:
@@ -89,3 +90,40 @@ def test_an_interrupted_table_keeps_the_finished_rows(tmp_path, monkeypatch, cap
     with pytest.raises(KeyboardInterrupt):  # nothing finished: earlier results are kept
         search._search_table(Interrupted(), rows[2:], {}, tmp_path)
     assert len(results(tmp_path / "found")) == 2
+
+
+def test_weights_are_a_list_of_names_and_numbers():
+    assert search._weights(["texture=1", " margin = 2.5"]) == {"texture": 1.0, "margin": 2.5}
+    assert search._weights([]) == {}
+
+
+@pytest.mark.parametrize("texts", [["texture"], ["texture=a"], ["=1"], ["texture=1", "texture=2"]])
+def test_other_weights_are_refused_before_a_run_is_opened(texts):
+    with pytest.raises(ValueError, match=r"--weights=.*: must be different properties with a numb"):
+        search._weights(texts)
+
+
+def test_the_table_of_many_queries_has_the_properties_of_query_and_result(tmp_path, monkeypatch):
+    image = np.zeros((4, 4), np.uint8)
+    record = {"item": 7, "scan": "s", "nodule": "n", "label": 1}
+    record |= {"diameter_mm": 9.0, "malignancy": None}
+
+    class Archive:
+        class_names = ("a", "b")
+        properties = ("diameter_mm", "texture")
+
+        def search_item(self, item, **options):
+            assert options == {"weights": {"texture": 1.0}}
+            query = Query(f"item{item}", image, 1, properties={"diameter_mm": 8.0, "texture": 4.8})
+            hit = Hit(
+                1, record, 3, 0.1, image, {"diameter_mm": 9.0, "texture": 5.0}, {"texture": 0}
+            )
+            return Hits(query, (hit,), 5, 17, False)
+
+    (tmp_path / "queries.csv").write_text("item\n1\n")
+    rows = batch.read_queries(tmp_path / "queries.csv")
+    monkeypatch.setattr(search, "OUT", types.SimpleNamespace(value=str(tmp_path / "found")))
+    search._search_table(Archive(), rows, {"weights": {"texture": 1.0}}, tmp_path)
+    (row,) = results(tmp_path / "found")
+    assert (row["texture"], row["query_texture"]) == ("5", "4.8")
+    assert (row["diameter_mm"], row["query_diameter_mm"]) == ("9", "8")

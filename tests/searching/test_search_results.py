@@ -2,11 +2,13 @@
 
 import dataclasses
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 
 from inres.archive import unit_name
 from inres.data import items
+from inres.figures import style
 from inres.searching import table
 from inres.searching.hits import Hit, Hits, Query, SearchOptions
 
@@ -44,6 +46,8 @@ def hits(count, *, pool=5, threshold=3, own=False, distance=1.0):
         ({"count": 3}, {"same_class": True, "distinct": "scan"}, "5 items of the predicted class"),
         ({"count": 3}, {"distinct": "scan"}, ", each scan once"),
         ({"count": 3}, {"rank": "hamming"}, "the 3 items nearest by Hamming distance"),
+        ({"count": 3}, {"weights": {"a": 1, "b": 0, "c": 0.5}}, "5 items ranked by a (1), c (0.5)"),
+        ({"count": 0, "pool": 0}, {"weights": {"a": 1}}, "no item is left to be found"),
     ],
 )
 def test_what_is_said_of_the_pool_is_so(given, options, said):
@@ -58,6 +62,76 @@ def test_unknown_values_are_blank_in_the_table():
     lines = table.format_rows([row]).splitlines()
     unknown = ("malignancy", "euclidean")  # of every row, so their columns are left out
     assert lines[0].split() == [name for name in table.COLUMNS if name not in unknown]
+
+
+RATED = ("diameter_mm", "texture", "margin", "subtlety")
+
+
+def compared():
+    """Two results for a query; the second has no texture, and neither has a subtlety."""
+    query = Query(
+        *("q", np.zeros((4, 4), np.uint8), 4),
+        properties={"diameter_mm": 9.0, "texture": 4.86, "margin": 3.0, "subtlety": 2.0},
+        known={"diameter_mm": 9.3},
+    )
+    plain = hits(2)
+    values = ({"diameter_mm": 9.3, "texture": 4.5, "margin": 1.0}, {"diameter_mm": 4, "margin": 3})
+    apart = ({"diameter_mm": 0.1, "texture": 0.4, "margin": 2.0}, {"diameter_mm": 1.1, "margin": 0})
+    found = tuple(
+        dataclasses.replace(hit, properties=values[i], differences=apart[i])
+        for i, hit in enumerate(plain)
+    )
+    return dataclasses.replace(plain, query=query, hits=found)
+
+
+def test_each_property_stands_next_to_the_querys():
+    found = compared()
+    first, second = table.rows(found, NAMES, RATED)
+    assert {*first} == {*table.columns(RATED)}
+    assert (first["texture"], first["query_texture"]) == ("4.5", "4.86")
+    assert (second["texture"], second["query_texture"]) == ("", "4.86")
+    assert (first["diameter_mm"], first["query_diameter_mm"]) == ("9.3", "9")
+    lines = table.format_properties(found, RATED).splitlines()
+    assert lines[0].split() == [*RATED]
+    assert [line.split() for line in lines[1:-1]] == [
+        ["query", "9.0", "4.9", "3.0", "2.0"],
+        ["record", "9.3"],
+        ["1", "9.3", "=", "4.5", "=", "1.0"],
+        ["2", "4.0", "3.0", "="],
+        ["mean", "difference,", "SD", "0.60", "0.40", "1.00"],
+    ]
+    assert lines[-1].startswith("= differs by less than 0.5")
+    assert table.format_properties(hits(2), ()) == table.format_properties(hits(2), RATED) == ""
+
+
+def test_the_summary_says_in_which_respects_results_are_similar():
+    found = compared()
+    assert found.mean_differences == pytest.approx(
+        {"diameter_mm": 0.6, "texture": 0.4, "margin": 1}
+    )
+    assert found.summary == (
+        "similar in texture; partly similar in diameter; not similar in margin"
+    )
+    assert hits(3).summary == hits(0).summary == ""
+
+
+def test_the_figure_compares_each_result_with_the_query():
+    figure = table.figure(compared(), NAMES, RATED)
+    (axes,) = figure.axes
+    bars = [patch for patch in axes.patches if patch.get_height() < 0.1]
+    widths = np.array([patch.get_width() for patch in bars])
+    apart = np.array([0.1, -0.4, -2.0, -1.1, 0.0])  # below the query's value: to the left
+    np.testing.assert_allclose(widths, apart / 2.0 * widths.min() / -1.0, atol=1e-9)
+    assert [patch.get_facecolor()[:3] for patch in bars] == [
+        mpl.colors.to_rgb(color)
+        for color in (*(style.BLUE, style.BLUE), *(style.VERMILION, style.VERMILION), style.BLUE)
+    ]
+    words = [text.get_text() for text in axes.texts]
+    assert words.count("texture") == 3
+    assert "9.0 (record 9.3)" in words
+    assert any("similar, below 0.5 SD" in text for text in words)
+    without = table.figure(hits(2), NAMES)
+    assert without.get_size_inches()[1] < figure.get_size_inches()[1]
 
 
 def test_results_are_a_sequence():
@@ -82,6 +156,11 @@ def test_results_are_a_sequence():
         ({"where": ["label > 0"]}, r"where = \['label > 0'\]: must be an SQL condition as text"),
         ({"where": None}, "where = None: must be an SQL condition as text"),
         ({"nearest": 3, "min_pool": 3}, "min_pool = 3: must be 0"),
+        ({"weights": ["texture=1"]}, r"weights = \['texture=1'\]: must be a mapping"),
+        ({"weights": {"a": 1}, "threshold": 4}, "threshold = 4: leave it out, because weights"),
+        ({"weights": {"a": 1}, "min_pool": 4}, "min_pool = 4: leave it out"),
+        ({"weights": {"a": 1}, "nearest": 4}, "nearest = 4: leave it out"),
+        ({"weights": {"a": 1}, "rank": "hamming"}, "rank = 'hamming': leave it out"),
     ],
 )
 def test_impossible_options_are_refused_by_name(option, message):

@@ -1,0 +1,211 @@
+"""Searches by weighted properties in an archive, without training: a run of random embeddings."""
+
+import numpy as np
+import pytest
+
+from inres.archive import Archive
+from inres.config import Config
+from inres.data.items import Item, size_class
+from inres.data.properties import PropertyScale, table
+from inres.encoding.binarize import FineScale
+from inres.encoding.encoder import Encoded
+from inres.pipeline.trained import TrainedRun
+from inres.retrieval import codes
+from inres.storage import store
+from inres.vocabulary import CLASS_NAMES
+
+NAMES = ("diameter_mm", "texture", "margin", "lung_height")
+ITEMS, ARCHIVED = 60, 50
+NORMAL = 0
+"""A normal item, predicted as such; all others with a number that four divides are normal too."""
+
+
+def make_items(rng):
+    rows = []
+    for row in range(ITEMS):
+        normal = row % 4 == 0
+        diameter = 0.0 if normal else float(rng.uniform(3, 30))
+        rated = (
+            {} if normal else {"texture": float(rng.integers(1, 6)), "margin": rng.uniform(1, 5)}
+        )
+        if row % 5 == 1:
+            rated.pop("texture", None)
+        rows.append(
+            Item(
+                "",
+                scan=f"s{row % 13}",
+                nodule="" if normal else f"n{row // 2}",
+                label=int(size_class(diameter)),
+                diameter_mm=diameter,
+                properties={**rated, "lung_height": float(rng.random())},
+            )
+        )
+    return tuple(rows)
+
+
+def make_run(root, rows, scale, *, shard_rows=17):
+    rng = np.random.default_rng(1)
+    labels = np.array([item.label for item in rows])
+    fc3 = np.eye(8, dtype=np.float32)[np.where(labels > 0, 1 + labels % 2, 0)]
+    encoded = Encoded(
+        rng.standard_normal((ITEMS, 6), np.float32),
+        rng.random((ITEMS, 16), np.float32),
+        fc3,
+        rng.standard_normal((ITEMS, len(scale)), np.float32),
+    )
+    names = ("texture", "margin", "lung_height")
+    records = [
+        {"item": row, "scan": item.scan, "nodule": item.nodule, "label": item.label}
+        | {"diameter_mm": item.diameter_mm, "malignancy": item.malignancy}
+        | {name: item.value(name) for name in names}
+        for row, item in enumerate(rows[:ARCHIVED])
+    ]
+    packed = codes.pack(encoded.h >= 0.5)[:ARCHIVED]
+    given = (packed, encoded.fc1[:ARCHIVED], records)
+    store.save(root / "archive", *given, bits=16, model="m", shard_rows=shard_rows)
+    config = Config()
+    config.hash.code = "latent"
+    config.search.threshold = 5
+    return TrainedRun(
+        root=root,
+        config=config,
+        class_names=CLASS_NAMES,
+        items=rows,
+        images=rng.integers(0, 255, (ITEMS, 8, 8), np.uint8),
+        channels=1,
+        item_side_px=8,
+        embeddings=encoded,
+        property_scale=scale,
+        hyperplanes=None,
+        scale=FineScale(1.0, 1.0),
+        stored=store.load(root / "archive"),
+        trained_inputs=frozenset(),
+        data_root=None,
+        load_network=lambda: pytest.fail("no query here needs the network"),
+        load_segmenter=lambda: None,
+    )
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    rows = make_items(np.random.default_rng(0))
+    scale = PropertyScale.of(NAMES, table(rows, NAMES))
+    return Archive(make_run(tmp_path_factory.mktemp("run"), rows, scale))
+
+
+def brute(archive, item, weights, allowed):
+    """Archived items by weighted difference to the query, from the item table and embeddings."""
+    run, scale = archive._run, archive._run.property_scale
+    estimates = scale.standardise(scale.restore(run.embeddings.properties)).astype(np.float64)
+    values = scale.standardise(table(run.items, NAMES)).astype(np.float64)
+    for row, one in enumerate(run.items):
+        for at, name in enumerate(NAMES):
+            if np.isnan(values[row, at]) and (one.label > 0 or name == "lung_height"):
+                values[row, at] = estimates[row, at]
+    share = np.array([weights.get(name, 0) for name in NAMES], float)
+    used, share = share > 0, share / share.sum()
+    square = (share[used] * (values[:, used] - estimates[item, used]) ** 2).sum(axis=1)
+    rows = [r for r in range(ARCHIVED) if np.isfinite(square[r]) and allowed(run.items[r])]
+    return sorted(rows, key=lambda row: (square[row], row)), np.sqrt(square)
+
+
+@pytest.mark.parametrize(
+    ("weights", "options"),
+    [
+        ({"texture": 1, "margin": 2}, {}),
+        ({"texture": 1}, {"k": 1000}),
+        ({"diameter_mm": 1, "texture": 0, "lung_height": 0.5}, {"own_scan": True}),
+        ({"margin": 3}, {"where": "diameter_mm > 10", "k": 4}),
+        ({"margin": 1}, {"same_class": True}),
+        ({"lung_height": 1}, {"k": 20}),
+    ],
+)
+def test_weighted_searches_equal_brute_force_over_the_item_table(archive, weights, options):
+    run = archive._run
+    for item in (1, 2, 55):
+        own, predicted = run.items[item].scan, int(run.embeddings.fc3[item].argmax())
+
+        def allowed(one, own=own, predicted=predicted):
+            return (
+                (one.scan != own or "own_scan" in options)
+                and (one.diameter_mm > 10 or "where" not in options)
+                and (one.label == predicted or "same_class" not in options)
+            )
+
+        want, distance = brute(archive, item, weights, allowed)
+        hits = archive.search_item(item, weights=weights, **options)
+        found = [hit.record["item"] for hit in hits]
+        assert found == want[: options.get("k", 10)]
+        assert hits.pool_size == len(want)
+        np.testing.assert_allclose(
+            [h.distance for h in hits], distance[found], rtol=1e-4, atol=1e-6
+        )
+        bits = run.embeddings.h >= 0.5
+        assert [h.hamming for h in hits] == (bits[found] != bits[item]).sum(axis=1).tolist()
+
+
+def test_normal_items_are_found_by_their_location_only(archive):
+    every = {"k": 100, "own_scan": True}
+    textured = archive.search_item(1, weights={"texture": 1}, **every)
+    assert len(textured) == sum(item.label > 0 for item in archive._run.items[:ARCHIVED])
+    placed = archive.search_item(1, weights={"lung_height": 1}, **every)
+    assert len(placed) == ARCHIVED
+    both = archive.search_item(1, weights={"lung_height": 1, "texture": 1}, **every)
+    assert {hit.record["item"] for hit in both} == {hit.record["item"] for hit in textured}
+
+
+def test_each_nodule_once_is_its_nearest_item(archive):
+    weights, options = {"margin": 1, "texture": 1}, {"k": 8, "own_scan": True}
+    every = archive.search_item(1, weights=weights, k=100, own_scan=True)
+    units = [(hit.record["scan"], hit.record["nodule"]) for hit in every]
+    first = [hit.record["item"] for i, hit in enumerate(every) if units[i] not in units[:i]]
+    found = archive.search_item(1, weights=weights, distinct="nodule", **options)
+    assert [hit.record["item"] for hit in found] == first[:8]
+
+
+def test_a_query_has_estimates_and_a_result_what_its_record_says(archive):
+    run = archive._run
+    hits = archive.search_item(6, nearest=20, k=20)
+    restored = run.property_scale.restore(run.embeddings.properties)[6]
+    assert hits.query.properties == pytest.approx(dict(zip(NAMES, restored, strict=True)))
+    assert "texture" not in hits.query.known  # not in the item's record
+    assert hits.query.known["margin"] == run.items[6].value("margin")
+    std = dict(zip(NAMES, run.property_scale.std, strict=True))
+    for hit in hits:
+        one = run.items[hit.record["item"]]
+        assert ("diameter_mm" in hit.properties) == (one.label > 0)
+        assert hit.properties.get("texture", np.nan) == pytest.approx(
+            one.value("texture"), nan_ok=True
+        )
+        assert {*hit.differences} == {*hit.properties}
+        apart = abs(one.value("lung_height") - hits.query.properties["lung_height"])
+        assert hit.differences["lung_height"] == pytest.approx(
+            apart / std["lung_height"], rel=1e-4, abs=1e-5
+        )
+
+
+def test_a_query_without_a_nodule_has_no_properties_of_one(archive):
+    hits = archive.search_item(NORMAL, nearest=20)
+    assert [*hits.query.properties] == ["lung_height"]
+    assert all({*hit.differences} == {"lung_height"} for hit in hits)
+    with pytest.raises(ValueError, match=r"item0: the network sees no nodule .* texture;"):
+        archive.search_item(NORMAL, weights={"texture": 1, "margin": 0})
+    assert len(archive.search_item(NORMAL, weights={"texture": 0, "lung_height": 1})) == 10
+
+
+def test_weights_are_refused_with_the_properties_of_the_archive(archive, tmp_path):
+    with pytest.raises(ValueError, match=r"no property 'colour'.* diameter_mm, texture, margin, l"):
+        archive.search_item(1, weights={"colour": 1})
+    with pytest.raises(ValueError, match=r"texture = -1; .* of diameter_mm, texture, margin"):
+        archive.search_item(1, weights={"texture": -1})
+    with pytest.raises(ValueError, match="threshold = 5: leave it out"):
+        archive.search_item(1, weights={"texture": 1}, threshold=5)
+    assert archive.options({"weights": {"texture": 1}}).threshold == 3  # not the run's 5
+    assert archive.options({"weights": {}}).threshold == 5
+    rows = make_items(np.random.default_rng(0))
+    nothing = PropertyScale.of((), np.zeros((ITEMS, 0)))
+    bare = Archive(make_run(tmp_path, rows, nothing))
+    with pytest.raises(ValueError, match="this archive has no properties"):
+        bare.search_item(1, weights={"texture": 1})
+    hits = bare.search_item(1)
+    assert (hits.query.properties, hits.summary) == ({}, "")
