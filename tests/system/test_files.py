@@ -267,3 +267,13 @@ def test_a_replaced_lock_file_is_not_a_lock(tmp_path):
         files.lock(tmp_path / "lock", ValueError("held")),
     ):
         pass
+
+
+def test_numeric_columns_hold_nothing_but_numbers_and_blanks():
+    rows = [
+        {"a": "1.5", "b": " ", "c": "", "d": "3", "e": "nan", "f": "x"},
+        {"a": " 2", "b": "-1e3", "c": "", "d": "high", "e": "1", "f": "y"},
+    ]
+    assert files.numeric_columns(rows) == ("a", "b")
+    assert files.numeric_columns(rows, known="def") == ("a", "b", "d", "e")
+    assert files.numeric_columns([]) == ()
