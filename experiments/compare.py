@@ -10,8 +10,9 @@ of a run, so that a run can be compared with its own baselines:
     python -m experiments.compare runs/a runs/a:predicted_class runs/a:pixels
 
 --unit=nodules compares searches for whole nodules. --measure takes any measure of per_query.npz:
-average_precision, precision, ndcg, diameter_error_mm; class_diameter_error_mm and other class_...
-measures are within the query's own class, where the ranking `chance` is a random order.
+average_precision, precision, ndcg, diameter_error_mm, similarity, difference_texture, ndcg_margin;
+class_diameter_error_mm and other class_... measures are within the query's own class, where the
+ranking `chance` is a random order.
 
 Prints, and writes to --out as comparison.json, scores.csv, scores.tex, differences.csv and
 differences.tex: the mean of each recipe with its interval over patients and its spread over seeds;

@@ -3,13 +3,13 @@
     python -m experiments.judge --embeddings=vectors.npy --items=items.csv --workdir=runs/other
 
 vectors.npy holds numbers [N, D], a row for each row of items.csv (columns image,scan,label and
-optionally patient,nodule,diameter_mm,malignancy,split); --codes=codes.npy gives codes [N, h] of 0
-and 1. Without codes, the two-stage search uses PCA+ITQ codes of the vectors; ITQ and LSH codes,
-fitted on training items, are judged in any case. Test items are the queries, training and
-validation items the archive; a query's own scan is never returned, except with --split=slices, the
-paper's split. A split with a scan, a patient or an image on two sides is refused; --overlap=drop
-leaves out the archive's items instead. If the images named in items.csv exist, panels show them,
-and pixels and HOG are compared too.
+optionally patient,nodule,diameter_mm,malignancy,split; other columns of numbers are properties, by
+which similarity is measured); --codes=codes.npy gives codes [N, h] of 0 and 1. Without codes, the
+two-stage search uses PCA+ITQ codes of the vectors; ITQ and LSH codes, fitted on training items, are
+judged in any case. Test items are the queries, training and validation items the archive; a query's
+own scan is never returned, except with --split=slices, the paper's split. A split with a scan, a
+patient or an image on two sides is refused; --overlap=drop leaves out the archive's items instead.
+If the images named in items.csv exist, panels show them, and pixels and HOG are compared too.
 
 Writes <workdir>/evaluation and <workdir>/report.html like `experiments.evaluate`, in a workdir of
 its own. Judging the same again is skipped; other files or settings are refused there, or judged
@@ -21,7 +21,7 @@ from pathlib import Path
 from absl import flags
 
 from experiments import common
-from inres.config import ConfigError, Split
+from inres.config import ConfigError, Properties, Split
 from inres.data.leaks import leak_lines
 from inres.data.splits import LeakError
 from inres.pipeline import judge, stages, workdir
@@ -41,6 +41,8 @@ BITS = flags.DEFINE_integer("bits", 48, "Length of ITQ and LSH codes; with --cod
 THRESHOLD = flags.DEFINE_integer("threshold", 3, "The pool differs in fewer bits than this.")
 SIZE = flags.DEFINE_integer("size_px", 64, "Side to which images are resized.")
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the split and of the codes.")
+IMPORTANCE = flags.DEFINE_list("importance", [], "Weights of properties: texture=2,subtlety=0.")
+SCALE = flags.DEFINE_list("scale", [], "Differences without any similarity: texture=1.5.")
 PDF = flags.DEFINE_bool("pdf", True, "Draw figures as PDF too: the slowest part of a small run.")
 
 
@@ -72,6 +74,7 @@ def judge_vectors(arguments: list[str]) -> None:
         size_px=SIZE.value,
         seed=SEED.value,
         pdf=PDF.value,
+        properties=Properties(importance=tuple(IMPORTANCE.value), scale=tuple(SCALE.value)),
     )
     root = common.workdir_path()
     with stages.lock(root):

@@ -6,7 +6,8 @@ rebuilds the config and raises `ConfigError` for impossible values.
 """
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inres import sources
@@ -336,12 +337,19 @@ class Properties:
     """Weights of single properties in `similarity`, in training and evaluation, as in
     `("diameter_mm=2", "subtlety=0")`; others have the weight 1."""
 
+    scale: tuple[str, ...] = ()
+    """Differences from which on two nodules are not similar, as in `("texture=1.5",)`; for
+    diameters, a difference of the natural logarithm. Others have the standard deviation over the
+    archive."""
+
     def __post_init__(self) -> None:
         self.names, self.importance = tuple(self.names), tuple(self.importance)
+        self.scale = tuple(self.scale)
         not_negative("properties", self, "weight")
         repeated = {name for name in self.names if self.names.count(name) > 1}
         require(not repeated, "properties.names", self.names, "different names")
         self.weights()
+        self.scales()
 
     def weights(self) -> dict[str, float]:
         """The weights in `importance` by property.
@@ -349,17 +357,35 @@ class Properties:
         Raises:
           ConfigError: one is not written as `name=number`, with a number of 0 or more.
         """
-        found = {}
-        for text in self.importance:
-            name, _, number = text.partition("=")
-            try:
-                value = float(number)
-            except ValueError:
-                value = -1.0
-            right = name and 0 <= value < float("inf")
-            require(bool(right), "properties.importance", text, "name=number, 0 or more")
-            found[name] = value
+        found = _numbers("properties.importance", self.importance, "0 or more")
+        for name, value in found.items():
+            require(value >= 0, "properties.importance", f"{name}={value:g}", "0 or more")
         return found
+
+    def scales(self) -> dict[str, float]:
+        """The differences in `scale` by property.
+
+        Raises:
+          ConfigError: one is not written as `name=number`, with a number above 0.
+        """
+        found = _numbers("properties.scale", self.scale, "above 0")
+        for name, value in found.items():
+            require(value > 0, "properties.scale", f"{name}={value:g}", "above 0")
+        return found
+
+
+def _numbers(field: str, texts: Sequence[str], kind: str) -> dict[str, float]:
+    """Numbers by name, from texts such as `name=number`."""
+    found = {}
+    for text in texts:
+        name, _, number = text.partition("=")
+        try:
+            value = float(number)
+        except ValueError:
+            value = math.nan
+        require(bool(name) and math.isfinite(value), field, text, f"name=number, {kind}")
+        found[name] = value
+    return found
 
 
 @dataclasses.dataclass

@@ -63,7 +63,8 @@ class Property:
     ends: str = ""
     """What the least and the largest value mean."""
     logarithmic: bool = False
-    """Learned and compared on a logarithmic scale; the value 0 then means that there is none."""
+    """Learned and compared on a logarithmic scale; the value 0 then means that there is none.
+    Differences are shown in units."""
     digits: int = 2
     """Decimal places in tables."""
     location: bool = False
@@ -106,6 +107,12 @@ PROPERTIES = (
 )
 """Known properties, in the order of tables: diameter, the mean ratings of the LIDC's readers, and
 the location. An item table may hold others."""
+
+
+def property_order(name: str) -> tuple[int, str]:
+    """Sorts properties: known ones in the order of tables, then all others by name."""
+    known = [one.name for one in PROPERTIES]
+    return known.index(name) if name in known else len(known), name
 
 
 def find_property(name: str) -> Property:
@@ -216,7 +223,8 @@ class Metric:
     digits: int = 3
     """Decimal places in tables."""
     within_class: bool = False
-    """Also measured among the items of the query's own class, as `class_<column>`."""
+    """Also measured among the items of the query's own class, as `class_<column>`; similarity only
+    for a random order."""
 
 
 CLASS_PREFIX = "class_"
@@ -325,8 +333,8 @@ METRICS = (
         ),
     ),
     Metric(
-        "ndcg_malignancy",
-        "nDCG by malignancy",
+        "ndcg_points",
+        "nDCG by points of malignancy",
         _mean(
             "ndcg_malignancy_at_{k}",
             "nDCG@{k} mal.",
@@ -372,6 +380,17 @@ METRICS = (
         ),
         within_class=True,
     ),
+    Metric(
+        "similarity",
+        "similarity",
+        _mean(
+            "similarity_at_{k}",
+            "similarity@{k}",
+            "mean similarity of the first {k} results in all known properties, for nodule queries",
+            macro=False,
+        ),
+        within_class=True,
+    ),
     Metric("search_precision", "search precision (the paper's)"),
     Metric("pool_size", "size of the candidate pool", unit="items", digits=0),
     Metric("precision_in_radius", "precision within Hamming radius 2"),
@@ -385,32 +404,56 @@ METRICS = (
 """All metrics, in the order of tables."""
 
 
-def metrics() -> tuple[Metric, ...]:
-    """All metrics, including those within the query's own class."""
-    within = tuple(
-        dataclasses.replace(
-            one,
-            column=f"{CLASS_PREFIX}{one.column}",
-            title=f"{one.title} within the class",
-            means=(),
-            within_class=False,
-        )
-        for one in METRICS
-        if one.within_class
+def property_metrics(name: str) -> tuple[Metric, Metric]:
+    """Difference and nDCG by one property, which may be any column of numbers."""
+    one = find_property(name)
+    return (
+        Metric(
+            f"difference_{name}",
+            f"difference in {one.title}",
+            unit=one.unit,
+            lower_is_better=True,
+            digits=2,
+            within_class=True,
+        ),
+        Metric(f"ndcg_{name}", f"nDCG by {one.title}", within_class=True),
     )
-    return (*METRICS, *within)
+
+
+def _within_class(one: Metric) -> Metric:
+    """The same metric among the items of the query's own class."""
+    return dataclasses.replace(
+        one,
+        column=f"{CLASS_PREFIX}{one.column}",
+        title=f"{one.title} within the class",
+        means=(),
+        within_class=False,
+    )
+
+
+def metrics() -> tuple[Metric, ...]:
+    """All metrics, including those within the query's own class; those of properties are aside."""
+    return (*METRICS, *(_within_class(one) for one in METRICS if one.within_class))
 
 
 def metric(column: str) -> Metric:
-    """The metric with that column in `per_query.npz`.
+    """The metric with that column in `per_query.npz`; of a property if none has that name.
 
     Raises:
       ValueError: there is none.
     """
     known = {one.column: one for one in metrics()}
-    if column not in known:
-        raise ValueError(f"unknown metric {column!r}; known are {', '.join(known)}")
-    return known[column]
+    if column in known:
+        return known[column]
+    plain = column.removeprefix(CLASS_PREFIX)
+    name = plain.partition("_")[2]
+    for one in property_metrics(name):
+        if name and one.column == plain:
+            return one if plain == column else _within_class(one)
+    raise ValueError(
+        f"unknown metric {column!r}; known are {', '.join(known)}, and difference_NAME and "
+        "ndcg_NAME of any property"
+    )
 
 
 def means() -> tuple[tuple[Metric, Mean], ...]:

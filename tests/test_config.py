@@ -43,6 +43,11 @@ def test_a_config_survives_json():
         ("data", "kind", "dicom"),
         ("phantom", "scans", 3),
         ("search", "threshold", 0),
+        ("properties", "importance", ("margin=-1",)),
+        ("properties", "scale", ("margin=0",)),
+        ("properties", "scale", ("margin=inf",)),
+        ("properties", "scale", ("=2",)),
+        ("properties", "scale", ("margin",)),
         ("loss", "name", "dhash"),
         ("loss", "classification", 0.0),
         ("model", "name", "vgg"),
@@ -73,6 +78,12 @@ def test_an_impossible_setting_of_a_loss_is_named(loss, field, value):
     setattr(getattr(config.loss.settings, loss), field, value)
     with pytest.raises(lib.ConfigError, match=rf"config\.loss\.settings\.{loss}\.{field} = "):
         lib.checked(config)
+
+
+def test_weights_and_scales_of_properties_are_numbers_by_name():
+    given = lib.Properties(importance=("margin=0", "own=2"), scale=("texture=1.5",))
+    assert given.weights() == {"margin": 0.0, "own": 2.0}
+    assert given.scales() == {"texture": 1.5}
 
 
 def test_unknown_losses_and_settings_list_the_known_ones():

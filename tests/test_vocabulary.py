@@ -45,6 +45,7 @@ def side(seed, prefix, n=40):
         codes=codes,
         malignancy=np.where(labels > 0, rng.integers(1, 6, n), np.nan),
         nodules=np.array([f"n{i // 2}" for i in range(n)]),
+        properties={name: np.repeat(rng.uniform(1, 5, n // 2), 2) for name in ("texture", "own")},
     )
 
 
@@ -79,11 +80,15 @@ def test_every_number_is_in_the_vocabulary_and_every_row_is_produced(found):
 
 
 def test_every_column_is_in_the_vocabulary_and_every_row_is_produced(found):
+    graded = {one.column for n in ("texture", "own") for one in vocabulary.property_metrics(n)}
+    graded |= {f"{vocabulary.CLASS_PREFIX}{column}" for column in graded}
     columns = {column for values in found.run.values.values() for column in values}
-    assert columns == {metric.column for metric in vocabulary.metrics()}
+    assert columns == {metric.column for metric in vocabulary.metrics()} | graded
     assert {c for values in found.nodule_run.values.values() for c in values} == {
-        metric.column for metric, _ in vocabulary.means()
+        *(metric.column for metric, _ in vocabulary.means()),
+        *("class_similarity", *graded),
     }
+    assert {vocabulary.metric(column).column for column in columns} == columns
     for row in found.within_class:
         assert within_class.metric_of(row["measure"]).title
 
@@ -127,8 +132,19 @@ def test_the_paper_s_numbers_agree_with_each_other():
 def test_unknown_names_are_refused_with_what_is_known():
     with pytest.raises(ValueError, match="unknown ranking 'fc9'; known are two_stage, hamming"):
         vocabulary.ranking("fc9")
-    with pytest.raises(ValueError, match="unknown metric 'map'; known are relevant"):
-        vocabulary.metric("map")
+    for name in ("map", "difference_", "class_ndcg_", "gap_texture"):
+        with pytest.raises(ValueError, match=f"unknown metric '{name}'; known are relevant"):
+            vocabulary.metric(name)
+
+
+def test_every_property_has_metrics():
+    inside = vocabulary.metric("class_difference_diameter_mm")
+    assert (inside.unit, inside.lower_is_better) == ("mm", True)
+    assert inside.title == "difference in diameter within the class"
+    assert vocabulary.metric("difference_own_column").lower_is_better
+    assert not vocabulary.metric("ndcg_own_column").lower_is_better
+    # A property never takes the place of another metric.
+    assert vocabulary.metric("ndcg_mm") in vocabulary.METRICS
 
 
 def test_a_new_metric_is_one_function_and_one_row(monkeypatch):

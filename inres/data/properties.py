@@ -35,6 +35,15 @@ SPREAD = "_sd"
 """Ending of the column with the standard deviation of a property over its readers."""
 
 
+def columns(items: Sequence[Item]) -> dict[str, np.ndarray]:
+    """All properties of which a value is known, in the order of tables: float64 [N] by name."""
+    fields = [one.name for one in vocabulary.PROPERTIES if hasattr(Item, one.name)]
+    named = {name for item in items for name in item.properties if not name.endswith(SPREAD)}
+    names = sorted(named.union(fields), key=vocabulary.property_order)
+    found = {name: column(items, name) for name in names}
+    return {name: values for name, values in found.items() if np.isfinite(values).any()}
+
+
 def agreement_weights(items: Sequence[Item], scale: "PropertyScale") -> np.ndarray:
     """Weights of the properties of items in training, float32 [N, P], 1 where nothing is known.
 

@@ -122,8 +122,8 @@ def compare(
 
 def _unknown(measure: str, where: str) -> str:
     return (
-        f"{where}: {measure!r} is undefined for every query (not all data have diameters or "
-        "malignancy ratings); compare by another measure"
+        f"{where}: {measure!r} is undefined for every query (not all data have diameters, "
+        "ratings or other properties); compare by another measure"
     )
 
 

@@ -34,6 +34,9 @@ class Embedded:
     """str [N], empty where unknown. If given, they replace the scans as `groups`."""
     items: np.ndarray | None = None
     """int [N], rows of the item table, counted from 0; None if there is no such table."""
+    properties: Mapping[str, np.ndarray] | None = None
+    """Numbers by which similarity is measured, by name: float64 [N], NaN where unknown (a diameter
+    of 0, no nodule, counts as unknown); None if there are none."""
 
     def __post_init__(self) -> None:
         columns = {
@@ -43,6 +46,7 @@ class Embedded:
             "names": (self.names, 1),
             **{f"features[{name!r}]": (value, 2) for name, value in self.features.items()},
             **{f"codes[{name!r}]": (value, 2) for name, value in self.codes.items()},
+            **{f"properties[{n!r}]": (value, 1) for n, value in (self.properties or {}).items()},
         }
         for name in ("malignancy", "nodules", "patients", "items"):
             if getattr(self, name) is not None:
@@ -93,4 +97,7 @@ class Embedded:
             nodules=None if self.nodules is None else self.nodules[rows],
             patients=None if self.patients is None else self.patients[rows],
             items=None if self.items is None else self.items[rows],
+            properties=None
+            if self.properties is None
+            else {name: value[rows] for name, value in self.properties.items()},
         )

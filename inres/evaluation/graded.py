@@ -47,6 +47,13 @@ def candidates(ranking: metrics.Ranking, k: int) -> Top:
     return Top(k, np.array(first), np.concatenate(items), np.concatenate(groups))
 
 
+def tied(allowed: np.ndarray, k: int) -> Top:
+    """A random order of the items `allowed`, bool [Q, N]: all of them tie."""
+    _, items = np.nonzero(allowed)
+    first = np.concatenate([[0], np.cumsum(allowed.sum(axis=1))])
+    return Top(k, first, items, first[:-1][np.diff(first) > 0])
+
+
 def in_top(top: Top, values: np.ndarray) -> np.ndarray:
     """`values` [Q, N] of the candidates, [C]."""
     return np.asarray(values)[top.query, top.items]
@@ -81,6 +88,52 @@ def expected_top(top: Top, values: np.ndarray) -> np.ndarray:
     shown = position < top.k
     out[query[shown], position[shown]] = np.repeat(means, sizes)[shown]
     return out
+
+
+@dataclasses.dataclass(frozen=True)
+class Shares:
+    """Places of T tie groups: sums over the first k from exact sums over the groups."""
+
+    groups: np.ndarray
+    """int64 [T]: start of each group in the candidates."""
+    query: np.ndarray
+    """int64 [T], ascending."""
+    queries: int
+    """Number of queries."""
+    inside: np.ndarray
+    """float64 [T]: probability of each item of the group to be among the first k."""
+    discount: np.ndarray
+    """float64 [T]: expected discount of each item of the group, 0 beyond the first k."""
+
+    def expected(self, values: np.ndarray) -> np.ndarray:
+        """Expected sum of integers `values` [C] over the first k, float64 [Q]."""
+        return self._sums(values, self.inside)
+
+    def discounted(self, values: np.ndarray) -> np.ndarray:
+        """Expected discounted sum of integers `values` [C] over the first k, float64 [Q]."""
+        return self._sums(values, self.discount)
+
+    def _sums(self, values: np.ndarray, shares: np.ndarray) -> np.ndarray:
+        if not len(self.groups):
+            return np.zeros(self.queries)
+        sums = np.add.reduceat(values, self.groups, dtype=np.int64)
+        return np.bincount(self.query, sums * shares, minlength=self.queries)
+
+
+def shares(top: Top) -> Shares:
+    """The places of the candidates of `top`."""
+    sizes = np.diff(top.groups, append=len(top.items))
+    query = np.searchsorted(top.first, top.groups, side="right") - 1
+    start = top.groups - top.first[query]
+    stop = np.minimum(start + sizes, top.k)
+    total = np.concatenate([[0.0], np.cumsum(_discount(top.k))])
+    return Shares(
+        top.groups,
+        query,
+        len(top.first) - 1,
+        (stop - start) / sizes,
+        (total[stop] - total[start]) / sizes,
+    )
 
 
 def tie_order(top: Top, values: np.ndarray, *, descending: bool) -> np.ndarray:

@@ -228,9 +228,52 @@ def difference(
     """
     gap = _row(ours, patients, "ours") - _row(theirs, patients, "theirs")
     mean = mean_interval(gap, patients, labels, level=level, resamples=resamples, seed=seed)
-    shares = _Sums.of(gap[None], patients, labels).shares()
+    shares = _Sums.of(gap[None], patients, labels).shares()[:, 0]
     p_value, exact = sign_flip(shares, flips=resamples, seed=seed)
     return Difference(**vars(mean), p_value=p_value, exact=exact)
+
+
+def differences(
+    gaps: Mapping[str, np.ndarray],
+    patients: np.ndarray,
+    *,
+    level: float = LEVEL,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Difference]:
+    """Many differences of means over queries; all use the same resamples and the same flips.
+
+    Args:
+      gaps: ours minus theirs, float [Q] by name; NaN where a query does not count.
+      patients, level, resamples, seed: as for `difference`.
+    """
+    means = mean_intervals(gaps, patients, level=level, resamples=resamples, seed=seed)
+    shares = _Sums.of(np.stack(list(gaps.values())), patients, None).shares()
+    found = sign_flips(shares, flips=resamples, seed=seed)
+    return {
+        name: Difference(**vars(means[name]), p_value=p_value, exact=exact)
+        for name, (p_value, exact) in zip(gaps, found, strict=True)
+    }
+
+
+def sign_flips(
+    shares: np.ndarray, *, flips: int = RESAMPLES, seed: int = 0
+) -> list[tuple[float, bool]]:
+    """`sign_flip` of each column of `shares` [P, M]; those who need random flips share them."""
+    shares = np.where(np.isfinite(shares), shares, 0.0)
+    few = 2.0 ** (shares != 0).sum(axis=0) <= flips
+    beyond = np.zeros(shares.shape[1], np.int64)
+    far = np.abs(shares.sum(axis=0)) - 1e-12 * np.abs(shares).sum(axis=0)
+    rng = np.random.default_rng([seed, 31])
+    step = max(1, _CELLS // len(shares))
+    for start in range(0, 0 if few.all() else flips, step):
+        rows = min(step, flips - start)
+        signs = 1.0 - 2.0 * rng.integers(0, 2, (rows, len(shares)), dtype=np.int8)
+        beyond += (np.abs(signs @ shares) >= far).sum(axis=0)
+    return [
+        sign_flip(column, flips=flips) if exact else ((1 + int(count)) / (1 + flips), False)
+        for column, exact, count in zip(shares.T, few, beyond, strict=True)
+    ]
 
 
 def sign_flip(shares: np.ndarray, *, flips: int = RESAMPLES, seed: int = 0) -> tuple[float, bool]:
@@ -334,10 +377,11 @@ class _Sums:
         return np.where(classes > 0, mean / np.maximum(classes, 1), np.nan)
 
     def shares(self) -> np.ndarray:
-        """Contribution of each patient to the mean of the first measure, float64 [P]."""
-        total = self.counts[:, 0].sum(axis=0)
+        """Contribution of each patient to the mean of each measure, float64 [P, M]."""
+        total = self.counts.sum(axis=0)
         weights = np.where(total > 0, 1.0 / np.maximum(total, 1.0), 0.0)
-        return self.sums[:, 0] @ weights / max(int((total > 0).sum()), 1)
+        classes = np.maximum((total > 0).sum(axis=1), 1)
+        return (self.sums * weights).sum(axis=2) / classes
 
 
 def _counted(patients: int) -> str:

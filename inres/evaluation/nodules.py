@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from inres import vocabulary
-from inres.evaluation import intervals, judging, runs
+from inres.evaluation import intervals, judging, runs, similarity
 from inres.evaluation.distances import Distances
 from inres.evaluation.embedded import Embedded
 from inres.evaluation.groups import Exclusion
@@ -101,20 +101,28 @@ def evaluate(queries: Embedded, gallery: Embedded, settings: Settings) -> Nodule
     heads, archive = queries.take(ours.starts), gallery.take(theirs.starts)
     distances = Distances(queries, gallery, threshold=settings.threshold, fine=settings.fine)
     known, stored = judging.shared_columns(heads, archive)
+    compared = similarity.Compared.of(heads, archive, settings)
     exclusion = Exclusion.of(heads, archive, own_group=settings.own_group)
     parts: dict[str, list[dict[str, np.ndarray]]] = {}
     for chosen in _parts(ours, len(gallery)):
         excluded = exclusion.rows(chosen)
         mine = {name: column[chosen] for name, column in known.items()}
         truth = judging.Truth.of(mine, stored, excluded, settings.k)
+        wanted = compared.wanted(chosen, excluded=excluded, relevance=truth.relevance, k=settings.k)
         for name, found in _mean_distances(distances, ours, theirs, chosen).items():
             found[excluded] = np.inf
             order = judging.Order.of(found, truth, settings.k)
-            parts.setdefault(name, []).append(judging.scores(order, truth, settings.k))
+            scored = judging.scores(order, truth, settings.k)
+            scored |= similarity.scores(name, order.top, wanted)
+            parts.setdefault(name, []).append(scored)
     # Scores without a mean, such as the number of relevant items, are not kept.
-    columns = dict.fromkeys(metric.column for metric, _ in vocabulary.means())
+    unused = {metric.column for metric in vocabulary.METRICS if not metric.means}
     per_query = {
-        name: {column: np.concatenate([part[column] for part in found]) for column in columns}
+        name: {
+            column: np.concatenate([part[column] for part in found])
+            for column in found[0]
+            if column not in unused
+        }
         for name, found in parts.items()
     }
     return NoduleEvaluation(

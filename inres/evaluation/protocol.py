@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from inres.evaluation import classification, judging, metrics, pools
+from inres.evaluation import classification, judging, metrics, pools, similarity
 from inres.evaluation.code_statistics import code_statistics
 from inres.evaluation.distances import Distances
 from inres.evaluation.embedded import Embedded
@@ -66,8 +66,9 @@ class Evaluation:
     """By ranking and column, float64 [Q], NaN where undefined."""
     counts: dict[str, Any]
     """Settings and sizes: `queries`, `gallery`, `classes`, `bits`, `threshold`, `k`, `fine`,
-    `own_scan` (`Settings.own_group`), `excluded_pairs` (of one group) and
-    `queries_without_relevant`, which are left out of all means over rankings."""
+    `own_scan` (`Settings.own_group`), `properties` (`scale` and `weight` of each),
+    `excluded_pairs` (of one group) and `queries_without_relevant`, which are left out of all means
+    over rankings."""
 
 
 def evaluate(queries: Embedded, gallery: Embedded, settings: Settings) -> Evaluation:
@@ -91,7 +92,8 @@ def evaluate(queries: Embedded, gallery: Embedded, settings: Settings) -> Evalua
     """
     _check(queries, gallery, settings)
     distances = Distances(queries, gallery, threshold=settings.threshold, fine=settings.fine)
-    scored = score_rankings(queries, gallery, distances, settings)
+    compared = similarity.Compared.of(queries, gallery, settings)
+    scored = score_rankings(queries, gallery, distances, compared, settings)
     labels, classes = queries.labels, settings.classes
     classified = None
     if "fc3" in queries.features:
@@ -136,6 +138,7 @@ def evaluate(queries: Embedded, gallery: Embedded, settings: Settings) -> Evalua
             "k": settings.k,
             "fine": settings.fine,
             "own_scan": settings.own_group,
+            "properties": compared.described(),
             "excluded_pairs": int(found.excluded.sum()),
             "queries_without_relevant": int((scored["two_stage"].scores["relevant"] == 0).sum()),
         },

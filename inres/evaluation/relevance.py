@@ -57,7 +57,7 @@ def malignancy_agreement(queries: np.ndarray, items: np.ndarray) -> np.ndarray:
 GAINS: dict[str, tuple[str, Callable[[np.ndarray, np.ndarray], np.ndarray]]] = {
     "ndcg": ("labels", size_gains),
     "ndcg_mm": ("diameters_mm", diameter_gains),
-    "ndcg_malignancy": ("malignancy", malignancy_gains),
+    "ndcg_points": ("malignancy", malignancy_gains),
 }
 """By column of nDCG: the property that is graded, and the gain as a function of query and item."""
 MEANS = {

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from inres.evaluation import judging, metrics, pools
+from inres.evaluation import judging, metrics, pools, similarity
 from inres.evaluation.distances import Distances, Part
 from inres.evaluation.embedded import Embedded
 from inres.evaluation.groups import Exclusion
@@ -39,7 +39,11 @@ class Scored:
 
 
 def score_rankings(
-    queries: Embedded, gallery: Embedded, distances: Distances, settings: Settings
+    queries: Embedded,
+    gallery: Embedded,
+    distances: Distances,
+    compared: similarity.Compared,
+    settings: Settings,
 ) -> dict[str, Scored]:
     """Score every ranking of every query; the queries in parts, each part on all cores."""
     exclusion = Exclusion.of(queries, gallery, own_group=settings.own_group)
@@ -59,10 +63,12 @@ def score_rankings(
             spread = threads.map if len(cuts) > 1 else map
             mine = {name: column[rows] for name, column in ours.items()}
             truths = list(spread(functools.partial(_truth, mine, theirs, part, settings.k), cuts))
+            want = functools.partial(_wanted, compared, part, settings.k)
+            wanted = list(spread(want, cuts, truths))
             for name, found in distances.each(part):
                 score = functools.partial(_score_cut, name, found, part, distances.bits, settings)
                 # One ranking is scored while the distances of the next are computed.
-                waiting.append((name, spread(score, cuts, truths)))
+                waiting.append((name, spread(score, cuts, truths, wanted)))
                 if len(waiting) > 1:
                     collect()
             collect()
@@ -81,6 +87,14 @@ def _truth(
     return judging.Truth.of(mine, gallery, part.excluded[cut], k)
 
 
+def _wanted(
+    compared: similarity.Compared, part: Part, k: int, cut: slice, truth: judging.Truth
+) -> similarity.Wanted:
+    """The properties that the rows `cut` of a part look for."""
+    rows = slice(part.rows.start + cut.start, part.rows.start + cut.stop)
+    return compared.wanted(rows, excluded=truth.excluded, relevance=truth.relevance, k=k)
+
+
 def _score_cut(
     name: str,
     distances: np.ndarray,
@@ -89,6 +103,7 @@ def _score_cut(
     settings: Settings,
     cut: slice,
     truth: judging.Truth,
+    wanted: similarity.Wanted,
 ) -> Scored:
     """Score the rows `cut` of one ranking by its distances [q, N]."""
     order = judging.Order.of(distances[cut], truth, settings.k)
@@ -106,7 +121,7 @@ def _score_cut(
         labels = truth.gallery["labels"]
         class_hamming = pools.class_hamming(hamming, truth.excluded, labels, settings.classes)
     return Scored(
-        scores=judging.scores(order, truth, k),
+        scores=judging.scores(order, truth, k) | similarity.scores(name, order.top, wanted),
         curves=judging.curve_sums(order, truth.queries["labels"], settings.classes),
         lookup=lookup,
         returned=returned,

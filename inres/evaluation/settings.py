@@ -1,6 +1,7 @@
 """Settings of an evaluation: what is searched, how, and which items a query may find."""
 
 import dataclasses
+from collections.abc import Mapping
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,3 +18,9 @@ class Settings:
     """Length of the result list."""
     own_group: bool = False
     """Let a query find items of its own group (usually its scan)."""
+    weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """Weights of properties in `similarity`; others have the weight 1."""
+    scales: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """By property, the difference from which on two nodules are not similar; of the natural
+    logarithm for properties that are compared on it. Others have the standard deviation over the
+    archive."""

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from inres.evaluation import nodules, protocol, runs, within_class
+from inres.evaluation import nodules, property_tables, protocol, runs, within_class
 from inres.evaluation.assessment import Assessment
 from inres.evaluation.confidence import confidence
 from inres.evaluation.embedded import Embedded
@@ -48,9 +48,13 @@ def assess(
         intervals=confidence(found, queries.labels, patients),
         run=run.extended(within_class.per_query(tops, matched)),
         within_class=within_class.compared(tops, matched, patients),
+        properties=property_tables.property_rows(run),
+        similarity=property_tables.similarity_rows(run),
         by_nodule=[] if nodule_run is None else nodules.table_rows(nodule_run),
         nodule_counts=None if by_nodule is None else by_nodule.counts,
         nodule_run=nodule_run,
+        nodule_properties=[] if nodule_run is None else property_tables.property_rows(nodule_run),
+        nodule_similarity=[] if nodule_run is None else property_tables.similarity_rows(nodule_run),
         mixed_nodule=""
         if by_nodule is not None
         else nodules.mixed_nodule(queries) or nodules.mixed_nodule(gallery),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from inres.config import Config
-from inres.data import item_store, items, leaks, splits
+from inres.data import item_store, items, leaks, properties, splits
 from inres.encoding.binarize import to_bits
 from inres.evaluation import baselines
 from inres.evaluation.assessment import Assessment
@@ -91,6 +91,8 @@ def search_settings(config: Config, classes: int) -> Settings:
         fine=config.search.features,
         # The paper's random split of slices leaks by design; there, own scans may be found.
         own_group=config.split.kind == "slices",
+        weights=config.properties.weights(),
+        scales=config.properties.scales(),
     )
 
 
@@ -132,6 +134,7 @@ def embedded(
         malignancy=table.column("malignancy")[rows],
         nodules=items.nodule_names([table.items[row] for row in rows]),
         items=rows,
+        properties=properties.columns([table.items[row] for row in rows]),
     )
 
 

@@ -14,7 +14,9 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "train": (
         "model",
         "loss",
-        "properties",
+        "properties.names",
+        "properties.weight",
+        "properties.importance",
         "train",
         "hash.bits",
         "items.view",
@@ -24,7 +26,13 @@ FIELDS: dict[str, tuple[str, ...]] = {
         "seed",
     ),
     "index": ("search.features", "hash.code", "hash.fc1_weight", "hash.views_weight"),
-    "evaluation": ("search.threshold", "search.features", "pdf"),
+    "evaluation": (
+        "search.threshold",
+        "search.features",
+        "properties.importance",
+        "properties.scale",
+        "pdf",
+    ),
 }
 """By stage: fields, or whole sections. Those of `scans` and `prepare` depend on the source."""
 

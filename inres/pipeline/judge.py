@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from inres.config import ConfigError, Items, Split
-from inres.data import item_table, items, splits, views
+from inres.config import ConfigError, Items, Properties, Split
+from inres.data import item_table, items, properties, splits, views
 from inres.data.images import load_images
 from inres.evaluation import baselines, runs
 from inres.evaluation.embedded import Embedded
@@ -39,6 +39,8 @@ class Settings:
     """Seed of the split and of the codes."""
     pdf: bool = True
     """Draw figures as PDF too."""
+    properties: Properties = dataclasses.field(default_factory=Properties)
+    """Weights and scales of `similarity`; nothing is learned here."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,6 +171,8 @@ def stage_inputs(given: Given, split: Split, settings: Settings) -> dict[str, An
         "seed": settings.seed,
         "bits": settings.bits if given.codes is None else given.codes.shape[1],
         "threshold": settings.threshold,
+        "importance": list(settings.properties.importance),
+        "scale": list(settings.properties.scale),
         "pdf": settings.pdf,
         **shown,
     }
@@ -220,6 +224,8 @@ def _judge(given: Given, division: Division, settings: Settings, out: Path) -> N
             threshold=settings.threshold,
             fine="embedding",
             own_group=division.split.kind == "slices",
+            weights=settings.properties.weights(),
+            scales=settings.properties.scales(),
         ),
         class_names=class_names,
         names=names,
@@ -295,6 +301,7 @@ def _embedded(given: Given, rows: np.ndarray, settings: Settings) -> Embedded:
         names=np.where(names == "", column("nodule"), names),
         malignancy=column("malignancy"),
         nodules=items.nodule_names([given.table[row] for row in rows]),
+        properties=properties.columns([given.table[row] for row in rows]),
     )
 
 

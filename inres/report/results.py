@@ -9,10 +9,10 @@ from matplotlib.figure import Figure
 
 from inres import vocabulary
 from inres.encoding.pca import principal
-from inres.evaluation import nodules, runs, within_class
+from inres.evaluation import nodules, property_tables, runs, within_class
 from inres.evaluation.assessment import Assessment
 from inres.evaluation.embedded import Embedded
-from inres.figures import codes, items, rankings, style
+from inres.figures import codes, items, rankings, similarity, style
 from inres.report.evaluation_tables import evaluation_tables
 from inres.report.galleries import PROVENANCE, Panel, Panels
 from inres.system import files, tables
@@ -34,8 +34,9 @@ def write_evaluation(
     """Write metrics, curves, tables and figures of an evaluation into the folder `out`.
 
     Files: `metrics.json`, `curves.json`, `per_query.npz`, the tables `table2`, `table3`,
-    `rankings`, `margins`, `codes`, `lookup`, `efficiency`, `within_class` and, with a search for
-    nodules, `by_nodule` (each `.csv` and `.tex`), `nodules/per_query.npz`, `galleries.csv`
+    `rankings`, `margins`, `codes`, `lookup`, `efficiency`, `within_class`, `properties`,
+    `similarity` and, with a search for nodules, `by_nodule`, `properties_by_nodule` and
+    `similarity_by_nodule` (each `.csv` and `.tex`), `nodules/per_query.npz`, `galleries.csv`
     (provenance of every image of the search panels) and `figures/*` (each `.png`, `.svg` and,
     with `pdf`, `.pdf`). `metrics.json` is written last, so that its presence means that the other
     files are complete.
@@ -107,11 +108,20 @@ def _write_tables(
     """Write all tables, and the search for nodules query by query."""
     for name, rows in evaluation_tables(assessment, dataset, efficiency).items():
         tables.write_table(out / name, {key: key for key in (rows[0] if rows else ())}, rows)
-    columns = {name: name for name in within_class.TABLE_COLUMNS}
-    tables.write_table(out / "within_class", columns, assessment.within_class)
+    _write_rows(out / "within_class", within_class.TABLE_COLUMNS, assessment.within_class)
+    properties, similar = property_tables.PROPERTY_COLUMNS, property_tables.SIMILARITY_COLUMNS
+    _write_rows(out / "properties", properties, assessment.properties)
+    _write_rows(out / "similarity", similar, assessment.similarity)
     if assessment.nodule_run is not None:
+        _write_rows(out / "properties_by_nodule", properties, assessment.nodule_properties)
+        _write_rows(out / "similarity_by_nodule", similar, assessment.nodule_similarity)
         tables.write_table(out / "by_nodule", nodules.table_titles(), assessment.by_nodule)
         runs.write(out / nodules.FOLDER, assessment.nodule_run)
+
+
+def _write_rows(stem: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write a table whose columns have their names as titles."""
+    tables.write_table(stem, {column: column for column in columns}, rows)
 
 
 def _curves(assessment: Assessment, captions: Mapping[str, str]) -> dict[str, Any]:
@@ -160,13 +170,23 @@ def _metrics(
         "intervals": assessment.intervals or None,
         "protocol": evaluation.counts,
         "within_class": assessment.within_class,
-        "by_nodule": {"rankings": assessment.by_nodule, **nodule_counts} if nodule_counts else None,
+        "properties": assessment.properties,
+        "similarity": assessment.similarity,
+        "by_nodule": {
+            "rankings": assessment.by_nodule,
+            "properties": assessment.nodule_properties,
+            "similarity": assessment.nodule_similarity,
+            **nodule_counts,
+        }
+        if nodule_counts
+        else None,
     }
 
 
 def in_words(assessment: Assessment) -> str:
     """The results as lines of text, as a run prints them."""
-    lines = [*_ranking_lines(assessment), *_nodule_lines(assessment)]
+    lines = [*_ranking_lines(assessment), *_similarity_lines(assessment)]
+    lines += _nodule_lines(assessment)
     lines += [
         _within_class_line(row) for row in assessment.within_class if row["ranking"] == "two_stage"
     ]
@@ -193,6 +213,27 @@ def _ranking_lines(assessment: Assessment) -> list[str]:
     if caution := intervals.get("caution"):
         lines.append(f"  note: {caution}")
     return lines
+
+
+def _similarity_lines(assessment: Assessment) -> list[str]:
+    """A line for the similarity over all properties, and one for the single differences."""
+    found = {row["ranking"]: row for row in assessment.similarity}
+    if not found:
+        return []
+    ours = found[property_tables.OURS]
+    shown = (name for name in ("softmax", "pixels") if name in found)
+    others = [(vocabulary.ranking(n).title, found[n]["similarity"]) for n in shown]
+    others += [("random in the class", ours["class_random"]), ("random", ours["random"])]
+    listed = ", ".join(f"{title} {_number(value)}" for title, value in others)
+    single = ", ".join(
+        f"{vocabulary.find_property(row['property']).title} {row['difference']:.2f}"
+        for row in assessment.properties
+        if row["ranking"] == property_tables.OURS
+    )
+    return [
+        f"  similarity over all properties {_number(ours['similarity'])} ({listed})",
+        f"  mean differences: {single}",
+    ]
 
 
 def _nodule_lines(assessment: Assessment) -> list[str]:
@@ -247,6 +288,8 @@ def _plots(
         "class_counts": items.class_counts(dataset, names),
         "map": _map(counts["fine"], assessment.queries, assessment.gallery, names),
     }
+    if assessment.properties:
+        drawn["similarity"] = similarity.differences(assessment.properties, k=counts["k"])
     if evaluation.confusion is not None:
         drawn["confusion"] = rankings.confusion(evaluation.confusion, names)
     drawn["efficiency"] = codes.efficiency(pools, efficiency or (), items=counts["gallery"])

@@ -79,17 +79,18 @@ def checked(grid: Ablation) -> Ablation:
             raise ConfigError(f"config.{name} = {value!r}: must be one or more different values")
     named = [variant["ranking"] for variant in grid.variants if "ranking" in variant]
     rankings = vocabulary.ranking_names()
-    columns = [metric.column for metric in vocabulary.metrics()]
-    for field, names, what, known in (
-        ("rankings", grid.rankings, "ranking", rankings),
-        ("variants", named, "ranking", rankings),
-        ("measures", grid.measures, "measure", columns),
-    ):
+    for field, names in (("rankings", grid.rankings), ("variants", named)):
         for name in names:
-            if name not in known:
+            if name not in rankings:
                 raise ConfigError(
-                    f"config.{field}: {name!r} is not a {what}; must be one of {', '.join(known)}"
+                    f"config.{field}: {name!r} is not a ranking; must be one of "
+                    f"{', '.join(rankings)}"
                 )
+    for name in grid.measures:
+        try:
+            vocabulary.metric(name)
+        except ValueError as error:
+            raise ConfigError(f"config.measures: {error}") from None
     if "ranking" in grid.variants[0]:
         raise ConfigError(
             "config.variants: the first variant, the base, must not select a ranking; use "

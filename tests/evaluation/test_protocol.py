@@ -49,6 +49,7 @@ def embedded(rng, n, *, classes=4, bits=6, scans=5, prefix="s", separation=1.5):
         }
         | {name: rng.random((n, bits)) < 0.5 for name in ("latent", "alone")},
         malignancy=np.where(labels > 0, rng.integers(1, 6, n), np.nan),
+        properties={"texture": rng.uniform(1, 5, n)},
     )
 
 
@@ -63,6 +64,7 @@ def taken(side, rows):
         side.names[rows],
         {name: value[rows] for name, value in side.codes.items()},
         side.malignancy[rows],
+        properties={name: value[rows] for name, value in side.properties.items()},
     )
 
 
@@ -188,14 +190,15 @@ def test_shuffling_the_gallery_changes_no_digit(seed):
 def test_own_scan_is_returned_only_with_own_group(sides):
     queries, _ = sides
     archive = taken(queries, np.arange(len(queries)))  # every query finds itself at distance 0
-    found = evaluate(queries, archive, Settings(classes=4, threshold=7))
+    settings = Settings(classes=4, threshold=7, scales={"texture": 1.0})
+    found = evaluate(queries, archive, settings)
     for q, row in enumerate(found.top):
         assert all(archive.scans[i] != queries.scans[q] for i in row if i >= 0)
     same = queries.scans[:, None] == archive.scans
     assert found.counts["excluded_pairs"] == same.sum()
     without = taken(archive, np.flatnonzero(archive.scans != queries.scans[0]))
     first = taken(queries, np.array([0]))
-    alone = evaluate(first, without, Settings(classes=4, threshold=7))
+    alone = evaluate(first, without, settings)
     for name, values in alone.per_query.items():
         for measure, value in values.items():
             np.testing.assert_allclose(

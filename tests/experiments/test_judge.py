@@ -14,11 +14,11 @@ def data(tmp_path_factory):
     root = tmp_path_factory.mktemp("judge")
     rng = np.random.default_rng(0)
     labels = np.arange(120) % 2
-    lines = ["image,scan,nodule,label,diameter_mm,malignancy,split"]
+    lines = ["image,scan,nodule,label,diameter_mm,malignancy,split,own,own_sd"]
     for i, label in enumerate(labels):
         lines.append(
             f",s{i // 4},n{i},{label},{8.5 if label else 0},{4 if label else ''},"
-            f"{'test' if i >= 80 else 'train'}"
+            f"{'test' if i >= 80 else 'train'},{i % 3},0.5"
         )
     (root / "items.csv").write_text("\n".join(lines) + "\n")
     np.save(root / "vectors.npy", rng.normal(size=(120, 6)) + 5 * labels[:, None])
@@ -64,6 +64,10 @@ def test_vectors_are_judged_by_the_same_protocol(data, tmp_path):
     assert rankings["hamming"] < 0.7
     assert found["rankings"]["embedding"]["malignancy_agreement_at_10"] == 1.0
     assert found["classification"] is None
+    # The only size and the only rating cannot differ; a spread over readers is no property.
+    assert list(found["protocol"]["properties"]) == ["own"]
+    assert {row["property"] for row in found["properties"]} == {"own"}
+    assert "similarity over all properties" in done.stdout
     assert found["intervals"]["patients"] == 10
     few = "with only 10 patients, the intervals are too narrow"
     assert few in done.stdout
@@ -73,7 +77,8 @@ def test_vectors_are_judged_by_the_same_protocol(data, tmp_path):
     assert "1 training or validation items are left out" in page
     drawn = [{p.stem for p in tmp_path.rglob(f"figures/*.{kind}")} for kind in ("png", "pdf")]
     assert drawn[0] == drawn[1] != set()
-    said = call("compare", tmp_path, f"{tmp_path}:chance", f"--out={tmp_path / 'c'}")
+    named = "--measure=average_precision,similarity,difference_own,ndcg_own"
+    said = call("compare", tmp_path, f"{tmp_path}:chance", f"--out={tmp_path / 'c'}", named)
     assert said.returncode == 0, said.stderr
     assert f"{tmp_path} is ahead of {tmp_path}:chance" in said.stdout
     assert "No images were given" in page

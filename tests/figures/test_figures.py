@@ -11,7 +11,7 @@ from matplotlib.image import imread
 
 from inres import figures, vocabulary
 from inres.data.items import size_class
-from inres.figures import codes, curves, items, lungs, panels, rankings, style
+from inres.figures import codes, curves, items, lungs, panels, rankings, similarity, style
 from inres.vocabulary import CLASS_NAMES, ranking_names
 
 IMAGE = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -104,6 +104,17 @@ def test_saving_gives_png_and_svg_with_the_same_bytes_each_time(tmp_path):
     assert ET.parse(first[1]).getroot().tag.endswith("svg")
 
 
+def differences():
+    """Rows of the table `properties`: one property is unknown of all nodules of the class."""
+    row = {"difference": 0.5, "low": 0.4, "high": 0.7, "random": 2.0, "class_random": 0.6}
+    unknown = row | {"difference": None, "low": None, "high": None, "class_random": None}
+    return [
+        {"ranking": ranking, "property": name, **values}
+        for ranking in ("two_stage", "softmax", "pixels", "chance")
+        for name, values in (("texture", row), ("a column of its own", unknown))
+    ]
+
+
 def all_figures():
     rng = np.random.default_rng(0)
     grid = np.linspace(0, 1, 11)
@@ -167,6 +178,7 @@ def all_figures():
             rng.random(20) * 20, {"threshold": rng.random(20), "unet": rng.random(20)}
         ),
         "counts": items.class_counts({"train": [4] * 8, "test": [1] * 8}, CLASS_NAMES),
+        "similarity": similarity.differences(differences(), k=10),
         "training": curves.training_curves(rows),
         "samples": items.sample_sheet(np.stack([IMAGE] * 16), labels, labels * 3.0, CLASS_NAMES),
         "masks": lungs.mask_examples([IMAGE] * 5, [mask] * 5, [~mask] * 5, titles=["a"] * 5),
@@ -217,3 +229,10 @@ def test_every_code_of_a_lookup_has_its_own_line_style():
     sweep = {"recall": at, "precision": at, "empty_share": at, "threshold": np.arange(1, 5)}
     figure = codes.lookups({name: sweep for name in kinds})
     assert len({line.get_color() for line in figure.axes[0].lines}) == len(kinds)
+
+
+def test_differences_are_relative_to_a_random_order():
+    axes = similarity.differences(differences(), k=10).axes[0]
+    points = [line.get_xdata()[0] for line in axes.lines if line.get_marker() in "Ds^|"]
+    assert sorted(points) == [0.25, 0.25, 0.25, 0.3]
+    assert [t.get_text() for t in axes.get_yticklabels()] == ["texture", "a column of its own"]

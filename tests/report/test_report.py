@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inres import config
+from inres import config, vocabulary
 from inres.data import leaks
 from inres.data.item_table import write_table
 from inres.data.items import Item, size_class
@@ -24,6 +24,7 @@ from inres.figures.lungs import mask_examples
 from inres.pipeline.assess import assess
 from inres.report import results
 from inres.report.build import build_report
+from inres.report.sections import similarity as similarity_section
 from inres.system import files
 from inres.vocabulary import CLASS_NAMES, SIZE_CLASSES, ranking_names
 
@@ -63,6 +64,13 @@ def side(rng, n, prefix, *, classes=8, diameters=True):
             malignancy=rng.integers(1, 6, n).astype(float) if diameters else None,
             nodules=np.array([f"{prefix}/n{i}" for i in range(n)]),
             items=FIRST_ITEM[prefix] + np.arange(n),
+            properties={
+                "diameter_mm": millimetres,
+                "texture": np.where(rng.random(n) < 0.2, np.nan, rng.integers(1, 6, n)),
+                "<b>own</b>": labels + rng.random(n),
+            }
+            if diameters
+            else None,
         ),
         images,
     )
@@ -295,8 +303,44 @@ def test_the_report_is_one_file_and_loads_nothing(full, folder):
         assert links <= targets
 
 
+def test_similarity_has_its_section_tables_and_figure(full):
+    workdir, found, _, page = full
+    metrics = files.read_json(workdir / "evaluation" / "metrics.json")
+    rows = {(row["ranking"], row["property"]): row for row in metrics["properties"]}
+    assert len(rows) == len(metrics["properties"]) == 3 * len(found.rankings)
+    text = page[page.index('id="similarity"') : page.index('id="search"')]
+    for name in ("texture", "diameter_mm", "<b>own</b>"):
+        row = rows["two_stage", name]
+        values = found.per_query["two_stage"][f"difference_{name}"]
+        assert row["difference"] == pytest.approx(np.nanmean(values))
+        for number in ("difference", "random", "class_random"):
+            assert f"{row[number]:.2f}" in text
+    # The third property follows the class: results are closer than in a random order.
+    assert (
+        rows["two_stage", "<b>own</b>"]["difference"] < rows["chance", "<b>own</b>"]["difference"]
+    )
+    overall = {row["ranking"]: row for row in metrics["similarity"]}
+    for name, numbers in found.rankings.items():
+        assert overall[name]["similarity"] == pytest.approx(numbers["similarity_at_10"])
+    assert f"{overall['two_stage']['similarity']:.3f}" in text
+    assert text.count("<figure") == 1
+    for name, count in (("properties", len(rows)), ("similarity", len(overall))):
+        assert len(rows_of(workdir / "evaluation" / f"{name}.csv")) == count
+        assert (workdir / "evaluation" / f"{name}.tex").is_file()
+
+
+def test_better_and_worse_than_the_class_are_marked():
+    row = {"p_value": 0.01, "margin": -0.2}
+    difference, similarity = (vocabulary.metric(n) for n in ("difference_texture", "similarity"))
+    assert similarity_section._verdict(row, difference) == "better"
+    assert similarity_section._verdict(row, similarity) == "worse"
+    assert similarity_section._verdict({**row, "p_value": 0.06}, difference) == ""
+    assert similarity_section._verdict({"p_value": None, "margin": None}, difference) == ""
+
+
 def test_text_of_the_data_is_escaped(full):
     page = full[3]
+    assert "<b>own</b>" not in page
     assert NASTY not in page
     assert "alert(&#x27;scan&#x27;)" in page
 

@@ -48,7 +48,7 @@ def test_a_new_section_is_one_file(workdir, tmp_path, monkeypatch):
 
 def test_sections_have_their_order_and_anchors():
     assert [name for name, _ in sections.ordered()] == [
-        *("baselines", "search", "codes", "classification"),
+        *("baselines", "similarity", "search", "codes", "classification"),
         *("data", "lungs", "training", "settings"),
     ]
     orders = [one.order for _, one in sections.ordered()]

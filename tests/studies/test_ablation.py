@@ -84,7 +84,7 @@ def test_a_grid_is_a_product_and_its_runs_have_each_seed():
         (
             ({}, {"hash.bits": 12}),
             {"measures": ("avrage",)},
-            r"config\.measures: 'avrage' is not a m",
+            r"config\.measures: unknown metric 'avrage'",
         ),
         (({}, {"seed": 7}), {}, r"seeds are varied by config\.seeds"),
         (({}, {"hash.bits": 48}), {}, "'hash.bits=48' does not differ from 'base'"),
