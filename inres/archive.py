@@ -282,8 +282,8 @@ class Archive:
         """Codes and features of images that the network was not trained on.
 
         Args:
-          images: network inputs, uint8 [N, S, S, C]; or [N, S, S], where each slice also stands
-            for its neighbours.
+          images: network inputs, uint8 [N, S, S, C] (`inres.data.views.with_known`); or slices
+            without neighbours, [N, S, S].
 
         Returns:
           (codes uint32 [N, W], features float32 [N, D]), for `search_many`.
@@ -300,7 +300,7 @@ class Archive:
                 f"[N, {side}, {side}, {channels}] or [N, {side}, {side}]"
             )
         if images.ndim == 3:
-            images = np.repeat(images[..., None], self._run.channels, axis=-1)
+            images = views.single(images, self._run.channels)
         encoded = self._encode_unseen(images)
         bits = to_bits(encoded, self._run.hyperplanes)
         return codes_lib.pack(bits), self._features(encoded)
@@ -317,7 +317,8 @@ class Archive:
         An image of the training set is encoded like the archived one; others over their views.
         """
         if input_digest(seen) in self._run.trained_inputs:
-            return encoder.make_encoder(*self._run.network)(seen[None])
+            planes = self._run.config.model.planes
+            return encoder.make_encoder(*self._run.network, planes=planes)(seen[None])
         return self._encode_unseen(seen[None])
 
     def _features(self, encoded: Encoded) -> np.ndarray:
@@ -372,14 +373,13 @@ class Archive:
         mask = prepared.mask
         if prepared.segmentable and run.segmenter is not None:
             mask = run.segmenter(planes[len(planes) // 2][None])[0]
-        seen = views.stack(planes, mask, prepared.point, run.config.items)
-        notes += _mask_notes(seen[..., seen.shape[-1] // 2], name) if mask is not None else []
-        if len(planes) < run.channels:
-            seen = np.repeat(seen, run.channels, axis=-1)
-            others = run.channels - 1
-            notes.append(f"{name}: one slice, which also stands for its {others} neighbours")
+        seen = views.stack(planes, prepared.known, mask, prepared.point, run.config.items)
+        own_slice = views.own_slices(seen)
+        notes += _mask_notes(own_slice, name) if mask is not None else []
+        if len(planes) < views.planes_of(run.channels):
+            seen = views.single(own_slice, run.channels)
+            notes.append(f"{name}: one slice; its neighbours are unknown")
         encoded = self._encode_one(seen)
-        own_slice = seen[..., run.channels // 2]
         query = Query(
             name,
             own_slice,

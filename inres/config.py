@@ -100,10 +100,13 @@ class Items:
     slices_per_nodule: int = 1
     """Maximum number of training slices per nodule (odd), all within half a radius of its centre.
     The archive and the queries contain the central slice only."""
+    unit: str = "auto"
+    """What an item of a folder is: a `slice`, or a `nodule`, of which only the central slice is
+    archived and queried and all slices are for training; `auto`: a nodule where z_mm is known."""
     neighbours: int = 0
-    """Number of slices below, and of slices above, that are additional channels of the input. In a
-    folder they are the same nodule's other slices, ordered by z_mm, or as in items.csv where that
-    is unknown. Beyond the last slice, the last one is repeated."""
+    """Number of slices below, and of slices above, that the network sees in addition. In a folder
+    they are the same nodule's other slices, ordered by z_mm, or as in items.csv where that is
+    unknown. Slices that do not exist are masked, and the network sees the mask."""
     neighbour_mm: float = 2.0
     """Distance between neighbours along the body axis, for scans."""
     view: str = "crop"
@@ -128,6 +131,7 @@ class Items:
         )
         require(self.hu_max > self.hu_min, "items.hu_max", self.hu_max, "above items.hu_min")
         one_of("items.view", self.view, ("crop", "slice"))
+        one_of("items.unit", self.unit, ("auto", "slice", "nodule"))
         require(
             self.spacing_mm <= self.crop_mm <= self.canvas_mm,
             "items.crop_mm",
@@ -227,6 +231,9 @@ class Model:
 
     name: str = "inres_net"
     """A file of `inres/models/networks`: `inres_net`, or `alexnet`, the paper's baseline."""
+    planes: str = "channels"
+    """How the network sees the planes of an item: `channels`, all together as channels of one
+    image, or `each` by itself, their FC1 averaged before H."""
     stem: int = 32
     """Channels after the stem; 64 in the paper."""
     stem_kernel: int = 3
@@ -251,6 +258,7 @@ class Model:
 
     def __post_init__(self) -> None:
         registered("model.name", self.name, networks.names())
+        one_of("model.planes", self.planes, ("channels", "each"))
         one_of("model.pooling", self.pooling, ("average", "flatten"))
         one_of("model.compression", self.compression, ("inv2", "plain"))
         one_of("model.residual", self.residual, ("inred", "plain"))
@@ -422,8 +430,11 @@ class Train:
     shift_px: int = 3
     """Largest random shift along each axis."""
     neighbour_dropout: float = 0.5
-    """Share of images, at each step, whose neighbours (`items.neighbours`) are replaced by the
-    slice itself, as for a query without neighbours."""
+    """Share of images, at each step, whose neighbours (`items.neighbours`) are masked, as for a
+    query without neighbours."""
+    planes: int = 2
+    """Where `model.planes` is not `channels`: from 1 to this many random planes of each item are
+    seen at each step; 0: all of them."""
     clean_share: float = 0.6
     """Share of the steps, at the end, without augmentation, so that the network fits the archive's
     images, most of which it trains on, as they are stored."""
@@ -443,7 +454,7 @@ class Train:
             "train", self, "epochs", "batch", "learning_rate", "checkpoint_every", "eval_every"
         )
         not_negative("train", self, "weight_decay", "warmup_epochs", "balance_power")
-        not_negative("train", self, "clip_norm", "shift_px", "patience")
+        not_negative("train", self, "clip_norm", "shift_px", "patience", "planes")
         require(0 <= self.momentum < 1, "train.momentum", self.momentum, "in [0, 1)")
         require(self.batch >= 2, "train.batch", self.batch, "2 or more, as losses compare pairs")
         require(

@@ -25,7 +25,7 @@ from experiments.bench import timing
 from inres import config as config_lib
 from inres.config import Config
 from inres.data import batches
-from inres.learning import devices, loop, recipe
+from inres.learning import devices, loop, recipe, sight
 from inres.learning.logs import MetricLog, read_log
 from inres.learning.step import make_train_step
 from inres.learning.train_state import TrainState, init_state
@@ -97,7 +97,7 @@ class Ours:
         """Logits, loss and gradients with the initial weights, in training mode."""
 
         def logits(params: Any) -> jax.Array:
-            images = recipe.to_input(self.on_device["image"])
+            images = sight.to_input(self.on_device["image"])
             variables = {"params": params, "batch_stats": self.variables.get("batch_stats", {})}
             keys = {"dropout": jax.random.key(0)}
             apply = functools.partial(self.model.apply, train=True, mutable=["batch_stats"])

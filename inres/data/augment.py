@@ -53,11 +53,11 @@ def _shift(key: jax.Array, images: jax.Array, reach: int) -> jax.Array:
 
 
 def drop_neighbours(key: jax.Array, images: jax.Array, share: float) -> jax.Array:
-    """In a random `share` of the images, replace all channels by the middle one.
+    """In a random `share` of the images, make all planes but the middle one unknown.
 
     Args:
-      images: [B, S, S, C], each a slice among its neighbours; C is odd.
+      images: [B, S, S, 2 C], as `inres.data.views.with_known`.
     """
     dropped = jax.random.bernoulli(key, share, (len(images), 1, 1, 1))
-    middle = images.shape[-1] // 2
-    return jnp.where(dropped, images[..., middle : middle + 1], images)
+    middle = jnp.tile(jnp.arange(images.shape[-1] // 2) == images.shape[-1] // 4, 2)
+    return jnp.where(dropped & ~middle, 0.0, images)

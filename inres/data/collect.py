@@ -64,7 +64,7 @@ def collect(
         )
     audit = [row for part in parts for row in part.audit]
     messages = _messages(parts, items, described, config)
-    for name in ("items.csv", "meta.json", "neighbours.npy"):
+    for name in ("items.csv", "meta.json", "neighbours.npy", "known.npy"):
         (out / name).unlink(missing_ok=True)
     _write_arrays(parts, config, out=out, progress=progress)
     files.write_csv(out / "audit.csv", AUDIT_COLUMNS, audit)
@@ -115,11 +115,12 @@ def _write_arrays(parts: Sequence[Part], config: Config, *, out: Path, progress:
     shapes = {
         "slices": (count, side, side),
         "neighbours": (count, neighbours, side, side),
+        "known": (count, neighbours),
         "lung_masks": (count, side, side),
         "audit_slices": (2 * audited, side, side),
     }
     if not neighbours:
-        del shapes["neighbours"]
+        del shapes["neighbours"], shapes["known"]
     with _array_files(out, shapes) as arrays:
         for part in progress(parts, name="write item store", total=len(parts), unit="scan"):
             with np.load(part.path) as stored:

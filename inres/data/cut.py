@@ -38,14 +38,20 @@ class Cut:
         grey = to_uint8(self.volume.hu[z], **window)
         return canvas(grey, center=self.center, size=self.config.canvas_px)
 
-    def neighbours(self, z: int) -> np.ndarray:
-        """The canvases below and above plane `z`, from the lowest up. uint8 [2 k, S, S].
+    def neighbours(self, z: int) -> tuple[np.ndarray, np.ndarray]:
+        """The canvases below and above plane `z`, from the lowest up.
 
-        Beyond the ends of the scan its last plane is repeated.
+        Returns:
+          uint8 [2 k, S, S], 0 beyond the ends of the scan, and bool [2 k], whether it is inside.
         """
         k, step = self.config.neighbours, self.config.neighbour_mm / self.config.spacing_mm
-        planes = [self.nearest_plane(z + j * step) for j in range(-k, k + 1) if j]
-        return stacked([self.plane(plane) for plane in planes], self.config.canvas_px)
+        planes = [round(z + j * step) for j in range(-k, k + 1) if j]
+        known = np.array([0 <= plane < len(self.mask) for plane in planes], bool)
+        nothing = np.zeros((self.config.canvas_px, self.config.canvas_px), np.uint8)
+        shown = [
+            self.plane(p) if inside else nothing for p, inside in zip(planes, known, strict=True)
+        ]
+        return stacked(shown, self.config.canvas_px), known
 
     def mask_plane(self, z: int) -> np.ndarray:
         """The lungs at plane `z`. uint8 [S, S]."""

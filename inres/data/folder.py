@@ -25,7 +25,7 @@ def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
         image or mask cannot be read, has another size than the others or than its image, or
         values that do not fit its type.
     """
-    items = read_folder(root)
+    items = with_central_slices(read_folder(root), config.items.unit)
     paths = [root / item.image for item in items]
     masks = [mask for mask in masks_of(root, items) if mask]
     neighbours = neighbour_rows(items, config.items.neighbours)
@@ -137,22 +137,62 @@ def neighbour_rows(items: Sequence[Item], k: int) -> np.ndarray | None:
     """Rows of the `k` slices below and above each item, from the lowest up: int32 [N, 2 k].
 
     Neighbours are slices of the same nodule, ordered by z_mm, or where that is unknown as in the
-    table; beyond the ends the last slice is repeated. None where no item has a neighbour.
+    table; -1 beyond the ends. None where no item has a neighbour.
 
     Raises:
       ValueError: z_mm is known for some slices of a nodule but not for all.
     """
-    groups: dict[tuple[str, str], list[int]] = {}
-    for row, (item, nodule) in enumerate(zip(items, nodule_names(items), strict=True)):
-        groups.setdefault((item.scan, nodule or f"\n{row}"), []).append(row)
+    groups = _nodules(items)
     if not k or max(map(len, groups.values())) < 2:
         return None
     offsets = np.array([j for j in range(-k, k + 1) if j])
     found = np.empty((len(items), 2 * k), np.int32)
     for rows in groups.values():
-        ordered, places = np.array(_by_height(items, rows)), np.arange(len(rows))[:, None]
-        found[ordered] = ordered[np.clip(places + offsets, 0, len(rows) - 1)]
+        ordered = np.array(_by_height(items, rows))
+        places = np.arange(len(rows))[:, None] + offsets
+        inside = (places >= 0) & (places < len(rows))
+        found[ordered] = np.where(inside, ordered[np.clip(places, 0, len(rows) - 1)], -1)
     return found
+
+
+def with_central_slices(items: Sequence[Item], unit: str) -> list[Item]:
+    """Items with the distance of each slice from the central one of its nodule, as `offset_mm`.
+
+    Slices with such a distance are for training only, so that a nodule is one item of the archive
+    and one query. The central slice is the one nearest to the middle of the stack.
+
+    Args:
+      items: of a folder.
+      unit: `nodule`, `slice` (nothing changes), or `auto`: `nodule` if z_mm is known for every
+        slice of a nodule with several.
+
+    Raises:
+      ValueError: z_mm is known for some slices of a nodule but not for all.
+    """
+    groups = [rows for rows in _nodules(items).values() if len(rows) > 1]
+    stacked = all(np.isfinite(items[row].z_mm) for rows in groups for row in rows)
+    if unit == "slice" or (unit == "auto" and not stacked):
+        return list(items)
+    found = list(items)
+    for rows in groups:
+        ordered = _by_height(items, rows)
+        heights = np.array([items[row].z_mm for row in ordered])
+        if not np.isfinite(heights).all():
+            heights = np.arange(len(ordered), dtype=np.float64)
+        central = int(np.abs(heights - (heights[0] + heights[-1]) / 2).argmin())
+        for place, row in enumerate(ordered):
+            # Two slices at one height are two images: only one of them is the central one.
+            offset = float(heights[place] - heights[central]) or float(place != central)
+            found[row] = dataclasses.replace(items[row], offset_mm=offset)
+    return found
+
+
+def _nodules(items: Sequence[Item]) -> dict[tuple[str, str], list[int]]:
+    """Rows of each nodule by scan and name; an item without a nodule is a group by itself."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for row, (item, nodule) in enumerate(zip(items, nodule_names(items), strict=True)):
+        groups.setdefault((item.scan, nodule or f"\n{row}"), []).append(row)
+    return groups
 
 
 def _by_height(items: Sequence[Item], rows: list[int]) -> list[int]:

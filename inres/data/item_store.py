@@ -4,8 +4,9 @@ On disk, a folder:
   items.csv            one row per item, with the fields of `Item` as columns
   slices.npy           uint8 [N, S, S], HU windowed to 8 bits
   neighbours.npy       k slices below and k above each item, from the lowest up: uint8
-                       [N, 2 k, S, S] from scans; rows of slices.npy, int32 [N, 2 k], from a folder
-                       (absent if no item has any, or none are configured)
+                       [N, 2 k, S, S] from scans; rows of slices.npy, int32 [N, 2 k], from a folder,
+                       -1 for none (absent if no item has any, or none are configured)
+  known.npy            uint8 [N, 2 k], 0 where a neighbour would lie outside the scan (scans only)
   lung_masks.npy       uint8 [N, S, S], 1 inside the lungs (absent if there are no masks)
   audit.csv            one row per nodule: share of its sphere inside each mask (scans only)
   audit_slices.npy     uint8 [2 M, S, S], planes below and above the centre of each nodule
@@ -32,29 +33,42 @@ class ItemStore:
     lung_masks: np.ndarray | None
     """uint8 [N, S, S], memory-mapped; None if there are no masks."""
     neighbours: np.ndarray | None = None
-    """uint8 [N, 2 k, S, S], or rows of `slices`, int32 [N, 2 k]; memory-mapped; None if there are
-    no neighbours."""
+    """uint8 [N, 2 k, S, S], or rows of `slices`, int32 [N, 2 k], -1 where there is no slice;
+    memory-mapped; None if there are no neighbours."""
+    known: np.ndarray | None = None
+    """uint8 [N, 2 k], which neighbours lie inside the scan; None where `neighbours` are rows."""
 
     def column(self, name: str) -> np.ndarray:
         """A field of all items: an array [N]."""
         return np.array([getattr(item, name) for item in self.items])
 
-    def planes(self, row: int) -> np.ndarray:
-        """An item's slice between its neighbours, from the lowest up: uint8 [2 k + 1, S, S]."""
+    def planes(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """An item's slice between its neighbours, from the lowest up, and which of them exist.
+
+        Returns:
+          uint8 [2 k + 1, S, S], 0 where there is no slice, and bool [2 k + 1].
+        """
         middle = np.asarray(self.slices[row])[None]
         if self.neighbours is None:
-            return middle
+            return middle, np.ones(1, bool)
         others = np.asarray(self.neighbours[row])
         if others.ndim == 1:
-            others = self.slices[others]
+            known = others >= 0
+            others = np.where(known[:, None, None], self.slices[np.maximum(others, 0)], 0)
+        else:
+            known = np.ones(len(others), bool) if self.known is None else self.known[row] > 0
         k = len(others) // 2
-        return np.concatenate([others[:k], middle, others[k:]])
+        return (
+            np.concatenate([others[:k], middle, others[k:]]),
+            np.concatenate([known[:k], [True], known[k:]]),
+        )
 
 
 _ARRAYS = {
     "slices": {("uint8", 3)},
     "lung_masks": {("uint8", 3)},
     "neighbours": {("uint8", 4), ("int32", 2)},
+    "known": {("uint8", 2)},
 }
 """Types and numbers of axes that the arrays of a store may have."""
 
@@ -86,4 +100,5 @@ def open_store(root: str | Path) -> ItemStore:
         arrays[name] = array
     if arrays["slices"] is None:
         raise FileNotFoundError(f"{root / 'slices.npy'}: no such file; run the prepare stage")
-    return ItemStore(root, items, arrays["slices"], arrays["lung_masks"], arrays["neighbours"])
+    others = (arrays[name] for name in ("lung_masks", "neighbours", "known"))
+    return ItemStore(root, items, arrays["slices"], *others)

@@ -48,7 +48,11 @@ def prepare(
 def settings(config: Config) -> dict[str, dict[str, Any]]:
     """The fields of `config.data` and `config.items` on which an item store depends."""
     source = sources.get(config.data.kind)
-    fields = ("hu_min", "hu_max", "neighbours") if source.ready_made else ("normals", *ITEM_FIELDS)
+    fields = (
+        ("hu_min", "hu_max", "unit", "neighbours")
+        if source.ready_made
+        else ("normals", *ITEM_FIELDS)
+    )
     return {
         "data": {"kind": config.data.kind, **source.settings(config.data)},
         "items": {name: getattr(config.items, name) for name in fields},

@@ -20,6 +20,8 @@ from inres.data.images import grey_square, hu_problem
 
 NOWHERE = (float("nan"), float("nan"))
 """The point of an image that is a crop already."""
+ONE = np.ones(1, bool)
+"""A single slice, which exists."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +30,8 @@ class QueryInput:
 
     planes: np.ndarray
     """uint8 [C, S, S]: the slice between its neighbours, from the lowest up; C is 1 for images."""
+    known: np.ndarray
+    """bool [C]: which of these slices exist."""
     mask: np.ndarray | None
     """uint8 [S, S], 1 inside the lungs; None where nothing was segmented."""
     point: tuple[float, float]
@@ -72,11 +76,13 @@ class QueryScan:
             world = _middle_of_slice(self.header, slice_index)
         index = self.cut.volume.world_to_index(world)
         config, z = self.cut.config, self.cut.nearest_plane(index[0])
-        below, above = np.split(self.cut.neighbours(z), 2)
+        others, known = self.cut.neighbours(z)
+        (below, above), (lower, upper) = np.split(others, 2), np.split(known, 2)
         half = float(config.canvas_px // 2)
         point = (half, half) if world_mm is None else self.cut.in_canvas(index)
         return QueryInput(
             planes=np.concatenate([below, self.cut.plane(z)[None], above]),
+            known=np.concatenate([lower, [True], upper]),
             mask=self.cut.mask_plane(z),
             point=point,
             segmentable=True,
@@ -159,7 +165,8 @@ def read_query_image(
     if not ready_made and in_hu and len(_size(path)) == 3:
         scan = open_query_scan(path, config=config, root=root)
         whole = scan.at(slice_index=0)
-        return dataclasses.replace(whole, planes=whole.planes[len(whole.planes) // 2][None])
+        middle = whole.planes[len(whole.planes) // 2][None]
+        return dataclasses.replace(whole, planes=middle, known=ONE)
     return _as_query(image, config=config, name=str(path), in_archive=in_archive)
 
 
@@ -201,11 +208,11 @@ def _as_query(
         _refuse_other_scales(image, name)
     if sources.get(config.data.kind).ready_made:
         grey = grey_square(image, config.items, name=name)
-        return QueryInput(grey[None], None, NOWHERE, segmentable=True, notes=())
+        return QueryInput(grey[None], ONE, None, NOWHERE, segmentable=True, notes=())
     items = config.items
     grey = to_grey8(image, hu_min=items.hu_min, hu_max=items.hu_max, name=name)
     note = f"{name}: its pixel size is unknown, so it is neither resampled nor segmented"
-    return QueryInput(grey[None], None, NOWHERE, segmentable=False, notes=(note,))
+    return QueryInput(grey[None], ONE, None, NOWHERE, segmentable=False, notes=(note,))
 
 
 def _refuse_other_scales(image: np.ndarray, name: str) -> None:

@@ -229,6 +229,7 @@ def _item(
 def _write(job: Job, cut: Cut, placed: list[Placed], audited: list[Audited]) -> None:
     side = cut.config.canvas_px
     planes = [item.plane for item in placed]
+    neighbours = [cut.neighbours(z) for z in planes]
     text = [[vars(item.item) for item in placed], [a.row for a in audited], list(cut.messages)]
     with files.atomic_path(job.path) as part:
         np.savez_compressed(
@@ -236,7 +237,10 @@ def _write(job: Job, cut: Cut, placed: list[Placed], audited: list[Audited]) -> 
             fingerprint=np.array(job.fingerprint()),
             text=np.array(json.dumps(text)),
             slices=stacked([cut.plane(z) for z in planes], side),
-            neighbours=stacked([n for z in planes for n in cut.neighbours(z)], side),
+            neighbours=stacked([n for others, _ in neighbours for n in others], side),
+            known=np.array([known for _, known in neighbours], np.uint8).reshape(
+                len(planes), 2 * cut.config.neighbours
+            ),
             lung_masks=stacked([cut.mask_plane(z) for z in planes], side),
             audit_slices=stacked([cut.plane(z) for a in audited for z in a.planes], side),
         )

@@ -36,21 +36,74 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def stack(
-    planes: np.ndarray, mask: np.ndarray | None, point: tuple[float, float], config: Items
+    planes: np.ndarray,
+    known: np.ndarray,
+    mask: np.ndarray | None,
+    point: tuple[float, float],
+    config: Items,
 ) -> np.ndarray:
-    """Neighbouring slices as the channels of one network input: uint8 [size_px, size_px, C].
+    """Neighbouring slices as the channels of one network input.
 
     Args:
       planes: uint8 [C, S, S], from the lowest up.
+      known: bool [C], whether there is such a slice.
       mask, point, config: as for `view`; the mask is that of the middle plane, for all of them.
+
+    Returns:
+      uint8 [size_px, size_px, 2 C], as `with_known`; [size_px, size_px, 1] for a single slice.
     """
-    return np.stack([view(plane, mask, point, config) for plane in planes], axis=-1)
+    seen = [view(plane, mask, point, config) for plane in planes]
+    return with_known(np.stack(seen, axis=-1), known)
+
+
+KNOWN = np.uint8(255)
+"""Value of a known pixel in the second half of the channels."""
+
+
+def with_known(values: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """A network input from its planes, and from what is known of them.
+
+    Args:
+      values: uint8 [..., S, S, C].
+      known: bool, broadcast to the shape of `values`; the middle plane of a stack must be known.
+
+    Returns:
+      uint8 [..., S, S, 2 C]: the planes, 0 where unknown, and then for each plane 255 where it is
+      known and 0 elsewhere. A single plane is returned as it is.
+    """
+    if values.shape[-1] == 1:
+        return values
+    known = np.broadcast_to(known, values.shape)
+    return np.concatenate([np.where(known, values, 0), known * KNOWN], axis=-1)
+
+
+def planes_of(channels: int) -> int:
+    """Number C of planes in network inputs with so many channels."""
+    return max(1, channels // 2)
+
+
+def own_slices(inputs: np.ndarray) -> np.ndarray:
+    """The middle planes of network inputs [..., 2 C]: uint8 [...]."""
+    return inputs[..., planes_of(inputs.shape[-1]) // 2]
 
 
 def alone(inputs: np.ndarray) -> np.ndarray:
-    """Network inputs [N, S, S, C] with each neighbour replaced by the slice itself."""
-    middle = inputs.shape[-1] // 2
-    return np.repeat(inputs[..., middle : middle + 1], inputs.shape[-1], axis=-1)
+    """Network inputs [N, S, S, 2 C] of which nothing is known but the middle plane."""
+    count = planes_of(inputs.shape[-1])
+    if count == 1:
+        return inputs
+    out = np.zeros_like(inputs)
+    for channel in (count // 2, count + count // 2):
+        out[..., channel] = inputs[..., channel]
+    return out
+
+
+def single(slices: np.ndarray, channels: int) -> np.ndarray:
+    """Slices uint8 [N, S, S] as network inputs [N, S, S, channels] without neighbours."""
+    count = planes_of(channels)
+    values = np.zeros((*slices.shape, count), np.uint8)
+    values[..., count // 2] = slices
+    return with_known(values, np.arange(count) == count // 2)
 
 
 View = Callable[[Any], Any]
@@ -66,7 +119,8 @@ def symmetries(channels: int, *, flips: bool, quarter_turns: bool) -> tuple[View
     """The symmetries of a nodule's image as views; the first one is the identity.
 
     Args:
-      channels: C of the inputs; with several and `flips`, a stack is also reversed (twice as many).
+      channels: of the inputs; with several planes and `flips`, a stack is also reversed (twice as
+        many views).
       flips: mirror rows and columns (4 views).
       quarter_turns: rotate by quarter turns (4 views; 8 with `flips`).
     """
@@ -74,13 +128,19 @@ def symmetries(channels: int, *, flips: bool, quarter_turns: bool) -> tuple[View
     mirrored = (False, True) if flips else (False,)
     backward = mirrored if channels > 1 else (False,)
 
+    half = np.arange(planes_of(channels))[::-1]
+    reversed_planes = np.concatenate([half, half + len(half)])
+
     def make(quarter: int, mirror: bool, back: bool) -> View:
         rows, columns = ((1, 1), (-1, 1), (-1, -1), (1, -1))[quarter]
 
         def changed(inputs: np.ndarray) -> np.ndarray:
             out = inputs[:, :, ::-1] if mirror else inputs
             out = out.swapaxes(1, 2) if quarter % 2 else out
-            return out[:, ::rows, ::columns, :: -1 if back else 1]
+            out = out[:, ::rows, ::columns]
+            if not back:
+                return out
+            return out[..., reversed_planes]
 
         return changed
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from inres.config import Config
 from inres.data.views import View, as_is, symmetries
-from inres.learning.recipe import to_input
+from inres.learning import sight
 from inres.models.head import Outputs
 from inres.system.progress import progress
 
@@ -71,6 +71,7 @@ def make_encoder(
     model: nn.Module,
     variables: dict[str, Any],
     *,
+    planes: str = "channels",
     batch: int = 64,
     views: Sequence[View] = (as_is,),
     views_weight: float = 0.0,
@@ -80,6 +81,7 @@ def make_encoder(
 
     Args:
       model, variables: the trained network.
+      planes: how it sees the planes of an image (`config.model.planes`).
       batch: images per call of the network, over all views together.
       views: transformations of each image; the first is the identity (`data.views.symmetries`).
       views_weight: weight in [0, 1] of the mean over all views in every layer; the first view has
@@ -100,28 +102,30 @@ def make_encoder(
             part = np.asarray(images[start : start + each])
             full = np.zeros((each, *part.shape[1:]), np.uint8)
             full[: len(part)] = part
-            layers = jax.device_get(_apply(model, used, variables, full, views_weight))
+            layers = jax.device_get(_apply(model, used, planes, variables, full, views_weight))
             parts.append([layer[: len(part)] for layer in layers])
         return Encoded(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     return encode
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))
 def _apply(
     model: nn.Module,
     views: tuple[View, ...],
+    planes: str,
     variables: dict[str, Any],
     images: jax.Array,
     views_weight: float,
 ) -> tuple[jax.Array, ...]:
     """The layers of `Encoded`: the first view, interpolated towards the mean over all views."""
     seen = jnp.concatenate([view(images) for view in views])
-    outputs = model.apply(variables, to_input(seen), train=False)
+    shown, known = sight.split(sight.to_input(seen), planes)
+    outputs = model.apply(variables, sight.flatten(shown, known), known, train=False)
     assert isinstance(outputs, Outputs)
 
     def blend(layer: jax.Array) -> jax.Array:
-        by_view = layer.reshape(len(views), len(images), -1)
+        by_view = layer.reshape(len(views), len(images), layer.shape[1])
         return by_view[0] + views_weight * (by_view.mean(axis=0) - by_view[0])
 
     layers = (outputs.fc1, outputs.h, outputs.fc3, outputs.properties)
@@ -139,7 +143,9 @@ def make_unseen_encoder(
     """
     views = symmetries(channels, flips=config.train.flips, quarter_turns=config.train.quarter_turns)
     weight = config.hash.views_weight if config.train.clean_share < 1 else 0.0
-    return make_encoder(model, variables, views=views, views_weight=weight)
+    return make_encoder(
+        model, variables, planes=config.model.planes, views=views, views_weight=weight
+    )
 
 
 def fingerprint(variables: dict[str, Any]) -> str:

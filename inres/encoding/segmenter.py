@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from inres.ct import lungs
 from inres.encoding.encoder import check_images
-from inres.learning.recipe import to_input
+from inres.learning.sight import to_input
 
 Segmenter = Callable[[np.ndarray], np.ndarray]
 """uint8 [N, S, S] slices -> uint8 [N, S, S] lung masks, 1 inside."""

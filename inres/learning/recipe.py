@@ -10,12 +10,13 @@ import optax
 
 from inres.config import Config, Segment
 from inres.data.augment import augment, drop_neighbours
-from inres.learning import losses, objective
+from inres.learning import losses, objective, sight
 from inres.learning.losses.nll import nll
 from inres.learning.neighbourhood import neighbourhood, similarity_of
 from inres.learning.optimizer import sgd
 from inres.learning.property_error import property_error
 from inres.learning.segmentation import segmentation
+from inres.learning.sight import to_input
 from inres.learning.step import Batch, LossFn
 from inres.models import networks
 from inres.models.blocks import he_normal
@@ -59,11 +60,6 @@ def random_projection(
     return kernel / jnp.linalg.norm(kernel, axis=0, keepdims=True)
 
 
-def to_input(images: jax.Array) -> jax.Array:
-    """uint8 -> float32 in [0, 1], same shape; the floor of the window stays 0."""
-    return images.astype(jnp.float32) / 255.0
-
-
 def hash_loss(model: nn.Module, config: Config, *, steps: int, classes: int) -> LossFn:
     """The sum of `config.loss` (the losses of the codes, of FC3 and of FC1) and of the properties.
 
@@ -87,7 +83,7 @@ def hash_loss(model: nn.Module, config: Config, *, steps: int, classes: int) -> 
         augment_key, dropout_key = jax.random.split(key)
         outputs, new = model.apply(
             {"params": params, "batch_stats": batch_stats},
-            _augmented(augment_key, batch, config),
+            *_seen(augment_key, batch, config),
             train=True,
             mutable=["batch_stats"],
             rngs={"dropout": dropout_key},
@@ -119,6 +115,16 @@ def hash_loss(model: nn.Module, config: Config, *, steps: int, classes: int) -> 
         return loss, (new.get("batch_stats", {}), metrics)
 
     return loss_fn
+
+
+def _seen(
+    key: jax.Array, batch: Mapping[str, jax.Array], config: Config
+) -> tuple[jax.Array, jax.Array | None]:
+    """What the network is called with in a step: augmented images, and the planes drawn of each."""
+    planes, seen = sight.split(_augmented(key, batch, config), config.model.planes)
+    if seen is not None and config.train.planes:
+        planes, seen = sight.draw(jax.random.fold_in(key, 1), planes, seen, config.train.planes)
+    return sight.flatten(planes, seen), seen
 
 
 def _augmented(key: jax.Array, batch: Mapping[str, jax.Array], config: Config) -> jax.Array:

@@ -31,14 +31,19 @@ class TrainState:
         return {"params": self.params, "batch_stats": self.batch_stats}
 
 
-def initial_variables(model: nn.Module, key: jax.Array, image: ArrayLike) -> dict[str, Any]:
-    """Return the variables of `model` before training, for images shaped like `image` [1, ...].
+def initial_variables(
+    model: nn.Module, key: jax.Array, image: ArrayLike, *more: Any
+) -> dict[str, Any]:
+    """Return the variables of `model` before training, for calls like those with `image` [1, ...].
 
     The program runs once, so it is compiled with few optimizations. This takes a third of the
     time of a full compilation and gives the same values bit for bit.
+
+    Args:
+      more: further arguments of the call.
     """
     init = jax.jit(model.init, compiler_options={"xla_backend_optimization_level": 1})
-    return dict(init(key, image))
+    return dict(init(key, image, *more))
 
 
 def init_state(

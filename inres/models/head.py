@@ -25,6 +25,16 @@ class Outputs:
     deviation 1 over the training items; P may be 0."""
 
 
+def mean_of_seen(features: jax.Array, seen: jax.Array) -> jax.Array:
+    """Mean over the known planes: float [B, V, F], bool [B, V] -> [B, F].
+
+    It says nothing about the number of known planes; 0 if none is.
+    """
+    weights = seen.astype(features.dtype)
+    total = jnp.einsum("bvf,bv->bf", features, weights)
+    return total / jnp.maximum(weights.sum(axis=1, keepdims=True), 1.0)
+
+
 class HashHead(nn.Module):
     """Feature map -> FC1 -> latent hash layer H (sigmoid) -> FC3, and FC1 -> properties."""
 
@@ -44,8 +54,14 @@ class HashHead(nn.Module):
     logit_init: Initializer = nn.initializers.lecun_normal()
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool) -> Outputs:
-        """x: feature map, float [B, H, W, C], or of more spatial axes."""
+    def __call__(self, x: jax.Array, seen: jax.Array | None = None, *, train: bool) -> Outputs:
+        """Layers of B items.
+
+        Args:
+          x: feature maps, float [B V, ..., C], those of the V planes of an item in succession.
+          seen: bool [B, V], which planes are known, at least one of an item; their FC1 is
+            averaged. None: V is 1.
+        """
         if self.pooling == "average":
             x = x.mean(axis=tuple(range(1, x.ndim - 1)))
         elif self.pooling == "flatten":
@@ -54,6 +70,8 @@ class HashHead(nn.Module):
             raise ValueError(f"pooling is {self.pooling!r}: must be 'average' or 'flatten'")
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         fc1 = nn.relu(nn.Dense(self.fc1, kernel_init=self.kernel_init, name="fc1")(x))
+        if seen is not None:
+            fc1 = mean_of_seen(fc1.reshape(*seen.shape, self.fc1), seen)
         x = nn.Dropout(self.dropout, deterministic=not train)(fc1)
         bias = not self.hash_norm
         u = nn.Dense(self.bits, use_bias=bias, kernel_init=self.hash_init, name="fc2")(x)

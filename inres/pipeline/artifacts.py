@@ -6,6 +6,7 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.sharding import Mesh
@@ -19,7 +20,7 @@ from inres.encoding.binarize import FineScale
 from inres.encoding.encoder import Encoded
 from inres.encoding.linear_codes import Hyperplanes
 from inres.encoding.segmenter import Segmenter, make_segmenter
-from inres.learning import recipe
+from inres.learning import recipe, sight
 from inres.learning.checkpoints import Checkpoints
 from inres.learning.devices import data_mesh
 from inres.learning.train_state import TrainState, init_state, initial_variables, restore
@@ -154,11 +155,6 @@ def load_property_scale(folder: Path, remedy: str = TRAIN_AGAIN) -> PropertyScal
         raise ValueError(f"{path}: damaged ({error}); {remedy}") from None
 
 
-def own_slices(inputs: np.ndarray) -> np.ndarray:
-    """The item's own slice in network inputs [..., C], without its neighbours: uint8 [...]."""
-    return inputs[..., inputs.shape[-1] // 2]
-
-
 def fresh_state(
     config: Config,
     model: nn.Module,
@@ -169,8 +165,10 @@ def fresh_state(
 ) -> TrainState:
     """The train state before the first step."""
     size = config.items.size_px
-    image = np.zeros((1, size, size, channels), np.float32)
-    variables = initial_variables(model, jax.random.key(config.seed), image)
+    image = jnp.zeros((1, size, size, channels))
+    planes, seen = sight.split(image, config.model.planes)
+    shown = sight.flatten(planes, seen)
+    variables = initial_variables(model, jax.random.key(config.seed), shown, seen)
     return init_state(variables, optimizer, mesh=mesh)
 
 

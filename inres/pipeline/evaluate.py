@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from inres.config import Config
-from inres.data import item_store, items, leaks, properties, splits
+from inres.data import item_store, items, leaks, properties, splits, views
 from inres.encoding.binarize import to_bits
 from inres.evaluation import baselines
 from inres.evaluation.assessment import Assessment
@@ -45,7 +45,7 @@ def evaluate_run(config: Config, workdir: Path) -> None:
 def _evaluate(config: Config, workdir: Path, out: Path) -> None:
     table = artifacts.open_items(workdir)
     data = artifacts.labelled(table, workdir)
-    images = artifacts.own_slices(artifacts.network_inputs(workdir / "train"))
+    images = views.own_slices(artifacts.network_inputs(workdir / "train"))
     rows, archived = data.on("test"), data.archived()
     queries, gallery = baselines.with_codes(
         embedded(config, workdir, table, images, rows),

@@ -46,7 +46,7 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
         config, workdir / "train", classes=data.classes, channels=channels
     )
     encode_unseen = encoder.make_unseen_encoder(config, model, variables, channels=channels)
-    encoded = encoder.make_encoder(model, variables)(inputs)
+    encoded = encoder.make_encoder(model, variables, planes=config.model.planes)(inputs)
     unseen = np.flatnonzero(data.side != "train")
     if len(unseen):
         encoded = encoded.with_rows(unseen, encode_unseen(inputs[unseen]))
@@ -64,7 +64,7 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
         )
         artifacts.save_hyperplanes(out / "planes.npz", hyperplanes)
     queries = data.on("test")
-    if channels > 1 and len(queries):
+    if views.planes_of(channels) > 1 and len(queries):
         alone = encode_unseen(views.alone(inputs[queries]))
         _save_array(out / "alone.npy", to_bits(alone, hyperplanes))
     scale = FineScale.of(gallery)

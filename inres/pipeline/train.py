@@ -104,19 +104,20 @@ def training_arrays(
 def write_inputs(config: Config, store: item_store.ItemStore, segment: Path, out: Path) -> None:
     """Write the network input of every item, uint8 [N, S, S, C], unless it is there.
 
-    The channels are the item's slice between its neighbours. Masks of the U-Net in the directory
-    `segment` take precedence over those of the items.
+    The channels are those of `views.stack`. Masks of the U-Net in the directory `segment` take
+    precedence over those of the items.
     """
     if (out / "inputs.npy").is_file():
         return
     learned = segment / "masks.npy"
     masks = np.load(learned, mmap_mode="r") if learned.is_file() else store.lung_masks
     size = config.items.size_px
-    shape = (len(store.items), size, size, len(store.planes(0)))
+    count = len(store.planes(0)[1])
+    shape = (len(store.items), size, size, 2 * count if count > 1 else 1)
     with files.array_file(out / "inputs.npy", shape) as file:
         for i, item in enumerate(progress(store.items, name="network inputs", unit="item")):
             mask = None if masks is None else masks[i]
-            stack = views.stack(store.planes(i), mask, (item.row, item.col), config.items)
+            stack = views.stack(*store.planes(i), mask, (item.row, item.col), config.items)
             file.write(stack.tobytes())
 
 
@@ -155,7 +156,7 @@ def _fit(
     steps = per_epoch * c.epochs
     model = recipe.build_model(config, classes=data.classes, properties=len(scale))
     optimizer, rate = recipe.optimizer(config, steps=steps, steps_per_epoch=per_epoch)
-    validate = make_validation(model, data, images)
+    validate = make_validation(model, data, images, planes=config.model.planes)
     best = _best_keeper(config, out, per_epoch, validates=validate is not None)
 
     def fresh() -> TrainState:
@@ -240,7 +241,9 @@ def draw_batches(
     )
 
 
-def make_validation(model: nn.Module, data: Labelled, images: np.ndarray) -> Validate | None:
+def make_validation(
+    model: nn.Module, data: Labelled, images: np.ndarray, *, planes: str = "channels"
+) -> Validate | None:
     """Scores of a train state on the validation items; None if there are none.
 
     The scores are `accuracy` of FC3, `map_macro` of validation items that search training items by
@@ -253,7 +256,7 @@ def make_validation(model: nn.Module, data: Labelled, images: np.ndarray) -> Val
     labels = data.labels[query]
 
     def validate(state: TrainState) -> dict[str, float]:
-        encode = encoder.make_encoder(model, state.variables, quiet=True)
+        encode = encoder.make_encoder(model, state.variables, planes=planes, quiet=True)
         q, g = encode(images[query]), encode(images[gallery])
         found = []
         for part in metrics.chunks(len(query), len(gallery)):

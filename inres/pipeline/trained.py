@@ -10,7 +10,7 @@ import flax.linen as nn
 import numpy as np
 
 from inres.config import Config
-from inres.data import items
+from inres.data import items, views
 from inres.data.properties import PropertyScale
 from inres.encoding.binarize import FineScale
 from inres.encoding.encoder import Encoded
@@ -37,7 +37,7 @@ class TrainedRun:
     images: np.ndarray
     """uint8 [N, S, S], memory-mapped: each item's own slice as the network sees it."""
     channels: int
-    """Slices in a network input: the item's own and its neighbours."""
+    """Of a network input: the planes of an item and what is known of them (`views.with_known`)."""
     item_side_px: int
     """Side of an image in the archive's item format."""
     embeddings: Encoded
@@ -103,7 +103,7 @@ def open_workdir(root: Path) -> TrainedRun:
         config=config,
         class_names=data.class_names,
         items=table.items,
-        images=artifacts.own_slices(inputs),
+        images=views.own_slices(inputs),
         channels=inputs.shape[-1],
         item_side_px=table.slices.shape[-1],
         embeddings=artifacts.load_embeddings(index),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from inres.config import Config, ConfigError
-from inres.data import items
+from inres.data import items, views
 from inres.evaluation import protocol, runs
 from inres.figures import style
 from inres.pipeline import artifacts, assess, stages, workdir
@@ -90,7 +90,7 @@ def judge_fold(config: Config, root: Path, *, own_patient: bool) -> runs.Run:
     stages.done(root, "evaluation")
     table = artifacts.open_items(root)
     data = artifacts.labelled(table, root)
-    images = artifacts.own_slices(artifacts.network_inputs(root / "train"))
+    images = views.own_slices(artifacts.network_inputs(root / "train"))
     rows = data.on("test")
     names, patients = items.item_names(table.items), items.patients(table.items)
     # Another scan of the query's patient leaks as much as its own scan.

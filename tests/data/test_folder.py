@@ -203,8 +203,8 @@ def test_neighbours_are_the_slices_of_one_nodule_in_order():
     )  # fmt: skip
     found = folder.neighbour_rows(table, 2)
     want = [
-        [0, 0, 2, 5], [3, 6, 1, 1], [0, 0, 5, 5], [3, 3, 6, 1], [4, 4, 4, 4],
-        [0, 2, 5, 5], [3, 3, 1, 1], [7, 7, 7, 7],
+        [-1, -1, 2, 5], [3, 6, -1, -1], [-1, 0, 5, -1], [-1, -1, 6, 1], [-1, -1, -1, -1],
+        [0, 2, -1, -1], [-1, 3, 1, -1], [-1, -1, -1, -1],
     ]  # fmt: skip
     np.testing.assert_array_equal(found, want)
 
@@ -217,8 +217,27 @@ def test_patients_distinguish_nodules_of_one_name_in_unknown_scans():
     names = items.nodule_names([*table, items.Item("", "s", "n", 1, patient="a")])
     assert names.tolist() == ["a/n", "b/n", "a/n", "b/n", "n", "n", "n"]
     assert folder.neighbour_rows(table, 1).tolist() == [
-        [0, 2], [1, 3], [0, 2], [1, 3], [4, 5], [4, 5]
+        [-1, 2], [-1, 3], [0, -1], [1, -1], [-1, 5], [4, -1]
     ]  # fmt: skip
+
+
+def test_a_nodule_is_one_item_its_central_slice():
+    table = rows(
+        ("a", "n", 7.0), ("a", "n", 1.0), ("a", "n", 4.0), ("a", "n", 4.5), ("a", "", 9.0),
+        ("b", "n", 2.0), ("b", "n", 2.0), ("b", "m", 0.5),
+    )  # fmt: skip
+    for unit in ("auto", "nodule"):
+        found = folder.with_central_slices(table, unit)
+        assert [item.offset_mm for item in found] == [3.0, -3.0, 0.0, 0.5, 0.0, 0.0, 1.0, 0.0]
+    assert folder.with_central_slices(table, "slice") == table
+
+
+def test_without_positions_every_slice_is_an_item_unless_nodules_are_requested():
+    nan = float("nan")
+    table = rows(*[("a", "n", nan)] * 4, ("a", "m", 1.0), ("a", "m", 2.0))
+    assert folder.with_central_slices(table, "auto") == table
+    found = folder.with_central_slices(table, "nodule")
+    assert [item.offset_mm for item in found] == [-1.0, 0.0, 1.0, 2.0, 0.0, 1.0]
 
 
 def test_positions_of_only_some_slices_of_a_nodule_are_refused():
@@ -242,8 +261,11 @@ def test_a_folder_keeps_the_neighbours_of_its_slices(tree):
     folder.prepare_folder(config, root=tree, out=out)
     store = item_store.open_store(out)
     a, b, again = (np.asarray(store.slices[i]) for i in range(3))
-    for row, want in enumerate(([a, a, again], [b, b, b], [a, again, again])):
-        np.testing.assert_array_equal(store.planes(row), want)
+    none = np.zeros_like(a)
+    for row, want in enumerate(([none, a, again], [none, b, none], [a, again, none])):
+        planes, known = store.planes(row)
+        np.testing.assert_array_equal(planes, want)
+        np.testing.assert_array_equal(known, [plane is not none for plane in want])
     config.items.neighbours = 0
     folder.prepare_folder(config, root=tree, out=out)
     assert item_store.open_store(out).neighbours is None
@@ -264,8 +286,11 @@ def test_neighbours_are_stored_as_rows_and_shown_as_slices(tmp_path):
     config.items.neighbours = 1
     folder.prepare_folder(config, root=root, out=out)
     store = item_store.open_store(out)
-    for row, want in enumerate([(3, 0, 0), (1, 1, 1), (2, 2, 3), (2, 3, 0)]):
-        np.testing.assert_array_equal(store.planes(row), pictures[list(want)])
+    pictures = np.concatenate([pictures, np.zeros_like(pictures[:1])])  # row -1: there is none
+    for row, want in enumerate([(3, 0, -1), (-1, 1, -1), (-1, 2, 3), (2, 3, 0)]):
+        planes, known = store.planes(row)
+        np.testing.assert_array_equal(planes, pictures[list(want)])
+        np.testing.assert_array_equal(known, np.array(want) >= 0)
     assert (out / "neighbours.npy").stat().st_size < pictures[0].nbytes * 2
 
 

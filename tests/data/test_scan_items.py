@@ -219,7 +219,7 @@ def test_a_crop_is_a_pixel_or_more_and_no_larger_than_the_canvas(tree, sizes):
 
 
 def test_neighbours_are_planes_of_the_scan(tree, tmp_path):
-    """They are 3 mm apart in the volume; beyond its ends the last plane is repeated."""
+    """They are 3 mm apart in the volume, and unknown beyond its ends."""
     config = make_config(tree, neighbours=2, neighbour_mm=3.0)
     prepare(config, root=tree, out=tmp_path / "o", workers=1)
     found = open_store(tmp_path / "o")
@@ -230,16 +230,17 @@ def test_neighbours_are_planes_of_the_scan(tree, tmp_path):
         cut = cached(path)
         world = (item.x_mm, item.y_mm, item.z_mm)
         z = round(float(cut.volume.world_to_index(np.array(world))[0]))
-        heights = [
-            min(max(round(z + d / SPACING), 0), len(cut.mask) - 1) for d in (-6, -3, 0, 3, 6)
-        ]
+        heights = [round(z + d / SPACING) for d in (-6, -3, 0, 3, 6)]
+        inside = [0 <= h < len(cut.mask) for h in heights]
+        grey = to_uint8(cut.volume.hu, hu_min=-1200, hu_max=600)
+        grey = np.concatenate([grey, np.zeros_like(grey[:1])])
         want = [
-            canvas(
-                to_uint8(cut.volume.hu[h], hu_min=-1200, hu_max=600), center=cut.center, size=112
-            )
-            for h in heights
+            canvas(grey[h if known else -1], center=cut.center, size=112)
+            for h, known in zip(heights, inside, strict=True)
         ]
-        np.testing.assert_array_equal(found.planes(i), want)
+        planes, known = found.planes(i)
+        np.testing.assert_array_equal(planes, want)
+        np.testing.assert_array_equal(known, inside)
         if item.nodule:
             opened = queries.open_query_scan(path, config=config, root=None)
             np.testing.assert_array_equal(opened.at(world_mm=world).planes, want)

@@ -59,33 +59,48 @@ def test_a_stack_is_the_view_of_each_of_its_slices():
     mask = np.zeros((40, 40), np.uint8)
     mask[5:35, 8:30] = 1
     config = Items(canvas_mm=40.0, crop_mm=20.0, size_px=16)
-    found = views.stack(planes, mask, (18.0, 21.0), config)
-    assert found.shape == (16, 16, 3)
-    for i in range(3):
+    found = views.stack(planes, np.array([False, True, True]), mask, (18.0, 21.0), config)
+    assert found.shape == (16, 16, 6)
+    assert not found[..., 0].any()
+    for i in (1, 2):
         np.testing.assert_array_equal(
             found[..., i], views.view(planes[i], mask, (18.0, 21.0), config)
         )
+    np.testing.assert_array_equal(
+        found[..., 3:], np.broadcast_to(np.array([0, 255, 255], np.uint8), (16, 16, 3))
+    )
+    one = views.stack(planes[:1], np.ones(1, bool), mask, (18.0, 21.0), config)
+    assert one.shape == (16, 16, 1)
 
 
-def test_without_neighbours_a_slice_fills_every_channel():
-    inputs = np.arange(2 * 3 * 3 * 5, dtype=np.uint8).reshape(2, 3, 3, 5)
-    alone = views.alone(inputs)
-    for channel in range(5):
-        np.testing.assert_array_equal(alone[..., channel], inputs[..., 2])
-    np.testing.assert_array_equal(views.alone(inputs[..., :1]), inputs[..., :1])
+def test_without_neighbours_the_other_planes_are_unknown():
+    values = np.arange(1, 1 + 2 * 3 * 3 * 5, dtype=np.uint8).reshape(2, 3, 3, 5)
+    alone = views.alone(views.with_known(values, np.ones(5, bool)))
+    np.testing.assert_array_equal(alone[..., 2], values[..., 2])
+    assert (alone[..., 7] == 255).all()
+    assert not np.delete(alone, (2, 7), axis=-1).any()
+    np.testing.assert_array_equal(views.single(values[..., 2], 10), alone)
+    np.testing.assert_array_equal(views.alone(values[..., :1]), values[..., :1])
+    np.testing.assert_array_equal(views.single(values[..., 0], 1), values[..., :1])
+    np.testing.assert_array_equal(views.own_slices(alone), values[..., 2])
 
 
 def test_symmetries_are_the_eight_of_a_square_and_the_reversed_stack():
     """Compared with products of transposing, mirroring rows and columns, and reversing."""
-    inputs = np.arange(2 * 3 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3, 3)
+    values = np.arange(2 * 3 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3, 3)
+    known = np.random.default_rng(0).random((2, 3, 3, 3)) < 0.5
+    inputs = views.with_known(values, known)
     step = {False: 1, True: -1}
+
+    def changed(array, transposed, up, left, back):
+        array = array.transpose(0, 2, 1, 3) if transposed else array
+        return array[:, :: step[up], :: step[left], :: step[back]]
+
     want = {
-        (inputs.transpose(0, 2, 1, 3) if t else inputs)[
-            :, :: step[v], :: step[h], :: step[z]
-        ].tobytes()
-        for t, v, h, z in itertools.product((False, True), repeat=4)
+        views.with_known(changed(values, *which), changed(known, *which)).tobytes()
+        for which in itertools.product((False, True), repeat=4)
     }
-    found = views.symmetries(3, flips=True, quarter_turns=True)
+    found = views.symmetries(6, flips=True, quarter_turns=True)
     assert len(found) == 16
     assert {v(inputs).tobytes() for v in found} == want
     np.testing.assert_array_equal(found[0](inputs), inputs)

@@ -262,12 +262,12 @@ def test_a_place_in_a_scan_finds_its_own_nodule(smoke, tmp_path):
     assert "items.crop_mm was 64.0, now 20.0" in error
 
 
-def test_a_lone_image_stands_for_its_neighbours(smoke, tmp_path):
+def test_a_lone_image_is_searched_for_without_neighbours(smoke, tmp_path):
     import SimpleITK as sitk
 
     workdir, _ = smoke
     inputs = np.load(workdir / "train" / "inputs.npy")
-    assert inputs.shape[1:] == (32, 32, 3)
+    assert inputs.shape[1:] == (32, 32, 6)
     with open(workdir / "split" / "split.csv", newline="") as file:
         queries = [i for i, row in enumerate(csv.DictReader(file)) if row["side"] == "test"]
     image = inputs[queries[0], :, :, 1]  # cut and segmented like the archive's images
@@ -277,7 +277,7 @@ def test_a_lone_image_stands_for_its_neighbours(smoke, tmp_path):
     flags = (f"--image={path}", f"--out={out}", "--nearest=8")
     done = call("search", SMOKE, f"--workdir={workdir}", *flags)
     assert done.returncode == 0, done.stderr
-    assert "one slice, which also stands for its 2 neighbours" in done.stdout
+    assert "one slice; its neighbours are unknown" in done.stdout
     assert out.with_suffix(".png").is_file()
     code = np.load(workdir / "index" / "alone.npy")[0]
     archive = store.load(workdir / "index" / "archive")

@@ -62,8 +62,8 @@ class Bare(nn.Module):
 
     head: HashHead
 
-    def __call__(self, images, *, train):
-        return self.head(images, train=train)
+    def __call__(self, images, seen=None, *, train):
+        return self.head(images, seen, train=train)
 
 
 def test_the_loss_is_the_weighted_sum_of_its_parts():

@@ -11,13 +11,14 @@ import pytest
 from test_objective import BITS, CLASSES, IMAGES, RNG, Bare, batch, setting
 
 from inres import config as lib
+from inres.data import views
 from inres.learning import recipe
 from inres.learning.devices import data_mesh, require_divisible
 from inres.models.head import HashHead
 
 pytestmark = pytest.mark.usefixtures("quick_programs")
 
-STACKS = RNG.integers(0, 255, (12, 8, 8, 3)).astype(np.uint8)
+STACKS = RNG.integers(1, 255, (12, 8, 8, 6)).astype(np.uint8)
 
 
 def test_the_optimizer_is_that_of_the_config(monkeypatch):
@@ -85,7 +86,7 @@ def test_neighbours_are_dropped_as_often_as_configured():
     for share in (0.0, 0.5, 1.0):
         config.train.neighbour_dropout = share
         found[share] = losses_of(config, images=STACKS)
-    alone = np.repeat(STACKS[..., 1:2], 3, axis=-1)
+    alone = views.alone(STACKS)
     assert len(set(found.values())) == 3
     assert found[1.0] == pytest.approx(losses_of(config, images=alone), rel=1e-6)
 
@@ -117,8 +118,8 @@ from inres.models.head import HashHead
 class Tiny(nn.Module):
     head: HashHead
     @nn.compact
-    def __call__(self, x, *, train=False):
-        return self.head(ConvNorm(4, 3, 2)(x, train=train), train=train)
+    def __call__(self, x, seen=None, *, train=False):
+        return self.head(ConvNorm(4, 3, 2)(x, train=train), seen, train=train)
 
 config = lib.Config(
     hash=lib.Hash(bits=8), loss=lib.Loss("dtsh"), train=lib.Train(batch=8, shift_px=1)
@@ -126,7 +127,7 @@ config = lib.Config(
 rng = np.random.default_rng(0)
 labels = rng.integers(0, 4, 8).astype(np.int32)
 batch = {
-    "image": rng.integers(0, 255, (8, 16, 16, 3)).astype(np.uint8), "label": labels,
+    "image": rng.integers(0, 255, (8, 16, 16, 6)).astype(np.uint8), "label": labels,
     "diameter_mm": 4 * labels.astype(np.float32), "augment": np.ones(8, bool),
     "item": np.arange(8, dtype=np.int32),
 }

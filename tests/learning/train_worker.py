@@ -27,9 +27,9 @@ class Network(nn.Module):
     head: HashHead
 
     @nn.compact
-    def __call__(self, x, *, train):
+    def __call__(self, x, seen=None, *, train):
         x = nn.Conv(8, (3, 3), strides=2, use_bias=False)(x)
-        return self.head(nn.relu(nn.BatchNorm(not train)(x)), train=train)
+        return self.head(nn.relu(nn.BatchNorm(not train)(x)), seen, train=train)
 
 
 def train(root, steps):
@@ -38,7 +38,7 @@ def train(root, steps):
     labels = np.arange(ITEMS, dtype=np.int32) % CLASSES
     diameters = np.where(labels > 0, 4.0 * labels + rng.random(ITEMS), 0).astype(np.float32)
     arrays = {
-        "image": rng.integers(0, 256, (ITEMS, 16, 16, 3), np.uint8),
+        "image": rng.integers(0, 256, (ITEMS, 16, 16, 6), np.uint8),
         "label": labels,
         "item": np.arange(ITEMS, dtype=np.int32),
         "diameter_mm": diameters,
@@ -50,7 +50,7 @@ def train(root, steps):
     key = jax.random.key(0)
 
     def fresh():
-        image = np.zeros((1, 16, 16, 3), np.float32)
+        image = np.zeros((1, 16, 16, 6), np.float32)
         variables = jax.jit(model.init, static_argnames="train")(key, image, train=False)
         return init_state(variables, optimizer, mesh=mesh)
 

@@ -205,13 +205,13 @@ def test_the_store_depends_on_what_it_is_made_from():
     crops = prepare.settings(Config(data=Data(kind="folder")))
     assert crops == {
         "data": {"kind": "folder"},
-        "items": {"hu_min": -1200.0, "hu_max": 600.0, "neighbours": 0},
+        "items": {"hu_min": -1200.0, "hu_max": 600.0, "unit": "auto", "neighbours": 0},
     }
     scans = prepare.settings(Config(data=Data(kind="luna16", seed=3)))
     assert scans["data"] == {
         "kind": "luna16", "max_thickness_mm": 2.5, "lung_masks": "threshold", "seed": 3
     }  # fmt: skip
-    view = {"view", "crop_mm", "segmented", "size_px"}
+    view = {"view", "crop_mm", "segmented", "size_px", "unit"}
     assert {*scans["items"], *view} == {*vars(Items())}
     strict = prepare.settings(Config(data=Data(kind="luna16", expect_counts="strict")))
     assert strict["data"]["expect_counts"] == "strict"

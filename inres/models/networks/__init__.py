@@ -39,8 +39,9 @@ class Settings(Protocol):
 
 
 Build = Callable[[Settings, "HashHead", "Initializer"], "nn.Module"]
-"""(settings, head, initializer of the convolutions) -> a module: images float32 [B, S, S, C] ->
-`Outputs`, with a keyword argument `train`."""
+"""(settings, head, initializer of the convolutions) -> a module that is called with images, float32
+[B V, S, S, C], planes that are known, bool [B, V] or None, and the keyword argument `train`; it
+passes the second on to the head and returns its `Outputs`."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -20,8 +20,16 @@ class AlexNet(nn.Module):
     kernel_init: Initializer = he_normal
 
     @nn.compact
-    def __call__(self, images: jax.Array, *, train: bool = False) -> Outputs:
-        """images: float32 [B, S, S, C]; `train` uses batch statistics and dropout."""
+    def __call__(
+        self, images: jax.Array, seen: jax.Array | None = None, *, train: bool = False
+    ) -> Outputs:
+        """Layers of B items.
+
+        Args:
+          images: float32 [B V, S, S, C], V planes of each item.
+          seen: bool [B, V], as for `HashHead`; None: V is 1.
+          train: use batch statistics and dropout.
+        """
         x = images
         for i, (features, kernel, stride, pooled) in enumerate((*LAYERS, (256, 3, 1, True)), 1):
             x = ConvNorm(
@@ -34,7 +42,7 @@ class AlexNet(nn.Module):
             )(x, train=train)
             if pooled:
                 x = max_pool_3_s2(x)
-        return self.head(x, train=train)
+        return self.head(x, seen, train=train)
 
 
 @networks.register("alexnet", title="AlexNet")

@@ -35,8 +35,16 @@ class InResNet(nn.Module):
     in_red: ClassVar[type[InRed]] = InRed
 
     @nn.compact
-    def __call__(self, images: jax.Array, *, train: bool = False) -> Outputs:
-        """images: float32 [B, S, S, C]; `train` uses batch statistics and dropout."""
+    def __call__(
+        self, images: jax.Array, seen: jax.Array | None = None, *, train: bool = False
+    ) -> Outputs:
+        """Layers of B items.
+
+        Args:
+          images: float32 [B V, S, S, C], V planes of each item.
+          seen: bool [B, V], as for `HashHead`; None: V is 1.
+          train: use batch statistics and dropout.
+        """
         x = self.conv_norm(
             self.stem,
             self.stem_kernel,
@@ -51,7 +59,7 @@ class InResNet(nn.Module):
             width = 2 * x.shape[-1]
             x = self._compression(width, level)(x, train=train)
             x = self._residual(width, level)(x, train=train)
-        return self.head(x, train=train)
+        return self.head(x, seen, train=train)
 
     @classmethod
     def with_settings(

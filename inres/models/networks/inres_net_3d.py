@@ -27,15 +27,18 @@ class InResNet3D(InResNet):
     in_v2: ClassVar[type[InV2]] = VolumeInV2
     in_red: ClassVar[type[InRed]] = VolumeInRed
 
-    def __call__(self, images: jax.Array, *, train: bool = False) -> Outputs:
+    def __call__(
+        self, images: jax.Array, seen: jax.Array | None = None, *, train: bool = False
+    ) -> Outputs:
         """Encode cubes.
 
         Args:
           images: float32 [B, S, S, 2 D]; the last axis holds the values at D positions along z and
             then, at the same positions, 1 where the voxel is known and 0 where it is not.
+          seen: as for `InResNet`.
           train: use batch statistics and dropout.
         """
-        return super().__call__(with_known(images), train=train)
+        return super().__call__(with_known(images), seen, train=train)
 
 
 def with_known(images: jax.Array) -> jax.Array:
