@@ -36,7 +36,7 @@ def test_each_plane_is_an_image_and_unknown_ones_are_marked():
 
 
 def test_planes_are_drawn_from_the_known_ones_in_every_number():
-    values, known, inputs = stacks(n=40)
+    _, known, inputs = stacks(n=40)
     planes, seen = sight.split(sight.to_input(inputs), "each")
     counts, used = np.zeros(4, int), np.zeros((40, 5), bool)
     for n in range(60):
