@@ -19,9 +19,8 @@ from inres.ct.header import Vector
 from inres.data import items, queries, views
 from inres.data.queries import QueryInput, QueryScan
 from inres.encoding import encoder
-from inres.encoding.binarize import to_bits
 from inres.encoding.encoder import Encoded
-from inres.pipeline import export
+from inres.pipeline import artifacts, export
 from inres.pipeline.index import input_digest
 from inres.pipeline.trained import TrainedRun, open_workdir
 from inres.retrieval import codes as codes_lib
@@ -126,11 +125,20 @@ class Archive:
                 f"no search option {unknown[0]!r}; options are {', '.join(sorted(known))}"
             )
         if not given.get("weights"):  # weights do without a pool
-            given = {"threshold": self._run.config.search.threshold, **given}
+            given = {**self._pool_of_the_run(given), **given}
         checked = SearchOptions(**given)
         if checked.weights:
             weighted.as_array(checked.weights, self.properties)
         return checked
+
+    def _pool_of_the_run(self, given: Mapping[str, Any]) -> dict[str, int]:
+        """The run's own threshold and least pool, unless another pool is `given`."""
+        config, own = self._run.config, {}
+        if "threshold" not in given:
+            own["threshold"] = config.search.threshold
+            if not given.get("nearest") and not given.get("min_pool"):
+                own["min_pool"] = artifacts.least_pool(config, len(self))
+        return own
 
     # --- searching --------------------------------------------------------------------------------
 
@@ -234,7 +242,7 @@ class Archive:
         *,
         k: int = 10,
         threshold: int | None = None,
-        min_pool: int = 0,
+        min_pool: int | None = None,
         nearest: int = 0,
         where: str = "",
         exclude_scans: Sequence[str] | None = None,
@@ -258,8 +266,9 @@ class Archive:
           ValueError, TypeError: an option is impossible, or an array does not fit the archive.
         """
         options = self.options(
-            {"k": k, "min_pool": min_pool, "nearest": nearest, "where": where}
+            {"k": k, "nearest": nearest, "where": where}
             | ({} if threshold is None else {"threshold": threshold})
+            | ({} if min_pool is None else {"min_pool": min_pool})
         )
         if np.ndim(codes) != 2:
             raise ValueError(f"codes: shape {np.shape(codes)}; must be [Q, W], as from `encode`")
@@ -302,8 +311,8 @@ class Archive:
         if images.ndim == 3:
             images = views.single(images, self._run.channels)
         encoded = self._encode_unseen(images)
-        bits = to_bits(encoded, self._run.hyperplanes)
-        return codes_lib.pack(bits), self._features(encoded)
+        made = self._run.representation
+        return codes_lib.pack(made.to_bits(encoded)), made.to_features(encoded)
 
     @functools.cached_property
     def _encode_unseen(self) -> encoder.Encoder:
@@ -320,9 +329,6 @@ class Archive:
             planes = self._run.config.model.planes
             return encoder.make_encoder(*self._run.network, planes=planes)(seen[None])
         return self._encode_unseen(seen[None])
-
-    def _features(self, encoded: Encoded) -> np.ndarray:
-        return self._run.scale.features(encoded, self._run.config.search.features)
 
     # --- queries ----------------------------------------------------------------------------------
 
@@ -458,13 +464,14 @@ class Archive:
 
     def _search(self, query: Query, encoded: Encoded, options: SearchOptions) -> Hits:
         own = -1 if options.own_scan else self._groups[1].get(query.scan, -1)
-        code = codes_lib.pack(to_bits(encoded, self._run.hyperplanes))
+        made = self._run.representation
+        code = codes_lib.pack(made.to_bits(encoded))
         if options.weights:
             result = self._find_weighted(query, code, own=own, options=options)
         else:
             result = self._find(
                 code,
-                self._features(encoded),
+                made.to_features(encoded),
                 own=own,
                 predicted=query.predicted,
                 options=options,

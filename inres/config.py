@@ -274,10 +274,15 @@ class Hash:
 
     bits: int = 48
     """Length of the codes; not given in the paper."""
-    code: str = "rotated"
-    """How H becomes bits: `latent`, H thresholded at 0.5 (paper, Eq. 1), or `rotated`, H and FC1
-    centred on the training items, rotated by iterative quantization and thresholded at 0. Changing
-    it needs no new training."""
+    code: str = "joined"
+    """How outputs become bits: `latent`, H thresholded at 0.5 (paper, Eq. 1); `rotated`, H and FC1
+    centred on the training items, rotated by iterative quantization and thresholded at 0; or
+    `joined`, the same with the `joined` features of `search.features` instead. Changing it needs no
+    new training."""
+    records: bool = True
+    """Derive the joined codes and features of the archive's items from the classes and properties
+    in their records, where known, instead of the network's estimates. Queries are derived from
+    their images alone."""
     fc1_weight: float = 0.5
     """For `rotated`: standard deviation of FC1 relative to that of H; 0: H alone."""
     views_weight: float = 0.5
@@ -288,7 +293,7 @@ class Hash:
     new training."""
 
     def __post_init__(self) -> None:
-        one_of("hash.code", self.code, ("latent", "rotated"))
+        one_of("hash.code", self.code, ("latent", "rotated", "joined"))
         not_negative("hash", self, "fc1_weight")
         share("hash", self, "views_weight")
         require(1 <= self.bits <= 1024, "hash.bits", self.bits, "between 1 and 1024")
@@ -342,9 +347,8 @@ class Properties:
     weight: float = 1.0
     """Weight of the loss of the property head, the mean squared error of standardised values."""
     importance: tuple[str, ...] = ()
-    """Weights of single properties in `similarity`, in training and evaluation, as in
+    """Weights of single properties in training, in `joined` features and in `similarity`, as in
     `("diameter_mm=2", "subtlety=0")`; others have the weight 1."""
-
     scale: tuple[str, ...] = ()
     """Differences from which on two nodules are not similar, as in `("texture=1.5",)`; for
     diameters, a difference of the natural logarithm. Others have the standard deviation over the
@@ -485,12 +489,24 @@ class Search:
 
     threshold: int = 3
     """Items of the pool have a Hamming distance below this many bits."""
-    features: str = "fc1"
-    """The pool is ranked by `fc1` (section 3.3) or `fc1_fc3` (Fig. 8)."""
+    least_pool: float = 0.12
+    """Share of the archive that a pool holds at least: where fewer items are below the threshold,
+    it is raised for this query; 0: never."""
+    features: str = "joined"
+    """The pool is ranked by the Euclidean distance of `fc1` (section 3.3), `fc1_fc3` (Fig. 8), or
+    `joined`: class probabilities, properties and FC1 (`inres.encoding.representation`)."""
+    class_weight: float = 2.0
+    """For `joined`: weight of the class probabilities, next to 1 for all properties together."""
+    fc1_weight: float = 0.5
+    """For `joined`: weight of FC1, likewise."""
+    size_weight: float = 5.0
+    """For `joined`: weight of the diameter, next to 1 for every other property."""
 
     def __post_init__(self) -> None:
         positive("search", self, "threshold")
-        one_of("search.features", self.features, ("fc1", "fc1_fc3"))
+        one_of("search.features", self.features, ("fc1", "fc1_fc3", "joined"))
+        share("search", self, "least_pool")
+        not_negative("search", self, "class_weight", "fc1_weight", "size_weight")
 
 
 @dataclasses.dataclass

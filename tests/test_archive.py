@@ -65,6 +65,7 @@ def make_run(root, rows, scale, *, shard_rows=17):
     store.save(root / "archive", *given, bits=16, model="m", shard_rows=shard_rows)
     config = Config()
     config.hash.code = "latent"
+    config.search.features, config.search.least_pool = "fc1", 0.0
     config.search.threshold = 5
     return TrainedRun(
         root=root,

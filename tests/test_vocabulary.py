@@ -26,12 +26,23 @@ def side(seed, prefix, n=40):
     labels = np.repeat(rng.integers(0, 3, n // 2), 2).astype(np.int32)
     features = {
         name: (rng.normal(size=(n, 3)) + labels[:, None]).astype(np.float32)
-        for name in ("fc1", "fc2", "fc3", "fc1_fc3", "embedding", "pixels", "hog")
+        for name in (
+            *("joined", "images", "fc1", "fc2", "fc3", "fc1_fc3"),
+            *("embedding", "pixels", "hog"),
+        )
     }
     codes = {
         name: rng.random((n, BITS)) < 0.5
         for name in (
-            *("latent", "alone", "itq_fc1", "lsh_fc1", "itq_embedding", "lsh_embedding"),
+            *(
+                "images_code",
+                "latent",
+                "alone",
+                "itq_fc1",
+                "lsh_fc1",
+                "itq_embedding",
+                "lsh_embedding",
+            ),
             *("itq_pixels", "lsh_pixels"),
         )
     }

@@ -15,7 +15,7 @@ serves `experiments.segment`. All items marked for training are used for trainin
 nodule, each slice is seen with three neighbours on each side (--config.items.neighbours=0: alone).
 """
 
-from inres.config import Config, Data, Items, Segment, Split, Train
+from inres.config import Config, Data, Items, Model, Segment, Split, Train
 
 
 def get_config() -> Config:
@@ -23,6 +23,7 @@ def get_config() -> Config:
     config = Config(name="folder")
     config.data = Data(kind="folder")
     config.items = Items(size_px=64, neighbours=3)
+    config.model = Model(planes="each")
     config.split = Split(kind="column", overlap="drop", val_share=0.0)
     config.segment = Segment(size_px=64, width=16, steps=300)
     config.train = Train(eval_every=5)

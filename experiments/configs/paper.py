@@ -10,7 +10,19 @@ split of slices, which leaks (the run reports by how much). The paper does not s
 bits, the batch size and the Hamming threshold; here they are 48, 32 and 3.
 """
 
-from inres.config import Config, Data, Hash, Items, Loss, Model, Search, Segment, Split, Train
+from inres.config import (
+    Config,
+    Data,
+    Hash,
+    Items,
+    Loss,
+    Model,
+    Properties,
+    Search,
+    Segment,
+    Split,
+    Train,
+)
 
 
 def get_config() -> Config:
@@ -24,6 +36,7 @@ def get_config() -> Config:
         stem=64, stem_kernel=7, stem_stride=2, stem_pool=True, fc1=4096, pooling="flatten"
     )
     config.hash = Hash(bits=48, code="latent", views_weight=0.0)
+    config.properties = Properties(names=())
     config.loss = Loss(name="nll", fine=0.0)
     config.train = Train(
         epochs=30,
@@ -41,5 +54,5 @@ def get_config() -> Config:
         shift_px=0,
         clean_share=0.0,
     )
-    config.search = Search(threshold=3)
+    config.search = Search(threshold=3, least_pool=0.0, features="fc1")
     return config

@@ -61,6 +61,26 @@ def agreement_weights(items: Sequence[Item], scale: "PropertyScale") -> np.ndarr
     return weights
 
 
+def require_columns(wanted: Mapping[str, Iterable[str]], items: Sequence[Item]) -> None:
+    """Check that the properties which fields of the config name are columns of the items.
+
+    Args:
+      wanted: names by field.
+      items: the item table.
+
+    Raises:
+      ConfigError: one is not; names it and those that are known.
+    """
+    known = columns(items)
+    for field, names in wanted.items():
+        for name in names:
+            if name not in known:
+                raise ConfigError(
+                    f"config.{field}: {name!r} is no property of these items; known are "
+                    f"{', '.join(known) or 'none'}"
+                )
+
+
 def chosen(wanted: Sequence[str], items: Sequence[Item]) -> tuple[str, ...]:
     """The properties to learn, in the order of tables.
 

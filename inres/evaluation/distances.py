@@ -1,5 +1,6 @@
 """Distances by which every ranking orders a gallery, for a part of the queries at a time."""
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ from inres import vocabulary
 from inres.evaluation import metrics
 from inres.evaluation.embedded import Embedded
 from inres.evaluation.euclidean import Euclidean
+from inres.evaluation.settings import Settings
 
 
 def hamming_distances(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
@@ -34,19 +36,39 @@ def disagreement(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
 
 
 def two_stage(
-    fine: np.ndarray, hamming: np.ndarray, *, threshold: int, excluded: np.ndarray
+    fine: np.ndarray, hamming: np.ndarray, *, limits: np.ndarray, excluded: np.ndarray
 ) -> np.ndarray:
     """The two-stage order of the whole gallery, expressed as distances, float64 [Q, N].
 
-    Items of the pool (Hamming distance below `threshold`) come first, by `fine` distance; the
+    Items of the pool (Hamming distance below `limits`, [Q]) come first, by `fine` distance; the
     others follow by Hamming distance. Ties are kept. Excluded items are +inf.
     """
     # 2^1000 exceeds any squared distance of float32 features, and its multiples are exact.
     behind = np.ldexp(1.0 + np.arange(int(hamming.max(initial=0)) + 1), 1000)
     order = behind[hamming]
-    np.copyto(order, fine, where=hamming < threshold)
+    np.copyto(order, fine, where=hamming < limits[:, None])
     order[excluded] = np.inf
     return order
+
+
+def pool_limits(
+    hamming: np.ndarray, excluded: np.ndarray, *, threshold: int, least: int
+) -> np.ndarray:
+    """The Hamming threshold of each query, [Q]: raised until its pool holds `least` items.
+
+    Args:
+      hamming: numbers [Q, N].
+      excluded: bool [Q, N], items that are in no pool.
+      threshold: the least threshold.
+      least: number of items; a query that can find fewer gets all of them.
+    """
+    if not least:
+        return np.full(len(hamming), threshold)
+    found = np.sort(np.where(excluded, np.inf, hamming), axis=1)
+    last = np.minimum(least, (~excluded).sum(axis=1))
+    farthest = np.take_along_axis(found, np.maximum(last - 1, 0)[:, None], axis=1)[:, 0]
+    reached = np.where(last > 0, np.floor(farthest) + 1, threshold)
+    return np.maximum(threshold, reached).astype(np.int64)
 
 
 class Part(NamedTuple):
@@ -59,13 +81,16 @@ class Part(NamedTuple):
     """int16 [q, N]"""
     fine: np.ndarray
     """float64 [q, N], squared."""
+    limits: np.ndarray
+    """int64 [q], Hamming thresholds of the pools."""
 
 
 class Distances:
     """Distances of every ranking, for one part of the queries at a time."""
 
-    def __init__(self, queries: Embedded, gallery: Embedded, *, threshold: int, fine: str):
-        self.threshold, self.fine = threshold, fine
+    def __init__(self, queries: Embedded, gallery: Embedded, settings: Settings):
+        self.threshold, self.fine = settings.threshold, settings.fine
+        self.least_pool, fine = settings.least_pool, self.fine
         ranked = vocabulary.ranking_names()
         shared = [n for n in queries.features if n in gallery.features and n in ranked]
         self.euclidean = {
@@ -85,7 +110,13 @@ class Distances:
 
     def part(self, rows: slice, excluded: np.ndarray) -> Part:
         """Distances of the queries `rows` that rankings share."""
-        return Part(rows, excluded, self._hamming("hamming", rows), self._squared(rows))
+        hamming = self._hamming("hamming", rows)
+        return Part(rows, excluded, hamming, self._squared(rows), self.limits(hamming, excluded))
+
+    def limits(self, hamming: np.ndarray, excluded: np.ndarray) -> np.ndarray:
+        """Hamming thresholds of the pools, int64 [q], for distances [q, N]."""
+        least = math.ceil(self.least_pool * hamming.shape[1])
+        return pool_limits(hamming, excluded, threshold=self.threshold, least=least)
 
     @property
     def bits(self) -> dict[str, int]:
@@ -111,7 +142,7 @@ class Distances:
         """Distances of one ranking, a new array [q, N]; None if its features are missing."""
         if name == "two_stage":
             excluded = part.excluded
-            return two_stage(part.fine, part.hamming, threshold=self.threshold, excluded=excluded)
+            return two_stage(part.fine, part.hamming, limits=part.limits, excluded=excluded)
         if name == "hamming":
             return part.hamming.copy()
         if name == "chance":

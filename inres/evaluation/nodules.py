@@ -99,7 +99,7 @@ def evaluate(queries: Embedded, gallery: Embedded, settings: Settings) -> Nodule
         return None
     queries, gallery = queries.take(ours.order), gallery.take(theirs.order)
     heads, archive = queries.take(ours.starts), gallery.take(theirs.starts)
-    distances = Distances(queries, gallery, threshold=settings.threshold, fine=settings.fine)
+    distances = Distances(queries, gallery, settings)
     known, stored = judging.shared_columns(heads, archive)
     compared = similarity.Compared.of(heads, archive, settings)
     exclusion = Exclusion.of(heads, archive, own_group=settings.own_group)
@@ -109,7 +109,7 @@ def evaluate(queries: Embedded, gallery: Embedded, settings: Settings) -> Nodule
         mine = {name: column[chosen] for name, column in known.items()}
         truth = judging.Truth.of(mine, stored, excluded, settings.k)
         wanted = compared.wanted(chosen, excluded=excluded, relevance=truth.relevance, k=settings.k)
-        for name, found in _mean_distances(distances, ours, theirs, chosen).items():
+        for name, found in _mean_distances(distances, ours, theirs, chosen, excluded).items():
             found[excluded] = np.inf
             order = judging.Order.of(found, truth, settings.k)
             scored = judging.scores(order, truth, settings.k)
@@ -149,9 +149,12 @@ def _parts(units: Units, items: int) -> list[slice]:
 
 
 def _mean_distances(
-    distances: Distances, queries: Units, gallery: Units, chosen: slice
+    distances: Distances, queries: Units, gallery: Units, chosen: slice, excluded: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Mean distances of the query nodules `chosen` to all nodules by ranking, float64 [u, M]."""
+    """Mean distances of the query nodules `chosen` to all nodules by ranking, float64 [u, M].
+
+    Nodules that are `excluded`, bool [u, M], are in no pool.
+    """
     starts, sizes = queries.starts[chosen], queries.sizes[chosen]
     rows = slice(int(starts[0]), int(starts[-1] + sizes[-1]))
     nothing = np.zeros((rows.stop - rows.start, len(gallery.order)), bool)
@@ -167,7 +170,8 @@ def _mean_distances(
     fine, hamming = means[distances.fine], means["hamming"]
     # The pool lies below 1, in the order of the fine distance; the others from 1 on.
     inside = fine / np.nextafter(fine.max(initial=0.0), np.inf)
-    means["two_stage"] = np.where(hamming < distances.threshold, inside, 1.0 + hamming)
+    limits = distances.limits(hamming, excluded)[:, None]
+    means["two_stage"] = np.where(hamming < limits, inside, 1.0 + hamming)
     return means
 
 

@@ -58,6 +58,8 @@ class Returned:
     """float64 [q]: share of the returned items that are relevant; 0 for an empty pool."""
     pool_size: np.ndarray
     """float64 [q]"""
+    limits: np.ndarray
+    """int64 [q], Hamming thresholds of the pools."""
     excluded: np.ndarray
     """int64 [q]: items that the query must not find."""
 
@@ -68,7 +70,7 @@ def returned(
     fine: np.ndarray,
     excluded: np.ndarray,
     *,
-    threshold: int,
+    limits: np.ndarray,
     k: int,
 ) -> Returned:
     """The first k items of each candidate pool.
@@ -78,10 +80,10 @@ def returned(
       hamming: int16 [q, N].
       fine: float64 [q, N], squared Euclidean distances.
       excluded: bool [q, N].
-      threshold: the pool holds Hamming distances below this.
+      limits: int [q]; the pool of a query holds Hamming distances below its limit.
       k: length of the result list.
     """
-    pool = (hamming < threshold) & ~excluded
+    pool = (hamming < limits[:, None]) & ~excluded
     sizes = pool.sum(axis=1)
     count = np.minimum(sizes, k)
     query = order.top.query
@@ -100,6 +102,7 @@ def returned(
         distance=distance,
         precision=metrics.hits_at(order.hits, count) / np.maximum(count, 1),
         pool_size=sizes.astype(np.float64),
+        limits=limits,
         excluded=excluded.sum(axis=1),
     )
 

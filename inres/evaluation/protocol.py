@@ -28,7 +28,9 @@ class Evaluation:
     rankings: dict[str, dict[str, float | None]]
     """By ranking and key in `metrics.json`."""
     pool: dict[str, float]
-    """`mean_size` and `empty_share` of the candidate pools, without the query's own group."""
+    """Of the candidate pools, without the query's own group: `mean_size`, `mean_share` of the
+    gallery, `empty_share`, `mean_threshold` and `neighbours_kept`, the share of the gallery's k
+    nearest items by the fine feature that the two-stage search returns."""
     paper: dict[str, float]
     """`search_precision`: mean over all queries of the share of relevant items among the first k
     of the two-stage search."""
@@ -65,8 +67,8 @@ class Evaluation:
     per_query: dict[str, dict[str, np.ndarray]]
     """By ranking and column, float64 [Q], NaN where undefined."""
     counts: dict[str, Any]
-    """Settings and sizes: `queries`, `gallery`, `classes`, `bits`, `threshold`, `k`, `fine`,
-    `own_scan` (`Settings.own_group`), `properties` (`scale` and `weight` of each),
+    """Settings and sizes: `queries`, `gallery`, `classes`, `bits`, `threshold`, `least_pool`, `k`,
+    `fine`, `own_scan` (`Settings.own_group`), `properties` (`scale` and `weight` of each),
     `excluded_pairs` (of one group) and `queries_without_relevant`, which are left out of all means
     over rankings."""
 
@@ -91,7 +93,7 @@ def evaluate(queries: Embedded, gallery: Embedded, settings: Settings) -> Evalua
       ValueError: a label is unknown or out of range, or the two sides do not match.
     """
     _check(queries, gallery, settings)
-    distances = Distances(queries, gallery, threshold=settings.threshold, fine=settings.fine)
+    distances = Distances(queries, gallery, settings)
     compared = similarity.Compared.of(queries, gallery, settings)
     scored = score_rankings(queries, gallery, distances, compared, settings)
     labels, classes = queries.labels, settings.classes
@@ -107,7 +109,10 @@ def evaluate(queries: Embedded, gallery: Embedded, settings: Settings) -> Evalua
         rankings={n: judging.summary(one, labels, settings.k) for n, one in per_query.items()},
         pool={
             "mean_size": float(found.pool_size.mean()),
+            "mean_share": float(found.pool_size.mean()) / len(gallery),
             "empty_share": float((found.pool_size == 0).mean()),
+            "mean_threshold": float(found.limits.mean()),
+            "neighbours_kept": float(np.nanmean(_at_limits(kept, found.limits))),
         },
         paper={"search_precision": math.fsum(found.precision) / len(queries)},
         classification=None if classified is None else classified.scores,
@@ -135,6 +140,7 @@ def evaluate(queries: Embedded, gallery: Embedded, settings: Settings) -> Evalua
             "classes": settings.classes,
             "bits": distances.bits["hamming"],
             "threshold": settings.threshold,
+            "least_pool": settings.least_pool,
             "k": settings.k,
             "fine": settings.fine,
             "own_scan": settings.own_group,
@@ -143,6 +149,12 @@ def evaluate(queries: Embedded, gallery: Embedded, settings: Settings) -> Evalua
             "queries_without_relevant": int((scored["two_stage"].scores["relevant"] == 0).sum()),
         },
     )
+
+
+def _at_limits(kept: np.ndarray, limits: np.ndarray) -> np.ndarray:
+    """Of `neighbours_kept` [Q, bits + 1], the column of each query's threshold, [Q]."""
+    column = np.minimum(limits, kept.shape[1]) - 1
+    return kept[np.arange(len(kept)), column]
 
 
 def _check(queries: Embedded, gallery: Embedded, settings: Settings) -> None:
@@ -164,6 +176,8 @@ def _check(queries: Embedded, gallery: Embedded, settings: Settings) -> None:
             raise ValueError(
                 f"codes of {code.shape[1]} bits in queries, {other.shape[1]} in gallery ({name})"
             )
+    if not 0 <= settings.least_pool <= 1:
+        raise ValueError(f"least_pool is {settings.least_pool}: must be a share between 0 and 1")
     if settings.threshold < 1:
         raise ValueError(
             f"threshold is {settings.threshold}: must be at least 1, or every pool is empty"

@@ -113,7 +113,7 @@ def _score_cut(
         lookup = pools.lookup(distances[cut], truth.relevance, truth.excluded, bits=bits[name])
     if name == "two_stage":
         returned = pools.returned(
-            order, hamming, fine, truth.excluded, threshold=settings.threshold, k=k
+            order, hamming, fine, truth.excluded, limits=part.limits[cut], k=k
         )
     if name == settings.fine:
         kept = pools.neighbours_kept(order.ranking, hamming, k, bits=bits["hamming"])

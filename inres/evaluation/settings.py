@@ -12,6 +12,9 @@ class Settings:
     """Number of classes; labels are 0..classes - 1."""
     threshold: int
     """The candidate pool holds items with a Hamming distance below this (bits)."""
+    least_pool: float = 0.0
+    """Share of the gallery that a pool holds at least: where fewer items are below the threshold,
+    that of the query is raised."""
     fine: str = "fc1"
     """Feature that orders the pool."""
     k: int = 10

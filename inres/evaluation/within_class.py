@@ -45,7 +45,7 @@ def top_of_class(
         if not len(theirs):
             continue
         ours, stored = queries.take(mine), gallery.take(theirs)
-        distances = Distances(ours, stored, threshold=settings.threshold, fine=settings.fine)
+        distances = Distances(ours, stored, settings)
         exclusion = Exclusion.of(ours, stored, own_group=settings.own_group)
         known, archive = judging.shared_columns(ours, stored)
         for rows in metrics.chunks(len(ours), len(stored), cells=_CELLS):
@@ -61,9 +61,7 @@ def top_of_class(
     return out
 
 
-def matched_slices(
-    side: Embedded, *, threshold: int, fine: str = "fc1"
-) -> dict[str, np.ndarray] | None:
+def matched_slices(side: Embedded, settings: Settings) -> dict[str, np.ndarray] | None:
     """Rank the other slices of a query's nodule among the items of its class.
 
     Each item of `side` is searched among the others, including those of its own scan.
@@ -82,7 +80,7 @@ def matched_slices(
         members = np.flatnonzero(side.labels == label)
         own, nodules = side.take(members), side.nodules[members]
         left, right = equal(own.scans, own.scans)
-        distances = Distances(own, own, threshold=threshold, fine=fine)
+        distances = Distances(own, own, settings)
         for rows in metrics.chunks(len(own), len(own), cells=_CELLS):
             itself = np.arange(len(own))[rows, None] == np.arange(len(own))
             sibling = (left[rows, None] == right) & (nodules[rows, None] == nodules)

@@ -1,6 +1,8 @@
 """What the stages of a run leave for each other, and how it is loaded."""
 
 import dataclasses
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,13 @@ from jax.sharding import Mesh
 
 from inres import sources
 from inres.config import Config, ConfigError
-from inres.data import item_store, items, splits
+from inres.data import item_store, items, properties, splits
 from inres.data.properties import PropertyScale
 from inres.encoding import encoder
 from inres.encoding.binarize import FineScale
 from inres.encoding.encoder import Encoded
 from inres.encoding.linear_codes import Hyperplanes
+from inres.encoding.representation import Known, Representation, Weights
 from inres.encoding.segmenter import Segmenter, make_segmenter
 from inres.learning import recipe, sight
 from inres.learning.checkpoints import Checkpoints
@@ -228,7 +231,7 @@ def save_hyperplanes(path: Path, hyperplanes: Hyperplanes) -> None:
 
 
 def load_hyperplanes(config: Config, index: Path, remedy: str = INDEX_AGAIN) -> Hyperplanes | None:
-    """The hyperplanes that turn H and FC1 into a code; None where the code is H at 0.5.
+    """The hyperplanes of the code; None where it is H at 0.5.
 
     Raises:
       ValueError: the file is damaged; names it and ends with `remedy`.
@@ -263,6 +266,44 @@ def to_scale(value: object) -> FineScale:
         if all(type(number) in (int, float) for number in numbers.values()):
             return FineScale(**numbers)
     raise TypeError(f"must be the numbers {' and '.join(names)}, is {value!r:.60}")
+
+
+def representation(
+    config: Config,
+    scale: FineScale,
+    learned: PropertyScale,
+    class_names: tuple[str, ...],
+    hyperplanes: Hyperplanes | None = None,
+) -> Representation:
+    """Codes and features as `config` describes them, with what was fitted."""
+    weights = Weights.of(
+        learned,
+        classes=config.search.class_weight,
+        fc1=config.search.fc1_weight,
+        size=config.search.size_weight,
+        given=config.properties.weights(),
+    )
+    return Representation(
+        config.hash.code,
+        config.search.features,
+        scale,
+        weights,
+        items.no_nodule_class(class_names),
+        hyperplanes,
+    )
+
+
+def known_of(config: Config, given: Sequence[items.Item], scale: PropertyScale) -> Known | None:
+    """What the records of archived items say; None where the archive does not use it."""
+    if not config.hash.records:
+        return None
+    labels = np.array([item.label for item in given], np.int32)
+    return Known(labels, scale.standardise(properties.table(given, scale.names)))
+
+
+def least_pool(config: Config, items: int) -> int:
+    """Number of items that a pool holds at least in an archive of so many."""
+    return math.ceil(config.search.least_pool * items)
 
 
 def load_codes_alone(index: Path) -> np.ndarray | None:

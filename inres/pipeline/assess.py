@@ -34,7 +34,7 @@ def assess(
     """
     found = protocol.evaluate(queries, gallery, settings)
     tops = within_class.top_of_class(queries, gallery, settings)
-    matched = within_class.matched_slices(queries, threshold=settings.threshold, fine=settings.fine)
+    matched = within_class.matched_slices(queries, settings)
     run = query_run(found, queries, names=names, patients=patients)
     by_nodule = nodules.evaluate(queries, gallery, settings)
     nodule_run = None

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from inres.config import Config
-from inres.data import item_store, items, leaks, properties, splits, views
+from inres.data import items, leaks, properties, splits, views
 from inres.encoding.binarize import to_bits
 from inres.evaluation import baselines
 from inres.evaluation.assessment import Assessment
@@ -48,8 +48,8 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
     images = views.own_slices(artifacts.network_inputs(workdir / "train"))
     rows, archived = data.on("test"), data.archived()
     queries, gallery = baselines.with_codes(
-        embedded(config, workdir, table, images, rows),
-        embedded(config, workdir, table, images, archived),
+        embedded(config, workdir, data, images, rows, archived=False),
+        embedded(config, workdir, data, images, archived, archived=True),
         fitted=data.side[archived] == "train",
         bits=config.hash.bits,
         seed=config.seed,
@@ -88,6 +88,7 @@ def search_settings(config: Config, classes: int) -> Settings:
     return Settings(
         classes=classes,
         threshold=config.search.threshold,
+        least_pool=config.search.least_pool,
         fine=config.search.features,
         # The paper's random split of slices leaks by design; there, own scans may be found.
         own_group=config.split.kind == "slices",
@@ -105,36 +106,60 @@ def class_counts(data: Labelled) -> dict[str, list[int]]:
 
 
 def embedded(
-    config: Config, workdir: Path, table: item_store.ItemStore, images: np.ndarray, rows: np.ndarray
+    config: Config,
+    workdir: Path,
+    data: Labelled,
+    images: np.ndarray,
+    rows: np.ndarray,
+    *,
+    archived: bool,
 ) -> Embedded:
     """The items `rows` in the form that the evaluation takes.
 
     Args:
       images: uint8 [N, S, S], the own slices of all items.
+      archived: codes and features may be derived from the records of the items, as those of the
+        archive; if not, they are derived from the images alone, as those of queries.
     """
     index = workdir / "index"
     encoded = artifacts.load_embeddings(index).rows(rows)
-    hyperplanes = artifacts.load_hyperplanes(config, index)
-    names = table.column("image")[rows]
+    learned = artifacts.load_property_scale(workdir / "train")
+    made = artifacts.representation(
+        config,
+        artifacts.load_scale(index),
+        learned,
+        data.class_names,
+        artifacts.load_hyperplanes(config, index),
+    )
+    shown = [data.items[row] for row in rows]
+    known = artifacts.known_of(config, shown, learned) if archived else None
+    codes = {} if config.hash.code == "latent" else {"latent": to_bits(encoded, None)}
+    features = {
+        "joined": made.joined(encoded, known),
+        "fc1": encoded.fc1,
+        "fc2": encoded.h,
+        "fc3": encoded.fc3,
+        "fc1_fc3": made.scale.join(encoded),
+        "pixels": images[rows].reshape(len(rows), -1),
+        "hog": baselines.hog(images[rows]),
+    }
+    if config.hash.records:
+        features["images"] = made.joined(encoded)
+        if config.hash.code == "joined":
+            codes["images_code"] = made.to_bits(encoded)
+    names = np.array([item.image or item.nodule for item in shown])
     return Embedded(
-        labels=table.column("label").astype(np.int32)[rows],
-        scans=table.column("scan")[rows],
-        diameters_mm=table.column("diameter_mm")[rows],
-        bits=to_bits(encoded, hyperplanes),
-        codes={} if hyperplanes is None else {"latent": to_bits(encoded, None)},
-        features={
-            "fc1": encoded.fc1,
-            "fc2": encoded.h,
-            "fc3": encoded.fc3,
-            "fc1_fc3": artifacts.load_scale(index).join(encoded),
-            "pixels": images[rows].reshape(len(rows), -1),
-            "hog": baselines.hog(images[rows]),
-        },
-        names=np.where(names == "", table.column("nodule")[rows], names),
-        malignancy=table.column("malignancy")[rows],
-        nodules=items.nodule_names([table.items[row] for row in rows]),
+        labels=data.labels[rows],
+        scans=np.array([item.scan for item in shown]),
+        diameters_mm=np.array([item.diameter_mm for item in shown]),
+        bits=made.to_bits(encoded, known),
+        codes=codes,
+        features=features,
+        names=names,
+        malignancy=np.array([item.malignancy for item in shown]),
+        nodules=items.nodule_names(shown),
         items=rows,
-        properties=properties.columns([table.items[row] for row in rows]),
+        properties=properties.columns(shown),
     )
 
 
@@ -159,17 +184,19 @@ def check_index(config: Config, workdir: Path, found: Assessment) -> list[dict[s
     packed = codes.pack(queries.bits)
     features = np.asarray(queries.features[config.search.features], np.float32)
 
-    def search(threshold: int) -> search_lib.Result:
+    def search(threshold: int, min_pool: int = 0) -> search_lib.Result:
         return search_lib.search(
             built,
             packed,
             features,
             threshold=threshold,
+            min_pool=min_pool,
             k=evaluation.top.shape[1],
             exclude_group=own,
         )
 
-    _require_agreement(search(config.search.threshold), evaluation, queries)
+    least = artifacts.least_pool(config, len(stored))
+    _require_agreement(search(config.search.threshold, least), evaluation, queries)
     rows = []
     for threshold in timed_thresholds(config.search.threshold, stored.bits):
         search(threshold)  # compiles

@@ -8,7 +8,7 @@ import numpy as np
 from inres.config import Config
 from inres.data import item_table, views
 from inres.encoding import encoder
-from inres.encoding.binarize import FineScale, fit_hyperplanes, to_bits
+from inres.encoding.binarize import FineScale
 from inres.pipeline import artifacts, stages
 from inres.pipeline.inputs import stage_inputs
 from inres.retrieval import codes
@@ -27,8 +27,9 @@ def build_index(config: Config, workdir: Path) -> None:
     """Write `<workdir>/index` unless it is complete.
 
     Results: embeddings.npz (the layers of every item, in the item table's order; items that were
-    not in training are averaged over their views), planes.npz (for `config.hash.code` =
-    `rotated`, fitted on training items), scale.json (joins FC1 and FC3), alone.npy (where items
+    not in training are averaged over their views), planes.npz (the hyperplanes of the code, fitted
+    on training items, unless `config.hash.code` is `latent`), scale.json (spreads of FC1 and FC3),
+    alone.npy (where items
     have neighbouring slices: codes of the test items without theirs), trained.npy (digests of the
     network inputs in training) and archive/, the index of the training and validation items.
     """
@@ -54,23 +55,26 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
     _save_array(out / "trained.npy", input_digests(inputs, data.on("train")))
 
     rows = data.archived()
-    gallery = encoded.rows(rows)
-    hyperplanes = None
-    if config.hash.code == "rotated":
-        hyperplanes = fit_hyperplanes(
-            gallery.rows(np.flatnonzero(data.side[rows] == "train")),
-            fc1_weight=config.hash.fc1_weight,
-            seed=config.seed,
-        )
-        artifacts.save_hyperplanes(out / "planes.npz", hyperplanes)
+    gallery, learned = encoded.rows(rows), artifacts.load_property_scale(workdir / "train")
+    known = artifacts.known_of(config, [table.items[row] for row in rows], learned)
+    scale = FineScale.of(gallery)
+    files.write_json(out / "scale.json", vars(scale))
+    trained = np.flatnonzero(data.side[rows] == "train")
+    made = artifacts.representation(config, scale, learned, data.class_names).fitted(
+        gallery.rows(trained),
+        None if known is None else known.rows(trained),
+        bits=config.hash.bits,
+        fc1_weight=config.hash.fc1_weight,
+        seed=config.seed,
+    )
+    if made.hyperplanes is not None:
+        artifacts.save_hyperplanes(out / "planes.npz", made.hyperplanes)
     queries = data.on("test")
     if views.planes_of(channels) > 1 and len(queries):
         alone = encode_unseen(views.alone(inputs[queries]))
-        _save_array(out / "alone.npy", to_bits(alone, hyperplanes))
-    scale = FineScale.of(gallery)
-    files.write_json(out / "scale.json", vars(scale))
+        _save_array(out / "alone.npy", made.to_bits(alone))
 
-    bits = to_bits(gallery, hyperplanes)
+    bits = made.to_bits(gallery, known)
     properties = item_table.property_names(table.items)
     records = [
         {"item": int(row), "image": table.items[row].image}
@@ -81,10 +85,10 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
     storage.save(
         out / "archive",
         codes.pack(bits),
-        scale.features(gallery, config.search.features),
+        made.to_features(gallery, known),
         records,
         bits=config.hash.bits,
-        model=artifacts.fingerprint(variables, hyperplanes),
+        model=artifacts.fingerprint(variables, made.hyperplanes),
     )
     print(
         f"  {len(rows)} items of {config.hash.bits} bits, "

@@ -73,6 +73,13 @@ def property_scale(config: Config, store: item_store.ItemStore, rows: np.ndarray
       ConfigError: a property is requested of which too little is known.
     """
     items = [store.items[row] for row in rows]
+    properties.require_columns(
+        {
+            "properties.importance": config.properties.weights(),
+            "properties.scale": config.properties.scales(),
+        },
+        store.items,
+    )
     names = properties.chosen(config.properties.names, items)
     return PropertyScale.of(names, properties.table(items, names))
 
@@ -94,7 +101,9 @@ def training_arrays(
     if len(scale):
         known = properties.table(items, scale.names)
         arrays["properties"] = scale.standardise(known)
-        arrays["property_weights"] = properties.agreement_weights(items, scale)
+        importance = config.properties.weights()
+        of_each = np.array([importance.get(name, 1.0) for name in scale.names], np.float32)
+        arrays["property_weights"] = properties.agreement_weights(items, scale) * of_each
     codes = objective.target_codes(
         config, arrays["label"], store.column("diameter_mm")[rows], classes=data.classes
     )

@@ -15,6 +15,7 @@ from inres.data.properties import PropertyScale
 from inres.encoding.binarize import FineScale
 from inres.encoding.encoder import Encoded
 from inres.encoding.linear_codes import Hyperplanes
+from inres.encoding.representation import Representation
 from inres.encoding.segmenter import Segmenter
 from inres.pipeline import artifacts, stages, workdir
 from inres.pipeline.prepare import data_root
@@ -69,6 +70,13 @@ class TrainedRun:
                 f"{self.root}; run the index stage again"
             )
         return model, variables
+
+    @functools.cached_property
+    def representation(self) -> Representation:
+        """How outputs of the network become codes and features."""
+        return artifacts.representation(
+            self.config, self.scale, self.property_scale, self.class_names, self.hyperplanes
+        )
 
     @functools.cached_property
     def segmenter(self) -> Segmenter | None:

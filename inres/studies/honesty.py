@@ -95,8 +95,10 @@ def judge_fold(config: Config, root: Path, *, own_patient: bool) -> runs.Run:
     names, patients = items.item_names(table.items), items.patients(table.items)
     # Another scan of the query's patient leaks as much as its own scan.
     queries, gallery = (
-        dataclasses.replace(embedded(config, root, table, images, part), patients=patients[part])
-        for part in (rows, data.archived())
+        dataclasses.replace(
+            embedded(config, root, data, images, part, archived=archived), patients=patients[part]
+        )
+        for part, archived in ((rows, False), (data.archived(), True))
     )
     settings = dataclasses.replace(search_settings(config, data.classes), own_group=own_patient)
     found = protocol.evaluate(queries, gallery, settings)

@@ -104,7 +104,7 @@ def test_the_choice_of_an_epoch_does_not_use_test_items(monkeypatch):
 
     seen = []
 
-    def encoder(model, variables, quiet):
+    def encoder(model, variables, *, planes, quiet):
         def encoded(images):
             seen.extend(images)
             n = len(images)

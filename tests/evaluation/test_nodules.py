@@ -132,7 +132,7 @@ def test_the_top_within_a_class_is_that_of_a_loop():
 
 def test_matched_slices_are_counted_among_those_of_other_nodules():
     items = side(6, 6)
-    found = within_class.matched_slices(items, threshold=3)
+    found = within_class.matched_slices(items, Settings(classes=9, threshold=3))
     distances = hamming(items.bits, items.bits)
     key = np.array([f"{s}/{n}" for s, n in zip(items.scans, items.nodules, strict=True)])
     for q in range(len(items)):
@@ -144,7 +144,8 @@ def test_matched_slices_are_counted_among_those_of_other_nodules():
         a, b = distances[q][sibling][:, None], distances[q][other][None]
         assert found["hamming"][q] == pytest.approx(((b < a) + 0.5 * (b == a)).mean())
         assert found["chance"][q] == pytest.approx(0.5)
-    assert within_class.matched_slices(side(6, 6, slices=1), threshold=3) is None
+    alone = side(6, 6, slices=1)
+    assert within_class.matched_slices(alone, Settings(classes=9, threshold=3)) is None
 
 
 def test_a_perfect_order_is_better_than_a_random_one():

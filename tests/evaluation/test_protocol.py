@@ -37,6 +37,8 @@ def embedded(rng, n, *, classes=4, bits=6, scans=5, prefix="s", separation=1.5):
             "fc2": codes.astype(np.float32),
             "fc3": fc3,
             "fc1_fc3": np.concatenate([fc1, fc3], axis=1),
+            "joined": np.concatenate([fc3, fc1], axis=1),
+            "images": np.concatenate([fc3, 2 * fc1], axis=1),
             "embedding": rng.normal(size=(n, 3)).astype(np.float32),
             "pixels": rng.integers(0, 256, (n, 9)).astype(np.uint8),
             "hog": rng.integers(0, 256, (n, 4)).astype(np.uint8),
@@ -47,7 +49,7 @@ def embedded(rng, n, *, classes=4, bits=6, scans=5, prefix="s", separation=1.5):
             for kind in ("itq", "lsh")
             for name in ("fc1", "embedding", "pixels")
         }
-        | {name: rng.random((n, bits)) < 0.5 for name in ("latent", "alone")},
+        | {name: rng.random((n, bits)) < 0.5 for name in ("images_code", "latent", "alone")},
         malignancy=np.where(labels > 0, rng.integers(1, 6, n), np.nan),
         properties={"texture": rng.uniform(1, 5, n)},
     )
@@ -150,7 +152,13 @@ def test_search_precision_counts_an_empty_pool_as_zero():
     gallery = side([1, 0, 1], [[0, 0, 0, 0], [0, 0, 0, 1], [0, 0, 0, 1]], "g")
     found = evaluate(queries, gallery, Settings(classes=2, threshold=2))
     assert found.paper["search_precision"] == pytest.approx((2 / 3 + 0) / 2)
-    assert found.pool == {"mean_size": 1.5, "empty_share": 0.5}
+    assert found.pool == {
+        "mean_size": 1.5,
+        "mean_share": 0.5,
+        "empty_share": 0.5,
+        "mean_threshold": 2.0,
+        "neighbours_kept": 0.5,
+    }
     assert (found.top[1] == -1).all()
     assert np.isnan(found.top_distance[1]).all()
     assert found.classification is None  # no FC3

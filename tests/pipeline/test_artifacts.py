@@ -61,7 +61,8 @@ def test_a_scale_of_other_values_is_refused(folder, value):
 
 
 def test_embeddings_of_different_lengths_are_refused(folder):
-    np.savez(folder / "embeddings.npz", fc1=np.ones((4, 6)), h=np.ones((3, 8)), fc3=np.ones((4, 3)))
+    layers = {name: np.ones((4, 6)) for name in ("fc1", "h", "fc3", "properties")}
+    np.savez(folder / "embeddings.npz", **(layers | {"h": np.ones((3, 8))}))
     with pytest.raises(ValueError, match=r"embeddings\.npz: damaged \(arrays of shapes"):
         artifacts.load_embeddings(folder)
 
