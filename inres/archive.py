@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from inres import sources
-from inres.config import Config
+from inres.config import Config, Items
 from inres.ct import parts
 from inres.ct.header import Vector
-from inres.data import items, queries, views
+from inres.data import folder, items, queries, views
 from inres.data.queries import QueryInput, QueryScan
 from inres.encoding import encoder
 from inres.encoding.encoder import Encoded
@@ -300,7 +300,7 @@ class Archive:
         Raises:
           ValueError: another type or shape.
         """
-        side, channels = self._run.config.items.size_px, self._run.channels
+        side, channels = self._run.config.items.input_px, self._run.channels
         images = np.asarray(images)
         fits = images.shape[1:] in ((side, side), (side, side, channels))
         if images.dtype != np.uint8 or not fits:
@@ -363,7 +363,15 @@ class Archive:
         root, here = self._run.data_root, (path.resolve(), path.absolute())
         if root is None:
             return None
-        return next((item for item in self._run.items if root / item.image in here), None)
+        return next((item for item in self._slices if root / item.image in here), None)
+
+    @functools.cached_property
+    def _slices(self) -> Sequence[items.Item]:
+        """The items of a folder, and the slices that are part of their cubes."""
+        root = self._run.data_root
+        if root is not None and self._run.config.items.view == "cube":
+            return folder.read_folder(root)
+        return self._run.items
 
     def _search_input(
         self, prepared: QueryInput, *, name: str, scan: str, options: SearchOptions
@@ -379,11 +387,10 @@ class Archive:
         mask = prepared.mask
         if prepared.segmentable and run.segmenter is not None:
             mask = run.segmenter(planes[len(planes) // 2][None])[0]
-        seen = views.stack(planes, prepared.known, mask, prepared.point, run.config.items)
+        seen = _network_input(prepared, mask, run.config.items, channels=run.channels)
         own_slice = views.own_slices(seen)
         notes += _mask_notes(own_slice, name) if mask is not None else []
-        if len(planes) < views.planes_of(run.channels):
-            seen = views.single(own_slice, run.channels)
+        if views.known_planes(seen).sum() == 1 < views.planes_of(run.channels):
             notes.append(f"{name}: one slice; its neighbours are unknown")
         encoded = self._encode_one(seen)
         query = Query(
@@ -590,6 +597,24 @@ def _pool(options: SearchOptions) -> dict[str, Any]:
     if options.nearest:
         return {"nearest": options.nearest}
     return {"threshold": options.threshold, "min_pool": options.min_pool}
+
+
+def _network_input(
+    prepared: QueryInput, mask: np.ndarray | None, config: Items, *, channels: int
+) -> np.ndarray:
+    """The network input of a query, uint8 [S, S, channels], as the archive's items have it.
+
+    Args:
+      mask: uint8 [S, S], the lungs in the query's own slice; a cube from a scan has its own.
+    """
+    if config.view != "cube":
+        seen = views.stack(prepared.planes, prepared.known, mask, prepared.point, config)
+        alone = len(prepared.planes) < views.planes_of(channels)
+        return views.single(views.own_slices(seen), channels) if alone else seen
+    if prepared.cube is not None:
+        return views.cube(*prepared.cube, config)
+    own = prepared.planes[len(prepared.planes) // 2]
+    return views.cube(*views.slice_cube(own, mask, config), config)
 
 
 def _scan_names(names: Sequence[str], count: int) -> list[str]:

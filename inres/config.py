@@ -110,9 +110,18 @@ class Items:
     neighbour_mm: float = 2.0
     """Distance between neighbours along the body axis, for scans."""
     view: str = "crop"
-    """`crop` (fixed size in mm around the nodule) or `slice` (the whole slice, as in the paper)."""
+    """`crop` (fixed size in mm around the nodule), `slice` (the whole slice, as in the paper) or
+    `cube`: a cube of voxels around the nodule, in place of neighbours. In a folder, a cube is made
+    of all slices of a nodule, which is one item then."""
     crop_mm: float = 48.0
-    """Side of a crop."""
+    """Side of a crop; for cubes from images, as in a folder, the width of an image."""
+    cube_mm: float = 32.0
+    """Side of a cube; for cubes from images at most `crop_mm`."""
+    cube_px: int = 31
+    """Side of a cube in voxels, odd, so that its central plane is the nodule's own slice."""
+    slice_mm: float = 0.0
+    """Distance of the slices of a nodule in a folder, ordered as in items.csv, where z_mm is
+    unknown; for cubes. 0: unknown."""
     segmented: bool = True
     """Set pixels outside the lung mask to the lower end of the window (paper, Fig. 7)."""
     size_px: int = 64
@@ -121,8 +130,8 @@ class Items:
     def __post_init__(self) -> None:
         not_negative("items", self, "neighbours")
         positive("items", self, "neighbour_mm")
-        positive("items", self, "spacing_mm", "canvas_mm", "crop_mm", "size_px")
-        not_negative("items", self, "normals", "normal_clearance_mm")
+        positive("items", self, "spacing_mm", "canvas_mm", "crop_mm", "size_px", "cube_mm")
+        not_negative("items", self, "normals", "normal_clearance_mm", "slice_mm")
         require(
             self.slices_per_nodule > 0 and self.slices_per_nodule % 2 == 1,
             "items.slices_per_nodule",
@@ -130,14 +139,45 @@ class Items:
             "an odd number (the central slice, and as many on either side)",
         )
         require(self.hu_max > self.hu_min, "items.hu_max", self.hu_max, "above items.hu_min")
-        one_of("items.view", self.view, ("crop", "slice"))
+        one_of("items.view", self.view, ("crop", "slice", "cube"))
         one_of("items.unit", self.unit, ("auto", "slice", "nodule"))
+        require(
+            self.cube_px >= 9 and self.cube_px % 2 == 1,
+            "items.cube_px",
+            self.cube_px,
+            "an odd number of 9 or more",
+        )
+        if self.view == "cube":
+            self._require_one_cube_per_nodule()
         require(
             self.spacing_mm <= self.crop_mm <= self.canvas_mm,
             "items.crop_mm",
             self.crop_mm,
             f"from items.spacing_mm = {self.spacing_mm:g} to items.canvas_mm = {self.canvas_mm:g}",
         )
+
+    def _require_one_cube_per_nodule(self) -> None:
+        """Refuse fields that describe further slices, which are part of the cube."""
+        for name, value, needed in (
+            ("neighbours", self.neighbours, 0),
+            ("slices_per_nodule", self.slices_per_nodule, 1),
+        ):
+            field = f"items.{name}"
+            require(value == needed, field, value, f"{needed} where items.view is 'cube'")
+        require(
+            self.unit != "slice", "items.unit", self.unit, "auto or nodule where the view is 'cube'"
+        )
+        require(
+            self.cube_mm <= self.crop_mm,
+            "items.cube_mm",
+            self.cube_mm,
+            f"at most items.crop_mm = {self.crop_mm:g}",
+        )
+
+    @property
+    def input_px(self) -> int:
+        """Side of the network's input."""
+        return self.cube_px if self.view == "cube" else self.size_px
 
     @property
     def canvas_px(self) -> int:

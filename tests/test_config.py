@@ -32,6 +32,8 @@ def test_a_config_survives_json():
         ("items", "view", "crops"),
         ("items", "hu_max", -1300.0),
         ("items", "crop_mm", 1000.0),
+        ("items", "cube_px", 32),
+        ("items", "slice_mm", -1.0),
         ("segment", "size_px", 100),
         ("model", "stem", 30),
         ("model", "dropout", 1.0),
@@ -78,6 +80,17 @@ def test_an_impossible_setting_of_a_loss_is_named(loss, field, value):
     setattr(getattr(config.loss.settings, loss), field, value)
     with pytest.raises(lib.ConfigError, match=rf"config\.loss\.settings\.{loss}\.{field} = "):
         lib.checked(config)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("neighbours", 1), ("slices_per_nodule", 3), ("unit", "slice"), ("cube_mm", 49.0)],
+)
+def test_a_cube_is_one_item_of_one_nodule_within_its_images(field, value):
+    lib.Items(**{field: value})
+    with pytest.raises(lib.ConfigError, match=rf"config\.items\.{field} = {value!r}"):
+        lib.Items(view="cube", **{field: value})
+    assert (lib.Items(view="cube").input_px, lib.Items().input_px) == (31, 64)
 
 
 def test_weights_and_scales_of_properties_are_numbers_by_name():

@@ -11,7 +11,7 @@ import numpy as np
 
 from inres.config import Config
 from inres.ct import lungs
-from inres.data import normals
+from inres.data import item_store, normals
 from inres.data.item_table import write_table
 from inres.data.items import Item, table2
 from inres.data.scan_items import Job
@@ -64,7 +64,7 @@ def collect(
         )
     audit = [row for part in parts for row in part.audit]
     messages = _messages(parts, items, described, config)
-    for name in ("items.csv", "meta.json", "neighbours.npy", "known.npy"):
+    for name in ("items.csv", "meta.json", *item_store.OPTIONAL):
         (out / name).unlink(missing_ok=True)
     _write_arrays(parts, config, out=out, progress=progress)
     files.write_csv(out / "audit.csv", AUDIT_COLUMNS, audit)
@@ -121,6 +121,9 @@ def _write_arrays(parts: Sequence[Part], config: Config, *, out: Path, progress:
     }
     if not neighbours:
         del shapes["neighbours"], shapes["known"]
+    if config.items.view == "cube":
+        shape = (count, *(config.items.cube_px,) * 3)
+        shapes |= {"cubes": shape, "cube_states": shape}
     with _array_files(out, shapes) as arrays:
         for part in progress(parts, name="write item store", total=len(parts), unit="scan"):
             with np.load(part.path) as stored:

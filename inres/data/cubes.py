@@ -13,6 +13,21 @@ from inres.ct.scan import AIR_HU
 _CLOSE = 1e-6
 """Tolerance of a comparison of positions, in voxels."""
 
+UNKNOWN, OUTSIDE, LUNG = np.uint8(0), np.uint8(1), np.uint8(2)
+"""States of a voxel: unknown, known and outside the lungs, known and inside them."""
+
+
+def states(known: np.ndarray, lungs: np.ndarray | None) -> np.ndarray:
+    """The state of each voxel of a cube: uint8 [D, D, D].
+
+    Args:
+      known: bool [D, D, D], or [D] along z.
+      lungs: bool [D, D, D]; None, where nothing was segmented: all known voxels count as lung.
+    """
+    known = np.broadcast_to(known, (known.shape[-1],) * 3)
+    inside = known if lungs is None else known & lungs
+    return np.where(inside, LUNG, np.where(known, OUTSIDE, UNKNOWN))
+
 
 def cube_from_volume(
     hu: np.ndarray,

@@ -1,6 +1,7 @@
 """A scan on the grid of the items, with its lungs: what archive and queries are cut from."""
 
 import dataclasses
+import functools
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ from inres.ct import lungs
 from inres.ct.header import ScanError
 from inres.ct.image import to_uint8
 from inres.ct.scan import Volume, canonical, read_scan, resample, resample_labels
+from inres.data import cubes
 from inres.data.views import canvas
 
 
@@ -52,6 +54,25 @@ class Cut:
             self.plane(p) if inside else nothing for p, inside in zip(planes, known, strict=True)
         ]
         return stacked(shown, self.config.canvas_px), known
+
+    def cube(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The cube around the index z, y, x of the volume, which need not be whole numbers.
+
+        Returns:
+          Windowed values and states (`cubes.states`), uint8 [D, D, D] both, axes y, x, z.
+        """
+        c = self.config
+        make = functools.partial(
+            cubes.cube_from_volume,
+            index=index,
+            spacing_mm=(c.spacing_mm,) * 3,
+            side_mm=c.cube_mm,
+            side_px=c.cube_px,
+        )
+        hu, known = make(self.volume.hu)
+        lungs, _ = make(self.mask)
+        values = np.where(known, to_uint8(hu, hu_min=c.hu_min, hu_max=c.hu_max), np.uint8(0))
+        return values, cubes.states(known, lungs >= 0.5)
 
     def mask_plane(self, z: int) -> np.ndarray:
         """The lungs at plane `z`. uint8 [S, S]."""

@@ -7,37 +7,59 @@ from pathlib import Path
 
 import numpy as np
 
-from inres.config import Config
-from inres.data import images
+from inres.config import Config, Items
+from inres.data import images, item_store, views
 from inres.data.item_table import COLUMNS, read_table, unread_columns, write_table
 from inres.data.items import Item, nodule_names
 from inres.system import files
 from inres.system.progress import progress
 
 
+@dataclasses.dataclass(frozen=True)
+class Stack:
+    """The slices of one nodule, or the slice of an item without a name."""
+
+    central: int
+    """Row of the central slice."""
+    rows: tuple[int, ...]
+    """Rows of all slices, from the lowest up."""
+    z_mm: np.ndarray
+    """float64 [C], their positions along the body axis."""
+
+
 def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
     """Write the item store of the folder `root` to `out`; all bad files are found first.
 
-    One image at a time is held in memory.
+    One image at a time is held in memory, and of cubes one nodule. Where items are cubes, only the
+    central slice of a nodule is an item; the others are part of its cube.
 
     Raises:
-      ValueError, FileNotFoundError: as `read_folder`, `masks_of` and `neighbour_rows`; or an
-        image or mask cannot be read, has another size than the others or than its image, or
-        values that do not fit its type.
+      ValueError, FileNotFoundError: as `read_folder`, `masks_of`, `neighbour_rows` and
+        `nodule_stacks`; or an image or mask cannot be read, has another size than the others or
+        than its image, or values that do not fit its type.
     """
-    items = with_central_slices(read_folder(root), config.items.unit)
-    paths = [root / item.image for item in items]
-    masks = [mask for mask in masks_of(root, items) if mask]
-    neighbours = neighbour_rows(items, config.items.neighbours)
+    cubes = config.items.view == "cube"
+    table = with_central_slices(read_folder(root), "nodule" if cubes else config.items.unit)
+    paths = [root / item.image for item in table]
+    masks = [mask for mask in masks_of(root, table) if mask]
+    neighbours = neighbour_rows(table, config.items.neighbours)
+    stacks = nodule_stacks(table, config.items.slice_mm) if cubes else []
     looks, side, problems = images.check_images(paths, config.items)
     if masks:
         problems += images.check_masks(paths, masks, looks)
     images.refuse(problems)
+    for name in item_store.OPTIONAL:
+        (out / name).unlink(missing_ok=True)
+    items = table
+    if cubes:
+        _write_cubes(stacks, paths, masks, config.items, out)
+        central = [stack.central for stack in stacks]
+        items = [table[row] for row in central]
+        paths, masks = ([each[row] for row in central] if each else [] for each in (paths, masks))
     shape = (len(items), side, side)
     with files.array_file(out / "slices.npy", shape) as file:
         for path in progress(paths, name="write images", unit="image"):
             file.write(images.load_image(path, config.items).tobytes())
-    (out / "neighbours.npy").unlink(missing_ok=True)
     if neighbours is not None:
         with files.atomic_path(out / "neighbours.npy") as part:
             np.save(part, neighbours)
@@ -56,6 +78,43 @@ def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
     # The table comes last, since it completes the store. A crop has no point of its own.
     nan = float("nan")
     write_table(out / "items.csv", [dataclasses.replace(item, row=nan, col=nan) for item in items])
+
+
+def fields(config: Items) -> tuple[str, ...]:
+    """The fields of `config` on which the store of a folder depends."""
+    common = ("hu_min", "hu_max", "unit", "neighbours")
+    return (
+        *common,
+        *(("cube_mm", "cube_px", "crop_mm", "slice_mm") if config.view == "cube" else ()),
+    )
+
+
+def _write_cubes(
+    stacks: Sequence[Stack],
+    paths: Sequence[Path],
+    masks: Sequence[Path],
+    config: Items,
+    out: Path,
+) -> None:
+    """Write the cube of each stack, one after the other.
+
+    Args:
+      paths, masks: of all rows of the table; no masks: none of them has one.
+    """
+    shape = (len(stacks), *(config.cube_px,) * 3)
+    with (
+        files.array_file(out / "cubes.npy", shape) as cubes,
+        files.array_file(out / "cube_states.npy", shape) as states,
+    ):
+        for stack in progress(stacks, name="write cubes", unit="nodule"):
+            planes = np.stack([images.load_image(paths[row], config) for row in stack.rows])
+            lungs = (
+                np.stack([images.load_mask(masks[row]) for row in stack.rows]) if masks else None
+            )
+            centre = stack.z_mm[stack.rows.index(stack.central)]
+            made = views.stack_cube(planes, lungs, stack.z_mm, centre, config)
+            for file, array in zip((cubes, states), made, strict=True):
+                file.write(np.ascontiguousarray(array).tobytes())
 
 
 def folder_files(root: Path) -> list[Path]:
@@ -185,6 +244,42 @@ def with_central_slices(items: Sequence[Item], unit: str) -> list[Item]:
             offset = float(heights[place] - heights[central]) or float(place != central)
             found[row] = dataclasses.replace(items[row], offset_mm=offset)
     return found
+
+
+def nodule_stacks(items: Sequence[Item], slice_mm: float) -> list[Stack]:
+    """The stack of each nodule, in the order of their central slices in the table.
+
+    Args:
+      items: from `with_central_slices`.
+      slice_mm: distance of slices where z_mm is unknown; 0: unknown.
+
+    Raises:
+      ValueError: the positions of a nodule's slices are unknown, or one occurs twice; names the
+        image and the nodule.
+    """
+    found = []
+    for rows in _nodules(items).values():
+        ordered = _by_height(items, rows)
+        first = items[ordered[0]]
+        heights = np.array([items[row].z_mm for row in ordered])
+        if not np.isfinite(heights).all():
+            if len(rows) > 1 and not slice_mm:
+                raise ValueError(
+                    f"{first.image}: z_mm of nodule {first.nodule!r} of scan {first.scan!r} is "
+                    "blank, but a cube needs it; fill it in, or set config.items.slice_mm to the "
+                    "distance of the slices in mm"
+                )
+            heights = slice_mm * np.arange(len(ordered), dtype=np.float64)
+        if np.any(np.diff(heights) <= 0):
+            twice = int(np.flatnonzero(np.diff(heights) <= 0)[0])
+            raise ValueError(
+                f"{items[ordered[twice + 1]].image}: z_mm {heights[twice]:g} is that of "
+                f"{items[ordered[twice]].image} too, but a cube needs different positions for the "
+                f"slices of nodule {first.nodule!r}; correct one, or remove its row"
+            )
+        central = next(row for row in ordered if not items[row].offset_mm)
+        found.append(Stack(central, tuple(ordered), heights))
+    return sorted(found, key=lambda stack: stack.central)
 
 
 def _nodules(items: Sequence[Item]) -> dict[tuple[str, str], list[int]]:

@@ -7,6 +7,8 @@ On disk, a folder:
                        [N, 2 k, S, S] from scans; rows of slices.npy, int32 [N, 2 k], from a folder,
                        -1 for none (absent if no item has any, or none are configured)
   known.npy            uint8 [N, 2 k], 0 where a neighbour would lie outside the scan (scans only)
+  cubes.npy            uint8 [N, D, D, D], axes y, x, z, windowed (only if items are cubes)
+  cube_states.npy      uint8 [N, D, D, D]: 0 unknown, 1 outside the lungs, 2 inside (likewise)
   lung_masks.npy       uint8 [N, S, S], 1 inside the lungs (absent if there are no masks)
   audit.csv            one row per nodule: share of its sphere inside each mask (scans only)
   audit_slices.npy     uint8 [2 M, S, S], planes below and above the centre of each nodule
@@ -37,6 +39,10 @@ class ItemStore:
     memory-mapped; None if there are no neighbours."""
     known: np.ndarray | None = None
     """uint8 [N, 2 k], which neighbours lie inside the scan; None where `neighbours` are rows."""
+    cubes: np.ndarray | None = None
+    """uint8 [N, D, D, D], memory-mapped; None if items are slices."""
+    cube_states: np.ndarray | None = None
+    """uint8 [N, D, D, D], as `inres.data.cubes.states`, memory-mapped; None if items are slices."""
 
     def column(self, name: str) -> np.ndarray:
         """A field of all items: an array [N]."""
@@ -64,11 +70,16 @@ class ItemStore:
         )
 
 
+OPTIONAL = ("neighbours.npy", "known.npy", "cubes.npy", "cube_states.npy")
+"""Files that a store has or lacks, depending on the config."""
+
 _ARRAYS = {
     "slices": {("uint8", 3)},
     "lung_masks": {("uint8", 3)},
     "neighbours": {("uint8", 4), ("int32", 2)},
     "known": {("uint8", 2)},
+    "cubes": {("uint8", 4)},
+    "cube_states": {("uint8", 4)},
 }
 """Types and numbers of axes that the arrays of a store may have."""
 
@@ -100,5 +111,5 @@ def open_store(root: str | Path) -> ItemStore:
         arrays[name] = array
     if arrays["slices"] is None:
         raise FileNotFoundError(f"{root / 'slices.npy'}: no such file; run the prepare stage")
-    others = (arrays[name] for name in ("lung_masks", "neighbours", "known"))
-    return ItemStore(root, items, arrays["slices"], *others)
+    others = {name: array for name, array in arrays.items() if name != "slices"}
+    return ItemStore(root, items, arrays["slices"], **others)

@@ -6,8 +6,7 @@ from typing import Any
 
 from inres import sources
 from inres.config import Config
-from inres.data import folder
-from inres.data.scan_items import ITEM_FIELDS
+from inres.data import folder, scan_items
 from inres.data.scans import prepare_scans
 from inres.system.progress import progress as default_progress
 
@@ -49,9 +48,9 @@ def settings(config: Config) -> dict[str, dict[str, Any]]:
     """The fields of `config.data` and `config.items` on which an item store depends."""
     source = sources.get(config.data.kind)
     fields = (
-        ("hu_min", "hu_max", "unit", "neighbours")
+        folder.fields(config.items)
         if source.ready_made
-        else ("normals", *ITEM_FIELDS)
+        else ("normals", *scan_items.fields(config.items))
     )
     return {
         "data": {"kind": config.data.kind, **source.settings(config.data)},

@@ -15,6 +15,7 @@ from inres.config import Config
 from inres.ct.header import Header, ScanError, Vector
 from inres.ct.image import read_image, refuse_twelve_bits, to_grey8
 from inres.ct.scan import read_header
+from inres.data import cubes
 from inres.data.cut import Cut, cut_scan
 from inres.data.images import grey_square, hu_problem
 
@@ -40,6 +41,9 @@ class QueryInput:
     """Whether a U-Net trained on the archive's slices applies: not to a crop of unknown scale."""
     notes: tuple[str, ...]
     """Messages for the user."""
+    cube: tuple[np.ndarray, np.ndarray] | None = None
+    """Values and states (`inres.data.cubes.states`) of the cube around the place, uint8 [D, D, D]
+    both, where the archive's items are cubes; None for an image, of which one plane is known."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +80,7 @@ class QueryScan:
             world = _middle_of_slice(self.header, slice_index)
         index = self.cut.volume.world_to_index(world)
         config, z = self.cut.config, self.cut.nearest_plane(index[0])
+        cube = self.cut.cube(index) if config.view == "cube" else None
         others, known = self.cut.neighbours(z)
         (below, above), (lower, upper) = np.split(others, 2), np.split(known, 2)
         half = float(config.canvas_px // 2)
@@ -87,17 +92,18 @@ class QueryScan:
             point=point,
             segmentable=True,
             notes=self.messages + self._notes(point, named_by_number=world_mm is None),
+            cube=cube,
         )
 
     def _notes(self, point: tuple[float, float], *, named_by_number: bool) -> tuple[str, ...]:
         path = self.header.path
         if not named_by_number and not self.cut.shows(point):
             return (f"{path}: the place is outside the canvas around the lungs",)
-        if named_by_number and self.cut.config.view == "crop":
+        if named_by_number and self.cut.config.view != "slice":
             return (
-                f"{path}: the archive holds crops around nodules, but a slice number gives no "
-                "point: the crop is from the middle of the lungs, and results say little about "
-                "the slice; give a world coordinate",
+                f"{path}: the archive holds {self.cut.config.view}s around nodules, but a slice "
+                f"number gives no point: the {self.cut.config.view} is from the middle of the "
+                "lungs, and results say little about the slice; give a world coordinate",
             )
         return ()
 
@@ -166,8 +172,17 @@ def read_query_image(
         scan = open_query_scan(path, config=config, root=root)
         whole = scan.at(slice_index=0)
         middle = whole.planes[len(whole.planes) // 2][None]
-        return dataclasses.replace(whole, planes=middle, known=ONE)
+        return dataclasses.replace(whole, planes=middle, known=ONE, cube=_plane_only(whole.cube))
     return _as_query(image, config=config, name=str(path), in_archive=in_archive)
+
+
+def _plane_only(cube: tuple[np.ndarray, np.ndarray] | None) -> tuple[np.ndarray, np.ndarray] | None:
+    """A cube of which only the central plane is known, as of any single slice."""
+    if cube is None:
+        return None
+    values, states = cube
+    central = np.arange(states.shape[-1]) == states.shape[-1] // 2
+    return values, np.where(central, states, cubes.UNKNOWN)
 
 
 def query_image(image: np.ndarray, *, config: Config) -> QueryInput:

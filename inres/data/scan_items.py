@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from inres.config import Config
+from inres.config import Config, Items
 from inres.ct import lungs
 from inres.data import location, normals
 from inres.data.audit import PLANE_OFFSET
@@ -28,7 +28,14 @@ ITEM_FIELDS = (
     *("slices_per_nodule", "neighbours", "neighbour_mm"),
 )
 """The fields of `config.items` on which the items of a scan depend."""
+CUBE_FIELDS = ("cube_mm", "cube_px")
+"""Those on which they depend in addition where they are cubes."""
 _FORMAT = 3
+
+
+def fields(config: Items) -> tuple[str, ...]:
+    """The fields of `config` on which the items of a scan depend."""
+    return (*ITEM_FIELDS, *(CUBE_FIELDS if config.view == "cube" else ()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +52,7 @@ class Job:
         """SHA-256 (hex) of everything that the result depends on."""
         parts = [
             _FORMAT,
-            {name: getattr(self.config.items, name) for name in ITEM_FIELDS},
+            {name: getattr(self.config.items, name) for name in fields(self.config.items)},
             self.config.data.seed,
             self.config.data.lung_masks,
             self.normals,
@@ -231,6 +238,7 @@ def _write(job: Job, cut: Cut, placed: list[Placed], audited: list[Audited]) -> 
     planes = [item.plane for item in placed]
     neighbours = [cut.neighbours(z) for z in planes]
     text = [[vars(item.item) for item in placed], [a.row for a in audited], list(cut.messages)]
+    cubes = _cubes(cut, placed) if cut.config.view == "cube" else {}
     with files.atomic_path(job.path) as part:
         np.savez_compressed(
             part,
@@ -243,4 +251,18 @@ def _write(job: Job, cut: Cut, placed: list[Placed], audited: list[Audited]) -> 
             ),
             lung_masks=stacked([cut.mask_plane(z) for z in planes], side),
             audit_slices=stacked([cut.plane(z) for a in audited for z in a.planes], side),
+            **cubes,  # type: ignore[arg-type]
         )
+
+
+def _cubes(cut: Cut, placed: Sequence[Placed]) -> dict[str, np.ndarray]:
+    """The cube around each item's position, as its record says it, so that a query equals it."""
+    worlds = [np.array((p.item.x_mm, p.item.y_mm, p.item.z_mm)) for p in placed]
+    made = [cut.cube(cut.volume.world_to_index(world)) for world in worlds]
+    shape = (len(made), *(cut.config.cube_px,) * 3)
+    parts = zip(*made, strict=True) if made else ([], [])
+    names = ("cubes", "cube_states")
+    return {
+        name: np.array(part, np.uint8).reshape(shape)
+        for name, part in zip(names, parts, strict=True)
+    }

@@ -111,8 +111,10 @@ def _require_space(out: Path, jobs: Sequence[Job], todo: Sequence[Job], config: 
     def size(part: Sequence[Job]) -> int:
         nodules = sum(len(job.scan.nodules) for job in part)
         slices = config.slices_per_nodule * nodules - (-config.normals * len(part) // len(jobs))
-        # An item has its slice, mask and neighbours, a nodule two slices of the audit.
-        return config.canvas_px**2 * ((2 + 2 * config.neighbours) * slices + 2 * nodules)
+        # An item has its slice, mask and neighbours, a nodule two slices of the audit; a cube has
+        # values and states.
+        cubes = 2 * config.cube_px**3 * slices if config.view == "cube" else 0
+        return config.canvas_px**2 * ((2 + 2 * config.neighbours) * slices + 2 * nodules) + cubes
 
     # A scan's file offers more normal slices than the store takes of it, but is compressed.
     files.require_space(out, size(todo) + size(jobs))

@@ -1,5 +1,6 @@
 """From a CT slice to the network's input, for archive and query alike."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from inres.config import Items
+from inres.data import cubes
 
 
 def canvas(image: np.ndarray, *, center: tuple[int, int], size: int, fill: int = 0) -> np.ndarray:
@@ -77,9 +79,75 @@ def with_known(values: np.ndarray, known: np.ndarray) -> np.ndarray:
     return np.concatenate([np.where(known, values, 0), known * KNOWN], axis=-1)
 
 
+def cube(values: np.ndarray, states: np.ndarray, config: Items) -> np.ndarray:
+    """A cube as a network input, uint8 [D, D, 2 D], as `with_known`.
+
+    Args:
+      values: uint8 [D, D, D], axes y, x, z.
+      states: uint8 [D, D, D], as `inres.data.cubes.states`.
+      config: `segmented` sets what is outside the lungs to 0.
+    """
+    shown = values if not config.segmented else np.where(states == cubes.LUNG, values, 0)
+    return with_known(shown, states > cubes.UNKNOWN)
+
+
+def slice_cube(
+    slice_: np.ndarray, mask: np.ndarray | None, config: Items
+) -> tuple[np.ndarray, np.ndarray]:
+    """A single slice as a cube of which only the central plane is known: values and states.
+
+    Args:
+      slice_: uint8 [S, S], `crop_mm` wide.
+      mask: uint8 [S, S], 1 inside the lungs; None where nothing was segmented.
+      config: the widths of cube and slice.
+    """
+    masks = None if mask is None else mask[None]
+    return stack_cube(slice_[None], masks, np.zeros(1), 0.0, config)
+
+
+def stack_cube(
+    planes: np.ndarray,
+    masks: np.ndarray | None,
+    z_mm: np.ndarray,
+    centre_mm: float,
+    config: Items,
+) -> tuple[np.ndarray, np.ndarray]:
+    """A stack of slices as a cube: values and states, uint8 [D, D, D].
+
+    Args:
+      planes: uint8 [C, S, S], each `crop_mm` wide and centred on the nodule.
+      masks: uint8 [C, S, S], 1 inside the lungs; None where nothing was segmented.
+      z_mm: [C], positions of the slices, all different.
+      centre_mm: position of the cube's centre.
+      config: the widths of cube and slices.
+    """
+    make = functools.partial(
+        cubes.cube_from_stack,
+        z_mm=z_mm,
+        centre_mm=centre_mm,
+        width_mm=config.crop_mm,
+        side_mm=config.cube_mm,
+        side_px=config.cube_px,
+    )
+    values, known = make(planes)
+    lungs = None
+    if masks is not None:
+        shares, _ = make(masks * KNOWN)
+        lungs = shares > KNOWN // 2
+    return values, cubes.states(known, lungs)
+
+
 def planes_of(channels: int) -> int:
     """Number C of planes in network inputs with so many channels."""
     return max(1, channels // 2)
+
+
+def known_planes(inputs: np.ndarray) -> np.ndarray:
+    """Which planes of network inputs [..., S, S, 2 C] have a known pixel: bool [..., C]."""
+    count = planes_of(inputs.shape[-1])
+    if inputs.shape[-1] == 1:
+        return np.ones((*inputs.shape[:-3], 1), bool)
+    return np.asarray(inputs[..., count:].any(axis=(-3, -2)))
 
 
 def own_slices(inputs: np.ndarray) -> np.ndarray:

@@ -167,7 +167,7 @@ def fresh_state(
     mesh: Mesh,
 ) -> TrainState:
     """The train state before the first step."""
-    size = config.items.size_px
+    size = config.items.input_px
     image = jnp.zeros((1, size, size, channels))
     planes, seen = sight.split(image, config.model.planes)
     shown = sight.flatten(planes, seen)

@@ -113,14 +113,22 @@ def training_arrays(
 def write_inputs(config: Config, store: item_store.ItemStore, segment: Path, out: Path) -> None:
     """Write the network input of every item, uint8 [N, S, S, C], unless it is there.
 
-    The channels are those of `views.stack`. Masks of the U-Net in the directory `segment` take
-    precedence over those of the items.
+    The channels are those of `views.stack` or `views.cube`. Masks of the U-Net in the directory
+    `segment`, which sees slices, take precedence over those of slices; cubes have the masks of the
+    preparation.
     """
     if (out / "inputs.npy").is_file():
         return
+    size = config.items.input_px
+    if store.cubes is not None and store.cube_states is not None:
+        with files.array_file(out / "inputs.npy", (len(store.items), size, size, 2 * size)) as file:
+            rows = range(len(store.items))
+            for row in progress(rows, name="network inputs", unit="item"):
+                made = views.cube(store.cubes[row], store.cube_states[row], config.items)
+                file.write(made.tobytes())
+        return
     learned = segment / "masks.npy"
     masks = np.load(learned, mmap_mode="r") if learned.is_file() else store.lung_masks
-    size = config.items.size_px
     count = len(store.planes(0)[1])
     shape = (len(store.items), size, size, 2 * count if count > 1 else 1)
     with files.array_file(out / "inputs.npy", shape) as file:
@@ -131,12 +139,13 @@ def write_inputs(config: Config, store: item_store.ItemStore, segment: Path, out
 
 
 def blank_notes(images: np.ndarray, rows: np.ndarray, path: Path) -> list[str]:
-    """Messages about network inputs, uint8 [N, S, S, C], that are blank (0) among `rows`.
+    """Messages about network inputs, uint8 [N, S, S, C], whose planes are blank (0) among `rows`.
 
     Raises:
       ValueError: all of them are blank.
     """
-    blank = sum(not images[row].any() for row in rows)
+    planes = views.planes_of(images.shape[-1])
+    blank = sum(not images[row][..., :planes].any() for row in rows)
     if not blank:
         return []
     remedy = (

@@ -5,14 +5,14 @@ import pytest
 import SimpleITK as sitk
 
 from inres.config import Config, Data, Items
-from inres.data import folder, images, item_store, items, queries
+from inres.data import folder, images, item_store, items, queries, views
 from inres.system import files
 
 HEADER = "image,scan,nodule,label,diameter_mm,malignancy,split\n"
 
 
 def write(path, array):
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     sitk.WriteImage(sitk.GetImageFromArray(array), str(path))
 
 
@@ -315,3 +315,85 @@ def test_an_unknown_column_is_reported(tree):
     prepare(tree)
     (message,) = files.read_json(tree.parent / "out" / "meta.json")["messages"]
     assert "columns not read: patient_id; known are: image, scan, " in message
+
+
+def cube_folder(tmp_path, heights, *, masks=False, z=True):
+    """Slices of constant grey 10, 20, ... of one nodule at the given heights, in the table's order,
+    and one slice of another item."""
+    root = tmp_path / "stack"
+    lines = ["image,scan,nodule,label,z_mm"]
+    for i, height in enumerate(heights):
+        write(root / "images" / f"{i}.png", np.full((12, 12), 10 * (i + 1), np.uint8))
+        lines.append(f"images/{i}.png,s,n,1,{height if z else ''}")
+    write(root / "images" / "x.png", np.full((12, 12), 200, np.uint8))
+    (root / "items.csv").write_text("\n".join([*lines, "images/x.png,t,,0,"]) + "\n")
+    if masks:
+        for path in (root / "images").iterdir():
+            half = np.arange(12) < (12 if path.name == "x.png" else 6)
+            write(root / "masks" / path.name, np.tile(half, (12, 1)).astype(np.uint8))
+    return root
+
+
+def prepared_cubes(root, **fields):
+    out = root.parent / "cubes"
+    out.mkdir(exist_ok=True)
+    items_ = Items(view="cube", cube_mm=18.0, cube_px=9, crop_mm=24.0, **fields)
+    folder.prepare_folder(Config(data=Data(kind="folder"), items=items_), root=root, out=out)
+    return item_store.open_store(out)
+
+
+@pytest.mark.parametrize(("z", "fields"), [(True, {}), (False, {"slice_mm": 2.0})])
+def test_a_nodule_is_one_cube_of_all_its_slices(tmp_path, z, fields):
+    """Voxels and slices are 2 mm apart, so each plane of the cube is a slice."""
+    heights = [4.0, 0.0, 2.0, 6.0, 8.0] if z else [0.0] * 5
+    store = prepared_cubes(cube_folder(tmp_path, heights, z=z), **fields)
+    assert [item.image for item in store.items] == [
+        f"images/{0 if z else 2}.png", "images/x.png"
+    ]  # fmt: skip
+    np.testing.assert_array_equal(store.slices[1], 200)
+    greys = [20, 30, 10, 40, 50] if z else [10, 20, 30, 40, 50]
+    want = np.zeros(9)
+    want[2:7] = greys
+    np.testing.assert_array_equal(store.cubes[0], np.broadcast_to(want, (9, 9, 9)))
+    np.testing.assert_array_equal(store.cube_states[0], np.broadcast_to(2 * (want > 0), (9, 9, 9)))
+    alone = 200 * (np.arange(9) == 4)
+    np.testing.assert_array_equal(store.cubes[1], np.broadcast_to(alone, (9, 9, 9)))
+    np.testing.assert_array_equal(store.cube_states[1] > 0, np.broadcast_to(alone > 0, (9, 9, 9)))
+    assert not any(item.offset_mm for item in store.items)
+
+
+def test_cubes_of_a_folder_have_its_masks(tmp_path):
+    """Columns up to the middle of the slices are lung, and so of the cube."""
+    store = prepared_cubes(cube_folder(tmp_path, [0.0, 2.0, 4.0], masks=True))
+    states = np.where(np.arange(9) < 4, 2, 1)
+    known = np.abs(np.arange(9) - 4) <= 1
+    np.testing.assert_array_equal(
+        np.delete(store.cube_states[0], 4, axis=1),  # its voxels lie on the edge of the mask
+        np.broadcast_to(np.delete(states, 4)[:, None] * known, (9, 8, 9)),
+    )
+    config = Items(view="cube", cube_px=9)
+    inside = views.cube(store.cubes[0], store.cube_states[0], config)
+    assert not inside[:, 5:, :9].any()
+    assert (inside[..., 9:] == np.where(known, 255, 0)).all()
+    raw = views.cube(store.cubes[0], store.cube_states[0], Items(view="cube", segmented=False))
+    np.testing.assert_array_equal(raw[..., :9], np.where(known, store.cubes[0], 0))
+    assert store.lung_masks.shape == (2, 12, 12)
+
+
+def test_a_query_image_is_a_cube_of_one_plane_like_a_slice_without_others(tmp_path):
+    root = cube_folder(tmp_path, [0.0, 2.0, 4.0])
+    store = prepared_cubes(root)
+    config = Items(view="cube", cube_mm=18.0, cube_px=9, crop_mm=24.0)
+    made = views.slice_cube(np.asarray(store.slices[1]), None, config)
+    np.testing.assert_array_equal(made, [store.cubes[1], store.cube_states[1]])
+    np.testing.assert_array_equal(views.known_planes(views.cube(*made, config)), np.arange(9) == 4)
+
+
+def test_positions_that_make_no_cube_are_named(tmp_path):
+    root = cube_folder(tmp_path, [0.0, 2.0], z=False)
+    with pytest.raises(ValueError, match=r"images/0\.png: z_mm of nodule 'n' .*items\.slice_mm"):
+        prepared_cubes(root)
+    root = cube_folder(tmp_path / "again", [0.0, 2.0, 2.0])
+    with pytest.raises(ValueError, match=r"images/2\.png: z_mm 2 is that of images/1\.png too"):
+        prepared_cubes(root)
+    assert not (root.parent / "cubes" / "slices.npy").exists()

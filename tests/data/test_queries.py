@@ -11,6 +11,8 @@ from data.chests import (
     config_of_labels,
     make_config,
     nodules,
+    normals,
+    run,
 )
 
 from inres.config import Config, Data
@@ -62,6 +64,26 @@ def test_query_by_world_equals_the_archive_item(tree, store, labelled_store, whi
     np.testing.assert_array_equal(mask, gallery.lung_masks[i])
     assert point == pytest.approx((item.row, item.col), abs=1e-3)
     assert messages == ()
+
+
+def test_a_cube_of_a_query_is_that_of_the_item(tree, tmp_path):
+    """Bit for bit, of nodules and of normal locations; a slice alone has one plane."""
+    config = make_config(tree, view="cube", cube_mm=40.0, cube_px=9)
+    made = run(config, tree, tmp_path / "items")
+    rows = [*nodules(made), *normals(made)[:4]]
+    for row in rows:
+        item = made.items[row]
+        path = tree / f"subset{item.subset}" / f"{item.scan}.mhd"
+        opened = queries.open_query_scan(path, config=config, root=tree)
+        world = (item.x_mm, item.y_mm, item.z_mm)
+        found = opened.at(world_mm=world)
+        np.testing.assert_array_equal(found.cube[0], made.cubes[row])
+        np.testing.assert_array_equal(found.cube[1], made.cube_states[row])
+        np.testing.assert_array_equal(found.planes, made.slices[row][None])
+        index = opened.cut.volume.world_to_index(np.array(world))
+        inside = opened.cut.mask[tuple(np.rint(index).astype(int))]
+        assert made.cube_states[row, 4, 4, 4] == 1 + inside or item.nodule
+    assert set(np.unique(made.cube_states)) >= {1, 2}
 
 
 def test_query_from_elsewhere_reports_that_its_lungs_are_found_differently(
