@@ -270,10 +270,12 @@ class Model:
     """The network (paper, section 3.2)."""
 
     name: str = "inres_net"
-    """A file of `inres/models/networks`: `inres_net`, or `alexnet`, the paper's baseline."""
+    """A file of `inres/models/networks`: `inres_net`; `alexnet`, the paper's baseline; or
+    `inres_net_3d`, for cubes."""
     planes: str = "channels"
     """How the network sees the planes of an item: `channels`, all together as channels of one
-    image, or `each` by itself, their FC1 averaged before H."""
+    image; `each` by itself, their FC1 averaged before H; or, of a cube, `three` planes through its
+    centre (axial, coronal, sagittal) or `nine` (also the six diagonal ones), like `each`."""
     stem: int = 32
     """Channels after the stem; 64 in the paper."""
     stem_kernel: int = 3
@@ -298,7 +300,7 @@ class Model:
 
     def __post_init__(self) -> None:
         registered("model.name", self.name, networks.names())
-        one_of("model.planes", self.planes, ("channels", "each"))
+        one_of("model.planes", self.planes, ("channels", "each", "three", "nine"))
         one_of("model.pooling", self.pooling, ("average", "flatten"))
         one_of("model.compression", self.compression, ("inv2", "plain"))
         one_of("model.residual", self.residual, ("inred", "plain"))
@@ -341,7 +343,7 @@ class Hash:
 
 @dataclasses.dataclass
 class Loss:
-    """The sum of three weighted losses: of the codes, of FC3 and of FC1."""
+    """The sum of weighted losses: of the codes, of FC3, of FC1 and of the views."""
 
     name: str = "ordinal"
     """Loss of the codes, a file of `inres/learning/losses`: `nll` (that of FC3 alone, section 3.4),
@@ -358,6 +360,9 @@ class Loss:
     fine_spread: float = 0.25
     """In the loss of FC1, images of one class count less as similar the more their diameters
     differ: 1/e at a ratio of e^`fine_spread`; 0: the diameter does not matter."""
+    view: float = 0.1
+    """Weight of the NLL of the view that each plane shows; with `model.planes` of `three` or `nine`
+    only. 0: the network does not predict views."""
     settings: Any = dataclasses.field(default_factory=loss_settings.default)
     """Settings of the losses of the codes, as in `settings.dpsh.quantization`; those of `name` are
     used."""
@@ -366,7 +371,7 @@ class Loss:
         registered("loss.name", self.name, losses.names())
         if isinstance(self.settings, Mapping):
             self.settings = loss_settings.from_dict(self.settings)
-        not_negative("loss", self, "weight", "classification", "fine", "fine_spread")
+        not_negative("loss", self, "weight", "classification", "fine", "fine_spread", "view")
         alone = losses.get(self.name).needs_classification
         positive("loss", self, "classification" if alone else "weight")
 
@@ -470,12 +475,15 @@ class Train:
     flips: bool = True
     """Mirror images at random, along both axes."""
     quarter_turns: bool = True
-    """Rotate images at random by multiples of 90 degrees."""
+    """Rotate images at random by multiples of 90 degrees. Cubes are mirrored and rotated by all 48
+    symmetries of a cube, so `flips` and `quarter_turns` must be equal for them; where the network
+    sees the planes of a cube one by one, each plane is changed by itself instead, so that it stays
+    the view that it is."""
     shift_px: int = 3
     """Largest random shift along each axis."""
     neighbour_dropout: float = 0.5
     """Share of images, at each step, whose neighbours (`items.neighbours`) are masked, as for a
-    query without neighbours."""
+    query without neighbours; of a cube, all but the central plane."""
     planes: int = 2
     """Where `model.planes` is not `channels`: from 1 to this many random planes of each item are
     seen at each step; 0: all of them."""
@@ -574,12 +582,36 @@ class Config:
 
     def __post_init__(self) -> None:
         require(self.seed >= 0, "seed", self.seed, "0 or more")
+        self._require_cubes_where_needed()
         by_accuracy = self.train.keep == "best" and self.train.monitor == "accuracy"
         require(
             self.loss.trains_fc3 or not by_accuracy,
             "train.monitor",
             self.train.monitor,
             "map_macro where FC3 learns nothing (loss.classification = 0)",
+        )
+
+    def _require_cubes_where_needed(self) -> None:
+        """Refuse networks and planes that do not fit the items."""
+        cubes, planes = self.items.view == "cube", self.model.planes
+        require(
+            cubes or planes not in ("three", "nine"),
+            "model.planes",
+            planes,
+            f"channels or each where items.view is {self.items.view!r}, not 'cube'",
+        )
+        require(
+            self.model.name != "inres_net_3d" or (cubes and planes == "channels"),
+            "model.name",
+            self.model.name,
+            f"a network of images where items.view is {self.items.view!r} and model.planes is "
+            f"{planes!r}; inres_net_3d needs 'cube' and 'channels'",
+        )
+        require(
+            not cubes or self.train.flips == self.train.quarter_turns,
+            "train.quarter_turns",
+            self.train.quarter_turns,
+            f"train.flips = {self.train.flips} where items.view is 'cube'",
         )
 
 

@@ -2,6 +2,7 @@ import copy
 import dataclasses
 import json
 import pickle
+import re
 import subprocess
 import sys
 
@@ -91,6 +92,29 @@ def test_a_cube_is_one_item_of_one_nodule_within_its_images(field, value):
     with pytest.raises(lib.ConfigError, match=rf"config\.items\.{field} = {value!r}"):
         lib.Items(view="cube", **{field: value})
     assert (lib.Items(view="cube").input_px, lib.Items().input_px) == (31, 64)
+
+
+@pytest.mark.parametrize(
+    ("items", "model", "train", "field"),
+    [
+        ({}, {"planes": "three"}, {}, "model.planes = 'three'"),
+        ({"view": "slice"}, {"planes": "nine"}, {}, "model.planes = 'nine'"),
+        ({}, {"name": "inres_net_3d"}, {}, "model.name = 'inres_net_3d'"),
+        (
+            {"view": "cube"},
+            {"name": "inres_net_3d", "planes": "nine"},
+            {},
+            "model.name = 'inres_net_3d'",
+        ),
+        ({"view": "cube"}, {}, {"flips": False}, "train.quarter_turns = True"),
+    ],
+)
+def test_networks_of_cubes_need_cubes(items, model, train, field):
+    parts = {"model": lib.Model(**model), "train": lib.Train(**train)}
+    with pytest.raises(lib.ConfigError, match=re.escape(f"config.{field}")):
+        lib.Config(items=lib.Items(**items), **parts)
+    for allowed in ({"planes": "channels"}, {"planes": "nine"}, {"name": "inres_net_3d"}):
+        lib.Config(items=lib.Items(view="cube"), model=lib.Model(**allowed))
 
 
 def test_weights_and_scales_of_properties_are_numbers_by_name():

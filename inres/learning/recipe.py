@@ -10,6 +10,7 @@ import optax
 
 from inres.config import Config, Segment
 from inres.data.augment import augment, drop_neighbours
+from inres.data.augment_volume import augment_volume
 from inres.learning import losses, objective, sight
 from inres.learning.losses.nll import nll
 from inres.learning.neighbourhood import neighbourhood, similarity_of
@@ -18,6 +19,7 @@ from inres.learning.property_error import property_error
 from inres.learning.segmentation import segmentation
 from inres.learning.sight import to_input
 from inres.learning.step import Batch, LossFn
+from inres.learning.view_error import view_error
 from inres.models import networks
 from inres.models.blocks import he_normal
 from inres.models.head import HashHead
@@ -46,6 +48,7 @@ def build_model(config: Config, *, classes: int, properties: int = 0) -> nn.Modu
         config.model.dropout,
         losses.get(config.loss.name).batch_norm,
         properties,
+        sight.VIEWS.get(config.model.planes, 0) if config.loss.view else 0,
         kernel_init=kernel_init,
         **inits,
     )
@@ -61,7 +64,7 @@ def random_projection(
 
 
 def hash_loss(model: nn.Module, config: Config, *, steps: int, classes: int) -> LossFn:
-    """The sum of `config.loss` (the losses of the codes, of FC3 and of FC1) and of the properties.
+    """The sum of `config.loss` (of the codes, of FC3, of FC1 and of views) and of the properties.
 
     Batches hold `image` (uint8 [B, S, S, C]), `label` (int), `augment` (bool: whether to augment
     the image), for the loss of FC1 `diameter_mm` and `item` (int, the item's index), `code` where
@@ -81,9 +84,11 @@ def hash_loss(model: nn.Module, config: Config, *, steps: int, classes: int) -> 
         params: Any, batch_stats: Any, batch: Batch, key: jax.Array, step: jax.Array
     ) -> tuple[jax.Array, tuple[Any, dict[str, jax.Array]]]:
         augment_key, dropout_key = jax.random.split(key)
+        images, seen, views = _seen(augment_key, batch, config)
         outputs, new = model.apply(
             {"params": params, "batch_stats": batch_stats},
-            *_seen(augment_key, batch, config),
+            images,
+            seen,
             train=True,
             mutable=["batch_stats"],
             rngs={"dropout": dropout_key},
@@ -108,6 +113,10 @@ def hash_loss(model: nn.Module, config: Config, *, steps: int, classes: int) -> 
             )
             loss += config.properties.weight * error
             metrics["property_loss"] = error
+        if outputs.views.shape[2] and views is not None and seen is not None:
+            error = view_error(outputs.views, views, seen)
+            loss += weights.view * error
+            metrics["view_loss"] = error
         if code_loss is not None:
             cost = code_loss(outputs, params["head"], batch, step / steps)
             loss += weights.weight * cost
@@ -119,22 +128,45 @@ def hash_loss(model: nn.Module, config: Config, *, steps: int, classes: int) -> 
 
 def _seen(
     key: jax.Array, batch: Mapping[str, jax.Array], config: Config
-) -> tuple[jax.Array, jax.Array | None]:
-    """What the network is called with in a step: augmented images, and the planes drawn of each."""
-    planes, seen = sight.split(_augmented(key, batch, config), config.model.planes)
-    if seen is not None and config.train.planes:
-        planes, seen = sight.draw(jax.random.fold_in(key, 1), planes, seen, config.train.planes)
-    return sight.flatten(planes, seen), seen
+) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
+    """What the network is called with in a step: augmented images, and the planes drawn of each.
 
-
-def _augmented(key: jax.Array, batch: Mapping[str, jax.Array], config: Config) -> jax.Array:
-    """The network's input, float32 [B, S, S, C], augmented where the batch says so."""
+    Returns:
+      The images, which planes are known, and which of all planes they are, int [B, V].
+    """
     images = to_input(batch["image"])
     if images.shape[-1] > 1 and config.train.neighbour_dropout:
         key, drop_key = jax.random.split(key)
         images = drop_neighbours(drop_key, images, config.train.neighbour_dropout)
-    changed = augment(key, images, config.train)
-    return jnp.where(batch["augment"][:, None, None, None], changed, images)
+    one_by_one = config.items.view == "cube" and config.model.planes != "channels"
+    if not one_by_one:
+        images = _augmented(key, images, batch["augment"], config)
+    planes, seen = sight.split(images, config.model.planes)
+    if seen is None:
+        return planes, None, None
+    views = jnp.broadcast_to(jnp.arange(seen.shape[1]), seen.shape)
+    if config.train.planes:
+        drawn = sight.draw(jax.random.fold_in(key, 1), planes, seen, config.train.planes)
+        planes, seen, views = drawn
+    images = sight.flatten(planes, seen)
+    if one_by_one:
+        # Not the cube: its symmetries exchange the views, and a shift along z may leave nothing of
+        # the one plane that is known of a slice without neighbours.
+        images = _augmented(key, images, jnp.repeat(batch["augment"], seen.shape[1]), config)
+    return images, seen, views
+
+
+def _augmented(key: jax.Array, images: jax.Array, chosen: jax.Array, config: Config) -> jax.Array:
+    """Images float32 [B, S, S, C], the chosen ones, bool [B], augmented."""
+    if config.items.view == "cube" and config.model.planes == "channels":
+        values, known = jnp.split(images, 2, axis=-1)
+        moved = augment_volume(
+            key, values, known > 0, symmetries=config.train.flips, shift=config.train.shift_px
+        )
+        changed = jnp.concatenate([x.astype(images.dtype) for x in moved], axis=-1)
+    else:
+        changed = augment(key, images, config.train)
+    return jnp.where(chosen[:, None, None, None], changed, images)
 
 
 def optimizer(

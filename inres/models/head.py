@@ -23,6 +23,8 @@ class Outputs:
     properties: jax.Array
     """[B, P], estimates of the properties that are learned, each on a scale of mean 0 and standard
     deviation 1 over the training items; P may be 0."""
+    views: jax.Array
+    """[B, V, views], logits of the view that each of the V planes shows; views may be 0."""
 
 
 def mean_of_seen(features: jax.Array, seen: jax.Array) -> jax.Array:
@@ -36,7 +38,7 @@ def mean_of_seen(features: jax.Array, seen: jax.Array) -> jax.Array:
 
 
 class HashHead(nn.Module):
-    """Feature map -> FC1 -> latent hash layer H (sigmoid) -> FC3, and FC1 -> properties."""
+    """Feature map -> FC1 -> latent hash layer H (sigmoid) -> FC3; FC1 -> properties, views."""
 
     classes: int
     bits: int
@@ -49,6 +51,8 @@ class HashHead(nn.Module):
     """Batch norm before the sigmoid, so that each bit is on for about half of the items."""
     properties: int = 0
     """Number of properties to estimate; 0 adds no parameters."""
+    views: int = 0
+    """Number of views to tell apart by the FC1 of each plane; 0 adds no parameters."""
     kernel_init: Initializer = he_normal
     hash_init: Initializer = nn.initializers.lecun_normal()
     logit_init: Initializer = nn.initializers.lecun_normal()
@@ -70,6 +74,11 @@ class HashHead(nn.Module):
             raise ValueError(f"pooling is {self.pooling!r}: must be 'average' or 'flatten'")
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         fc1 = nn.relu(nn.Dense(self.fc1, kernel_init=self.kernel_init, name="fc1")(x))
+        views = jnp.zeros((len(fc1), 0))
+        if self.views:
+            views = nn.Dense(self.views, kernel_init=self.logit_init, name="views")(fc1)
+        count = 1 if seen is None else seen.shape[1]
+        views = views.reshape(len(fc1) // count, count, self.views)
         if seen is not None:
             fc1 = mean_of_seen(fc1.reshape(*seen.shape, self.fc1), seen)
         x = nn.Dropout(self.dropout, deterministic=not train)(fc1)
@@ -84,4 +93,4 @@ class HashHead(nn.Module):
             properties = nn.Dense(self.properties, kernel_init=self.logit_init, name="properties")(
                 x
             )
-        return Outputs(*(jnp.asarray(y, jnp.float32) for y in (fc1, u, h, fc3, properties)))
+        return Outputs(*(jnp.asarray(y, jnp.float32) for y in (fc1, u, h, fc3, properties, views)))

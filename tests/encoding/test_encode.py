@@ -57,7 +57,9 @@ class OneLayer(nn.Module):
     def __call__(self, x, seen=None, *, train=False):
         flat = x.reshape(len(x), -1)
         fc1, u, fc3 = (nn.Dense(n, bias_init=nn.initializers.normal(1.0))(flat) for n in (6, 5, 3))
-        return Outputs(nn.relu(fc1), u, nn.sigmoid(u), fc3, jnp.zeros((len(u), 0)))
+        return Outputs(
+            nn.relu(fc1), u, nn.sigmoid(u), fc3, jnp.zeros((len(u), 0)), jnp.zeros((len(u), 1, 0))
+        )
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])

@@ -37,7 +37,14 @@ def batch(config):
 
 def test_every_loss_of_the_codes_has_a_gradient():
     u, fc3 = (RNG.normal(size=(12, n)).astype(np.float32) for n in (BITS, CLASSES))
-    outputs = Outputs(fc1=u, u=u, h=1 / (1 + np.exp(-u)), fc3=fc3, properties=np.zeros((12, 0)))
+    outputs = Outputs(
+        fc1=u,
+        u=u,
+        h=1 / (1 + np.exp(-u)),
+        fc3=fc3,
+        properties=np.zeros((12, 0)),
+        views=np.zeros((12, 1, 0)),
+    )
     shapes = {"fc2": (8, BITS), "fc3": (BITS, CLASSES)}
     head = {n: {"kernel": RNG.normal(size=s), "bias": np.zeros(s[1])} for n, s in shapes.items()}
     for name in losses.names():
@@ -117,7 +124,9 @@ def test_greedyhash_classifies_the_code_by_fc3():
     head = {"fc3": {"kernel": kernel, "bias": np.zeros(CLASSES, np.float32)}}
     logits = (u >= 0) @ kernel
     want = np.mean(np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(12), LABELS])
-    outputs = Outputs(fc1=u, u=u, h=u, fc3=logits, properties=np.zeros((12, 0)))
+    outputs = Outputs(
+        fc1=u, u=u, h=u, fc3=logits, properties=np.zeros((12, 0)), views=np.zeros((12, 1, 0))
+    )
     assert float(cost(outputs, head, {"label": LABELS}, 0.5)) == pytest.approx(want, rel=1e-5)
 
 

@@ -1,5 +1,6 @@
 """Every field of the recipe has its effect, also on several devices."""
 
+import dataclasses
 import functools
 import os
 import subprocess
@@ -12,7 +13,7 @@ from test_objective import BITS, CLASSES, IMAGES, RNG, Bare, batch, setting
 
 from inres import config as lib
 from inres.data import views
-from inres.learning import recipe
+from inres.learning import recipe, sight
 from inres.learning.devices import data_mesh, require_divisible
 from inres.models.head import HashHead
 
@@ -65,7 +66,8 @@ def losses_of(config, *, images=IMAGES, augment=False, step=0):
     model = Bare(HashHead(CLASSES, BITS, fc1=8, pooling="flatten"))
     rng = np.random.default_rng(1)
     begin = functools.partial(model.init, train=False)
-    shapes = jax.eval_shape(begin, jax.random.key(0), images[:1] * 1.0)
+    planes, seen = sight.split(sight.to_input(images[:1]), config.model.planes)
+    shapes = jax.eval_shape(begin, jax.random.key(0), sight.flatten(planes, seen), seen)
     params = jax.tree.map(lambda x: rng.normal(0, 0.1, x.shape).astype("f4"), shapes["params"])
     made = batch(config) | {"image": images, "augment": np.full(12, augment)}
     loss_fn = recipe.hash_loss(model, config, steps=10, classes=CLASSES)
@@ -89,6 +91,39 @@ def test_neighbours_are_dropped_as_often_as_configured():
     alone = views.alone(STACKS)
     assert len(set(found.values())) == 3
     assert found[1.0] == pytest.approx(losses_of(config, images=alone), rel=1e-6)
+
+
+CUBES = views.with_known(
+    RNG.integers(1, 255, (12, 9, 9, 9)).astype(np.uint8), np.abs(np.arange(9) - 4) <= 2
+)
+
+
+@pytest.mark.parametrize("planes", ["channels", "each", "three"])
+def test_cubes_are_augmented_and_dropped_however_the_network_sees_them(planes):
+    def setting_of(**train):
+        config = setting("nll")
+        config.items = lib.Items(view="cube", cube_px=9)
+        config.model.planes, config.loss.view = planes, 0.0
+        config.train = dataclasses.replace(config.train, planes=0, **train)
+        return config
+
+    still = {"flips": False, "quarter_turns": False, "shift_px": 0, "neighbour_dropout": 0.0}
+    plain = losses_of(setting_of(**still), images=CUBES, augment=True)
+    moves = ({"flips": True, "quarter_turns": True}, {"shift_px": 2})
+    for changes in moves:
+        config = setting_of(**(still | changes))
+        assert losses_of(config, images=CUBES, augment=False) == pytest.approx(plain, rel=1e-6)
+        assert losses_of(config, images=CUBES, augment=True) != pytest.approx(plain, rel=1e-4)
+    dropped = losses_of(setting_of(**still | {"neighbour_dropout": 1.0}), images=CUBES)
+    assert dropped == pytest.approx(losses_of(setting_of(**still), images=views.alone(CUBES)))
+
+
+def test_views_are_learned_where_planes_of_a_cube_are_seen():
+    config = lib.Config(items=lib.Items(view="cube"), model=lib.Model(planes="nine"))
+    assert recipe.build_model(config, classes=2).head.views == 9
+    config.loss.view = 0.0
+    assert recipe.build_model(config, classes=2).head.views == 0
+    assert recipe.build_model(lib.Config(), classes=2).head.views == 0
 
 
 @pytest.mark.parametrize("field", ["classification", "fine", "fine_spread"])
