@@ -310,6 +310,7 @@ class Archive:
             )
         if images.ndim == 3:
             images = views.single(images, self._run.channels)
+        images = views.limited(images, self._run.reach)
         encoded = self._encode_unseen(images)
         made = self._run.representation
         return codes_lib.pack(made.to_bits(encoded)), made.to_features(encoded)
@@ -388,6 +389,7 @@ class Archive:
         if prepared.segmentable and run.segmenter is not None:
             mask = run.segmenter(planes[len(planes) // 2][None])[0]
         seen = _network_input(prepared, mask, run.config.items, channels=run.channels)
+        seen = views.limited(seen, run.reach)
         own_slice = views.own_slices(seen)
         notes += _mask_notes(own_slice, name) if mask is not None else []
         if views.known_planes(seen).sum() == 1 < views.planes_of(run.channels):

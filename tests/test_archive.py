@@ -74,6 +74,7 @@ def make_run(root, rows, scale, *, shard_rows=17):
         items=rows,
         images=rng.integers(0, 255, (ITEMS, 8, 8), np.uint8),
         channels=1,
+        reach=0,
         item_side_px=8,
         embeddings=encoded,
         property_scale=scale,

@@ -136,13 +136,6 @@ def _z_last(volume: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(volume, 0, -1))
 
 
-def limit(known: np.ndarray, extent_mm: float, *, side_mm: float) -> np.ndarray:
-    """Known positions [D] along z that are at most `extent_mm` from the centre, or its plane."""
-    step = side_mm / len(known)
-    reach = max(extent_mm / step, 0.5) + _CLOSE
-    return known & (np.abs(_offsets(len(known))) <= reach)
-
-
 def _offsets(side_px: int) -> np.ndarray:
     """Positions of a cube's voxels relative to its centre, in voxels. float64 [side_px]."""
     return np.arange(side_px) - (side_px - 1) / 2

@@ -54,20 +54,30 @@ class ItemStore:
         Returns:
           uint8 [2 k + 1, S, S], 0 where there is no slice, and bool [2 k + 1].
         """
-        middle = np.asarray(self.slices[row])[None]
+        middle, known = np.asarray(self.slices[row])[None], self.known_planes(row)
         if self.neighbours is None:
-            return middle, np.ones(1, bool)
+            return middle, known
         others = np.asarray(self.neighbours[row])
-        if others.ndim == 1:
-            known = others >= 0
-            others = np.where(known[:, None, None], self.slices[np.maximum(others, 0)], 0)
-        else:
-            known = np.ones(len(others), bool) if self.known is None else self.known[row] > 0
         k = len(others) // 2
-        return (
-            np.concatenate([others[:k], middle, others[k:]]),
-            np.concatenate([known[:k], [True], known[k:]]),
-        )
+        if others.ndim == 1:
+            exist = np.delete(known, k)[:, None, None]
+            others = np.where(exist, self.slices[np.maximum(others, 0)], 0)
+        return np.concatenate([others[:k], middle, others[k:]]), known
+
+    def known_planes(self, row: int) -> np.ndarray:
+        """Which planes of an item exist, from the lowest up: bool [2 k + 1], or [D] of a cube."""
+        if self.cube_states is not None:
+            middle = self.cube_states.shape[1] // 2
+            return np.asarray(self.cube_states[row, middle, middle]) > 0
+        if self.neighbours is None:
+            return np.ones(1, bool)
+        if self.neighbours.ndim == 2:
+            others = self.neighbours[row] >= 0
+        elif self.known is None:
+            others = np.ones(self.neighbours.shape[1], bool)
+        else:
+            others = self.known[row] > 0
+        return np.insert(others, len(others) // 2, True)
 
 
 OPTIONAL = ("neighbours.npy", "known.npy", "cubes.npy", "cube_states.npy")

@@ -5,7 +5,7 @@ instead of from the image. In training, each item therefore shows only as much o
 extent has the same distribution in all classes; then nothing can be learned from it. All other
 items (queries, the archive) are limited to the largest extent that occurs in training.
 
-An extent is what is available to both sides of the centre, see `half_extent`.
+An extent is the number of planes that are known on both sides of the middle one, see `reach`.
 """
 
 import dataclasses
@@ -23,13 +23,18 @@ class VisibleExtents:
     """The most that any other item may show."""
 
 
-def half_extent(z_mm: np.ndarray, centre_mm: float) -> float:
-    """What a stack with slices at `z_mm` shows on both sides of its centre, in mm; at least 0.
+def reach(known: np.ndarray) -> int:
+    """Number of planes that are known on each side of the middle one, without a gap.
 
     The smaller of both sides, so that a stack can be shown symmetrically: one that is cut off by
     the end of a scan then looks like one whose nodule ends.
+
+    Args:
+      known: bool [C], from the lowest plane up; C is odd.
     """
-    return max(0.0, float(min(centre_mm - np.min(z_mm), np.max(z_mm) - centre_mm)))
+    half = len(known) // 2
+    sides = known[:half][::-1], known[half + 1 :]
+    return int(min(np.cumprod(side).sum() for side in sides)) if half else 0
 
 
 def equalise(

@@ -157,13 +157,16 @@ def own_slices(inputs: np.ndarray) -> np.ndarray:
 
 def alone(inputs: np.ndarray) -> np.ndarray:
     """Network inputs [N, S, S, 2 C] of which nothing is known but the middle plane."""
+    return limited(inputs, 0)
+
+
+def limited(inputs: np.ndarray, reach: int) -> np.ndarray:
+    """Network inputs [..., 2 C] of which at most `reach` planes on each side are known."""
     count = planes_of(inputs.shape[-1])
-    if count == 1:
+    if reach >= count // 2:
         return inputs
-    out = np.zeros_like(inputs)
-    for channel in (count // 2, count + count // 2):
-        out[..., channel] = inputs[..., channel]
-    return out
+    near = np.abs(np.arange(count) - count // 2) <= reach
+    return np.where(np.tile(near, 2), inputs, np.uint8(0))
 
 
 def single(slices: np.ndarray, channels: int) -> np.ndarray:

@@ -137,6 +137,7 @@ def network_inputs(train: Path) -> np.ndarray:
 
 
 PROPERTIES = "properties.json"
+SHAPE = "shape.json"
 TRAIN_AGAIN = "run the train stage again"
 
 
@@ -156,6 +157,27 @@ def load_property_scale(folder: Path, remedy: str = TRAIN_AGAIN) -> PropertyScal
         return PropertyScale.from_json(files.read_json(path, remedy=remedy))
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: damaged ({error}); {remedy}") from None
+
+
+def save_reach(folder: Path, reach: int) -> None:
+    """Write how many planes on each side of the middle one are visible of an item."""
+    files.write_json(folder / SHAPE, {"reach": reach})
+
+
+def load_reach(folder: Path) -> int:
+    """How many planes on each side of the middle one are visible of a query.
+
+    Raises:
+      ValueError: the file is missing or damaged; names it.
+    """
+    path = folder / SHAPE
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; {TRAIN_AGAIN}")
+    value = files.read_json(path, remedy=TRAIN_AGAIN)
+    reach = value.get("reach") if isinstance(value, dict) else None
+    if type(reach) is not int or reach < 0:
+        raise ValueError(f"{path}: damaged ({value!r:.60}); {TRAIN_AGAIN}")
+    return reach
 
 
 def fresh_state(

@@ -51,6 +51,7 @@ def _check_fields(path: Path, card: Mapping[str, Any]) -> None:
     kinds: dict[str, type] = {
         "classes": list,
         "channels": int,
+        "reach": int,
         "item_side_px": int,
         "bits": int,
         "fingerprint": str,

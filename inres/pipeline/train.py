@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from inres.config import Config, ConfigError
-from inres.data import batches, item_store, properties, views
+from inres.data import batches, item_store, properties, stack_shape, views
 from inres.data.properties import PropertyScale
 from inres.encoding import encoder
 from inres.evaluation import metrics
@@ -32,9 +32,9 @@ Validate = Callable[[TrainState], dict[str, float]]
 def train_network(config: Config, workdir: Path) -> None:
     """Write `<workdir>/train` unless it is complete.
 
-    Results: inputs.npy (network input of every item), properties.json (scale of the properties),
-    checkpoints, log.jsonl, TensorBoard events and summary.json. An interrupted training continues
-    from its last checkpoint, to the same weights.
+    Results: inputs.npy (network input of every item), shape.json (how much of a stack is visible),
+    properties.json (scale of the properties), checkpoints, log.jsonl, TensorBoard events and
+    summary.json. An interrupted training continues from its last checkpoint, to the same weights.
 
     Raises:
       ConfigError: the items, the split or the recipe allow no training; names the field.
@@ -53,11 +53,19 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
     scale = property_scale(config, store, rows)
     artifacts.save_property_scale(out, scale)
     arrays = training_arrays(config, store, data, rows, scale)
-    write_inputs(config, store, workdir / "segment", out)
+    reach, limit = visible_reach(config, store, data, rows)
+    artifacts.save_reach(out, limit)
+    write_inputs(config, store, workdir / "segment", out, reach=reach)
     images = np.asarray(artifacts.network_inputs(out))
     notes = blank_notes(images, rows, out / "inputs.npy")
     if not_in_split := int(np.sum(data.side == "")):
         notes.append(f"{not_in_split} items are on no side of the split and left out")
+    half = len(store.known_planes(0)) // 2
+    if limit < half:
+        notes.append(
+            f"at most {limit} of {half} planes on each side are visible, so that the length "
+            "of a stack does not reveal its class"
+        )
     for note in notes:
         print(f"  note: {note}")
     began = time.perf_counter()
@@ -110,12 +118,47 @@ def training_arrays(
     return arrays if codes is None else {**arrays, "code": codes}
 
 
-def write_inputs(config: Config, store: item_store.ItemStore, segment: Path, out: Path) -> None:
+def visible_reach(
+    config: Config, store: item_store.ItemStore, data: Labelled, rows: np.ndarray
+) -> tuple[np.ndarray, int]:
+    """How many planes on each side of the middle one the network may see.
+
+    The extent of a stack may reveal the class, as it does where stacks end with their nodules. So
+    it has one distribution for all classes among the training items `rows`, and all other items are
+    limited to the largest of these. Central slices are equalised by themselves, since they are what
+    is queried and show more than slices with an offset. The mean over planes that are seen one by
+    one hides their number (`inres.models.head.mean_of_seen`).
+
+    Returns:
+      int [N], of each item, and the limit for a query.
+    """
+    count = len(store.known_planes(0))
+    reach, limit = np.full(len(store.items), count // 2), count // 2
+    if count == 1 or config.model.planes == "each":
+        return reach, limit
+    offset = np.array([store.items[row].offset_mm != 0 for row in rows])
+    for group in (rows[offset], rows[~offset]):
+        if len(group):
+            known = np.array([stack_shape.reach(store.known_planes(row)) for row in group])
+            found = stack_shape.equalise(known, data.labels[group], seed=config.seed)
+            reach[group], limit = found.visible.astype(int), int(found.cap)
+    others = np.ones(len(reach), bool)
+    others[rows] = False
+    reach[others] = limit
+    return reach, limit
+
+
+def write_inputs(
+    config: Config, store: item_store.ItemStore, segment: Path, out: Path, *, reach: np.ndarray
+) -> None:
     """Write the network input of every item, uint8 [N, S, S, C], unless it is there.
 
     The channels are those of `views.stack` or `views.cube`. Masks of the U-Net in the directory
     `segment`, which sees slices, take precedence over those of slices; cubes have the masks of the
     preparation.
+
+    Args:
+      reach: int [N], how many planes on each side of the middle one are visible of each item.
     """
     if (out / "inputs.npy").is_file():
         return
@@ -125,7 +168,7 @@ def write_inputs(config: Config, store: item_store.ItemStore, segment: Path, out
             rows = range(len(store.items))
             for row in progress(rows, name="network inputs", unit="item"):
                 made = views.cube(store.cubes[row], store.cube_states[row], config.items)
-                file.write(made.tobytes())
+                file.write(views.limited(made, reach[row]).tobytes())
         return
     learned = segment / "masks.npy"
     masks = np.load(learned, mmap_mode="r") if learned.is_file() else store.lung_masks
@@ -135,7 +178,7 @@ def write_inputs(config: Config, store: item_store.ItemStore, segment: Path, out
         for i, item in enumerate(progress(store.items, name="network inputs", unit="item")):
             mask = None if masks is None else masks[i]
             stack = views.stack(*store.planes(i), mask, (item.row, item.col), config.items)
-            file.write(stack.tobytes())
+            file.write(views.limited(stack, reach[i]).tobytes())
 
 
 def blank_notes(images: np.ndarray, rows: np.ndarray, path: Path) -> list[str]:

@@ -39,6 +39,8 @@ class TrainedRun:
     """uint8 [N, S, S], memory-mapped: each item's own slice as the network sees it."""
     channels: int
     """Of a network input: the planes of an item and what is known of them (`views.with_known`)."""
+    reach: int
+    """How many planes on each side of the middle one the network may see of a query."""
     item_side_px: int
     """Side of an image in the archive's item format."""
     embeddings: Encoded
@@ -113,6 +115,7 @@ def open_workdir(root: Path) -> TrainedRun:
         items=table.items,
         images=views.own_slices(inputs),
         channels=inputs.shape[-1],
+        reach=artifacts.load_reach(root / "train"),
         item_side_px=table.slices.shape[-1],
         embeddings=artifacts.load_embeddings(index),
         property_scale=artifacts.load_property_scale(root / "train"),

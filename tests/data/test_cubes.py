@@ -3,7 +3,7 @@ import pytest
 from scipy import ndimage
 
 from inres.ct.image import to_uint8
-from inres.data.cubes import cube_from_stack, cube_from_volume, limit
+from inres.data.cubes import cube_from_stack, cube_from_volume
 
 SPACING = (0.7, 0.8, 1.25)  # x, y, z
 SHAPE = (41, 60, 66)  # z, y, x
@@ -140,17 +140,6 @@ def test_a_single_slice_knows_the_central_plane(side_px, count):
     smooth = ndimage.gaussian_filter(planes[0].astype(float), (step / 0.5 - 1) / 2, mode="nearest")
     want = ndimage.map_coordinates(smooth, np.meshgrid(o, o, indexing="ij"), order=1)
     assert np.abs(values[..., side_px // 2] - want).max() <= 0.51
-
-
-@pytest.mark.parametrize(
-    ("extent", "count"), [(0.0, 1), (1.9, 1), (2.0, 3), (5.0, 5), (6.0, 6), (99.0, 6)]
-)
-def test_the_extent_of_a_cube_is_limited_symmetrically(extent, count):
-    known = np.array([0, 0, 1, 1, 1, 1, 1, 1, 0], bool)  # 2 mm each, the centre is the fifth
-    found = limit(known, extent, side_mm=18.0)
-    assert found.sum() == count
-    assert not (found & ~known).any()
-    assert found[4]
 
 
 def test_the_order_of_slices_and_a_common_shift_do_not_matter():

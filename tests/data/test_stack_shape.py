@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inres.data.stack_shape import equalise, half_extent
+from inres.data.stack_shape import equalise, reach
 
 
 def drawn(seed, sizes, *, step=1.25):
@@ -120,11 +120,14 @@ def test_a_classifier_that_sees_only_the_extent_is_at_chance():
     assert np.ptp(gap, axis=0).max() <= 0.5 / 37 + 0.5 / 91
 
 
-def test_the_half_extent_is_that_of_the_shorter_side():
-    assert half_extent(np.array([-2.5, 0.0, 2.5, 5.0]), 0.0) == 2.5
-    assert half_extent(np.array([-2.5, 0.0, 2.5, 5.0]), 2.0) == 3.0
-    assert half_extent(np.array([4.0]), 4.0) == 0
-    assert half_extent(np.array([4.0]), 4.5) == 0
+@pytest.mark.parametrize(
+    ("known", "want"),
+    [("0111110", 2), ("1111110", 2), ("1011111", 1), ("0001111", 0), ("1111111", 3), ("1", 0)],
+)
+def test_the_reach_is_that_of_the_shorter_side(known, want):
+    planes = np.array([*known]) == "1"
+    assert reach(planes) == want
+    assert reach(planes[::-1]) == want
 
 
 @pytest.mark.parametrize("extents", [[], [1.0, np.nan], [-1.0, 2.0]])
