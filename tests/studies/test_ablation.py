@@ -4,15 +4,18 @@ import dataclasses
 import shlex
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from absl import flags
 from ml_collections import config_flags
 
 from experiments import configs
+from experiments.configs import ablate_input
 from inres import config as lib
 from inres import vocabulary
 from inres.evaluation import comparison, metrics, runs
+from inres.learning import recipe, sight
 from inres.studies import ablation, ablation_table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -247,6 +250,32 @@ def test_the_plot_is_over_the_swept_field_or_by_variant():
         "hash.bits=64",
         "model.name=alexnet",
     ]
+
+
+@pytest.mark.parametrize("base", ["phantom", "folder"])
+def test_the_inputs_that_are_compared_have_networks_of_one_size(base):
+    """One slice, 2.5-D, slices one by one, three and nine planes, and three dimensions."""
+    made = ablate_input.get_config(base)
+    counts, planes = [], []
+    for variant in made.variants:
+        config = ablation.overridden(made.base, variant)
+        size, half = config.items.input_px, config.items.neighbours
+        cube = config.items.view == "cube"
+        channels = 2 * size if cube else 2 * (2 * half + 1) if half else 1
+        model = recipe.build_model(config, classes=8)
+        shown, seen = jax.eval_shape(
+            lambda x, config=config: sight.split(x, config.model.planes),
+            jax.ShapeDtypeStruct((1, size, size, channels), "float32"),
+        )
+        planes.append(1 if seen is None else seen.shape[1])
+        shapes = jax.eval_shape(
+            lambda x, s, model=model: model.init(jax.random.key(0), sight.flatten(x, s), s),
+            shown,
+            seen,
+        )
+        counts.append(sum(x.size for x in jax.tree.leaves(shapes["params"])))
+    assert planes == [1, 1, 7, 3, 9, 1]
+    assert all(380_000 < count < 430_000 for count in counts)
 
 
 def test_every_shipped_grid_can_be_run(parsed):

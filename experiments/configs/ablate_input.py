@@ -1,0 +1,46 @@
+"""What the network sees of a nodule: one slice, several, planes of a cube, or the cube.
+
+    python -m experiments.ablate --config=experiments/configs/ablate_input.py \\
+        --workdir=runs/ablate_input
+
+18 trainings; not yet run at full length. For your own data, images 32 mm wide with z_mm:
+--config=experiments/configs/ablate_input.py:folder with --config.base.data.root=FOLDER and
+--config.base.items.crop_mm=32.
+
+Every variant is archived and queried by nodule, has 0.38 to 0.42 million parameters, and is trained
+for as many steps: in a folder, where each of about six slices of a nodule is a training item unless
+items are cubes, cubes get six times as many epochs.
+"""
+
+from typing import Any
+
+from experiments.configs import load
+from inres.studies.ablation import Ablation
+
+SLICES = 6
+"""Slices of a nodule in the folders of images that this was made for."""
+
+
+def get_config(base: str = "phantom") -> Ablation:
+    """Variants of `experiments/configs/<base>.py`; the first one is a single slice."""
+    found = load(base)
+    found.items.neighbours, found.items.unit = 0, "nodule"
+    found.model.planes = "channels"
+    cube: dict[str, Any] = {"items.view": "cube"}
+    if found.data.kind == "folder":
+        cube |= {
+            "train.epochs": SLICES * found.train.epochs,
+            "train.eval_every": SLICES * found.train.eval_every,
+        }
+    return Ablation(
+        base_name=base,
+        base=found,
+        variants=(
+            {},
+            {"items.neighbours": 3},
+            {"items.neighbours": 3, "model.planes": "each"},
+            {**cube, "model.planes": "three"},
+            {**cube, "model.planes": "nine"},
+            {**cube, "model.name": "inres_net_3d", "model.stem": 20},
+        ),
+    )
