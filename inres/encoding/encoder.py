@@ -141,8 +141,11 @@ def make_unseen_encoder(
     `config.hash.views_weight`. A network trained without augmentation knows images in their
     original orientation only; then there are no views.
     """
-    views = symmetries(channels, flips=config.train.flips, quarter_turns=config.train.quarter_turns)
-    weight = config.hash.views_weight if config.train.clean_share < 1 else 0.0
+    t = config.train
+    # Planes that are seen one by one have no order.
+    ordered = channels if config.model.planes == "channels" else 1
+    views = symmetries(ordered, flips=t.flips, quarter_turns=t.quarter_turns)
+    weight = config.hash.views_weight if t.clean_share < 1 else 0.0
     return make_encoder(
         model, variables, planes=config.model.planes, views=views, views_weight=weight
     )

@@ -82,8 +82,22 @@ class Labelled:
 
         Of a nodule that trains with several slices, only the central one is archived.
         """
-        central = np.array([not item.offset_mm for item in self.items])
-        return np.flatnonzero(np.isin(self.side, ("train", "val")) & central)
+        return np.flatnonzero(np.isin(self.side, ("train", "val")) & self._central)
+
+    def trained(self, *, stacks: bool) -> np.ndarray:
+        """Rows of the items that the network is trained on.
+
+        Args:
+          stacks: the network sees the other slices of a nodule next to its central one, so they
+            are not shown a second time, in the place of the central one.
+        """
+        rows = self.on("train")
+        return rows[self._central[rows]] if stacks else rows
+
+    @property
+    def _central(self) -> np.ndarray:
+        """bool [N]: central slices, and images of their own."""
+        return np.array([not item.offset_mm for item in self.items])
 
 
 def labelled(store: item_store.ItemStore, workdir: Path) -> Labelled:

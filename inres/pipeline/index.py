@@ -48,11 +48,12 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
     )
     encode_unseen = encoder.make_unseen_encoder(config, model, variables, channels=channels)
     encoded = encoder.make_encoder(model, variables, planes=config.model.planes)(inputs)
-    unseen = np.flatnonzero(data.side != "train")
+    unseen = data.on("val", "test")
     if len(unseen):
         encoded = encoded.with_rows(unseen, encode_unseen(inputs[unseen]))
     artifacts.save_embeddings(out / "embeddings.npz", encoded)
-    _save_array(out / "trained.npy", input_digests(inputs, data.on("train")))
+    seen = data.trained(stacks=table.neighbours is not None)
+    _save_array(out / "trained.npy", input_digests(inputs, seen))
 
     rows = data.archived()
     gallery, learned = encoded.rows(rows), artifacts.load_property_scale(workdir / "train")

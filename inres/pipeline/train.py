@@ -49,7 +49,7 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
     devices.require_divisible(config.train.batch, devices.data_mesh(), "config.train.batch")
     store = artifacts.open_items(workdir)
     data = artifacts.labelled(store, workdir)
-    rows = data.on("train")
+    rows = data.trained(stacks=store.neighbours is not None)
     scale = property_scale(config, store, rows)
     artifacts.save_property_scale(out, scale)
     arrays = training_arrays(config, store, data, rows, scale)
