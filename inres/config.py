@@ -348,8 +348,9 @@ class Loss:
     name: str = "ordinal"
     """Loss of the codes, a file of `inres/learning/losses`: `nll` (that of FC3 alone, section 3.4),
     `paper` (section 2.3), `dpsh` and `hashnet` (pairs), `dtsh` (triplets), `greedyhash` and
-    `orthohash` (classification), `csq` and `ordinal` (target codes; those of `ordinal` differ more,
-    the more sizes differ, and with two classes or fewer it is `nll`)."""
+    `orthohash` (classification), `csq`, `ordinal` and `graded` (target codes; those of `ordinal`
+    differ more, the more sizes differ, those of `graded`, the more properties differ; with two
+    classes or fewer both are `nll`)."""
     weight: float = 3.0
     """Weight of the loss of the codes."""
     classification: float = 1.0
@@ -360,6 +361,9 @@ class Loss:
     fine_spread: float = 0.25
     """In the loss of FC1, images of one class count less as similar the more their diameters
     differ: 1/e at a ratio of e^`fine_spread`; 0: the diameter does not matter."""
+    fine_properties: float = 0.0
+    """In the loss of FC1, weight in [0, 1] of the similarity over all properties
+    (`neighbourhood.graded_similarity`); the rest is that of class and diameter."""
     view: float = 0.1
     """Weight of the NLL of the view that each plane shows; with `model.planes` of `three` or `nine`
     only. 0: the network does not predict views."""
@@ -372,6 +376,7 @@ class Loss:
         if isinstance(self.settings, Mapping):
             self.settings = loss_settings.from_dict(self.settings)
         not_negative("loss", self, "weight", "classification", "fine", "fine_spread", "view")
+        share("loss", self, "fine_properties")
         alone = losses.get(self.name).needs_classification
         positive("loss", self, "classification" if alone else "weight")
 
@@ -390,7 +395,7 @@ class Properties:
     images show (not the location) and that are known of enough training items, and an empty tuple
     for none."""
     weight: float = 1.0
-    """Weight of the loss of the property head, the mean squared error of standardised values."""
+    """Weight of the loss of the property head (`inres.learning.property_error`)."""
     importance: tuple[str, ...] = ()
     """Weights of single properties in training, in `joined` features and in `similarity`, as in
     `("diameter_mm=2", "subtlety=0")`; others have the weight 1."""

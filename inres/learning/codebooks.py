@@ -94,6 +94,72 @@ def sizes(labels: np.ndarray, diameters_mm: np.ndarray, *, by_diameter: float) -
     return (position - low) / (high - low or 1.0)
 
 
+def quantiles(values: np.ndarray) -> np.ndarray:
+    """Share of the known values that are smaller, ties counted half: float64 [N]; NaN stays NaN.
+
+    Stretched so that the smallest value is at 0 and the largest at 1.
+    """
+    position = np.full(len(values), np.nan)
+    known = np.isfinite(values)
+    ordered = np.sort(values[known])
+    if not len(ordered):
+        return position
+    below = np.searchsorted(ordered, values[known], "left")
+    share = (below + np.searchsorted(ordered, values[known], "right")) / (2.0 * len(ordered))
+    spread = np.ptp(share)
+    position[known] = (share - share.min()) / spread if spread else 0.5
+    return position
+
+
+def shares(bits: int, parts: int) -> list[int]:
+    """`bits` divided into `parts`, as evenly as possible, the larger ones first."""
+    return [bits // parts + (part < bits % parts) for part in range(parts)]
+
+
+def graded(
+    size: np.ndarray, positions: np.ndarray, bits: int, *, presence: float, of_size: float
+) -> np.ndarray:
+    """Codes for several properties at once, float32 [N, bits] in [0, 1]; NaN where unknown.
+
+    Each property has a share of the bits, a thermometer over its quantiles: the distance of two
+    nodules (sum of absolute differences) is the sum over the properties of their number of bits
+    times the difference of their positions. If there are normal items, some bits say nodule or not,
+    and all thermometers of a normal item alternate, half a thermometer from every nodule on
+    average.
+
+    Args:
+      size: float [N], position of the size on a scale from 0 to 1, as from `sizes`; NaN for normal
+        items.
+      positions: float [N, P], those of the other properties, as from `quantiles`; NaN where
+        unknown.
+      bits: length of the code.
+      presence: share of the bits that say nodule or not.
+      of_size: share of the bits for the size. The other properties divide the rest evenly, the
+        first ones with a bit more; without any, the size has it.
+
+    Raises:
+      ValueError: there is less than one bit for each property.
+    """
+    normal = np.isnan(size)
+    presence_bits = max(1, round(bits * presence)) if normal.any() else 0
+    count = positions.shape[1]
+    size_bits = max(1, round(bits * of_size)) if count else bits - presence_bits
+    rest = bits - presence_bits - size_bits
+    if rest < count:
+        raise ValueError(
+            f"{bits} bits are too few for {count} properties; raise config.hash.bits, or name "
+            "fewer in config.properties.names"
+        )
+    widths = [size_bits, *(shares(rest, count) if count else ())]
+    columns = [size, *positions.T]
+    parts = [np.repeat(~normal[:, None], presence_bits, axis=1).astype(np.float64)]
+    for width, position in zip(widths, columns, strict=True):
+        thermometer = np.clip(width * position[:, None] - np.arange(width), 0.0, 1.0)
+        thermometer[normal] = np.arange(width) % 2
+        parts.append(thermometer)
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
 def ordinal(position: np.ndarray, bits: int) -> np.ndarray:
     """Codes whose distance grows with the difference in size, float32 [N, bits] in [0, 1].
 

@@ -48,3 +48,24 @@ def similarity_of(labels: jax.Array, diameters_mm: jax.Array, *, spread: float) 
     size = jnp.log(jnp.where(known, diameters_mm, 1.0))
     same_size = jnp.exp(-jnp.abs(size[:, None] - size) / spread)
     return same_class * jnp.where(known[:, None] & known, same_size, 1.0)
+
+
+def graded_similarity(properties: jax.Array, weights: jax.Array) -> jax.Array:
+    """Similarity of all pairs of images over all properties, float32 [B, B].
+
+    It is the weighted mean of exp(-|difference|) over the properties that are known of both, and 0
+    where there are none.
+
+    Args:
+      properties: float32 [B, P], standardised; NaN where unknown.
+      weights: float32 [B, P], 0 or more; that of a pair is the product.
+    """
+    known = jnp.isfinite(properties)
+    values, weights = jnp.where(known, properties, 0.0), jnp.where(known, weights, 0.0)
+    total = jnp.zeros((len(properties), len(properties)))
+    share = total
+    for at in range(properties.shape[1]):  # one [B, B] at a time
+        pair = weights[:, at, None] * weights[:, at]
+        total += pair * jnp.exp(-jnp.abs(values[:, at, None] - values[:, at]))
+        share += pair
+    return jnp.where(share > 0, total / jnp.maximum(share, 1e-9), 0.0)

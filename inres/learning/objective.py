@@ -47,14 +47,11 @@ def code_loss(config: Config, *, classes: int) -> CodeLossFn | None:
     return cost
 
 
-def target_codes(
-    config: Config, labels: np.ndarray, diameters_mm: np.ndarray, *, classes: int
-) -> np.ndarray | None:
+def target_codes(config: Config, truth: losses.Truth, *, classes: int) -> np.ndarray | None:
     """The code that each training item should get, float32 [N, bits]; None if the loss has none.
 
     Args:
-      labels: int [N], below `classes`.
-      diameters_mm: float [N], NaN where unknown.
+      truth: of the N training items; labels are below `classes`.
 
     Raises:
       ConfigError: there are not enough codes of `config.hash.bits` bits for so many classes.
@@ -62,7 +59,7 @@ def target_codes(
     loss = losses.get(config.loss.name)
     if loss.targets is None or classes < loss.least_classes:
         return None
-    return loss.targets(_task(config, classes), _settings(config), labels, diameters_mm)
+    return loss.targets(_task(config, classes), _settings(config), truth)
 
 
 def _task(config: Config, classes: int) -> losses.Task:

@@ -13,7 +13,7 @@ from inres.data.augment import augment, drop_neighbours
 from inres.data.augment_volume import augment_volume
 from inres.learning import losses, objective, sight
 from inres.learning.losses.nll import nll
-from inres.learning.neighbourhood import neighbourhood, similarity_of
+from inres.learning.neighbourhood import graded_similarity, neighbourhood, similarity_of
 from inres.learning.optimizer import sgd
 from inres.learning.property_error import property_error
 from inres.learning.segmentation import segmentation
@@ -104,6 +104,9 @@ def hash_loss(model: nn.Module, config: Config, *, steps: int, classes: int) -> 
             similarity = similarity_of(
                 batch["label"], batch["diameter_mm"], spread=weights.fine_spread
             )
+            if weights.fine_properties and "properties" in batch:
+                graded = graded_similarity(batch["properties"], batch["property_weights"])
+                similarity += weights.fine_properties * (graded - similarity)
             fine = neighbourhood(outputs.fc1, similarity, batch["item"])
             loss += weights.fine * fine
             metrics["fine_loss"] = fine

@@ -14,7 +14,7 @@ from inres.data.properties import PropertyScale
 from inres.encoding import encoder
 from inres.evaluation import metrics
 from inres.evaluation.distances import hamming_distances
-from inres.learning import devices, loop, objective, recipe
+from inres.learning import devices, loop, losses, objective, recipe
 from inres.learning.best import Best
 from inres.learning.checkpoints import Checkpoints
 from inres.learning.logs import MetricLog
@@ -112,9 +112,13 @@ def training_arrays(
         importance = config.properties.weights()
         of_each = np.array([importance.get(name, 1.0) for name in scale.names], np.float32)
         arrays["property_weights"] = properties.agreement_weights(items, scale) * of_each
-    codes = objective.target_codes(
-        config, arrays["label"], store.column("diameter_mm")[rows], classes=data.classes
+    truth = losses.Truth(
+        arrays["label"],
+        store.column("diameter_mm")[rows],
+        scale.names,
+        properties.table(items, scale.names),
     )
+    codes = objective.target_codes(config, truth, classes=data.classes)
     return arrays if codes is None else {**arrays, "code": codes}
 
 

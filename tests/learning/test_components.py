@@ -64,8 +64,8 @@ class Linear(nn.Module):
     width: int
 
     @nn.compact
-    def __call__(self, images, *, train=False):
-        return self.head(nn.Dense(self.width, name="only")(images), train=train)
+    def __call__(self, images, seen=None, *, train=False):
+        return self.head(nn.Dense(self.width, name="only")(images), seen, train=train)
 
 
 @networks.register("linear", title="Linear network")
@@ -110,7 +110,7 @@ def train(config, steps=6):
         "item": np.arange(16, dtype=np.int32),
         "diameter_mm": diameters,
     }
-    codes = objective.target_codes(config, labels, diameters, classes=4)
+    codes = objective.target_codes(config, losses.Truth(labels, diameters), classes=4)
     if codes is not None:
         arrays["code"] = codes
     mesh = data_mesh(1)

@@ -16,6 +16,7 @@ CLASSES, BITS = 4, 8
 RNG = np.random.default_rng(0)
 LABELS = np.tile(np.arange(CLASSES), 3).astype(np.int32)
 DIAMETERS = np.where(LABELS > 0, 4.0 * LABELS, 0.0) + np.linspace(0, 0.5, 12) * (LABELS > 0)
+TRUTH = losses.Truth(LABELS, DIAMETERS)
 IMAGES = RNG.integers(0, 255, (12, 8, 8, 1)).astype(np.uint8)
 
 
@@ -31,7 +32,7 @@ def setting(name, **fields):
 def batch(config):
     made = {"image": IMAGES, "label": LABELS, "augment": np.zeros(12, bool)}
     made |= {"diameter_mm": DIAMETERS.astype(np.float32), "item": np.arange(12, dtype=np.int32)}
-    code = objective.target_codes(config, LABELS, DIAMETERS, classes=CLASSES)
+    code = objective.target_codes(config, TRUTH, classes=CLASSES)
     return made if code is None else made | {"code": code}
 
 
@@ -157,4 +158,4 @@ def test_batch_norm_before_the_sigmoid_balances_the_bits():
 def test_two_classes_have_no_order():
     two = setting("ordinal")
     assert objective.code_loss(two, classes=2) is None
-    assert objective.target_codes(two, LABELS % 2, DIAMETERS, classes=2) is None
+    assert objective.target_codes(two, losses.Truth(LABELS % 2, DIAMETERS), classes=2) is None

@@ -171,7 +171,7 @@ def trained(devices):
     mesh = data_mesh(devices)
     model = Tiny(HashHead(4, 8, 8, dropout=0.2, hash_norm=True))
     optimizer, _ = recipe.optimizer(config, steps=10, steps_per_epoch=5)
-    variables = dict(jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 3))))
+    variables = dict(jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 6))))
     state = init_state(variables, optimizer, mesh=mesh)
     step = make_train_step(
         recipe.hash_loss(model, config, steps=10, classes=4), optimizer,

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from inres.config import Config, Hash, Items, Train
-from inres.learning import loop, objective, recipe
+from inres.learning import loop, losses, objective, recipe
 from inres.learning.checkpoints import Checkpoints
 from inres.learning.devices import data_mesh
 from inres.learning.logs import MetricLog
@@ -42,7 +42,7 @@ def train(root, steps):
         "label": labels,
         "item": np.arange(ITEMS, dtype=np.int32),
         "diameter_mm": diameters,
-        "code": objective.target_codes(CONFIG, labels, diameters, classes=CLASSES),
+        "code": objective.target_codes(CONFIG, losses.Truth(labels, diameters), classes=CLASSES),
     }
     mesh = data_mesh()
     model = Network(HashHead(CLASSES, CONFIG.hash.bits, fc1=8))

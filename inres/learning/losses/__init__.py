@@ -82,9 +82,24 @@ class Step:
 LossFunction = Callable[[Step, Any], "jax.Array"]
 """(step, settings of the loss) -> a scalar."""
 
-Targets = Callable[[Task, Any, np.ndarray, np.ndarray], np.ndarray]
-"""(task, settings, labels int [N], diameters in mm [N], NaN where unknown) -> the code that each
-training item should get, float32 [N, bits]."""
+
+@dataclasses.dataclass(frozen=True)
+class Truth:
+    """What is known of N training items."""
+
+    labels: np.ndarray
+    """int [N]"""
+    diameters_mm: np.ndarray
+    """float [N], NaN where unknown."""
+    names: tuple[str, ...] = ()
+    """The P properties that are learned."""
+    properties: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 0)))
+    """float [N, P], NaN where unknown."""
+
+
+Targets = Callable[[Task, Any, Truth], np.ndarray]
+"""(task, settings, truth) -> the code that each training item should get, float32 [N, bits], NaN
+for bits that do not matter if the loss allows it."""
 
 F = TypeVar("F", bound=LossFunction)
 

@@ -33,11 +33,9 @@ def csq(u: Array, centres: Array, *, quantization: float) -> Array:
     return to_code(u, centres) + quantization * sign_gap(jnp.tanh(u / 2.0))
 
 
-def targets(
-    task: losses.Task, settings: Settings, labels: np.ndarray, diameters_mm: np.ndarray
-) -> np.ndarray:
+def targets(task: losses.Task, settings: Settings, truth: losses.Truth) -> np.ndarray:
     """The code of each item's class, float32 [N, bits]."""
-    return task.class_codes()[labels].astype(np.float32)
+    return task.class_codes()[truth.labels].astype(np.float32)
 
 
 @losses.register(

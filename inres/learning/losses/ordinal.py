@@ -22,11 +22,9 @@ class Settings:
         checks.share("loss.settings.ordinal", self, "diameter")
 
 
-def targets(
-    task: losses.Task, settings: Settings, labels: np.ndarray, diameters_mm: np.ndarray
-) -> np.ndarray:
+def targets(task: losses.Task, settings: Settings, truth: losses.Truth) -> np.ndarray:
     """The code of each item's size, float32 [N, bits] in [0, 1]."""
-    position = codebooks.sizes(labels, diameters_mm, by_diameter=settings.diameter)
+    position = codebooks.sizes(truth.labels, truth.diameters_mm, by_diameter=settings.diameter)
     return codebooks.ordinal(position, task.bits)
 
 
