@@ -456,6 +456,9 @@ class Train:
 
     epochs: int = 60
     """Passes over the training items."""
+    images: int = 0
+    """Number of images that the training shows, counting each plane that is seen by itself. It
+    replaces `epochs`, so that data sets of any size take about the same time; 0: `epochs`."""
     batch: int = 64
     """Images per step, over all devices."""
     learning_rate: float = 0.05
@@ -511,7 +514,7 @@ class Train:
             "train", self, "epochs", "batch", "learning_rate", "checkpoint_every", "eval_every"
         )
         not_negative("train", self, "weight_decay", "warmup_epochs", "balance_power")
-        not_negative("train", self, "clip_norm", "shift_px", "patience", "planes")
+        not_negative("train", self, "clip_norm", "shift_px", "patience", "planes", "images")
         require(0 <= self.momentum < 1, "train.momentum", self.momentum, "in [0, 1)")
         require(self.batch >= 2, "train.batch", self.batch, "2 or more, as losses compare pairs")
         require(
@@ -542,15 +545,15 @@ class Search:
 
     threshold: int = 3
     """Items of the pool have a Hamming distance below this many bits."""
-    least_pool: float = 0.12
+    least_pool: float = 0.13
     """Share of the archive that a pool holds at least: where fewer items are below the threshold,
     it is raised for this query; 0: never."""
     features: str = "joined"
     """The pool is ranked by the Euclidean distance of `fc1` (section 3.3), `fc1_fc3` (Fig. 8), or
     `joined`: class probabilities, properties and FC1 (`inres.encoding.representation`)."""
-    class_weight: float = 2.0
+    class_weight: float = 1.0
     """For `joined`: weight of the class probabilities, next to 1 for all properties together."""
-    fc1_weight: float = 0.5
+    fc1_weight: float = 1.0
     """For `joined`: weight of FC1, likewise."""
     size_weight: float = 5.0
     """For `joined`: weight of the diameter, next to 1 for every other property."""

@@ -4,18 +4,22 @@ patient, nodule, z_mm, diameter_mm, malignancy, subset and split.
     python -m experiments.reproduce --config=experiments/configs/folder.py \\
         --config.data.root=FOLDER --workdir=runs/folder
 
-About 8 minutes for 4,000 images of 64 x 64 on two cores. inres/data/README.md describes the format:
-images are finished crops of one size in any format of SimpleITK, a blank is unknown, diameter 0 is
-no nodule, and items of one scan or patient are never separated by a split. Without a column
-`split`, set --config.split.kind=patient.
+About 10 minutes on two cores, whatever the number of images (64 x 64). inres/data/README.md
+describes the format: images are finished crops of one size in any format of SimpleITK, a blank is
+unknown, diameter 0 is no nodule, and items of one scan or patient are never separated by a split.
+Without a column `split`, set --config.split.kind=patient.
+
+Columns of numbers, such as ratings, are properties: they are learned and compared next to the
+class.
 
 A U-Net is trained if there are masks/ next to images/; a folder with only images/ and masks/
 serves `experiments.segment`. All items marked for training are used for training; to make choices,
 --config.split.val_share=0.1 reserves a validation part. Where items.csv names the slices of a
-nodule, each slice is seen with three neighbours on each side (--config.items.neighbours=0: alone).
+nodule and their z_mm, a nodule is one item: up to seven slices, each seen by itself, and their FC1
+averaged (--config.items.neighbours=0: the central slice alone).
 """
 
-from inres.config import Config, Data, Items, Model, Segment, Split, Train
+from inres.config import Config, Data, Hash, Items, Model, Properties, Segment, Split, Train
 
 
 def get_config() -> Config:
@@ -26,5 +30,9 @@ def get_config() -> Config:
     config.model = Model(planes="each")
     config.split = Split(kind="column", overlap="drop", val_share=0.0)
     config.segment = Segment(size_px=64, width=16, steps=300)
-    config.train = Train(eval_every=5)
+    config.hash = Hash(views_weight=1.0)
+    config.properties = Properties(weight=3.0)
+    config.train = Train(
+        batch=32, images=300_000, planes=3, clean_share=0.0, checkpoint_every=5, eval_every=5
+    )
     return config

@@ -218,7 +218,7 @@ def _fit(
     c, channels = config.train, images.shape[-1]
     mesh = devices.data_mesh()
     per_epoch = batches.steps_per_epoch(len(rows), c.batch)
-    steps = per_epoch * c.epochs
+    steps = per_epoch * epochs(config, items=len(rows), channels=channels)
     model = recipe.build_model(config, classes=data.classes, properties=len(scale))
     optimizer, rate = recipe.optimizer(config, steps=steps, steps_per_epoch=per_epoch)
     validate = make_validation(model, data, images, planes=config.model.planes)
@@ -266,6 +266,22 @@ def _fit(
         "training_items": len(rows),
         "model": encoder.fingerprint(variables),
     }
+
+
+def epochs(config: Config, *, items: int, channels: int) -> int:
+    """Number of passes over so many training items, at least one.
+
+    Args:
+      channels: of the network's inputs.
+    """
+    t = config.train
+    if not t.images:
+        return t.epochs
+    planes = views.planes_of(channels)
+    shown = {"channels": 1, "three": 3, "nine": 9}.get(config.model.planes, planes)
+    if shown > 1 and t.planes:
+        shown = min(shown, t.planes)
+    return max(1, round(t.images / (items * shown)))
 
 
 def _best_keeper(config: Config, out: Path, per_epoch: int, *, validates: bool) -> Best | None:
