@@ -7,18 +7,16 @@
 --config=experiments/configs/ablate_input.py:folder with --config.base.data.root=FOLDER and
 --config.base.items.crop_mm=32.
 
-Every variant is archived and queried by nodule, has 0.38 to 0.42 million parameters, and is trained
-for as many steps: in a folder, where each of about six slices of a nodule is a training item unless
-items are cubes, cubes get six times as many epochs.
+Every variant is archived and queried by nodule, has 0.38 to 0.42 million parameters, and is shown
+as many images in training (`train.images`): a slice or plane that is seen by itself is one, and so
+are the channels of a stack, and a cube.
 """
-
-from typing import Any
 
 from experiments.configs import load
 from inres.studies.ablation import Ablation
 
-SLICES = 6
-"""Slices of a nodule in the folders of images that this was made for."""
+IMAGES = 100_000
+"""Images that each training shows, unless the base says how many."""
 
 
 def get_config(base: str = "phantom") -> Ablation:
@@ -26,12 +24,8 @@ def get_config(base: str = "phantom") -> Ablation:
     found = load(base)
     found.items.neighbours, found.items.unit = 0, "nodule"
     found.model.planes = "channels"
-    cube: dict[str, Any] = {"items.view": "cube"}
-    if found.data.kind == "folder":
-        cube |= {
-            "train.epochs": SLICES * found.train.epochs,
-            "train.eval_every": SLICES * found.train.eval_every,
-        }
+    found.train.images = found.train.images or IMAGES
+    cube = {"items.view": "cube"}
     return Ablation(
         base_name=base,
         base=found,

@@ -14,7 +14,7 @@ from inres.data.properties import PropertyScale
 from inres.encoding import encoder
 from inres.evaluation import metrics
 from inres.evaluation.distances import hamming_distances
-from inres.learning import devices, loop, losses, objective, recipe
+from inres.learning import devices, loop, losses, objective, recipe, sight
 from inres.learning.best import Best
 from inres.learning.checkpoints import Checkpoints
 from inres.learning.logs import MetricLog
@@ -129,9 +129,8 @@ def visible_reach(
 
     The extent of a stack may reveal the class, as it does where stacks end with their nodules. So
     it has one distribution for all classes among the training items `rows`, and all other items are
-    limited to the largest of these. Central slices are equalised by themselves, since they are what
-    is queried and show more than slices with an offset. The mean over planes that are seen one by
-    one hides their number (`inres.models.head.mean_of_seen`).
+    limited to the largest of these. The mean over planes that are seen one by one hides their
+    number (`inres.models.head.mean_of_seen`).
 
     Returns:
       int [N], of each item, and the limit for a query.
@@ -140,15 +139,11 @@ def visible_reach(
     reach, limit = np.full(len(store.items), count // 2), count // 2
     if count == 1 or config.model.planes == "each":
         return reach, limit
-    offset = np.array([store.items[row].offset_mm != 0 for row in rows])
-    for group in (rows[offset], rows[~offset]):
-        if len(group):
-            known = np.array([stack_shape.reach(store.known_planes(row)) for row in group])
-            found = stack_shape.equalise(known, data.labels[group], seed=config.seed)
-            reach[group], limit = found.visible.astype(int), int(found.cap)
-    others = np.ones(len(reach), bool)
-    others[rows] = False
-    reach[others] = limit
+    known = np.array([stack_shape.reach(store.known_planes(row)) for row in rows])
+    found = stack_shape.equalise(known, data.labels[rows], seed=config.seed)
+    limit = int(found.cap)
+    reach[:] = limit
+    reach[rows] = found.visible.astype(int)
     return reach, limit
 
 
@@ -278,7 +273,7 @@ def epochs(config: Config, *, items: int, channels: int) -> int:
     if not t.images:
         return t.epochs
     planes = views.planes_of(channels)
-    shown = {"channels": 1, "three": 3, "nine": 9}.get(config.model.planes, planes)
+    shown = ({"channels": 1} | sight.VIEWS).get(config.model.planes, planes)
     if shown > 1 and t.planes:
         shown = min(shown, t.planes)
     return max(1, round(t.images / (items * shown)))
