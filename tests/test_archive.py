@@ -1,10 +1,13 @@
 """Searches by weighted properties in an archive, without training: a run of random embeddings."""
 
+import dataclasses
+
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
 from inres.archive import Archive
-from inres.config import Config
+from inres.config import Config, Data, Items
 from inres.data.items import Item, size_class
 from inres.data.properties import PropertyScale, table
 from inres.encoding.binarize import FineScale
@@ -211,3 +214,23 @@ def test_weights_are_refused_with_the_properties_of_the_archive(archive, tmp_pat
         bare.search_item(1, weights={"texture": 1})
     hits = bare.search_item(1)
     assert (hits.query.properties, hits.summary) == ({}, "")
+
+
+def test_a_slice_that_is_part_of_a_cube_belongs_to_its_scan(tmp_path):
+    """The item table of such a run has only the central slice of each nodule."""
+    (tmp_path / "items.csv").write_text(
+        "image,scan,nodule,label,z_mm\na.png,s1,n,1,0\nb.png,s1,n,1,2\nc.png,s1,n,1,4\n"
+    )
+    for name in ("a", "b", "c", "other"):
+        image = sitk.GetImageFromArray(np.arange(64, dtype=np.uint8).reshape(8, 8))
+        sitk.WriteImage(image, str(tmp_path / f"{name}.png"))
+    rows = make_items(np.random.default_rng(0))
+    run = make_run(tmp_path, rows, PropertyScale.of(NAMES, table(rows, NAMES)))
+    config = Config(data=Data(kind="folder"), items=Items(view="cube", crop_mm=40.0))
+    central = dataclasses.replace(rows[0], image="b.png", scan="s1")
+    archive = Archive(
+        dataclasses.replace(run, config=config, items=(central,), data_root=tmp_path.resolve())
+    )
+    found = {name: archive._read_image(tmp_path / f"{name}.png")[1] for name in "abc"}
+    assert found == dict.fromkeys("abc", "s1")
+    assert archive._read_image(tmp_path / "other.png")[1] == ""
