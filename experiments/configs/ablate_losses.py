@@ -3,10 +3,11 @@
     python -m experiments.ablate --config=experiments/configs/ablate_losses.py \\
         --workdir=runs/ablate_losses
 
-Ours, with and without its parts, and the eight others in `inres/learning/losses`, three seeds each:
-33 trainings, each as long as the base's. All use the base's network, schedule and augmentation, and
+Ours, with and without its parts, and the others in `inres/learning/losses`, three seeds each:
+48 trainings, each as long as the base's. All use the base's network, schedule and augmentation, and
 the NLL of FC3, with which most of the others were not published. The others have weight 1, codes
-from the signs of the latent layer, and no loss of FC1. For your own data:
+from the signs of the latent layer, no loss of FC1, and learn no properties; their pools have a
+fixed threshold and are ranked by FC1. For your own data:
 --config=experiments/configs/ablate_losses.py:folder with --config.base.data.root=FOLDER.
 """
 
@@ -18,14 +19,26 @@ from inres.studies.ablation import Ablation
 def get_config(base: str = "phantom") -> Ablation:
     """Variants of `experiments/configs/<base>.py`."""
     found = load(base)
-    others = [name for name in losses.names() if name != found.loss.name]
-    theirs = {"loss.weight": 1.0, "loss.fine": 0.0, "hash.code": "latent"}
+    ours = {found.loss.name, "ordinal", "graded"}
+    others = [name for name in losses.names() if name not in ours]
+    theirs = {
+        "loss.weight": 1.0,
+        "loss.fine": 0.0,
+        "hash.code": "latent",
+        "properties.weight": 0.0,
+        "search.features": "fc1",
+        "search.least_pool": 0.0,
+    }
     return Ablation(
         base_name=base,
         base=found,
         variants=(
             {},
+            {"hash.records": False},
+            {"hash.code": "rotated"},
             {"hash.code": "latent"},
+            *({"loss.name": name} for name in sorted(ours - {found.loss.name})),
+            {"loss.fine_properties": 0.5},
             {"loss.fine": 0.0},
             {"loss.name": "nll"},
             *({"loss.name": name} | theirs for name in others),
