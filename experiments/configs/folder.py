@@ -19,7 +19,7 @@ nodule and their z_mm, a nodule is one item: up to seven slices, each seen by it
 averaged (--config.items.neighbours=0: the central slice alone).
 """
 
-from inres.config import Config, Data, Hash, Items, Model, Properties, Segment, Split, Train
+from inres.config import Config, Data, Hash, Items, Loss, Model, Properties, Segment, Split, Train
 
 
 def get_config() -> Config:
@@ -31,6 +31,7 @@ def get_config() -> Config:
     config.split = Split(kind="column", overlap="drop", val_share=0.0)
     config.segment = Segment(size_px=64, width=16, steps=300)
     config.hash = Hash(views_weight=1.0)
+    config.loss = Loss(name="graded", fine_properties=0.5)
     config.properties = Properties(weight=3.0)
     config.train = Train(
         batch=32, images=300_000, planes=3, clean_share=0.0, checkpoint_every=5, eval_every=5

@@ -5,7 +5,7 @@
 For tests, not for results.
 """
 
-from inres.config import Config, Items, Model, Phantom, Segment, Split, Train
+from inres.config import Config, Hash, Items, Model, Phantom, Search, Segment, Split, Train
 
 
 def get_config() -> Config:
@@ -18,5 +18,7 @@ def get_config() -> Config:
     config.split = Split(kind="subset", val_subsets=(6,), test_subsets=(7, 8, 9))
     config.segment = Segment(width=4, depth=3, size_px=48, steps=60, batch=8)
     config.model = Model(stem=16, fc1=64)
+    config.hash = Hash(records=False)  # an item as a query finds itself at distance 0
+    config.search = Search(least_pool=0.0)
     config.train = Train(epochs=6, batch=16, clip_norm=4.0, eval_every=3)
     return config

@@ -21,7 +21,8 @@ from inres.retrieval import codes
 from inres.storage import store
 
 RANKINGS = (
-    *("two_stage", "hamming", "latent", "alone", "fc1", "fc2", "fc3", "fc1_fc3", "softmax"),
+    *("two_stage", "hamming", "latent", "alone", "joined"),
+    *("fc1", "fc2", "fc3", "fc1_fc3", "softmax"),
     *(
         "predicted_class",
         "itq_fc1",
@@ -87,7 +88,7 @@ def test_another_config_is_refused_by_name(smoke):
     assert (workdir / "config.json").read_bytes() == made
 
 
-def test_the_archive_holds_the_turned_codes_of_h_and_fc1(smoke, tmp_path):
+def test_the_archive_holds_the_turned_codes_of_its_features(smoke, tmp_path):
     """Fitted on training items alone; back at the paper's codes, training is not repeated."""
     workdir, _ = smoke
     other = tmp_path / "w"
@@ -97,25 +98,24 @@ def test_the_archive_holds_the_turned_codes_of_h_and_fc1(smoke, tmp_path):
     def stored():
         opened = store.load(other / "index" / "archive")
         rows = opened.records.column("item").astype(int)
-        return codes.unpack(np.asarray(opened.codes), opened.bits), rows
+        bits = codes.unpack(np.asarray(opened.codes), opened.bits)
+        return bits, np.asarray(opened.features, np.float64), rows
 
     with open(other / "split" / "split.csv", newline="") as file:
         side = np.array([row["side"] for row in csv.DictReader(file)])
-    embeddings = np.load(other / "index" / "embeddings.npz")
-    h, fc1 = (embeddings[name].astype(np.float64) for name in ("h", "fc1"))
+    h = np.load(other / "index" / "embeddings.npz")["h"]
     planes = np.load(other / "index" / "planes.npz")
-    both = np.concatenate([h, fc1], axis=1)
-    mean = both[side == "train"].mean(axis=0)
-    np.testing.assert_allclose(planes["mean"], mean)
-    turned, rows = stored()
+    turned, features, rows = stored()
+    mean = features[side[rows] == "train"].mean(axis=0)
+    np.testing.assert_allclose(planes["mean"], mean, rtol=1e-5, atol=1e-6)
     assert set(side[rows]) == {"train", "val"}
-    np.testing.assert_array_equal(turned, (both[rows] - planes["mean"]) @ planes["planes"] >= 0)
+    np.testing.assert_array_equal(turned, (features - planes["mean"]) @ planes["planes"] >= 0)
     paper = (SMOKE, f"--workdir={other}", "--config.hash.code=latent")
-    assert "hash.code was 'rotated'" in refused("index", *paper)
+    assert "hash.code was 'joined'" in refused("index", *paper)
     done = call("index", *paper, "--redo=index")
     assert done.returncode == 0, done.stderr
     assert (other / "train" / "stage.json").read_bytes() == before
-    plain, rows = stored()
+    plain, _, rows = stored()
     np.testing.assert_array_equal(plain, h[rows] >= 0.5)
     assert (plain != turned).any()
 
