@@ -61,7 +61,7 @@ class FineScale:
 
     @classmethod
     def of(cls, encoded: Encoded) -> "FineScale":
-        """Each layer's root mean squared distance from its mean, over the archive."""
+        """Each layer's root mean squared distance from its mean, over the given items."""
         return cls(_spread(encoded.fc1), _spread(encoded.fc3))
 
     def join(self, encoded: Encoded) -> np.ndarray:

@@ -58,9 +58,9 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
     rows = data.archived()
     gallery, learned = encoded.rows(rows), artifacts.load_property_scale(workdir / "train")
     known = artifacts.known_of(config, [table.items[row] for row in rows], learned)
-    scale = FineScale.of(gallery)
-    files.write_json(out / "scale.json", vars(scale))
     trained = np.flatnonzero(data.side[rows] == "train")
+    scale = FineScale.of(gallery.rows(trained))
+    files.write_json(out / "scale.json", vars(scale))
     made = artifacts.representation(config, scale, learned, data.class_names).fitted(
         gallery.rows(trained),
         None if known is None else known.rows(trained),

@@ -493,7 +493,7 @@ def test_a_position_is_three_numbers(archive, nodule, wrong):
         (lambda a, scan: a.search_item(True), "item True: must be a whole number from 0 to"),
         (lambda a, scan: a.search_item(0, same_class="no"), "same_class = 'no': must be True or"),
         (lambda a, scan: a.encode(np.zeros((2, 32, 32))), "images: float64 "),
-        (lambda a, scan: a.encode(np.zeros((32, 32), np.uint8)), "must be uint8 .N, 32, 32, 3. or"),
+        (lambda a, scan: a.encode(np.zeros((32, 32), np.uint8)), "must be uint8 .N, 32, 32, 6. or"),
         (lambda a, scan: a.encode(np.zeros((2, 32, 32, 1), np.uint8)), "uint8 .2, 32, 32, 1.; mu"),
         (lambda a, scan: a.encode(np.zeros((2, 31, 32), np.uint8)), "uint8 .2, 31, 32.; must be"),
         (lambda a, scan: many(a, exclude_scans="a"), "exclude_scans: 'a'; must be a list of 1 t"),
