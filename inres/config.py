@@ -455,10 +455,10 @@ class Train:
     """The recipe. `experiments/configs/paper.py` has that of the paper (section 3.4)."""
 
     epochs: int = 60
-    """Passes over the training items."""
+    """Passes over the training items; 0 where `images` is given."""
     images: int = 0
-    """Number of images that the training shows, counting each plane that is seen by itself. It
-    replaces `epochs`, so that data sets of any size take about the same time; 0: `epochs`."""
+    """Number of images that the training shows, counting each plane that is seen by itself, instead
+    of `epochs`: data sets of any size then take about the same time."""
     batch: int = 64
     """Images per step, over all devices."""
     learning_rate: float = 0.05
@@ -510,15 +510,20 @@ class Train:
     """With `best`: epochs without improvement after which training stops; 0: never."""
 
     def __post_init__(self) -> None:
-        positive(
-            "train", self, "epochs", "batch", "learning_rate", "checkpoint_every", "eval_every"
-        )
+        positive("train", self, "batch", "learning_rate", "checkpoint_every", "eval_every")
         not_negative("train", self, "weight_decay", "warmup_epochs", "balance_power")
         not_negative("train", self, "clip_norm", "shift_px", "patience", "planes", "images")
+        not_negative("train", self, "epochs")
+        require(
+            (self.epochs > 0) != (self.images > 0),
+            "train.epochs",
+            self.epochs,
+            f"above 0 if train.images = {self.images} is 0, and 0 otherwise",
+        )
         require(0 <= self.momentum < 1, "train.momentum", self.momentum, "in [0, 1)")
         require(self.batch >= 2, "train.batch", self.batch, "2 or more, as losses compare pairs")
         require(
-            self.schedule == "constant" or self.warmup_epochs <= self.epochs,
+            self.schedule == "constant" or self.images > 0 or self.warmup_epochs <= self.epochs,
             "train.warmup_epochs",
             self.warmup_epochs,
             f"no more than train.epochs = {self.epochs} where train.schedule is 'cosine'",

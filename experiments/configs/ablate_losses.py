@@ -38,7 +38,7 @@ def get_config(base: str = "phantom") -> Ablation:
             {"hash.code": "rotated"},
             {"hash.code": "latent"},
             *({"loss.name": name} for name in sorted(ours - {found.loss.name})),
-            {"loss.fine_properties": 0.5},
+            {"loss.fine_properties": 0.0 if found.loss.fine_properties else 0.5},
             {"loss.fine": 0.0},
             {"loss.name": "nll"},
             *({"loss.name": name} | theirs for name in others),

@@ -8,30 +8,40 @@
 """
 
 from experiments.configs import load
-from inres.studies.ablation import Ablation, product
+from inres.studies.ablation import Ablation
 
 
 def get_config(base: str = "phantom") -> Ablation:
     """Variants of `experiments/configs/<base>.py`."""
     found = load(base)
+    length = "images" if found.train.images else "epochs"
+
+    def others(section: str, field: str, *values: object) -> list[dict[str, object]]:
+        """Variants with each of the values that the base does not have."""
+        own = getattr(getattr(found, section), field)
+        return [{f"{section}.{field}": value} for value in values if value != own]
+
     return Ablation(
         base_name=base,
         base=found,
         variants=(
             {},
-            {"hash.code": "latent"},
-            *product(hash__fc1_weight=(0.0, 1.0)),
-            *product(hash__views_weight=(0.0, 1.0)),
-            *({"items.neighbours": n} for n in (0, 1, 3) if n != found.items.neighbours),
-            *([{"train.neighbour_dropout": 0.0}] if found.items.neighbours else []),
-            {"train.epochs": found.train.epochs // 2},
+            *others("hash", "code", "latent", "rotated"),
+            *others("hash", "records", False),
+            *others("search", "features", "fc1"),
+            *others("hash", "views_weight", 0.0, 0.5, 1.0),
+            *others("items", "neighbours", 0, 1, 3),
+            *others("model", "planes", *(("channels",) if found.items.neighbours else ())),
+            *others("loss", "name", "ordinal", "graded"),
+            *others("properties", "weight", 0.0, 1.0),
+            {f"train.{length}": getattr(found.train, length) // 2},
             {"loss.fine": 0.0},
             {"loss.fine_spread": 0.0},
-            {"loss.settings.ordinal.diameter": 0.0},
-            *product(train__balance_power=(0.0, 1.0)),
+            *others("loss", "fine_properties", 0.0, 0.5),
+            *others("train", "balance_power", 0.0, 1.0),
             {"train.weight_decay": 5e-4},
             {"train.clip_norm": 4.0},
-            *product(train__clean_share=(0.0, 0.3, 1.0)),
+            *others("train", "clean_share", 0.0, 0.3, 0.6, 1.0),
             {"train.flips": False, "train.quarter_turns": False, "train.shift_px": 0},
             {"train.init": "gaussian"},
             {"model.norm": "group"},

@@ -34,6 +34,12 @@ def get_config() -> Config:
     config.loss = Loss(name="graded", fine_properties=0.5)
     config.properties = Properties(weight=3.0)
     config.train = Train(
-        batch=32, images=300_000, planes=3, clean_share=0.0, checkpoint_every=5, eval_every=5
+        epochs=0,
+        images=300_000,
+        batch=32,
+        planes=3,
+        clean_share=0.0,
+        checkpoint_every=5,
+        eval_every=5,
     )
     return config

@@ -38,6 +38,7 @@ def test_a_grid_is_run_shared_compared_and_not_run_twice(tmp_path):
         "--config.base.model.norm=none",  # compiles faster
         "--config.base.model.fc1=8",
         "--config.base.train.epochs=2",
+        "--config.base.train.images=0",
         "--config.base.train.batch=8",
         "--config.base.hash.bits=8",
         "--config.base.loss.name=ordinal",

@@ -52,6 +52,7 @@ def test_a_folder_of_crops_goes_the_same_road(tmp_path):
         "--config.model.norm=none",  # compiles faster
         "--config.pdf=False",
         "--config.train.epochs=6",
+        "--config.train.images=0",
         "--config.train.batch=16",
         "--config.hash.bits=16",
     )
