@@ -3,7 +3,7 @@
     python -m experiments.ablate --config=experiments/configs/ablate_recipe.py \\
         --workdir=runs/ablate_recipe
 
-57 trainings; variants of `hash` share those of the base. For your own data:
+About 60 trainings; variants of `hash` and `search` share those of the base. For your own data:
 --config=experiments/configs/ablate_recipe.py:folder with --config.base.data.root=FOLDER.
 """
 
