@@ -131,11 +131,12 @@ def test_honesty_leaves_out_other_scans_of_the_patient_too(tmp_path, monkeypatch
     side = np.array(["test", "train", "train", "train"])
     data = artifacts.Labelled(tuple(table), labels, side, ("0", "1"))
 
-    def embedded(config, workdir, store, images, rows):
+    def embedded(config, workdir, data, images, rows, *, archived):
         path, codes = tmp_path / "x", np.zeros((4, 2), bool)
-        given = judge.Given(path, path, path, store.items, vectors, codes, None)
+        given = judge.Given(path, path, path, data.items, vectors, codes, None)
         one = judge._embedded(given, rows, judge.Settings())
-        named = {"fc1": vectors[rows], "fc3": np.eye(2, dtype=np.float32)[one.labels]}
+        fc3 = np.eye(2, dtype=np.float32)[one.labels]
+        named = {"joined": vectors[rows], "fc1": vectors[rows], "fc3": fc3}
         return dataclasses.replace(one, features=named)
 
     monkeypatch.setattr(honesty.stages, "done", lambda *given: "")

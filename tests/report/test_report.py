@@ -172,7 +172,9 @@ def test_metrics_have_the_documented_keys_and_are_strict_json(full):
     metrics = json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} in JSON"))
     assert metrics["dataset"]["train"] == {str(i): n for i, n in enumerate(counts["train"])}
     assert metrics["segmentation"] == {"dice": 0.97, "iou": 0.94}
-    assert set(metrics["pool"]) == {"mean_size", "empty_share"}
+    assert set(metrics["pool"]) == {
+        *("mean_size", "mean_share", "empty_share", "mean_threshold", "neighbours_kept"),
+    }
     assert metrics["paper"] == {"search_precision": found.paper["search_precision"]}
     assert {"accuracy", "macro_recall", "per_class"} == set(metrics["classification"])
     assert list(metrics["rankings"]) == [n for n in ranking_names() if "embedding" not in n]

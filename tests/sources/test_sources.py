@@ -212,7 +212,10 @@ def test_the_store_depends_on_what_it_is_made_from():
         "kind": "luna16", "max_thickness_mm": 2.5, "lung_masks": "threshold", "seed": 3
     }  # fmt: skip
     view = {"view", "crop_mm", "segmented", "size_px", "unit"}
-    assert {*scans["items"], *view} == {*vars(Items())}
+    cube = {"cube_mm", "cube_px", "slice_mm"}
+    assert {*scans["items"], *view, *cube} == {*vars(Items())}
+    cubes = prepare.settings(Config(data=Data(kind="luna16"), items=Items(view="cube")))
+    assert {*cubes["items"]} - {*scans["items"]} >= {"cube_mm", "cube_px"}
     strict = prepare.settings(Config(data=Data(kind="luna16", expect_counts="strict")))
     assert strict["data"]["expect_counts"] == "strict"
 
