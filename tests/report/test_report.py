@@ -56,11 +56,16 @@ def side(rng, n, prefix, *, classes=8, diameters=True):
                 "fc2": bits.astype(np.float32),
                 "fc3": logits.astype(np.float32),
                 "fc1_fc3": np.concatenate([fc1, logits], axis=1).astype(np.float32),
+                "joined": np.concatenate([logits, fc1], axis=1).astype(np.float32),
+                "images": np.concatenate([logits, 2 * fc1], axis=1).astype(np.float32),
                 "pixels": images.reshape(n, -1),
                 "hog": baselines.hog(images),
             },
             np.array([f"{prefix}/{i}" for i in range(n)]),
-            {name: bits ^ (rng.random((n, 16)) < 0.05) for name in ("latent", "alone")},
+            {
+                name: bits ^ (rng.random((n, 16)) < 0.05)
+                for name in ("images_code", "latent", "alone")
+            },
             malignancy=rng.integers(1, 6, n).astype(float) if diameters else None,
             nodules=np.array([f"{prefix}/n{i}" for i in range(n)]),
             items=FIRST_ITEM[prefix] + np.arange(n),
