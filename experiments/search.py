@@ -58,7 +58,9 @@ OPTIONS = {
         "threshold", None, "The pool differs in fewer bits than this; default: the run's config."
     ),
     "min_pool": flags.DEFINE_integer(
-        "min_pool", 0, "Raise the threshold until the pool has this many items."
+        "min_pool",
+        None,
+        "Raise the threshold until the pool has this many items; default: the run's config.",
     ),
     "nearest": flags.DEFINE_integer(
         "nearest", 0, "The pool is this many nearest codes, whatever the threshold."
