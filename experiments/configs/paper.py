@@ -3,7 +3,7 @@
     python -m experiments.reproduce --config=experiments/configs/paper.py \\
         --config.data.root=LUNA16 --workdir=runs/paper
 
-104,308,408 parameters: for an accelerator. The recipe barely learns; it exists for comparison.
+104,308,408 parameters: for an accelerator. It learns nothing useful; it exists for comparison.
 SGD at a constant 0.0001 without momentum, 30 epochs, N(0, 0.01) weights with FC2 as random
 projections, NLL alone; whole segmented slices of 224 x 224, FC1 of width 4096; the random 70/30
 split of slices, which leaks (the run reports by how much). The paper does not specify the number of
