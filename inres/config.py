@@ -395,7 +395,8 @@ class Properties:
     images show (not the location) and that are known of enough training items, and an empty tuple
     for none."""
     weight: float = 1.0
-    """Weight of the loss of the property head (`inres.learning.property_error`)."""
+    """Weight of the loss of the property head (`inres.learning.property_error`), above 0; without
+    `names` there is no head."""
     importance: tuple[str, ...] = ()
     """Weights of single properties in training, in `joined` features and in `similarity`, as in
     `("diameter_mm=2", "subtlety=0")`; others have the weight 1."""
@@ -407,7 +408,7 @@ class Properties:
     def __post_init__(self) -> None:
         self.names, self.importance = tuple(self.names), tuple(self.importance)
         self.scale = tuple(self.scale)
-        not_negative("properties", self, "weight")
+        positive("properties", self, "weight")
         repeated = {name for name in self.names if self.names.count(name) > 1}
         require(not repeated, "properties.names", self.names, "different names")
         self.weights()

@@ -25,7 +25,7 @@ def get_config(base: str = "phantom") -> Ablation:
         "loss.weight": 1.0,
         "loss.fine": 0.0,
         "hash.code": "latent",
-        "properties.weight": 0.0,
+        "properties.names": (),
         "search.features": "fc1",
         "search.least_pool": 0.0,
     }

@@ -36,8 +36,7 @@ def write_table(path: Path, items: Sequence[Item]) -> None:
 def property_names(items: Iterable[Item]) -> tuple[str, ...]:
     """Names of all properties of `items`: those of the vocabulary first, in its order."""
     found = {name for item in items for name in item.properties}
-    known = [one.name for one in vocabulary.PROPERTIES]
-    return (*(name for name in known if name in found), *sorted(found.difference(known)))
+    return tuple(sorted(found, key=vocabulary.property_order))
 
 
 def read_table(path: Path, *, filled: Sequence[str] = ()) -> list[Item]:

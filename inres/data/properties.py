@@ -26,9 +26,7 @@ def column(items: Iterable[Item], name: str) -> np.ndarray:
 
 def table(items: Sequence[Item], names: Sequence[str]) -> np.ndarray:
     """Values of several properties, float64 [N, P], NaN where unknown."""
-    return np.stack([column(items, name) for name in names] or [np.zeros(len(items))], 1)[
-        :, : len(names)
-    ]
+    return np.array([column(items, name) for name in names]).reshape(len(names), len(items)).T
 
 
 SPREAD = "_sd"

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
+from scipy import special
 
 from inres.data.properties import PropertyScale
 from inres.encoding.binarize import FineScale, fit_hyperplanes, to_bits
@@ -81,7 +82,7 @@ class Representation:
           encoded: outputs for N images.
           known: replaces the classes and properties that are known; None for queries.
         """
-        classes = _softmax(encoded.fc3)
+        classes = special.softmax(encoded.fc3.astype(np.float64), axis=1)
         properties = encoded.properties.astype(np.float64)
         if known is not None:
             labelled = known.labels >= 0
@@ -129,9 +130,3 @@ class Representation:
             vectors = sample(self.joined(encoded, known), seed)
             planes = itq(vectors, bits=bits, seed=seed, full=True)
         return dataclasses.replace(self, hyperplanes=planes)
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    """Class probabilities, float64 [N, C]."""
-    exponents = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return exponents / exponents.sum(axis=1, keepdims=True)

@@ -42,7 +42,7 @@ def pools(values: Mapping[str, np.ndarray], *, threshold: int, items: int) -> Fi
         axes.set_xlim(1, max(2, int(x[-1])))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     right.annotate(
-        f"threshold used: {threshold}",
+        f"threshold used, mean: {threshold}",
         (threshold, 0.98),
         xycoords=("data", "axes fraction"),
         xytext=(5, -2),

@@ -84,14 +84,18 @@ def sizes(labels: np.ndarray, diameters_mm: np.ndarray, *, by_diameter: float) -
         rows = np.flatnonzero(labels == label)
         share = np.full(len(rows), 0.5)
         known = np.isfinite(diameters_mm[rows])
-        mine = diameters_mm[rows][known]
-        ordered = np.sort(mine)
-        below = np.searchsorted(ordered, mine, "left") + np.searchsorted(ordered, mine, "right")
-        share[known] = below / (2.0 * max(len(mine), 1))
+        share[known] = _share_below(diameters_mm[rows][known])
         position[rows] = rank + by_diameter * (share - 0.5)
     nodules = position[labels > 0]
     low, high = (end(nodules, initial=0.0) for end in (np.min, np.max))
     return (position - low) / (high - low or 1.0)
+
+
+def _share_below(values: np.ndarray) -> np.ndarray:
+    """Share of the values [N] that are smaller than each, ties counted half: float64 [N]."""
+    ordered = np.sort(values)
+    below = np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")
+    return below / (2.0 * max(len(values), 1))
 
 
 def quantiles(values: np.ndarray) -> np.ndarray:
@@ -101,11 +105,9 @@ def quantiles(values: np.ndarray) -> np.ndarray:
     """
     position = np.full(len(values), np.nan)
     known = np.isfinite(values)
-    ordered = np.sort(values[known])
-    if not len(ordered):
+    if not known.any():
         return position
-    below = np.searchsorted(ordered, values[known], "left")
-    share = (below + np.searchsorted(ordered, values[known], "right")) / (2.0 * len(ordered))
+    share = _share_below(values[known])
     spread = np.ptp(share)
     position[known] = (share - share.min()) / spread if spread else 0.5
     return position

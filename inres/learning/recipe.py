@@ -110,7 +110,7 @@ def hash_loss(model: nn.Module, config: Config, *, steps: int, classes: int) -> 
             fine = neighbourhood(outputs.fc1, similarity, batch["item"])
             loss += weights.fine * fine
             metrics["fine_loss"] = fine
-        if outputs.properties.shape[1] and config.properties.weight:
+        if outputs.properties.shape[1]:
             error = property_error(
                 outputs.properties, batch["properties"], batch["property_weights"]
             )

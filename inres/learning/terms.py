@@ -26,5 +26,13 @@ def sign_gap(u: Array) -> Array:
 
 
 def to_code(u: Array, code: Array) -> Array:
-    """Mean binary cross-entropy between the bits and a target code, [B, bits] in [0, 1]."""
-    return optax.sigmoid_binary_cross_entropy(u, code).mean()
+    """Mean binary cross-entropy between the bits and a target code, over its known bits.
+
+    Args:
+      u: float32 [B, bits].
+      code: [B, bits] in [0, 1], NaN where unknown.
+    """
+    known = jnp.isfinite(code)
+    # Selected before the logarithms, because the gradient of a masked NaN is NaN.
+    costs = optax.sigmoid_binary_cross_entropy(u, jnp.where(known, code, 0.5))
+    return jnp.sum(jnp.where(known, costs, 0.0)) / jnp.maximum(known.sum(), 1)

@@ -106,18 +106,14 @@ def training_arrays(
         "label": data.labels[rows],
         "diameter_mm": store.column("diameter_mm")[rows].astype(np.float32),
     }
+    known = properties.table(items, scale.names)
     if len(scale):
-        known = properties.table(items, scale.names)
         arrays["properties"] = scale.standardise(known)
         importance = config.properties.weights()
         of_each = np.array([importance.get(name, 1.0) for name in scale.names], np.float32)
         arrays["property_weights"] = properties.agreement_weights(items, scale) * of_each
-    truth = losses.Truth(
-        arrays["label"],
-        store.column("diameter_mm")[rows],
-        scale.names,
-        properties.table(items, scale.names),
-    )
+    diameters_mm = store.column("diameter_mm")[rows]
+    truth = losses.Truth(arrays["label"], diameters_mm, scale.names, known)
     codes = objective.target_codes(config, truth, classes=data.classes)
     return arrays if codes is None else {**arrays, "code": codes}
 

@@ -20,10 +20,12 @@ def _facts(run: Run) -> list[str]:
         facts.append(page.text(sources.get(data["kind"]).title_of(data.get("root", ""))))
     if protocol:
         fine = vocabulary.ranking(protocol["fine"]).title
+        least = protocol.get("least_pool")
+        widened = f" (or the nearest {page.share(least)})" if least else ""
         facts.append(f"{protocol['queries']} queries, archive of {protocol['gallery']} items")
         facts.append(
-            f"{protocol['bits']}-bit codes, Hamming distance below {protocol['threshold']}, "
-            f"then {page.text(fine)}"
+            f"{protocol['bits']}-bit codes, Hamming distance below {protocol['threshold']}"
+            f"{widened}, then {page.text(fine)}"
         )
     return facts
 

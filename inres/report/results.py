@@ -269,7 +269,8 @@ def _plots(
     """The figures that need no images, by stem."""
     evaluation, names = assessment.evaluation, assessment.class_names
     pools, counts = evaluation.pools, evaluation.counts
-    used = min(counts["threshold"] - 1, counts["bits"])
+    threshold = round(evaluation.pool["mean_threshold"])  # raised for small pools
+    used = min(threshold - 1, counts["bits"])
     intervals = assessment.intervals.get("rankings", {})
     ends = {name: rows["map_macro"] for name, rows in intervals.items()}
     drawn = {
@@ -282,7 +283,7 @@ def _plots(
             evaluation.curves,
             pool=(float(pools["recall"][used]), float(pools["precision"][used])),
         ),
-        "pools": codes.pools(pools, threshold=counts["threshold"], items=counts["gallery"]),
+        "pools": codes.pools(pools, threshold=threshold, items=counts["gallery"]),
         "lookups": codes.lookups(evaluation.lookups),
         "class_hamming": codes.class_hamming(evaluation.class_hamming, names),
         "class_counts": items.class_counts(dataset, names),

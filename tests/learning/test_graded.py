@@ -8,9 +8,9 @@ from scipy import optimize
 
 from inres import config as lib
 from inres.learning import codebooks, losses, objective
-from inres.learning.losses.graded import to_known_bits
 from inres.learning.neighbourhood import graded_similarity
 from inres.learning.property_error import property_error
+from inres.learning.terms import to_code
 
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 5, 40)
@@ -76,7 +76,7 @@ def test_unknown_bits_have_no_cost_and_no_gradient():
     known = np.isfinite(code)
     p = 1 / (1 + np.exp(-u))
     costs = -(code * np.log(p) + (1 - code) * np.log(1 - p))
-    cost, slope = jax.value_and_grad(to_known_bits)(jnp.asarray(u), jnp.asarray(code))
+    cost, slope = jax.value_and_grad(to_code)(jnp.asarray(u), jnp.asarray(code))
     assert float(cost) == pytest.approx(costs[known].mean(), rel=1e-5)
     assert (np.asarray(slope)[~known] == 0).all()
     assert (np.asarray(slope)[known] != 0).all()

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 
 from inres.learning import codebooks, losses
-from inres.learning.lazy import Array, jnp, optax
+from inres.learning.lazy import Array
+from inres.learning.terms import to_code
 from inres.system import checks
 from inres.system.checks import ConfigError
 
@@ -44,18 +45,6 @@ def targets(task: losses.Task, settings: Settings, truth: losses.Truth) -> np.nd
         raise ConfigError(f"config.loss.name = 'graded': {error}") from None
 
 
-def to_known_bits(u: Array, code: Array) -> Array:
-    """Mean binary cross-entropy between bits and a target code, over the known bits.
-
-    Args:
-      u: float32 [B, bits].
-      code: [B, bits] in [0, 1], NaN where unknown.
-    """
-    known = jnp.isfinite(code)
-    costs = optax.sigmoid_binary_cross_entropy(u, jnp.where(known, code, 0.5))
-    return jnp.sum(jnp.where(known, costs, 0.0)) / jnp.maximum(known.sum(), 1)
-
-
 # Class 0 is no nodule, so two classes have no sizes to put in order.
 @losses.register(
     "graded",
@@ -69,4 +58,4 @@ def to_known_bits(u: Array, code: Array) -> Array:
 def loss(step: losses.Step, settings: Settings) -> Array:
     """Mean binary cross-entropy between the bits and the known bits of the target code."""
     assert step.codes is not None
-    return to_known_bits(step.outputs.u, step.codes)
+    return to_code(step.outputs.u, step.codes)

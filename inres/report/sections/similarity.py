@@ -37,8 +37,8 @@ def section(run: Run) -> str:
         "0 at the property's scale, and is 0 for results without a nodule.</p>"
         + _table(rows, overall)
         + f"<p class='note'>In small print: 95 % intervals over patients, and whether the "
-        "two-stage search differs from a random order of the query's own class (paired test by "
-        f"patient, p &lt; {LEVEL}). Tests are not corrected for their number.</p>"
+        "two-stage search is better or worse than a random order of the query's own class "
+        f"(paired test by patient, p &lt; {LEVEL}). Tests are not corrected for their number.</p>"
         + page.figure(run.workdir / "evaluation" / "figures" / "similarity", _CAPTION, wide=True)
         + (page.details("By nodule", _table(nodules, by_nodule["similarity"])) if nodules else "")
         + _all(rows, run.metrics.get("protocol", {}).get("properties", {}))
@@ -85,7 +85,7 @@ def _line(
         text = page.number(row[key], metric.digits)
         verdict = _verdict(ours, metric) if name == "two_stage" else ""
         if verdict:
-            small += f"<br>{verdict} than random in the class"
+            small += f"<br>{verdict}"
         cell = f"{text}<small>{small}</small>" if small else text
         cells.append(f'<td class="best">{cell}</td>' if verdict == "better" else cell)
     random = [page.number(ours[name], metric.digits) for name in ("class_random", "random")]
