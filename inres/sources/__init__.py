@@ -48,7 +48,8 @@ class Finding:
     diameter_mm: float
     """NaN where unknown."""
     columns: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
-    """What else is known. Of a nodule, finite numbers become properties of its items."""
+    """What else is known, by name. Of a nodule, finite numbers become properties of its items, and
+    text (never empty) becomes part of their records."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +60,8 @@ class Scan:
     """Name of the series, unique over all scans."""
     path: Path
     """A file or DICOM folder that `inres.ct.scan.read_scan` reads."""
+    series_uid: str = ""
+    """Which DICOM series of the folder; empty: `read_scan` chooses."""
     subset: int = -1
     """Official fold, -1 where there is none."""
     nodules: tuple[Finding, ...] = ()
@@ -71,6 +74,12 @@ class Scan:
     """Empty where unknown: the scan then counts as a patient of its own."""
     study_date: str = ""
     """YYYYMMDD; empty where unknown."""
+    columns: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
+    """What else is known of the scan as a whole; all its items have these columns, next to those of
+    their findings, which take precedence."""
+    spread: bool = False
+    """Whether nothing is marked in this scan, so that its items are places spread evenly through
+    its lungs (`items.places_per_scan`)."""
 
 
 @dataclasses.dataclass(frozen=True)
