@@ -9,7 +9,6 @@
 Every problem of such a tree is found before any voxel is read, and all are reported together.
 """
 
-import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 
 from inres import vocabulary
 from inres.config import Data
-from inres.ct.header import Header, ScanError, Vector
+from inres.ct.header import Header, ScanError
 from inres.ct.scan import read_header
 from inres.sources import (
     Finding,
@@ -31,8 +30,9 @@ from inres.sources import (
     register,
     scan_settings,
 )
+from inres.sources._problems import Problems, no_problems, refuse
+from inres.sources._scans import by_stem, check_inside, place_text, read_headers
 from inres.system import files as system_files
-from inres.system.messages import listed
 
 COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm")
 NODULES, EXCLUDED = "annotations.csv", "annotations_excluded.csv"
@@ -43,8 +43,6 @@ COMPLETE = {NODULES: (1186, 601), EXCLUDED: (35192, 888)}
 TRUNCATED = (NODULES, 1117)
 """Number of rows in an incomplete table that circulates."""
 
-Problems = dict[str, list[str]]
-"""The cases of each kind of problem."""
 Table = Mapping[str, Sequence[Finding]]
 """Findings by series."""
 
@@ -61,32 +59,21 @@ def read(root: Path, data: Data, progress: Progress) -> Scans:
         to a scan of the tree; or the counts differ and `data.expect_counts` is `strict`.
     """
     paths = _scan_paths(root)
-    problems: Problems = defaultdict(list)
+    problems = no_problems()
     messages: list[str] = []
     tables = _tables(root, problems, messages)
-    scans, thick = [], []
-    for uid in progress(sorted(paths), name="read headers", total=len(paths), unit="scan"):
-        header = _header(paths[uid], problems)
-        if header is None:
-            continue
-        if 0 < data.max_thickness_mm < header.thickness_mm - 1e-3:
-            thick.append(header.thickness_mm)
-            continue
-        scans.append(_scan(uid, header, root, tables, problems))
+    headers = read_headers(
+        root, paths, data, problems=problems, messages=messages, progress=progress
+    )
+    scans = []
+    for uid, header in headers.items():
+        scans.append(_scan(uid, header, root, tables))
+        check_inside(scans[-1].nodules, header, problems, table=NODULES)
         if data.lung_masks == "luna16":
             _check_mask(_mask_path(root, uid), problems)
-    if thick:
-        messages.append(
-            f"{len(thick)} of {len(paths)} scans left out: slices thicker than "
-            f"{data.max_thickness_mm:g} mm (up to {max(thick):g}); "
-            "config.data.max_thickness_mm = 0 keeps them"
-        )
-    if not scans and not problems:
-        raise SourceError(f"{root}: no scan left. {messages[-1]}")
     _check_series(tables, scans, paths, problems)
     messages += _count_messages(data.expect_counts, paths, tables, problems)
-    if problems:
-        raise SourceError(_report(root, problems))
+    refuse(root, problems)
     return Scans(tuple(sorted(scans, key=lambda scan: (scan.subset, scan.uid))), tuple(messages))
 
 
@@ -181,10 +168,7 @@ def _scan_paths(root: Path) -> dict[str, list[Path]]:
     if not root.is_dir():
         raise SourceError(f"{root}: no such folder; set config.data.root to the LUNA16 tree")
     folders = _subset_folders(root)
-    paths: dict[str, list[Path]] = defaultdict(list)
-    for folder in folders:
-        for path in sorted(folder.rglob("*.mhd")):
-            paths[path.stem].append(path)
+    paths = by_stem(path for folder in folders for path in folder.rglob("*.mhd"))
     if not paths:
         raise SourceError(
             f"{root}: no scans; expected subset0 to subset9 with .mhd files "
@@ -193,34 +177,14 @@ def _scan_paths(root: Path) -> dict[str, list[Path]]:
     return paths
 
 
-def _header(places: Sequence[Path], problems: Problems) -> Header | None:
-    """The header of a series; None where it has a problem."""
-    if len(places) > 1:
-        problems["series found twice; remove one"].append(" and ".join(map(str, places)))
-        return None
-    try:
-        return read_header(places[0])
-    except ScanError as error:
-        problems["scans that cannot be read"].append(str(error))
-        return None
-
-
-def _scan(
-    uid: str, header: Header, root: Path, tables: Mapping[str, Table], problems: Problems
-) -> Scan:
-    """One scan with its findings, which must lie inside it."""
-    nodules = tables[NODULES].get(uid, ())
-    for finding in nodules:
-        if not header.contains(np.array(finding.world_mm)):
-            problems[
-                "annotations outside their scan; correct annotations.csv or the scan's header"
-            ].append(_outside(finding, header))
+def _scan(uid: str, header: Header, root: Path, tables: Mapping[str, Table]) -> Scan:
+    """One scan with its findings."""
     mask = _mask_path(root, uid)
     return Scan(
         uid=uid,
         path=header.path,
         subset=_subset(root, header.path),
-        nodules=tuple(nodules),
+        nodules=tuple(tables[NODULES].get(uid, ())),
         excluded=tuple(tables.get(EXCLUDED, {}).get(uid, ())),
         lung_mask=mask if mask.is_file() else None,
     )
@@ -234,21 +198,6 @@ def _check_mask(mask: Path, problems: Problems) -> None:
             f"scans without a lung mask that can be read; fetch {MASKS} or set "
             "config.data.lung_masks = 'threshold'"
         ].append(str(error))
-
-
-def _outside(finding: Finding, header: Header) -> str:
-    corners = header.index_to_world(
-        np.array([[-0.5, -0.5, -0.5], np.array(header.shape) - 0.5])  # opposite corners
-    )
-    low, high = corners.min(0), corners.max(0)
-    return (
-        f"{finding.name} at {_text(finding.world_mm)}; {header.path} reaches from "
-        f"{_text(tuple(low))} to {_text(tuple(high))}"
-    )
-
-
-def _text(world_mm: Vector) -> str:
-    return "(" + ", ".join(f"{value:.2f}" for value in world_mm) + ") mm"
 
 
 # Tables
@@ -286,7 +235,7 @@ def _check_nodules(nodules: Table, problems: Problems) -> None:
     for findings in nodules.values():
         places = Counter(finding.world_mm for finding in findings)
         for finding in findings:
-            case = f"{finding.name} at {_text(finding.world_mm)}"
+            case = f"{finding.name} at {place_text(finding.world_mm)}"
             if np.isnan(finding.diameter_mm):
                 problems["annotations without a diameter; correct annotations.csv"].append(case)
             if places[finding.world_mm] > 1:
@@ -372,14 +321,6 @@ def _absent(paths: Mapping[str, Sequence[Path]], tables: Mapping[str, Table]) ->
                 f"in this tree (first: {absent[0]})"
             )
     return out
-
-
-def _report(root: Path, problems: Mapping[str, list[str]]) -> str:
-    parts = [f"{root}: {sum(map(len, problems.values()))} problem(s)"]
-    for kind, cases in problems.items():
-        parts.append(f"{len(cases)} x {kind}:")
-        parts.append(textwrap.indent(listed(cases), "  "))
-    return "\n".join(parts)
 
 
 register(

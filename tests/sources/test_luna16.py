@@ -8,7 +8,7 @@ from ct.trees import write_tree
 
 from inres.config import Data
 from inres.ct.header import Header
-from inres.sources import SourceError, luna16
+from inres.sources import SourceError, _scans, luna16
 
 SCANS = [
     {"uid": "b", "subset": 0, "nodules": [(-60, 0, 10, 12.5), (60, 5, -20, 6)]},
@@ -226,7 +226,7 @@ def complete(monkeypatch, root, real_data, **rows):
         (root / f"{name}.csv").write_text("".join(lines[: rows.get(name, len(lines)) + 1]))
     wide = {"spacing_mm": (1.0,) * 3, "origin_mm": (-5000.0,) * 3, "direction": np.eye(3)}
     monkeypatch.setattr(
-        luna16, "read_header", lambda path: Header(path=path, shape=(9999,) * 3, **wide)
+        _scans, "read_header", lambda path: Header(path=path, shape=(9999,) * 3, **wide)
     )
     return root
 
