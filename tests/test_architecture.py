@@ -12,7 +12,7 @@ RULES = {
     "inres does not import experiments": ("inres/**/*.py", ("experiments",)),
     "flags are in experiments only": ("inres/**/*.py", ("absl", "ml_collections")),
     "ct is independent of jax, data and models": (
-        "inres/ct/*.py",
+        "inres/ct/**/*.py",
         ("jax", "flax", "inres.data", "inres.models"),
     ),
     "evaluation is independent of jax and of the search": (
@@ -54,7 +54,7 @@ ONLY = {
     "inres/storage/*.py": ("inres.storage", "inres.retrieval", "inres.system"),
     "inres/system/*.py": ("inres.system",),
     "inres/vocabulary.py": (),
-    "inres/ct/*.py": ("inres.ct",),
+    "inres/ct/**/*.py": ("inres.ct",),
     "inres/phantoms/*.py": (
         *("inres.phantoms", "inres.config", "inres.vocabulary", "inres.system"),
     ),

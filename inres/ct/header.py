@@ -49,6 +49,8 @@ class Header(Grid):
     path: Path
     shape: tuple[int, int, int]
     """z, y, x."""
+    notes: tuple[str, ...] = ()
+    """What was decided where the files leave a choice, or are corrected."""
 
     @property
     def thickness_mm(self) -> float:

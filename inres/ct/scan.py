@@ -7,11 +7,12 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
+from inres.ct import dicom
 from inres.ct.damage import check_data_file
-from inres.ct.dicom import series_files, series_header
 from inres.ct.header import (
     Grid,
     Header,
+    ScanError,
     Vector,
     execute,
     header_of,
@@ -19,9 +20,8 @@ from inres.ct.header import (
     require_there,
     vector,
 )
+from inres.ct.hu import AIR_HU, to_int16
 
-AIR_HU = -1024
-"""Value of voxels outside a scan."""
 _STRAIGHT = 1e-3
 """A direction matrix closer than this to the axes needs no resampling (0.06 degrees)."""
 
@@ -32,54 +32,73 @@ class Volume(Grid):
 
     hu: np.ndarray
     """int16 [Z, Y, X], Hounsfield units."""
+    notes: tuple[str, ...] = ()
+    """What was decided where the files leave a choice, or are corrected, when reading them."""
 
 
-def read_header(path: str | Path, *, series_uid: str = "") -> Header:
+def read_header(path: str | Path, *, series_uid: str = "", kernel: str = "") -> Header:
     """Read the geometry of a scan; its data file is checked for presence and size only.
+
+    Args:
+      path, series_uid, kernel: as in `read_scan`.
 
     Raises:
       ScanError: as `read_scan`, if the problem shows without reading voxels.
     """
     path = Path(path)
     require_there(path)
-    if path.is_dir():
-        names = series_files(path, series_uid)
-        return series_header(path, names)
+    if _is_dicom(path):
+        return dicom.open_stack(path, series_uid=series_uid, kernel=kernel).header
     check_data_file(path, deep=False)
     return header_of(path, information(path))
 
 
-def read_scan(path: str | Path, *, series_uid: str = "") -> Volume:
-    """Read a scan as stored, without rotation or resampling.
+def read_scan(path: str | Path, *, series_uid: str = "", kernel: str = "") -> Volume:
+    """Read a scan as stored, without rotation.
 
     Args:
-      path: .mhd, .mha, .nrrd, .nii or .nii.gz, or a folder with a DICOM series. Identical copies
-        of a slice in the series are dropped with a warning.
-      series_uid: which series, where the folder holds several.
+      path: .mhd, .mha, .nrrd, .nii or .nii.gz, or a folder with DICOM files (`inres.ct.dicom`).
+      series_uid: which series, where the folder holds several; empty: the rules of
+        `inres.ct.dicom.choice.choose`.
+      kernel: a text that ConvolutionKernel or SeriesDescription of the series must contain, unless
+        `series_uid` is given.
+
+    Returns:
+      The scan. Only DICOM slices at uneven distances are resampled, along their normal. The slices
+      of a tilted gantry are as stored, and `direction` then has a third column that is not
+      perpendicular to the others.
 
     Raises:
       ScanError: no such file; missing, truncated or damaged data; not a three-dimensional grey
-        image; or a DICOM series with gaps, different slices at one position or a tilted gantry.
+        image; or DICOM without a CT volume, or one whose HU or geometry are not certain.
     """
     path = Path(path)
     require_there(path)
-    if path.is_dir():
-        names = series_files(path, series_uid)
-        header = series_header(path, names)
-        series = sitk.ImageSeriesReader()
-        series.SetFileNames([str(name) for name in names])
-        image = execute(series, path)
-    else:
-        check_data_file(path, deep=True)
-        reader = information(path)
-        header = header_of(path, reader)
-        image = execute(reader, path)
-    hu = _to_int16(sitk.GetArrayFromImage(image)).reshape(header.shape)
+    if _is_dicom(path):
+        stack = dicom.open_stack(path, series_uid=series_uid, kernel=kernel)
+        hu, notes = dicom.read_stack(stack)
+        return _volume(stack.header, hu, (*stack.header.notes, *notes))
+    check_data_file(path, deep=True)
+    reader = information(path)
+    header = header_of(path, reader)
+    hu = to_int16(sitk.GetArrayFromImage(execute(reader, path))).reshape(header.shape)
+    return _volume(header, hu, header.notes)
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        return path.is_dir() or dicom.is_dicom(path)
+    except OSError as error:
+        raise ScanError(f"{path}: cannot be opened ({error.strerror or error})") from None
+
+
+def _volume(header: Header, hu: np.ndarray, notes: tuple[str, ...]) -> Volume:
     return Volume(
         hu=hu,
         spacing_mm=header.spacing_mm,
         origin_mm=header.origin_mm,
         direction=header.direction,
+        notes=notes,
     )
 
 
@@ -140,17 +159,6 @@ def resample_labels(labels: Volume, like: Volume) -> np.ndarray:
         _image(labels), _image(like), sitk.Transform(), sitk.sitkNearestNeighbor, 0
     )
     return sitk.GetArrayFromImage(image)
-
-
-def _to_int16(values: np.ndarray) -> np.ndarray:
-    """Values rounded and clipped to int16; NaN becomes air."""
-    if values.dtype == np.int16:
-        return values
-    low, high = -32768, 32767
-    if np.issubdtype(values.dtype, np.integer):
-        limits = np.iinfo(values.dtype)
-        return np.clip(values, max(low, limits.min), min(high, limits.max)).astype(np.int16)
-    return np.rint(np.clip(np.nan_to_num(values, nan=AIR_HU), low, high)).astype(np.int16)
 
 
 def _nearest_axes(direction: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ cube from a stack is the stack's own slice.
 import numpy as np
 from scipy import ndimage
 
-from inres.ct.scan import AIR_HU
+from inres.ct.hu import AIR_HU
 
 _CLOSE = 1e-6
 """Tolerance of a comparison of positions, in voxels."""

@@ -1,83 +1,113 @@
-"""Folders of DICOM slices: order, copies, gaps and gantry tilt."""
-
-import shutil
-import warnings
+"""Folders of DICOM slices, compared with the arrays that they were written from."""
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from ct.scans import NOISE
+from ct.dicom_files import PIXEL_MM, pictures, save, slices
 
-from inres.ct import scan
+from inres.ct import dicom, scan
 from inres.ct.header import ScanError
 
-
-def write_dicom(folder, heights, *, uid="1.2.3", tilt=0.0, start=0):
-    """Write one file per slice of NOISE, with shuffled names, at `heights` along z."""
-    folder.mkdir(exist_ok=True)
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    for n, height in enumerate(heights):
-        image = sitk.GetImageFromArray(NOISE[n % 6])
-        image.SetSpacing((0.5, 0.5))
-        for key, value in {
-            "0008|0060": "CT", "0020|000e": uid, "0020|000d": "1.2", "0008|0018": f"{uid}.{n}",
-            "0020|0032": rf"-10\{20 + tilt * height:g}\{height:g}",
-            "0020|0037": r"1\0\0\0\1\0", "0018|0050": "2",
-            "0028|1052": "-1000", "0028|1053": "1",
-        }.items():  # fmt: skip
-            image.SetMetaData(key, value)
-        writer.SetFileName(str(folder / f"{(start + n * 7) % 23:02d}-{uid}.dcm"))
-        writer.Execute(image)
-    return folder
+HEIGHTS = np.arange(6) * 2.0
+HU = pictures(6)
 
 
-def test_dicom_series_is_ordered_by_position(tmp_path):
-    folder = write_dicom(tmp_path / "d", [4.0, 0.0, 2.0, 6.0])
+def test_slices_are_ordered_by_position(tmp_path):
+    order = [3, 0, 5, 1, 4, 2]
+    folder = save(tmp_path / "d", slices(HU[order], HEIGHTS[order]))
     volume = scan.read_scan(folder)
-    np.testing.assert_array_equal(volume.hu, NOISE[[1, 2, 0, 3]])
-    np.testing.assert_allclose(volume.spacing_mm, (0.5, 0.5, 2.0))
+    np.testing.assert_array_equal(volume.hu, HU)
+    np.testing.assert_allclose(volume.spacing_mm, (*PIXEL_MM[::-1], 2.0))
     np.testing.assert_allclose(volume.origin_mm, (-10, 20, 0))
-    assert scan.read_header(folder).shape == (4, 16, 20)
+    np.testing.assert_array_equal(volume.direction, np.eye(3))
+    assert volume.notes == ()
+    assert scan.read_header(folder).shape == volume.hu.shape
 
 
-def test_one_of_several_series_must_be_selected(tmp_path):
-    folder = write_dicom(tmp_path / "d", [0.0, 2.0])
-    write_dicom(folder, [0.0, 2.0, 4.0], uid="1.2.4")
-    with pytest.raises(ScanError, match=r"2 DICOM series \(.*1\.2\.3.*1\.2\.4.*\)"):
+TURNS = {
+    "feet first, prone": (1, 0, 0, 0, -1, 0),
+    "turned by 180 degrees": (-1, 0, 0, 0, -1, 0),
+    "decubitus": (0, 1, 0, -1, 0, 0),
+    "coronal": (1, 0, 0, 0, 0, -1),
+    "oblique": (0.96, 0.28, 0, -0.28, 0.96, 0),
+}
+
+
+@pytest.mark.parametrize("turn", TURNS)
+def test_any_direction_is_read_like_simpleitk(tmp_path, turn):
+    row, column = np.array(TURNS[turn], float).reshape(2, 3)
+    places = np.array([5.0, -7.0, 11.0]) + HEIGHTS[::-1, None] * np.cross(row, column)
+    folder = save(tmp_path / "d", slices(HU, places, turn=TURNS[turn]))
+    volume = scan.read_scan(folder)
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder)))
+    expected = reader.Execute()
+    np.testing.assert_array_equal(volume.hu, sitk.GetArrayFromImage(expected))
+    np.testing.assert_allclose(volume.spacing_mm, expected.GetSpacing(), atol=1e-6)
+    np.testing.assert_allclose(volume.origin_mm, expected.GetOrigin(), atol=1e-6)
+    np.testing.assert_allclose(volume.direction.ravel(), expected.GetDirection(), atol=1e-6)
+
+
+def test_real_series_is_read_like_simpleitk(real_data):
+    folder = next(real_data("lidc_dicom").glob("LIDC-IDRI-0003/*/*"))
+    volume = scan.read_scan(folder)
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder)))
+    expected = sitk.GetArrayFromImage(reader.Execute())
+    measured = expected > -1500
+    np.testing.assert_array_equal(volume.hu[measured], expected[measured])
+    assert set(volume.hu[~measured].tolist()) == {scan.AIR_HU}, "-3024 HU outside the field of view"
+    np.testing.assert_allclose(volume.origin_mm, reader.Execute().GetOrigin(), atol=1e-6)
+
+
+def test_real_slices_without_declared_padding(real_data):
+    volume = scan.read_scan(real_data("dicom_slices"))
+    assert volume.hu.shape == (2, 512, 512)
+    assert volume.spacing_mm == (0.625, 0.625, 1.0)
+    assert volume.hu.min() == -1051, "-2048 outside the field of view is padding"
+
+
+def test_series_are_described(tmp_path):
+    save(tmp_path / "a", slices(HU, HEIGHTS, ConvolutionKernel="B30f", SeriesDescription="thin"))
+    save(tmp_path / "b", slices(HU[:1], [0]))
+    series, single = dicom.series_of(tmp_path)
+    assert (series.uid, series.patient, series.study_date) == ("1.2.3", "p1", "20010203")
+    assert (series.kernel, series.description) == ("B30f", "thin")
+    assert (series.thickness_mm, series.slices, series.volume) == (2.0, 6, True)
+    assert series.files == tuple(sorted((tmp_path / "a").iterdir()))
+    assert (single.folder, single.volume, single.reason) == (
+        tmp_path / "b",
+        False,
+        "a single slice",
+    )
+
+
+def test_one_of_equal_series_must_be_selected(tmp_path):
+    folder = save(tmp_path / "d", slices(HU, HEIGHTS))
+    save(folder, slices(HU[::-1], HEIGHTS, uid="1.2.4"), prefix="b")
+    with pytest.raises(ScanError, match=r"2 series that may be .*1\.2\.3 .*1\.2\.4 .*series_uid"):
         scan.read_scan(folder)
-    found = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
-    sizes = sorted(len(scan.read_scan(folder, series_uid=uid).hu) for uid in found)
-    assert sizes == [2, 3]
-    with pytest.raises(ScanError, match=r"no series 9\.9"):
+    np.testing.assert_array_equal(scan.read_scan(folder, series_uid="1.2.4").hu, HU[::-1])
+    with pytest.raises(ScanError, match=r"no series 9\.9.*1\.2\.3"):
         scan.read_scan(folder, series_uid="9.9")
 
 
-def test_copies_of_a_slice(tmp_path):
-    folder = write_dicom(tmp_path / "d", [0.0, 2.0, 4.0])
-    first = sorted(folder.iterdir())[0]
-    shutil.copy(first, folder / "zz.dcm")
-    with pytest.warns(UserWarning, match=f"copy of .*{first.name}"):
-        assert len(scan.read_scan(folder).hu) == 3
-    clash = write_dicom(tmp_path / "c", [0.0, 2.0, 2.0])
-    with pytest.raises(ScanError, match=r"two different slices at the same position \(2 mm\)"):
-        scan.read_scan(clash)
+def test_copies_of_a_slice_are_left_out(tmp_path):
+    datasets = slices(HU, HEIGHTS)
+    folder = save(tmp_path / "d", [*datasets, datasets[2]])
+    volume = scan.read_scan(folder)
+    np.testing.assert_array_equal(volume.hu, HU)
+    assert volume.notes == ("left out, copies of other slices: 19-6.dcm",)
 
 
-def test_missing_slices_and_tilt_are_errors(tmp_path):
-    with pytest.raises(ScanError, match=r"4 mm between .* slices are missing"):
-        scan.read_scan(write_dicom(tmp_path / "hole", [0.0, 2.0, 4.0, 8.0, 10.0]))
-    with pytest.raises(ScanError, match="tilted gantry"):
-        scan.read_scan(write_dicom(tmp_path / "tilt", [0.0, 2.0, 4.0, 6.0], tilt=0.3))
-
-
-def test_real_dicom_slices(real_data):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        volume = scan.read_scan(real_data("dicom_slices"))
-    assert volume.hu.shape == (2, 512, 512)
-    assert volume.spacing_mm == (0.625, 0.625, 1.0)
-    assert volume.hu.min() == -2048
+def test_of_two_slices_at_one_place_the_lower_number_is_kept(tmp_path):
+    other = slices(HU[:1] + 5, HEIGHTS[2:3], InstanceNumber=9)
+    volume = scan.read_scan(save(tmp_path / "d", [*other, *slices(HU, HEIGHTS)]))
+    np.testing.assert_array_equal(volume.hu, HU)
+    assert "a different slice at the position of one with a lower InstanceNumber" in volume.notes[0]
+    clash = [*slices(HU, HEIGHTS), *slices(HU + 5, HEIGHTS)]
+    with pytest.raises(ScanError, match=r"2 different slices at the same position \(z 0 mm\)"):
+        scan.read_scan(save(tmp_path / "c", clash))
 
 
 def test_a_folder_without_slices_gives_one_error_and_no_output(tmp_path, capfd):
