@@ -6,6 +6,12 @@
     python -m experiments.search --workdir=runs/phantom --scan=dicom_folder --slice=120
     python -m experiments.search --workdir=runs/phantom --queries=queries.csv
 
+Where an item consists of several slices of a nodule, the query can be images of all its slices,
+from the lowest to the highest, with their positions or their distance:
+
+    python -m experiments.search --workdir=runs/folder --image=a.png,b.png,c.png --z_mm=-2.5,0,2.5
+    python -m experiments.search --workdir=runs/folder --image=slices_of_a_nodule --slice_mm=2.5
+
 --workdir is a workdir with a finished run, or a folder written by `experiments.export`. The query
 is an item (a row of the item table), an image file, or a place in a scan (mm, LPS), and is prepared
 exactly as the archive's items were. Its own scan is left out unless --own_scan is given. Prints a
@@ -16,9 +22,10 @@ margin, regardless of size.
 
     python -m experiments.search --workdir=runs/lidc --item=553 --weights=texture=1,margin=2
 
---queries names a table of many queries, one per row: `item`, `image`, or `scan` with
-`x_mm,y_mm,z_mm` or `slice`, and optionally `name`; paths are relative to the table. All results go
-to one CSV table. Rows that fail are reported there and do not stop the others.
+--queries names a table of many queries, one per row: `item`; `image` (several are separated by
+commas) with optional `z_mm` or `slice_mm`; or `scan` with `x_mm,y_mm,z_mm` or `slice`; and
+optionally `name`. Paths are relative to the table. All results go to one CSV table. Rows that fail
+are reported there and do not stop the others.
 """
 
 import tempfile
@@ -37,11 +44,21 @@ from inres.pipeline import workdir
 from inres.pipeline.export import is_export
 from inres.searching import batch, table
 from inres.searching.hits import DISTINCT, RANKS, Hits, SearchOptions
+from inres.searching.image_text import image_paths, image_positions
 from inres.system import files
 from inres.system.progress import progress
 
 ITEM = flags.DEFINE_integer("item", None, "Query: a row of the item table, from 0.")
-IMAGE = flags.DEFINE_string("image", None, "Query: an image file of one slice or crop.")
+IMAGE = flags.DEFINE_string(
+    "image",
+    None,
+    "Query: an image of one slice or crop; or the slices of one nodule from the lowest to the "
+    "highest: files separated by commas, a folder, or a file with several slices.",
+)
+Z_MM = flags.DEFINE_string(
+    "z_mm", None, "With several images: their positions in mm, separated by commas."
+)
+SLICE_MM = flags.DEFINE_string("slice_mm", None, "With several images: their distance in mm.")
 SCAN = flags.DEFINE_string("scan", None, "Query: a scan (.mhd, .nrrd, .nii.gz or DICOM folder).")
 QUERIES = flags.DEFINE_string("queries", None, "Queries: a CSV table, one query per row.")
 WORLD = flags.DEFINE_string("world", None, "With --scan: x,y,z in mm (LPS, as in LUNA16).")
@@ -91,6 +108,7 @@ def search(arguments: list[str]) -> None:
     options["weights"] = _weights(options["weights"])
     SearchOptions(**options)  # refuses impossible values before anything is opened
     kind = _query_kind()
+    _positions()
     root = common.workdir_path()
     if common.CONFIG.value is not None:
         workdir.require_run_config(root, config_lib.checked(common.given_config(Config)))
@@ -125,7 +143,7 @@ def _output(root: Path, name: str) -> Path:
 
 def _planned_output(root: Path, kind: str) -> Path:
     """`_output` before the search; only the name of a query in a scan is not known yet."""
-    return _output(root, Path(str(IMAGE.value)).stem if kind == "image" else "queries")
+    return _output(root, image_paths(str(IMAGE.value))[0].stem if kind == "image" else "queries")
 
 
 def _with_ending(stem: Path, ending: str) -> Path:
@@ -140,16 +158,24 @@ def _refuse_overwriting(stem: Path, kind: str) -> None:
     """
     if stem.name in ("", ".."):
         raise ValueError(f"--out={OUT.value}: a folder; add a name for the output files")
-    given = {"image": IMAGE.value, "scan": SCAN.value, "queries": QUERIES.value}.get(kind)
-    query = Path(given).expanduser() if given else None
     endings = (".csv",) if kind == "queries" else (".csv", ".png", ".svg", ".pdf")
+    given = _query_files(kind)
     for path in (_with_ending(stem, ending) for ending in endings):
-        if query and query.exists() and path.exists() and path.samefile(query):
+        if path.exists() and any(query.exists() and path.samefile(query) for query in given):
             raise ValueError(
                 f"{path}: the query itself, would be overwritten; choose another --out"
             )
         if path.is_dir():
             raise ValueError(f"{path}: a folder with the name of an output; choose another --out")
+
+
+def _query_files(kind: str) -> list[Path]:
+    """The files of a query, and those in its folder."""
+    if kind == "image":
+        paths = image_paths(str(IMAGE.value))
+        return [file for path in paths for file in (path.iterdir() if path.is_dir() else [path])]
+    given = {"scan": SCAN.value, "queries": QUERIES.value}.get(kind)
+    return [Path(given).expanduser()] if given else []
 
 
 def _require_writable(folder: Path) -> None:
@@ -182,6 +208,9 @@ def _query_kind() -> str:
     placed = [f"--{f.name}" for f in (WORLD, SLICE) if f.value is not None]
     if placed and SCAN.value is None:
         raise ValueError(f"{', '.join(placed)}: a place in a scan; name the scan by --scan")
+    spaced = [f"--{f.name}" for f in (Z_MM, SLICE_MM) if f.value is not None]
+    if spaced and IMAGE.value is None:
+        raise ValueError(f"{', '.join(spaced)}: positions of images; name the images by --image")
     if SCAN.value is not None and len(placed) != 1:
         raise ValueError("--scan needs a place: either --world=x,y,z or --slice=number")
     return given[0]
@@ -191,7 +220,7 @@ def _search_one(archive: Archive, options: dict[str, Any]) -> Hits:
     if ITEM.value is not None:
         return archive.search_item(ITEM.value, **options)
     if IMAGE.value is not None:
-        return archive.search_image(IMAGE.value, **options)
+        return archive.search_image(image_paths(IMAGE.value), **_positions(), **options)
     return archive.search_scan(
         str(SCAN.value),
         world_mm=_world(),
@@ -199,6 +228,10 @@ def _search_one(archive: Archive, options: dict[str, Any]) -> Hits:
         series_uid=SERIES.value,
         **options,
     )
+
+
+def _positions() -> dict[str, Any]:
+    return image_positions({"z_mm": Z_MM.value, "slice_mm": SLICE_MM.value}, where="--")
 
 
 def _world() -> tuple[float, float, float] | None:

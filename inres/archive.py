@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from inres import sources
-from inres.config import Config, Items
+from inres.config import Config
 from inres.ct import parts
-from inres.ct.header import Vector
-from inres.data import folder, items, queries, views
+from inres.ct.header import ScanError, Vector
+from inres.data import folder, image_stack, items, queries, query_images, views
+from inres.data.image_stack import ImageStack, Positions
 from inres.data.queries import QueryInput, QueryScan
 from inres.encoding import encoder
 from inres.encoding.encoder import Encoded
@@ -90,6 +91,11 @@ class Archive:
     def config(self) -> Config:
         """The config of the run."""
         return self._run.config
+
+    @property
+    def _planes(self) -> int:
+        """Number of planes in a network input."""
+        return views.planes_of(self._run.channels)
 
     @property
     def _ready_made(self) -> bool:
@@ -173,26 +179,45 @@ class Archive:
         )
         return self._search(query, encoded, self.options(options))
 
-    def search_image(self, image: str | os.PathLike | np.ndarray, **options: Any) -> Hits:
-        """Search for items similar to one image in the archive's item format.
+    def search_image(
+        self,
+        image: str | os.PathLike | np.ndarray | Sequence[str | os.PathLike],
+        *,
+        z_mm: Positions | None = None,
+        slice_mm: float | None = None,
+        **options: Any,
+    ) -> Hits:
+        """Search for items similar to an image in the archive's item format, or to several.
 
         In an archive of a folder's images, the image is one like them. In an archive of scans, a
         file with one CT slice in HU is prepared like a scan; any other image is a crop.
 
+        Where the archive's items consist of several slices, the query can be all slices of one
+        nodule, and is then made of them as the archive's items are (`query_images.query_images`).
+
         Args:
-          image: an image file, or an array [Y, X] of finite values: uint8, uint16 over its full
-            range, or HU in a signed or floating type.
+          image: an image file; several files, or a folder of them, or a file with several slices
+            (`image_stack.read_stack`); or an array [Y, X] or [C, Y, X] of finite values: uint8,
+            uint16 over its full range, or HU in a signed or floating type. Slices are given from
+            the lowest to the highest, unless `z_mm` orders them.
+          z_mm: positions of the slices along the body axis in mm; or else
+          slice_mm: their distance. By default, that in the header of a file with several slices.
           options: fields of `SearchOptions`.
 
         Raises:
-          ScanError, ValueError: the image cannot be read or does not fit the archive.
+          ScanError, ValueError: an image cannot be read or does not fit the archive.
         """
         checked = self.options(options)
-        if isinstance(image, str | os.PathLike):
-            path = Path(image).expanduser()
-            (prepared, scan), name = self._read_image(path), path.stem
+        paths = _image_paths(image)
+        if paths:
+            stack = image_stack.read_stack(paths, z_mm=z_mm, slice_mm=slice_mm)
+            (prepared, scan), name = self._prepare_images(stack), paths[0].stem
         else:
-            prepared, name, scan = queries.query_image(image, config=self._run.config), "image", ""
+            stack = image_stack.stack_of(image, z_mm=z_mm, slice_mm=slice_mm)
+            prepared = query_images.query_images(
+                stack, config=self._run.config, planes=self._planes
+            )
+            name, scan = "image", ""
         return self._search_input(prepared, name=name, scan=scan, options=checked)
 
     def search_scan(
@@ -348,16 +373,30 @@ class Archive:
                 self._scans.popitem(last=False)
         return opened
 
-    def _read_image(self, path: Path) -> tuple[QueryInput, str]:
-        """An image file as a query, and the scan that it belongs to."""
-        config, root = self._run.config, self._run.data_root
-        known = self._item_of(path) if self._ready_made else None
-        prepared = queries.read_query_image(
-            path, config=config, root=root, in_archive=known is not None
+    def _prepare_images(self, stack: ImageStack) -> tuple[QueryInput, str]:
+        """Image files as a query, and the scan that they belong to.
+
+        Raises:
+          ScanError: as `read_query_images`, or the images are of different scans of the archive.
+        """
+        own = [self._item_of(path) if self._ready_made else None for path in stack.paths]
+        scans = {item.scan: path for item, path in zip(own, stack.paths, strict=True) if item}
+        if len(scans) > 1:
+            (one, first), (other, second) = [*scans.items()][:2]
+            raise ScanError(
+                f"{second}: of scan {other}, but {first} is of scan {one}; give the images of one "
+                "nodule"
+            )
+        prepared = query_images.read_query_images(
+            stack,
+            config=self._run.config,
+            root=self._run.data_root,
+            planes=self._planes,
+            in_archive=None not in own,
         )
         if self._ready_made:
-            return prepared, known.scan if known else ""
-        return prepared, _scan_name(path)
+            return prepared, next(iter(scans), "")
+        return prepared, _scan_name(stack.paths[0])
 
     def _item_of(self, path: Path) -> items.Item | None:
         """The item whose image file `path` is."""
@@ -385,13 +424,12 @@ class Archive:
                 f"{name}: {side} pixels a side, but the archive's images have {run.item_side_px}; "
                 "cut it as they were cut"
             )
-        mask = prepared.mask
-        if prepared.segmentable and run.segmenter is not None:
-            mask = run.segmenter(planes[len(planes) // 2][None])[0]
-        seen = _network_input(prepared, mask, run.config.items, channels=run.channels)
+        segment = run.segmenter if prepared.segmentable else None
+        seen = queries.network_input(prepared, run.config.items, segment)
         seen = views.limited(seen, run.reach)
         own_slice = views.own_slices(seen)
-        notes += _mask_notes(own_slice, name) if mask is not None else []
+        segmented = segment is not None or prepared.mask is not None
+        notes += _mask_notes(own_slice, name) if segmented else []
         if views.known_planes(seen).sum() == 1 < views.planes_of(run.channels):
             notes.append(f"{name}: one slice; its neighbours are unknown")
         encoded = self._encode_one(seen)
@@ -601,22 +639,11 @@ def _pool(options: SearchOptions) -> dict[str, Any]:
     return {"threshold": options.threshold, "min_pool": options.min_pool}
 
 
-def _network_input(
-    prepared: QueryInput, mask: np.ndarray | None, config: Items, *, channels: int
-) -> np.ndarray:
-    """The network input of a query, uint8 [S, S, channels], as the archive's items have it.
-
-    Args:
-      mask: uint8 [S, S], the lungs in the query's own slice; a cube from a scan has its own.
-    """
-    if config.view != "cube":
-        seen = views.stack(prepared.planes, prepared.known, mask, prepared.point, config)
-        alone = len(prepared.planes) < views.planes_of(channels)
-        return views.single(views.own_slices(seen), channels) if alone else seen
-    if prepared.cube is not None:
-        return views.cube(*prepared.cube, config)
-    own = prepared.planes[len(prepared.planes) // 2]
-    return views.cube(*views.slice_cube(own, mask, config), config)
+def _image_paths(image: object) -> list[Path]:
+    """The paths of an image or several; none for anything else."""
+    several = image if isinstance(image, list | tuple) else (image,)
+    paths = [Path(one).expanduser() for one in several if isinstance(one, str | os.PathLike)]
+    return paths if len(paths) == len(several) else []
 
 
 def _scan_names(names: Sequence[str], count: int) -> list[str]:

@@ -8,6 +8,7 @@ import SimpleITK as sitk
 
 from inres.archive import Archive
 from inres.config import Config, Data, Items
+from inres.data import image_stack
 from inres.data.items import Item, size_class
 from inres.data.properties import PropertyScale, table
 from inres.encoding.binarize import FineScale
@@ -229,8 +230,16 @@ def test_a_slice_that_is_part_of_a_cube_belongs_to_its_scan(tmp_path):
     config = Config(data=Data(kind="folder"), items=Items(view="cube", crop_mm=40.0))
     central = dataclasses.replace(rows[0], image="b.png", scan="s1")
     archive = Archive(
-        dataclasses.replace(run, config=config, items=(central,), data_root=tmp_path.resolve())
+        dataclasses.replace(
+            run, config=config, items=(central,), data_root=tmp_path.resolve(), channels=62
+        )
     )
-    found = {name: archive._read_image(tmp_path / f"{name}.png")[1] for name in "abc"}
-    assert found == dict.fromkeys("abc", "s1")
-    assert archive._read_image(tmp_path / "other.png")[1] == ""
+
+    def scan(*names):
+        paths = [tmp_path / f"{name}.png" for name in names]
+        stack = image_stack.read_stack(paths, slice_mm=2)
+        return archive._prepare_images(stack)[1]
+
+    assert {name: scan(name) for name in "abc"} == dict.fromkeys("abc", "s1")
+    assert scan("a", "b", "other") == "s1"
+    assert scan("other") == ""

@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from inres.ct.hu import AIR_HU
+from inres.data import stacks
 
 _CLOSE = 1e-6
 """Tolerance of a comparison of positions, in voxels."""
@@ -81,9 +82,8 @@ def cube_from_stack(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cut a cube from the slices of one nodule: linear, smoothed first as `cube_from_volume`.
 
-    A stack knows the positions between its first and last slice, and half of the distance to the
-    neighbour beyond these, but at least half a voxel: of a single slice, one plane of the cube (two
-    if D is even). Nothing is repeated beyond that.
+    What is known along z is as in `stacks.planes_at`: of a single slice, one plane of the cube (two
+    if D is even).
 
     Args:
       planes: uint8 [C, S, S], each `width_mm` wide and centred on the nodule, in any order.
@@ -115,18 +115,12 @@ def cube_from_stack(
         )
     step = side_mm / side_px
     wanted = centre_mm + _offsets(side_px) * step
-    below, above = (max(gap, step) / 2 for gap in (gaps[[0, -1]] if len(gaps) else (0.0, 0.0)))
-    known = (wanted >= heights[0] - below - _CLOSE) & (wanted <= heights[-1] + above + _CLOSE)
     pixel = width_mm / planes.shape[-1]
     images = _in_plane(planes[order], step / pixel, side_px)
     if len(gaps):
         sigma = max(0.0, (step / float(np.median(gaps)) - 1.0) / 2.0)
         images = ndimage.gaussian_filter(images, (sigma, 0.0, 0.0), mode="nearest")
-    place = np.interp(wanted, heights, np.arange(len(heights)))
-    low = np.minimum(place.astype(int), max(len(heights) - 2, 0))
-    high = np.minimum(low + 1, len(heights) - 1)
-    part = (place - low).astype(np.float32)[:, None, None]
-    values = images[low] * (1 - part) + images[high] * part
+    values, known = stacks.planes_at(images, heights, wanted, thickness_mm=step)
     values = np.where(known[:, None, None], np.rint(values), 0).astype(np.uint8)
     return _z_last(values), known
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from inres.config import Config, Items
-from inres.data import images, item_store, views
+from inres.data import images, item_store, stacks, views
 from inres.data.item_table import COLUMNS, read_table, unread_columns, write_table
 from inres.data.items import Item, nodule_names
 from inres.system import files
@@ -43,7 +43,7 @@ def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
     paths = [root / item.image for item in table]
     masks = [mask for mask in masks_of(root, table) if mask]
     neighbours = neighbour_rows(table, config.items.neighbours)
-    stacks = nodule_stacks(table, config.items.slice_mm) if cubes else []
+    nodules = nodule_stacks(table, config.items.slice_mm) if cubes else []
     looks, side, problems = images.check_images(paths, config.items)
     if masks:
         problems += images.check_masks(paths, masks, looks)
@@ -52,8 +52,8 @@ def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
         (out / name).unlink(missing_ok=True)
     items = table
     if cubes:
-        _write_cubes(stacks, paths, masks, config.items, out)
-        central = [stack.central for stack in stacks]
+        _write_cubes(nodules, paths, masks, config.items, out)
+        central = [stack.central for stack in nodules]
         items = [table[row] for row in central]
         paths, masks = ([each[row] for row in central] if each else [] for each in (paths, masks))
     shape = (len(items), side, side)
@@ -90,7 +90,7 @@ def fields(config: Items) -> tuple[str, ...]:
 
 
 def _write_cubes(
-    stacks: Sequence[Stack],
+    nodules: Sequence[Stack],
     paths: Sequence[Path],
     masks: Sequence[Path],
     config: Items,
@@ -101,12 +101,12 @@ def _write_cubes(
     Args:
       paths, masks: of all rows of the table; no masks: none of them has one.
     """
-    shape = (len(stacks), *(config.cube_px,) * 3)
+    shape = (len(nodules), *(config.cube_px,) * 3)
     with (
         files.array_file(out / "cubes.npy", shape) as cubes,
         files.array_file(out / "cube_states.npy", shape) as states,
     ):
-        for stack in progress(stacks, name="write cubes", unit="nodule"):
+        for stack in progress(nodules, name="write cubes", unit="nodule"):
             planes = np.stack([images.load_image(paths[row], config) for row in stack.rows])
             lungs = (
                 np.stack([images.load_mask(masks[row]) for row in stack.rows]) if masks else None
@@ -204,13 +204,11 @@ def neighbour_rows(items: Sequence[Item], k: int) -> np.ndarray | None:
     groups = _nodules(items)
     if not k or max(map(len, groups.values())) < 2:
         return None
-    offsets = np.array([j for j in range(-k, k + 1) if j])
     found = np.empty((len(items), 2 * k), np.int32)
     for rows in groups.values():
         ordered = np.array(_by_height(items, rows))
-        places = np.arange(len(rows))[:, None] + offsets
-        inside = (places >= 0) & (places < len(rows))
-        found[ordered] = np.where(inside, ordered[np.clip(places, 0, len(rows) - 1)], -1)
+        places = stacks.neighbour_places(len(rows), k)
+        found[ordered] = np.where(places >= 0, ordered[places], -1)
     return found
 
 
@@ -238,7 +236,7 @@ def with_central_slices(items: Sequence[Item], unit: str) -> list[Item]:
         heights = np.array([items[row].z_mm for row in ordered])
         if not np.isfinite(heights).all():
             heights = np.arange(len(ordered), dtype=np.float64)
-        central = int(np.abs(heights - (heights[0] + heights[-1]) / 2).argmin())
+        central = stacks.central_place(heights)
         for place, row in enumerate(ordered):
             # Two slices at one height are two images: only one of them is the central one.
             offset = float(heights[place] - heights[central]) or float(place != central)

@@ -1,38 +1,34 @@
-"""Queries prepared exactly as the archive's items: a place in a scan, an image file, an array.
+"""Queries prepared exactly as the archive's items, and places in a scan as queries.
 
 A scan is read, resampled and searched for its lungs once, by `open_query_scan`; any number of
-places are then cut from it in milliseconds each.
+places are then cut from it in milliseconds each. `query_images` prepares images.
 """
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from inres import sources
-from inres.config import Config
+from inres.config import Config, Items
 from inres.ct.header import Header, ScanError, Vector
-from inres.ct.image import read_image, refuse_twelve_bits, to_grey8
 from inres.ct.scan import read_header
-from inres.data import cubes
+from inres.data import views
 from inres.data.cut import Cut, cut_scan
-from inres.data.images import grey_square, hu_problem
 
 NOWHERE = (float("nan"), float("nan"))
 """The point of an image that is a crop already."""
-ONE = np.ones(1, bool)
-"""A single slice, which exists."""
 
 
 @dataclasses.dataclass(frozen=True)
 class QueryInput:
-    """What `inres.data.views.stack` needs to make a network input of a query."""
+    """What a network input of a query is made of."""
 
     planes: np.ndarray
-    """uint8 [C, S, S]: the slice between its neighbours, from the lowest up; C is 1 for images."""
+    """uint8 [C, S, S]: the query's own slice in the middle of the others, from the lowest up."""
     known: np.ndarray
-    """bool [C]: which of these slices exist."""
+    """bool [C]: which of these slices exist; the middle one does."""
     mask: np.ndarray | None
     """uint8 [S, S], 1 inside the lungs; None where nothing was segmented."""
     point: tuple[float, float]
@@ -42,8 +38,11 @@ class QueryInput:
     notes: tuple[str, ...]
     """Messages for the user."""
     cube: tuple[np.ndarray, np.ndarray] | None = None
-    """Values and states (`inres.data.cubes.states`) of the cube around the place, uint8 [D, D, D]
-    both, where the archive's items are cubes; None for an image, of which one plane is known."""
+    """Values and states (`inres.data.cubes.states`) of the cube around a place in a scan, uint8
+    [D, D, D] both, where the archive's items are cubes; None for images."""
+    z_mm: np.ndarray | None = None
+    """float64 [C], where cubes are made of these planes: their positions along the body axis, NaN
+    for those that do not exist."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,109 +141,28 @@ def open_query_scan(
     return QueryScan(header, cut, tuple(messages))
 
 
-def read_query_image(
-    path: str | Path, *, config: Config, root: str | Path | None, in_archive: bool = False
-) -> QueryInput:
-    """A single image file as a query.
-
-    Where the archive is a folder of images, the file is read as these were. Where it was cut from
-    scans, a CT slice in HU is prepared as a scan of one slice, without neighbours; any other image
-    is taken for a crop.
+def network_input(
+    query: QueryInput, config: Items, segment: Callable[[np.ndarray], np.ndarray] | None = None
+) -> np.ndarray:
+    """The network input of a query, as those of the archive's items: uint8 [S, S, C].
 
     Args:
-      path: an image in any format of `read_image`.
-      config, root: as in `open_query_scan`.
-      in_archive: the file is one of the archive's own images, whose scale is known to be right.
-
-    Raises:
-      ScanError: not an image, damaged, with more than one slice, of 12 bits in 16, or in a signed
-        or floating type without HU; names the file.
-    """
-    path = Path(path)
-    image = read_image(path)
-    ready_made = sources.get(config.data.kind).ready_made
-    if not ready_made and image.ndim != 2:
-        raise ScanError(
-            f"{path}: {len(image)} slices, a scan; name a world coordinate or a slice number"
-        )
-    in_hu = not np.issubdtype(image.dtype, np.unsignedinteger)
-    if not ready_made and in_hu and len(_size(path)) == 3:
-        scan = open_query_scan(path, config=config, root=root)
-        whole = scan.at(slice_index=0)
-        middle = whole.planes[len(whole.planes) // 2][None]
-        return dataclasses.replace(whole, planes=middle, known=ONE, cube=_plane_only(whole.cube))
-    return _as_query(image, config=config, name=str(path), in_archive=in_archive)
-
-
-def _plane_only(cube: tuple[np.ndarray, np.ndarray] | None) -> tuple[np.ndarray, np.ndarray] | None:
-    """A cube of which only the central plane is known, as of any single slice."""
-    if cube is None:
-        return None
-    values, states = cube
-    central = np.arange(states.shape[-1]) == states.shape[-1] // 2
-    return values, np.where(central, states, cubes.UNKNOWN)
-
-
-def query_image(image: np.ndarray, *, config: Config) -> QueryInput:
-    """An image array [Y, X] in the archive's item format as a query: neither resampled nor cut.
-
-    Args:
-      image: finite values: uint8, or uint16 over its full range, or HU in a signed or floating
-        type.
+      query: a place in a scan, or images.
       config: the archive's.
-
-    Raises:
-      ScanError: not such an array.
+      segment: finds the lungs in slices, uint8 [N, S, S] both; its masks take precedence over the
+        query's. A cube from a scan has the lungs of the scan.
     """
-    if not isinstance(image, np.ndarray):
-        raise ScanError(
-            f"image: {type(image).__name__}; must be the path of a file, or a numpy array [Y, X] "
-            "of uint8, uint16, or HU in a signed or floating type"
-        )
-    if image.dtype.kind == "f" and not np.isfinite(image).all():
-        raise ScanError("image: NaN or infinite pixels; replace them, for example by -1000 HU")
-    return _as_query(image, config=config, name="image")
-
-
-def _as_query(
-    image: np.ndarray, *, config: Config, name: str, in_archive: bool = False
-) -> QueryInput:
-    """As `query_image`; NaN counts as air. `in_archive` as in `read_query_image`."""
-    if image.ndim != 2 or not image.size:
-        raise ScanError(f"{name}: shape {image.shape}; an item is one 2-D slice")
-    if image.dtype.kind not in "uif":
-        raise ScanError(
-            f"{name}: {image.dtype} pixels; must be uint8, uint16, or HU in a signed or floating "
-            "type"
-        )
-    image = image.astype(image.dtype.newbyteorder("="), copy=False)
-    if not in_archive:
-        refuse_twelve_bits(image, name)
-        _refuse_other_scales(image, name)
-    if sources.get(config.data.kind).ready_made:
-        grey = grey_square(image, config.items, name=name)
-        return QueryInput(grey[None], ONE, None, NOWHERE, segmentable=True, notes=())
-    items = config.items
-    grey = to_grey8(image, hu_min=items.hu_min, hu_max=items.hu_max, name=name)
-    note = f"{name}: its pixel size is unknown, so it is neither resampled nor segmented"
-    return QueryInput(grey[None], ONE, None, NOWHERE, segmentable=False, notes=(note,))
-
-
-def _refuse_other_scales(image: np.ndarray, name: str) -> None:
-    """Refuse a signed or floating image whose values are no HU, by the rule for folders.
-
-    Raises:
-      ScanError: no pixel is finite, or none is as low as air.
-    """
-    if image.dtype.kind == "u":
-        return
-    known = image[np.isfinite(image)]
-    if not known.size:
-        raise ScanError(f"{name}: not one finite pixel; replace the image")
-    if wrong := hu_problem(float(known.min())):
-        raise ScanError(
-            f"{name}: {image.dtype} pixels are taken for HU, but the lowest value, {wrong}"
-        )
+    middle = len(query.planes) // 2
+    if config.view != "cube":
+        mask = query.mask if segment is None else segment(query.planes[middle][None])[0]
+        return views.stack(query.planes, query.known, mask, query.point, config)
+    if query.cube is not None:
+        return views.cube(*query.cube, config)
+    assert query.z_mm is not None
+    planes, z_mm = query.planes[query.known], query.z_mm[query.known]
+    masks = None if segment is None else segment(planes)
+    made = views.stack_cube(planes, masks, z_mm, query.z_mm[middle], config)
+    return views.cube(*made, config)
 
 
 def _checked_place(header: Header, world_mm: Vector) -> np.ndarray:
@@ -280,10 +198,3 @@ def _middle_of_slice(header: Header, number: int | None) -> np.ndarray:
         raise ScanError(f"{path}: no slice {number}; it has 0 to {last}")
     middle = (np.array(header.shape) - 1) / 2
     return header.index_to_world(np.array([number, middle[1], middle[2]]))
-
-
-def _size(path: Path) -> tuple[int, ...]:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    return reader.GetSize()

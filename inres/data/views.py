@@ -91,20 +91,6 @@ def cube(values: np.ndarray, states: np.ndarray, config: Items) -> np.ndarray:
     return with_known(shown, states > cubes.UNKNOWN)
 
 
-def slice_cube(
-    slice_: np.ndarray, mask: np.ndarray | None, config: Items
-) -> tuple[np.ndarray, np.ndarray]:
-    """A single slice as a cube of which only the central plane is known: values and states.
-
-    Args:
-      slice_: uint8 [S, S], `crop_mm` wide.
-      mask: uint8 [S, S], 1 inside the lungs; None where nothing was segmented.
-      config: the widths of cube and slice.
-    """
-    masks = None if mask is None else mask[None]
-    return stack_cube(slice_[None], masks, np.zeros(1), 0.0, config)
-
-
 def stack_cube(
     planes: np.ndarray,
     masks: np.ndarray | None,

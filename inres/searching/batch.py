@@ -7,12 +7,16 @@ from typing import Any
 
 from inres.archive import Archive
 from inres.searching.hits import Hits
+from inres.searching.image_text import image_paths, image_positions
 from inres.system import files
 
 KINDS = ("item", "image", "scan")
 """Columns of which each row fills one: what the query is."""
 PLACES = ("x_mm", "y_mm", "z_mm", "slice")
 """Columns for rows with a scan: a place in mm (LPS), or the number of a slice."""
+POSITIONS = ("z_mm", "slice_mm")
+"""Columns for rows with several images: their positions in mm separated by commas, or their
+distance."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +39,11 @@ class QueryRow:
         kind = self._kind()
         if kind == "item":
             return archive.search_item(int(self._number("item")), **options)
-        path = self.folder / self.values[kind]
         if kind == "image":
-            return archive.search_image(path, **options)
+            paths = image_paths(self.values["image"], self.folder)
+            positions = image_positions(self.values, where=f"{self.where}: ")
+            return archive.search_image(paths, **positions, **options)
+        path = self.folder / self.values[kind]
         if self.values.get("slice"):
             return archive.search_scan(path, slice_index=int(self._number("slice")), **options)
         place = tuple(self._number(name) for name in PLACES[:3])
@@ -51,9 +57,12 @@ class QueryRow:
                 f"(filled: {', '.join(filled) or 'none'})"
             )
         placed = [name for name in PLACES if self.values.get(name)]
-        if filled != ["scan"] and placed:
-            names = ", ".join(placed)
+        misplaced = [name for name in placed if filled != ["image"] or name not in POSITIONS]
+        if filled != ["scan"] and misplaced:
+            names = ", ".join(misplaced)
             raise ValueError(f"{self.where}: {names} is a place in a scan; name the scan")
+        if filled != ["image"] and self.values.get("slice_mm"):
+            raise ValueError(f"{self.where}: slice_mm is the distance of images; name the images")
         if filled == ["scan"] and placed not in (["x_mm", "y_mm", "z_mm"], ["slice"]):
             raise ValueError(f"{self.where}: a scan needs either x_mm, y_mm and z_mm, or slice")
         return filled[0]
@@ -83,7 +92,7 @@ def read_queries(path: Path) -> list[QueryRow]:
     for line, row in lines:
         values = {name: text.strip() for name, text in row.items()}
         given = next((values[kind] for kind in KINDS if values.get(kind)), "")
-        name = values.get("name") or Path(given).name
+        name = values.get("name") or image_paths(given, path.parent)[0].name
         rows.append(QueryRow(f"{path}: line {line}", name, values, path.parent))
     return rows
 

@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 
 import numpy as np
@@ -5,7 +6,16 @@ import pytest
 import SimpleITK as sitk
 
 from inres.config import Config, Data, Items
-from inres.data import folder, images, item_store, items, queries, views
+from inres.data import (
+    folder,
+    image_stack,
+    images,
+    item_store,
+    items,
+    queries,
+    query_images,
+    views,
+)
 from inres.system import files
 
 HEADER = "image,scan,nodule,label,diameter_mm,malignancy,split\n"
@@ -98,7 +108,10 @@ def test_one_bright_pixel_does_not_hide_12_bit_data(tree):
     both = images.load_images([dark, bright], Items())
     assert [int(image.max()) for image in both] == [12, 255]
     config = Config(data=Data(kind="folder", root=str(tree)))
-    query = functools.partial(queries.read_query_image, dark, config=config, root=tree)
+    stack = image_stack.read_stack([dark])
+    query = functools.partial(
+        query_images.read_query_images, stack, config=config, root=tree, planes=1
+    )
     assert int(query(in_archive=True).planes.max()) == 12
     for refused in (
         lambda: list(images.load_images([dark], Items())),
@@ -334,10 +347,13 @@ def cube_folder(tmp_path, heights, *, masks=False, z=True):
     return root
 
 
+CUBES = Items(view="cube", cube_mm=18.0, cube_px=9, crop_mm=24.0)
+
+
 def prepared_cubes(root, **fields):
     out = root.parent / "cubes"
     out.mkdir(exist_ok=True)
-    items_ = Items(view="cube", cube_mm=18.0, cube_px=9, crop_mm=24.0, **fields)
+    items_ = dataclasses.replace(CUBES, **fields)
     folder.prepare_folder(Config(data=Data(kind="folder"), items=items_), root=root, out=out)
     return item_store.open_store(out)
 
@@ -383,10 +399,13 @@ def test_cubes_of_a_folder_have_its_masks(tmp_path):
 def test_a_query_image_is_a_cube_of_one_plane_like_a_slice_without_others(tmp_path):
     root = cube_folder(tmp_path, [0.0, 2.0, 4.0])
     store = prepared_cubes(root)
-    config = Items(view="cube", cube_mm=18.0, cube_px=9, crop_mm=24.0)
-    made = views.slice_cube(np.asarray(store.slices[1]), None, config)
-    np.testing.assert_array_equal(made, [store.cubes[1], store.cube_states[1]])
-    np.testing.assert_array_equal(views.known_planes(views.cube(*made, config)), np.arange(9) == 4)
+    config = Config(data=Data(kind="folder", root="x"), items=CUBES)
+    stack = image_stack.stack_of(np.asarray(store.slices[1]))
+    query = query_images.query_images(stack, config=config, planes=9)
+    made = queries.network_input(query, CUBES)
+    item = views.cube(store.cubes[1], store.cube_states[1], CUBES)
+    np.testing.assert_array_equal(made, item)
+    np.testing.assert_array_equal(views.known_planes(made), np.arange(9) == 4)
 
 
 def test_positions_that_make_no_cube_are_named(tmp_path):

@@ -19,7 +19,7 @@ from inres.config import Config, Data
 from inres.ct import scan
 from inres.ct.header import ScanError
 from inres.ct.image import to_uint8
-from inres.data import queries
+from inres.data import image_stack, queries, query_images
 from inres.data.cut import cut_scan
 from inres.data.views import canvas
 
@@ -35,8 +35,21 @@ def query(path, config, *, series_uid="", **place):
     return found.planes, found.mask, found.point, found.notes
 
 
+def read_image(path, config):
+    stack = image_stack.read_stack([path])
+    planes = 2 * config.items.neighbours + 1
+    return query_images.read_query_images(
+        stack, config=config, root=config.data.root, planes=planes
+    )
+
+
+def array_query(image, config):
+    stack = image_stack.stack_of(image)
+    return query_images.query_images(stack, config=config, planes=1)
+
+
 def image_query(path, config):
-    found = queries.read_query_image(path, config=config, root=config.data.root)
+    found = read_image(path, config)
     return found.planes, found.mask, found.point, found.notes
 
 
@@ -194,7 +207,7 @@ HU = np.linspace(-1000, 400, 120).reshape(10, 12)
         (HU.astype(complex), "complex128 pixels"),
         (HU.astype(object), "object pixels"),
         (HU.astype(str), "<U.* pixels"),
-        (HU.tolist(), "image: list; must be the path of a file, or a numpy array"),
+        (HU.tolist(), "image: list; must be the path of a file, several paths, or a numpy array"),
         (None, "image: NoneType; must be"),
         (3.0, "image: float; must be"),
         (np.float32(3), "image: float32; must be"),
@@ -211,7 +224,7 @@ HU = np.linspace(-1000, 400, 120).reshape(10, 12)
 @pytest.mark.parametrize("kind", ["phantom", "folder"])
 def test_arrays_that_are_no_images_are_refused(image, message, kind):
     with pytest.raises(ScanError, match=message):
-        queries.query_image(image, config=Config(data=Data(kind=kind, root="x")))
+        array_query(image, Config(data=Data(kind=kind, root="x")))
 
 
 def test_files_without_hu_are_refused_but_nan_counts_as_air(tree, tmp_path):
@@ -225,7 +238,7 @@ def test_files_without_hu_are_refused_but_nan_counts_as_air(tree, tmp_path):
             image_query(path, crops)
     holes = np.where(HU > 399, np.nan, HU).astype(np.float32)
     sitk.WriteImage(sitk.GetImageFromArray(holes), str(path))
-    expected = queries.query_image(np.nan_to_num(holes, nan=-1200), config=crops)
+    expected = array_query(np.nan_to_num(holes, nan=-1200), crops)
     np.testing.assert_array_equal(image_query(path, crops)[0], expected.planes)
 
 
@@ -233,7 +246,7 @@ def test_files_without_hu_are_refused_but_nan_counts_as_air(tree, tmp_path):
 def test_the_order_of_bytes_does_not_matter(tree, kind):
     array = (HU * 20 + 25000 if kind is np.uint16 else HU).astype(kind)
     swapped = array.astype(array.dtype.newbyteorder("S"))
-    ours, theirs = (queries.query_image(a, config=make_config(tree)) for a in (array, swapped))
+    ours, theirs = (array_query(a, make_config(tree)) for a in (array, swapped))
     np.testing.assert_array_equal(ours.planes, theirs.planes)
 
 
@@ -280,18 +293,17 @@ def test_an_array_gives_the_same_query_as_its_file(tree, tmp_path):
         for config in (crops, folder):
             path = tmp_path / f"{array.dtype}.{'png' if array.dtype.kind == 'u' else 'tif'}"
             sitk.WriteImage(sitk.GetImageFromArray(array), str(path))
-            want = queries.read_query_image(path, config=config, root=tree)
-            found = queries.query_image(array, config=config)
+            want = read_image(path, config)
+            found = array_query(array, config)
             np.testing.assert_array_equal(found.planes, want.planes)
             assert found.mask is want.mask is None
             assert np.isnan([found.point, want.point]).all()
             assert found.segmentable == want.segmentable == (config is folder)
-            shape = (1, 12, 12) if config is folder else (1, 10, 12)
-            assert found.planes.shape == shape
-    with pytest.raises(ScanError, match=r"image: shape \(3, 10, 12\); an item is one 2-D slice"):
-        queries.query_image(np.zeros((3, 10, 12), np.uint8), config=crops)
+            assert found.planes.shape == (1, 12, 12)
+    with pytest.raises(ScanError, match=r"image\[0\]: 3 images, .* items are single slices"):
+        array_query(np.zeros((3, 10, 12), np.uint8), crops)
     with pytest.raises(ScanError, match="image: 16-bit pixels from 0 to 119, so 12-bit data"):
-        queries.query_image(np.arange(120, dtype=np.uint16).reshape(10, 12), config=crops)
+        array_query(np.arange(120, dtype=np.uint16).reshape(10, 12), crops)
 
 
 def test_a_single_ct_slice_is_prepared_as_a_scan(tree, tmp_path):
