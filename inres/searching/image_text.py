@@ -15,7 +15,7 @@ def image_paths(text: str, folder: Path = Path()) -> list[Path]:
     """
     whole = folder / Path(text).expanduser()
     if whole.exists():
-        return [whole]
+        return [whole if whole.name not in ("", "..") else whole.resolve()]
     parts = [part.strip() for part in text.split(SEPARATOR)]
     return [folder / Path(part).expanduser() for part in parts if part] or [whole]
 
