@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
+from inres.ct import dicom
 from inres.ct.header import Header, ScanError, require_there
 from inres.ct.image import read_image
 from inres.ct.scan import read_header
@@ -182,7 +182,7 @@ def _in_folder(folder: Path) -> list[Path]:
     ]
     if not found:
         raise ScanError(f"{folder}: no images in this folder; give the images of one nodule")
-    if sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder)):
+    if any(map(dicom.is_dicom, found)):
         raise ScanError(
             f"{folder}: a DICOM series, whose order is not that of its names; search for a place "
             "in it as a scan, or list the images of a nodule from the lowest to the highest"
