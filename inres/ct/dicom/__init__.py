@@ -5,11 +5,12 @@ open_stack(folder)        the slices of one series, their grid, and what was dec
 read_stack(stack)         its HU
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from inres.ct.dicom.choice import choose
 from inres.ct.dicom.folder import Found, folders_below, read_files, read_folder
-from inres.ct.dicom.instance import is_dicom
+from inres.ct.dicom.instance import Instance, is_dicom
 from inres.ct.dicom.series import Series, grouped, series_of
 from inres.ct.dicom.stack import Stack, read_stack, stack_of
 from inres.ct.header import ScanError
@@ -17,39 +18,76 @@ from inres.ct.header import ScanError
 __all__ = ["Series", "Stack", "is_dicom", "open_stack", "read_stack", "series_of"]
 
 
+MOST_FILES = 5000
+"""A folder whose folders hold more files than this is a collection rather than one scan."""
+
+
 def open_stack(path: Path, *, series_uid: str = "", kernel: str = "") -> Stack:
-    """The slices of one series in a folder, or of one file, from their headers.
+    """The slices of one series, from their headers.
 
     Args:
-      path: a folder with DICOM files, or a DICOM file.
+      path: a folder with DICOM files, a folder whose folders hold those of one study, or one file.
       series_uid: the series to take; empty: the rules of `choice.choose`.
       kernel: a text that its kernel or description must contain, unless `series_uid` is given.
 
     Raises:
       ScanError: there is no CT volume, more than one that may be meant, or it cannot be read.
     """
-    found = read_folder(path) if path.is_dir() else read_files([path])
+    try:
+        found = _found(path)
+    except OSError as error:
+        raise ScanError(f"{path}: cannot be read ({error.strerror or error})") from None
     if not found.instances:
         raise ScanError(_nothing(path, found))
-    chosen, notes = choose(path, grouped(found), series_uid=series_uid, kernel=kernel)
+    series = grouped(found)
+    if not series_uid:
+        _require_one_study(path, series)
+    chosen, notes = choose(path, series, series_uid=series_uid, kernel=kernel)
     return stack_of(path, chosen, (*found.notes, *notes))
 
 
+def _found(path: Path) -> Found:
+    if not path.is_dir():
+        return read_files([path])
+    found = read_folder(path)
+    if found.instances or found.notes:
+        return found
+    instances: list[Instance] = []
+    notes: list[str] = []
+    for folder in folders_below(path):
+        inner = read_folder(folder)
+        instances += inner.instances
+        notes += inner.notes
+        if len(instances) > MOST_FILES:
+            raise ScanError(
+                f"{path}: more than {MOST_FILES} DICOM files in folders below; give the folder of "
+                f"one scan, such as {instances[0].path.parent}"
+            )
+    return Found(tuple(instances), tuple(notes))
+
+
+def _require_one_study(path: Path, found: Sequence[Series]) -> None:
+    """Refuse CT volumes of several patients or studies, between which no rule can choose.
+
+    Raises:
+      ScanError: lists them.
+    """
+    studies = {(s.patient, s.study_uid): s for s in found if s.volume}
+    if len(studies) > 1:
+        shown = [f"{s.folder} ({s.patient}, {s.study_date})" for s in studies.values()]
+        raise ScanError(
+            f"{path}: CT of {len(studies)} patients or studies: {'; '.join(shown[:6])}; keep each "
+            "in its own folder and give that, or choose a series by its uid (series_uid, --series)"
+        )
+
+
 def _nothing(path: Path, found: Found) -> str:
-    """The error for a folder without DICOM."""
+    """The error for a file or folder without DICOM."""
+    where = "in this folder or below" if path.is_dir() else "in this file"
     if any("broken link" in note for note in found.notes):
         remedy = "copy the files to which the links point (`git annex get`)"
     elif found.notes:
         remedy = "fetch the files again"
     else:
         remedy = "give a folder of DICOM slices, or an .mhd, .nrrd or .nii.gz file"
-        inner = next((p for p in folders_below(path) if p != path and _has_dicom(p)), None)
-        if inner is not None:
-            remedy = f"there are DICOM files in folders below; give one of them, such as {inner}"
-    return "; ".join((f"{path}: no DICOM series in this folder", *found.notes, remedy))
-
-
-def _has_dicom(folder: Path) -> bool:
-    """Whether the first file of a folder is DICOM."""
-    first = next((path for path in sorted(folder.iterdir()) if path.is_file()), None)
-    return first is not None and is_dicom(first)
+    return "; ".join((f"{path}: no DICOM series {where}", *found.notes, remedy))

@@ -9,15 +9,13 @@ import numpy as np
 
 from inres.ct.dicom.instance import CT_CLASSES, Slice
 from inres.ct.dicom.kernels import sharpness
-from inres.ct.dicom.series import Series, normal_of
+from inres.ct.dicom.series import AXIAL, Series, normal_of
 from inres.ct.header import ScanError
 
 _HOW = (
     "choose one by its uid (series_uid, --series) or by a text of its kernel or description "
     "(data.kernel), or keep each in its own folder"
 )
-_AXIAL = 0.8
-"""Least z component of the normal of axial slices (37 degrees)."""
 _SAME_MM = 0.05
 """Thicknesses closer than this are equal."""
 
@@ -42,7 +40,8 @@ def choose(
       ScanError: no CT volume, none of this uid or kernel, or several that the rules do not order.
     """
     if series_uid:
-        return _by_uid(path, found, series_uid), ()
+        chosen = _by_uid(path, found, series_uid)
+        return chosen, () if chosen.volume else (chosen.reason,)
     volumes = [series for series in found if series.volume]
     if not volumes and (whole := _scattered(found)):
         return whole
@@ -67,8 +66,10 @@ def _by_uid(path: Path, found: Sequence[Series], uid: str) -> Series:
     if not named:
         raise ScanError(f"{path}: no series {uid}; {_listed(found, 'found')}")
     if len(named) > 1:
-        where = ", ".join(str(series.folder) for series in named[:3])
-        raise ScanError(f"{path}: series {uid} in {len(named)} folders ({where}); give one of them")
+        raise ScanError(
+            f"{path}: series {uid} belongs to {len(named)} studies or patients; keep each in its "
+            "own folder"
+        )
     if not named[0].slices:
         raise ScanError(f"{path}: series {uid} is {named[0].reason}")
     return named[0]
@@ -137,7 +138,7 @@ def _slice_mm(series: Series) -> float:
 
 def _axial(series: Series) -> bool:
     known = [plane for plane in series.planes if plane.orientation]
-    return bool(known) and abs(normal_of(known[0])[2]) >= _AXIAL
+    return bool(known) and abs(normal_of(known[0])[2]) >= AXIAL
 
 
 def _scattered(found: Sequence[Series]) -> tuple[Series, tuple[str, ...]] | None:

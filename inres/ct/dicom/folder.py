@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pydicom
 
+from inres.ct.dicom.elements import UnreadableError
 from inres.ct.dicom.instance import Instance, read_instance
 
-_SUFFIXES = ("", ".dcm", ".dicom", ".ima", ".img")
-"""Endings of files that are likely slices. Many archives export them without an ending."""
+_SUFFIXES = (".dcm", ".dicom", ".ima")
+"""Endings of files that are meant to be DICOM; many archives export it without an ending."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Found:
 
     instances: tuple[Instance, ...]
     notes: tuple[str, ...]
-    """Files that look like slices and cannot be read."""
+    """Files that may be slices and cannot be read."""
 
 
 @contextlib.contextmanager
@@ -35,9 +36,14 @@ def quiet() -> Iterator[None]:
 def read_folder(folder: Path) -> Found:
     """The DICOM files directly in a folder, in the order of their names.
 
-    Other files are ignored, unless they look like slices: broken links, empty and damaged files.
+    Files that may be slices and cannot be read are noted. Other files are ignored.
+
+    Raises:
+      OSError: the folder cannot be read.
     """
-    return read_files(sorted(path for path in folder.iterdir() if not path.is_dir()))
+    # Hidden files include AppleDouble ones, ._name.
+    files = (p for p in folder.iterdir() if not p.name.startswith(".") and not p.is_dir())
+    return read_files(sorted(files))
 
 
 def read_files(paths: Sequence[Path]) -> Found:
@@ -46,8 +52,6 @@ def read_files(paths: Sequence[Path]) -> Found:
     with quiet():
         for path in paths:
             try:
-                if path.name.startswith("."):  # also AppleDouble files, ._name
-                    continue
                 if not path.exists():
                     wrong.append((path, "broken link"))
                 elif not path.is_file():
@@ -56,8 +60,10 @@ def read_files(paths: Sequence[Path]) -> Found:
                     wrong.append((path, "empty file"))
                 elif instance := read_instance(path):
                     instances.append(instance)
-                elif path.suffix.lower() in _SUFFIXES[1:]:
-                    wrong.append((path, "not DICOM, or damaged"))
+                elif path.suffix.lower() in _SUFFIXES:
+                    wrong.append((path, "not DICOM"))
+            except UnreadableError:
+                wrong.append((path, "truncated or damaged"))
             except OSError as error:
                 wrong.append((path, f"cannot be opened ({error.strerror or error})"))
     return Found(tuple(instances), tuple(_grouped(wrong)))

@@ -126,12 +126,13 @@ def geometry_of(slices: Sequence[Slice]) -> Geometry:
     if off <= max(_EVEN * usual, _ROUNDING_MM):
         step, units, planes = mean, np.arange(len(slices), dtype=np.float64), len(slices)
     else:
-        step = max(float(np.quantile(steps, 0.1, method="higher")), usual / 2)
+        finest = max(float(np.quantile(steps, 0.1, method="higher")), usual / 2)
+        planes = math.ceil(heights[-1] / finest - 1e-6) + 1
+        step = float(heights[-1]) / (planes - 1)
         units = heights / step
-        planes = math.floor(units[-1] + 1e-6) + 1
         notes.append(
-            f"slices {steps.min():g} to {steps.max():g} mm apart ({_uneven(slices, steps)}), "
-            f"interpolated to {planes} planes {step:g} mm apart"
+            f"slices {steps.min():.4g} to {steps.max():.4g} mm apart ({_uneven(slices, steps)}), "
+            f"interpolated to {planes} planes {step:.4g} mm apart"
         )
     third = axes @ np.array([*shear, 1.0])
     length = float(np.linalg.norm(third))

@@ -32,6 +32,10 @@ CT_CLASSES = {
 """SOP classes of CT images (PS3.4, B.5)."""
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
 """SOP class and, with further components, its multi-frame classes."""
+_DIRECTORY = "1.2.840.10008.1.3.10"
+"""SOP class of DICOMDIR, which lists other files."""
+_NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+"""Uncompressed: implicit, explicit and big-endian."""
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _UNDEFINED = 0xFFFFFFFF
 _PIXEL_DATA = (0x7FE0, 0x0010)
@@ -163,11 +167,12 @@ def is_dicom(path: Path) -> bool:
 
 
 def read_instance(path: Path) -> Instance | None:
-    """What a file says of itself; None if it is not DICOM, or damaged before that.
+    """What a file says of itself; None if it is not DICOM, or only a directory of such files.
 
     Call it within `quiet`.
 
     Raises:
+      UnreadableError: it begins like DICOM, but its header cannot be read.
       OSError: the file cannot be opened.
     """
     with open(path, "rb") as file:
@@ -181,8 +186,8 @@ def read_instance(path: Path) -> Instance | None:
             return _instance(path, dataset, file)
         except OSError:
             raise
-        except Exception:  # pydicom raises whatever its parsers meet
-            return None
+        except Exception as error:  # pydicom raises whatever its parsers meet
+            raise UnreadableError(str(error)) from None
 
 
 def _looks_like_dicom(head: bytes) -> bool:
@@ -193,11 +198,14 @@ def _looks_like_dicom(head: bytes) -> bool:
 
 
 def _instance(path: Path, dataset: Dataset, file: BinaryIO) -> Instance | None:
+    """As `read_instance`, of a file whose header was read."""
     meta = getattr(dataset, "file_meta", Dataset())
     levels = [dataset]
     sop_class = text(levels, "SOPClassUID") or text([meta], "MediaStorageSOPClassUID")
     modality = text(levels, "Modality")
     if not sop_class and not modality:
+        raise UnreadableError("neither SOPClassUID nor Modality")
+    if sop_class == _DIRECTORY:
         return None
     image_type = tuple(text(levels, "ImageType").upper().split("\\"))
     pictures = sop_class in CT_CLASSES or sop_class.startswith(SECONDARY_CAPTURE) or not sop_class
@@ -389,14 +397,9 @@ def _pixels(dataset: Dataset, meta: Dataset, file: BinaryIO) -> tuple[Pixels, st
         what = "no pixel data" if tag is None else "pixels that are not whole numbers"
         return pixels, f"{what}; export the series again"
     if length == _UNDEFINED:
-        return dataclasses.replace(pixels, offset=offset), ""
+        return dataclasses.replace(pixels, offset=offset), ""  # encapsulated
     pixels = dataclasses.replace(pixels, offset=offset, length=length)
-    if syntax.is_compressed:
-        return pixels, f"pixel data of {length} bytes is not encapsulated, unlike its syntax says"
-    have, need = min(length, end - offset), frames * pixels.frame_bytes
-    if have < need:
-        return pixels, f"truncated, {have} bytes of pixels instead of {need}; fetch it again"
-    return pixels, ""
+    return pixels, _length_problem(pixels, min(length, end - offset))
 
 
 def _layout_problem(pixels: Pixels, samples: int, photometric: str) -> str:
@@ -411,6 +414,29 @@ def _layout_problem(pixels: Pixels, samples: int, photometric: str) -> str:
             "with the stored ones inside; correct the header"
         )
     return ""
+
+
+def _length_problem(pixels: Pixels, have: int) -> str:
+    """The problem of pixels that are not encapsulated, of which the file has so many bytes."""
+    if pixels.syntax not in _NATIVE:
+        return unsupported(pixels.syntax)
+    need = pixels.frames * pixels.frame_bytes
+    if have < need:
+        return f"truncated, {have} bytes of pixels instead of {need}; fetch it again"
+    if pixels.length >= need + pixels.columns:
+        return (
+            f"{pixels.length} bytes of pixels, but {pixels.rows} rows and {pixels.columns} columns "
+            f"of {pixels.bits_allocated} bits are {need}; correct the header"
+        )
+    return ""
+
+
+def unsupported(syntax: UID) -> str:
+    """The problem of a transfer syntax that cannot be read."""
+    return (
+        f"its transfer syntax, {syntax.name} ({syntax}), is not supported; convert the files with "
+        "`gdcmconv --raw IN OUT` (GDCM) or `dcmdjpeg IN OUT` (DCMTK)"
+    )
 
 
 def _default_syntax(implicit: bool | None, little_endian: bool | None) -> str:

@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 
 from inres.ct.dicom.folder import quiet
-from inres.ct.dicom.instance import CT_CLASSES, Pixels, Slice
+from inres.ct.dicom.instance import CT_CLASSES, Pixels, Slice, unsupported
 from inres.ct.header import ScanError
 
 
@@ -107,7 +107,13 @@ def _decoded_frame(path: Path, pixels: Pixels, frame: bytes, part: Path) -> np.n
     dataset.HighBit, dataset.PixelRepresentation = pixels.high_bit, int(pixels.signed)
     dataset.PixelData = encapsulate([frame])
     dataset["PixelData"].is_undefined_length = True
-    dataset.save_as(part, enforce_file_format=True)
+    try:
+        dataset.save_as(part, enforce_file_format=True)
+    except OSError as error:
+        raise ScanError(
+            f"{path}: cannot be decoded, since {part} cannot be written ({error.strerror}); make "
+            "room, or set TMPDIR to another folder"
+        ) from None
     try:
         values = sitk.GetArrayFromImage(sitk.ReadImage(str(part), imageIO="GDCMImageIO"))
     except RuntimeError:
@@ -119,11 +125,7 @@ def _decoded_frame(path: Path, pixels: Pixels, frame: bytes, part: Path) -> np.n
 
 
 def _not_decoded(path: Path, pixels: Pixels) -> str:
-    return (
-        f"{path}: its pixels, of transfer syntax {pixels.syntax.name} ({pixels.syntax}), cannot be "
-        "decoded: damaged, or a syntax that is not supported; fetch the file again, or convert it "
-        "with `gdcmconv --raw IN OUT` or `dcmdjpeg IN OUT` (DCMTK)"
-    )
+    return f"{path}: its pixels cannot be decoded: damaged, or {unsupported(pixels.syntax)}"
 
 
 _UID = "1.2.826.0.1.3680043.8.498.1"

@@ -15,6 +15,8 @@ _NO_STACK = (
     *("VOLREN", "VRT", "SSD", "CPR", "CURVED", "CURVED_PLANAR", "SUBTRACTION"),
 )
 """Values of ImageType of projections, renderings and the like, which hold no HU of places."""
+AXIAL = 0.8
+"""Least z component of the normal of axial slices (37 degrees)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,6 +43,7 @@ class Series:
     reason: str
     """Why it cannot be; empty if it can."""
     instances: tuple[Instance, ...] = dataclasses.field(repr=False)
+    """Its files; empty from `series_of`."""
 
     @property
     def planes(self) -> tuple[Slice, ...]:
@@ -73,16 +76,19 @@ def series_of(path: str | Path) -> tuple[Series, ...]:
       OSError: a folder cannot be read.
     """
     return tuple(
-        series for folder in folders_below(Path(path)) for series in grouped(read_folder(folder))
+        dataclasses.replace(series, instances=())  # of a whole tree, they would fill the memory
+        for folder in folders_below(Path(path))
+        for series in grouped(read_folder(folder))
     )
 
 
 def grouped(found: Found) -> list[Series]:
     """The series among the files of one folder."""
-    by_uid: dict[str, list[Instance]] = {}
-    for instance in found.instances:
-        by_uid.setdefault(instance.series_uid, []).append(instance)
-    return [_series(uid, instances) for uid, instances in sorted(by_uid.items())]
+    # Some anonymisers give the series of different patients the same uid.
+    named: dict[tuple[str, str, str], list[Instance]] = {}
+    for one in found.instances:
+        named.setdefault((one.series_uid, one.study_uid, one.patient), []).append(one)
+    return [_series(uid, instances) for (uid, *_), instances in sorted(named.items())]
 
 
 def _series(uid: str, instances: Sequence[Instance]) -> Series:

@@ -9,9 +9,9 @@ import numpy as np
 
 from inres.ct.dicom import geometry
 from inres.ct.dicom.geometry import Geometry, axes_of, heights_of, named, same_place
-from inres.ct.dicom.instance import Slice
+from inres.ct.dicom.instance import CT_CLASSES, Slice
 from inres.ct.dicom.pixels import stored_values
-from inres.ct.dicom.series import Series
+from inres.ct.dicom.series import AXIAL, Series, normal_of
 from inres.ct.dicom.values import Tally, require_hu, to_hu
 from inres.ct.header import Header, ScanError, checked_header
 
@@ -47,12 +47,16 @@ def stack_of(path: Path, series: Series, notes: Sequence[str] = ()) -> Stack:
     slices = list(series.planes)
     if series.scouts:
         notes.append(f"left out, scout images: {named(series.scouts)}")
+    if series.instances[0].sop_class not in CT_CLASSES:
+        notes.append(f"stored as {series.instances[0].kind}")
     _require_known(slices)
     slices = _one_part(slices, notes)
     geometry.require_equal_layout(slices)
     slices = _one_per_place(slices, notes)
     grid = geometry.geometry_of(slices)
-    _require_one_pass(slices, grid)
+    notes += _order_notes(slices, grid)
+    if abs(normal_of(slices[0])[2]) < AXIAL:
+        notes.append("its slices are not axial")
     columns, rows = slices[0].pixels.columns, slices[0].pixels.rows
     header = checked_header(
         path, (columns, rows, grid.planes), grid.spacing_mm, grid.origin_mm, grid.direction
@@ -118,12 +122,15 @@ def _one_part(slices: list[Slice], notes: list[str]) -> list[Slice]:
 
 
 def _overlap(parts: Sequence[Sequence[Slice]]) -> bool:
-    """Whether parts of a series show the same place, or cannot be compared."""
+    """Whether parts of a series show the same places, or cannot be compared.
+
+    Parts one after the other, which may share a slice, form one scan.
+    """
     if len({(s.layout, tuple(round(v, 2) for v in s.orientation)) for p in parts for s in p}) > 1:
         return True
     normal = axes_of(parts[0][:1])[:, 2]
     spans = sorted((heights_of(p, normal).min(), heights_of(p, normal).max()) for p in parts)
-    return any(low[1] > high[0] - 0.01 for low, high in itertools.pairwise(spans))
+    return any(low[1] > high[0] + 0.01 for low, high in itertools.pairwise(spans))
 
 
 def _one_per_place(slices: list[Slice], notes: list[str]) -> list[Slice]:
@@ -177,20 +184,24 @@ def _clash(first: Slice, second: Slice, count: int) -> str:
     )
 
 
-def _require_one_pass(slices: Sequence[Slice], grid: Geometry) -> None:
-    """Refuse uneven slices whose numbers run along the body more than once.
+def _order_notes(slices: Sequence[Slice], grid: Geometry) -> list[str]:
+    """A note where InstanceNumber goes up and down along the body.
 
     Raises:
-      ScanError: two acquisitions are mixed, which AcquisitionNumber does not tell.
+      ScanError: it does, and the distances are uneven: slices of two acquisitions are mixed, which
+        AcquisitionNumber does not tell.
     """
     numbers = [s.instance for s in slices]
-    if grid.even or None in numbers or len(set(numbers)) < len(numbers):
-        return
+    if None in numbers or len(set(numbers)) < len(numbers):
+        return []
     steps = np.sign(np.diff(np.array(numbers, float)))
-    if len(set(steps.tolist())) > 1:
+    if len(set(steps.tolist())) < 2:
+        return []
+    if not grid.even:
         at = int(np.flatnonzero(steps != np.sign(steps.sum() or 1))[0])
         raise ScanError(
             f"{slices[0].path.parent}: slices at uneven distances whose InstanceNumber goes up and "
             f"down along the body (at {slices[at].name} and {slices[at + 1].name}): slices of two "
             "acquisitions are mixed; keep the files of one"
         )
+    return ["InstanceNumber does not follow the positions, which are used"]

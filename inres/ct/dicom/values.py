@@ -22,24 +22,19 @@ class Tally:
     """What happened to the values of a scan, counted over its slices."""
 
     padded: int = 0
-    """Pixels with the padding value."""
-    low: int = 0
-    """Pixels below `LOWEST_HU` without being declared padding."""
+    """Pixels with the padding value, or below `LOWEST_HU`."""
     kept: int = 0
     """Pixels with a padding value that is plausible HU, inside the body."""
     other_bits: int = 0
     """Slices with bits outside of the stored ones."""
-    lowest: int = 0
-    """Lowest HU of all slices."""
+    lowest: int | None = None
+    """Lowest HU that is no padding; None if everything is."""
 
     def notes(self, slices: Sequence[Slice]) -> tuple[str, ...]:
         """The notes on the values of the scan."""
         notes = []
-        if self.padded or self.low:
-            notes.append(
-                f"{self.padded + self.low} pixels of padding (declared, or below {LOWEST_HU} HU) "
-                f"set to {AIR_HU} HU"
-            )
+        if self.padded:
+            notes.append(f"padding set to {AIR_HU} HU in {self.padded} pixels")
         if self.kept:
             notes.append(
                 f"{self.kept} pixels with the padding value are not connected to the border, and "
@@ -75,46 +70,63 @@ def to_hu(plane: Slice, raw: np.ndarray, tally: Tally) -> np.ndarray:
       raw: its pixels as allocated, of an unsigned type.
       tally: is updated.
     """
-    pixels = plane.pixels
-    values = unpacked(raw, pixels)
-    slope = float(plane.slope) if plane.slope else 1.0
-    intercept = float(plane.intercept or 0.0)
-    if slope == int(slope) and intercept == int(intercept):
-        hu = to_int16(values.astype(np.int64) * int(slope) + int(intercept))
-    else:
-        hu = to_int16(values * slope + intercept)
+    values = unpacked(raw, plane.pixels)
+    tally.other_bits += int(_has_other_bits(raw, plane.pixels))
+    hu = _rescaled(values, float(plane.slope or 1.0), float(plane.intercept or 0.0))
+    no_measurement = hu < LOWEST_HU
     padded = _is_padding(plane, raw, values)
     if padded is not None and padded.any():
-        if int(hu[padded].max()) > _TISSUE_HU:
+        if hu[padded].max() > _TISSUE_HU:
             outside = _connected_to_border(padded)
             tally.kept += int(padded.sum() - outside.sum())
             padded = outside
-        tally.padded += int(padded.sum())
-        hu[padded] = AIR_HU
-    low = hu < LOWEST_HU
-    if low.any():
-        tally.low += int(low.sum())
-        hu[low] = AIR_HU
-    tally.other_bits += int(_has_other_bits(raw, pixels))
-    tally.lowest = min(tally.lowest, int(hu.min()))
+        no_measurement |= padded
+    if no_measurement.any():
+        tally.padded += int(no_measurement.sum())
+        measured = hu[~no_measurement]
+        hu[no_measurement] = AIR_HU
+    else:
+        measured = hu
+    if measured.size:
+        lowest = int(measured.min())
+        tally.lowest = lowest if tally.lowest is None else min(tally.lowest, lowest)
     return hu
 
 
+def _rescaled(values: np.ndarray, slope: float, intercept: float) -> np.ndarray:
+    """Slope times value plus intercept, rounded and clipped to int16."""
+    if slope == int(slope) and intercept == int(intercept):
+        # Exact, and several times faster than floating point.
+        small = abs(slope) < 1 << 14 and abs(intercept) < 1 << 30 and values.dtype == np.int32
+        hu = values.astype(np.int32 if small else np.int64, copy=False)
+        hu = hu * int(slope) + int(intercept)
+    else:
+        hu = values * slope + intercept
+    return to_int16(hu)
+
+
 def require_hu(path: Path, slices: Sequence[Slice], tally: Tally) -> None:
-    """Refuse values without a rescale that cannot be HU.
+    """Refuse values that cannot be HU, whatever the padding around them.
 
     Raises:
-      ScanError: RescaleIntercept is missing, and no value is as low as air.
+      ScanError: there is only padding; RescaleIntercept is missing, and no value is as low as air;
+        or there is padding, and no other value is below water.
     """
-    if any(s.intercept is None for s in slices) and tally.lowest >= _AIR_IS_BELOW_HU:
+    if tally.lowest is None:
+        raise ScanError(f"{path}: all pixels are padding; fetch the series again")
+    missing = any(s.intercept is None for s in slices) and tally.lowest >= _AIR_IS_BELOW_HU
+    if missing or (tally.padded and tally.lowest >= 0):
+        what = "no RescaleIntercept (0028,1052), and the" if missing else "the"
         raise ScanError(
-            f"{path}: no RescaleIntercept (0028,1052), and the values are not HU, since the lowest "
-            f"is {tally.lowest}; add the intercept of the scanner, usually -1024, to the files"
+            f"{path}: {what} values are not HU, since the lowest is {tally.lowest} and air is "
+            "-1000; set RescaleIntercept to that of the scanner, usually -1024"
         )
 
 
 def unpacked(raw: np.ndarray, pixels: Pixels) -> np.ndarray:
     """The stored bits of each pixel as a number, int32 or int64 [rows, columns] (PS3.5, 8.1.1)."""
+    if pixels.bits_stored == pixels.bits_allocated == 16:
+        return (raw.view(np.int16) if pixels.signed else raw).astype(np.int32)
     wide: np.ndarray = raw.astype(np.int64 if pixels.bits_allocated > 16 else np.int32)
     values: np.ndarray = (wide >> _shift(pixels)) & _mask(pixels.bits_stored)
     if pixels.signed:
@@ -149,20 +161,19 @@ def _is_padding(plane: Slice, raw: np.ndarray, values: np.ndarray) -> np.ndarray
     if plane.padding is None:
         return None
     pixels = plane.pixels
-    signed = raw.astype(f"i{raw.itemsize}") if pixels.signed else raw
     low, high = sorted(_as_stored(end, pixels) for end in plane.padding)
-    padded = (signed >= low) & (signed <= high)
     least, most = _limits(pixels)
     if least <= low and high <= most:
-        padded |= (values >= low) & (values <= high)
-    return padded
+        return (values >= low) & (values <= high)
+    signed = raw.view(f"i{raw.itemsize}") if pixels.signed else raw
+    return (signed >= low) & (signed <= high)
 
 
 def _as_stored(value: int, pixels: Pixels) -> int:
     """A declared padding value, whose bits are those of a 16-bit number, in the pixels' sign."""
     if not pixels.signed:
         return value
-    if value >= 1 << 15 and pixels.bits_allocated <= 16:
+    if value >= 1 << 15:
         return value - (1 << 16)
     _, most = _limits(pixels)
     if most < value < 1 << pixels.bits_stored:
