@@ -15,7 +15,7 @@ Stamp = tuple[tuple[str, int, int], ...]
 def stamp(path: Path) -> Stamp:
     """The stamp of all files of the scan at `path`; it differs once one of them has changed."""
     found = []
-    for part in _parts(path):
+    for part in scan_parts(path):
         try:
             status = part.stat()
         except (OSError, ValueError):  # reported by the reader of the scan
@@ -24,7 +24,7 @@ def stamp(path: Path) -> Stamp:
     return tuple(sorted(found))
 
 
-def _parts(path: Path) -> list[Path]:
+def scan_parts(path: Path) -> list[Path]:
     """The file and those with its voxels, or all files of a folder with a DICOM series."""
     if path.is_dir():
         return list(path.iterdir())

@@ -1,7 +1,7 @@
 """The files of scans, their headers, and whether findings lie inside them."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +100,21 @@ def outside(name: str, world_mm: Vector, header: Header) -> str:
 def place_text(world_mm: Vector) -> str:
     """A place as text."""
     return "(" + ", ".join(f"{value:.2f}" for value in world_mm) + ") mm"
+
+
+def absent_scans(counts: Mapping[str, int], here: Container[str], *, what: str) -> list[str]:
+    """A message on findings whose scans are absent or misnamed, if there are any.
+
+    Args:
+      counts: number of findings of each scan.
+      here: the scans that are there.
+      what: the findings, for the message.
+    """
+    absent = [name for name in counts if name not in here]
+    if not absent:
+        return []
+    lost, total = sum(counts[name] for name in absent), sum(counts.values())
+    return [
+        f"{lost} of {total} {what} left out: their {len(absent)} scans are not in this tree "
+        f"(first: {absent[0]})"
+    ]

@@ -31,8 +31,9 @@ from inres.sources import (
     scan_settings,
 )
 from inres.sources._problems import Problems, no_problems, refuse
-from inres.sources._scans import by_stem, check_inside, place_text, read_headers
-from inres.system import files as system_files
+from inres.sources._scans import absent_scans, by_stem, check_inside, place_text, read_headers
+from inres.sources._tables import read_rows
+from inres.system.files import numeric_columns
 
 COLUMNS = ("seriesuid", "coordX", "coordY", "coordZ", "diameter_mm")
 NODULES, EXCLUDED = "annotations.csv", "annotations_excluded.csv"
@@ -115,29 +116,21 @@ def read_findings(path: Path, *, prefix: str = "") -> tuple[dict[str, list[Findi
     Raises:
       SourceError: the file or a column is missing.
     """
-    try:
-        rows = system_files.read_csv_lines(path, COLUMNS)
-    except (ValueError, FileNotFoundError) as error:
-        raise SourceError(str(error)) from None
+    rows = read_rows(path, COLUMNS)
     known = [one.name for one in vocabulary.PROPERTIES]
-    numeric = system_files.numeric_columns([row for _, row in rows], known=known)
+    numeric = numeric_columns([row.values for row in rows], known=known)
     others = [name for name in numeric if name not in COLUMNS]
     found: dict[str, list[Finding]] = defaultdict(list)
     bad = []
-    for line, row in rows:
-        where = f"{path}: line {line}"
-        uid = row["seriesuid"].strip()
+    for row in rows:
+        uid = row.text("seriesuid")
         try:
-            x, y, z, diameter = (
-                system_files.number(row, name, where=where) for name in COLUMNS[1:]
-            )
-            columns = {
-                name: system_files.number(row, name, where=where, blank=np.nan) for name in others
-            }
+            x, y, z, diameter = (row.number(name) for name in COLUMNS[1:])
+            columns = {name: row.number(name, blank=np.nan) for name in others}
             if not uid:
-                raise ValueError(f"{where}: seriesuid is blank")
+                raise ValueError(f"{row.where}: seriesuid is blank")
             if diameter <= 0 and diameter != -1:
-                raise ValueError(f"{where}: diameter_mm is {diameter:g}; must be above 0")
+                raise ValueError(f"{row.where}: diameter_mm is {diameter:g}; must be above 0")
         except ValueError as error:
             bad.append(str(error))
             continue
@@ -311,16 +304,15 @@ def _differences(paths: Mapping[str, Sequence[Path]], tables: Mapping[str, Table
 
 def _absent(paths: Mapping[str, Sequence[Path]], tables: Mapping[str, Table]) -> list[str]:
     """How many findings are lost because their scans are absent or misnamed."""
-    out = []
-    for name, table in tables.items():
-        absent = [uid for uid in table if uid not in paths]
-        if absent:
-            rows, count = (sum(len(table[uid]) for uid in some) for some in (table, absent))
-            out.append(
-                f"{count} of {rows} findings of {name} left out: their {len(absent)} scans are not "
-                f"in this tree (first: {absent[0]})"
-            )
-    return out
+    return [
+        message
+        for name, table in tables.items()
+        for message in absent_scans(_counts(table), paths, what=f"findings of {name}")
+    ]
+
+
+def _counts(table: Table) -> dict[str, int]:
+    return {uid: len(findings) for uid, findings in table.items()}
 
 
 register(

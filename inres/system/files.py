@@ -211,7 +211,7 @@ def read_csv(path: str | os.PathLike, required: Sequence[str]) -> list[dict[str,
 
 
 def read_csv_lines(
-    path: str | os.PathLike, required: Sequence[str]
+    path: str | os.PathLike, required: Sequence[str], *, delimiter: str = ","
 ) -> list[tuple[int, dict[str, str]]]:
     """Rows of a CSV file as (number of the row's last line, dict of text).
 
@@ -226,16 +226,14 @@ def read_csv_lines(
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file; expected columns {','.join(required)}")
     with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
+        reader = csv.DictReader(file, delimiter=delimiter)
         try:
             reader.fieldnames = names = [name.strip() for name in reader.fieldnames or []]
             _check_columns(path, names, required)
             rows = []
             for row in reader:
                 if None in row or None in row.values():
-                    raise ValueError(
-                        f"{path}: line {reader.line_num}: expected {len(names)} values"
-                    )
+                    raise ValueError(_wrong_length(row, f"{path}: line {reader.line_num}"))
                 rows.append((reader.line_num, row))
         except UnicodeDecodeError:
             raise ValueError(f"{path}: not a text table in UTF-8; save it as UTF-8 CSV") from None
@@ -244,6 +242,14 @@ def read_csv_lines(
                 f"{path}: line {reader.line_num + 1}: {error}; look for an unclosed quote there"
             ) from None
     return rows
+
+
+def _wrong_length(row: Mapping[str | None, Any], where: str) -> str:
+    """What is wrong with a row of a `csv.DictReader` that is too short or too long."""
+    more, missing = row.get(None) or [], sum(value is None for value in row.values())
+    names = len([name for name in row if name is not None])
+    hint = "put values that contain a separator in quotes" if more else "complete the line"
+    return f"{where}: {names + len(more) - missing} values instead of {names}; {hint}"
 
 
 def _check_columns(path: Path, names: Sequence[str], required: Sequence[str]) -> None:
