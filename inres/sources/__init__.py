@@ -74,6 +74,8 @@ class Scan:
     """Empty where unknown: the scan then counts as a patient of its own."""
     study_date: str = ""
     """YYYYMMDD; empty where unknown."""
+    split: str = ""
+    """`train`, `val` or `test` where the data defines it."""
     columns: Mapping[str, float | str] = dataclasses.field(default_factory=dict)
     """What else is known of the scan as a whole; all its items have these columns, next to those of
     their findings, which take precedence."""
@@ -138,13 +140,16 @@ class Source:
         return self.title or Path(root).name
 
     def root_of(self, data: Data, *, written: Path) -> Path:
-        """The folder of the data; `written` is where synthetic data is written.
+        """The folder of the data, also where `data.root` is a table in it.
+
+        `written` is where synthetic data is written.
 
         Raises:
           ConfigError: `data.root` is empty, and the data is not synthetic.
         """
         if data.root:
-            return Path(data.root).expanduser().resolve()
+            given = Path(data.root).expanduser().resolve()
+            return given.parent if given.is_file() else given
         if self.write is None:
             what = self.title or "images"
             raise ConfigError(f"config.data.root is empty; set it to the folder of the {what}")

@@ -26,6 +26,7 @@ def read_headers(
     paths: Mapping[str, Sequence[Path]],
     data: Data,
     *,
+    series: Mapping[str, str] | None = None,
     problems: Problems,
     messages: list[str],
     progress: Progress,
@@ -36,6 +37,7 @@ def read_headers(
       root: the data, for messages.
       paths: the scan or scans of each name, files or DICOM folders.
       data: scans with thicker slices than `max_thickness_mm` are left out, which is a message.
+      series: which DICOM series a folder is read for, by name, where it may hold several.
       problems: gets names with several scans, and scans that cannot be read.
 
     Raises:
@@ -44,7 +46,7 @@ def read_headers(
     headers: dict[str, Header] = {}
     thick = []
     for name in progress(sorted(paths), name="read headers", total=len(paths), unit="scan"):
-        header = _header(paths[name], problems)
+        header = _header(paths[name], (series or {}).get(name, ""), problems)
         if header is None:
             continue
         if 0 < data.max_thickness_mm < header.thickness_mm - 1e-3:
@@ -62,13 +64,13 @@ def read_headers(
     return headers
 
 
-def _header(places: Sequence[Path], problems: Problems) -> Header | None:
+def _header(places: Sequence[Path], series: str, problems: Problems) -> Header | None:
     """The header of a scan; None where it has a problem."""
     if len(places) > 1:
         problems["series found twice; remove one"].append(" and ".join(map(str, places)))
         return None
     try:
-        return read_header(places[0])
+        return read_header(places[0], series_uid=series)
     except ScanError as error:
         problems["scans that cannot be read"].append(str(error))
         return None

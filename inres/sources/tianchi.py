@@ -55,7 +55,7 @@ def read(root: Path, data: Data, progress: Progress) -> Scans:
         refuse(root, problems)
         raise SourceError(
             f"{root}: the tables name none of the {len(paths)} scans; they have "
-            f"{next(iter(findings), 'no row')}, the scans are {next(iter(paths))}, ..."
+            f"{next(iter(findings), 'no row')}, the scans are {min(paths)}, ..."
         )
     headers = read_headers(
         root, known, data, problems=problems, messages=messages, progress=progress

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from inres.config import Data, Phantom
-from inres.phantoms import dataset, nodules
+from inres.phantoms import dataset, luna16_layout, nodules
 from inres.phantoms.drawing import Blob, Canvas, Tube, draw_blob, draw_vessels
 from inres.phantoms.plan import Nodule, class_shares, plan_dataset
 from inres.phantoms.ratings import NAMES
@@ -43,8 +43,8 @@ def tree(tmp_path_factory):
 
 
 def read_findings(root, name):
-    rows = files.read_csv(root / f"{name}.csv", dataset.COLUMNS)
-    return [(r["seriesuid"], *(float(r[c]) for c in dataset.COLUMNS[1:])) for r in rows]
+    rows = files.read_csv(root / f"{name}.csv", luna16_layout.COLUMNS)
+    return [(r["seriesuid"], *(float(r[c]) for c in luna16_layout.COLUMNS[1:])) for r in rows]
 
 
 def headers(root):

@@ -226,7 +226,7 @@ def complete(monkeypatch, root, real_data, **rows):
         (root / f"{name}.csv").write_text("".join(lines[: rows.get(name, len(lines)) + 1]))
     wide = {"spacing_mm": (1.0,) * 3, "origin_mm": (-5000.0,) * 3, "direction": np.eye(3)}
     monkeypatch.setattr(
-        _scans, "read_header", lambda path: Header(path=path, shape=(9999,) * 3, **wide)
+        _scans, "read_header", lambda path, **_: Header(path=path, shape=(9999,) * 3, **wide)
     )
     return root
 

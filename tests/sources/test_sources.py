@@ -19,7 +19,7 @@ from inres.pipeline.prepare import prepare_items
 from inres.sources import Finding, Scan, Scans, Source
 from inres.system import files
 
-BUILTIN = ("folder", "luna16", "phantom")
+BUILTIN = ("cases", "dsb2017", "folder", "lndb", "luna16", "luna25", "phantom", "tianchi")
 
 MINE = '''
 """Scans named by a list, with findings."""
@@ -75,9 +75,9 @@ def test_every_module_of_the_package_is_the_source_of_its_name():
 
 
 def test_an_unknown_kind_is_one_error_that_lists_those_that_exist():
-    with pytest.raises(ConfigError, match=r"data\.kind = 'lnua16'.*'folder', 'luna16', 'phantom'"):
+    with pytest.raises(ConfigError, match=r"data\.kind = 'lnua16'.*'folder'.*'luna16'.*'phantom'"):
         Data(kind="lnua16")
-    with pytest.raises(ValueError, match=r"'lnua16'.*folder, luna16, phantom"):
+    with pytest.raises(ValueError, match=r"'lnua16'.*folder, .*luna16, .*phantom"):
         sources.get("lnua16")
 
 
@@ -90,8 +90,10 @@ def test_a_name_is_taken_once(no_others):
 
 
 def test_titles():
-    titles = [sources.get(name).title_of("/data/crops") for name in BUILTIN]
-    assert titles == ["crops", "LUNA16", "synthetic scans"]
+    titles = {name: sources.get(name).title_of("/data/crops") for name in BUILTIN}
+    assert titles["folder"] == titles["cases"] == "crops"
+    assert titles["luna16"] == "LUNA16"
+    assert titles["phantom"] == "synthetic scans"
 
 
 def test_config_and_workers_are_light():
@@ -222,8 +224,8 @@ def test_the_store_depends_on_what_it_is_made_from():
 
 def test_pixel_size_is_known_of_scans_alone():
     items = Items(spacing_mm=0.8)
-    sizes = [sources.get(kind).pixel_mm(items) for kind in BUILTIN]
-    assert sizes == [0.0, 0.8, 0.8]
+    sizes = {kind: sources.get(kind).pixel_mm(items) for kind in BUILTIN}
+    assert sizes == dict.fromkeys(BUILTIN, 0.8) | {"folder": 0.0}
 
 
 def test_phantoms_are_read_without_luna16s_counts(tmp_path):
