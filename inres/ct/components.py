@@ -124,7 +124,7 @@ def _measured(value: int, index: np.ndarray, grid: Grid) -> Component:
     return Component(
         value=value,
         centre_mm=vector(grid.index_to_world(index.mean(axis=0))),
-        volume_mm3=len(index) * math.prod(grid.spacing_mm),
+        volume_mm3=len(index) * math.prod(grid.spacing_mm) * abs(np.linalg.det(grid.direction)),
         longest_axial_mm=_longest_axial_mm(index, grid),
     )
 
