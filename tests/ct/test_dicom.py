@@ -12,15 +12,16 @@ HEIGHTS = np.arange(6) * 2.0
 HU = pictures(6)
 
 
-def test_slices_are_ordered_by_position(tmp_path):
-    order = [3, 0, 5, 1, 4, 2]
+@pytest.mark.parametrize("order", [[0, 1, 2, 3, 4, 5], [5, 4, 3, 2, 1, 0], [3, 0, 5, 1, 4, 2]])
+def test_slices_are_ordered_by_position(tmp_path, order):
     folder = save(tmp_path / "d", slices(HU[order], HEIGHTS[order]))
     volume = scan.read_scan(folder)
     np.testing.assert_array_equal(volume.hu, HU)
     np.testing.assert_allclose(volume.spacing_mm, (*PIXEL_MM[::-1], 2.0))
     np.testing.assert_allclose(volume.origin_mm, (-10, 20, 0))
     np.testing.assert_array_equal(volume.direction, np.eye(3))
-    assert volume.notes == ()
+    mixed = ("InstanceNumber does not follow the positions, which are used",)
+    assert volume.notes == (mixed if order[0] == 3 else ())
     assert scan.read_header(folder).shape == volume.hu.shape
 
 
