@@ -4,10 +4,18 @@ Lengths are in millimetres unless stated otherwise. Volumes have cubic voxels an
 increase towards the patient's left, back and head; masks are bool [Z, Y, X].
 """
 
+import bisect
+
 import numpy as np
-from scipy import ndimage, spatial
+from scipy import ndimage
+
+from inres.ct import packed
+from inres.ct.hulls import hulls
+from inres.ct.pieces import Pieces, pieces
 
 THRESHOLD_HU = -400
+_AIRWAY_HU = range(-950, -699, 25)
+"""Thresholds of growing the airways, HU."""
 
 
 def threshold_mask(
@@ -27,10 +35,13 @@ def threshold_mask(
     Returns:
       The mask; empty if nothing of a lung's size is found.
     """
-    air = hu < threshold_hu
-    inner = air & _body(air, spacing_mm)
-    inner &= ~_airway(hu, inner, spacing_mm)
-    return _filled(_two_lungs(inner, spacing_mm), spacing_mm)
+    inner = _body(hu, threshold_hu, spacing_mm)
+    inner &= hu < threshold_hu
+    box, airway = _airway(hu, inner, spacing_mm)
+    inner[box] &= ~airway
+    lungs = _two_lungs(inner, spacing_mm)
+    _fill_holes(lungs, spacing_mm)
+    return lungs
 
 
 def repair(
@@ -59,23 +70,20 @@ def repair(
       bool [Z, Y, X].
     """
     pad = int(np.ceil((closing_mm + margin_mm) / spacing_mm)) + 2
-    edge = ((0, 0), (pad, pad), (pad, pad))
-    wide = np.pad(mask, edge)
-    out = np.zeros_like(wide)
+    wide = np.pad(mask, ((0, 0), (pad, pad), (pad, pad)))
     box = bounding_box(wide, pad=pad)
     if box is None:
         return mask.copy()
-    middle = _midline(wide[box])
-    for z in range(box[0].start, box[0].stop):
-        out[z][box[1:]] = _repaired_slice(
-            wide[z][box[1:]],
-            middle,
-            pad=pad,
-            closing=closing_mm / spacing_mm,
-            pocket=pocket_mm2 / spacing_mm**2,
-            margin=margin_mm / spacing_mm,
-        )
-    return _filled(out[:, pad:-pad, pad:-pad], spacing_mm)
+    wide[box] = _repaired(
+        wide[box],
+        pad=pad,
+        closing=closing_mm / spacing_mm,
+        pocket=pocket_mm2 / spacing_mm**2,
+        margin=margin_mm / spacing_mm,
+    )
+    out = np.ascontiguousarray(wide[:, pad:-pad, pad:-pad])
+    _fill_holes(out, spacing_mm)
+    return out
 
 
 def coverage(
@@ -114,63 +122,70 @@ def bounding_box(mask: np.ndarray, *, pad: int) -> tuple[slice, ...] | None:
     return tuple(out)
 
 
-def _body(air: np.ndarray, spacing_mm: float) -> np.ndarray:
+def _body(hu: np.ndarray, threshold_hu: float, spacing_mm: float) -> np.ndarray:
     """The body, with the air that it encloses in each slice. bool [Z, Y, X].
 
     On a grid of 2 mm, everything thinner than 6 mm (table, blanket, tubes) is removed; the largest
     remaining piece is the body.
     """
     step = max(1, round(2.0 / spacing_mm))
-    tissue = ~air[::step, ::step, ::step]
-    in_plane = ndimage.generate_binary_structure(3, 1)
-    in_plane[[0, 2]] = False
-    core = ndimage.binary_opening(np.pad(tissue, ((0, 0), (2, 2), (2, 2)), "edge"), in_plane)
-    core = _largest(core[:, 2:-2, 2:-2])
-    core = ndimage.binary_dilation(core, in_plane, mask=tissue)
-    for z in range(len(core)):
-        core[z] = ndimage.binary_fill_holes(core[z])
-    for axis in range(3):
-        core = np.repeat(core, step, axis)
-    return core[tuple(slice(0, n) for n in air.shape)]
+    tissue = hu[::step, ::step, ::step] >= threshold_hu
+    width = tissue.shape[2]
+    edge = ((0, 0), (2, 2), (2, 2))
+    core = packed.open_cross(packed.pack(np.pad(tissue, edge, "edge")))
+    core = _largest(packed.unpack(core, width + 4)[:, 2:-2, 2:-2])
+    core |= packed.unpack(packed.dilate(packed.pack(core), 1), width) & tissue
+    outside = pieces(~core, in_plane=True)
+    core |= outside.mask(~outside.touches_edge())
+    for axis, size in reversed(list(enumerate(hu.shape))):
+        core = np.repeat(core, step, axis)[(slice(None),) * axis + (slice(size),)]
+    return core
 
 
 def _largest(mask: np.ndarray) -> np.ndarray:
     """The largest connected piece of a mask."""
-    labels, count = ndimage.label(mask)
-    if count < 2:
-        return mask
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
-    return labels == sizes.argmax()
+    found = pieces(mask)
+    return found.mask(found.most(found.sizes))
 
 
-def _airway(hu: np.ndarray, inner: np.ndarray, spacing_mm: float) -> np.ndarray:
-    """Trachea and main bronchi with their walls. bool [Z, Y, X]; empty if no trachea is found.
+def _airway(
+    hu: np.ndarray, inner: np.ndarray, spacing_mm: float
+) -> tuple[tuple[slice, ...], np.ndarray]:
+    """Trachea and main bronchi with their walls; empty if no trachea is found.
 
     From the trachea, a region is grown with an increasing threshold until it would leak into the
     lungs.
+
+    Returns:
+      A box in the scan, and bool of the box's shape.
     """
-    out = np.zeros_like(inner)
     seed = _trachea(hu, inner, spacing_mm)
     box = bounding_box(seed, pad=round(60 / spacing_mm))
     if box is None:
-        return out
+        return (slice(0), slice(0), slice(0)), seed[:0, :0, :0]
     smooth = ndimage.gaussian_filter(hu[box].astype(np.float32), 1.0 / spacing_mm)
-    start = seed[box]
-    volume = start.sum()
+    start, inside = seed[box], inner[box]
+    volume = np.count_nonzero(start)
     limit = 2.5 * volume + 10_000 / spacing_mm**3
+
+    def region(threshold: int) -> tuple[Pieces, np.ndarray]:
+        """All pieces below a threshold, and the one with most of the trachea, bool [count]."""
+        found = pieces((smooth < threshold) & inside)
+        return found, found.most(found.voxels_in(start))
+
+    def leaks(threshold: int) -> bool:
+        found, chosen = region(threshold)
+        return bool(found.sizes[chosen].sum() > limit)
+
+    # Regions grow with the threshold, so the last one that does not leak is found by bisection.
+    below = bisect.bisect_right(_AIRWAY_HU, False, key=leaks)
     grown = start
-    for threshold in range(-950, -699, 25):
-        labels, _ = ndimage.label((smooth < threshold) & inner[box])
-        touched = np.bincount(labels[start], minlength=2)
-        touched[0] = 0
-        region = labels == touched.argmax() if touched.any() else start
-        if region.sum() > limit:
-            break
-        grown = region
+    if below:
+        found, chosen = region(_AIRWAY_HU[below - 1])
+        grown = start | found.mask(chosen)
+    bits = packed.pack(grown)
     wall = max(1, round(2.0 / spacing_mm))
-    out[box] = ndimage.binary_dilation(grown | start, iterations=wall)
-    return out
+    return box, packed.unpack(packed.dilate_cross(bits, wall), start.shape[2])
 
 
 def _trachea(hu: np.ndarray, inner: np.ndarray, spacing_mm: float) -> np.ndarray:
@@ -178,73 +193,57 @@ def _trachea(hu: np.ndarray, inner: np.ndarray, spacing_mm: float) -> np.ndarray
 
     The trachea is the tallest stack of round dark spots near the midline.
     """
-    seed = np.zeros_like(inner)
     box = bounding_box(inner, pad=0)
     if box is None:
-        return seed
+        return np.zeros_like(inner)
+    spots = pieces(inner, in_plane=True)
+    low, high = spots.boxes
     middle = (box[2].start + box[2].stop) / 2
-    for z in range(box[0].start, box[0].stop):
-        labels, count = ndimage.label(inner[z])
-        sizes = np.bincount(labels.ravel(), minlength=count + 1) * spacing_mm**2
-        spots = [
-            n + 1
-            for n, part in enumerate(ndimage.find_objects(labels))
-            if 50 <= sizes[n + 1] <= 1000
-            and max(_sides(part)) <= 2.5 * min(_sides(part))
-            and abs((part[1].start + part[1].stop) / 2 - middle) * spacing_mm < 40
-            and hu[z][part][labels[part] == n + 1].mean() < -850
-        ]
-        seed[z] = np.isin(labels, spots)
-    labels, count = ndimage.label(seed)
-    heights = [part[0].stop - part[0].start for part in ndimage.find_objects(labels)]
-    if not heights or max(heights) * spacing_mm < 15:
-        return np.zeros_like(seed)
-    return labels == 1 + int(np.argmax(heights))
-
-
-def _sides(part: tuple[slice, ...]) -> list[int]:
-    """Side lengths of a box."""
-    return [axis.stop - axis.start for axis in part]
+    sides = (high - low)[:, 1:]
+    area = spots.sizes * spacing_mm**2
+    chosen = (
+        (area >= 50)
+        & (area <= 1000)
+        & (sides.max(1) <= 2.5 * sides.min(1))
+        & (np.abs((low[:, 2] + high[:, 2]) / 2 - middle) * spacing_mm < 40)
+    )
+    dark = spots.means(hu, chosen) < -850
+    stacks = spots.joined(dark)
+    low, high = stacks.boxes
+    heights = high[:, 0] - low[:, 0]
+    if heights.max(initial=0) * spacing_mm < 15:
+        return np.zeros_like(inner)
+    return stacks.mask(stacks.most(heights))
 
 
 def _two_lungs(inner: np.ndarray, spacing_mm: float) -> np.ndarray:
     """The largest piece on each side of the midline, or a single piece that fills both sides."""
-    labels, _ = ndimage.label(inner)
-    sizes = np.bincount(labels.ravel())
-    sizes[0] = 0
+    found = pieces(inner)
+    sizes = found.sizes
     least = min(50_000, 1000 * spacing_mm * len(inner)) / spacing_mm**3  # thin scans hold less
     if sizes.max(initial=0) < least:
         return np.zeros_like(inner)
+    keep = sizes == -1
     first = int(sizes.argmax())
-    keep = labels == first
-    across = inner.any((0, 1))
-    middle = int(np.flatnonzero(across)[[0, -1]].mean())
-    left_share = keep[..., :middle].sum() / sizes[first]
-    if 0.2 <= left_share <= 0.8:
-        return keep
-    other = slice(middle, None) if left_share > 0.8 else slice(0, middle)
-    on_side = np.bincount(labels[..., other].ravel(), minlength=len(sizes))
-    on_side[[0, first]] = 0
-    second = int(on_side.argmax())
-    if on_side[second] >= least:
-        keep |= labels == second
-    return keep
+    keep[first] = True
+    middle = int(np.flatnonzero(inner.any((0, 1)))[[0, -1]].mean())
+    right = found.voxels_before(middle)  # the patient's right lung has the lower indices
+    share = right[first] / sizes[first]
+    if not 0.2 <= share <= 0.8:
+        on_other_side = np.where(keep, 0, sizes - right if share > 0.8 else right)
+        second = int(on_other_side.argmax())
+        keep[second] |= on_other_side[second] >= least
+    return found.mask(keep)
 
 
-def _filled(mask: np.ndarray, spacing_mm: float, *, largest_mm2: float = 2000.0) -> np.ndarray:
-    """`mask` with holes of up to `largest_mm2` filled in each slice; the heart is larger."""
-    out = mask.copy()
+def _fill_holes(mask: np.ndarray, spacing_mm: float, *, largest_mm2: float = 2000.0) -> None:
+    """Fill holes of up to `largest_mm2` in each slice, in place; the heart is larger."""
     box = bounding_box(mask, pad=1)
     if box is None:
-        return out
-    for plane in out[box]:
-        labels, _ = ndimage.label(~plane)
-        sizes = np.bincount(labels.ravel()) * spacing_mm**2
-        sizes[0] = np.inf
-        for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
-            sizes[edge] = np.inf
-        plane |= sizes[labels] <= largest_mm2
-    return out
+        return
+    gaps = pieces(~mask[box], in_plane=True)
+    small = gaps.sizes * spacing_mm**2 <= largest_mm2
+    mask[box] |= gaps.mask(small & ~gaps.touches_edge())
 
 
 def _midline(mask: np.ndarray) -> int:
@@ -254,69 +253,42 @@ def _midline(mask: np.ndarray) -> int:
     return third + int(columns[third : max(third + 1, len(columns) - third)].argmin())
 
 
-def _repaired_slice(
-    mask: np.ndarray, middle: int, *, pad: int, closing: float, pocket: float, margin: float
+def _repaired(
+    mask: np.ndarray, *, pad: int, closing: float, pocket: float, margin: float
 ) -> np.ndarray:
-    """One slice of `repair`; lengths are in pixels, areas in square pixels."""
-    out = np.zeros_like(mask)
-    if not mask.any():
-        return out
-    chest = _hull(mask)
-    shifts = ((2, 0), (-2, 0), (2, 1), (-2, 1))  # within the padding, so nothing wraps around
-    rim = chest & ~np.logical_and.reduce([np.roll(chest, n, axis) for n, axis in shifts])
-    for side in (slice(0, middle), slice(middle, None)):
-        lung = np.zeros_like(mask)
-        lung[:, side] = mask[:, side]
-        box = bounding_box(lung, pad=pad)
-        if box is not None:
-            repaired = _repaired_lung(lung[box], rim[box], closing=closing, pocket=pocket)
-            out[box] |= ndimage.distance_transform_edt(~repaired) <= margin
-    return out
+    """`repair` of a mask with an empty margin of `pad` columns and rows, before filling holes.
+
+    Lengths are in pixels, areas in square pixels.
+    """
+    width = mask.shape[2]
+    bits = packed.pack(mask)
+    rim = packed.rim(hulls(bits), 2)
+    middle = _midline(mask)
+    out = np.zeros_like(bits)
+    for first, after in ((0, middle), (middle, width)):
+        # The words that the lung can grow into.
+        near = slice(max(0, first - pad) // packed.WORD, (after + pad) // packed.WORD + 1)
+        side = packed.spans(np.array(first), np.array(after - 1), bits.shape[-1])
+        lungs = (bits & side)[..., near]
+        found = _repaired_side(lungs, rim[..., near], closing=closing, pocket=pocket)
+        out[..., near] |= packed.dilate(found, margin)
+    return packed.unpack(out, width)
 
 
-def _repaired_lung(
+def _repaired_side(
     lung: np.ndarray, rim: np.ndarray, *, closing: float, pocket: float
 ) -> np.ndarray:
-    """One lung in one slice, closed, and filled up to its hull where that touches the `rim`."""
-    closed = lung | _closed(lung, closing)
-    hull = _hull(closed)
-    if hull.sum() >= 1.5 * closed.sum():
-        return closed
-    labels, count = ndimage.label(hull & ~closed)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    costal = np.bincount(labels[rim], minlength=count + 1) > 0
-    keep = costal & (sizes <= min(pocket, 0.1 * closed.sum()))
-    keep[0] = False
-    return closed | keep[labels]
+    """One lung, closed, and filled in each slice up to its hull where that touches the `rim`.
 
-
-def _closed(mask: np.ndarray, radius: float) -> np.ndarray:
-    """Morphological closing by a disc of any radius."""
-    grown = ndimage.distance_transform_edt(~mask) <= radius
-    return ndimage.distance_transform_edt(grown) > radius
-
-
-def _hull(mask: np.ndarray) -> np.ndarray:
-    """The convex hull of a mask [Y, X]; the mask itself if it is a line."""
-    rows = np.flatnonzero(mask.any(1))
-    left = mask[rows].argmax(1)
-    right = mask.shape[1] - 1 - mask[rows, ::-1].argmax(1)
-    points = np.concatenate([np.stack([rows, left], 1), np.stack([rows, right], 1)])
-    try:
-        corners = points[spatial.ConvexHull(points).vertices].astype(np.float64)
-    except (spatial.QhullError, ValueError):
-        return mask.copy()
-    ends = np.roll(corners, -1, 0)
-    here = np.arange(rows[0], rows[-1] + 1)[:, None]
-    low, high = np.minimum(corners[:, 0], ends[:, 0]), np.maximum(corners[:, 0], ends[:, 0])
-    rise = np.where(ends[:, 0] == corners[:, 0], 1.0, ends[:, 0] - corners[:, 0])
-    crossing = corners[:, 1] + (here - corners[:, 0]) * (ends[:, 1] - corners[:, 1]) / rise
-    crossed = (here >= low) & (here <= high)
-    first = np.where(crossed, crossing, np.inf).min(1)
-    last = np.where(crossed, crossing, -np.inf).max(1)
-    columns = np.arange(mask.shape[1])
-    out = np.zeros_like(mask)
-    out[rows[0] : rows[-1] + 1] = (columns >= first[:, None] - 1e-6) & (
-        columns <= last[:, None] + 1e-6
-    )
-    return out | mask
+    Packed masks uint64 [Z, Y, W].
+    """
+    closed = packed.close(lung, closing)
+    hull = hulls(closed)
+    area = packed.count(closed)
+    convex = packed.count(hull) < 1.5 * area
+    width = packed.WORD * lung.shape[-1]
+    dents = packed.unpack(np.where(convex[:, None, None], hull & ~closed, 0), width)
+    found = pieces(dents, in_plane=True)
+    costal = found.voxels_in(packed.unpack(rim, width)) > 0
+    limit = np.minimum(pocket, 0.1 * area[found.boxes[0][:, 0]])
+    return closed | packed.pack(found.mask(costal & (found.sizes <= limit)))

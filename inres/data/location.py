@@ -7,7 +7,9 @@ patient's left, back and head, as in `inres.data.cut.Cut`.
 import numpy as np
 from scipy import ndimage, spatial
 
+from inres.ct import packed
 from inres.ct.lungs import bounding_box
+from inres.ct.pieces import pieces
 
 NAMES = ("lung_side", "lung_height", "pleura_mm")
 """Properties of a place, in the order of `locate`."""
@@ -97,26 +99,22 @@ def _depth_mm(mask: np.ndarray, places: np.ndarray, spacing_mm: float) -> np.nda
     """
     box = bounding_box(mask, pad=1)
     assert box is not None
-    inside = mask[box]
-    outside = _open(~inside)
-    border = outside & ndimage.binary_dilation(~outside)
+    outside = _open(~mask[box])
+    grown = packed.dilate_cross(packed.pack(~outside), 1)
+    border = packed.unpack(grown, outside.shape[2]) & outside
     low = np.array([part.start for part in box])
-    distance, _ = spatial.cKDTree(np.argwhere(border)).query(places - low)
+    # Few places are looked up, so a tree that is built quickly is best.
+    tree = spatial.cKDTree(np.argwhere(border), compact_nodes=False, balanced_tree=False)
+    distance, _ = tree.query(places - low)
     distance[np.isinf(distance)] = np.nan  # the mask reaches beyond the scan on all sides
     voxels = np.rint(places - low).astype(int)
-    within = np.all((voxels >= 0) & (voxels < inside.shape), axis=1)
+    within = np.all((voxels >= 0) & (voxels < outside.shape), axis=1)
     within[within] = ~outside[tuple(voxels[within].T)]
     return np.where(within, distance * spacing_mm, 0.0)
 
 
 def _open(outside: np.ndarray) -> np.ndarray:
     """`outside` without its pieces that touch no face of the array, which are cavities."""
-    labels, count = ndimage.label(outside)
-    if count < 2:
-        return outside
-    open_ = np.zeros(count + 1, bool)
-    for axis in range(outside.ndim):
-        for end in (0, -1):
-            open_[np.unique(labels.take(end, axis))] = True
-    open_[0] = False
-    return open_[labels]
+    found = pieces(outside)
+    low, high = found.boxes
+    return found.mask(np.any((low == 0) | (high == outside.shape), axis=1))

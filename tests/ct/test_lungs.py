@@ -156,30 +156,6 @@ def test_repair_at_the_image_border():
     np.testing.assert_array_equal(after, mask)
 
 
-def test_hull_by_enumeration():
-    rng = np.random.default_rng(1)
-    for _ in range(20):
-        mask = np.zeros((24, 30), bool)
-        points = np.stack([rng.integers(2, 22, 9), rng.integers(2, 28, 9)], 1)
-        mask[tuple(points.T)] = True
-        hull = lungs._hull(mask)
-        # A pixel lies in the hull if no line through two points parts it from all of them.
-        outside = np.zeros_like(mask)
-        pixels = np.argwhere(np.ones_like(mask))
-        for a in points:
-            for b in points:
-                normal = np.array([b[1] - a[1], a[0] - b[0]])
-                if normal.any() and ((points - a) @ normal <= 0).all():
-                    outside |= (((pixels - a) @ normal) > 0).reshape(mask.shape)
-        np.testing.assert_array_equal(hull, ~outside)
-
-
-def test_hull_of_a_line_is_itself():
-    mask = np.zeros((5, 6), bool)
-    mask[2, 1:4] = True
-    np.testing.assert_array_equal(lungs._hull(mask), mask)
-
-
 # Coverage
 
 
