@@ -77,12 +77,15 @@ class Labelled:
         """Rows of the items on the given sides, int64 [n], ascending."""
         return np.flatnonzero(np.isin(self.side, sides))
 
-    def archived(self) -> np.ndarray:
-        """Rows of the items in the index: training and validation items.
+    def archived(self, sides: Sequence[str] = ("train", "val")) -> np.ndarray:
+        """Rows of the items in the index, which holds training and validation items.
 
         Of a nodule that trains with several slices, only the central one is archived.
+
+        Args:
+          sides: only items on these sides.
         """
-        return np.flatnonzero(np.isin(self.side, ("train", "val")) & self._central)
+        return np.flatnonzero(np.isin(self.side, sides) & self._central)
 
     def trained(self, *, stacks: bool) -> np.ndarray:
         """Rows of the items that the network is trained on.

@@ -1,5 +1,6 @@
 """Stage `evaluation`: judge every ranking on the test items (paper, section 4.2)."""
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,10 @@ import numpy as np
 
 from inres.config import Config
 from inres.data import items, leaks, properties, splits, views
+from inres.data.properties import PropertyScale
 from inres.encoding.binarize import to_bits
+from inres.encoding.encoder import Encoded
+from inres.encoding.representation import Representation
 from inres.evaluation import baselines
 from inres.evaluation.assessment import Assessment
 from inres.evaluation.embedded import Embedded
@@ -46,10 +50,11 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
     table = artifacts.open_items(workdir)
     data = artifacts.labelled(table, workdir)
     images = views.own_slices(artifacts.network_inputs(workdir / "train"))
+    run = EncodedRun.load(config, workdir, data, images)
     rows, archived = data.on("test"), data.archived()
     queries, gallery = baselines.with_codes(
-        embedded(config, workdir, data, images, rows, archived=False),
-        embedded(config, workdir, data, images, archived, archived=True),
+        run.side(rows, archived=False),
+        run.side(archived, archived=True),
         fitted=data.side[archived] == "train",
         bits=config.hash.bits,
         seed=config.seed,
@@ -105,62 +110,75 @@ def class_counts(data: Labelled) -> dict[str, list[int]]:
     }
 
 
-def embedded(
-    config: Config,
-    workdir: Path,
-    data: Labelled,
-    images: np.ndarray,
-    rows: np.ndarray,
-    *,
-    archived: bool,
-) -> Embedded:
-    """The items `rows` in the form that the evaluation takes.
+@dataclasses.dataclass(frozen=True)
+class EncodedRun:
+    """The items of a run as its network encodes them, and what a search makes of that."""
 
-    Args:
-      images: uint8 [N, S, S], the own slices of all items.
-      archived: codes and features may be derived from the records of the items, as those of the
-        archive; if not, they are derived from the images alone, as those of queries.
-    """
-    index = workdir / "index"
-    encoded = artifacts.load_embeddings(index).rows(rows)
-    learned = artifacts.load_property_scale(workdir / "train")
-    made = artifacts.representation(
-        config,
-        artifacts.load_scale(index),
-        learned,
-        data.class_names,
-        artifacts.load_hyperplanes(config, index),
-    )
-    shown = [data.items[row] for row in rows]
-    known = artifacts.known_of(config, shown, learned) if archived else None
-    codes = {} if config.hash.code == "latent" else {"latent": to_bits(encoded, None)}
-    features = {
-        "joined": made.joined(encoded, known),
-        "fc1": encoded.fc1,
-        "fc2": encoded.h,
-        "fc3": encoded.fc3,
-        "fc1_fc3": made.scale.join(encoded),
-        "pixels": images[rows].reshape(len(rows), -1),
-        "hog": baselines.hog(images[rows]),
-    }
-    if config.hash.records:
-        features["images"] = made.joined(encoded)
-        if config.hash.code == "joined":
-            codes["images_code"] = made.to_bits(encoded)
-    names = np.array([item.image or item.nodule for item in shown])
-    return Embedded(
-        labels=data.labels[rows],
-        scans=np.array([item.scan for item in shown]),
-        diameters_mm=np.array([item.diameter_mm for item in shown]),
-        bits=made.to_bits(encoded, known),
-        codes=codes,
-        features=features,
-        names=names,
-        malignancy=np.array([item.malignancy for item in shown]),
-        nodules=items.nodule_names(shown),
-        items=rows,
-        properties=properties.columns(shown),
-    )
+    config: Config
+    data: Labelled
+    images: np.ndarray
+    """uint8 [N, S, S], the own slices of all items."""
+    encoded: Encoded
+    """Of all items."""
+    learned: PropertyScale
+    made: Representation
+
+    @classmethod
+    def load(
+        cls, config: Config, workdir: Path, data: Labelled, images: np.ndarray
+    ) -> "EncodedRun":
+        """Read what the stages `train` and `index` left."""
+        index = workdir / "index"
+        learned = artifacts.load_property_scale(workdir / "train")
+        made = artifacts.representation(
+            config,
+            artifacts.load_scale(index),
+            learned,
+            data.class_names,
+            artifacts.load_hyperplanes(config, index),
+        )
+        encoded = artifacts.load_embeddings(index)
+        return cls(config, data, images, encoded, learned, made)
+
+    def side(self, rows: np.ndarray, *, archived: bool) -> Embedded:
+        """The items `rows` in the form that the evaluation takes.
+
+        Args:
+          rows: of the item table.
+          archived: codes and features may be derived from the records of the items, as those of the
+            archive; if not, they are derived from the images alone, as those of queries.
+        """
+        encoded, made = self.encoded.rows(rows), self.made
+        shown = [self.data.items[row] for row in rows]
+        known = artifacts.known_of(self.config, shown, self.learned) if archived else None
+        codes = {} if self.config.hash.code == "latent" else {"latent": to_bits(encoded, None)}
+        features = {
+            "joined": made.joined(encoded, known),
+            "fc1": encoded.fc1,
+            "fc2": encoded.h,
+            "fc3": encoded.fc3,
+            "fc1_fc3": made.scale.join(encoded),
+            "pixels": self.images[rows].reshape(len(rows), -1),
+            "hog": baselines.hog(self.images[rows]),
+        }
+        if self.config.hash.records:
+            features["images"] = made.joined(encoded)
+            if self.config.hash.code == "joined":
+                codes["images_code"] = made.to_bits(encoded)
+        names = np.array([item.image or item.nodule for item in shown])
+        return Embedded(
+            labels=self.data.labels[rows],
+            scans=np.array([item.scan for item in shown]),
+            diameters_mm=np.array([item.diameter_mm for item in shown]),
+            bits=made.to_bits(encoded, known),
+            codes=codes,
+            features=features,
+            names=names,
+            malignancy=np.array([item.malignancy for item in shown]),
+            nodules=items.nodule_names(shown),
+            items=rows,
+            properties=properties.columns(shown),
+        )
 
 
 def check_index(config: Config, workdir: Path, found: Assessment) -> list[dict[str, Any]]:

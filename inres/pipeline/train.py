@@ -318,11 +318,12 @@ def make_validation(
 ) -> Validate | None:
     """Scores of a train state on the validation items; None if there are none.
 
-    The scores are `accuracy` of FC3, `map_macro` of validation items that search training items by
-    the Hamming distance of H at 0.5, and `distinct_codes` of the training items. Test items are
-    never encoded.
+    The scores are `accuracy` of FC3, `map_macro` of validation items that search the training items
+    of the archive by the Hamming distance of H at 0.5, and `distinct_codes` of these. They are what
+    an evaluation says of `latent` codes without views if the validation items are its queries, so
+    they do not depend on fields that need no new training. Test items are never encoded.
     """
-    query, gallery = data.on("val"), data.on("train")
+    query, gallery = data.on("val"), data.archived(("train",))
     if not len(query):
         return None
     labels = data.labels[query]

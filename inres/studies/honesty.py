@@ -16,7 +16,7 @@ from inres.data import items, views
 from inres.evaluation import protocol, runs
 from inres.figures import style
 from inres.pipeline import artifacts, assess, stages, workdir
-from inres.pipeline.evaluate import embedded, search_settings
+from inres.pipeline.evaluate import EncodedRun, search_settings
 from inres.pipeline.prepare import prepare_items
 from inres.studies import folds, leakage
 from inres.system import files, tables
@@ -91,13 +91,12 @@ def judge_fold(config: Config, root: Path, *, own_patient: bool) -> runs.Run:
     table = artifacts.open_items(root)
     data = artifacts.labelled(table, root)
     images = views.own_slices(artifacts.network_inputs(root / "train"))
+    encoded = EncodedRun.load(config, root, data, images)
     rows = data.on("test")
     names, patients = items.item_names(table.items), items.patients(table.items)
     # Another scan of the query's patient leaks as much as its own scan.
     queries, gallery = (
-        dataclasses.replace(
-            embedded(config, root, data, images, part, archived=archived), patients=patients[part]
-        )
+        dataclasses.replace(encoded.side(part, archived=archived), patients=patients[part])
         for part, archived in ((rows, False), (data.archived(), True))
     )
     settings = dataclasses.replace(search_settings(config, data.classes), own_group=own_patient)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from inres import vocabulary
+from inres.data import items
 from inres.evaluation import metrics
 from inres.evaluation.embedded import Embedded
 from inres.evaluation.protocol import evaluate
@@ -115,7 +116,8 @@ def test_the_choice_of_an_epoch_does_not_use_test_items(monkeypatch):
     monkeypatch.setattr(encoding, "make_encoder", encoder)
     labels = np.array([0, 1] * 5, np.int32)
     parts = np.array(["train"] * 4 + ["val"] * 2 + ["test"] * 4)
-    data = artifacts.Labelled((), labels, parts, ("0", "1"))
+    rows = tuple(items.Item("", f"s{i}") for i in range(10))
+    data = artifacts.Labelled(rows, labels, parts, ("0", "1"))
     state = type("State", (), {"variables": {}})()
     train.make_validation(None, data, np.arange(10))(state)
     assert sorted(seen) == [0, 1, 2, 3, 4, 5]

@@ -131,18 +131,20 @@ def test_honesty_leaves_out_other_scans_of_the_patient_too(tmp_path, monkeypatch
     side = np.array(["test", "train", "train", "train"])
     data = artifacts.Labelled(tuple(table), labels, side, ("0", "1"))
 
-    def embedded(config, workdir, data, images, rows, *, archived):
-        path, codes = tmp_path / "x", np.zeros((4, 2), bool)
-        given = judge.Given(path, path, path, data.items, vectors, codes, None)
-        one = judge._embedded(given, rows, judge.Settings())
-        fc3 = np.eye(2, dtype=np.float32)[one.labels]
-        named = {"joined": vectors[rows], "fc1": vectors[rows], "fc3": fc3}
-        return dataclasses.replace(one, features=named)
+    class Encoded:
+        @staticmethod
+        def side(rows, *, archived):
+            path, codes = tmp_path / "x", np.zeros((4, 2), bool)
+            given = judge.Given(path, path, path, data.items, vectors, codes, None)
+            one = judge._embedded(given, rows, judge.Settings())
+            fc3 = np.eye(2, dtype=np.float32)[one.labels]
+            named = {"joined": vectors[rows], "fc1": vectors[rows], "fc3": fc3}
+            return dataclasses.replace(one, features=named)
 
     monkeypatch.setattr(honesty.stages, "done", lambda *given: "")
     monkeypatch.setattr(honesty.artifacts, "labelled", lambda *given: data)
     monkeypatch.setattr(honesty.artifacts, "network_inputs", lambda *given: np.zeros((4, 2, 2, 1)))
-    monkeypatch.setattr(honesty, "embedded", embedded)
+    monkeypatch.setattr(honesty.EncodedRun, "load", lambda *given: Encoded)
     scores = {
         own: honesty.judge_fold(Config(), tmp_path, own_patient=own).measure(
             "fc1", "average_precision"
