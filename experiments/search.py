@@ -125,8 +125,8 @@ def search(arguments: list[str]) -> None:
     stem = _output(root, hits.query.name)
     files.write_csv(
         _with_ending(stem, ".csv"),
-        table.columns(archive.properties),
-        table.rows(hits, archive.class_names, archive.properties),
+        table.columns(archive.properties, archive.columns),
+        table.rows(hits, archive.class_names, archive.properties, archive.columns),
     )
     panel = table.figure(hits, archive.class_names, archive.properties)
     written = style.save(panel, stem.parent / stem.name, pdf=archive.config.pdf)
@@ -272,7 +272,8 @@ def _describe(hits: Hits, archive: Archive, used: SearchOptions) -> str:
     lines = [f"note: {note}" for note in hits.query.notes]
     lines.append(f"query {hits.query.name}: predicted {predicted}")
     lines.append(table.pool_in_words(hits, used))
-    lines.append(table.format_rows(table.rows(hits, archive.class_names)))
+    found = table.rows(hits, archive.class_names, others=archive.columns)
+    lines.append(table.format_rows(found, archive.columns))
     properties = table.format_properties(hits, archive.properties)
     return "\n".join([*lines, *([properties] if properties else []), *_summary(hits)])
 
@@ -287,7 +288,8 @@ def _search_table(
     """Search for every row and write one table of all results."""
     found: list[dict[str, Any]] = []
     path = _with_ending(_output(root, "queries"), ".csv")
-    columns = ("query", "predicted", "pool", *table.columns(archive.properties), "note")
+    of_results = table.columns(archive.properties, archive.columns)
+    columns = ("query", "predicted", "pool", *of_results, "note")
     done, failed, empty = 0, 0, 0
     searched = batch.search_rows(archive, rows, options)
     try:
@@ -322,7 +324,7 @@ def _result_rows(
     predicted = panels.class_title(result.query.predicted, archive.class_names)
     notes = "; ".join(result.query.notes)
     query = {"query": name, "predicted": predicted, "pool": result.pool_size, "note": notes}
-    rows = table.rows(result, archive.class_names, archive.properties)
+    rows = table.rows(result, archive.class_names, archive.properties, archive.columns)
     return [query | values for values in rows] or [query]
 
 

@@ -22,7 +22,7 @@ from inres.data.queries import QueryInput, QueryScan
 from inres.encoding import encoder
 from inres.encoding.encoder import Encoded
 from inres.pipeline import artifacts, export
-from inres.pipeline.index import input_digest
+from inres.pipeline.index import RECORD_COLUMNS, input_digest
 from inres.pipeline.trained import TrainedRun, open_workdir
 from inres.retrieval import codes as codes_lib
 from inres.retrieval import distinct as distinct_lib
@@ -111,6 +111,14 @@ class Archive:
     def properties(self) -> tuple[str, ...]:
         """Names of the properties that the network estimates and results are compared in."""
         return self._run.property_scale.names
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the further columns of the records, texts first: what the data said besides."""
+        kinds = self.records.columns
+        known = ("item", "image", *RECORD_COLUMNS, *self.properties)
+        others = (name for name in kinds if name not in known)
+        return tuple(sorted(others, key=lambda name: kinds[name] != "text"))
 
     @property
     def records(self) -> Records:

@@ -95,6 +95,13 @@ class Items:
     """Side of a stored slice, centred on the lungs; nodules outside it are left out."""
     normals: int = 1000
     """Number of normal slices over all scans (paper, Table 2: 1000)."""
+    places_per_scan: int = 8
+    """Items per scan in which nothing is marked, as where only the scan has a label (DSB 2017):
+    places spread evenly through the lungs."""
+    label: str = "auto"
+    """What items are labelled by: `size` (paper, Table 2), any column of findings, scans or
+    items.csv, such as a rating, which is rounded, or the label of the scan; `auto`: the size for
+    items cut from scans, the column `label` of a folder."""
     normal_clearance_mm: float = 8.0
     """Least distance along the body axis between a normal slice and the surface of any finding."""
     slices_per_nodule: int = 1
@@ -129,7 +136,8 @@ class Items:
 
     def __post_init__(self) -> None:
         not_negative("items", self, "neighbours")
-        positive("items", self, "neighbour_mm")
+        positive("items", self, "neighbour_mm", "places_per_scan")
+        require(bool(self.label), "items.label", self.label, "auto, size or a column")
         positive("items", self, "spacing_mm", "canvas_mm", "crop_mm", "size_px", "cube_mm")
         not_negative("items", self, "normals", "normal_clearance_mm", "slice_mm")
         require(

@@ -11,7 +11,7 @@ import numpy as np
 
 from inres.config import Config
 from inres.ct import lungs
-from inres.data import item_store, normals
+from inres.data import columns, item_store, labels, normals
 from inres.data.item_table import write_table
 from inres.data.items import Item, table2
 from inres.data.scan_items import Job
@@ -35,11 +35,13 @@ class Part:
     audit: tuple[dict[str, Any], ...]
     """One row a nodule."""
     messages: tuple[str, ...]
+    spread: bool
+    """Whether its items are places spread through the lungs, none of them a normal slice."""
 
     @property
     def normals(self) -> int:
         """Number of normal slices."""
-        return sum(not item.nodule for item in self.items)
+        return sum(not item.nodule for item in self.items) * (not self.spread)
 
     def keep(self, normals: int) -> "Part":
         """This part with only the first `normals` normal slices."""
@@ -55,8 +57,8 @@ def collect(
     Raises:
       PrepareError: there is no item.
     """
-    parts = _balanced([_read(job.path) for job in jobs], config)
-    items = [item for part in parts for item in part.items]
+    parts = _balanced([_read(job) for job in jobs], config)
+    items = _uniform([item for part in parts for item in part.items])
     if not items:
         raise PrepareError(
             f"{out}: not one item; no nodule lies inside its canvas (config.items.canvas_mm = "
@@ -64,18 +66,46 @@ def collect(
         )
     audit = [row for part in parts for row in part.audit]
     messages = _messages(parts, items, described, config)
+    spread = {scan.uid for scan in described.scans if scan.spread}
+    labelled = labels.label_items(
+        items,
+        labels.SIZE if config.items.label == labels.AUTO else config.items.label,
+        normal=lambda item: not item.nodule and item.scan not in spread,
+    )
+    items = list(labelled.items)
     for name in ("items.csv", "meta.json", *item_store.OPTIONAL):
         (out / name).unlink(missing_ok=True)
     _write_arrays(parts, config, out=out, progress=progress)
     files.write_csv(out / "audit.csv", AUDIT_COLUMNS, audit)
     write_table(out / "items.csv", items)
-    files.write_json(out / "meta.json", _meta(items, audit, messages, len(jobs), config))
+    meta = _meta(items, audit, messages, len(jobs), config)
+    files.write_json(out / "meta.json", meta | {"class_names": labelled.names})
 
 
-def _read(path: Path) -> Part:
-    with np.load(path) as stored:
+def _read(job: Job) -> Part:
+    with np.load(job.path) as stored:
         items, audit, messages = json.loads(str(stored["text"]))
-    return Part(path, tuple(Item(**item) for item in items), tuple(audit), tuple(messages))
+    made = tuple(Item(**item) for item in items)
+    return Part(job.path, made, tuple(audit), tuple(messages), job.scan.spread)
+
+
+def _uniform(items: Sequence[Item]) -> list[Item]:
+    """Items whose columns hold either numbers or texts, as a table of them would be read.
+
+    A number among texts becomes a text, and texts that are all numbers become numbers.
+    """
+    every: list[dict[str, float | str]] = [{**i.properties, **i.texts} for i in items]
+    words = {
+        name
+        for given in every
+        for name, value in given.items()
+        if isinstance(value, str) and not files.is_plain_number(value)
+    }
+    found = [columns.split(columns.as_numbers(given, words), words) for given in every]
+    return [
+        dataclasses.replace(item, properties=numbers, texts=texts)
+        for item, (numbers, texts) in zip(items, found, strict=True)
+    ]
 
 
 def _balanced(parts: Sequence[Part], config: Config) -> list[Part]:
@@ -163,7 +193,7 @@ def _meta(
         "table2": table2(items),
         "normals": {
             "asked": config.items.normals,
-            "made": sum(not item.nodule for item in items),
+            "made": sum(item.label == 0 for item in items),
         },
         "audit": {
             name: float(np.mean([row[name] for row in audit]))

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from inres.config import Config, Items
-from inres.data import images, item_store, stacks, views
-from inres.data.item_table import COLUMNS, read_table, unread_columns, write_table
+from inres.data import images, item_store, labels, stacks, views
+from inres.data.item_table import COLUMNS, read_table, text_names, write_table
 from inres.data.items import Item, nodule_names
 from inres.system import files
 from inres.system.progress import progress
@@ -39,7 +39,9 @@ def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
         than its image, or values that do not fit its type.
     """
     cubes = config.items.view == "cube"
-    table = with_central_slices(read_folder(root), "nodule" if cubes else config.items.unit)
+    by = labels.AUTO if config.items.label == "label" else config.items.label
+    labelled = labels.label_items(read_folder(root), by, normal=_shows_none)
+    table = with_central_slices(labelled.items, "nodule" if cubes else config.items.unit)
     paths = [root / item.image for item in table]
     masks = [mask for mask in masks_of(root, table) if mask]
     neighbours = neighbour_rows(table, config.items.neighbours)
@@ -72,7 +74,12 @@ def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
         "source": "folder",
         "window_hu": [config.items.hu_min, config.items.hu_max],
         "classes": {str(label): count for label, count in sorted(counts.items())},
-        "messages": [*_doubtful(items), *_unread(root / "items.csv")],
+        "class_names": labelled.names,
+        "messages": [
+            *_doubtful(items),
+            *labelled.messages,
+            *_kept_as_text(items, root / "items.csv"),
+        ],
     }
     files.write_json(out / "meta.json", meta)
     # The table comes last, since it completes the store. A crop has no point of its own.
@@ -82,7 +89,7 @@ def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
 
 def fields(config: Items) -> tuple[str, ...]:
     """The fields of `config` on which the store of a folder depends."""
-    common = ("hu_min", "hu_max", "unit", "neighbours")
+    common = ("hu_min", "hu_max", "unit", "neighbours", "label")
     return (
         *common,
         *(("cube_mm", "cube_px", "crop_mm", "slice_mm") if config.view == "cube" else ()),
@@ -320,8 +327,14 @@ def _doubtful(items: Sequence[Item]) -> list[str]:
     return [text for count, text in messages if count]
 
 
-def _unread(table: Path) -> list[str]:
-    """A message that names unknown columns, which are often misspelt ones."""
-    names = unread_columns(table) if table.is_file() else []
+def _shows_none(item: Item) -> bool:
+    """Whether an item shows no nodule."""
+    return item.diameter_mm == 0 or (item.label == 0 and not item.diameter_mm > 0)
+
+
+def _kept_as_text(items: Sequence[Item], table: Path) -> list[str]:
+    """A message that names the columns of text, which are often misspelt ones."""
+    names = ", ".join(text_names(items))
     known = ", ".join(name for name in COLUMNS if name not in ("row", "col", "offset_mm"))
-    return [f"{table}: columns not read: {', '.join(names)}; known are: {known}"] if names else []
+    text = f"{table}: columns kept as text in the records: {names}; those with a meaning: {known}"
+    return [text] if names else []

@@ -22,6 +22,7 @@ import numpy as np
 
 from inres.data.item_table import read_table
 from inres.data.items import Item
+from inres.system import files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,11 @@ class ItemStore:
     """uint8 [N, D, D, D], memory-mapped; None if items are slices."""
     cube_states: np.ndarray | None = None
     """uint8 [N, D, D, D], as `inres.data.cubes.states`, memory-mapped; None if items are slices."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes by label, as `stored_class_names`."""
+        return stored_class_names(self.root)
 
     def column(self, name: str) -> np.ndarray:
         """A field of all items: an array [N]."""
@@ -78,6 +84,13 @@ class ItemStore:
         else:
             others = self.known[row] > 0
         return np.insert(others, len(others) // 2, True)
+
+
+def stored_class_names(root: Path) -> tuple[str, ...]:
+    """The names of classes that a store has in its meta.json; empty where there are none."""
+    path = root / "meta.json"
+    meta = files.read_json(path) if path.is_file() else {}
+    return tuple(meta.get("class_names", ())) if isinstance(meta, dict) else ()
 
 
 OPTIONAL = ("neighbours.npy", "known.npy", "cubes.npy", "cube_states.npy")

@@ -9,17 +9,23 @@ from pathlib import Path
 import numpy as np
 
 from inres import vocabulary
+from inres.data import columns
 from inres.data.items import Item
 from inres.system import files
 from inres.system.messages import listed
 
-COLUMNS = tuple(field.name for field in dataclasses.fields(Item) if field.name != "properties")
-"""Columns of the fields of an item; its properties have columns of their own."""
+COLUMNS = tuple(
+    field.name for field in dataclasses.fields(Item) if field.name not in ("properties", "texts")
+)
+"""Columns of the fields of an item; its properties and texts have columns of their own."""
 
 
 def write_table(path: Path, items: Sequence[Item]) -> None:
-    """Write `items` as CSV, with blanks for unknown values; properties follow in a fixed order."""
-    properties = property_names(items)
+    """Write `items` as CSV, with blanks for unknown values.
+
+    Properties and then texts follow the fields in a fixed order.
+    """
+    properties, texts = property_names(items), text_names(items)
 
     def text(name: str, value: object) -> object:
         unknown = value == -1 if name in ("label", "subset") else value != value
@@ -28,9 +34,10 @@ def write_table(path: Path, items: Sequence[Item]) -> None:
     rows = [
         {name: text(name, getattr(item, name)) for name in COLUMNS}
         | {name: item.properties.get(name, "") for name in properties}
+        | {name: item.texts.get(name, "") for name in texts}
         for item in items
     ]
-    files.write_csv(path, (*COLUMNS, *properties), rows)
+    files.write_csv(path, (*COLUMNS, *properties, *texts), rows)
 
 
 def property_names(items: Iterable[Item]) -> tuple[str, ...]:
@@ -39,12 +46,28 @@ def property_names(items: Iterable[Item]) -> tuple[str, ...]:
     return tuple(sorted(found, key=vocabulary.property_order))
 
 
+def record_name(name: str) -> str:
+    """The name in records of a column of findings or scans.
+
+    It is `columns.column_name`, with _ at the end if that is one of an item's fields, as in
+    `label_`.
+    """
+    plain = columns.column_name(name)
+    return f"{plain}_" if plain in COLUMNS else plain
+
+
+def text_names(items: Iterable[Item]) -> tuple[str, ...]:
+    """Names of all texts of `items` in alphabetical order."""
+    return tuple(sorted({name for item in items for name in item.texts}))
+
+
 def read_table(path: Path, *, filled: Sequence[str] = ()) -> list[Item]:
     """Read an item table; absent columns of `Item` are unknown.
 
-    Other columns are properties if they hold nothing but numbers and blanks, and are ignored
-    otherwise. Spaces around names and values are removed. If only classes above 0 have diameters,
-    a blank diameter of class 0 (no nodule) is 0 mm.
+    Other columns are properties if they hold nothing but numbers and blanks, and texts otherwise;
+    their names are `columns.column_name` of those in the file. Spaces around names and values are
+    removed. If only classes above 0 have diameters, a blank diameter of class 0 (no nodule) is
+    0 mm.
 
     Args:
       path: a CSV file with at least the columns `image`, `scan` and `label`.
@@ -55,15 +78,19 @@ def read_table(path: Path, *, filled: Sequence[str] = ()) -> list[Item]:
         labels are known, or rows contradict each other. The message names file, line and column,
         and reports all bad lines together.
     """
-    rows = files.read_csv_lines(path, ("image", "scan", "label"))
-    if not rows:
+    read = files.read_csv_lines(path, ("image", "scan", "label"))
+    if not read:
         raise ValueError(f"{path}: no items, only a header")
-    _refuse_other_spellings(path, rows[0][1])
+    _refuse_other_spellings(path, read[0][1])
+    rows = _renamed(path, read)
     properties = _numeric(rows)
+    texts = [name for name in rows[0][1] if name not in (*COLUMNS, *properties, *_UNREAD)]
     items, errors = [], []
     for line, row in rows:
         try:
-            items.append(_item(row, f"{path}: line {line}", filled, properties))
+            item = _item(row, f"{path}: line {line}", filled, properties)
+            given = {name: row[name].strip() for name in texts if row[name].strip()}
+            items.append(dataclasses.replace(item, texts=given))
         except ValueError as error:
             errors.append(str(error))
     if not errors:
@@ -75,10 +102,24 @@ def read_table(path: Path, *, filled: Sequence[str] = ()) -> list[Item]:
     return _with_normals(items) if sized == {True} else items
 
 
-def unread_columns(path: Path) -> list[str]:
-    """Names of the columns of a table that `read_table` ignores, since they hold text."""
-    rows = files.read_csv_lines(path, ())
-    return sorted(set(rows[0][1]) - {*COLUMNS, *_numeric(rows)}) if rows else []
+_UNREAD = ("item_",)
+"""Columns without a meaning: `item` numbers the rows of a table that this program wrote."""
+
+
+def _renamed(
+    path: Path, rows: Sequence[tuple[int, Mapping[str, str]]]
+) -> list[tuple[int, Mapping[str, str]]]:
+    """The rows with the names that columns have in records.
+
+    Raises:
+      ValueError: two columns become one.
+    """
+    others = [name for name in rows[0][1] if name not in COLUMNS]
+    try:
+        names = {**{name: name for name in COLUMNS}, **columns.column_names(others)}
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return [(line, {names[name]: value for name, value in row.items()}) for line, row in rows]
 
 
 def _numeric(rows: Sequence[tuple[int, Mapping[str, str]]]) -> tuple[str, ...]:
@@ -90,7 +131,7 @@ def _numeric(rows: Sequence[tuple[int, Mapping[str, str]]]) -> tuple[str, ...]:
 
 def is_property(name: str) -> bool:
     """Whether a column of numbers may be a property: it has no other meaning in item tables."""
-    return name not in (*COLUMNS, "item")
+    return name not in (*COLUMNS, *_UNREAD)
 
 
 def _with_normals(items: Sequence[Item]) -> list[Item]:

@@ -82,12 +82,20 @@ class Item:
     properties: Mapping[str, float] = dataclasses.field(default_factory=dict, hash=False)
     """Other known numbers by name, such as the ratings of `vocabulary.PROPERTIES`; finite. A name
     that ends in `_sd` is the standard deviation of the property over its readers."""
+    texts: Mapping[str, str] = dataclasses.field(default_factory=dict, hash=False)
+    """Other known texts by name, such as the study's date; none is empty."""
 
     def value(self, name: str) -> float:
         """A field or property that is a number; NaN where unknown."""
         if name in self.properties:
             return self.properties[name]
-        return float(getattr(self, name, math.nan))
+        number = getattr(self, name, math.nan)
+        return float(number) if isinstance(number, int | float) else math.nan
+
+    def text(self, name: str) -> str:
+        """A field or column that is a text; empty where unknown."""
+        text = self.texts.get(name) or getattr(self, name, "")
+        return text if isinstance(text, str) else ""
 
 
 def table2(items: Iterable[Item]) -> dict[str, int]:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy import ndimage
+from scipy import ndimage, spatial
+from scipy.cluster import vq
 
 from inres.config import Items
 from inres.data.cut import Cut
@@ -17,6 +18,8 @@ MIN_LUNG_SHARE = 0.2
 """A normal slice has at least this share of the scan's largest lung area."""
 POINT_DEPTH_MM = 5.0
 """A normal slice's point lies this deep inside the lung, where the lung is wide enough."""
+SPREAD_SAMPLE = 20_000
+"""Lung voxels, chosen at random, that are clustered to spread places through the lungs."""
 
 
 def most_per_scan(normals: int, scans: int) -> int:
@@ -33,6 +36,30 @@ def normal_places(
     """
     for z in clear_planes(cut, findings, most=most, rng=rng):
         yield np.array([z, *lung_point(cut, z, rng)], np.float64)
+
+
+def spread_places(cut: Cut, count: int, *, rng: np.random.Generator) -> np.ndarray:
+    """`count` places spread evenly through the lungs of a scan, for scans without findings.
+
+    They are the means of clusters of lung voxels (k-means), each moved to the nearest voxel that
+    lies `POINT_DEPTH_MM` inside the lungs, where these are thick enough, and inside the canvas.
+
+    Returns:
+      float64 [n, 3], z, y, x, in ascending order; n is smaller where the lungs are.
+    """
+    half = cut.config.canvas_px // 2
+    rows, cols = (slice(max(0, c - half), c - half + 2 * half) for c in cut.center)
+    inside = np.zeros_like(cut.mask)
+    inside[:, rows, cols] = cut.mask[:, rows, cols]
+    depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1, 1:-1]
+    deep = min(POINT_DEPTH_MM / cut.config.spacing_mm, depth.max() / 2)
+    voxels = np.argwhere(inside & (depth >= deep))
+    chosen = voxels[np.sort(rng.permutation(len(voxels))[:SPREAD_SAMPLE])].astype(np.float64)
+    if len(chosen) <= count:
+        return chosen
+    means, _ = vq.kmeans2(chosen, count, minit="++", rng=rng)
+    nearest = np.unique(spatial.cKDTree(chosen).query(means)[1])
+    return chosen[nearest]
 
 
 def clear_planes(

@@ -50,7 +50,7 @@ def settings(config: Config) -> dict[str, dict[str, Any]]:
     fields = (
         folder.fields(config.items)
         if source.ready_made
-        else ("normals", *scan_items.fields(config.items))
+        else ("normals", "label", "places_per_scan", *scan_items.fields(config.items))
     )
     return {
         "data": {"kind": config.data.kind, **source.settings(config.data)},

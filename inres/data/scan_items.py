@@ -15,11 +15,11 @@ import numpy as np
 
 from inres.config import Config, Items
 from inres.ct import lungs
-from inres.data import location, normals
+from inres.data import columns, location, normals
 from inres.data.audit import PLANE_OFFSET
 from inres.data.cut import Cut, cut_scan, stacked
-from inres.data.item_table import is_property
-from inres.data.items import Item, size_class
+from inres.data.item_table import record_name
+from inres.data.items import Item
 from inres.sources import Finding, Scan
 from inres.system import files
 
@@ -30,7 +30,9 @@ ITEM_FIELDS = (
 """The fields of `config.items` on which the items of a scan depend."""
 CUBE_FIELDS = ("cube_mm", "cube_px")
 """Those on which they depend in addition where they are cubes."""
-_FORMAT = 3
+UNKNOWN_DIAMETER_MM = 2 * normals.UNKNOWN_RADIUS_MM
+"""Assumed for a nodule of unknown diameter where its neighbourhood is cut and audited."""
+_FORMAT = 4
 
 
 def fields(config: Items) -> tuple[str, ...]:
@@ -53,6 +55,7 @@ class Job:
         parts = [
             _FORMAT,
             {name: getattr(self.config.items, name) for name in fields(self.config.items)},
+            self.config.items.places_per_scan if self.scan.spread else 0,
             self.config.data.seed,
             self.config.data.lung_masks,
             self.normals,
@@ -123,8 +126,12 @@ def work(job: Job) -> None:
     audited = [audit(cut, scan, nodule) for nodule in shown]
     rng = np.random.default_rng([config.data.seed, zlib.crc32(scan.uid.encode())])
     findings = (*scan.nodules, *scan.excluded)
-    for place in normals.normal_places(cut, findings, most=job.normals, rng=rng):
-        placed.append(_normal_item(cut, scan, place))
+    if scan.spread:
+        places = normals.spread_places(cut, config.items.places_per_scan, rng=rng)
+        placed += [_place_item(cut, scan, place) for place in places]
+    else:
+        for place in normals.normal_places(cut, findings, most=job.normals, rng=rng):
+            placed.append(_place_item(cut, scan, place, diameter_mm=0.0))
     _write(job, cut, located(cut, placed), audited)
 
 
@@ -137,25 +144,31 @@ def nodule_items(cut: Cut, scan: Scan, nodule: Finding) -> Iterator[Placed]:
         nodule.world_mm,
         cut.in_canvas(index),
         nodule=nodule.name,
-        label=int(size_class(nodule.diameter_mm)),
         diameter_mm=nodule.diameter_mm,
-        malignancy=float(nodule.columns.get("malignancy", float("nan"))),
-        properties=_numbers(nodule.columns),
+        malignancy=_malignancy(nodule),
+        more=nodule.columns,
     )
     yield Placed(item, central)
     spacing = cut.config.spacing_mm
-    for plane in side_planes(cut, index[0], nodule.diameter_mm / 2 / spacing):
+    for plane in side_planes(cut, index[0], _diameter_mm(nodule) / 2 / spacing):
         yield Placed(dataclasses.replace(item, offset_mm=(plane - central) * spacing), plane)
 
 
-def _numbers(columns: Mapping[str, float | str]) -> dict[str, float]:
-    """The columns of a finding that are properties: finite numbers, not fields of an item."""
-    numbers = {
-        name: float(value)
-        for name, value in columns.items()
-        if is_property(name) and not isinstance(value, str)
-    }
-    return {name: value for name, value in numbers.items() if math.isfinite(value)}
+def _diameter_mm(nodule: Finding) -> float:
+    return UNKNOWN_DIAMETER_MM if math.isnan(nodule.diameter_mm) else nodule.diameter_mm
+
+
+def _malignancy(nodule: Finding) -> float:
+    value = nodule.columns.get("malignancy", math.nan)
+    return math.nan if isinstance(value, str) else value
+
+
+def record_columns(scan: Scan, more: Mapping[str, float | str]) -> dict[str, float | str]:
+    """All columns of an item of a scan by their `record_name`, without the malignancy, which is a
+    field of the item."""
+    date = {"study_date": _iso_date(scan.study_date)} if scan.study_date else {}
+    given = {**scan.columns, **date, **more}
+    return {record_name(name): value for name, value in given.items() if name != "malignancy"}
 
 
 def located(cut: Cut, placed: Sequence[Placed]) -> list[Placed]:
@@ -190,7 +203,7 @@ def side_planes(cut: Cut, center: float, radius: float) -> list[int]:
 def audit(cut: Cut, scan: Scan, nodule: Finding) -> Audited:
     """The shares of a nodule's sphere inside each of the scan's lung masks."""
     index = cut.volume.world_to_index(np.array(nodule.world_mm))
-    radius = nodule.diameter_mm / 2 / cut.config.spacing_mm
+    radius = _diameter_mm(nodule) / 2 / cut.config.spacing_mm
     masks = {"threshold": cut.threshold, "luna16": cut.luna16, "repaired": cut.mask}
     row = {"scan": scan.uid, "nodule": nodule.name, "diameter_mm": nodule.diameter_mm}
     for name, mask in masks.items():
@@ -204,26 +217,35 @@ def _point(cut: Cut, finding: Finding) -> tuple[float, float]:
     return cut.in_canvas(cut.volume.world_to_index(np.array(finding.world_mm)))
 
 
-def _normal_item(cut: Cut, scan: Scan, place: np.ndarray) -> Placed:
-    """The item of a normal slice at the place z, y, x of the cut."""
+def _iso_date(date: str) -> str:
+    """YYYYMMDD as YYYY-MM-DD, which sorts as a text and is no number."""
+    return f"{date[:4]}-{date[4:6]}-{date[6:]}"
+
+
+def _place_item(cut: Cut, scan: Scan, place: np.ndarray, **known: Any) -> Placed:
+    """The item at a place z, y, x of the cut where nothing is marked."""
     x, y, z = cut.volume.index_to_world(place)
-    point = cut.in_canvas(place)
-    return Placed(_item(scan, (x, y, z), point, label=0, diameter_mm=0.0), int(place[0]))
+    return Placed(_item(scan, (x, y, z), cut.in_canvas(place), **known), int(place[0]))
 
 
 def _item(
     scan: Scan,
     world_mm: tuple[float, float, float],
     point: tuple[float, float],
+    more: Mapping[str, float | str] | None = None,
     **known: Any,
 ) -> Item:
-    """An item of a scan at a place in the world and a point of its canvas."""
+    """An item of a scan at a place in the world and a point of its canvas, without a class."""
     x, y, z = (round(float(value), 4) for value in world_mm)
+    numbers, texts = columns.split(record_columns(scan, more or {}))
     return Item(
         image="",
         scan=scan.uid,
+        split=scan.split,
         subset=scan.subset,
         patient=scan.patient,
+        properties=numbers,
+        texts=texts,
         x_mm=x,
         y_mm=y,
         z_mm=z,

@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from inres import sources
 from inres.config import Config, Items
 from inres.ct.header import ScanError
-from inres.data import collect, normals, scan_items
+from inres.data import collect, columns, labels, normals, scan_items
 from inres.data.collect import PrepareError
 from inres.data.item_table import other_spellings, out_of_range
 from inres.data.scan_items import Job
@@ -46,7 +46,7 @@ def prepare_scans(
     """
     read = sources.get(config.data.kind).read
     assert read is not None
-    described = read(root, config.data, progress)
+    described = labels.with_labels(read(root, config.data, progress), config.items.label)
     _check(described.scans, config, root)
     most = normals.most_per_scan(config.items.normals, len(described.scans))
     parts = out / "scans"
@@ -64,8 +64,8 @@ def _check(scans: Sequence[sources.Scan], config: Config, root: Path) -> None:
     """Refuse descriptions from which no items can be cut.
 
     Raises:
-      SourceError: no scan, two of one name, a nodule without diameter or with a property that
-        cannot be, or no lung mask where masks of the data are to be used.
+      SourceError: no scan, two of one name, a nodule with a diameter or property that cannot be,
+        columns that become one, or no lung mask where masks of the data are to be used.
     """
     if not scans:
         raise sources.SourceError(f"{root}: no scan")
@@ -75,8 +75,8 @@ def _check(scans: Sequence[sources.Scan], config: Config, root: Path) -> None:
     problems = {
         "scans of one name": [uid for uid, count in uids.items() if count > 1],
         "nodules of one name": [name for name, count in names.items() if count > 1],
-        "nodules without a diameter": [
-            f.name for scan in scans for f in scan.nodules if not f.diameter_mm > 0
+        "nodules with a diameter of 0 mm or less": [
+            f.name for scan in scans for f in scan.nodules if f.diameter_mm <= 0
         ],
         "columns of numbers in another spelling (rename them)": [
             f"{f.name}: {name}, known is {meant}"
@@ -99,6 +99,14 @@ def _check(scans: Sequence[sources.Scan], config: Config, root: Path) -> None:
     for what, cases in problems.items():
         if cases:
             raise sources.SourceError(f"{root}: {len(cases)} {what} (first: {cases[0]})")
+    every = [
+        *(scan.columns for scan in scans),
+        *(finding.columns for scan in scans for finding in scan.nodules),
+    ]
+    try:
+        columns.column_names(dict.fromkeys(name for given in every for name in given))
+    except ValueError as error:
+        raise sources.SourceError(f"{root}: {error}") from None
 
 
 def _require_space(out: Path, jobs: Sequence[Job], todo: Sequence[Job], config: Items) -> None:
@@ -111,6 +119,7 @@ def _require_space(out: Path, jobs: Sequence[Job], todo: Sequence[Job], config: 
     def size(part: Sequence[Job]) -> int:
         nodules = sum(len(job.scan.nodules) for job in part)
         slices = config.slices_per_nodule * nodules - (-config.normals * len(part) // len(jobs))
+        slices += config.places_per_scan * sum(job.scan.spread for job in part)
         # An item has its slice, mask and neighbours, a nodule two slices of the audit; a cube has
         # values and states.
         cubes = 2 * config.cube_px**3 * slices if config.view == "cube" else 0

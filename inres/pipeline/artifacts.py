@@ -115,7 +115,7 @@ def labelled(store: item_store.ItemStore, workdir: Path) -> Labelled:
         raise ConfigError(f"{table}: items without a label; only the segment stage can use them")
     side = sides(workdir)
     splits.require_trained(labels, side, table)
-    names = items.class_names(labels, store.column("diameter_mm"))
+    names = store.class_names or items.class_names(labels, store.column("diameter_mm"))
     return Labelled(store.items, labels, side, names)
 
 

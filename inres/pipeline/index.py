@@ -19,8 +19,8 @@ RECORD_COLUMNS = (
     *("scan", "patient", "nodule", "label", "diameter_mm", "malignancy", "subset"),
     *("x_mm", "y_mm", "z_mm"),
 )
-"""Columns of the item table in the archive's records, in addition to `item`, `image` and the
-properties."""
+"""Columns of the item table in the archive's records, in addition to `item`, `image`, the
+properties and the texts."""
 
 
 def build_index(config: Config, workdir: Path) -> None:
@@ -76,11 +76,12 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
         _save_array(out / "alone.npy", made.to_bits(alone))
 
     bits = made.to_bits(gallery, known)
-    properties = item_table.property_names(table.items)
+    properties, texts = item_table.property_names(table.items), item_table.text_names(table.items)
     records = [
         {"item": int(row), "image": table.items[row].image}
         | {name: getattr(table.items[row], name) for name in RECORD_COLUMNS}
         | {name: table.items[row].value(name) for name in properties}
+        | {name: table.items[row].text(name) for name in texts}
         for row in rows
     ]
     storage.save(

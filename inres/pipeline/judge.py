@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from inres.config import ConfigError, Items, Properties, Split
-from inres.data import item_table, items, properties, splits, views
+from inres.data import item_store, item_table, items, properties, splits, views
 from inres.data.images import load_images
 from inres.evaluation import baselines, runs
 from inres.evaluation.embedded import Embedded
@@ -212,7 +212,9 @@ def judge(
 def _judge(given: Given, division: Division, settings: Settings, out: Path) -> None:
     side = division.side
     labels = np.array([item.label for item in given.table])
-    class_names = items.class_names(labels, np.array([item.diameter_mm for item in given.table]))
+    stored = item_store.stored_class_names(given.table_file.parent)
+    derived = items.class_names(labels, np.array([item.diameter_mm for item in given.table]))
+    class_names = stored if len(stored) > labels.max() else derived
     rows = [np.flatnonzero(np.isin(side, names)) for names in (("test",), ARCHIVE)]
     queries, gallery = _sides(given, rows, side, settings)
     names, patients = (f(given.table)[rows[0]] for f in (items.item_names, items.patients))

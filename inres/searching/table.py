@@ -17,20 +17,30 @@ COLUMNS = (
 """Columns of the printed table."""
 MORE_COLUMNS = ("image", "patient", "x_mm", "y_mm", "z_mm")
 """Further columns of the CSV file."""
+PRINTED = 4
+"""Columns of the user's own that the printed table shows at most."""
 MARK = "="
 """Marks the properties in which a result is similar to the query."""
 PICTURED = 50
 """Results that the figure shows at most."""
 
 
-def columns(properties: Sequence[str]) -> tuple[str, ...]:
-    """Columns of the CSV file: `COLUMNS`, the properties, those of the query, `MORE_COLUMNS`."""
-    others = (name for name in properties if name not in (*COLUMNS, *MORE_COLUMNS))
-    return (*COLUMNS, *others, *map(_of_query, properties), *MORE_COLUMNS)
+def columns(properties: Sequence[str], others: Sequence[str] = ()) -> tuple[str, ...]:
+    """Columns of the CSV file: `COLUMNS`, the properties, those of the query, others.
+
+    Args:
+      properties: names of the learned properties.
+      others: names of further columns of the records (`Archive.columns`).
+    """
+    learned = (name for name in properties if name not in (*COLUMNS, *MORE_COLUMNS))
+    return (*COLUMNS, *learned, *map(_of_query, properties), *MORE_COLUMNS, *others)
 
 
 def rows(
-    hits: Hits, class_names: Sequence[str], properties: Sequence[str] = ()
+    hits: Hits,
+    class_names: Sequence[str],
+    properties: Sequence[str] = (),
+    others: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """A row of `columns` for each result; unknown values are empty."""
     query = {_of_query(name): _text(hits.query.properties.get(name)) for name in properties}
@@ -47,7 +57,7 @@ def rows(
             "hamming": hit.hamming,
             "euclidean": _text(hit.distance, "{:.4f}"),
             **query,
-            **{name: _known(hit.record.get(name)) for name in MORE_COLUMNS},
+            **{name: _known(hit.record.get(name)) for name in (*MORE_COLUMNS, *others)},
         }
         for hit in hits
     ]
@@ -57,11 +67,18 @@ def _of_query(name: str) -> str:
     return f"query_{name}"
 
 
-def format_rows(rows: Sequence[Mapping[str, Any]]) -> str:
-    """The known columns of `COLUMNS` as aligned text; long names are shortened to their end."""
+def format_rows(rows: Sequence[Mapping[str, Any]], others: Sequence[str] = ()) -> str:
+    """The known columns of `COLUMNS` as aligned text; long names are shortened to their end.
+
+    Of the known columns of `others`, the first `PRINTED` follow.
+    """
     if not rows:
         return ""
-    shown = [name for name in COLUMNS if any(row[name] != "" for row in rows)]
+    shown, more = (
+        [name for name in names if any(row[name] != "" for row in rows)]
+        for names in (COLUMNS, others)
+    )
+    shown += more[:PRINTED]
     return _aligned([shown, *([_cell(row, name) for name in shown] for row in rows)])
 
 
@@ -203,4 +220,5 @@ def _text(value: Any, form: str = "{:.3g}") -> str:
 
 
 def _cell(row: Mapping[str, Any], name: str) -> str:
-    return panels.short(str(row[name]), keep=20) if name in ("scan", "nodule") else str(row[name])
+    long = name in ("scan", "nodule") or name not in COLUMNS
+    return panels.short(str(row[name]), keep=20) if long else str(row[name])

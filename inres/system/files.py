@@ -274,7 +274,7 @@ def number(row: Mapping[str, str], column: str, *, where: str, blank: float | No
     if not text and blank is not None:
         return blank
     try:
-        value = float(text)
+        value = float(text.replace("_", "?"))  # Python reads 1_000 as a number
     except ValueError:
         raise ValueError(f"{where}: {column} is {row[column]!r}, not a number") from None
     if value != value or value in (float("inf"), float("-inf")):
@@ -282,23 +282,32 @@ def number(row: Mapping[str, str], column: str, *, where: str, blank: float | No
     return value
 
 
+def is_number(text: str) -> bool:
+    """Whether a text is a finite number; unlike in Python, `1_000` is none."""
+    try:
+        return math.isfinite(float(text)) and "_" not in text
+    except ValueError:
+        return False
+
+
+def is_plain_number(text: str) -> bool:
+    """Whether a text is a finite number without leading zeros, which names have: `007`."""
+    digits = text.strip().lstrip("+-")
+    return is_number(text) and not (digits[:1] == "0" and digits[1:2].isdigit())
+
+
 def numeric_columns(
     rows: Sequence[Mapping[str, str]], *, known: Collection[str] = ()
 ) -> tuple[str, ...]:
     """Columns of a table in which every value is a finite number or blank, and some is a number.
 
-    Of a column in `known` a single number is enough, so that its other values are errors.
+    Of a column in `known` a single number is enough, so that its other values are errors. Elsewhere
+    a number with leading zeros is a name.
     """
-
-    def is_number(text: str) -> bool:
-        try:
-            return math.isfinite(float(text))
-        except ValueError:
-            return False
-
     found = []
     for name in rows[0] if rows else ():
-        numbers = [is_number(row[name]) for row in rows if row[name].strip()]
+        check = is_number if name in known else is_plain_number
+        numbers = [check(row[name]) for row in rows if row[name].strip()]
         if numbers and (any if name in known else all)(numbers):
             found.append(name)
     return tuple(found)

@@ -327,7 +327,7 @@ def test_an_unknown_column_is_reported(tree):
     table.write_text("\n".join([f"{lines[0]},patient_id", *(f"{x},p" for x in lines[1:])]) + "\n")
     prepare(tree)
     (message,) = files.read_json(tree.parent / "out" / "meta.json")["messages"]
-    assert "columns not read: patient_id; known are: image, scan, " in message
+    assert "kept as text in the records: patient_id; those with a meaning: image, scan, " in message
 
 
 def cube_folder(tmp_path, heights, *, masks=False, z=True):

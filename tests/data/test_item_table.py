@@ -58,7 +58,8 @@ def test_spaces_around_names_and_values_are_removed(tmp_path):
         tmp_path, "image, scan,label, patient,nodule,split,own",
         " a.png,s , 1,p ,n,train ,x", "b.png,s,1, p, n ,train,y",
     )  # fmt: skip
-    assert repr(first) == repr(item(image="a.png", nodule="n", label=1, split="train", patient="p"))
+    known = {"nodule": "n", "label": 1, "split": "train", "patient": "p", "texts": {"own": "x"}}
+    assert repr(first) == repr(item(image="a.png", **known))
     assert (first.scan, first.patient, first.nodule) == (second.scan, second.patient, second.nodule)
 
 

@@ -27,7 +27,7 @@ from inres.data.cut import Cut, cut_scan
 from inres.data.item_store import open_store
 from inres.data.prepare import prepare
 from inres.data.views import canvas
-from inres.sources import Finding, Scan
+from inres.sources import Finding, Scan, Scans
 from inres.system import files
 
 pytestmark = pytest.mark.slow
@@ -75,7 +75,8 @@ def test_numbers_of_a_finding_are_properties(tree):
     scan = Scan("a", sorted(tree.glob("subset2/*.mhd"))[0], nodules=(nodule,))
     cut = cut_scan(scan.path, make_config(tree).items)
     (placed,) = scan_items.nodule_items(cut, scan, nodule)
-    assert placed.item.properties == {"texture": 4.5, "mine": 2.0, "lung_side": 1.0}
+    assert placed.item.properties == {"texture": 4.5, "mine": 2.0, "lung_side": 1.0, "row_": 9.0}
+    assert placed.item.texts == {"text": "5"}
     assert (placed.item.malignancy, placed.item.row < 9) == (3.0, False)
     (found,) = scan_items.located(cut, [placed])
     assert found.item.properties.items() > placed.item.properties.items(), "the source's side stays"
@@ -294,3 +295,47 @@ def test_side_planes_are_within_half_a_radius():
             assert [min([*others, central]), max([*others, central])] == ends
         seen.add(len(others))
     assert seen >= {0, 1, 2, 4, 8}
+
+
+def labelled_store(tree, tmp_path, scans, **items):
+    config = make_config(tree, **items)
+    jobs = [scan_items.Job(scan, config, 4, scan_items.part_path(tmp_path, scan)) for scan in scans]
+    for job in jobs:
+        scan_items.work(job)
+    out = tmp_path / "store"
+    out.mkdir()
+    collect.collect(jobs, Scans(tuple(scans)), config, out=out, progress=lambda it, **_: it)
+    return open_store(out)
+
+
+def test_places_are_spread_through_the_lungs_of_a_scan_without_findings(tree, tmp_path):
+    path = sorted(tree.glob("subset2/*.mhd"))[0]
+    known = {"columns": {"cancer": 1.0, "age": 60.0}, "study_date": "20170102", "spread": True}
+    scans = [Scan("a", path, split="test", **known), Scan("b", path, **known | {"columns": {}})]
+    scans[1] = dataclasses.replace(scans[1], columns={"cancer": 0.0, "age": "old"})
+    store = labelled_store(tree, tmp_path, scans, label="cancer", places_per_scan=6)
+    assert store.class_names == ("no nodule", "cancer 0", "cancer 1")
+    assert [item.label for item in store.items] == [2] * 6 + [1] * 6
+    assert {(i.scan, i.split, i.texts["age"]) for i in store.items} == {
+        ("a", "test", "60"), ("b", "", "old")
+    }  # fmt: skip
+    assert {item.texts["study_date"] for item in store.items} == {"2017-01-02"}
+    assert np.isnan(store.column("diameter_mm")).all()
+    assert not any(store.column("nodule"))
+    world = np.array([(i.x_mm, i.y_mm, i.z_mm) for i in store.items[:6]])
+    assert all(in_lungs(point) for point in world)
+    # Both lungs, and apart from each other as points spread evenly through them are.
+    assert np.sign(world[:, 0]).tolist().count(1.0) in (2, 3, 4)
+    apart = np.linalg.norm(world[:, None] - world[None], axis=2) + 1e3 * np.eye(6)
+    assert apart.min() > 30
+
+
+def test_a_nodule_of_unknown_diameter_is_an_item_where_a_column_labels_it(tree, tmp_path):
+    path = sorted(tree.glob("subset2/*.mhd"))[0]
+    given = [("a/0", (-60.0, 0.0, 10.0), "solid"), ("a/1", (-60.0, 20.0, -30.0), "glass")]
+    found = tuple(Finding(name, at, np.nan, {"kind": kind}) for name, at, kind in given)
+    scan = Scan("a", path, nodules=found)
+    store = labelled_store(tree, tmp_path, [scan], label="kind", normals=3)
+    assert store.class_names == ("no nodule", "glass", "solid")
+    assert [i.label for i in store.items] == [2, 1, 0, 0, 0]
+    assert [i.diameter_mm for i in store.items[2:]] == [0.0] * 3

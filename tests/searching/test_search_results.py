@@ -64,6 +64,20 @@ def test_unknown_values_are_blank_in_the_table():
     assert lines[0].split() == [name for name in table.COLUMNS if name not in unknown]
 
 
+def test_the_users_own_columns_follow():
+    """In the CSV file all of them, in the printed table a few that are known."""
+    found = hits(2)
+    own = [f"own{n}" for n in range(6)]
+    record = {**found[0].record, **{name: f"value-{name}" for name in own[1:]}, "own0": None}
+    first = dataclasses.replace(found[0], record=record)
+    row, other = table.rows(dataclasses.replace(found, hits=(first, found[1])), NAMES, RATED, own)
+    assert [*row][-6:] == [*table.columns(RATED, own)][-6:] == own
+    assert [row[name] for name in own] == ["", *(f"value-{name}" for name in own[1:])]
+    header, line, _ = table.format_rows([row, other], own).splitlines()
+    assert header.split()[-4:] == own[1:5]
+    assert line.split()[-4:] == [f"value-{name}" for name in own[1:5]]
+
+
 RATED = ("diameter_mm", "texture", "margin", "subtlety")
 
 

@@ -176,9 +176,10 @@ def test_descriptions_that_cannot_be_cut_are_refused(no_others, tmp_path, scans,
 @pytest.mark.parametrize(
     ("known", "message"),
     [
-        ({"diameter_mm": float("nan")}, r"1 nodules without a diameter \(first: n0\)"),
-        ({"diameter_mm": 0.0}, r"1 nodules without a diameter \(first: n0\)"),
-        ({"diameter_mm": -1.0}, r"1 nodules without a diameter \(first: n0\)"),
+        ({"diameter_mm": float("nan")}, r"items.label = 'auto': diameter_mm is unknown of every"),
+        ({"diameter_mm": 0.0}, r"1 nodules with a diameter of 0 mm or less \(first: n0\)"),
+        ({"diameter_mm": -1.0}, r"1 nodules with a diameter of 0 mm or less \(first: n0\)"),
+        ({"columns": {"a b": 1.0, "A_b": 1.0}}, r"columns 'a b' and 'A_b' become one, A_b; rename"),
         ({"columns": {"texture": 7.0}}, r"1 properties.*first: n0: texture is 7; must be 1 to 5"),
         ({"columns": {"Lung Side": 1.0}}, r"1 columns.*first: n0: Lung Side, known is lung_side"),
     ],
@@ -207,7 +208,10 @@ def test_the_store_depends_on_what_it_is_made_from():
     crops = prepare.settings(Config(data=Data(kind="folder")))
     assert crops == {
         "data": {"kind": "folder"},
-        "items": {"hu_min": -1200.0, "hu_max": 600.0, "unit": "auto", "neighbours": 0},
+        "items": {
+            **{"hu_min": -1200.0, "hu_max": 600.0, "unit": "auto", "neighbours": 0},
+            "label": "auto",
+        },
     }
     scans = prepare.settings(Config(data=Data(kind="luna16", seed=3)))
     assert scans["data"] == {

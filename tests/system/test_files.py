@@ -277,3 +277,12 @@ def test_numeric_columns_hold_nothing_but_numbers_and_blanks():
     assert files.numeric_columns(rows) == ("a", "b")
     assert files.numeric_columns(rows, known="def") == ("a", "b", "d", "e")
     assert files.numeric_columns([]) == ()
+
+
+def test_names_of_digits_are_no_numbers():
+    """Identifiers such as LUNA25's nodules, and names with leading zeros, stay what they are."""
+    rows = [{"a": "100570_1", "b": "007", "c": "0", "d": "-0.5", "e": "00"}]
+    assert files.numeric_columns(rows) == ("c", "d")
+    assert files.numeric_columns(rows, known="be") == ("b", "c", "d", "e")
+    with pytest.raises(ValueError, match="a is '100570_1', not a number"):
+        files.number(rows[0], "a", where="x")
