@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from inres.figures import style
+from inres.system.messages import printable
 from inres.vocabulary import CLASS_EDGES_MM, DIFFERENT_SD, SIMILAR_SD
 
 
@@ -43,7 +44,8 @@ class Shown:
 
 
 def short(name: str, *, keep: int = 10) -> str:
-    """The end of a long name, such as `…279600012` of a scan."""
+    """The end of a long name, such as `…279600012` of a scan, on one line."""
+    name = printable(name)
     return name if len(name) <= keep + 1 else "…" + name[-keep:]
 
 
@@ -69,7 +71,7 @@ def class_title(label: int, names: Sequence[str]) -> str:
     """Title of a class: `normal`, `6~8 mm`, `nodule`, or `class 3` if it has no name."""
     if label < 0:
         return "class unknown"
-    name = names[label] if label < len(names) else str(label)
+    name = printable(names[label]) if label < len(names) else str(label)
     if label == 0 and name == "=0":
         return "normal"
     if in_mm(names):

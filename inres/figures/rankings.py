@@ -161,9 +161,10 @@ def embedding_map(
             rows = own == label
             if rows.any():
                 axes.scatter(*side[rows, :2].T, color=colors[label], **look)
+    titles = style.short_names([panels.class_title(i, names) for i in range(len(names))])
     handles = [
-        Line2D([], [], marker="o", linestyle="", color=c, label=panels.class_title(i, names))
-        for i, c in enumerate(colors[: len(names)])
+        Line2D([], [], marker="o", linestyle="", color=colors[i], label=title)
+        for i, title in enumerate(titles)
         if (labels == i).any() or (query_labels == i).any()
     ]
     handles += [

@@ -49,7 +49,8 @@ def differences(rows: Sequence[Mapping[str, Any]], *, k: int) -> Figure:
                 axes.plot(row["class_random"] / random, place, look, color=mark, markersize=14)
         if row["difference"] is not None:
             axes.plot(row["difference"] / random, place, marker, color=color, markersize=6)
-    axes.set_yticks(range(len(names)), [vocabulary.find_property(name).title for name in names])
+    titles = [vocabulary.find_property(name).title for name in names]
+    axes.set_yticks(range(len(names)), style.short_names(titles))
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlim(left=0)
     present = {row["ranking"] for row in shown}

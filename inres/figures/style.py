@@ -2,19 +2,28 @@
 
 Colours are those of Okabe and Ito, which remain distinguishable with any colour vision and,
 together with the line styles, in grey print. `save` writes a figure as PNG, SVG and PDF.
+
+Names come from the data, so all text is drawn as it is: `$` and `_` have no special meaning.
 """
 
-from collections.abc import Sequence
+import contextlib
+import functools
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from inres.system import files
+from inres.system.messages import printable
 
 INK = "#1b1f24"
 MUTED = "#5b6470"
@@ -25,6 +34,45 @@ RED = "#d00000"
 EMPTY_CELL = "·"
 """Text of a cell of `matrix` without a value."""
 Grid = Literal["both", "x", "y"]
+SCRIPTS = (
+    *("Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans SC", "WenQuanYi Zen Hei", "SimHei"),
+    *("Hiragino Sans", "Arial Unicode MS", "Noto Sans", "Noto Sans Symbols", "Noto Emoji"),
+)
+"""Fonts for scripts that the default font lacks, used where they are installed."""
+
+
+class PlainFigure(Figure):
+    """A figure that draws every text literally, in any script."""
+
+    def draw(self, renderer: RendererBase) -> None:
+        """Draw the figure; characters that no font has are boxes."""
+        with literal_text(self):
+            super().draw(renderer)
+
+
+@contextlib.contextmanager
+def literal_text(figure: Figure) -> Iterator[None]:
+    """Within this context, no text of `figure` is read as mathematics or TeX."""
+    for text in figure.findobj(Text):
+        text.set_text("\n".join(map(printable, text.get_text().split("\n"))))
+        text.set_parse_math(False)
+        text.set_usetex(False)
+        if not {*SCRIPTS} & {*text.get_fontfamily()}:
+            text.set_fontfamily([*text.get_fontfamily(), *_installed_scripts()])
+    # Tick labels may be made while drawing.
+    with (
+        mpl.rc_context({"text.parse_math": False, "text.usetex": False}),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
+        warnings.filterwarnings("ignore", "Matplotlib currently does not support", UserWarning)
+        yield
+
+
+@functools.cache
+def _installed_scripts() -> tuple[str, ...]:
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    return tuple(name for name in SCRIPTS if name in installed)
 
 
 def save(figure: Figure, stem: str | Path, *, dpi: int = 160, pdf: bool = True) -> list[Path]:
@@ -42,7 +90,8 @@ def save(figure: Figure, stem: str | Path, *, dpi: int = 160, pdf: bool = True) 
     with mpl.rc_context(style):
         engine = figure.get_layout_engine()
         if engine is not None:
-            engine.execute(figure)  # once for all formats, instead of again for each
+            with literal_text(figure):
+                engine.execute(figure)  # once for all formats, instead of again for each
             figure.set_layout_engine(None)
         for suffix, metadata in kinds.items():
             path = Path(f"{stem}{suffix}")
@@ -54,7 +103,7 @@ def save(figure: Figure, stem: str | Path, *, dpi: int = 160, pdf: bool = True) 
 
 def figure(width: float, height: float) -> Figure:
     """An empty figure of `width` x `height` inches, drawn by Agg."""
-    figure = Figure(figsize=(width, height), facecolor="white", layout="constrained")
+    figure = PlainFigure(figsize=(width, height), facecolor="white", layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
@@ -64,7 +113,7 @@ def sheet(width: float, height: float, title: str) -> tuple[Figure, Axes]:
 
     Used for sheets of many images, because one axes per image takes far longer to draw.
     """
-    figure = Figure(figsize=(width, height), facecolor="white")
+    figure = PlainFigure(figsize=(width, height), facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0, 0, 1, 1), frameon=False)
     axes.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0), autoscale_on=False)
@@ -124,6 +173,12 @@ def legend_above(axes: Axes, columns: int) -> None:
     legend(axes, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns)
 
 
+def short_names(names: Sequence[str], *, keep: int = 30) -> list[str]:
+    """Names from the data on one line each, and short enough to leave room for the axes."""
+    shown = map(printable, names)
+    return [name if len(name) <= keep + 1 else name[:keep] + "…" for name in shown]
+
+
 def matrix(
     values: np.ndarray,
     cells: Sequence[Sequence[str]],
@@ -159,8 +214,8 @@ def matrix(
         axes.text(column, row, text, fontsize=8.5, color=colour, **middle)
     label_axes(axes, title=title, x=x, y=y)
     axes.grid(visible=False)
-    axes.set_xticks(range(len(names)), names, rotation=45 if len(names) > 4 else 0)
-    axes.set_yticks(range(len(names)), names)
+    axes.set_xticks(range(len(names)), short_names(names), rotation=45 if len(names) > 4 else 0)
+    axes.set_yticks(range(len(names)), short_names(names))
     bar = drawn.colorbar(shown, ax=axes, shrink=0.8, format=bar_format)
     bar.set_label(colour_title, fontsize=9, color=INK)
     bar.ax.tick_params(labelsize=8, colors=MUTED)

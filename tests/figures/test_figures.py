@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from matplotlib.text import Text
 
 from inres import figures, vocabulary
 from inres.data.items import size_class
@@ -104,18 +105,18 @@ def test_saving_gives_png_and_svg_with_the_same_bytes_each_time(tmp_path):
     assert ET.parse(first[1]).getroot().tag.endswith("svg")
 
 
-def differences():
+def differences(other="a column of its own"):
     """Rows of the table `properties`: one property is unknown of all nodules of the class."""
     row = {"difference": 0.5, "low": 0.4, "high": 0.7, "random": 2.0, "class_random": 0.6}
     unknown = row | {"difference": None, "low": None, "high": None, "class_random": None}
     return [
         {"ranking": ranking, "property": name, **values}
         for ranking in ("two_stage", "softmax", "pixels", "chance")
-        for name, values in (("texture", row), ("a column of its own", unknown))
+        for name, values in (("texture", row), (other, unknown))
     ]
 
 
-def all_figures():
+def all_figures(class_names=CLASS_NAMES, name="a column of its own"):
     rng = np.random.default_rng(0)
     grid = np.linspace(0, 1, 11)
     precision = {"recall": grid, **{name: 1 - grid * rng.random() for name in ranking_names()}}
@@ -134,7 +135,8 @@ def all_figures():
     timed = [{"threshold": 3, "neighbours_kept": 0.25, "seconds_per_query": 1e-3}]
     matrix = rng.random((8, 8)) * 20
     matrix[3] = np.nan
-    line = (panels.Shown(IMAGE, 3, 7.0, "s"), [panels.Shown(IMAGE, 2, 5.0, "t", hamming=1)], "n")
+    query, found = panels.Shown(IMAGE, 3, 7.0, name), panels.Shown(IMAGE, 2, 5.0, name, hamming=1)
+    line = (query, [found], "n")
     mask = np.zeros((16, 16), bool)
     mask[4:9, 3:8] = True
     rows = [
@@ -153,14 +155,14 @@ def all_figures():
         "lookups": codes.lookups({"hamming": pools, "itq_fc1": pools}),
         "efficiency": codes.efficiency(pools, timed, items=50),
         "efficiency_untimed": codes.efficiency(pools, [], items=50),
-        "class_hamming": codes.class_hamming(matrix, CLASS_NAMES),
+        "class_hamming": codes.class_hamming(matrix, class_names),
         "map": rankings.embedding_map(
             rng.normal(size=(30, 2)),
             np.arange(30) % 8,
             rng.normal(size=(9, 2)),
             np.arange(9) % 3,
             np.array([0.5, 0.2]),
-            CLASS_NAMES,
+            class_names,
             feature="FC1",
         ),
         "map_of_a_line": rankings.embedding_map(
@@ -169,19 +171,20 @@ def all_figures():
             rng.normal(size=(2, 1)),
             np.zeros(2, int),
             np.ones(1),
-            ["a"],
+            [name],
             feature="FC1",
         ),
-        "errors": panels.error_sheet([line, (line[0], [], "empty")], class_names=CLASS_NAMES),
-        "confusion": rankings.confusion(rng.integers(0, 9, (8, 8)), CLASS_NAMES),
+        "errors": panels.error_sheet([line, (query, [], "empty")], class_names=class_names),
+        "search": panels.search_panel(query, [found], class_names=class_names, title=name),
+        "confusion": rankings.confusion(rng.integers(0, 9, (8, 8)), class_names),
         "coverage": lungs.coverage(
             rng.random(20) * 20, {"threshold": rng.random(20), "unet": rng.random(20)}
         ),
-        "counts": items.class_counts({"train": [4] * 8, "test": [1] * 8}, CLASS_NAMES),
-        "similarity": similarity.differences(differences(), k=10),
+        "counts": items.class_counts({"train": [4] * 8, "test": [1] * 8}, class_names),
+        "similarity": similarity.differences(differences(name), k=10),
         "training": curves.training_curves(rows),
-        "samples": items.sample_sheet(np.stack([IMAGE] * 16), labels, labels * 3.0, CLASS_NAMES),
-        "masks": lungs.mask_examples([IMAGE] * 5, [mask] * 5, [~mask] * 5, titles=["a"] * 5),
+        "samples": items.sample_sheet(np.stack([IMAGE] * 16), labels, labels * 3.0, class_names),
+        "masks": lungs.mask_examples([IMAGE] * 5, [mask] * 5, [~mask] * 5, titles=[name[:9]] * 5),
         "masks_without_unet": lungs.mask_examples([IMAGE], [np.zeros_like(mask)]),
     }
 
@@ -194,9 +197,55 @@ def test_every_figure_is_drawn_without_a_warning():
         assert pixels[..., :3].std() > 5, f"{name} is blank"
 
 
+NAMES = {
+    **{
+        "dollar": "p$^$0",
+        "mathematics": r"$\frac{1}{x_i}$",
+        "one dollar": "$5",
+        "escaped": r"\$x\$",
+    },
+    **{
+        "escaped": r"\$x\$",
+        "TeX": r"\textbf{a}",
+        "underscore": "_a_b",
+        "percent": "%d{0}",
+        "markup": "<b>&amp;</b>",
+    },
+    **{"Chinese": "\u80ba\u7ed3\u8282", "Arabic": "\u0631\u0626\u0629", "emoji": "\U0001fac1"},
+    **{"tab": "a\tb", "lines": "a\nb\r\nc", "not UTF-8": "a\udcff", "backwards": "a\u202eb"},
+    **{"decomposed": "u\u0308", "null": "a\0b", "long": "x" * 300},
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
+def test_names_are_shown_as_they_are(name, tmp_path):
+    """No name is read as mathematics, TeX or markup, stops a figure, or vanishes from it."""
+    named = ("search", "errors", "map_of_a_line", "samples", "masks", "confusion", "similarity")
+    drawn = all_figures(class_names=[name] * 8, name=name)
+    forms = {name, panels.short(name), name.replace("_", " "), name[:30] + "…", name[:9]}
+    for kind in named:
+        figure = drawn[kind]
+        paths = style.save(figure, tmp_path / kind, dpi=20)
+        assert ET.parse(paths[1]).getroot().tag.endswith("svg")
+        shown = [text for text in figure.findobj(Text) if text.get_text()]
+        assert not any(text.get_parse_math() or text.get_usetex() for text in shown)
+        if name.isprintable():
+            assert any(form in text.get_text() for text in shown for form in forms), kind
+
+
+def test_a_dollar_is_drawn():
+    """The drawn width is that of all characters, dollars included."""
+    figure, axes = style.sheet(8, 1, "")
+    whole, *parts = (axes.text(0, 0, text) for text in ("$x^2$", *"$x^2$".replace("$", "S")))
+    figure.canvas.draw()
+    width = sum(part.get_window_extent().width for part in parts)
+    assert whole.get_window_extent().width == pytest.approx(width, rel=0.1)
+
+
 def test_every_plot_names_its_axes():
     drawn = all_figures()
-    sheets = ("samples", "masks", "masks_without_unet", "errors")  # of images
+    sheets = ("samples", "masks", "masks_without_unet", "errors", "search")  # of images
     for name in drawn.keys() - sheets:
         for axes in drawn[name].axes:
             if axes.get_label() == "<colorbar>":

@@ -1,4 +1,6 @@
-from inres.system.messages import listed
+import pytest
+
+from inres.system.messages import listed, printable
 
 
 def test_long_lists_are_cut_and_counted():
@@ -8,3 +10,19 @@ def test_long_lists_are_cut_and_counted():
     assert listed(lines, most=3) == "line 0\nline 1\nline 2\n... and 9 more"
     assert listed(lines).splitlines()[-1] == "... and 2 more"
     assert listed([]) == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("1.2.840", "1.2.840"),
+        ("\u80ba \U0001f600\u200d\u2640", "\u80ba \U0001f600\u200d\u2640"),
+        ("a\tb\nc\rd\0e\x1b[31m", r"a\tb\nc\rd\x00e\x1b[31m"),
+        ("a\u2028b\u202ec", r"a\u2028b\u202ec"),
+        ("a\udcff", r"a\udcff"),
+    ],
+)
+def test_names_are_shown_on_one_line_of_any_encoding(name, shown):
+    assert printable(name) == shown
+    assert len(printable(name).splitlines()) == 1
+    printable(name).encode()
