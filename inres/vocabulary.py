@@ -77,8 +77,11 @@ def _rating(name: str, ends: str, *, high: float = 5.0) -> Property:
     return Property(name, name.replace("_", " "), 1.0, high, ends=ends, digits=1)
 
 
+LARGEST_MM = 200.0
+"""Largest diameter that is taken for millimetres: no finding in a lung is larger."""
+
 PROPERTIES = (
-    Property("diameter_mm", "diameter", 0.0, math.inf, unit="mm", logarithmic=True, digits=1),
+    Property("diameter_mm", "diameter", 0.0, LARGEST_MM, unit="mm", logarithmic=True, digits=1),
     _rating("malignancy", "highly unlikely to highly suspicious"),
     _rating("texture", "ground glass to solid"),
     _rating("spiculation", "none to marked"),
@@ -119,6 +122,16 @@ def find_property(name: str) -> Property:
     """The property of that name; one without limits if it is not known."""
     known = {one.name: one for one in PROPERTIES}
     return known.get(name, Property(name, name.replace("_", " "), -math.inf, math.inf))
+
+
+def out_of_range(name: str, value: float) -> str:
+    """What is wrong with a value that its property cannot have, else empty; NaN is unknown."""
+    one = find_property(name)
+    if not (value < one.low or value > one.high):
+        return ""
+    known = f"{one.low:g} to {one.high:g}" if one.high < math.inf else f"{one.low:g} or more"
+    other_unit = f" {one.unit} (is it in another unit?)" if value > one.high and one.unit else ""
+    return f"{name} is {value:g}; must be {known}{other_unit}"
 
 
 SIMILAR_SD = 0.5

@@ -98,10 +98,17 @@ def coverage(
     high = np.ceil(center + radius_vox).astype(int) + 1
     axes = [np.arange(a, b) for a, b in zip(low, high, strict=True)]
     square = [(axis - c) ** 2 for axis, c in zip(axes, center, strict=True)]
-    distance = square[0][:, None, None] + square[1][None, :, None] + square[2][None, None, :]
-    sphere = np.argwhere(distance <= max(radius_vox**2, distance.min())) + low
-    within = np.all((sphere >= 0) & (sphere < mask.shape), axis=1)
-    return float(mask[tuple(sphere[within].T)].sum() / len(sphere))
+    limit = max(radius_vox**2, sum(axis.min() for axis in square))
+    first, last = np.maximum(low, 0), np.minimum(high, mask.shape)
+    rows, columns = (slice(a, max(a, b)) for a, b in zip(first[1:], last[1:], strict=True))
+    shown = tuple(slice(a - b, c - b) for a, b, c in zip(first[1:], low[1:], last[1:], strict=True))
+    voxels = kept = 0
+    for z, height in zip(axes[0], square[0], strict=True):  # a plane in memory at a time
+        disc = height + square[1][:, None] + square[2] <= limit
+        voxels += int(disc.sum())
+        if first[0] <= z < last[0]:
+            kept += int((mask[z, rows, columns] & disc[shown]).sum())
+    return kept / voxels
 
 
 def lung_labels(labels: np.ndarray) -> np.ndarray:

@@ -1,7 +1,6 @@
 """The item table, items.csv: one row per item, with the fields of `Item` as columns."""
 
 import dataclasses
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -202,18 +201,9 @@ def _require_in_range(name: str, value: float, where: str) -> None:
     Raises:
       ValueError: names file, line and column.
     """
-    problem = out_of_range(name, value)
+    problem = vocabulary.out_of_range(name, value)
     if problem:
         raise ValueError(f"{where}: {problem}, or blank")
-
-
-def out_of_range(name: str, value: float) -> str:
-    """What is wrong with a value that its property cannot have, else empty; NaN is unknown."""
-    one = vocabulary.find_property(name)
-    if not (value < one.low or value > one.high):
-        return ""
-    known = f"{one.low:g} to {one.high:g}" if one.high < math.inf else f"{one.low:g} or more"
-    return f"{name} is {value:g}; must be {known}"
 
 
 def _bad_labels(table: Sequence[tuple[int, str, Item]]) -> Iterator[str]:

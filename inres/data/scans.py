@@ -15,11 +15,12 @@ from inres.config import Config, Items
 from inres.ct.header import ScanError
 from inres.data import collect, columns, labels, normals, scan_items
 from inres.data.collect import PrepareError
-from inres.data.item_table import other_spellings, out_of_range
+from inres.data.item_table import other_spellings
 from inres.data.scan_items import Job
 from inres.system import files
 from inres.system.messages import listed
 from inres.system.processes import running
+from inres.vocabulary import out_of_range
 
 
 def prepare_scans(
@@ -77,6 +78,12 @@ def _check(scans: Sequence[sources.Scan], config: Config, root: Path) -> None:
         "nodules of one name": [name for name, count in names.items() if count > 1],
         "nodules with a diameter of 0 mm or less": [
             f.name for scan in scans for f in scan.nodules if f.diameter_mm <= 0
+        ],
+        "findings with a diameter that cannot be": [
+            f"{f.name}: {problem}"
+            for scan in scans
+            for f in (*scan.nodules, *scan.excluded)
+            if (problem := out_of_range("diameter_mm", f.diameter_mm))
         ],
         "columns of numbers in another spelling (rename them)": [
             f"{f.name}: {name}, known is {meant}"

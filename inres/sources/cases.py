@@ -202,8 +202,8 @@ def _case(row: Row, columns: Mapping[str, float | str]) -> Case:
     if place is not None and mask:
         raise ValueError(f"{row.where}: both a location and a mask; leave one blank")
     diameter = row.number("diameter_mm", blank=math.nan)
-    if diameter < 0:
-        raise ValueError(f"{row.where}: diameter_mm is {diameter:g}; must be above 0, or blank")
+    if problem := vocabulary.out_of_range("diameter_mm", diameter):
+        raise ValueError(f"{row.where}: {problem}, or blank")
     if diameter == 0 and (place is not None or mask):
         raise ValueError(
             f"{row.where}: diameter_mm is 0, which means that the scan has no nodule, but the row "

@@ -131,6 +131,8 @@ def read_findings(path: Path, *, prefix: str = "") -> tuple[dict[str, list[Findi
                 raise ValueError(f"{row.where}: seriesuid is blank")
             if diameter <= 0 and diameter != -1:
                 raise ValueError(f"{row.where}: diameter_mm is {diameter:g}; must be above 0")
+            if diameter > 0 and (problem := vocabulary.out_of_range("diameter_mm", diameter)):
+                raise ValueError(f"{row.where}: {problem}")
         except ValueError as error:
             bad.append(str(error))
             continue

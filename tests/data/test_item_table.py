@@ -83,12 +83,18 @@ def test_rows_that_contradict_each_other_are_refused(tmp_path):
         ("b,s,5000000000,", "line 4: label is 5000000000, but there are only 2 classes; number"),
         ("b,s,1,0", "line 4: malignancy is 0; must be 1 to 5, or blank"),
         ("b,s,1,5.5", "line 4: malignancy is 5.5; must"),
+        (
+            "b,s,1,,5000",
+            r"line 4: diameter_mm is 5000; must be 0 to 200 mm \(is it in another unit",
+        ),
+        ("b,s,1,,-3", "line 4: diameter_mm is -3; must be 0 to 200, or blank"),
     ],
 )
 def test_a_value_out_of_its_range_is_refused(tmp_path, row, message):
     """Line numbers include blank lines."""
+    row += "," * (4 - row.count(","))
     with pytest.raises(ValueError, match=message):
-        read(tmp_path, "image,scan,label,malignancy", "a,s,0,1.25", "", row)
+        read(tmp_path, "image,scan,label,malignancy,diameter_mm", "a,s,0,1.25,", "", row)
 
 
 def test_labels_may_be_unknown_or_leave_gaps(tmp_path):

@@ -121,7 +121,8 @@ def test_thick_scans_are_left_out_and_counted(tmp_path):
 def test_all_problems_are_reported_together(tree):
     shutil.copy(tree / "subset0" / "c.mhd", tree / "subset3" / "c.mhd")
     (tree / "subset0" / "b.zraw").unlink()
-    add(tree, "a,1,2,3000,5", "a,one,2,3,5", "a,1,2,3,0", "a,70,10,0,4.5", "a,1,1,1,-1")
+    wrong = "a,1,2,3000,5", "a,one,2,3,5", "a,1,2,3,0", "a,70,10,0,4.5", "a,1,1,1,-1"
+    add(tree, *wrong, "a,1,2,3,5000", "a,1,2,3,200.1")
     with pytest.raises(SourceError) as error:
         read(tree)
     text = str(error.value)
@@ -133,7 +134,9 @@ def test_all_problems_are_reported_together(tree):
     assert str(tree / "subset0/c.mhd") + " and " + str(tree / "subset3/c.mhd") in text
     assert "a/0 at (70.00, 10.00, 0.00) mm" in text, "annotated twice"
     assert "annotations without a diameter" in text
-    assert "7 problem(s)" in text.splitlines()[0]
+    assert "line 10: diameter_mm is 5000; must be 0 to 200 mm (is it in another unit?)" in text
+    assert "line 11: diameter_mm is 200.1" in text
+    assert "9 problem(s)" in text.splitlines()[0]
 
 
 def test_many_problems_are_counted_not_listed(tree):
