@@ -296,6 +296,7 @@ def _slice(
             f"{described('ImageOrientationPatient')} is {orientation}, not two perpendicular "
             "directions of length 1; correct it"
         )
+        orientation = ()
     if has(levels, "ModalityLUTSequence"):
         problems.append(
             f"values by a table, {described('ModalityLUTSequence')}, which is not supported; "

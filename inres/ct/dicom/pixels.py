@@ -109,6 +109,8 @@ def _decoded_frame(path: Path, pixels: Pixels, frame: bytes, part: Path) -> np.n
     dataset["PixelData"].is_undefined_length = True
     try:
         dataset.save_as(part, enforce_file_format=True)
+    except ValueError:  # not a transfer syntax that pydicom knows
+        raise ScanError(_not_decoded(path, pixels)) from None
     except OSError as error:
         raise ScanError(
             f"{path}: cannot be decoded, since {part} cannot be written ({error.strerror}); make "
