@@ -152,7 +152,7 @@ class Instance:
     @property
     def kind(self) -> str:
         """What the file is, in words."""
-        name = CT_CLASSES.get(self.sop_class) or UID(self.sop_class).name or "of unknown class"
+        name = CT_CLASSES.get(self.sop_class) or _uid(self.sop_class).name or "of unknown class"
         return f"{name.removesuffix(' Storage')} (modality {self.modality or 'unknown'})"
 
 
@@ -188,6 +188,11 @@ def read_instance(path: Path) -> Instance | None:
             raise
         except Exception as error:  # pydicom raises whatever its parsers meet
             raise UnreadableError(str(error)) from None
+
+
+def _uid(value: str) -> UID:
+    """A UID, without a warning if it cannot be one."""
+    return UID(value, validation_mode=pydicom.config.IGNORE)
 
 
 def _looks_like_dicom(head: bytes) -> bool:
@@ -365,12 +370,12 @@ def _pixels(dataset: Dataset, meta: Dataset, file: BinaryIO) -> tuple[Pixels, st
     levels = [dataset]
     rows, columns = whole(levels, "Rows") or 0, whole(levels, "Columns") or 0
     allocated = whole(levels, "BitsAllocated") or 0
-    stored = whole(levels, "BitsStored") or allocated
+    stored = whole(levels, "BitsStored") or 0
     high = whole(levels, "HighBit")
     frames = whole(levels, "NumberOfFrames") or 1
     photometric = text(levels, "PhotometricInterpretation").upper()
     encoding = getattr(dataset, "original_encoding", (False, True))
-    syntax = UID(text([meta], "TransferSyntaxUID") or _default_syntax(*encoding))
+    syntax = _uid(text([meta], "TransferSyntaxUID") or _default_syntax(*encoding))
     start = file.tell()
     pixels = Pixels(
         syntax=syntax,

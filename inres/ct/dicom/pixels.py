@@ -84,6 +84,7 @@ def _decoded(path: Path, pixels: Pixels, frames: list[int]) -> Iterator[np.ndarr
         with open(path, "rb") as file:
             file.seek(pixels.offset)
             data = file.read()
+        _require_complete(data)
         found = list(generate_frames(data, number_of_frames=pixels.frames))
     except (OSError, ValueError, EOFError, TypeError, IndexError) as error:
         raise ScanError(f"{path}: truncated or damaged pixels ({error}); fetch it again") from None
@@ -92,6 +93,19 @@ def _decoded(path: Path, pixels: Pixels, frames: list[int]) -> Iterator[np.ndarr
             if frame >= len(found):
                 raise ScanError(f"{path}: truncated, no frame {frame + 1}; fetch it again")
             yield _decoded_frame(path, pixels, found[frame], Path(folder) / "frame.dcm")
+
+
+def _require_complete(data: bytes) -> None:
+    """Refuse encapsulated pixels whose last item ends after the data does.
+
+    Raises:
+      EOFError: they do.
+    """
+    place = 0
+    while data[place : place + 4] == b"\xfe\xff\x00\xe0":
+        place += 8 + int.from_bytes(data[place + 4 : place + 8], "little")
+    if place > len(data):
+        raise EOFError(f"{place - len(data)} bytes are missing")
 
 
 def _decoded_frame(path: Path, pixels: Pixels, frame: bytes, part: Path) -> np.ndarray:
