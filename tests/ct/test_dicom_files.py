@@ -87,9 +87,7 @@ def test_truncated_pixels_are_named(folder):
     path = folder / "14-2.dcm"
     path.write_bytes(path.read_bytes()[:-7])
     for read in (scan.read_header, scan.read_scan):
-        with pytest.raises(
-            ScanError, match=r"14-2\.dcm: truncated, 233 bytes of pixels instead of"
-        ):
+        with pytest.raises(ScanError, match=r"14-2\.dcm: truncated, 233 bytes of pixels"):
             read(folder)
 
 
@@ -134,6 +132,15 @@ def test_real_compressed_pixels_cut_short_are_named(real_data, tmp_path):
             scan.read_scan(short)
 
 
+def outcome(folder):
+    """The error of reading a folder, or its notes."""
+    try:
+        return "", scan.read_scan(folder).notes
+    except ScanError as error:
+        return str(error), ()
+
+
+@pytest.mark.filterwarnings("error")
 def test_damaged_bytes_give_a_scan_or_an_error_that_names_the_file(folder, rng):
     """Any byte of a header may be wrong: never another exception."""
     path = folder / "14-2.dcm"
@@ -144,24 +151,22 @@ def test_damaged_bytes_give_a_scan_or_an_error_that_names_the_file(folder, rng):
         damaged = bytearray(whole)
         damaged[position] ^= int(rng.integers(1, 256))
         path.write_bytes(damaged)
-        try:
-            outcomes.add(scan.read_scan(folder).hu.shape)
-        except ScanError as error:
-            outcomes.add("error")
-            assert str(folder) in str(error)
-    assert {"error", HU.shape} <= outcomes
+        error, _ = outcome(folder)
+        assert not error or str(folder) in error
+        outcomes.add(bool(error))
+    assert outcomes == {True, False}
 
 
 @pytest.mark.parametrize("length", [131, 132, 140, 200, 300, 400, 500, 600, 700, 800])
 def test_a_header_cut_short_is_noted_or_named(folder, length):
     path = folder / "14-2.dcm"
     path.write_bytes(path.read_bytes()[:length])
-    try:
-        notes = scan.read_scan(folder).notes
+    error, notes = outcome(folder)
+    if error:
+        assert "14-2.dcm" in error
+    else:
         assert any("14-2.dcm" in n or "a single slice" in n or "files" in n for n in notes)
         assert any("interpolated" in note for note in notes)
-    except ScanError as error:
-        assert "14-2.dcm" in str(error)
 
 
 def test_a_folder_that_cannot_be_listed(tmp_path, monkeypatch):
