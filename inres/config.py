@@ -23,7 +23,8 @@ class Data:
 
     kind: str = "phantom"
     """A source of `inres.sources`: `phantom` (synthetic scans, written first), `luna16` (a LUNA16
-    tree), `folder` (images with items.csv), or one that the config file registers."""
+    tree), `lidc` (the LIDC-IDRI download), `folder` (images with items.csv), or one that the config
+    file registers."""
     root: str = ""
     """Folder of the data; for phantoms, empty means `<workdir>/scans`."""
     max_thickness_mm: float = 2.5
@@ -34,6 +35,10 @@ class Data:
     lung_masks: str = "threshold"
     """Lung masks, which the U-Net learns: `threshold` (-400 HU; paper, Fig. 6) or `luna16`
     (`seg-lungs-LUNA16`, labels 3 and 4)."""
+    min_readers: int = 3
+    """For `lidc`: least number of readers who marked a nodule, as in LUNA16."""
+    min_diameter_mm: float = 3.0
+    """For `lidc`: least mean diameter of a nodule."""
     workers: int = 0
     """Number of processes for making or preparing scans; 0 means one per core."""
     seed: int = 0
@@ -44,7 +49,8 @@ class Data:
         registered("data.kind", self.kind, sources.names())
         one_of("data.expect_counts", self.expect_counts, ("auto", "strict", "off"))
         one_of("data.lung_masks", self.lung_masks, ("threshold", "luna16"))
-        not_negative("data", self, "max_thickness_mm", "workers", "seed")
+        positive("data", self, "min_readers")
+        not_negative("data", self, "max_thickness_mm", "min_diameter_mm", "workers", "seed")
 
 
 @dataclasses.dataclass

@@ -55,11 +55,12 @@ ONLY = {
     "inres/system/*.py": ("inres.system",),
     "inres/vocabulary.py": (),
     "inres/ct/**/*.py": ("inres.ct",),
+    "inres/lidc/*.py": ("inres.lidc",),
     "inres/phantoms/*.py": (
         *("inres.phantoms", "inres.config", "inres.vocabulary", "inres.system"),
     ),
     "inres/sources/*.py": (
-        *("inres.sources", "inres.phantoms", "inres.ct"),
+        *("inres.sources", "inres.phantoms", "inres.ct", "inres.lidc"),
         *("inres.config", "inres.vocabulary", "inres.system"),
     ),
     "inres/data/*.py": (

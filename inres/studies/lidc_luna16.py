@@ -8,6 +8,7 @@ averages the parts. Everything else that was marked is among its excluded findin
 
 import dataclasses
 import itertools
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -286,19 +287,31 @@ def compare(
 def guessed(reading: Reading, excluded: Sequence[Finding]) -> Planes:
     """A geometry by which the nodules of a series can be told apart, though not placed.
 
-    The pixel size follows from the extent of LUNA16's excluded findings, most of which are the
-    reading's spots, and the distance of slices from the heights that were marked.
+    The pixel size is fitted to the spots that LUNA16 lists among its excluded findings, and the
+    distance of slices is the smallest of heights that were marked.
     """
     heights = [contour.z_mm for mark in reading.marks for contour in mark.contours]
     steps = np.diff(np.unique([*heights, *(spot.z_mm for spot in reading.spots)]))
     slice_mm = float(min(steps[steps > 0.1], default=1.0))
-    points = np.array([spot.point for spot in reading.spots]).reshape(-1, 2)
-    pixel_mm = USUAL_PIXEL_MM
-    if len(points) > 1 and len(excluded) > 1:
-        pixel_mm = float(
-            np.ptp(_places(excluded)[:, :2], axis=0).sum() / np.ptp(points, axis=0).sum()
-        )
+    pixel_mm = _fitted_pixel_mm(reading, excluded)
     return Planes.regular(origin_mm=(0, 0, 0), spacing_mm=(pixel_mm, pixel_mm, slice_mm))
+
+
+def _fitted_pixel_mm(reading: Reading, excluded: Sequence[Finding]) -> float:
+    """Pixel size by the heights at which a single spot was marked and is listed."""
+    marked, listed = defaultdict(list), defaultdict(list)
+    for spot in reading.spots:
+        marked[round(spot.z_mm, 1)].append(spot.point)
+    for one in excluded:
+        listed[round(one.world_mm[2], 1)].append(one.world_mm[:2])
+    single = [z for z in marked if len(marked[z]) == len(listed[z]) == 1]
+    if len(single) < 2:
+        return USUAL_PIXEL_MM
+    points = np.array([marked[z][0] for z in single], np.float64)
+    places = np.array([listed[z][0] for z in single])
+    points, places = points - points.mean(axis=0), places - places.mean(axis=0)
+    slope = abs(float((points * places).sum() / max((points**2).sum(), 1.0)))
+    return slope if 0.3 < slope < 1.2 else USUAL_PIXEL_MM
 
 
 def luna16_average(values: Sequence[Any]) -> Any:
