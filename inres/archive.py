@@ -14,7 +14,7 @@ import numpy as np
 
 from inres import sources
 from inres.config import Config
-from inres.ct import parts
+from inres.ct import dicom, parts
 from inres.ct.header import ScanError, Vector
 from inres.data import folder, image_stack, items, queries, query_images, views
 from inres.data.image_stack import ImageStack, Positions
@@ -241,7 +241,8 @@ class Archive:
 
         The scan is read and its lungs are found at the first query; further queries on it take
         milliseconds (the last `OPEN_SCANS` scans are kept). A scan whose files have changed is read
-        again.
+        again. A scan of the archive is recognised by its DICOM series, or else by the name of its
+        file or folder, so that its own items can be left out.
 
         Args:
           path: a scan (.mhd, .nrrd, .nii.gz, ...) or a folder with a DICOM series.
@@ -263,10 +264,11 @@ class Archive:
             )
         if (world_mm is None) == (slice_index is None):
             raise ValueError(f"{path}: give one place in the scan, world_mm or slice_index")
-        prepared = self._open_scan(path, series_uid).at(world_mm=world_mm, slice_index=slice_index)
-        scan = _scan_name(path)
+        opened = self._open_scan(path, series_uid)
+        prepared = opened.at(world_mm=world_mm, slice_index=slice_index)
         place = f"slice{slice_index}" if world_mm is None else "_".join(f"{v:g}" for v in world_mm)
-        return self._search_input(prepared, name=f"{scan}_{place}", scan=scan, options=checked)
+        name, scan = f"{_scan_name(path)}_{place}", self._own_scan(path, opened.header.series_uid)
+        return self._search_input(prepared, name=name, scan=scan, options=checked)
 
     def search_many(
         self,
@@ -404,7 +406,15 @@ class Archive:
         )
         if self._ready_made:
             return prepared, next(iter(scans), "")
-        return prepared, _scan_name(stack.paths[0])
+        path = stack.paths[0]
+        return prepared, self._own_scan(path, dicom.series_uid_of(path))
+
+    def _own_scan(self, path: Path, series_uid: str) -> str:
+        """The name that a scan has or would have in the archive.
+
+        Scans may be named by their DICOM series, whatever the folder is called.
+        """
+        return series_uid if series_uid in self._groups[1] else _scan_name(path)
 
     def _item_of(self, path: Path) -> items.Item | None:
         """The item whose image file `path` is."""

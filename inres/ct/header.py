@@ -51,6 +51,8 @@ class Header(Grid):
     """z, y, x."""
     notes: tuple[str, ...] = ()
     """What was decided where the files leave a choice, or are corrected."""
+    series_uid: str = ""
+    """SeriesInstanceUID of DICOM; empty where there is none, as in other formats."""
 
     @property
     def thickness_mm(self) -> float:

@@ -15,7 +15,15 @@ from inres.ct.dicom.series import Series, grouped, series_of
 from inres.ct.dicom.stack import Stack, read_stack, stack_of
 from inres.ct.header import ScanError
 
-__all__ = ["Series", "Stack", "is_dicom", "open_stack", "read_stack", "series_of"]
+__all__ = [
+    "Series",
+    "Stack",
+    "is_dicom",
+    "open_stack",
+    "read_stack",
+    "series_of",
+    "series_uid_of",
+]
 
 
 MOST_FILES = 5000
@@ -44,6 +52,17 @@ def open_stack(path: Path, *, series_uid: str = "", kernel: str = "") -> Stack:
         _require_one_study(path, series)
     chosen, notes = choose(path, series, series_uid=series_uid, kernel=kernel)
     return stack_of(path, chosen, (*found.notes, *notes))
+
+
+def series_uid_of(path: Path) -> str:
+    """SeriesInstanceUID of one file; empty if it has none, or is not DICOM.
+
+    Raises:
+      OSError: the file cannot be opened.
+    """
+    if not is_dicom(path):
+        return ""
+    return next((one.series_uid for one in read_files([path]).instances), "")
 
 
 def _found(path: Path) -> Found:

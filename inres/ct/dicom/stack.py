@@ -61,7 +61,7 @@ def stack_of(path: Path, series: Series, notes: Sequence[str] = ()) -> Stack:
     header = checked_header(
         path, (columns, rows, grid.planes), grid.spacing_mm, grid.origin_mm, grid.direction
     )
-    header = dataclasses.replace(header, notes=(*notes, *grid.notes))
+    header = dataclasses.replace(header, notes=(*notes, *grid.notes), series_uid=series.uid)
     return Stack(series, tuple(slices), grid, header)
 
 
