@@ -120,9 +120,7 @@ def work(job: Job) -> None:
       ScanError: the scan or its mask cannot be read.
     """
     scan, config = job.scan, job.config
-    cut = cut_scan(
-        scan.path, config.items, lung_mask=job.lung_mask, series_uid=scan.series_uid
-    )
+    cut = cut_scan(scan.path, config.items, lung_mask=job.lung_mask, series_uid=scan.series_uid)
     shown = [nodule for nodule in scan.nodules if cut.shows(_point(cut, nodule))]
     placed = [item for nodule in shown for item in nodule_items(cut, scan, nodule)]
     audited = [audit(cut, scan, nodule) for nodule in shown]
