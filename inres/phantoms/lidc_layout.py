@@ -58,9 +58,7 @@ def scan_files(root: Path, plan: ScanPlan, config: Phantom) -> list[Path]:
 
 def write_scan(root: Path, plan: ScanPlan, scan: Scan, config: Phantom) -> None:
     """Write slices and XML."""
-    series = Series(
-        patient=patient(plan), series_uid=plan.uid, study_uid=uid_of(plan.uid, "study")
-    )
+    series = Series(patient=patient(plan), series_uid=plan.uid, study_uid=uid_of(plan.uid, "study"))
     write_series(series_folder(root, plan), scan, series, name=_slice_name)
     seed = int(hashlib.sha256(plan.uid.encode()).hexdigest()[:8], 16)
     sessions = readers.read_scan(scan, np.random.default_rng(seed))

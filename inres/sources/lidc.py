@@ -10,7 +10,7 @@ different readers are one nodule, and how it is measured.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,20 @@ def planes_of(path: str | Path, *, series_uid: str = "") -> Planes:
       ScanError: the series cannot be read.
     """
     return _planes(open_stack(Path(path), series_uid=series_uid))
+
+
+def all_planes(root: Path, wanted: Container[str]) -> dict[str, Planes]:
+    """Where the pixels of the `wanted` series below a folder lie, by uid.
+
+    Series that are not one volume are left out.
+    """
+    stacks = (
+        _stack(series, _Left())
+        for folder in folders_below(root)
+        for series in grouped(read_folder(folder))
+        if series.uid in wanted
+    )
+    return {stack.series.uid: _planes(stack) for stack in stacks if stack}
 
 
 # Series

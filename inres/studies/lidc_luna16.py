@@ -23,7 +23,7 @@ from inres.lidc.planes import Planes
 from inres.lidc.readings import Reading, ReadingError
 from inres.sources import Finding
 from inres.sources.luna16 import read_findings
-from inres.system import files
+from inres.system import files, tables
 from inres.system.progress import progress
 
 READERS = 3
@@ -136,6 +136,14 @@ class Match:
         same = _equal(diameter_mm, self.listed.diameter_mm, EXACT_SHARE)
         return same and float(np.linalg.norm(off)) <= EXACT_MM
 
+    def described(self) -> str:
+        """Both nodules in words."""
+        place = ", ".join(f"{value:.1f}" for value in self.listed.world_mm)
+        there = f"{self.listed.diameter_mm:.2f} mm at ({place})"
+        if self.nodule is None:
+            return there
+        return f"{there}; here {self.nodule.diameter_mm:.2f} mm, {self.distance_mm:.2f} mm away"
+
     def row(self) -> dict[str, Any]:
         """As a row of a table."""
         row = dict(zip(("x_mm", "y_mm", "z_mm"), self.listed.world_mm, strict=True)) | {
@@ -191,6 +199,32 @@ class Agreement:
     def _same_counts(self) -> int:
         return sum(one.luna16 == one.found for one in self.counts)
 
+    def tables(self) -> list[tuple[str, dict[str, str], list[dict[str, Any]]]]:
+        """Name, columns and rows of each table to write."""
+        return [
+            ("agreement", SUMMARY_COLUMNS, self.summary()),
+            ("series", COUNT_COLUMNS, [one.row() for one in self.counts]),
+            ("nodules", NODULE_COLUMNS, [one.row() for one in self.matches]),
+        ]
+
+    def lines(self) -> list[str]:
+        """The shares, and every difference with its reason, as text."""
+        lines = [
+            tables.markdown(
+                [*SUMMARY_COLUMNS.values()], [[*row.values()] for row in self.summary()]
+            )
+        ]
+        for count in self.counts:
+            if count.reason:
+                lines.append(
+                    f"{count.series}: {count.found} nodules, LUNA16 lists {count.luna16} "
+                    f"({count.reason})"
+                )
+        for match in self.matches:
+            if match.reason:
+                lines.append(f"{match.series}: {match.described()} ({match.reason})")
+        return lines
+
 
 def read_readings(root: Path) -> tuple[dict[str, Reading], int]:
     """All readings of CT series below `root`, and the number of other XML files.
@@ -224,7 +258,7 @@ def read_luna16(folder: Path) -> Luna16:
     if not series.is_file():
         raise FileNotFoundError(f"{series}: no such file; it is part of LUNA16's evaluation script")
     names = series.read_text(encoding="utf-8-sig").split()
-    return Luna16(*found, [name for name in names if name != "seriesuid"])
+    return Luna16(found[0], found[1], [name for name in names if name != "seriesuid"])
 
 
 def read_geometry(path: Path, readings: Mapping[str, Reading], luna16: Luna16) -> dict[str, Planes]:
@@ -263,10 +297,18 @@ def compare(
       readings: by series.
       luna16: the list.
       geometry: of some series. The nodules of others are counted with a guessed geometry.
+
+    Raises:
+      ValueError: there are no readings of any series of the list.
     """
     counts, matches = [], []
     same = every = 0
     series = [uid for uid in luna16.series if uid in readings]
+    if not series:
+        raise ValueError(
+            f"none of the {len(readings)} series with readings is one of the {len(luna16.series)} "
+            "of LUNA16; give tcia-lidc-xml.zip"
+        )
     for uid in progress(series, name="compare", total=len(series), unit="series"):
         listed, planes = luna16.nodules.get(uid, ()), geometry.get(uid)
         excluded = luna16.excluded.get(uid, ())

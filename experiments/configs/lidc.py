@@ -1,0 +1,28 @@
+"""The LIDC-IDRI as TCIA provides it: DICOM series, and four radiologists' marks as XML.
+
+    python -m experiments.reproduce --config=experiments/configs/lidc.py \\
+        --config.data.root=LIDC-IDRI --workdir=runs/lidc
+
+Download the images (125 GB) and the annotations (XML, 8 MB) from
+https://www.cancerimagingarchive.net/collection/lidc-idri/ into one folder; names and order of the
+folders in it do not matter, and the XML may stay zipped. A part of the series is enough.
+
+Preparing 1,018 scans takes hours on few cores and resumes per scan; train on a GPU or TPU. An item
+is a nodule that at least 3 of 4 readers marked with 3 mm or more (--config.data.min_readers,
+--config.data.min_diameter_mm); its ratings are learned next to its size. Split by patient. Scans
+with slices further apart than 2.5 mm are excluded (--config.data.max_thickness_mm). What LUNA16
+lists is what is found here: `experiments.lidc_check` compares them.
+"""
+
+from inres.config import Config, Data, Items, Segment, Split, Train
+
+
+def get_config() -> Config:
+    """The light network on crops of 48 mm, with masks from the U-Net."""
+    config = Config(name="lidc")
+    config.data = Data(kind="lidc")
+    config.items = Items(normals=1000, crop_mm=48.0, size_px=64)
+    config.split = Split(kind="patient", test_share=0.2, val_share=0.1)
+    config.segment = Segment(width=16, depth=4, size_px=192, steps=2000)
+    config.train = Train(epochs=80, eval_every=10)
+    return config
