@@ -23,10 +23,11 @@ class Data:
 
     kind: str = "phantom"
     """A source of `inres.sources`: `phantom` (synthetic scans, written first), `luna16` (a LUNA16
-    tree), `lidc` (the LIDC-IDRI download), `folder` (images with items.csv), or one that the config
-    file registers."""
+    tree), `lidc` (the LIDC-IDRI download), `folder` (images with items.csv), `cases` (any scans,
+    listed in cases.csv), `tianchi`, `lndb`, `luna25`, `dsb2017`, or one that the config file
+    registers."""
     root: str = ""
-    """Folder of the data; for phantoms, empty means `<workdir>/scans`."""
+    """Folder of the data, or for `cases` its table; for phantoms, empty means `<workdir>/scans`."""
     max_thickness_mm: float = 2.5
     """Scans with thicker slices are excluded (paper, section 4.1); 0 keeps all."""
     expect_counts: str = "auto"

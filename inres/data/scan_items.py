@@ -33,6 +33,8 @@ CUBE_FIELDS = ("cube_mm", "cube_px")
 UNKNOWN_DIAMETER_MM = 2 * normals.UNKNOWN_RADIUS_MM
 """Assumed for a nodule of unknown diameter where its neighbourhood is cut and audited."""
 _FORMAT = 4
+LONGEST_NAME = 200
+"""Bytes of the name of a scan's file; systems allow 255, some of which temporary files add."""
 
 
 def fields(config: Items) -> tuple[str, ...]:
@@ -92,7 +94,11 @@ class Job:
 
 def part_path(folder: Path, scan: Scan) -> Path:
     """The file in `folder` for the items of a scan."""
-    return folder / f"{urllib.parse.quote(scan.uid, safe='')}.npz"
+    name = urllib.parse.quote(scan.uid, safe="")
+    if len(name) > LONGEST_NAME:
+        digest = hashlib.sha256(scan.uid.encode()).hexdigest()
+        name = f"{name[: LONGEST_NAME - 65]}-{digest}"
+    return folder / f"{name}.npz"
 
 
 @dataclasses.dataclass(frozen=True)

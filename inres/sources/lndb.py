@@ -47,6 +47,8 @@ _RATED = {
 }
 """Columns of mean ratings, and of single ones but for the case of the first letter; ours."""
 
+KINDS = "internal_structure"
+
 Mark = tuple[int, int, int]
 """Scan, reader, and number of the finding among those of this reader."""
 Opinions = Mapping[Mark, Mapping[str, float]]
@@ -207,7 +209,10 @@ def _finding(row: Row, opinions: Opinions) -> tuple[int, int, Finding]:
 
 
 def _ratings(row: Row, marks: Sequence[Mark], opinions: Opinions) -> dict[str, float]:
-    """Mean and standard deviation of each rating; 0 and blanks are no ratings."""
+    """Mean and standard deviation of each rating; 0 and blanks are no ratings.
+
+    Of the internal structure, whose values are kinds, it is the most frequent one.
+    """
     known: dict[str, float] = {}
     for theirs, ours in _RATED.items():
         single = [opinions[mark][ours] for mark in marks if ours in opinions.get(mark, {})]
@@ -218,6 +223,10 @@ def _ratings(row: Row, marks: Sequence[Mark], opinions: Opinions) -> dict[str, f
                 if (value := _number_text(row, "Text", text)) > 0
             ]
         mean = row.number(theirs, blank=0.0)
+        if ours == KINDS:
+            if single or (mean > 0 and mean == int(mean)):
+                known[ours] = max(sorted(set(single)), key=single.count) if single else mean
+            continue
         if mean > 0 or single:
             known[ours] = mean if mean > 0 else float(np.mean(single))
         if len(single) > 1:

@@ -83,6 +83,17 @@ def test_numbers_of_a_finding_are_properties(tree):
     assert {"lung_height", "pleura_mm"} <= found.item.properties.keys()
 
 
+def test_files_of_scans_with_long_names_differ_and_fit_the_system(tmp_path):
+    """A letter of most scripts takes nine bytes in the name of a file."""
+    names = [f"{'肺部扫描' * 20}/{n}/{text}" for n in (1, 2) for text in ("a", "á", "a/b")]
+    paths = [scan_items.part_path(tmp_path, Scan(name, tmp_path / "s.mhd")) for name in names]
+    assert len(set(paths)) == len(names)
+    for path in paths:
+        path.write_bytes(b"")
+        assert len(path.name.encode()) <= 220
+    assert scan_items.part_path(tmp_path, Scan("a/b", tmp_path)).name == "a%2Fb.npz"
+
+
 def test_point_is_the_nodule_in_the_slice(store):
     """The bright disc around the point has the annotated diameter, also in the flipped scan."""
     soft = to_uint8(np.array(-400), hu_min=-1200, hu_max=600)

@@ -13,6 +13,8 @@ from sources.boxes import ORIGIN, SIZE, SPACING, box, quiet, table
 
 from inres import sources
 from inres.config import Data
+from inres.phantoms.dicom_series import Series, write_series
+from inres.phantoms.scan import Scan
 from inres.sources import SourceError, cases
 
 FLIPPED = np.diag([-1.0, -1.0, 1.0])
@@ -155,6 +157,47 @@ def test_a_diameter_next_to_a_mask_of_one_component_takes_precedence(folder):
     box(folder / "m.mha", values=both.astype(np.uint8))
     with pytest.raises(SourceError, match=r"line 2: .*m\.mha has 2 components"):
         read(folder)
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_indices_and_masks_of_a_dicom_folder(folder, flipped):
+    """As SimpleITK reads it; a mask may come from a program that turns the axes round."""
+    first = dicom_scan(folder / "d", flipped=flipped)
+    box(folder / "d" / "not a slice.mhd")
+    names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder / "d"))
+    image = sitk.ReadImage(names)
+    world = image.TransformContinuousIndexToPhysicalPoint((3, 5, 2))
+    values = np.zeros(first.hu.shape, np.uint8)
+    values[2, 5, 3] = 1
+    mask = sitk.GetImageFromArray(values)
+    mask.CopyInformation(image)
+    sitk.WriteImage(sitk.DICOMOrient(mask, "RAS"), str(folder / "m.nii.gz"))
+    series = first.uid
+    write(folder, "scan,series,i,j,k,mask", f"d,{series},3,5,2,", f"d,{series},,,,m.nii.gz")
+    (scan,) = read(folder).scans
+    assert (scan.uid, scan.series_uid) == (f"d/{series}", series)
+    for one in scan.nodules:
+        np.testing.assert_allclose(one.world_mm, world, atol=1e-3)
+    write(folder, "scan,series,i,j,k", "d,9.9,3,5,2")
+    with pytest.raises(SourceError, match=r"9\.9"):
+        read(folder)
+
+
+def dicom_scan(path, *, flipped):
+    """Write a small DICOM series; flipped, its rows and columns run against the world's."""
+    sign = -1.0 if flipped else 1.0
+    scan = Scan(
+        uid="1.2.7",
+        hu=np.full((6, 16, 20), -900, np.int16),
+        lungs=np.zeros((6, 16, 20), np.uint8),
+        spacing=(0.8, 0.8, 2.0),
+        origin=(-10.0, 30.0, -200.0),
+        direction=(sign, 0.0, 0.0, 0.0, sign, 0.0, 0.0, 0.0, 1.0),
+        annotations=(),
+        excluded=(),
+    )
+    write_series(path, scan, Series(patient="p", series_uid=scan.uid, study_uid="1.3"))
+    return scan
 
 
 COLUMNS = (

@@ -57,7 +57,7 @@ def test_ratings_of_the_readers_who_call_it_a_nodule(tree):
         CHARS,
         "1.0,1.0,1.0,6.0,1.0,1.0,2.0,4.0,2.0,2.0,5.0",
         "1.0,2.0,4.0,5.0,1.0,1.0,5.0,5.0,5.0,5.0,1.0",
-        "1.0,3.0,2.0,3.0,1.0,1.0,0.0,4.0,4.0,3.0,4.0",
+        "1.0,3.0,2.0,3.0,4.0,1.0,0.0,4.0,4.0,3.0,4.0",
     )
     columns = read(tree).scans[0].nodules[0].columns
     assert columns["calcification"] == 4.5
@@ -66,6 +66,8 @@ def test_ratings_of_the_readers_who_call_it_a_nodule(tree):
     assert "malignancy_sd" not in columns
     assert columns["margin_sd"] == 0
     assert columns["subtlety"] == 4.5
+    assert columns["internal_structure"] == 1  # a kind, of which there is no mean
+    assert "internal_structure_sd" not in columns
 
 
 def test_official_folds(tree):

@@ -1,0 +1,24 @@
+"""Data Science Bowl 2017: stage1/<patient>/*.dcm and stage1_labels.csv, stage1_solution.csv, and
+the same of stage 2, from kaggle.com/c/data-science-bowl-2017.
+
+    python -m experiments.reproduce --config=experiments/configs/dsb2017.py \\
+        --config.data.root=DSB2017 --workdir=runs/dsb2017
+
+1,595 patients in stage 1 and 506 in stage 2, one scan each, labelled by a diagnosis of cancer
+within a year. No nodule is marked: items are eight cubes or slices spread evenly through the lungs
+of each scan, with the scan's label. Test are the patients whose labels came later. Preparation
+takes hours on few cores and resumes per scan; train on a GPU or TPU.
+"""
+
+from inres.config import Config, Data, Items, Segment, Split, Train
+
+
+def get_config() -> Config:
+    """The light network on crops of 48 mm, with masks from the U-Net."""
+    config = Config(name="dsb2017")
+    config.data = Data(kind="dsb2017")
+    config.items = Items(label="cancer", places_per_scan=8, normals=0, crop_mm=48.0, size_px=64)
+    config.split = Split(kind="subset", val_subsets=(), test_subsets=(1, 2))
+    config.segment = Segment(width=16, depth=4, size_px=192, steps=2000)
+    config.train = Train(epochs=80, eval_every=10)
+    return config
