@@ -151,7 +151,7 @@ class Source:
             given = Path(data.root).expanduser().resolve()
             return given.parent if given.is_file() else given
         if self.write is None:
-            what = self.title or "images"
+            what = self.title or ("images" if self.ready_made else "data")
             raise ConfigError(f"config.data.root is empty; set it to the folder of the {what}")
         return written
 
