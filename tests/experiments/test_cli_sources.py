@@ -1,6 +1,5 @@
 """Every source through the real command line: its own config, prepared from a small data set."""
 
-import csv
 import json
 import math
 
@@ -12,8 +11,11 @@ from ct.trees import chest_image
 from sources.boxes import quiet, table
 
 from inres.config import Phantom
+from inres.phantoms import tianchi_layout
 from inres.phantoms.dataset import write_dataset
 from inres.phantoms.dsb2017_layout import DSB2017
+from inres.phantoms.layout import findings_path
+from inres.phantoms.plan import plan_dataset
 from inres.phantoms.tianchi_layout import TIANCHI
 
 pytestmark = pytest.mark.e2e
@@ -60,7 +62,9 @@ def test_tianchi(tmp_path):
     assert sorted(float(row["diameter_mm"]) for row in nodules) == pytest.approx(
         sorted(f["diameter_mm"] for scan in drawn for f in scan), abs=1e-5
     )
-    assert {row["subset"] for row in rows} == {"0", "1", "100"}
+    folds = {row["subset"] for row in rows}
+    assert len(folds) == 3
+    assert "100" in folds, "the official validation"
     assert len(rows) - len(nodules) == 9
     assert "1 of 4 scans left out: no table has nodules of them" in printed
 
@@ -68,7 +72,7 @@ def test_tianchi(tmp_path):
 def test_dsb2017(tmp_path):
     phantoms(tmp_path / "d", DSB2017)
     rows, printed = prepared("dsb2017", tmp_path / "d", tmp_path / "w", "--config.items.normals=0")
-    assert {row["cancer"] for row in rows} == {"0", "1"}
+    assert {float(row["cancer"]) for row in rows} == {0, 1}
     by_scan = {}
     for row in rows:
         by_scan.setdefault(row["scan"], set()).add((row["label"], row["cancer"], row["subset"]))
@@ -122,7 +126,7 @@ def test_luna25(tmp_path):
     }  # fmt: skip
     assert len({(row["label"], row["malignant"]) for row in nodules}) == 2
     assert {row["nodule_id"] for row in nodules} == {"7_0", "7_1", "7_2"}
-    assert {row["study_date"] for row in nodules} == {"19990102", "20000102"}
+    assert {row["study_date"] for row in nodules} == {"1999-01-02", "2000-01-02"}
     assert {row["diameter_mm"] for row in nodules} == {""}
 
 
@@ -156,6 +160,7 @@ def test_cases(tmp_path):
     path = write_cases(tmp_path / "c")
     rows, _ = prepared("cases", path, tmp_path / "w")
     nodules = [row for row in rows if row["nodule"]]
+    nodules.sort(key=lambda row: row["scan"] == "two.mha")
     assert [row["scan"] for row in nodules] == ["肺 one.nii.gz"] * 2 + ["two.mha"] * 2
     places = [tuple(float(row[name]) for name in ("x_mm", "y_mm", "z_mm")) for row in nodules]
     np.testing.assert_allclose(places, [n[:3] for n in (*NODULES[:2], *NODULES[1:])], atol=1.7)
@@ -182,8 +187,8 @@ def test_a_table_that_cannot_be_is_one_error(tmp_path):
     assert "line 7: space is 'LPI'; must be LPS or RAS" in error
 
 
-PIPELINE = '''
-"""python -m experiments.reproduce"""
+PIPELINE = """
+\"\"\"python -m experiments.reproduce\"\"\"
 
 from experiments.configs import smoke
 from inres.config import Data, Split
@@ -191,34 +196,75 @@ from inres.config import Data, Split
 
 def get_config():
     config = smoke.get_config()
-    config.name = "cases"
-    config.pdf = False
-    config.data = Data(kind="cases", root={root!r}, workers=1)
-    config.items.label = "outcome"
-    config.items.spacing_mm, config.items.canvas_mm = 2.5, 280.0
-    config.items.places_per_scan, config.items.normals = 6, 0
-    config.split = Split(kind="column")
-    config.segment.steps, config.train.epochs, config.train.eval_every = 10, 2, 2
+    config.name, config.pdf = "{kind}", False
+    config.data = Data(kind="{kind}", root={root!r}, workers=1, max_thickness_mm=0.0)
+    config.items.label = "{label}"
+    config.items.places_per_scan, config.items.normals = 6, {normals}
+    config.split = {split}
+    config.segment.enabled = False
+    config.train.epochs, config.train.eval_every, config.train.batch = 2, 2, 8
     return config
-'''
+"""
+
+
+def reproduced(folder, **values):
+    """The workdir of a complete run, and what was printed."""
+    config = folder / "config.py"
+    config.write_text(PIPELINE.format(**values))
+    done = call("reproduce", f"--config={config}", f"--workdir={folder / 'w'}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (folder / "w" / "report.html").is_file()
+    return folder / "w", done.stdout
+
+
+SIX = Phantom(
+    scans=6, subsets=3, nodules_per_scan=4.0, normal_scans=0.0, matrix=128, extent_mm=80.0
+)
 
 
 def test_labels_of_scans_through_the_full_pipeline(tmp_path):
-    """Scans without any location, labelled by a text, from the table to the report and search."""
-    lines = []
-    for n, side in enumerate(("train",) * 4 + ("val",) * 2 + ("test",) * 2):
-        chest(tmp_path / "c" / f"s{n}.nii.gz", NODULES[: n % 2 * 3], seed=n)
-        lines.append(f"s{n}.nii.gz,{side},{('well', 'ill')[n % 2]},{60 + n}")
-    table(tmp_path / "c" / "cases.csv", "scan,split,outcome,age", *lines)
-    config = tmp_path / "config.py"
-    config.write_text(PIPELINE.format(root=str(tmp_path / "c")))
-    workdir = tmp_path / "w"
-    done = call("reproduce", f"--config={config}", f"--workdir={workdir}")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert (workdir / "report.html").is_file()
-    with open(workdir / "prepare" / "items.csv", newline="", encoding="utf-8") as file:
-        items = list(csv.DictReader(file))
-    assert len(items) == 8 * 6
-    found = call("search", f"--workdir={workdir}", "--item=0", f"--out={tmp_path / 'found'}")
+    """DICOM series without any location, from the tables to the report and a search."""
+    root = tmp_path / "d"
+    write_dataset(root, SIX, seed=3, workers=1, progress=quiet, layout=DSB2017)
+    split = 'Split(kind="subset", val_subsets=(), val_share=0.2, test_subsets=(1,))'
+    workdir, _ = reproduced(
+        tmp_path, kind="dsb2017", root=str(root), label="cancer", normals=0, split=split
+    )
+    assert len(results(workdir / "prepare" / "items")) == 6 * 6
+    out = tmp_path / "found"
+    found = call("search", f"--workdir={workdir}", "--item=0", f"--out={out}", "--min_pool=5")
     assert found.returncode == 0, found.stdout + found.stderr
-    assert "well" in found.stdout
+    cancer = [float(row["cancer"]) for row in results(out)]
+    assert cancer
+    assert set(cancer) <= {0, 1}
+
+
+def test_findings_labelled_by_a_text_through_the_full_pipeline(tmp_path):
+    """A table of points in scans, from the table to a search that is restricted by a column."""
+    root = tmp_path / "t"
+    write_dataset(root, SIX, seed=4, workers=1, progress=quiet, layout=TIANCHI)
+    lines = []
+    for n, path in enumerate(sorted(root.glob("*_subset*/*.mhd"))):
+        plan = next(p for p in plan_dataset(SIX, seed=4) if tianchi_layout.name(p) == path.stem)
+        findings = json.loads(findings_path(root, plan).read_text())["annotations"]
+        for number, one in enumerate(findings):
+            x, y, z = one["centre"]
+            side = ("train", "train", "train", "val", "test", "test")[n]
+            size = ("small", "large")[one["diameter_mm"] > 8]
+            spot = (path.relative_to(root), -x, -y, z, "RAS", one["diameter_mm"], side, size)
+            lines.append(",".join(map(str, (*spot, f"reader {number % 2}"))))
+    head = "scan,x_mm,y_mm,z_mm,space,diameter_mm,split,extent,seen by"
+    table(root / "cases.csv", head, *lines)
+    workdir, _ = reproduced(
+        tmp_path, kind="cases", root=str(root), label="extent", normals=6,
+        split='Split(kind="column")',
+    )  # fmt: skip
+    out = tmp_path / "found"
+    where = "--where=seen_by = 'reader 1'"
+    found = call(
+        "search", f"--workdir={workdir}", "--item=0", f"--out={out}", where, "--min_pool=5"
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
+    rows = results(out)
+    assert {row["seen_by"] for row in rows} == {"reader 1"}
+    assert {row["extent"] for row in rows} <= {"small", "large"}
