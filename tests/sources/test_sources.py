@@ -19,7 +19,7 @@ from inres.pipeline.prepare import prepare_items
 from inres.sources import Finding, Scan, Scans, Source
 from inres.system import files
 
-BUILTIN = ("cases", "dsb2017", "folder", "lndb", "luna16", "luna25", "phantom", "tianchi")
+BUILTIN = ("cases", "dsb2017", "folder", "lidc", "lndb", "luna16", "luna25", "phantom", "tianchi")
 
 MINE = '''
 """Scans named by a list, with findings."""
