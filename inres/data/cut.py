@@ -58,6 +58,10 @@ class Cut:
     def cube(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The cube around the index z, y, x of the volume, which need not be whole numbers.
 
+        Beside the scan, where its field of view ends, a cube is known to be outside the lungs, like
+        a crop; above and below, it is unknown. So what is known says nothing about the distance to
+        the sides, to which nodules on the pleura can be closer than normal places.
+
         Returns:
           Windowed values and states (`cubes.states`), uint8 [D, D, D] both, axes y, x, z.
         """
@@ -72,7 +76,8 @@ class Cut:
         hu, known = make(self.volume.hu)
         lungs, _ = make(self.mask)
         values = np.where(known, to_uint8(hu, hu_min=c.hu_min, hu_max=c.hu_max), np.uint8(0))
-        return values, cubes.states(known, lungs >= 0.5)
+        known_z = np.any(known, axis=(0, 1))
+        return values, cubes.states(known_z, lungs >= 0.5)
 
     def mask_plane(self, z: int) -> np.ndarray:
         """The lungs at plane `z`. uint8 [S, S]."""

@@ -1,5 +1,6 @@
 """Normal slices: planes of a scan that show no finding, and how many to take from each scan."""
 
+import math
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -65,7 +66,11 @@ def spread_places(cut: Cut, count: int, *, rng: np.random.Generator) -> np.ndarr
 def clear_planes(
     cut: Cut, findings: Sequence[Finding], *, most: int, rng: np.random.Generator
 ) -> list[int]:
-    """Up to `most` planes clear of all findings and apart from each other, in random order."""
+    """Up to `most` planes clear of all findings and apart from each other, in random order.
+
+    Planes whose neighbours, or whose cube, lie inside the scan come first. Nodules are rarely so
+    close to the ends of a scan that theirs do not, and normal places should not differ in that.
+    """
     config: Items = cut.config
     area = cut.mask.sum((1, 2))
     clear = area >= max(1, MIN_LUNG_SHARE * area.max())
@@ -75,13 +80,23 @@ def clear_planes(
         radius = UNKNOWN_RADIUS_MM if np.isnan(finding.diameter_mm) else finding.diameter_mm / 2
         distance = np.abs(heights - z) * config.spacing_mm
         clear &= distance >= radius + config.normal_clearance_mm
+    reach = shown_planes(config)
+    inner = (heights >= reach) & (heights < len(heights) - reach)
     chosen: list[int] = []
-    for z in rng.permutation(np.flatnonzero(clear)):
+    for z in (z for part in (inner, ~inner) for z in rng.permutation(np.flatnonzero(clear & part))):
         if len(chosen) == most:
             break
         if all(abs(z - other) * config.spacing_mm >= MIN_GAP_MM for other in chosen):
             chosen.append(int(z))
     return chosen
+
+
+def shown_planes(config: Items) -> int:
+    """How many planes of a scan an item shows on each side of its own, at most."""
+    shown_mm = config.neighbours * config.neighbour_mm
+    if config.view == "cube":
+        shown_mm = config.cube_mm / 2
+    return math.ceil(shown_mm / config.spacing_mm)
 
 
 def lung_point(cut: Cut, z: int, rng: np.random.Generator) -> tuple[int, int]:

@@ -32,7 +32,7 @@ CUBE_FIELDS = ("cube_mm", "cube_px")
 """Those on which they depend in addition where they are cubes."""
 UNKNOWN_DIAMETER_MM = 2 * normals.UNKNOWN_RADIUS_MM
 """Assumed for a nodule of unknown diameter where its neighbourhood is cut and audited."""
-_FORMAT = 4
+_FORMAT = 5
 LONGEST_NAME = 200
 """Bytes of the name of a scan's file; systems allow 255, some of which temporary files add."""
 

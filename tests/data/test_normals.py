@@ -1,8 +1,11 @@
 """How many normal slices each scan gives."""
 
 import numpy as np
+import pytest
 
+from inres.config import Items
 from inres.data import normals as sampling
+from inres.data.cut import Cut
 
 
 def test_even_shares():
@@ -17,3 +20,28 @@ def test_even_shares():
         assert take.sum() == total
         assert np.all(take <= offered)
         assert np.all((take >= take.max() - 1) | (take == offered))
+
+
+def cut_of(**items):
+    """Forty planes, all of them lung, of 1 mm."""
+    mask = np.ones((40, 9, 9), bool)
+    config = Items(spacing_mm=1.0, canvas_mm=9.0, crop_mm=9.0, **items)
+    return Cut(None, mask, None, mask, (4, 4), (), config)
+
+
+@pytest.mark.parametrize(
+    ("items", "reach"),
+    [({"neighbours": 3, "neighbour_mm": 2.0}, 6), ({"view": "cube", "cube_mm": 9.0}, 5), ({}, 0)],
+)
+def test_planes_whose_stack_is_inside_the_scan_come_first(items, reach):
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        chosen = np.array(sampling.clear_planes(cut_of(**items), (), most=40, rng=rng))
+        whole = (chosen >= reach) & (chosen < 40 - reach)
+        assert whole.any()
+        assert (np.diff(whole.astype(int)) <= 0).all()  # none of them after one that is cut
+        assert np.diff(np.sort(chosen)).min() >= sampling.MIN_GAP_MM
+        # No plane is left out for another reason than its distance from the others.
+        assert np.abs(np.arange(40)[:, None] - chosen).min(axis=1).max() < sampling.MIN_GAP_MM
+        first = np.array(sampling.clear_planes(cut_of(**items), (), most=3, rng=rng))
+        assert ((first >= reach) & (first < 40 - reach)).all()
