@@ -134,6 +134,14 @@ def _messages(
             f"{len(lost)} of {len(nodules)} nodules left out: outside the canvas round their "
             f"scan's lungs (first: {lost[0]}); raise config.items.canvas_mm"
         )
+    audited = [row for part in parts for row in part.audit]
+    outside = [row["nodule"] for row in audited if row["repaired"] == 0]
+    if outside:
+        messages.append(
+            f"{len(outside)} of {len(audited)} nodules lie outside the lungs (first: "
+            f"{outside[0]}): audit.csv lists all with 0 in `repaired`; if they are many, check the "
+            "signs of their positions (LPS or RAS) and the lung masks"
+        )
     return messages
 
 

@@ -172,7 +172,8 @@ def _cases(table: Path, problems: Problems) -> list[Case]:
 
 def _check_columns(table: Path, names: Iterable[str], problems: Problems) -> None:
     """Refuse names that would be taken for further columns, although they mean known ones."""
-    plain = {re.sub(r"[\W_]", "", name.lower()): name for name in KNOWN}
+    ratings = [one.name for one in vocabulary.PROPERTIES]
+    plain = {re.sub(r"[\W_]", "", name.lower()): name for name in (*KNOWN, *ratings)}
     names = list(names)
     for name in names:
         short = re.sub(r"[\W_]", "", name.lower())
@@ -209,6 +210,8 @@ def _case(row: Row, columns: Mapping[str, float | str]) -> Case:
             f"{row.where}: diameter_mm is 0, which means that the scan has no nodule, but the row "
             "has a location; leave the diameter blank if it is unknown"
         )
+    for name, value in {**columns, "diameter_mm": diameter}.items():
+        _require_in_range(row, name, value)
     subset = row.number("subset", blank=-1)
     if subset != int(subset) or subset < -1:
         raise ValueError(f"{row.where}: subset is {row.text('subset')}; must be 0, 1, 2, ...")
@@ -224,6 +227,18 @@ def _case(row: Row, columns: Mapping[str, float | str]) -> Case:
         subset=int(subset),
         columns=columns,
     )
+
+
+def _require_in_range(row: Row, name: str, value: float | str) -> None:
+    """Refuse a number that its property cannot have; NaN is unknown.
+
+    Raises:
+      ValueError: names line and column.
+    """
+    known = vocabulary.find_property(name)
+    if not isinstance(value, str) and (value < known.low or value > known.high):
+        most = f" to {known.high:g}" if math.isfinite(known.high) else " or more"
+        raise ValueError(f"{row.where}: {name} is {value:g}; must be {known.low:g}{most}, or blank")
 
 
 def _place(row: Row) -> Place | None:

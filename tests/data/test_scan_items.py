@@ -6,7 +6,7 @@ import functools
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from ct.trees import LUNGS, in_lungs
+from ct.trees import LUNGS, in_lungs, write_tree
 from data.chests import (
     EXCLUDED,
     SCANS,
@@ -81,6 +81,18 @@ def test_numbers_of_a_finding_are_properties(tree):
     (found,) = scan_items.located(cut, [placed])
     assert found.item.properties.items() > placed.item.properties.items(), "the source's side stays"
     assert {"lung_height", "pleura_mm"} <= found.item.properties.keys()
+
+
+def test_nodules_outside_the_lungs_are_a_message(tmp_path):
+    """As after a sign is taken for another: front and back are exchanged."""
+    root = write_tree(
+        tmp_path / "t", [{"uid": "a", "subset": 0, "nodules": [(-60, 40, 0, 9), (60, -90, 0, 8)]}]
+    )
+    store = run(make_config(root), root, tmp_path / "out")
+    messages = files.read_json(store.root / "meta.json")["messages"]
+    (text,) = [text for text in messages if "lie outside the lungs" in text]
+    assert text.startswith("1 of 2 nodules lie outside the lungs (first: a/1)")
+    assert "check the signs of their positions (LPS or RAS)" in text
 
 
 def test_files_of_scans_with_long_names_differ_and_fit_the_system(tmp_path):

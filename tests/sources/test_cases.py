@@ -231,6 +231,7 @@ def ijk(i=1, j=2, k=3, **more):
         ([ijk(diameter_mm=0)], r"line 2: diameter_mm is 0, .* has a location"),
         ([ijk(diameter_mm=-1)], r"line 2: diameter_mm is -1; must be 0 to 200, or blank"),
         ([ijk(diameter_mm=5000)], r"line 2: diameter_mm is 5000; must be 0 to 200 mm \(is it in"),
+        ([ijk(diameter_mm=5000)], r"line 2: diameter_mm is 5000; must be 0 to "),
         ([ijk(subset=1.5)], r"line 2: subset is 1\.5"),
         ([ijk(split="Test")], r"line 2: split is 'Test'"),
         ([ijk(study_date="31.1.2020")], r"line 2: study_date is '31\.1\.2020'"),
@@ -266,11 +267,13 @@ def test_all_problems_are_reported_together_with_their_lines(folder):
         "c.mhd,0,0,40,LPS,3",
         "a.mhd,0,0,40,up,2",
         "a.mhd,10,0,40,LPS,high",
+        "a.mhd,20,0,40,LPS,6",
     )
     with pytest.raises(SourceError) as error:
         read(folder)
     text = str(error.value)
-    assert text.splitlines()[0].endswith("cases.csv: 4 problem(s)")
+    assert text.splitlines()[0].endswith("cases.csv: 5 problem(s)")
+    assert "line 6: texture is 6; must be 1 to 5, or blank" in text
     for line in (2, 3, 4, 5):
         assert f"cases.csv: line {line}: " in text or f"line {line} at" in text
 
@@ -283,6 +286,7 @@ def test_all_problems_are_reported_together_with_their_lines(folder):
         ("scan,x_mm,y_mm,z_mm", r"columns missing:\n.*space, LPS .*or RAS"),
         ("scan,x_mm,y_mm,space", r"columns missing:\n.*: z_mm"),
         ("scan,i,j", r"columns missing:\n.*: k"),
+        ("scan,i,j,k,Malignancy", r"Malignancy, known is malignancy"),
         ("scan,diameter,i,j,k", r"diameter, known is diameter_mm"),
         ("Scan,i,j,k", r"column scan missing \(found: Scan"),
         ("file,i,j,k", r"column scan missing"),
