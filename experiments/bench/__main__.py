@@ -1,4 +1,4 @@
-"""Measure the search, a training step, the index on disk or an opened archive.
+"""Measure the search, a training step, the index on disk, an opened archive or preparing a scan.
 
     python -m experiments.bench --config=experiments/configs/bench_retrieval.py \
         --workdir=runs/bench --config.trained=runs/patches/index/archive
@@ -8,12 +8,15 @@
         --workdir=runs/bench_store --config.trained=runs/phantom/index/archive
     python -m experiments.bench --config=experiments/configs/bench_archive.py \
         --workdir=runs/bench_archive --config.archive=runs/phantom
+    python -m experiments.bench --config=experiments/configs/bench_prepare.py \
+        --workdir=runs/bench_prepare
 
 `config.kind` selects the measurement: `retrieval` (against faiss), `training` (against PyTorch),
-`store` or `archive`. The modules of these names describe what each one writes to the workdir.
-Before a peer is timed, its answers are checked against ours. Leave the machine idle otherwise:
-rounds in which other programs used the processors are discarded, and a case with fewer than three
-quiet rounds is marked as disturbed.
+`store`, `archive` or `prepare` (against SimpleITK). The modules of these names describe what each
+one writes to the workdir. Before a peer is timed, its answers are checked against ours. Leave the
+machine idle otherwise: rounds in which other programs used the processors are discarded, and a case
+with fewer than three quiet rounds is marked as disturbed. Only `prepare` measures processor time
+instead.
 """
 
 from pathlib import Path
@@ -58,10 +61,14 @@ def measure(arguments: list[str]) -> None:
         from experiments.bench import archive
 
         archive.measure_archive(config, workdir)
+    elif kind == "prepare":
+        from experiments.bench import prepare
+
+        prepare.measure_prepare(config, workdir)
     else:
         raise config_lib.ConfigError(
-            f"config.kind = {kind!r}: must be 'retrieval', 'training', 'store' or 'archive', as in "
-            "experiments/configs/bench_<kind>.py"
+            f"config.kind = {kind!r}: must be 'retrieval', 'training', 'store', 'archive' or "
+            "'prepare', as in experiments/configs/bench_<kind>.py"
         )
 
 

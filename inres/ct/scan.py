@@ -7,7 +7,7 @@ import numpy as np
 import SimpleITK as sitk
 from scipy import ndimage
 
-from inres.ct import dicom
+from inres.ct import dicom, linear
 from inres.ct.damage import check_data_file
 from inres.ct.header import (
     Grid,
@@ -149,8 +149,11 @@ def resample(volume: Volume, spacing_mm: float) -> Volume:
     hu = volume.hu
     for axis in np.flatnonzero(sigma):
         hu = _smoothed(hu, float(sigma[axis]), int(axis))
-    smooth = dataclasses.replace(volume, hu=hu)
-    return _resampled(smooth, size, (spacing_mm,) * 3, vector(origin), volume.direction)
+    x, y, z = (int(n) for n in size)
+    hu = linear.resampled(hu, first=(offset / old)[::-1], step=ratio[::-1], shape=(z, y, x))
+    return dataclasses.replace(
+        volume, hu=hu, spacing_mm=(spacing_mm,) * 3, origin_mm=vector(origin)
+    )
 
 
 def resample_labels(labels: Volume, like: Volume) -> np.ndarray:

@@ -267,20 +267,26 @@ def _write(job: Job, cut: Cut, placed: list[Placed], audited: list[Audited]) -> 
     neighbours = [cut.neighbours(z) for z in planes]
     text = [[vars(item.item) for item in placed], [a.row for a in audited], list(cut.messages)]
     cubes = _cubes(cut, placed) if cut.config.view == "cube" else {}
-    with files.atomic_path(job.path) as part:
-        np.savez_compressed(
-            part,
-            fingerprint=np.array(job.fingerprint()),
-            text=np.array(json.dumps(text)),
-            slices=stacked([cut.plane(z) for z in planes], side),
-            neighbours=stacked([n for others, _ in neighbours for n in others], side),
-            known=np.array([known for _, known in neighbours], np.uint8).reshape(
-                len(planes), 2 * cut.config.neighbours
-            ),
-            lung_masks=stacked([cut.mask_plane(z) for z in planes], side),
-            audit_slices=stacked([cut.plane(z) for a in audited for z in a.planes], side),
-            **cubes,  # type: ignore[arg-type]
-        )
+    arrays = {
+        "fingerprint": np.array(job.fingerprint()),
+        "text": np.array(json.dumps(text)),
+        "slices": stacked([cut.plane(z) for z in planes], side),
+        "neighbours": stacked([n for others, _ in neighbours for n in others], side),
+        "known": np.array([known for _, known in neighbours], np.uint8).reshape(
+            len(planes), 2 * cut.config.neighbours
+        ),
+        "lung_masks": stacked([cut.mask_plane(z) for z in planes], side),
+        "audit_slices": stacked([cut.plane(z) for a in audited for z in a.planes], side),
+        **cubes,
+    }
+    # np.savez_compressed packs slices to 0.95 of the size, but takes four times as long.
+    with (
+        files.atomic_path(job.path) as part,
+        zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed,
+    ):
+        for name, array in arrays.items():
+            with packed.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 def _cubes(cut: Cut, placed: Sequence[Placed]) -> dict[str, np.ndarray]:

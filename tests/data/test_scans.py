@@ -202,7 +202,7 @@ def test_full_disk_leaves_nothing_half_written(tree, store, tmp_path, monkeypatc
 
     with monkeypatch.context() as patch:
         if full_at == "scan":
-            patch.setattr(np, "savez_compressed", full)
+            patch.setattr(np.lib.format, "write_array", full)
         else:
             patch.setattr(files, "write_csv", full)
         with pytest.raises(OSError, match=r"disk is full; (make room|free some).*/o[/']"):
