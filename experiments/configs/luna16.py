@@ -3,9 +3,9 @@
     python -m experiments.reproduce --config=experiments/configs/luna16.py \\
         --config.data.root=LUNA16 --workdir=runs/luna16
 
-Preparing 888 scans takes hours on few cores and resumes per scan; train on a GPU or TPU. Folds by
-official subset: 8 to train, 1 to validate, 1 to test. Scans with slices thicker than 2.5 mm are
-excluded (--config.data.max_thickness_mm).
+Preparing 888 scans takes about half an hour of one core and resumes per scan; train on a GPU or
+TPU. Folds by official subset: 8 to train, 1 to validate, 1 to test. Scans with slices thicker than
+2.5 mm are excluded (--config.data.max_thickness_mm).
 """
 
 from inres.config import Config, Data, Items, Segment, Split, Train
