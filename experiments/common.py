@@ -17,7 +17,7 @@ from ml_collections import config_flags
 
 from inres import config as config_lib
 from inres.config import Config
-from inres.pipeline import stages, workdir
+from inres.pipeline import growing, stages, workdir
 from inres.pipeline.prepare import data_root, describe_data, writes_scans
 from inres.system.compile_cache import keep_programs
 from inres.system.memory import keep_freed_memory
@@ -173,6 +173,8 @@ def requested_redo(root: Path, config: Config) -> Iterator[None]:
     workdir.require_same_config(root, config, redo={*pending, *wanted})
     if "prepare" in wanted and not writes_scans(config):
         describe_data(config, data_root(config, root))  # refuses data that is not there
+    if "index" in wanted:
+        growing.require_nothing_added(root / "index" / "archive")
     stages.request_redo(root, wanted)
     try:
         yield

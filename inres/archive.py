@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from inres import sources
-from inres.config import Config
+from inres.config import Config, Data
 from inres.ct import dicom, parts
 from inres.ct.header import ScanError, Vector
 from inres.data import folder, image_stack, items, queries, query_images, views
@@ -21,7 +21,8 @@ from inres.data.image_stack import ImageStack, Positions
 from inres.data.queries import QueryInput, QueryScan
 from inres.encoding import encoder
 from inres.encoding.encoder import Encoded
-from inres.pipeline import artifacts, export
+from inres.pipeline import artifacts, export, growing
+from inres.pipeline.growing import Added
 from inres.pipeline.index import RECORD_COLUMNS, input_digest
 from inres.pipeline.trained import TrainedRun, open_workdir
 from inres.retrieval import codes as codes_lib
@@ -319,6 +320,64 @@ class Archive:
             exclude_group=np.array(own, np.int32),
             only_label=predicted,
         )
+
+    # --- growing ----------------------------------------------------------------------------------
+
+    def add(
+        self,
+        scans: str | os.PathLike,
+        *,
+        kind: str = "",
+        normals: int = 0,
+        workers: int = 0,
+        data: Data | None = None,
+    ) -> Added:
+        """Add the items of further scans to the archive on disk, and to this object.
+
+        Other programs that have the archive open see the new items when they open it again.
+
+        Args:
+          scans: the folder of a data source, or a table such as cases.csv (`inres.sources.cases`).
+          kind: the source; by default `cases` for a .csv file, and the run's own otherwise.
+          normals: number of normal slices to add, over all scans.
+          workers: processes for scans; 0 means one per core.
+          data: settings of the source; by default those of the run.
+
+        Raises:
+          ValueError: the scans cannot be used, or another program is writing; nothing is added.
+          OSError: no such file, or the disk is full; nothing is added.
+        """
+        path = Path(scans).expanduser().resolve()
+        given = self._run.config.data if data is None else data
+        named = kind or ("cases" if path.suffix.lower() == ".csv" else given.kind)
+        given = dataclasses.replace(given, kind=named, root=str(path))
+        found = growing.add(self._run, given, normals=normals, workers=workers)
+        self._open_again()
+        return found
+
+    def remove(self, where: str) -> int:
+        """Remove items from the archive on disk, and from this object.
+
+        Other programs that have the archive open keep these items until they open it again.
+
+        Args:
+          where: an SQL condition on the records, as for `SearchOptions.where`.
+
+        Returns:
+          How many items were removed.
+
+        Raises:
+          ValueError: the condition is invalid, or all items meet it; nothing is removed.
+        """
+        count = growing.remove(self._run, where)
+        self._open_again()
+        return count
+
+    def _open_again(self) -> None:
+        """Read the archive as it is now on disk."""
+        opened = type(self).open(self._run.root)
+        self.__dict__.clear()
+        self.__dict__.update(opened.__dict__)
 
     # --- encoding ---------------------------------------------------------------------------------
 

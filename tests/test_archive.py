@@ -5,91 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from small_run import ARCHIVED, ITEMS, NAMES, NORMAL, make_items, make_run
 
 from inres.archive import Archive
 from inres.config import Config, Data, Items
 from inres.data import image_stack
-from inres.data.items import Item, size_class
 from inres.data.properties import PropertyScale, table
-from inres.encoding.binarize import FineScale
-from inres.encoding.encoder import Encoded
-from inres.pipeline.trained import TrainedRun
-from inres.retrieval import codes
-from inres.storage import store
-from inres.vocabulary import CLASS_NAMES
-
-NAMES = ("diameter_mm", "texture", "margin", "lung_height")
-ITEMS, ARCHIVED = 60, 50
-NORMAL = 0
-"""A normal item, predicted as such; all others with a number that four divides are normal too."""
-
-
-def make_items(rng):
-    rows = []
-    for row in range(ITEMS):
-        normal = row % 4 == 0
-        diameter = 0.0 if normal else float(rng.uniform(3, 30))
-        rated = (
-            {} if normal else {"texture": float(rng.integers(1, 6)), "margin": rng.uniform(1, 5)}
-        )
-        if row % 5 == 1:
-            rated.pop("texture", None)
-        rows.append(
-            Item(
-                "",
-                scan=f"s{row % 13}",
-                nodule="" if normal else f"n{row // 2}",
-                label=int(size_class(diameter)),
-                diameter_mm=diameter,
-                properties={**rated, "lung_height": float(rng.random())},
-            )
-        )
-    return tuple(rows)
-
-
-def make_run(root, rows, scale, *, shard_rows=17):
-    rng = np.random.default_rng(1)
-    labels = np.array([item.label for item in rows])
-    fc3 = np.eye(8, dtype=np.float32)[np.where(labels > 0, 1 + labels % 2, 0)]
-    encoded = Encoded(
-        rng.standard_normal((ITEMS, 6), np.float32),
-        rng.random((ITEMS, 16), np.float32),
-        fc3,
-        rng.standard_normal((ITEMS, len(scale)), np.float32),
-    )
-    names = ("texture", "margin", "lung_height")
-    records = [
-        {"item": row, "scan": item.scan, "nodule": item.nodule, "label": item.label}
-        | {"diameter_mm": item.diameter_mm, "malignancy": item.malignancy}
-        | {name: item.value(name) for name in names}
-        for row, item in enumerate(rows[:ARCHIVED])
-    ]
-    packed = codes.pack(encoded.h >= 0.5)[:ARCHIVED]
-    given = (packed, encoded.fc1[:ARCHIVED], records)
-    store.save(root / "archive", *given, bits=16, model="m", shard_rows=shard_rows)
-    config = Config()
-    config.hash.code = "latent"
-    config.search.features, config.search.least_pool = "fc1", 0.0
-    config.search.threshold = 5
-    return TrainedRun(
-        root=root,
-        config=config,
-        class_names=CLASS_NAMES,
-        items=rows,
-        images=rng.integers(0, 255, (ITEMS, 8, 8), np.uint8),
-        channels=1,
-        reach=0,
-        item_side_px=8,
-        embeddings=encoded,
-        property_scale=scale,
-        hyperplanes=None,
-        scale=FineScale(1.0, 1.0),
-        stored=store.load(root / "archive"),
-        trained_inputs=frozenset(),
-        data_root=None,
-        load_network=lambda: pytest.fail("no query here needs the network"),
-        load_segmenter=lambda: None,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,8 @@ from inres.system.checks import ConfigError
 AUTO = "auto"
 """Size classes for items cut from scans, the column `label` for ready-made images."""
 SIZE = "size"
+NONE = "none"
+"""No labels, for items that are added to an archive, which has its own classes (`like`)."""
 FIELDS = ("malignancy", "patient", "scan")
 """Fields of items that may label them."""
 NO_NODULE = "no nodule"
@@ -44,7 +46,7 @@ def label_items(given: Sequence[Item], by: str, *, normal: Callable[[Item], bool
 
     Args:
       given: the items.
-      by: `auto` (labels stay as they are), `size` (paper, Table 2), or a column.
+      by: `auto` (labels stay as they are), `size` (paper, Table 2), a column, or `none`.
       normal: whether an item shows no nodule, by which it is of class 0.
 
     Raises:
@@ -53,6 +55,9 @@ def label_items(given: Sequence[Item], by: str, *, normal: Callable[[Item], bool
     every = np.ones(len(given), bool)
     if by == AUTO:
         return Labelled(tuple(given), _names_of(given), every)
+    if by == NONE:
+        unlabelled = (dataclasses.replace(item, label=-1) for item in given)
+        return Labelled(tuple(unlabelled), (), every)
     if by == SIZE:
         values: list[int | str | None] = [_size(item) for item in given]
         labels = [-1 if value is None else int(value) for value in values]
@@ -76,6 +81,33 @@ def label_items(given: Sequence[Item], by: str, *, normal: Callable[[Item], bool
     lost, of = int((~kept).sum()), "diameter_mm" if by == SIZE else by
     text = f"{lost} of {len(given)} items left out: {of}, by which they are labelled, is unknown"
     return Labelled(labelled, names, kept, (text,) if lost else ())
+
+
+def like(
+    given: Sequence[Item], by: str, names: Sequence[str], *, normal: Callable[[Item], bool]
+) -> tuple[Item, ...]:
+    """Items with the classes of an archive, -1 where theirs is unknown or not among these.
+
+    Args:
+      given: the items.
+      by: as in `label_items`; with `auto` labels stay where there is such a class.
+      names: of the archive's classes.
+      normal: as in `label_items`.
+    """
+
+    def label(item: Item) -> int:
+        if by == AUTO:
+            return item.label if item.label < len(names) else -1
+        if by == SIZE:
+            found = _size(item)
+            return -1 if found is None else found
+        if normal(item):
+            return 0
+        value = _value(item, by if by in FIELDS else record_name(by))
+        name = None if value is None else _name(by, value)
+        return names.index(name) if name in names else -1
+
+    return tuple(dataclasses.replace(item, label=label(item)) for item in given)
 
 
 def _names_of(given: Sequence[Item]) -> tuple[str, ...]:
@@ -137,6 +169,8 @@ def with_labels(described: Scans, by: str) -> Scans:
     Raises:
       SourceError: nothing can be labelled; names the setting.
     """
+    if by == NONE:
+        return described
     column = "diameter_mm" if by in (AUTO, SIZE) else by
     scans, without = [], 0
     for scan in described.scans:

@@ -1,6 +1,7 @@
 """From the data of any source to an item store (paper, section 4.1)."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ def prepare(
     out: str | Path,
     workers: int | None = None,
     progress: sources.Progress = default_progress,
+    skip: Collection[str] = (),
 ) -> None:
     """Write the data at `root` as an item store to `out`, which `inres.data.item_store` describes.
 
@@ -28,6 +30,7 @@ def prepare(
       workers: processes for scans; None takes `config.data.workers`, of which 0 means one per
         core. One worker works in this process.
       progress: wraps long loops, as `inres.system.progress.progress`.
+      skip: names of scans to leave out (not of a folder of images).
 
     Raises:
       SourceError, PrepareError: as `inres.data.scans.prepare_scans`.
@@ -40,7 +43,12 @@ def prepare(
         return
     workers = config.data.workers if workers is None else workers
     prepare_scans(
-        config, root=root, out=out, workers=workers or os.cpu_count() or 1, progress=progress
+        config,
+        root=root,
+        out=out,
+        workers=workers or os.cpu_count() or 1,
+        progress=progress,
+        skip=skip,
     )
 
 

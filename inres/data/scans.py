@@ -1,9 +1,10 @@
 """Scans to item store: every scan by itself, in parallel, resumable, then collected."""
 
+import dataclasses
 import shutil
 import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
@@ -24,7 +25,13 @@ from inres.vocabulary import out_of_range
 
 
 def prepare_scans(
-    config: Config, *, root: Path, out: Path, workers: int, progress: sources.Progress
+    config: Config,
+    *,
+    root: Path,
+    out: Path,
+    workers: int,
+    progress: sources.Progress,
+    skip: Collection[str] = (),
 ) -> None:
     """Write the items of all scans below `root` as an item store to `out`.
 
@@ -38,8 +45,10 @@ def prepare_scans(
       out: the item store, as described in `inres.data.item_store`.
       workers: number of processes; one works in this process.
       progress: wraps long loops.
+      skip: names of scans to leave out.
 
     Raises:
+      NothingNew: all scans are left out.
       SourceError: the data has a problem that shows before any voxel is read.
       PrepareError: some scans cannot be read (all others are finished and kept), no item is left,
         or a worker was killed.
@@ -48,6 +57,7 @@ def prepare_scans(
     read = sources.get(config.data.kind).read
     assert read is not None
     described = labels.with_labels(read(root, config.data, progress), config.items.label)
+    described = _without(described, skip)
     _check(described.scans, config, root)
     most = normals.most_per_scan(config.items.normals, len(described.scans))
     parts = out / "scans"
@@ -59,6 +69,19 @@ def prepare_scans(
         _run(todo, workers, done=len(jobs) - len(todo), progress=progress)
         collect.collect(jobs, described, config, out=out, progress=progress)
     shutil.rmtree(parts)
+
+
+class NothingNew(ValueError):
+    """All scans of the data were to be left out."""
+
+
+def _without(described: sources.Scans, skip: Collection[str]) -> sources.Scans:
+    kept = tuple(scan for scan in described.scans if scan.uid not in skip)
+    left = len(described.scans) - len(kept)
+    if left and not kept:
+        raise NothingNew(f"all {left} scans are in the archive already")
+    text = (f"{left} of {len(described.scans)} scans are in the archive already",) if left else ()
+    return dataclasses.replace(described, scans=kept, messages=(*described.messages, *text))
 
 
 def _check(scans: Sequence[sources.Scan], config: Config, root: Path) -> None:

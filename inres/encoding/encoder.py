@@ -38,6 +38,11 @@ class Encoded:
         """The images `rows`, in that order."""
         return Encoded(*(layer[rows] for layer in vars(self).values()))
 
+    def followed_by(self, *others: "Encoded") -> "Encoded":
+        """These images, then those of `others`."""
+        layers = zip(*(vars(one).values() for one in (self, *others)), strict=True)
+        return Encoded(*(np.concatenate(layer) for layer in layers))
+
     def with_rows(self, rows: np.ndarray, values: "Encoded") -> "Encoded":
         """A copy in which `values` replace the images `rows`."""
 

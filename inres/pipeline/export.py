@@ -33,7 +33,7 @@ from inres.learning import recipe
 from inres.learning.checkpoints import Checkpoints
 from inres.pipeline import artifacts, export_checks, stages, workdir
 from inres.pipeline.export_checks import COPY, ExportError
-from inres.pipeline.trained import Network, TrainedRun, open_workdir, read_digests
+from inres.pipeline.trained import Network, TrainedRun, open_workdir, read_digests, with_added
 from inres.storage import store as storage
 from inres.storage.manifest import LOCK
 from inres.system import files
@@ -232,7 +232,7 @@ def open_export(root: Path) -> TrainedRun:
         load_segmenter=load_segmenter,
     )
     _require_equal_counts(run)
-    return run
+    return with_added(run)
 
 
 def _require_equal_counts(run: TrainedRun) -> None:

@@ -2,11 +2,13 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from inres.config import Config
 from inres.data import item_table, views
+from inres.data.items import Item
 from inres.encoding import encoder
 from inres.encoding.binarize import FineScale
 from inres.pipeline import artifacts, stages
@@ -78,8 +80,7 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
     bits = made.to_bits(gallery, known)
     properties, texts = item_table.property_names(table.items), item_table.text_names(table.items)
     records = [
-        {"item": int(row), "image": table.items[row].image}
-        | {name: getattr(table.items[row], name) for name in RECORD_COLUMNS}
+        fields_of(table.items[row], int(row))
         | {name: table.items[row].value(name) for name in properties}
         | {name: table.items[row].text(name) for name in texts}
         for row in rows
@@ -96,6 +97,12 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
         f"  {len(rows)} items of {config.hash.bits} bits, "
         f"{len(np.unique(bits, axis=0))} distinct codes"
     )
+
+
+def fields_of(item: Item, number: int) -> dict[str, Any]:
+    """The part of an item's record that all archives have."""
+    known = {name: getattr(item, name) for name in RECORD_COLUMNS}
+    return {"item": number, "image": item.image} | known
 
 
 def _save_array(path: Path, array: np.ndarray) -> None:

@@ -17,7 +17,7 @@ from inres.encoding.encoder import Encoded
 from inres.encoding.linear_codes import Hyperplanes
 from inres.encoding.representation import Representation
 from inres.encoding.segmenter import Segmenter
-from inres.pipeline import artifacts, stages, workdir
+from inres.pipeline import added, artifacts, stages, workdir
 from inres.pipeline.prepare import data_root
 from inres.storage import store as storage
 from inres.system import files
@@ -34,8 +34,8 @@ class TrainedRun:
     config: Config
     class_names: tuple[str, ...]
     items: tuple[items.Item, ...]
-    """All N items of the run, also those that are not in the archive."""
-    images: np.ndarray
+    """All N items of the run, also those that are not in the archive, then those added to it."""
+    images: np.ndarray | added.Images
     """uint8 [N, S, S], memory-mapped: each item's own slice as the network sees it."""
     channels: int
     """Of a network input: the planes of an item and what is known of them (`views.with_known`)."""
@@ -108,7 +108,7 @@ def open_workdir(root: Path) -> TrainedRun:
             config, root / "train", classes=data.classes, channels=inputs.shape[-1]
         )
 
-    return TrainedRun(
+    own = TrainedRun(
         root=root,
         config=config,
         class_names=data.class_names,
@@ -126,6 +126,31 @@ def open_workdir(root: Path) -> TrainedRun:
         data_root=data_root(config, root),
         load_network=load_network,
         load_segmenter=lambda: artifacts.load_segmenter(config, root),
+    )
+    return with_added(own)
+
+
+def with_added(own: TrainedRun) -> TrainedRun:
+    """A run with the items that were added to its archive.
+
+    Raises:
+      AddedError, ValueError: an addition is damaged or missing.
+    """
+    segments = added.segments(own.stored.path)
+    if not segments:
+        return own
+    for segment in segments:
+        added.verify(segment)
+    if segments[0].first_item != len(own.items):
+        raise added.AddedError(
+            f"{segments[0].root}: not of this run, which has {len(own.items)} items of its own; "
+            f"{added.AGAIN}"
+        )
+    return dataclasses.replace(
+        own,
+        items=(*own.items, *(item for one in segments for item in added.read_items(one))),
+        images=added.Images([np.asarray(own.images), *map(added.read_images, segments)]),
+        embeddings=own.embeddings.followed_by(*map(added.read_embeddings, segments)),
     )
 
 

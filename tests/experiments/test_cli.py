@@ -635,3 +635,49 @@ def test_a_wrong_config_is_named_when_a_run_is_searched(smoke):
     assert call("search", *flags, "--config.search.threshold=9").returncode == 0
     error = refused("search", *flags, "--config.hash.bits=12")
     assert "hash.bits was 48, now 12" in error
+
+
+def test_scans_are_added_to_a_finished_run(smoke, tmp_path):
+    """Those of the test part, which the run has encoded itself: with the same results."""
+    original, _ = smoke
+    workdir = tmp_path / "run"
+    shutil.copytree(original, workdir)
+    archive = inres.Archive.open(workdir)
+    own = archive._run
+    present = {*archive.records.column("scan")}
+    tested = [
+        row
+        for row, item in enumerate(own.items)
+        if item.nodule and not item.offset_mm and item.scan not in present
+    ]
+    assert tested
+    done = call("add", f"--workdir={workdir}", f"--scans={workdir / 'scans'}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("skipped, in the archive already") == len(present)
+    assert f"added {len(tested)} items of" in done.stdout
+    grown = inres.Archive.open(workdir)
+    assert len(grown) == len(archive) + len(tested)
+    items_now = grown._run.items[len(own.items) :]
+    place = {item.nodule: number for number, item in enumerate(items_now, len(own.items))}
+    for row in tested:
+        number = place[own.items[row].nodule]
+        assert items.Item(**vars(items_now[number - len(own.items)])).label == own.items[row].label
+        np.testing.assert_array_equal(grown._run.images[number], own.images[row])
+        for layer in ("fc1", "h", "fc3", "properties"):
+            np.testing.assert_allclose(
+                getattr(grown._run.embeddings, layer)[number],
+                getattr(own.embeddings, layer)[row],
+                atol=1e-5,
+            )
+    hits = grown.search_item(tested[0], own_scan=True)
+    assert hits[0].record["nodule"] == own.items[tested[0]].nodule
+    # Everything is there already now.
+    again = call("add", f"--workdir={workdir}", f"--scans={workdir / 'scans'}")
+    assert "added 0 items of 0 scans" in again.stdout, again.stderr
+    scan = own.items[tested[0]].scan
+    gone = call("remove", f"--workdir={workdir}", f"--where=scan = '{scan}'")
+    assert gone.returncode == 0, gone.stderr
+    assert len(inres.Archive.open(workdir)) < len(grown)
+    assert "no such column: size" in refused("remove", f"--workdir={workdir}", "--where=size > 3")
+    lost = refused("reproduce", SMOKE, f"--workdir={workdir}", "--redo=index")
+    assert f"{workdir / 'index' / 'added'}: {len(tested)} items were added" in lost

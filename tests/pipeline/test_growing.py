@@ -1,0 +1,162 @@
+"""Items added to an archive on disk, and removed from it."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from small_run import ARCHIVED, ITEMS, NAMES, make_items, make_run
+
+from inres.data.items import Item
+from inres.data.properties import PropertyScale, table
+from inres.encoding.encoder import Encoded
+from inres.pipeline import added, growing
+from inres.pipeline.trained import with_added
+from inres.retrieval import codes
+from inres.storage import store, updates
+
+
+@pytest.fixture
+def run(tmp_path):
+    rows = make_items(np.random.default_rng(0))
+    return make_run(tmp_path, rows, PropertyScale.of(NAMES, table(rows, NAMES)))
+
+
+def reopened(run):
+    return with_added(dataclasses.replace(run, stored=store.load(run.stored.path)))
+
+
+def batch(run, count, seed=0):
+    """New items, their images and layers."""
+    rng = np.random.default_rng(seed)
+    items = [
+        Item("", f"new{seed}", f"new{seed}/{n}", -1, 9.5, properties={"texture": 2.0, "odd": 1.0})
+        for n in range(count)
+    ]
+    encoded = Encoded(
+        *(
+            rng.random((count, layer.shape[1]), np.float32)
+            for layer in vars(run.embeddings).values()
+        )
+    )
+    return items, rng.integers(0, 255, (count, 8, 8), np.uint8), encoded
+
+
+def append(run, *given):
+    with added.lock(run.stored.path):
+        added.remove_leftovers(run.stored.path)
+        growing.append(run, *given)
+
+
+def test_added_items_follow_those_of_the_run(run):
+    first, second = batch(run, 3, 1), batch(run, 2, 2)
+    append(run, *first)
+    append(run, *second)
+    now = reopened(run)
+    assert len(now.stored) == ARCHIVED + 5
+    assert [item.scan for item in now.items[ITEMS:]] == ["new1"] * 3 + ["new2"] * 2
+    np.testing.assert_array_equal(now.images[ITEMS + 4], second[1][1])
+    np.testing.assert_array_equal(np.stack(list(now.images))[:ITEMS], run.images)
+    assert now.images.shape == (ITEMS + 5, 8, 8)
+    np.testing.assert_array_equal(now.embeddings.fc1[ITEMS : ITEMS + 3], first[2].fc1)
+    np.testing.assert_array_equal(now.stored.features[ARCHIVED + 3 :], second[2].fc1)
+    packed = codes.pack(first[2].h >= 0.5)
+    np.testing.assert_array_equal(now.stored.codes[ARCHIVED : ARCHIVED + 3], packed)
+    records = now.stored.records.many([ARCHIVED, ARCHIVED + 4])
+    assert [(r["item"], r["scan"], r["texture"], r["label"]) for r in records] == [
+        (ITEMS, "new1", 2.0, -1), (ITEMS + 4, "new2", 2.0, -1)
+    ]  # fmt: skip
+    assert np.isnan(records[0]["margin"])
+    assert "odd" not in records[0]
+    assert growing._dropped(first[0], run.stored.records.columns) == ["odd"]
+
+
+def test_an_open_run_keeps_its_state(run):
+    before = reopened(run)
+    append(run, *batch(run, 3))
+    updates.remove(run.stored.path, [0, 1])
+    assert len(before.stored) == len(before.stored.codes) == ARCHIVED
+    assert len(before.items) == len(before.images) == ITEMS
+    assert before.stored.records[0]["item"] == 0
+
+
+def test_items_are_removed_by_condition(run):
+    append(run, *batch(run, 3))
+    now = reopened(run)
+    nodules = [row for row in range(ARCHIVED) if run.items[row].diameter_mm > 10]
+    assert growing.remove(now, "diameter_mm > 10") == len(nodules) > 0
+    now = reopened(run)
+    assert len(now.stored) == ARCHIVED + 3 - len(nodules)
+    assert not now.stored.records.where("diameter_mm > 10").size
+    assert growing.remove(now, "scan = 'new0'") == 3
+    # Numbers of items are not used twice.
+    append(run, *batch(run, 2, 3))
+    assert reopened(run).stored.records.where("item >= ?", (ITEMS + 3,)).size == 2
+    with pytest.raises(ValueError, match="meet it; an archive keeps at least one"):
+        growing.remove(now, "item >= 0")
+    with pytest.raises(ValueError, match="no such column: size"):
+        growing.remove(now, '"size" > 3')
+
+
+def test_what_a_killed_addition_left_is_ignored_and_then_removed(run):
+    """Killed after the items were written, before they entered the archive."""
+    items, images, encoded = batch(run, 3, 1)
+    archive = run.stored.path
+    with added.lock(archive):
+        left = added.write(
+            archive, items, images, encoded, first_item=ITEMS, first_id=added.next_id(archive)
+        )
+    assert left.root.is_dir()
+    assert len(reopened(run).items) == ITEMS
+    append(run, *batch(run, 2, 2))
+    now = reopened(run)
+    assert [item.scan for item in now.items[ITEMS:]] == ["new2"] * 2
+    assert len(now.stored) == ARCHIVED + 2
+
+
+def test_a_failure_leaves_the_archive_as_it_was(run, monkeypatch):
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(updates, "add", full)
+    with pytest.raises(OSError, match="No space"):
+        append(run, *batch(run, 3))
+    monkeypatch.undo()
+    assert not list(added.folder(run.stored.path).glob("0*"))
+    assert len(reopened(run).stored) == ARCHIVED
+    items, images, encoded = batch(run, 2)
+    broken = dataclasses.replace(encoded, fc1=np.full_like(encoded.fc1, np.nan))
+    with pytest.raises(ValueError, match="finite"):
+        append(run, items, images, broken)
+    assert not list(added.folder(run.stored.path).glob("0*"))
+
+
+def test_damage_is_named(run):
+    append(run, *batch(run, 3))
+    (folder,) = added.folder(run.stored.path).glob("0*")
+    path = folder / "images.npy"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(added.AddedError, match=r"images\.npy: missing or damaged"):
+        reopened(run)
+    (folder / "added.json").write_text("{}")
+    with pytest.raises(added.AddedError, match=r"added\.json: damaged"):
+        reopened(run)
+
+
+def test_two_writers_exclude_each_other(run):
+    archive = run.stored.path
+    held = pytest.raises(added.AddedError, match="another program is adding")
+    with added.lock(archive), held, added.lock(archive):
+        pass
+
+
+def test_images_of_several_arrays_are_one_sequence():
+    rng = np.random.default_rng(0)
+    parts = [rng.integers(0, 255, (n, 2, 2), np.uint8) for n in (3, 1, 2)]
+    images = added.Images(parts)
+    for row, image in itertools.zip_longest(range(6), np.concatenate(parts)):
+        np.testing.assert_array_equal(images[row], image)
+    with pytest.raises(IndexError):
+        images[6]
