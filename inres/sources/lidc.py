@@ -219,7 +219,7 @@ def _summary(known: Library, used: Sequence[str], left: _Left, data: Data) -> li
     """What was left out."""
     out = []
     if known.others:
-        out.append(f"{known.others} XML files of another kind, such as readings of radiographs")
+        out.append(f"{known.others} XML file(s) of another kind, such as readings of radiographs")
     missing = sorted(set(known.places) - set(used))
     missing_count = len(missing) - len(left.thick_mm) - len(left.broken)
     if missing_count > 0:

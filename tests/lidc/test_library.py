@@ -3,7 +3,7 @@
 import zipfile
 
 import pytest
-import xml_texts as xml
+from lidc import xml_texts as xml
 
 from inres.lidc import library
 from inres.lidc.library import Opener, Place

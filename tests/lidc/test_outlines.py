@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-import xml_texts as xml
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from lidc import xml_texts as xml
 from matplotlib.path import Path as Polygon
 from scipy import ndimage
 

@@ -3,7 +3,7 @@
 import io
 
 import pytest
-import xml_texts as xml
+from lidc import xml_texts as xml
 
 from inres.lidc import readings
 from inres.lidc.readings import OTHER, SMALL, ReadingError
