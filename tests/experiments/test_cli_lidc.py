@@ -1,0 +1,87 @@
+"""The LIDC-IDRI through the real command line, on phantoms in its layout."""
+
+import csv
+import json
+import shutil
+
+import pytest
+from cli import call, results
+from sources.boxes import quiet
+
+from inres.config import Phantom
+from inres.phantoms.dataset import write_dataset
+from inres.phantoms.lidc_layout import LIDC
+
+pytestmark = pytest.mark.e2e
+
+SMALL = (
+    *("--config.pdf=False", "--config.data.workers=1", "--config.items.normals=24"),
+    *("--config.items.spacing_mm=2.0", "--config.items.size_px=32", "--config.items.crop_mm=64.0"),
+    *("--config.segment.enabled=False", "--config.model.stem=8", "--config.model.fc1=32"),
+    *("--config.train.epochs=4", "--config.train.batch=16", "--config.train.eval_every=4"),
+    *("--config.train.warmup_epochs=0.5", "--config.hash.bits=16", "--config.hash.records=False"),
+    *("--config.split.test_share=0.3", "--config.split.val_share=0.2"),
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """(data, flags of the run, what it printed)."""
+    root = tmp_path_factory.mktemp("lidc")
+    config = Phantom(scans=9, subsets=3, nodules_per_scan=6.0, matrix=128, extent_mm=80.0)
+    write_dataset(root / "data", config, seed=4, workers=1, progress=quiet, layout=LIDC)
+    flags = (
+        "--config=experiments/configs/lidc.py",
+        f"--config.data.root={root / 'data'}",
+        f"--workdir={root / 'run'}",
+        *SMALL,
+    )
+    done = call("reproduce", *flags)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root, flags, done.stdout
+
+
+def items(root):
+    with open(root / "run" / "prepare" / "items.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_nodules_with_ratings_are_learned_and_split_by_patient(run):
+    root, _, printed = run
+    rows = items(root)
+    nodules = [row for row in rows if row["nodule"]]
+    assert 25 < len(nodules) < 54  # readers missed some of the 54
+    assert {row["patient"] for row in rows} <= {f"LIDC-IDRI-{n:04d}" for n in range(1, 9)}
+    assert all(float(row["readers"]) >= 3 for row in nodules)
+    assert all(len(row["malignancy_readers"].split(";")) == 4 for row in nodules)
+    assert "1 XML file(s) of another kind" in printed
+    metrics = json.loads((root / "run" / "evaluation" / "metrics.json").read_text())
+    compared = {row["property"] for row in metrics["properties"]}
+    assert {"malignancy", "texture", "diameter_mm"} <= compared
+    with open(root / "run" / "split" / "split.csv", newline="") as file:
+        parts = [row["part"] for row in csv.DictReader(file)]
+    sides = {}
+    for row, part in zip(rows, parts, strict=True):
+        sides.setdefault(row["patient"], set()).add(part)
+    assert all(len(side) == 1 for side in sides.values())
+    assert len({row["scan"] for row in rows}) == 9 > len(sides)
+
+
+def test_a_dicom_folder_is_recognised_by_its_series(run):
+    """A place in the series of a nodule finds this nodule, unless its scan is left out."""
+    root, flags, _ = run
+    nodule = next(row for row in items(root) if row["nodule"])
+    place = ",".join(nodule[name] for name in ("x_mm", "y_mm", "z_mm"))
+    folder = next(
+        path
+        for path in (root / "data").glob("LIDC-*/*/*")
+        if path.name.endswith(nodule["scan"][-5:])
+    )
+    other = shutil.copytree(folder, root / "a folder of another name")
+    search = (*flags, f"--scan={other}", f"--world={place}")
+    done = call("search", *search, "--own_scan", f"--out={root / 'own'}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert results(root / "own")[0]["nodule"] == nodule["nodule"]
+    done = call("search", *search, "--k=50", f"--out={root / 'others'}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert nodule["scan"] not in {row["scan"] for row in results(root / "others")}
