@@ -33,6 +33,9 @@ class Data:
     expect_counts: str = "auto"
     """If counts differ from the complete LUNA16 (888 scans, 1186 nodules in 601 scans): `auto`
     prints a message, `strict` is an error, `off` ignores it."""
+    kernel: str = ""
+    """A text that ConvolutionKernel or SeriesDescription of a DICOM series must contain, in any
+    case, where a folder holds several reconstructions; empty: the rules of `inres.ct.dicom`."""
     lung_masks: str = "threshold"
     """Lung masks, which the U-Net learns: `threshold` (-400 HU; paper, Fig. 6) or `luna16`
     (`seg-lungs-LUNA16`, labels 3 and 4)."""

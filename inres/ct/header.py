@@ -49,10 +49,26 @@ class Header(Grid):
     path: Path
     shape: tuple[int, int, int]
     """z, y, x."""
+    slice_planes: tuple[float, ...] = ()
+    """Where the stored slices lie on the z axis of the array, in planes, if slices at uneven
+    distances were interpolated; empty: plane i is slice i."""
     notes: tuple[str, ...] = ()
     """What was decided where the files leave a choice, or are corrected."""
     series_uid: str = ""
     """SeriesInstanceUID of DICOM; empty where there is none, as in other formats."""
+
+    @property
+    def slices(self) -> int:
+        """Number of stored slices."""
+        return len(self.slice_planes) or self.shape[0]
+
+    def plane_of(self, number: float) -> float:
+        """The index on the z axis of the array of a stored slice, from 0, or between two."""
+        if not self.slice_planes:
+            return number
+        inside = min(max(number, 0), self.slices - 1)
+        plane = np.interp(inside, np.arange(self.slices), self.slice_planes)
+        return float(plane) + number - inside
 
     @property
     def thickness_mm(self) -> float:

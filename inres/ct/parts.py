@@ -25,9 +25,9 @@ def stamp(path: Path) -> Stamp:
 
 
 def scan_parts(path: Path) -> list[Path]:
-    """The file and those with its voxels, or all files of a folder with a DICOM series."""
+    """The file and those with its voxels, or all files of a folder with DICOM."""
     if path.is_dir():
-        return list(path.iterdir())
+        return list(path.rglob("*"))
     if path.suffix.lower() in (".hdr", ".img"):
         return [path.with_suffix(".hdr"), path.with_suffix(".img")]
     if path.suffix.lower() not in _HEADERS or not path.is_file():

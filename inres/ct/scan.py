@@ -33,7 +33,7 @@ class Volume(Grid):
     hu: np.ndarray
     """int16 [Z, Y, X], Hounsfield units."""
     notes: tuple[str, ...] = ()
-    """What was decided where the files leave a choice, or are corrected, when reading them."""
+    """What was decided where the files leave a choice, or are corrected."""
 
 
 def read_header(path: str | Path, *, series_uid: str = "", kernel: str = "") -> Header:
@@ -72,17 +72,23 @@ def read_scan(path: str | Path, *, series_uid: str = "", kernel: str = "") -> Vo
       ScanError: no such file; missing, truncated or damaged data; not a three-dimensional grey
         image; or DICOM without a CT volume, or one whose HU or geometry are not certain.
     """
+    return volume_of(*read_voxels(path, series_uid=series_uid, kernel=kernel))
+
+
+def read_voxels(
+    path: str | Path, *, series_uid: str = "", kernel: str = ""
+) -> tuple[Header, np.ndarray]:
+    """As `read_scan`: the header, with the notes on the voxels, and the HU, int16 [Z, Y, X]."""
     path = Path(path)
     require_there(path)
     if _is_dicom(path):
         stack = dicom.open_stack(path, series_uid=series_uid, kernel=kernel)
         hu, notes = dicom.read_stack(stack)
-        return _volume(stack.header, hu, (*stack.header.notes, *notes))
+        return dataclasses.replace(stack.header, notes=(*stack.header.notes, *notes)), hu
     check_data_file(path, deep=True)
     reader = information(path)
     header = header_of(path, reader)
-    hu = to_int16(sitk.GetArrayFromImage(execute(reader, path))).reshape(header.shape)
-    return _volume(header, hu, header.notes)
+    return header, to_int16(sitk.GetArrayFromImage(execute(reader, path))).reshape(header.shape)
 
 
 def _is_dicom(path: Path) -> bool:
@@ -92,13 +98,14 @@ def _is_dicom(path: Path) -> bool:
         raise ScanError(f"{path}: cannot be opened ({error.strerror or error})") from None
 
 
-def _volume(header: Header, hu: np.ndarray, notes: tuple[str, ...]) -> Volume:
+def volume_of(header: Header, hu: np.ndarray) -> Volume:
+    """A header and its voxels as a volume."""
     return Volume(
         hu=hu,
         spacing_mm=header.spacing_mm,
         origin_mm=header.origin_mm,
         direction=header.direction,
-        notes=notes,
+        notes=header.notes,
     )
 
 

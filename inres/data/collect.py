@@ -18,7 +18,14 @@ from inres.data.scan_items import Job
 from inres.sources import Progress, Scans
 from inres.system import files
 
+SCAN_COLUMNS = (
+    *("scan", "path", "series", "patient", "study_date", "voxels", "spacing_mm", "notes"),
+)
 AUDIT_COLUMNS = ("scan", "nodule", "diameter_mm", "threshold", "luna16", "repaired")
+
+
+_MOST_NOTES = 10
+"""Most scans whose notes are among the messages; `scans.csv` has all."""
 
 
 class PrepareError(ValueError):
@@ -35,6 +42,8 @@ class Part:
     audit: tuple[dict[str, Any], ...]
     """One row a nodule."""
     messages: tuple[str, ...]
+    scan: dict[str, str]
+    """Its row of `scans.csv`."""
     spread: bool
     """Whether its items are places spread through the lungs, none of them a normal slice."""
 
@@ -73,10 +82,11 @@ def collect(
         normal=lambda item: not item.nodule and item.scan not in spread,
     )
     items = list(labelled.items)
-    for name in ("items.csv", "meta.json", *item_store.OPTIONAL):
+    for name in ("items.csv", "meta.json", "scans.csv", *item_store.OPTIONAL):
         (out / name).unlink(missing_ok=True)
     _write_arrays(parts, config, out=out, progress=progress)
     files.write_csv(out / "audit.csv", AUDIT_COLUMNS, audit)
+    files.write_csv(out / "scans.csv", SCAN_COLUMNS, [part.scan for part in parts])
     write_table(out / "items.csv", items)
     meta = _meta(items, audit, messages, len(jobs), config)
     files.write_json(out / "meta.json", meta | {"class_names": labelled.names})
@@ -84,9 +94,12 @@ def collect(
 
 def _read(job: Job) -> Part:
     with np.load(job.path) as stored:
-        items, audit, messages = json.loads(str(stored["text"]))
+        items, audit, messages, found = json.loads(str(stored["text"]))
     made = tuple(Item(**item) for item in items)
-    return Part(job.path, made, tuple(audit), tuple(messages), job.scan.spread)
+    scan = job.scan
+    told = {"scan": scan.uid, "path": str(scan.path)}
+    told |= {"patient": scan.patient, "study_date": scan.study_date}
+    return Part(job.path, made, tuple(audit), tuple(messages), told | found, scan.spread)
 
 
 def _uniform(items: Sequence[Item]) -> list[Item]:
@@ -119,7 +132,15 @@ def _messages(
     parts: Sequence[Part], items: Sequence[Item], described: Scans, config: Config
 ) -> list[str]:
     """What the user should know: of the data, of each scan, and what is missing."""
-    messages = [*described.messages, *(text for part in parts for text in part.messages)]
+    noted = [f"{part.scan['path']}: {part.scan['notes']}" for part in parts if part.scan["notes"]]
+    messages = [
+        *described.messages,
+        *noted[:_MOST_NOTES],
+        *(text for part in parts for text in part.messages),
+    ]
+    if len(noted) > _MOST_NOTES:
+        more = len(noted) - _MOST_NOTES
+        messages.append(f"{more} more scans with notes on how they were read: see scans.csv")
     made = sum(part.normals for part in parts)
     if made < config.items.normals:
         messages.append(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,9 +9,17 @@ import numpy as np
 
 from inres.config import Items
 from inres.ct import lungs
-from inres.ct.header import ScanError
+from inres.ct.header import Header, ScanError
 from inres.ct.image import to_uint8
-from inres.ct.scan import Volume, canonical, read_scan, resample, resample_labels
+from inres.ct.scan import (
+    Volume,
+    canonical,
+    read_scan,
+    read_voxels,
+    resample,
+    resample_labels,
+    volume_of,
+)
 from inres.data import cubes
 from inres.data.views import canvas
 
@@ -21,6 +28,8 @@ from inres.data.views import canvas
 class Cut:
     """A scan on the grid of the items, ready to be cut into slices."""
 
+    header: Header
+    """The scan as stored, with what was decided when it was read."""
     volume: Volume
     threshold: np.ndarray
     """bool [Z, Y, X], the -400 HU mask."""
@@ -31,6 +40,7 @@ class Cut:
     center: tuple[int, int]
     """Row and column of the centre of all canvases: the middle of the lungs' bounding box."""
     messages: tuple[str, ...]
+    """What the user should know of the lungs."""
     config: Items
     """Window, spacing, canvas and neighbours."""
 
@@ -102,7 +112,12 @@ class Cut:
 
 
 def cut_scan(
-    path: Path, config: Items, *, lung_mask: Path | None = None, series_uid: str = ""
+    path: Path,
+    config: Items,
+    *,
+    lung_mask: Path | None = None,
+    series_uid: str = "",
+    kernel: str = "",
 ) -> Cut:
     """Read a scan, resample it and find its lungs.
 
@@ -110,23 +125,20 @@ def cut_scan(
       path: the scan.
       config: spacing, window and canvas of the items.
       lung_mask: its `seg-lungs-LUNA16` file, used instead of the threshold.
-      series_uid: which DICOM series, where a folder holds several.
+      series_uid, kernel: which DICOM series, as in `read_scan`.
 
     Raises:
       ScanError: the scan or the mask cannot be read, or the scan has no value below 0 HU.
     """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        stored = read_scan(path, series_uid=series_uid)
-        messages = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
-    low, high = int(stored.hu.min()), int(stored.hu.max())
+    header, hu = read_voxels(path, series_uid=series_uid, kernel=kernel)
+    low, high = int(hu.min()), int(hu.max())
     if low >= 0:
         raise ScanError(
             f"{path}: values {low} to {high} are not HU, since no voxel is air (near -1000 HU); "
             "subtract the offset, usually 1024, and save the scan in a signed type"
         )
-    upright = canonical(stored)
-    del stored
+    upright = canonical(volume_of(header, hu))
+    del hu
     volume = resample(upright, config.spacing_mm)
     del upright
     threshold = lungs.threshold_mask(volume.hu, config.spacing_mm)
@@ -134,13 +146,14 @@ def cut_scan(
     if lung_mask is not None:
         labelled = lungs.lung_labels(resample_labels(read_scan(lung_mask), volume))
     mask = lungs.repair(threshold if labelled is None else labelled, config.spacing_mm)
+    messages = []
     if not mask.any():
         messages.append(
             f"{path}: no lungs found (values {low} to {high}; air is near -1000 HU); "
             "its slices stay unsegmented"
         )
         mask = np.ones_like(mask)
-    return Cut(volume, threshold, labelled, mask, _middle(mask), tuple(messages), config)
+    return Cut(header, volume, threshold, labelled, mask, _middle(mask), tuple(messages), config)
 
 
 def _middle(mask: np.ndarray) -> tuple[int, int]:

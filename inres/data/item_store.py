@@ -10,6 +10,8 @@ On disk, a folder:
   cubes.npy            uint8 [N, D, D, D], axes y, x, z, windowed (only if items are cubes)
   cube_states.npy      uint8 [N, D, D, D]: 0 unknown, 1 outside the lungs, 2 inside (likewise)
   lung_masks.npy       uint8 [N, S, S], 1 inside the lungs (absent if there are no masks)
+  scans.csv            one row per scan: where it is, which series was read, its size, and notes
+                       on what was decided (scans only)
   audit.csv            one row per nodule: share of its sphere inside each mask (scans only)
   audit_slices.npy     uint8 [2 M, S, S], planes below and above the centre of each nodule
   meta.json            window, spacing, counts and messages of the preparation

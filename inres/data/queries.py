@@ -13,7 +13,6 @@ import numpy as np
 from inres import sources
 from inres.config import Config, Items
 from inres.ct.header import Header, ScanError, Vector
-from inres.ct.scan import read_header
 from inres.data import views
 from inres.data.cut import Cut, cut_scan
 
@@ -118,27 +117,33 @@ def open_query_scan(
       root: the archive's data, or None where it is not on this machine. With
         `config.data.lung_masks` of `luna16`, a scan of this tree has its lungs from there. Those
         of any other scan are found by threshold, which a message says.
-      series_uid: which DICOM series, where a folder holds several.
+      series_uid: which DICOM series, where a folder holds several; empty: by `config.data.kernel`
+        and the rules of `inres.ct.dicom`.
 
     Raises:
       ScanError: the scan cannot be read.
     """
     path = Path(path)
-    header = read_header(path, series_uid=series_uid)
     wants_labels = config.data.lung_masks == "luna16"
     mask_of = sources.get(config.data.kind).lung_mask
     lung_mask = None
     if wants_labels and root is not None and mask_of is not None:
         lung_mask = mask_of(path, Path(root))
-    cut = cut_scan(path, config.items, lung_mask=lung_mask, series_uid=series_uid)
-    messages = list(cut.messages)
+    cut = cut_scan(
+        path,
+        config.items,
+        lung_mask=lung_mask,
+        series_uid=series_uid,
+        kernel=config.data.kernel,
+    )
+    messages = [*(f"{path}: {note}" for note in cut.header.notes), *cut.messages]
     if wants_labels and lung_mask is None:
         where = "the archive's data" if root is None else root
         messages.append(
             f"{path}: no scan of {where} with a mask in seg-lungs-LUNA16; its canvas, and without "
             "a trained U-Net its lungs, are found by threshold, unlike the archive's"
         )
-    return QueryScan(header, cut, tuple(messages))
+    return QueryScan(cut.header, cut, tuple(messages))
 
 
 def network_input(
@@ -184,7 +189,7 @@ def _checked_place(header: Header, world_mm: Vector) -> np.ndarray:
 
 
 def _middle_of_slice(header: Header, number: int | None) -> np.ndarray:
-    path, last = header.path, header.shape[0] - 1
+    path, last = header.path, header.slices - 1
     if isinstance(number, bool) or not isinstance(number, int | np.integer):
         raise ScanError(
             f"{path}: slice_index is {number!r}; must be a whole number from 0 to {last}"
@@ -197,4 +202,4 @@ def _middle_of_slice(header: Header, number: int | None) -> np.ndarray:
     if not 0 <= number <= last:
         raise ScanError(f"{path}: no slice {number}; it has 0 to {last}")
     middle = (np.array(header.shape) - 1) / 2
-    return header.index_to_world(np.array([number, middle[1], middle[2]]))
+    return header.index_to_world(np.array([header.plane_of(number), middle[1], middle[2]]))

@@ -32,7 +32,7 @@ CUBE_FIELDS = ("cube_mm", "cube_px")
 """Those on which they depend in addition where they are cubes."""
 UNKNOWN_DIAMETER_MM = 2 * normals.UNKNOWN_RADIUS_MM
 """Assumed for a nodule of unknown diameter where its neighbourhood is cut and audited."""
-_FORMAT = 5
+_FORMAT = 6
 LONGEST_NAME = 200
 """Bytes of the name of a scan's file; systems allow 255, some of which temporary files add."""
 
@@ -60,6 +60,7 @@ class Job:
             self.config.items.places_per_scan if self.scan.spread else 0,
             self.config.data.seed,
             self.config.data.lung_masks,
+            self.config.data.kernel,
             self.normals,
             repr(self.scan),
             [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in self._files()],
@@ -86,7 +87,7 @@ class Job:
         found: set[Path] = set()
         for path in (self.scan.path, self.lung_mask):
             if path is not None and path.is_dir():
-                found |= set(path.iterdir())
+                found |= set(path.rglob("*"))
             elif path is not None:
                 found |= {path, *(path.with_suffix(suffix) for suffix in (".raw", ".zraw"))}
         return sorted(path for path in found if path.is_file())
@@ -126,7 +127,13 @@ def work(job: Job) -> None:
       ScanError: the scan or its mask cannot be read.
     """
     scan, config = job.scan, job.config
-    cut = cut_scan(scan.path, config.items, lung_mask=job.lung_mask, series_uid=scan.series_uid)
+    cut = cut_scan(
+        scan.path,
+        config.items,
+        lung_mask=job.lung_mask,
+        series_uid=scan.series_uid,
+        kernel=config.data.kernel,
+    )
     shown = [nodule for nodule in scan.nodules if cut.shows(_point(cut, nodule))]
     placed = [item for nodule in shown for item in nodule_items(cut, scan, nodule)]
     audited = [audit(cut, scan, nodule) for nodule in shown]
@@ -265,7 +272,12 @@ def _write(job: Job, cut: Cut, placed: list[Placed], audited: list[Audited]) -> 
     side = cut.config.canvas_px
     planes = [item.plane for item in placed]
     neighbours = [cut.neighbours(z) for z in planes]
-    text = [[vars(item.item) for item in placed], [a.row for a in audited], list(cut.messages)]
+    text = [
+        [vars(item.item) for item in placed],
+        [a.row for a in audited],
+        list(cut.messages),
+        _scan_row(cut),
+    ]
     cubes = _cubes(cut, placed) if cut.config.view == "cube" else {}
     arrays = {
         "fingerprint": np.array(job.fingerprint()),
@@ -287,6 +299,17 @@ def _write(job: Job, cut: Cut, placed: list[Placed], audited: list[Audited]) -> 
         for name, array in arrays.items():
             with packed.open(f"{name}.npy", "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def _scan_row(cut: Cut) -> dict[str, str]:
+    """What is known of a scan only once it was read, as texts of a table."""
+    header = cut.header
+    return {
+        "series": header.series_uid,
+        "voxels": " x ".join(map(str, header.shape[::-1])),
+        "spacing_mm": " x ".join(f"{mm:.4g}" for mm in header.spacing_mm),
+        "notes": "; ".join(header.notes),
+    }
 
 
 def _cubes(cut: Cut, placed: Sequence[Placed]) -> dict[str, np.ndarray]:

@@ -97,6 +97,7 @@ def scan_settings(data: Data) -> dict[str, Any]:
     """The fields of `config.data` on which items cut from scans depend."""
     return {
         "max_thickness_mm": data.max_thickness_mm,
+        "kernel": data.kernel,
         "lung_masks": data.lung_masks,
         "seed": data.seed,
     }

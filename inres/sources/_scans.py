@@ -46,7 +46,7 @@ def read_headers(
     headers: dict[str, Header] = {}
     thick = []
     for name in progress(sorted(paths), name="read headers", total=len(paths), unit="scan"):
-        header = _header(paths[name], (series or {}).get(name, ""), problems)
+        header = _header(paths[name], (series or {}).get(name, ""), data.kernel, problems)
         if header is None:
             continue
         if 0 < data.max_thickness_mm < header.thickness_mm - 1e-3:
@@ -64,13 +64,13 @@ def read_headers(
     return headers
 
 
-def _header(places: Sequence[Path], series: str, problems: Problems) -> Header | None:
+def _header(places: Sequence[Path], series: str, kernel: str, problems: Problems) -> Header | None:
     """The header of a scan; None where it has a problem."""
     if len(places) > 1:
         problems["series found twice; remove one"].append(" and ".join(map(str, places)))
         return None
     try:
-        return read_header(places[0], series_uid=series)
+        return read_header(places[0], series_uid=series, kernel=kernel)
     except ScanError as error:
         problems["scans that cannot be read"].append(str(error))
         return None

@@ -65,7 +65,7 @@ class Place:
         """The place in the world (LPS)."""
         x, y, z = self.values
         if self.space == "index":
-            return vector(header.index_to_world(np.array([z, y, x])))
+            return vector(header.index_to_world(np.array([header.plane_of(z), y, x])))
         return (-x, -y, z) if self.space == "RAS" else (x, y, z)
 
     def remedy(self, header: Header) -> str:

@@ -36,7 +36,7 @@ pytestmark = pytest.mark.slow
 def test_store_is_complete_and_clean(store):
     names = {p.name for p in store.root.iterdir()}
     arrays = {"slices.npy", "lung_masks.npy", "audit_slices.npy"}
-    assert names == arrays | {"items.csv", "audit.csv", "meta.json"}
+    assert names == arrays | {"items.csv", "audit.csv", "scans.csv", "meta.json"}
     assert store.slices.shape == store.lung_masks.shape == (15, 112, 112)
     assert np.load(store.root / "audit_slices.npy").shape == (6, 112, 112)
     meta = files.read_json(store.root / "meta.json")
@@ -306,7 +306,7 @@ def test_side_planes_are_within_half_a_radius():
     for _ in range(300):
         center, radius = rng.uniform(-0.5, 29.5), rng.uniform(0.2, 12)
         count = int(rng.choice([1, 3, 5, 9]))
-        cut = Cut(None, mask, None, mask, (0, 0), (), Items(slices_per_nodule=count))
+        cut = Cut(None, None, mask, None, mask, (0, 0), (), Items(slices_per_nodule=count))
         others = scan_items.side_planes(cut, center, radius)
         central = cut.nearest_plane(center)
         near = [z for z in range(30) if abs(z - center) <= radius / 2 and z != central]

@@ -220,8 +220,9 @@ def test_the_store_depends_on_what_it_is_made_from():
     }
     scans = prepare.settings(Config(data=Data(kind="luna16", seed=3)))
     assert scans["data"] == {
-        "kind": "luna16", "max_thickness_mm": 2.5, "lung_masks": "threshold", "seed": 3
-    }  # fmt: skip
+        **{"kind": "luna16", "max_thickness_mm": 2.5, "kernel": ""},
+        **{"lung_masks": "threshold", "seed": 3},
+    }
     view = {"view", "crop_mm", "segmented", "size_px", "unit"}
     cube = {"cube_mm", "cube_px", "slice_mm"}
     assert {*scans["items"], *view, *cube} == {*vars(Items())}

@@ -61,7 +61,12 @@ def stack_of(path: Path, series: Series, notes: Sequence[str] = ()) -> Stack:
     header = checked_header(
         path, (columns, rows, grid.planes), grid.spacing_mm, grid.origin_mm, grid.direction
     )
-    header = dataclasses.replace(header, notes=(*notes, *grid.notes), series_uid=series.uid)
+    header = dataclasses.replace(
+        header,
+        slice_planes=() if grid.even else tuple(grid.heights.tolist()),
+        series_uid=series.uid,
+        notes=(*notes, *grid.notes),
+    )
     return Stack(series, tuple(slices), grid, header)
 
 
