@@ -14,6 +14,9 @@ from inres.data.items import Item, nodule_names
 from inres.system import files
 from inres.system.progress import progress
 
+_WIDTH_TOLERANCE = 0.01
+"""Relative difference of a width from `crop_mm` that is a matter of rounding."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Stack:
@@ -49,6 +52,7 @@ def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
     looks, side, problems = images.check_images(paths, config.items)
     if masks:
         problems += images.check_masks(paths, masks, looks)
+    problems += _other_widths(table, side, config.items) if cubes else []
     images.refuse(problems)
     for name in item_store.OPTIONAL:
         (out / name).unlink(missing_ok=True)
@@ -94,6 +98,27 @@ def fields(config: Items) -> tuple[str, ...]:
         *common,
         *(("cube_mm", "cube_px", "crop_mm", "slice_mm") if config.view == "cube" else ()),
     )
+
+
+def _other_widths(items: Sequence[Item], side: int, config: Items) -> list[str]:
+    """Problems of images that are not `crop_mm` wide by the column width_mm or pixel_mm.
+
+    Args:
+      side: of the images, in pixels.
+    """
+    problems = []
+    for item in items:
+        widths = {"width_mm": item.value("width_mm"), "pixel_mm": side * item.value("pixel_mm")}
+        for name, width in widths.items():
+            if name in item.texts:
+                problems.append(f"{item.image}: {name} is {item.texts[name]!r}, not a number")
+            elif abs(width - config.crop_mm) > _WIDTH_TOLERANCE * config.crop_mm:
+                problems.append(
+                    f"{item.image}: {width:g} mm wide by its {name}, but config.items.crop_mm, the "
+                    f"width of all images that cubes are made of, is {config.crop_mm:g}; correct "
+                    "that, or resample the images to one width"
+                )
+    return problems
 
 
 def _write_cubes(

@@ -416,3 +416,27 @@ def test_positions_that_make_no_cube_are_named(tmp_path):
     with pytest.raises(ValueError, match=r"images/2\.png: z_mm 2 is that of images/1\.png too"):
         prepared_cubes(root)
     assert not (root.parent / "cubes" / "slices.npy").exists()
+
+
+def test_the_width_of_images_is_checked_where_the_table_says_it(tmp_path):
+    """Images of 12 pixels, for cubes of images 24 mm wide."""
+    root = cube_folder(tmp_path, [0.0, 2.0])
+    lines = (root / "items.csv").read_text().splitlines()
+
+    def with_column(name, *values):
+        rows = [f"{line},{value}" for line, value in zip(lines, (name, *values), strict=True)]
+        (root / "items.csv").write_text("\n".join(rows) + "\n")
+
+    for name, right, wrong, width in (("width_mm", 24.05, 48, "48"), ("pixel_mm", 2.0, 0.7, "8.4")):
+        with_column(name, right, "", right)
+        assert len(prepared_cubes(root).items) == 2
+        with_column(name, right, wrong, right)
+        message = (
+            rf"images/1\.png: {12 * wrong if name == 'pixel_mm' else wrong:g} mm wide by its {name}"
+        )
+        with pytest.raises(ValueError, match=rf"{message}.*crop_mm.* is 24"):
+            prepared_cubes(root)
+        assert len(prepare(root).items) == 3  # the width of slices does not matter
+    with_column("width_mm", 24, "24 mm", 24)
+    with pytest.raises(ValueError, match="width_mm is '24 mm', not a number"):
+        prepared_cubes(root)
