@@ -1,6 +1,6 @@
 """Networks by name (`config.model.name`): one file each.
 
-A network is a Linen module that ends in a `HashHead`; `register` adds the function that builds it:
+A network is a `models.network.HashNetwork`; `register` adds the function that builds it:
 
     @networks.register("mine", title="My network")
     def build(settings, head, kernel_init):
@@ -39,9 +39,8 @@ class Settings(Protocol):
 
 
 Build = Callable[[Settings, "HashHead", "Initializer"], "nn.Module"]
-"""(settings, head, initializer of the convolutions) -> a module that is called with images, float32
-[B V, S, S, C], planes that are known, bool [B, V] or None, and the keyword argument `train`; it
-passes the second on to the head and returns its `Outputs`."""
+"""(settings, head, initializer of the convolutions) -> a `models.network.HashNetwork`, or a module
+that is called in the same way."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,31 +5,22 @@ import jax
 
 from inres.models import networks
 from inres.models.blocks import ConvNorm, Initializer, he_normal
-from inres.models.head import HashHead, Outputs
+from inres.models.head import HashHead
+from inres.models.network import HashNetwork
 from inres.models.pooling import max_pool_3_s2
 
 LAYERS = ((96, 11, 4, True), (256, 5, 1, True), (384, 3, 1, False), (384, 3, 1, False))
 """(features, kernel, stride, whether max-pooling follows) of the first four convolutions."""
 
 
-class AlexNet(nn.Module):
+class AlexNet(HashNetwork):
     """Five convolutions, then FC1, the latent layer H in place of FC2, and FC3."""
 
-    head: HashHead
     norm: str = "batch"
     kernel_init: Initializer = he_normal
 
-    @nn.compact
-    def __call__(
-        self, images: jax.Array, seen: jax.Array | None = None, *, train: bool = False
-    ) -> Outputs:
-        """Layers of B items.
-
-        Args:
-          images: float32 [B V, S, S, C], V planes of each item.
-          seen: bool [B, V], as for `HashHead`; None: V is 1.
-          train: use batch statistics and dropout.
-        """
+    def features(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Feature maps, float [N, S', S', F]."""
         x = images
         for i, (features, kernel, stride, pooled) in enumerate((*LAYERS, (256, 3, 1, True)), 1):
             x = ConvNorm(
@@ -42,7 +33,7 @@ class AlexNet(nn.Module):
             )(x, train=train)
             if pooled:
                 x = max_pool_3_s2(x)
-        return self.head(x, seen, train=train)
+        return x
 
 
 @networks.register("alexnet", title="AlexNet")

@@ -7,18 +7,18 @@ import jax
 
 from inres.models import networks
 from inres.models.blocks import ConvNorm, Initializer, InRed, InV2, he_normal
-from inres.models.head import HashHead, Outputs
+from inres.models.head import HashHead
+from inres.models.network import HashNetwork
 from inres.models.pooling import max_pool_3_s2
 
 
-class InResNet(nn.Module):
+class InResNet(HashNetwork):
     """Stem, then inV2 + inRed three times, then FC1, H and FC3.
 
     The width of the paper: stem 64 of 7x7/2 with max-pooling, FC1 4096 on the flattened map.
     Either module can be replaced by a plain 3x3 convolution with the same channels, for ablations.
     """
 
-    head: HashHead
     stem: int = 32
     stem_kernel: int = 3
     stem_stride: int = 2
@@ -34,17 +34,8 @@ class InResNet(nn.Module):
     in_v2: ClassVar[type[InV2]] = InV2
     in_red: ClassVar[type[InRed]] = InRed
 
-    @nn.compact
-    def __call__(
-        self, images: jax.Array, seen: jax.Array | None = None, *, train: bool = False
-    ) -> Outputs:
-        """Layers of B items.
-
-        Args:
-          images: float32 [B V, S, S, C], V planes of each item.
-          seen: bool [B, V], as for `HashHead`; None: V is 1.
-          train: use batch statistics and dropout.
-        """
+    def features(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Feature maps, float [N, S', S', F]."""
         x = self.conv_norm(
             self.stem,
             self.stem_kernel,
@@ -59,7 +50,7 @@ class InResNet(nn.Module):
             width = 2 * x.shape[-1]
             x = self._compression(width, level)(x, train=train)
             x = self._residual(width, level)(x, train=train)
-        return self.head(x, seen, train=train)
+        return x
 
     @classmethod
     def with_settings(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from inres.models import networks
 from inres.models.blocks import ConvNorm, Initializer, InRed, InV2
-from inres.models.head import HashHead, Outputs
+from inres.models.head import HashHead
 from inres.models.networks.inres_net import InResNet
 from inres.models.volume_blocks import VolumeConvNorm, VolumeInRed, VolumeInV2
 
@@ -27,18 +27,15 @@ class InResNet3D(InResNet):
     in_v2: ClassVar[type[InV2]] = VolumeInV2
     in_red: ClassVar[type[InRed]] = VolumeInRed
 
-    def __call__(
-        self, images: jax.Array, seen: jax.Array | None = None, *, train: bool = False
-    ) -> Outputs:
-        """Encode cubes.
+    def features(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Feature maps of cubes, float [B, S', S', D', F].
 
         Args:
           images: float32 [B, S, S, 2 D]; the last axis holds the values at D positions along z and
             then, at the same positions, 1 where the voxel is known and 0 where it is not.
-          seen: as for `InResNet`.
-          train: use batch statistics and dropout.
+          train: use batch statistics.
         """
-        return super().__call__(with_known(images), seen, train=train)
+        return super().features(with_known(images), train=train)
 
 
 def with_known(images: jax.Array) -> jax.Array:

@@ -1,0 +1,32 @@
+"""What all networks have in common: feature maps of each plane, and the head."""
+
+import flax.linen as nn
+import jax
+
+from inres.models.head import HashHead, Outputs
+
+
+class HashNetwork(nn.Module):
+    """A network that ends in a `HashHead`. A subclass defines `features`."""
+
+    head: HashHead
+
+    def features(self, images: jax.Array, *, train: bool) -> jax.Array:
+        """Feature maps of images, float [N, S, S, C] -> float [N, ..., F].
+
+        It may create modules, as if it were decorated by `nn.compact`.
+        """
+        raise NotImplementedError
+
+    @nn.compact
+    def __call__(
+        self, images: jax.Array, seen: jax.Array | None = None, *, train: bool = False
+    ) -> Outputs:
+        """Layers of B items.
+
+        Args:
+          images: float32 [B V, S, S, C], V planes of each item.
+          seen: bool [B, V], as for `HashHead`; None: V is 1.
+          train: use batch statistics and dropout.
+        """
+        return self.head(self.features(images, train=train), seen, train=train)
