@@ -21,9 +21,10 @@ from inres.system import files
 SCAN_COLUMNS = (
     *("scan", "path", "series", "patient", "study_date", "voxels", "spacing_mm", "notes"),
 )
-AUDIT_COLUMNS = ("scan", "nodule", "diameter_mm", "threshold", "luna16", "repaired")
-
-
+MASKS = ("threshold", "luna16", "repaired")
+AUDIT_COLUMNS = ("scan", "nodule", "diameter_mm", *MASKS, "dense")
+MANY_AERATED = 0.25
+"""Share of nodules that may show nothing but aerated lung; by mistaken signs most of them do."""
 _MOST_NOTES = 10
 """Most scans whose notes are among the messages; `scans.csv` has all."""
 
@@ -155,15 +156,27 @@ def _messages(
             f"{len(lost)} of {len(nodules)} nodules left out: outside the canvas round their "
             f"scan's lungs (first: {lost[0]}); raise config.items.canvas_mm"
         )
-    audited = [row for part in parts for row in part.audit]
+    return messages + _doubtful_places([row for part in parts for row in part.audit])
+
+
+def _doubtful_places(audited: Sequence[dict[str, Any]]) -> list[str]:
+    """Messages on nodules that are not where they should be, as where a sign is mistaken."""
+    remedy = "check the signs of their positions (LPS or RAS)"
     outside = [row["nodule"] for row in audited if row["repaired"] == 0]
+    aerated = [row["nodule"] for row in audited if row["dense"] < 0.5]
+    out = []
     if outside:
-        messages.append(
+        out.append(
             f"{len(outside)} of {len(audited)} nodules lie outside the lungs (first: "
-            f"{outside[0]}): audit.csv lists all with 0 in `repaired`; if they are many, check the "
-            "signs of their positions (LPS or RAS) and the lung masks"
+            f"{outside[0]}): audit.csv lists all with 0 in `repaired`; if they are many, {remedy} "
+            "and the lung masks"
         )
-    return messages
+    if len(aerated) > MANY_AERATED * len(audited):
+        out.append(
+            f"{len(aerated)} of {len(audited)} nodules show nothing but aerated lung at their "
+            f"centre (first: {aerated[0]}; less than 0.5 in `dense` of audit.csv): {remedy}"
+        )
+    return out
 
 
 def _write_arrays(parts: Sequence[Part], config: Config, *, out: Path, progress: Progress) -> None:
@@ -226,7 +239,7 @@ def _meta(
         },
         "audit": {
             name: float(np.mean([row[name] for row in audit]))
-            for name in AUDIT_COLUMNS[3:]
+            for name in MASKS
             if audit and name in audit[0]
         },
         "messages": list(messages),

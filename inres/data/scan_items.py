@@ -32,7 +32,10 @@ CUBE_FIELDS = ("cube_mm", "cube_px")
 """Those on which they depend in addition where they are cubes."""
 UNKNOWN_DIAMETER_MM = 2 * normals.UNKNOWN_RADIUS_MM
 """Assumed for a nodule of unknown diameter where its neighbourhood is cut and audited."""
-_FORMAT = 6
+AERATED_HU = -750
+"""HU up to which a place is aerated lung: of 596 nodules of LUNA16, 2 have more than half of the
+inner half of their diameter below, and 88 % of other places in the lungs."""
+_FORMAT = 7
 LONGEST_NAME = 200
 """Bytes of the name of a scan's file; systems allow 255, some of which temporary files add."""
 
@@ -214,16 +217,26 @@ def side_planes(cut: Cut, center: float, radius: float) -> list[int]:
 
 
 def audit(cut: Cut, scan: Scan, nodule: Finding) -> Audited:
-    """The shares of a nodule's sphere inside each of the scan's lung masks."""
+    """The shares of a nodule's sphere inside each of the scan's lung masks, and how dense it is."""
     index = cut.volume.world_to_index(np.array(nodule.world_mm))
-    radius = _diameter_mm(nodule) / 2 / cut.config.spacing_mm
+    diameter = _diameter_mm(nodule)
+    radius = diameter / 2 / cut.config.spacing_mm
     masks = {"threshold": cut.threshold, "luna16": cut.luna16, "repaired": cut.mask}
-    row = {"scan": scan.uid, "nodule": nodule.name, "diameter_mm": nodule.diameter_mm}
+    row = {"scan": scan.uid, "nodule": nodule.name, "diameter_mm": diameter}
     for name, mask in masks.items():
         if mask is not None:
             row[name] = lungs.coverage(mask, index, radius)
+    row["dense"] = _dense_share(cut.volume.hu, index, radius / 2)
     below, above = (cut.nearest_plane(index[0] + n * PLANE_OFFSET * radius) for n in (-1, 1))
     return Audited(row, (below, above))
+
+
+def _dense_share(hu: np.ndarray, index: np.ndarray, radius: float) -> float:
+    """The share of a sphere that is denser than aerated lung; lengths are in voxels."""
+    low = np.clip(np.floor(index - radius).astype(int) - 1, 0, np.array(hu.shape) - 1)
+    high = np.ceil(index + radius).astype(int) + 2
+    near = hu[tuple(slice(a, max(a + 1, b)) for a, b in zip(low, high, strict=True))]
+    return lungs.coverage(near > AERATED_HU, index - low, radius)
 
 
 def _point(cut: Cut, finding: Finding) -> tuple[float, float]:

@@ -95,6 +95,23 @@ def test_nodules_outside_the_lungs_are_a_message(tmp_path):
     assert "check the signs of their positions (LPS or RAS)" in text
 
 
+def test_nodules_of_nothing_but_lung_are_a_message(tmp_path):
+    """As after left and right, or front and back, are exchanged: the other lung is there."""
+    drawn = [(-60, 20, 0, 12), (60, 30, 20, 10), (70, -30, -20, 14)]
+    root = write_tree(tmp_path / "t", [{"uid": "a", "subset": 0, "nodules": drawn}])
+    right = run(make_config(root), root, tmp_path / "right")
+    assert files.read_json(right.root / "meta.json")["messages"] == []
+    lines = [f"a,{-x},{-y},{z},{d}" for x, y, z, d in drawn]
+    head = "seriesuid,coordX,coordY,coordZ,diameter_mm"
+    (root / "annotations.csv").write_text("\n".join([head, *lines]) + "\n")
+    wrong = run(make_config(root), root, tmp_path / "wrong")
+    (text,) = files.read_json(wrong.root / "meta.json")["messages"]
+    assert text.startswith("3 of 3 nodules show nothing but aerated lung at their centre (first: a")
+    for store, dense in ((right, 1), (wrong, 0)):
+        rows = files.read_csv(store.root / "audit.csv", ("dense",))
+        assert [float(row["dense"]) for row in rows] == pytest.approx([dense] * 3, abs=0.2)
+
+
 def test_files_of_scans_with_long_names_differ_and_fit_the_system(tmp_path):
     """A letter of most scripts takes nine bytes in the name of a file."""
     names = [f"{'肺部扫描' * 20}/{n}/{text}" for n in (1, 2) for text in ("a", "á", "a/b")]
