@@ -128,6 +128,8 @@ def test_luna25(tmp_path):
     assert {row["nodule_id"] for row in nodules} == {"7_0", "7_1", "7_2"}
     assert {row["study_date"] for row in nodules} == {"1999-01-02", "2000-01-02"}
     assert {row["diameter_mm"] for row in nodules} == {""}
+    audit = results(tmp_path / "w" / "prepare" / "audit")
+    assert {float(row["diameter_mm"]) for row in audit} == {6}, "of the sphere that was audited"
 
 
 def write_cases(root):
