@@ -31,7 +31,7 @@ def test_beside_a_scan_a_cube_is_outside_the_lungs_and_above_it_unknown():
     volume = Volume(hu=hu, spacing_mm=(1, 1, 1), origin_mm=(0, 0, 0), direction=np.eye(3))
     mask = np.ones(hu.shape, bool)
     items = Items(spacing_mm=1.0, canvas_mm=20.0, crop_mm=20.0, view="cube", cube_mm=9.0, cube_px=9)
-    cut = Cut(volume, mask, None, mask, (10, 10), (), items)
+    cut = Cut(None, volume, mask, None, mask, (10, 10), (), items)
     values, states = cut.cube(np.array([1.0, 18.0, 10.0]))  # z, y, x
     beside, below = np.arange(9) > 5, np.arange(9) < 3
     want = np.full((9, 9, 9), cubes.LUNG)

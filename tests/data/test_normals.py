@@ -26,7 +26,7 @@ def cut_of(**items):
     """Forty planes, all of them lung, of 1 mm."""
     mask = np.ones((40, 9, 9), bool)
     config = Items(spacing_mm=1.0, canvas_mm=9.0, crop_mm=9.0, **items)
-    return Cut(None, mask, None, mask, (4, 4), (), config)
+    return Cut(None, None, mask, None, mask, (4, 4), (), config)
 
 
 @pytest.mark.parametrize(
