@@ -15,6 +15,8 @@ from inres.ct.scan import read_header
 
 MOST = 1000
 """Components that a mask may have; noise has more."""
+MOST_MM3 = 2e6
+"""Volume that all components may have together; lungs have more."""
 _SAME_VOXELS = 0.1
 """Greatest distance of the corners of a mask from those of its scan, in voxels."""
 
@@ -91,8 +93,15 @@ def components(labels: np.ndarray, grid: Grid) -> list[Component]:
       grid: the positions of the voxels.
 
     Raises:
-      ValueError: there are more than `MOST`.
+      ValueError: there are more than `MOST`, or they have more than `MOST_MM3`.
     """
+    voxel_mm3 = math.prod(grid.spacing_mm) * abs(np.linalg.det(grid.direction))
+    volume = np.count_nonzero(labels) * voxel_mm3
+    if volume > MOST_MM3:
+        raise ValueError(
+            f"{volume / 1e6:.1f} litres are marked, so no mask of findings; check that its "
+            "background is 0, and that it is not a mask of the lungs"
+        )
     places = np.argwhere(labels)
     values = labels[tuple(places.T)]
     found: list[Component] = []
@@ -103,7 +112,15 @@ def components(labels: np.ndarray, grid: Grid) -> list[Component]:
                 f"more than {MOST} separate components, so no mask of findings; check that it is "
                 "not the scan itself"
             )
-        here = [_measured(int(value), part, grid) for part in parts]
+        here = [
+            Component(
+                value=int(value),
+                centre_mm=vector(grid.index_to_world(part.mean(axis=0))),
+                volume_mm3=len(part) * voxel_mm3,
+                longest_axial_mm=_longest_axial_mm(part, grid),
+            )
+            for part in parts
+        ]
         found += sorted(here, key=lambda one: -one.volume_mm3)
     return found
 
@@ -117,16 +134,6 @@ def _separated(places: np.ndarray) -> list[np.ndarray]:
     which = parts[tuple((places - first).T)]
     order = np.argsort(which, kind="stable")
     return np.split(places[order], np.flatnonzero(np.diff(which[order])) + 1)
-
-
-def _measured(value: int, index: np.ndarray, grid: Grid) -> Component:
-    """One component of the voxels int [N, 3] (z, y, x)."""
-    return Component(
-        value=value,
-        centre_mm=vector(grid.index_to_world(index.mean(axis=0))),
-        volume_mm3=len(index) * math.prod(grid.spacing_mm) * abs(np.linalg.det(grid.direction)),
-        longest_axial_mm=_longest_axial_mm(index, grid),
-    )
 
 
 def _longest_axial_mm(index: np.ndarray, grid: Grid) -> float:

@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 
 from inres.config import Data
-from inres.ct.header import Header
+from inres.ct.header import Header, vector
 from inres.ct.parts import scan_parts
 from inres.sources import Finding, Progress, Scan, Scans, Source, SourceError, register
 from inres.sources._problems import Problems, no_problems, refuse
@@ -193,7 +193,10 @@ def _places(root: Path, problems: Problems) -> dict[str, list[Row]]:
 def _has_places(table: Path) -> bool:
     """Whether a table is one of locations, by its first line."""
     with open(table, newline="", encoding="utf-8-sig", errors="replace") as file:
-        names = next(csv.reader(file), [])
+        try:
+            names = next(csv.reader(file), [])
+        except csv.Error:
+            return False
     return {*PLACE} <= {name.strip() for name in names}
 
 
@@ -202,9 +205,9 @@ def _finding(patient: str, number: int, row: Row, header: Header) -> Finding:
     x, y, z, diameter = (row.number(name, blank=0.0) for name in PLACE[1:])
     if header.direction[2, 2] < 0:
         z = header.shape[0] - 1 - z
-    world = header.index_to_world(np.array([z, y, x]))
+    world = vector(header.index_to_world(np.array([z, y, x])))
     diameter_mm = diameter * header.spacing_mm[0] if diameter > 0 else math.nan
-    return Finding(f"{patient}/{number}", (world[0], world[1], world[2]), diameter_mm)
+    return Finding(f"{patient}/{number}", world, diameter_mm)
 
 
 def _telling(scans: Sequence[Scan]) -> list[str]:

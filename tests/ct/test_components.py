@@ -135,5 +135,10 @@ def test_values_of_no_mask_are_refused(tmp_path, scan, rng):
     noise = (rng.random(SIZE[::-1]) < 0.1).astype(np.uint8) * rng.integers(1, 250, SIZE[::-1])
     with pytest.raises(ScanError, match=r"n\.nii\.gz: more than 1000 separate components"):
         read_components(write(tmp_path / "n.nii.gz", noise.astype(np.uint8)), scan)
+    wide = {"spacing": (10.0, 10.0, 12.0)}
+    large = read_header(write(tmp_path / "l.nii", np.zeros(SIZE[::-1], np.int16), **wide))
+    inverted = write(tmp_path / "i.nii", 1 - ball((4, 20, 130), 12).astype(np.uint8), **wide)
+    with pytest.raises(ScanError, match=r"i\.nii: 4\d\.\d litres are marked.* background is 0"):
+        read_components(inverted, large)
     whole = ball((4.0, 20.0, 130.0), 12).astype(np.float32) * 2
     assert [one.value for one in read_components(write(tmp_path / "w.nii", whole), scan)] == [2]
