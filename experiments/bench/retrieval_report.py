@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+from matplotlib.axes import Axes
 
 from inres.figures import style
 from inres.system import tables
@@ -73,40 +73,39 @@ def growth(rows: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple]]:
 
 def plot(rows: list[dict[str, Any]], stem: Path) -> None:
     """Plot time against the number of items: Hamming search, and both stages at a 10 % pool."""
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     base = base_rows(rows)
-    figure, (hamming, both) = plt.subplots(
-        1, 2, figsize=(11, 4.4), layout="constrained", sharey=True
-    )
-    colours = plt.rcParams["axes.prop_cycle"].by_key()["color"]
-    for colour, q in zip(colours, (1, 64), strict=False):
+    figure = style.figure(11.5, 4.4)
+    hamming = figure.add_subplot(1, 2, 1)
+    both = figure.add_subplot(1, 2, 2, sharey=hamming)
+    titles = {
+        hamming: "Top 100 by Hamming distance, 64 bits",
+        both: "Both stages, one query, pool of a tenth",
+    }
+    for axes, title in titles.items():
+        style.label_axes(axes, title=title, x="items", y="milliseconds per call")
+        style.log_scales(axes)
+    for colour, q in ((style.BLUE, 1), (style.VERMILION, 64)):
         mine = [r for r in base if r["case"] == "hamming top-k" and r["codes"] == "uniform"]
         mine = [r for r in mine if r["queries"] == q]
         batch = "one query" if q == 1 else f"{q} queries"
         _line(hamming, mine, "ours", "o-", f"inres, {batch}", colour)
         _line(hamming, mine, "peer", "s--", f"faiss, {batch}", colour)
         if q == 1:
-            _line(hamming, mine, "read", ":", "reading the codes once", "black")
-    for colour, kind in zip(colours, ("uniform", "clustered-8", "trained"), strict=False):
+            _line(hamming, mine, "read", ":", "reading the codes once", style.BLACK)
+    kinds = {"uniform": style.BLUE, "clustered-8": style.VERMILION, "trained": style.GREEN}
+    for kind, colour in kinds.items():
         mine = [r for r in base if r["case"] == "two stages" and r["codes"] == kind]
         mine = [r for r in mine if r["queries"] == 1 and r["wanted"] == 0.1]
         _line(both, mine, "ours", "o-", f"inres, {kind}", colour)
         _line(both, mine, "peer", "s--", f"faiss, {kind}", colour)
-    hamming.set(title="Top 100 by Hamming distance, 64 bits", ylabel="milliseconds per call")
-    both.set(title="Both stages, one query, pool a tenth of the items")
-    for axes in (hamming, both):
-        axes.set(xscale="log", yscale="log", xlabel="items")
-        axes.grid(alpha=0.3)
+    for axes in titles:
         if axes.lines:
-            axes.legend(fontsize=8)
+            style.legend(axes)
     style.save(figure, stem)
-    plt.close(figure)
 
 
 def _line(
-    axes: Any, rows: list[dict[str, Any]], rival: str, dash: str, label: str, colour: str
+    axes: Axes, rows: list[dict[str, Any]], rival: str, dash: str, label: str, colour: str
 ) -> None:
     rows = sorted(rows, key=lambda r: r["items"])
     points = [(r["items"], r[rival]["ms"]) for r in rows if rival in r]

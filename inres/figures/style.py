@@ -162,6 +162,14 @@ def label_axes(axes: Axes, *, title: str, x: str, y: str, grid: Grid = "both") -
     return axes
 
 
+def log_scales(axes: Axes) -> Axes:
+    """Logarithmic scales whose ticks are written as plain numbers: 0.1, 100, 1e6."""
+    axes.set(xscale="log", yscale="log")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: f"{value:g}".replace("e+0", "e"))
+    return axes
+
+
 def legend(axes: Axes, **where: Any) -> None:
     """A legend without a frame."""
     axes.legend(fontsize=8.5, frameon=False, labelcolor=INK, **where)

@@ -419,4 +419,5 @@ def lock(workdir: Path) -> Iterator[None]:
         raise StageError(f"{error.filename}: is a file; use another workdir") from None
     held = Held(f"{workdir}: another process works here; use another workdir")
     with files.lock(workdir / ".lock", held):
+        files.remove_abandoned(workdir)
         yield

@@ -5,6 +5,7 @@ import csv
 import ctypes
 import errno
 import fcntl
+import glob
 import hashlib
 import json
 import math
@@ -32,6 +33,9 @@ def sync_dir(path: Path) -> None:
 
 HOLD = ".inres-part"
 """Suffix of the temporary directories of `atomic_path`."""
+ABANDONED_SECONDS = 3600.0
+"""Age from which a temporary directory that no process locks is that of a killed writer. Locks do
+not reach other machines on every file system."""
 
 
 @contextlib.contextmanager
@@ -40,17 +44,30 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
     Works for a file or a directory. After an exception nothing is left behind and an existing
     `path` is unchanged. The temporary name keeps the suffix of `path`, because writers choose
-    their format by it.
+    their format by it. What a killed writer of `path` left is removed (`remove_abandoned`).
 
     Raises:
       OSError: any error of the writing; that of a full disk names `path` and a remedy.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(path.parent, path.name)
     with full_disk_named(path):
         hold = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=HOLD, dir=path.parent))
-        with _replacing(path, hold) as part:
+        with _in_use(hold), _replacing(path, hold) as part:
             yield part
+
+
+@contextlib.contextmanager
+def _in_use(hold: Path) -> Iterator[None]:
+    """Lock a temporary directory, as far as the file system can, until this process dies."""
+    handle = os.open(hold, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager
@@ -81,10 +98,44 @@ def remove_leftovers(folder: Path) -> None:
     """
     for hold in list(folder.rglob(f".?*.????????{HOLD}")):
         if hold.is_dir() and not hold.is_symlink():
-            path = hold.with_name(hold.name[1 : -len(f".????????{HOLD}")])
-            if (hold / "old").is_dir() and not path.exists():
-                (hold / "old").rename(path)
-            shutil.rmtree(hold, ignore_errors=True)
+            _remove_hold(hold)
+
+
+def remove_abandoned(folder: Path, name: str = "") -> None:
+    """Remove what killed writers using `atomic_path` left in `folder`, not below.
+
+    Other writers may be active there: a directory is removed if no process locks it, and nothing
+    was added to it for `ABANDONED_SECONDS`.
+
+    Args:
+      name: only what was left of this file or directory.
+    """
+    pattern = f".{glob.escape(name) if name else '?*'}.????????{HOLD}"
+    for hold in list(folder.glob(pattern)):
+        if hold.is_dir() and not hold.is_symlink() and _is_abandoned(hold):
+            _remove_hold(hold)
+
+
+def _is_abandoned(hold: Path) -> bool:
+    try:
+        handle = os.open(hold, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return time.time() - os.fstat(handle).st_mtime > ABANDONED_SECONDS
+    except OSError:  # in use, or a file system without locks
+        return False
+    finally:
+        os.close(handle)
+
+
+def _remove_hold(hold: Path) -> None:
+    """Remove a temporary directory; one that was moved aside and not replaced is restored."""
+    path = hold.with_name(hold.name[1 : -len(f".????????{HOLD}")])
+    if (hold / "old").is_dir() and not path.exists():
+        (hold / "old").rename(path)
+    shutil.rmtree(hold, ignore_errors=True)
 
 
 def exchange(new: Path, old: Path, *, aside: Path) -> None:

@@ -3,6 +3,7 @@ import errno
 import fcntl
 import os
 import sys
+import time
 from pathlib import Path
 from unittest import mock
 
@@ -64,6 +65,34 @@ def test_leftovers_of_killed_writers_are_removed_and_nothing_else(tmp_path):
     files.remove_leftovers(root)
     assert {*root.rglob("*")} == before
     assert len(list((tmp_path / "elsewhere").iterdir())) == 1
+
+
+def test_the_next_writer_removes_what_a_killed_one_left_and_no_process_uses(tmp_path):
+    path, other = tmp_path / "a[1].json", tmp_path / "b.json"
+    (tmp_path / ".a[1].json.abcdefgh").mkdir()
+    own = {*tmp_path.iterdir()}
+
+    def holds():
+        return {*tmp_path.iterdir()} - own - {path}
+
+    killed(path)
+    (young,) = holds()
+    files.write_text(path, "1")
+    assert holds() == {young}
+    long_ago = time.time() - 2 * files.ABANDONED_SECONDS
+    os.utime(young, (long_ago, long_ago))
+    killed(other)
+    (others,) = holds() - {young}
+    os.utime(others, (long_ago, long_ago))
+    with files.atomic_path(path) as part:
+        assert holds() == {others, part.parent}  # the old one is gone, that of another file is not
+        os.utime(part.parent, (long_ago, long_ago))
+        files.write_text(path, "2")
+        files.remove_abandoned(tmp_path)
+        assert holds() == {part.parent}  # its writer is alive
+        part.write_text("3")
+    assert path.read_text() == "3"
+    assert holds() == set()
 
 
 def test_a_directory_moved_aside_by_a_killed_writer_is_restored(tmp_path):
