@@ -54,7 +54,7 @@ ONLY = {
     "inres/storage/*.py": ("inres.storage", "inres.retrieval", "inres.system"),
     "inres/system/*.py": ("inres.system",),
     "inres/vocabulary.py": (),
-    "inres/ct/**/*.py": ("inres.ct",),
+    "inres/ct/**/*.py": ("inres.ct", "inres.system"),
     "inres/lidc/*.py": ("inres.lidc",),
     "inres/phantoms/*.py": (
         *("inres.phantoms", "inres.config", "inres.vocabulary", "inres.system"),

@@ -1,143 +1,129 @@
-"""Missing, truncated and damaged data files, found before SimpleITK reads them.
+"""Missing, truncated and damaged data, and files of another length than their header says.
 
-SimpleITK reports "No such file or directory" for a truncated MetaImage, and reads a damaged .zraw
-or a truncated NIfTI without an error.
+SimpleITK reads a damaged .zraw or a truncated NIfTI without an error, shifts voxels where a header
+forgets some bytes, and reports "No such file or directory" for a truncated MetaImage. So each
+format describes where its voxels are (`inres.ct.metaimage`, `nifti`, `nrrd`), and the files are
+checked against that before SimpleITK reads them.
 """
 
+import bz2
+import dataclasses
 import gzip
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-
-import numpy as np
+from typing import BinaryIO, Literal
 
 from inres.ct.header import ScanError
 
-_META_BYTES = {
-    "MET_CHAR": 1, "MET_UCHAR": 1, "MET_SHORT": 2, "MET_USHORT": 2, "MET_INT": 4, "MET_UINT": 4,
-    "MET_LONG": 4, "MET_ULONG": 4, "MET_LONG_LONG": 8, "MET_ULONG_LONG": 8, "MET_FLOAT": 4,
-    "MET_DOUBLE": 8,
-}  # fmt: skip
+_DEFLATE_RATIO = 1032
+"""Greatest ratio of the lengths before and after compression by DEFLATE."""
+_PIECE = 1 << 22
 
 
-def check_data_file(path: Path, *, deep: bool) -> None:
-    """Refuse a MetaImage or NIfTI whose data is missing, too short or, if `deep`, damaged.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stored:
+    """What the header of a scan says of its voxels."""
 
-    A deep check decompresses the whole file. Other formats are not checked.
+    header: Path
+    parts: tuple[Path, ...]
+    """The files with the voxels, each with an equal share of them."""
+    need: int
+    """Length of all voxels in bytes, not compressed."""
+    start: int = 0
+    """Bytes of each file before its voxels; -1: the voxels are its end."""
+    packed: Literal["", "zlib", "gzip", "bzip2", "text"] = ""
+    inside: int = 0
+    """Bytes before the voxels in the unpacked stream."""
+    stated: int | None = None
+    """Length of the packed voxels in bytes, if the header says."""
+    unplaced: str = ""
+    """Why position, orientation or spacing of the voxels are not known; empty if they are."""
+    notes: tuple[str, ...] = ()
+    """What is assumed, and which field is not used because it contradicts another."""
+
+
+def check_stored(stored: Stored, *, deep: bool) -> None:
+    """Refuse voxels that are missing, too few, too many or, if `deep`, damaged.
+
+    A deep check unpacks all of them.
 
     Raises:
-      ScanError: names the file to fetch again.
+      ScanError: names the file, and whether to fetch it again or to correct its header.
     """
-    name = path.name.lower()
-    if name.endswith((".mhd", ".mha")):
-        _check_metaimage(path, deep=deep)
-    elif name.endswith((".nii", ".nii.gz")):
-        _check_nifti(path, deep=deep)
+    for part in stored.parts:
+        if not part.is_file():
+            what = "is not a regular file" if part.exists() else "is missing"
+            raise ScanError(f"{stored.header}: its data file {part} {what}; fetch it again")
+    need = stored.need // len(stored.parts)
+    for part in stored.parts:
+        have = part.stat().st_size - max(0, stored.start)
+        if not stored.packed:
+            _compare(stored, part, have, need, exact=stored.start >= 0)
+        elif stored.packed != "text":
+            if stored.stated is not None:
+                _compare(stored, part, have, stored.stated)
+            if need > _DEFLATE_RATIO * max(have, 0) and stored.packed != "bzip2":
+                raise ScanError(_truncated(stored, part, f"{have} bytes cannot hold {need}"))
+            if deep:
+                _check_stream(stored, part, stored.inside + need)
 
 
-def _check_metaimage(path: Path, *, deep: bool) -> None:
-    fields, header_bytes = _metaimage_fields(path)
-    target = fields["ElementDataFile"]
-    if target.upper().startswith("LIST") or "%" in target:
-        return
-    local = target.upper() == "LOCAL"
-    data = path if local else path.parent / target
-    if not data.is_file():
-        raise ScanError(f"{path}: its data file {data} is missing; fetch it again")
-    try:
-        dims = [int(n) for n in fields["DimSize"].split()]
-        element = _META_BYTES[fields["ElementType"]]
-        channels = int(fields.get("ElementNumberOfChannels", 1))
-        stated = int(fields.get("CompressedDataSize", 0))
-        skip = header_bytes if local else max(0, int(fields.get("HeaderSize", 0)))
-    except (KeyError, ValueError) as error:
-        raise ScanError(f"{path}: damaged header ({error}); fetch it again") from None
-    need = int(np.prod(dims)) * element * channels
-    have = data.stat().st_size - skip
-    compressed = fields.get("CompressedData", "False").lower() == "true"
-    expected = stated if compressed else need
-    if have < expected:
-        raise ScanError(
-            f"{data}: truncated, {have} bytes of {expected} (for {path.name}); fetch it again"
-        )
-    if compressed and deep:
-        _check_stream(data, need, _inflated(data, skip), owner=path)
+def _compare(stored: Stored, part: Path, have: int, need: int, *, exact: bool = True) -> None:
+    if have < need:
+        raise ScanError(_truncated(stored, part, f"{max(have, 0)} bytes of {need}"))
+    if exact and have > need:
+        raise ScanError(_longer(stored, part, f"{have} bytes of voxels", need))
 
 
-def _metaimage_fields(path: Path) -> tuple[dict[str, str], int]:
-    """Fields of the header, and its length in bytes."""
-    fields: dict[str, str] = {}
-    with open(path, "rb") as file:
-        for _ in range(1000):
-            line = file.readline(4096)
-            key, equals, value = line.decode("latin-1").partition("=")
-            if not equals:
-                break
-            fields[key.strip()] = value.strip()
-            if key.strip() == "ElementDataFile":
-                return fields, file.tell()
-    raise ScanError(
-        f"{path}: not a MetaImage header (no ElementDataFile line); fetch it again or remove it"
+def _truncated(stored: Stored, part: Path, how: str) -> str:
+    owner = "" if part == stored.header else f" (for {stored.header.name})"
+    return f"{part}: truncated, {how}{owner}; fetch it again"
+
+
+def _longer(stored: Stored, part: Path, have: str, need: int) -> str:
+    return (
+        f"{part}: {have}, but the header of {stored.header.name} describes {need}; correct its "
+        "size, type or offset, or fetch it again"
     )
 
 
-def _check_nifti(path: Path, *, deep: bool) -> None:
-    packed = path.name.lower().endswith(".gz")
-    try:
-        with gzip.open(path) if packed else open(path, "rb") as file:
-            head = file.read(352)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ScanError(f"{path}: truncated or damaged ({error}); fetch it again") from None
-    if len(head) < 348:
-        raise ScanError(f"{path}: truncated, {len(head)} bytes of header; fetch it again")
-    for order in ("<", ">"):
-        if np.frombuffer(head[:4], f"{order}i4")[0] == 348:
-            break
-    else:
-        return  # NIfTI-2 or another format; left to ITK
-    dims = np.frombuffer(head[40:56], f"{order}i2").astype(np.int64)
-    bits = int(np.frombuffer(head[72:74], f"{order}i2")[0])
-    start = int(np.frombuffer(head[108:112], f"{order}f4")[0])
-    need = start + int(np.prod(np.maximum(dims[1 : 1 + max(0, dims[0])], 1))) * bits // 8
-    if not packed:
-        have = path.stat().st_size
-        if have < need:
-            raise ScanError(f"{path}: truncated, {have} bytes of {need}; fetch it again")
-    elif deep:
-        _check_stream(path, need, _unpacked(path), owner=path)
-
-
-def _check_stream(data: Path, need: int, sizes: Iterator[int], *, owner: Path) -> None:
-    """Decompress a stream, given by the lengths of its pieces, and compare its length."""
+def _check_stream(stored: Stored, part: Path, need: int) -> None:
+    """Unpack the voxels of a file and compare their length."""
     have = 0
     try:
-        for size in sizes:
-            have += size
+        with open(part, "rb") as file:
+            file.seek(max(0, stored.start))
+            for size in _unpacked(file, stored.packed):
+                have += size
+                if have > need:
+                    break
     except (OSError, EOFError, zlib.error) as error:
         raise ScanError(
-            f"{data}: truncated or damaged after {have} of {need} unpacked bytes ({error}); "
-            f"fetch it again (for {owner.name})"
+            f"{part}: truncated or damaged after {have} of {need} unpacked bytes ({error}); "
+            f"fetch it again (for {stored.header.name})"
         ) from None
     if have < need:
-        raise ScanError(
-            f"{data}: truncated, {have} unpacked bytes of {need} (for {owner.name}); fetch it again"
-        )
+        raise ScanError(_truncated(stored, part, f"{have} unpacked bytes of {need}"))
+    if have > need:
+        raise ScanError(_longer(stored, part, "more unpacked bytes", need))
 
 
-def _inflated(data: Path, skip: int) -> Iterator[int]:
-    """Lengths of the decompressed pieces of a zlib stream; EOFError if it ends early."""
-    stream = zlib.decompressobj(wbits=47)  # zlib or gzip
-    with open(data, "rb") as file:
-        file.seek(skip)
+def _unpacked(file: BinaryIO, packed: str) -> Iterator[int]:
+    """Lengths of the unpacked pieces of a stream; checksums are verified.
+
+    Raises:
+      EOFError: it ends early.
+      OSError, zlib.error: it is damaged.
+    """
+    if packed == "zlib":
+        stream = zlib.decompressobj(wbits=47)  # zlib or gzip
         while not stream.eof:
             piece = file.read(1 << 20)
             if not piece:
                 raise EOFError("the stream ends early")
             yield len(stream.decompress(piece))
-
-
-def _unpacked(path: Path) -> Iterator[int]:
-    """Lengths of the decompressed pieces of a gzip file."""
-    with gzip.open(path) as file:
-        while piece := file.read(1 << 22):
+        return
+    with gzip.GzipFile(fileobj=file) if packed == "gzip" else bz2.BZ2File(file) as unpacked:
+        while piece := unpacked.read(_PIECE):
             yield len(piece)

@@ -5,6 +5,8 @@ are z, y, x, in the order of the array; integers are voxel centres.
 """
 
 import dataclasses
+import math
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +14,27 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from inres.system import memory
+
 Vector = tuple[float, float, float]
+
+
+SPACINGS_MM = (0.1, 25.0)
+"""Distances of voxels that a CT can have. Others are in another unit."""
+LONGEST_MM = 3000.0
+"""Greatest extent of a CT; whole bodies are shorter."""
+_MAGIC = {
+    **{b"\xff\xd8\xff": "a JPEG", b"\x89png": "a PNG", b"ii*\0": "a TIFF", b"mm\0*": "a TIFF"},
+    **{b"bm": "a BMP", b"gif8": "a GIF", b"riff": "a WebP", b"%pdf": "a PDF", b"\x1f\x8b": "gzip"},
+    **{b"<!doctype": "a web page", b"<html": "a web page", b"pk\3\4": "a zip archive"},
+    **{b"nrrd000": "NRRD", b"objecttype": "MetaImage", b"ndims": "MetaImage"},
+    **{b"version https://git-lfs": "a pointer of Git LFS instead of the file"},
+}
+"""What files are that begin so (in lower case)."""
+PLACED = ("HDF5ImageIO", "MINCImageIO")
+"""SimpleITK's readers of other formats that state position and orientation."""
+_SQUARE = 0.02
+"""Greatest cosine between two axes of a file, and difference of their length from 1."""
 
 
 class ScanError(ValueError):
@@ -86,10 +108,28 @@ def require_there(path: Path) -> None:
 
     A pipe or a device is refused because reading it could wait forever.
     """
-    if not path.exists():
+    try:
+        str(path).encode()
+        there = path.exists()
+    except UnicodeEncodeError:
+        raise ScanError(f"{path}: its name is not UTF-8; rename it") from None
+    except OSError as error:
+        raise ScanError(f"{path}: cannot be opened ({error.strerror})") from None
+    if path.is_symlink() and not there:
+        target = os.readlink(path)
+        raise ScanError(f"{path}: a link to {target}, which is not there; restore it")
+    if not there:
         raise ScanError(f"{path}: no such file or folder; check the path")
     if not (path.is_file() or path.is_dir()):
         raise ScanError(f"{path}: a pipe or device, not a regular file; save it as a file first")
+
+
+def image_format(path: Path) -> str:
+    """The name of SimpleITK's reader for a file, such as `PNGImageIO`; empty if it has none."""
+    try:
+        return sitk.ImageFileReader.GetImageIOFromFileName(str(path))
+    except RuntimeError:
+        return ""
 
 
 def information(path: Path) -> sitk.ImageFileReader:
@@ -103,19 +143,42 @@ def information(path: Path) -> sitk.ImageFileReader:
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:
+        reason = _reason(error)
+        if reason.startswith("Unable to determine ImageIO"):
+            reason = _contents(path) or reason
         raise ScanError(
-            f"{path}: not an image that SimpleITK can read ({_reason(error)}); "
+            f"{path}: not an image that SimpleITK can read ({reason}); "
             "expected .mhd, .mha, .nrrd, .nii, .nii.gz, DICOM or a common image format"
         ) from None
     return reader
 
 
-def execute(reader: sitk.ImageFileReader | sitk.ImageSeriesReader, path: Path) -> sitk.Image:
+def _contents(path: Path) -> str:
+    """What a file holds instead of what its ending says; empty if that is not known."""
+    try:
+        with open(path, "rb") as file:
+            start = file.read(64).lstrip().lower()
+    except OSError as error:
+        return f"cannot be opened: {error.strerror}"
+    if not start:
+        return "the file is empty"
+    found = next((what for magic, what in _MAGIC.items() if start.startswith(magic)), "")
+    return f"it holds {found}" if found else ""
+
+
+def execute(reader: sitk.ImageFileReader, path: Path) -> sitk.Image:
     """The image with its voxels.
 
     Raises:
-      ScanError: they cannot be read; names `path`.
+      ScanError: they cannot be read, or do not fit in memory; names `path`.
     """
+    size, channels = reader.GetSize(), reader.GetNumberOfComponents()
+    # As stored (8 bytes at most), and once more as an array.
+    if wrong := memory.lacking(16 * math.prod(size) * channels):
+        raise ScanError(
+            f"{path}: {' x '.join(map(str, size))} voxels are too many: {wrong}; correct the "
+            "header, or use a machine with more memory"
+        )
     try:
         return reader.Execute()
     except RuntimeError as error:
@@ -133,7 +196,7 @@ def header_of(path: Path, reader: sitk.ImageFileReader) -> Header:
     """
     size = reader.GetSize()
     channels = reader.GetNumberOfComponents()
-    if len(size) == 4 and size[3] == 1:
+    if len(size) > 3 and set(size[3:]) == {1}:
         size = size[:3]
     if len(size) != 3 or channels != 1:
         raise ScanError(
@@ -142,6 +205,11 @@ def header_of(path: Path, reader: sitk.ImageFileReader) -> Header:
         )
     dimension = reader.GetDimension()
     direction = np.array(reader.GetDirection()).reshape(dimension, dimension)[:3, :3]
+    if np.abs(direction.T @ direction - np.eye(3)).max() > _SQUARE:
+        raise ScanError(
+            f"{path}: its axes {direction.ravel().round(4).tolist()} are not perpendicular and of "
+            "length 1; correct the header, or resample it onto such axes"
+        )
     return checked_header(path, size, reader.GetSpacing()[:3], reader.GetOrigin()[:3], direction)
 
 
@@ -155,13 +223,22 @@ def checked_header(
     """A header whose numbers are possible; sizes and positions are x, y, z.
 
     Raises:
-      ScanError: a spacing or origin is not finite, a spacing not above 0, or the direction is no
-        rotation.
+      ScanError: a size is 0, a spacing or origin is not finite, a spacing or extent is not in mm,
+        or the direction is no rotation.
     """
+    if min(size) < 1:
+        raise ScanError(f"{path}: {'x'.join(map(str, size))} voxels; fetch it again")
     if min(spacing) <= 0 or not np.all(np.isfinite([*spacing, *origin])):
         raise ScanError(
             f"{path}: spacing {spacing} and origin {origin}; must be finite, and spacing above 0; "
             "correct the header"
+        )
+    low, high = SPACINGS_MM
+    longest = max(n * step for n, step in zip(size, spacing, strict=True))
+    if min(spacing) < low or max(spacing) > high or longest > LONGEST_MM:
+        raise ScanError(
+            f"{path}: voxels {_by(spacing)} mm apart, {longest:.4g} mm in all; a CT has {low:g} to "
+            f"{high:g} mm, {LONGEST_MM:g} in all; correct the header, which must be in mm"
         )
     if abs(np.linalg.det(direction)) < 0.5:
         raise ScanError(
@@ -174,6 +251,10 @@ def checked_header(
         origin_mm=vector(origin),
         direction=direction,
     )
+
+
+def _by(values: Sequence[float]) -> str:
+    return " x ".join(f"{value:.4g}" for value in values)
 
 
 def vector(values: Sequence[float] | np.ndarray) -> Vector:

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from inres.ct.damage import check_data_file
+from inres.ct.formats import check_data_file
 from inres.ct.header import ScanError, execute, information, require_there
+from inres.ct.pictures import check_picture, require_type
 
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -23,10 +24,14 @@ def read_image(path: str | Path) -> np.ndarray:
     require_there(path)
     if path.is_dir():
         raise ScanError(f"{path}: a folder, not an image; give a file")
-    check_data_file(path, deep=True)
+    try:
+        stored = check_picture(path) if check_data_file(path, deep=True) is None else None
+    except OSError as error:
+        raise ScanError(f"{path}: cannot be opened ({error.strerror})") from None
     reader = information(path)
     image = execute(reader, path)
     pixels = sitk.GetArrayFromImage(image)
+    require_type(path, stored, pixels.dtype)
     channels = image.GetNumberOfComponentsPerPixel()
     if channels > 1:
         colour = pixels[..., :3] if channels >= 3 else pixels[..., :1]

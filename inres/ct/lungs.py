@@ -14,6 +14,10 @@ from inres.ct.hulls import hulls
 from inres.ct.pieces import Pieces, pieces
 
 THRESHOLD_HU = -400
+_THIN_AIR_HU, _MOST_THIN_AIR = -960, 0.3
+"""Air around the body is below; greatest share of such voxels in a lung."""
+_CUT_LUNG_MM2 = 2000.0
+"""Least area, in a slice, of a lung that an edge of the image cuts."""
 _AIRWAY_HU = range(-950, -699, 25)
 """Thresholds of growing the airways, HU."""
 
@@ -133,17 +137,22 @@ def _body(hu: np.ndarray, threshold_hu: float, spacing_mm: float) -> np.ndarray:
     """The body, with the air that it encloses in each slice. bool [Z, Y, X].
 
     On a grid of 2 mm, everything thinner than 6 mm (table, blanket, tubes) is removed; the largest
-    remaining piece is the body.
+    remaining piece is the body. Air that reaches one edge of the slice belongs to it if it is as
+    dense as a lung, which that edge then cuts.
     """
     step = max(1, round(2.0 / spacing_mm))
-    tissue = hu[::step, ::step, ::step] >= threshold_hu
+    coarse = hu[::step, ::step, ::step]
+    tissue = coarse >= threshold_hu
     width = tissue.shape[2]
     edge = ((0, 0), (2, 2), (2, 2))
     core = packed.open_cross(packed.pack(np.pad(tissue, edge, "edge")))
     core = _largest(packed.unpack(core, width + 4)[:, 2:-2, 2:-2])
     core |= packed.unpack(packed.dilate(packed.pack(core), 1), width) & tissue
-    outside = pieces(~core, in_plane=True)
-    core |= outside.mask(~outside.touches_edge())
+    found = pieces(~core, in_plane=True)
+    large = found.sizes * (step * spacing_mm) ** 2 >= _CUT_LUNG_MM2
+    thin = found.voxels_in(coarse < _THIN_AIR_HU) > _MOST_THIN_AIR * found.sizes
+    edges = found.edges()
+    core |= found.mask((edges == 0) | (large & ~thin))
     for axis, size in reversed(list(enumerate(hu.shape))):
         core = np.repeat(core, step, axis)[(slice(None),) * axis + (slice(size),)]
     return core
@@ -250,7 +259,7 @@ def _fill_holes(mask: np.ndarray, spacing_mm: float, *, largest_mm2: float = 200
         return
     gaps = pieces(~mask[box], in_plane=True)
     small = gaps.sizes * spacing_mm**2 <= largest_mm2
-    mask[box] |= gaps.mask(small & ~gaps.touches_edge())
+    mask[box] |= gaps.mask(small & (gaps.edges() == 0))
 
 
 def _midline(mask: np.ndarray) -> int:

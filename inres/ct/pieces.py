@@ -94,10 +94,10 @@ class Pieces:
             chosen[values.argmax()] = True
         return chosen
 
-    def touches_edge(self) -> np.ndarray:
-        """Whether each piece reaches the first or last row or column of a plane: bool [count]."""
+    def edges(self) -> np.ndarray:
+        """How many of the first and last row and column of planes a piece reaches: int [count]."""
         low, high = self.boxes
-        return np.any((low[:, 1:] == 0) | (high[:, 1:] == self.shape[1:]), axis=1)
+        return (low[:, 1:] == 0).sum(1) + (high[:, 1:] == self.shape[1:]).sum(1)
 
     def joined(self, chosen: np.ndarray) -> "Pieces":
         """The pieces in three dimensions of those that `chosen`, bool [count], selects."""

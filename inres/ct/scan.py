@@ -8,14 +8,17 @@ import SimpleITK as sitk
 from scipy import ndimage
 
 from inres.ct import dicom, linear
-from inres.ct.damage import check_data_file
+from inres.ct.damage import Stored
+from inres.ct.formats import check_data_file
 from inres.ct.header import (
+    PLACED,
     Grid,
     Header,
     ScanError,
     Vector,
     execute,
     header_of,
+    image_format,
     information,
     require_there,
     vector,
@@ -49,8 +52,8 @@ def read_header(path: str | Path, *, series_uid: str = "", kernel: str = "") -> 
     require_there(path)
     if _is_dicom(path):
         return dicom.open_stack(path, series_uid=series_uid, kernel=kernel).header
-    check_data_file(path, deep=False)
-    return header_of(path, information(path))
+    stored = _placed(path, deep=False)
+    return _file_header(path, information(path), stored)
 
 
 def read_scan(path: str | Path, *, series_uid: str = "", kernel: str = "") -> Volume:
@@ -85,10 +88,36 @@ def read_voxels(
         stack = dicom.open_stack(path, series_uid=series_uid, kernel=kernel)
         hu, notes = dicom.read_stack(stack)
         return dataclasses.replace(stack.header, notes=(*stack.header.notes, *notes)), hu
-    check_data_file(path, deep=True)
+    stored = _placed(path, deep=True)
     reader = information(path)
+    header = _file_header(path, reader, stored)
+    values = sitk.GetArrayFromImage(execute(reader, path)).reshape(header.shape)
+    notes = header.notes
+    if values.dtype.kind == "f" and (unknown := int(values.size - np.isfinite(values).sum())):
+        notes += (f"{unknown} voxels are no numbers; taken for air",)
+    return dataclasses.replace(header, notes=notes), to_int16(values)
+
+
+def _placed(path: Path, *, deep: bool) -> Stored | None:
+    """Check a file as `check_data_file`; its position and orientation must be known.
+
+    Raises:
+      ScanError: they are not.
+    """
+    stored = check_data_file(path, deep=deep)
+    if stored is not None and stored.unplaced:
+        raise ScanError(f"{path}: {stored.unplaced}; correct the header")
+    if stored is None and image_format(path) not in (*PLACED, ""):
+        raise ScanError(
+            f"{path}: a format without position and orientation, or a misleading ending; convert "
+            "the scan to .mhd, .nrrd, .nii.gz or DICOM"
+        )
+    return stored
+
+
+def _file_header(path: Path, reader: sitk.ImageFileReader, stored: Stored | None) -> Header:
     header = header_of(path, reader)
-    return header, to_int16(sitk.GetArrayFromImage(execute(reader, path))).reshape(header.shape)
+    return header if stored is None else dataclasses.replace(header, notes=stored.notes)
 
 
 def _is_dicom(path: Path) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from inres.config import Items
 from inres.ct import lungs
 from inres.ct.header import Header, ScanError
+from inres.ct.hu import AIR_HU, LOWEST_HU, scan_problem
 from inres.ct.image import to_uint8
 from inres.ct.scan import (
     Volume,
@@ -20,7 +21,7 @@ from inres.ct.scan import (
     resample_labels,
     volume_of,
 )
-from inres.data import cubes
+from inres.data import cubes, location
 from inres.data.views import canvas
 
 
@@ -128,15 +129,17 @@ def cut_scan(
       series_uid, kernel: which DICOM series, as in `read_scan`.
 
     Raises:
-      ScanError: the scan or the mask cannot be read, or the scan has no value below 0 HU.
+      ScanError: the scan or the mask cannot be read, or the scan's values are not HU.
     """
     header, hu = read_voxels(path, series_uid=series_uid, kernel=kernel)
     low, high = int(hu.min()), int(hu.max())
-    if low >= 0:
+    if wrong := scan_problem(hu):
         raise ScanError(
-            f"{path}: values {low} to {high} are not HU, since no voxel is air (near -1000 HU); "
-            "subtract the offset, usually 1024, and save the scan in a signed type"
+            f"{path}: values {low} to {high} are not HU, since {wrong}; correct their offset "
+            "(usually 1024 is to be subtracted), scale, sign or byte order, and save the scan in a "
+            "signed type"
         )
+    hu[hu < LOWEST_HU] = AIR_HU
     upright = canonical(volume_of(header, hu))
     del hu
     volume = resample(upright, config.spacing_mm)
@@ -153,6 +156,11 @@ def cut_scan(
             "its slices stay unsegmented"
         )
         mask = np.ones_like(mask)
+    elif not location.has_both_lungs(mask, config.spacing_mm):
+        messages.append(
+            f"{path}: only one lung found; if there are two, an edge of the image may cut the "
+            "other, and its slices are black where items.segmented"
+        )
     return Cut(header, volume, threshold, labelled, mask, _middle(mask), tuple(messages), config)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from inres.config import Items
+from inres.ct.hu import LOWEST_HU, image_problem
 from inres.ct.image import read_image, to_grey8, twelve_bits
 from inres.data.views import canvas
 from inres.system.messages import listed
@@ -19,8 +20,6 @@ from inres.system.progress import progress
 
 MASK_VALUES = 8
 """Most different values of a mask, which may label more than lungs; lossy files have dozens."""
-DENSEST_LOW_HU = -200.0
-"""Highest possible minimum over a set of images of lungs: some pixel is air, far below this."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,13 +119,6 @@ def check_masks(
     return problems
 
 
-def hu_problem(low: float) -> str:
-    """The problem of pixels in HU with the lowest value `low` if there is no air, or ""."""
-    if low <= DENSEST_LOW_HU:
-        return ""
-    return f"{low:g}, is too high for a lung; save HU, or 8 bits"
-
-
 def refuse(problems: Sequence[str]) -> None:
     """Raise a ValueError that lists the first problems; do nothing if there are none."""
     if problems:
@@ -137,11 +129,18 @@ def _look(path: Path, config: Items) -> tuple[Look, np.ndarray]:
     """Look of an image, and the image in 8-bit grey, not yet square."""
     image = _read_slice(path)
     grey = to_grey8(image, hu_min=config.hu_min, hu_max=config.hu_max, name=str(path))
-    known = image[np.isfinite(image)]
+    known = measured(image)
     if not len(known):
-        raise ValueError(f"{path}: not one finite pixel; replace the image or remove its row")
+        raise ValueError(
+            f"{path}: not one finite pixel, other than padding; replace the image or remove its row"
+        )
     low, high = float(known.min()), float(np.quantile(known, 0.99))
     return Look(image.shape, image.dtype, low, high), grey
+
+
+def measured(image: np.ndarray) -> np.ndarray:
+    """The pixels of an image that are measurements: finite, and of HU no padding. [n]."""
+    return image[np.isfinite(image) & (image >= LOWEST_HU)]
 
 
 def _scale_problems(looks: Mapping[Path, Look]) -> list[str]:
@@ -156,10 +155,11 @@ def _scale_problems(looks: Mapping[Path, Look]) -> list[str]:
     problems = []
     if hu:
         path = min(hu, key=lambda path: hu[path].low)
-        if wrong := hu_problem(hu[path].low):
+        high = max(look.high for look in hu.values())
+        if wrong := image_problem(hu[path].low, high):
             problems.append(
-                f"{path}: {hu[path].dtype} pixels are taken for HU, but the lowest value of all "
-                f"{len(hu)} images, {wrong}"
+                f"{path}: {hu[path].dtype} pixels are taken for HU, but of all {len(hu)} images "
+                f"{wrong}; save HU, or 8 bits"
             )
     if wide:
         low = min(look.low for look in wide.values())

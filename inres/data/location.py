@@ -47,6 +47,11 @@ def locate(mask: np.ndarray, places: np.ndarray, spacing_mm: float) -> np.ndarra
     return np.stack([side, _height(mask, places), _depth_mm(mask, places, spacing_mm)], 1)
 
 
+def has_both_lungs(mask: np.ndarray, spacing_mm: float) -> bool:
+    """Whether a mask [Z, Y, X] falls into two lungs, as `locate` tells them apart."""
+    return bool(np.isfinite(_side(mask, np.zeros((1, 3)), spacing_mm)[0]))
+
+
 def _side(mask: np.ndarray, places: np.ndarray, spacing_mm: float) -> np.ndarray:
     """The lung of each place, -1 or 1, float64 [N]; NaN where the mask has not two lungs.
 

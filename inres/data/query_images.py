@@ -10,10 +10,11 @@ import SimpleITK as sitk
 from inres import sources
 from inres.config import Config
 from inres.ct.header import ScanError
+from inres.ct.hu import image_problem
 from inres.ct.image import refuse_twelve_bits
 from inres.data import cubes, stacks
 from inres.data.image_stack import ImageStack
-from inres.data.images import grey_square, hu_problem
+from inres.data.images import grey_square, measured
 from inres.data.queries import NOWHERE, QueryInput, open_query_scan
 
 
@@ -202,13 +203,16 @@ def _refuse_other_scales(values: np.ndarray, name: str) -> None:
     """Refuse signed or floating pixels that are no HU, by the rule for folders.
 
     Raises:
-      ScanError: no pixel is as low as air.
+      ScanError: they are too high or too low, or all are padding.
     """
     if values.dtype.kind == "u":
         return
-    if wrong := hu_problem(float(values[np.isfinite(values)].min())):
+    known = measured(values)
+    if not known.size:
+        raise ScanError(f"{name}: not one finite pixel, other than padding; replace it")
+    if wrong := image_problem(float(known.min()), float(known.max())):
         raise ScanError(
-            f"{name}: {values.dtype} pixels are taken for HU, but the lowest value, {wrong}"
+            f"{name}: {values.dtype} pixels are taken for HU, but {wrong}; save HU, or 8 bits"
         )
 
 

@@ -1,7 +1,9 @@
-"""Settings of the memory allocator."""
+"""Memory: how much is left, and settings of the allocator."""
 
 import ctypes
+import resource
 import sys
+from pathlib import Path
 
 
 def keep_freed_memory() -> None:
@@ -17,3 +19,54 @@ def keep_freed_memory() -> None:
         mallopt(trim_threshold, 2**31 - 1)
         mallopt(top_pad, 2**26)
         mallopt(arena_max, 1)  # other arenas are too small for these buffers
+
+
+def available_bytes() -> int | None:
+    """Memory that this process can still use, or None where the system does not say.
+
+    The least of what is free on the machine (Linux), left in the control group (version 2), and
+    left below the limit of the address space.
+    """
+    found = [_free_on_machine(), _left_in_group(), _left_of_address_space()]
+    known = [value for value in found if value is not None]
+    return max(0, min(known)) if known else None
+
+
+def lacking(need: int) -> str:
+    """Why `need` bytes do not fit in memory; empty if they do, or if that is not known."""
+    free = available_bytes()
+    if free is None or need <= free:
+        return ""
+    return f"{need / 1e9:.3g} GB of memory are needed, {free / 1e9:.3g} are available"
+
+
+def _free_on_machine() -> int | None:
+    try:
+        for line in Path("/proc/meminfo").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name == "MemAvailable":
+                return int(value.split()[0]) * 1024
+    except (OSError, ValueError):
+        pass
+    return None
+
+
+def _left_in_group() -> int | None:
+    try:
+        group = Path("/proc/self/cgroup").read_text().strip().rpartition(":")[2]
+        folder = Path("/sys/fs/cgroup") / group.lstrip("/")
+        limit = (folder / "memory.max").read_text().strip()
+        return int(limit) - int((folder / "memory.current").read_text())
+    except (OSError, ValueError):  # no limit ("max"), or another system
+        return None
+
+
+def _left_of_address_space() -> int | None:
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return None
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except (OSError, ValueError):
+        return limit
+    return limit - pages * resource.getpagesize()

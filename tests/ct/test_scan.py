@@ -186,7 +186,7 @@ def test_missing_and_foreign_files(tmp_path):
         scan.read_scan(text)
     other = tmp_path / "text.nrrd"
     other.write_text("hello\n")
-    with pytest.raises(ScanError, match=r"text\.nrrd.*not an image"):
+    with pytest.raises(ScanError, match=r"text\.nrrd: not a NRRD header"):
         scan.read_scan(other)
     empty = tmp_path / "empty"
     empty.mkdir()

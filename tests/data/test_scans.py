@@ -150,7 +150,10 @@ def test_a_scan_without_lungs_is_reported_and_kept(tree, tmp_path):
     root = shutil.copytree(tree, tmp_path / "tree")
     path = root / "subset0" / "b.mhd"
     image = sitk.ReadImage(str(path))
-    sitk.WriteImage(sitk.Cast(image + 1000, sitk.sitkInt16), str(path), True)
+    hu = sitk.GetArrayFromImage(image)
+    solid = sitk.GetImageFromArray(np.where(hu > -950, 40, -1000).astype(np.int16))
+    solid.CopyInformation(image)
+    sitk.WriteImage(solid, str(path), True)
     result = run(make_config(root), root, tmp_path / "o")
     (message,) = files.read_json(result.root / "meta.json")["messages"]
     assert "b.mhd: no lungs found (values -" in message
