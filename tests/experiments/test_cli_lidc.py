@@ -18,7 +18,8 @@ SMALL = (
     *("--config.pdf=False", "--config.data.workers=1", "--config.items.normals=24"),
     *("--config.items.spacing_mm=2.0", "--config.items.size_px=32", "--config.items.crop_mm=64.0"),
     *("--config.segment.enabled=False", "--config.model.stem=8", "--config.model.fc1=32"),
-    *("--config.train.epochs=4", "--config.train.batch=16", "--config.train.eval_every=4"),
+    *("--config.train.learning_rate=0.01", "--config.train.clip_norm=4"),
+    *("--config.train.epochs=6", "--config.train.batch=16", "--config.train.eval_every=6"),
     *("--config.train.warmup_epochs=0.5", "--config.hash.bits=16", "--config.hash.records=False"),
     *("--config.split.test_share=0.3", "--config.split.val_share=0.2"),
 )
@@ -81,7 +82,10 @@ def test_a_dicom_folder_is_recognised_by_its_series(run):
     search = (*flags, f"--scan={other}", f"--world={place}")
     done = call("search", *search, "--own_scan", f"--out={root / 'own'}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert results(root / "own")[0]["nodule"] == nodule["nodule"]
+    first, second, *_ = results(root / "own")
+    assert first["nodule"] == nodule["nodule"]
+    assert first["hamming"] == "0"
+    assert float(first["euclidean"]) < 1e-3 < float(second["euclidean"])
     done = call("search", *search, "--k=50", f"--out={root / 'others'}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert nodule["scan"] not in {row["scan"] for row in results(root / "others")}
