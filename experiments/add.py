@@ -13,6 +13,7 @@ archive already is skipped. An interrupted command continues when it is run agai
 have the archive open see the new items when they open it again.
 """
 
+import dataclasses
 from pathlib import Path
 
 from absl import flags
@@ -37,6 +38,8 @@ def add(arguments: list[str]) -> None:
     if common.CONFIG.value is not None:
         data = config_lib.checked(common.given_config(Config)).data
     archive = Archive.open(common.workdir_path())
+    data = archive.config.data if data is None else data
+    data = dataclasses.replace(data, scheduler=common.SCHEDULER.value or data.scheduler)
     before = len(archive)
     found = archive.add(
         Path(str(SCANS.value)),
@@ -56,4 +59,6 @@ def add(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    common.launch_with_arguments(add, required=("workdir", "scans"), optional=("config",))
+    common.launch_with_arguments(
+        add, required=("workdir", "scans"), optional=("config", "scheduler")
+    )

@@ -31,6 +31,11 @@ COMPILE_CACHE = flags.DEFINE_string(
     "Where compiled programs are kept between commands: a directory, or off. Default: "
     "INRES_COMPILE_CACHE, else the user's cache directory.",
 )
+SCHEDULER = flags.DEFINE_string(
+    "scheduler",
+    "",
+    "Address of a Dask scheduler whose workers prepare the scans (config.data.scheduler).",
+)
 T = TypeVar("T")
 DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 
@@ -41,7 +46,9 @@ def launch(run: Callable[[Config, Path], None]) -> None:
     def work(arguments: list[str]) -> None:
         refuse_arguments(arguments)
         keep_freed_memory()
-        config = config_lib.checked(given_config(Config))
+        given = given_config(Config)
+        given.data.scheduler = SCHEDULER.value or given.data.scheduler
+        config = config_lib.checked(given)
         root = workdir_path()
         with stages.lock(root):
             workdir.require_own(root)
@@ -49,7 +56,7 @@ def launch(run: Callable[[Config, Path], None]) -> None:
                 run(config, root)
             workdir.describe(root, config, command=command_line())
 
-    launch_with_arguments(work, required=("config", "workdir"), optional=("redo",))
+    launch_with_arguments(work, required=("config", "workdir"), optional=("redo", "scheduler"))
 
 
 def launch_with_arguments(

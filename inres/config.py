@@ -45,6 +45,9 @@ class Data:
     """For `lidc`: least mean diameter of a nodule."""
     workers: int = 0
     """Number of processes for making or preparing scans; 0 means one per core."""
+    scheduler: str = ""
+    """Address of a Dask scheduler whose workers prepare the scans, as in `tcp://host:8786`; empty:
+    processes on this machine."""
     seed: int = 0
     """Seed for phantoms and for sampling normal slices. Independent of `config.seed`, so that
     trainings with different seeds are tested on the same queries."""

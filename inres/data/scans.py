@@ -19,6 +19,7 @@ from inres.data.collect import PrepareError
 from inres.data.item_table import other_spellings
 from inres.data.scan_items import Job
 from inres.system import files
+from inres.system.cluster import ClusterError, running_on
 from inres.system.messages import listed
 from inres.system.processes import running
 from inres.vocabulary import out_of_range
@@ -66,7 +67,7 @@ def prepare_scans(
     todo = [job for job in jobs if not job.done()]
     _require_space(out, jobs, todo, config.items)
     with files.full_disk_named(out, "make room and run again (finished scans are kept)"):
-        _run(todo, workers, done=len(jobs) - len(todo), progress=progress)
+        _run(todo, workers, config.data.scheduler, done=len(jobs) - len(todo), progress=progress)
         collect.collect(jobs, described, config, out=out, progress=progress)
     shutil.rmtree(parts)
 
@@ -159,7 +160,9 @@ def _require_space(out: Path, jobs: Sequence[Job], todo: Sequence[Job], config: 
     files.require_space(out, size(todo) + size(jobs))
 
 
-def _run(jobs: Sequence[Job], workers: int, *, done: int, progress: sources.Progress) -> None:
+def _run(
+    jobs: Sequence[Job], workers: int, scheduler: str, *, done: int, progress: sources.Progress
+) -> None:
     """Do all jobs; unreadable scans are collected, so that one does not stop the others.
 
     Raises:
@@ -168,7 +171,8 @@ def _run(jobs: Sequence[Job], workers: int, *, done: int, progress: sources.Prog
     if not jobs:
         return
     name = f"scans ({done} done before)" if done else "scans"
-    results = _serial(jobs) if workers == 1 else _parallel(jobs, min(workers, len(jobs)))
+    alone = workers == 1 and not scheduler
+    results = _serial(jobs) if alone else _parallel(jobs, min(workers, len(jobs)), scheduler)
     steps = progress(results, name=name, total=len(jobs), unit="scan")
     failed = sorted(error for error in steps if error is not None)
     if failed:
@@ -188,12 +192,20 @@ def _serial(jobs: Sequence[Job]) -> Iterator[str | None]:
             yield str(error)
 
 
-def _parallel(jobs: Sequence[Job], workers: int) -> Iterator[str | None]:
-    """Do the jobs in processes; the error of each, or None, as they finish."""
+def _parallel(jobs: Sequence[Job], workers: int, scheduler: str) -> Iterator[str | None]:
+    """Do the jobs in processes here, or on a cluster; the error of each, or None, as they finish.
+
+    Raises:
+      PrepareError: a worker was killed, or the cluster cannot be used.
+    """
     each = [(job,) for job in jobs]
     try:
-        with running(scan_items.work, each, workers=workers, start=_start_worker) as prepared:
-            for scan in as_completed(prepared):
+        with (
+            running_on(scheduler, _work_on_cluster, each, shared=jobs[0].path.parent)
+            if scheduler
+            else running(scan_items.work, each, workers=workers, start=_start_worker)
+        ) as prepared:
+            for scan in prepared if scheduler else as_completed(prepared):
                 try:
                     scan.result()
                     yield None
@@ -204,8 +216,17 @@ def _parallel(jobs: Sequence[Job], workers: int) -> Iterator[str | None]:
             "a worker was killed, most likely for lack of memory (up to 2 GB each); run again "
             "with fewer, such as config.data.workers = 1 (finished scans are kept)"
         ) from None
+    except ClusterError as error:
+        raise PrepareError(str(error)) from None
 
 
 def _start_worker() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C ends
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+
+
+def _work_on_cluster(job: Job) -> None:
+    """Do a job, unless a worker did it and died before it could say so."""
+    sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    if not job.done():
+        scan_items.work(job)

@@ -46,7 +46,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
 }
 """By stage: fields, or whole sections. Those of `scans` and `prepare` depend on the source."""
 
-NO_INPUT = ("name", "data.root", "data.workers", "data.expect_counts")
+NO_INPUT = ("name", "data.root", "data.workers", "data.scheduler", "data.expect_counts")
 """Fields that change no result: names, places (files count by their contents) and checks."""
 
 
