@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from inres.ct import dicom
 from inres.ct.formats import check_data_file
 from inres.ct.header import ScanError, execute, information, require_there
 from inres.ct.pictures import check_picture, require_type
@@ -15,7 +16,8 @@ _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 def read_image(path: str | Path) -> np.ndarray:
     """Read any image that SimpleITK reads, without scaling: grey [Y, X], or [Z, Y, X] if deeper.
 
-    Colour becomes luminance (ITU-R 601), alpha is dropped. The dtype is that of the file.
+    Colour becomes luminance (ITU-R 601), alpha is dropped. The dtype is that of the file; CT in
+    DICOM becomes HU, int16.
 
     Raises:
       ScanError: no such file, not an image, or damaged.
@@ -25,6 +27,8 @@ def read_image(path: str | Path) -> np.ndarray:
     if path.is_dir():
         raise ScanError(f"{path}: a folder, not an image; give a file")
     try:
+        if dicom.is_dicom(path) and (hu := dicom.read_image(path)) is not None:
+            return hu[0] if len(hu) == 1 else hu
         stored = check_picture(path) if check_data_file(path, deep=True) is None else None
     except OSError as error:
         raise ScanError(f"{path}: cannot be opened ({error.strerror})") from None

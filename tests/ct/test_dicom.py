@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from ct.dicom_files import PIXEL_MM, pictures, save, slices
+from ct.dicom_files import PIXEL_MM, enhanced, pictures, save, slices, store
+from pydicom.uid import MRImageStorage
 
 from inres.ct import dicom, scan
 from inres.ct.header import ScanError
+from inres.ct.image import read_image
 
 HEIGHTS = np.arange(6) * 2.0
 HU = pictures(6)
@@ -115,3 +117,32 @@ def test_a_folder_without_slices_gives_one_error_and_no_output(tmp_path, capfd):
     with pytest.raises(ScanError, match="no DICOM series in this folder"):
         scan.read_header(tmp_path)
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_as_an_image_is_in_hu(tmp_path):
+    """MONOCHROME1 is not inverted, padding is air, and the position may be unknown."""
+    (dataset,) = slices(HU[:1], [0], PhotometricInterpretation="MONOCHROME1")
+    values = HU[0].astype(int) + 1024
+    values[0] = -2000
+    store(dataset, values)
+    path = next(save(tmp_path / "a", [dataset]).iterdir())
+    expected = HU[0].copy()
+    expected[0] = scan.AIR_HU
+    np.testing.assert_array_equal(read_image(path), expected)
+    for name in ("PixelSpacing", "ImagePositionPatient"):
+        delattr(dataset, name)
+    np.testing.assert_array_equal(read_image(save(tmp_path / "b", [dataset]) / path.name), expected)
+    dataset.RescaleType = "Z_EFF"
+    with pytest.raises(ScanError, match=r"00-0\.dcm: RescaleType"):
+        read_image(save(tmp_path / "c", [dataset]) / path.name)
+
+
+def test_frames_as_images_are_in_the_order_of_their_positions(tmp_path):
+    path = next(save(tmp_path / "a", [enhanced(HU[::-1], HEIGHTS[::-1])]).iterdir())
+    np.testing.assert_array_equal(read_image(path), HU)
+
+
+def test_other_dicom_images_are_read_as_pictures(tmp_path):
+    (dataset,) = slices(HU[:1], [0], Modality="MR", SOPClassUID=MRImageStorage)
+    image = read_image(next(save(tmp_path / "a", [dataset]).iterdir()))
+    np.testing.assert_array_equal(image, HU[0])

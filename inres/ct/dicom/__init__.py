@@ -3,16 +3,19 @@
 series_of(folder)         what is there, without reading pixels
 open_stack(folder)        the slices of one series, their grid, and what was decided
 read_stack(stack)         its HU
+read_image(file)          HU of one file, wherever its slices lie
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from inres.ct.dicom.choice import choose
 from inres.ct.dicom.folder import Found, folders_below, read_files, read_folder
-from inres.ct.dicom.instance import Instance, is_dicom
+from inres.ct.dicom.instance import CT_CLASSES, Instance, is_dicom
 from inres.ct.dicom.series import Series, grouped, series_of
-from inres.ct.dicom.stack import Stack, read_stack, stack_of
+from inres.ct.dicom.stack import Stack, read_slices, read_stack, stack_of
 from inres.ct.header import ScanError
 
 __all__ = [
@@ -20,6 +23,7 @@ __all__ = [
     "Stack",
     "is_dicom",
     "open_stack",
+    "read_image",
     "read_stack",
     "series_of",
     "series_uid_of",
@@ -63,6 +67,27 @@ def series_uid_of(path: Path) -> str:
     if not is_dicom(path):
         return ""
     return next((one.series_uid for one in read_files([path]).instances), "")
+
+
+def read_image(path: Path) -> np.ndarray | None:
+    """HU of a CT file, int16 [Z, Y, X], in the order of its positions; None if it is no CT.
+
+    The position of a single slice need not be known.
+
+    Raises:
+      ScanError: HU are unknown, or pixels cannot be read.
+    """
+    found = _found(path)
+    if not found.instances:
+        raise ScanError(_nothing(path, found))
+    (instance,) = found.instances
+    if instance.sop_class not in CT_CLASSES or not instance.slices:
+        return None
+    if len(instance.slices) > 1:
+        return read_stack(open_stack(path))[0]
+    if problem := instance.slices[0].value_problem:
+        raise ScanError(f"{path}: {problem}")
+    return read_slices(path, instance.slices)[0]
 
 
 def _found(path: Path) -> Found:

@@ -116,8 +116,15 @@ class Slice:
     padding: tuple[int, int] | None
     """Stored values that are no measurement, as the two ends of a range of unsigned numbers."""
     pixels: Pixels
-    problem: str
-    """Why HU or position are unknown; empty where they are known."""
+    value_problem: str
+    """Why its HU are unknown; empty where they are known."""
+    place_problem: str
+    """Why its position is unknown; empty where it is known."""
+
+    @property
+    def problem(self) -> str:
+        """Why HU or position are unknown; empty where both are known."""
+        return self.value_problem or self.place_problem
 
     @property
     def name(self) -> str:
@@ -269,18 +276,18 @@ def _slice(
     *,
     grouped: bool,
 ) -> Slice:
-    problems = [problem]
+    value_problems, place_problems = [problem], [""]
 
     def known(keyword: str, count: int) -> tuple[float, ...]:
         """As many numbers, or none and a problem."""
         try:
             found = numbers(levels, keyword)
         except UnreadableError as error:
-            problems.append(f"{error}, not {count} numbers; correct it")
+            place_problems.append(f"{error}, not {count} numbers; correct it")
             return ()
         if len(found) != count:
             what = f"has {len(found)} numbers instead of {count}" if found else "is missing"
-            problems.append(f"{described(keyword)} {what}; {_REMEDY[keyword]}")
+            place_problems.append(f"{described(keyword)} {what}; {_REMEDY[keyword]}")
             return ()
         return found
 
@@ -288,28 +295,28 @@ def _slice(
         try:
             return number(levels, keyword)
         except UnreadableError as error:
-            problems.append(f"{error}, not a number; correct it")
+            value_problems.append(f"{error}, not a number; correct it")
             return None
 
     position = known("ImagePositionPatient", 3)
     orientation = known("ImageOrientationPatient", 6)
     pixel_mm = known("PixelSpacing", 2)
     if pixel_mm and min(pixel_mm) <= 0:
-        problems.append(f"{described('PixelSpacing')} is {pixel_mm}, not above 0; correct it")
+        place_problems.append(f"{described('PixelSpacing')} is {pixel_mm}, not above 0; correct it")
     if orientation and not _is_rotation(orientation):
-        problems.append(
+        place_problems.append(
             f"{described('ImageOrientationPatient')} is {orientation}, not two perpendicular "
             "directions of length 1; correct it"
         )
         orientation = ()
     if has(levels, "ModalityLUTSequence"):
-        problems.append(
+        value_problems.append(
             f"values by a table, {described('ModalityLUTSequence')}, which is not supported; "
             "convert the series to .nii.gz or .mha"
         )
     kind = text(levels, "RescaleType").upper()
     if kind not in ("", "HU", "US"):
-        problems.append(f"{described('RescaleType')} is {kind!r}: its values are not HU")
+        value_problems.append(f"{described('RescaleType')} is {kind!r}: its values are not HU")
     slope, intercept = optional("RescaleSlope"), optional("RescaleIntercept")
     types = (text(levels, "FrameType") or text(levels, "ImageType")).upper().split("\\")
     acquisition, time = (
@@ -334,7 +341,8 @@ def _slice(
         intercept=intercept,
         padding=None if padding is None else (padding, padding if limit is None else limit),
         pixels=pixels,
-        problem=next(filter(None, problems), ""),
+        value_problem=next(filter(None, value_problems), ""),
+        place_problem=next(filter(None, place_problems), ""),
     )
 
 

@@ -76,16 +76,25 @@ def read_stack(stack: Stack) -> tuple[np.ndarray, tuple[str, ...]]:
     Raises:
       ScanError: pixels are truncated, damaged, of an unsupported syntax, or no HU.
     """
+    hu, notes = read_slices(stack.header.path, stack.slices)
+    return _on_grid(hu, stack.geometry), notes
+
+
+def read_slices(path: Path, slices: Sequence[Slice]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """HU of slices of one size, int16 [N, Y, X], wherever they lie, and notes on the values.
+
+    Raises:
+      ScanError: as `read_stack`; names `path` where no single file is at fault.
+    """
     tally = Tally()
-    first = stack.slices[0].pixels
-    hu = np.empty((len(stack.slices), first.rows, first.columns), np.int16)
+    hu = np.empty((len(slices), slices[0].pixels.rows, slices[0].pixels.columns), np.int16)
     # Files with many frames are decoded in their own order.
-    order = sorted(range(len(hu)), key=lambda i: (stack.slices[i].path, stack.slices[i].frame))
-    values = stored_values(stack.slices[i] for i in order)
+    order = sorted(range(len(hu)), key=lambda i: (slices[i].path, slices[i].frame))
+    values = stored_values(slices[i] for i in order)
     for i, (plane, raw) in zip(order, values, strict=True):
         hu[i] = to_hu(plane, raw, tally)
-    require_hu(stack.header.path, stack.slices, tally)
-    return _on_grid(hu, stack.geometry), tally.notes(stack.slices)
+    require_hu(path, slices, tally)
+    return hu, tally.notes(slices)
 
 
 def _on_grid(hu: np.ndarray, grid: Geometry) -> np.ndarray:
