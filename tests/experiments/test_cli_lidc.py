@@ -59,11 +59,10 @@ def test_nodules_with_ratings_are_learned_and_split_by_patient(run):
     metrics = json.loads((root / "run" / "evaluation" / "metrics.json").read_text())
     compared = {row["property"] for row in metrics["properties"]}
     assert {"malignancy", "texture", "diameter_mm"} <= compared
+    sides: dict[str, set[str]] = {}
     with open(root / "run" / "split" / "split.csv", newline="") as file:
-        parts = [row["part"] for row in csv.DictReader(file)]
-    sides = {}
-    for row, part in zip(rows, parts, strict=True):
-        sides.setdefault(row["patient"], set()).add(part)
+        for row in csv.DictReader(file):
+            sides.setdefault(row["patient"], set()).add(row["side"])
     assert all(len(side) == 1 for side in sides.values())
     assert len({row["scan"] for row in rows}) == 9 > len(sides)
 
