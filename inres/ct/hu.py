@@ -37,8 +37,9 @@ def scan_problem(hu: np.ndarray) -> str:
     """Why the values of a CT of the chest cannot be HU, in words after "since"; empty if they can.
 
     This is the one check of the scale of scans. Values below `LOWEST_HU` are padding and do not
-    count. It finds values without their offset (also next to padding), with the offset subtracted
-    twice, of the opposite sign, scaled, or in the wrong order of bytes.
+    count, nor does the least value above as air, since it may be padding too. It finds values
+    without their offset (also next to padding), with the offset subtracted twice, of the opposite
+    sign, scaled, or in the wrong order of bytes.
 
     Args:
       hu: int16 [Z, Y, X].
@@ -54,8 +55,8 @@ def scan_problem(hu: np.ndarray) -> str:
     varied = np.sort(counts)[:-2].sum() / sample.size
     if varied > _MOST_VARIED:
         return f"{varied:.0%} of the voxels have various values below {LOWEST_HU}, unlike padding"
-    if np.mean(known < _LUNG_HU) < _LEAST_SHARE:
-        return "no voxel is air (near -1000 HU)"
+    if np.mean((known < _LUNG_HU) & (known > known.min())) < _LEAST_SHARE:
+        return f"no voxel is air or lung (below {_LUNG_HU} HU), apart from padding"
     dense = np.mean(known > _DENSE_HU)
     if dense > _MOST_DENSE:
         return f"{dense:.0%} of the voxels are above {_DENSE_HU} HU, as only bone is"

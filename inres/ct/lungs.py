@@ -16,7 +16,7 @@ from inres.ct.pieces import Pieces, pieces
 THRESHOLD_HU = -400
 _THIN_AIR_HU, _MOST_THIN_AIR = -960, 0.3
 """Air around the body is below; greatest share of such voxels in a lung."""
-_CUT_LUNG_MM2 = 2000.0
+_CUT_LUNG_MM2 = 200.0
 """Least area, in a slice, of a lung that an edge of the image cuts."""
 _AIRWAY_HU = range(-950, -699, 25)
 """Thresholds of growing the airways, HU."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from inres.ct.scan import (
 )
 from inres.data import cubes, location
 from inres.data.views import canvas
+from inres.system import memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,9 +131,11 @@ def cut_scan(
       series_uid, kernel: which DICOM series, as in `read_scan`.
 
     Raises:
-      ScanError: the scan or the mask cannot be read, or the scan's values are not HU.
+      ScanError: the scan or the mask cannot be read, the scan's values are not HU, or it does not
+        fit in memory.
     """
     header, hu = read_voxels(path, series_uid=series_uid, kernel=kernel)
+    _require_memory(header, config.spacing_mm)
     low, high = int(hu.min()), int(hu.max())
     if wrong := scan_problem(hu):
         raise ScanError(
@@ -162,6 +166,26 @@ def cut_scan(
             "other, and its slices are black where items.segmented"
         )
     return Cut(header, volume, threshold, labelled, mask, _middle(mask), tuple(messages), config)
+
+
+_BYTES = 8
+"""Of each resampled voxel while the lungs are found: HU, masks and their pieces."""
+
+
+def _require_memory(header: Header, spacing_mm: float) -> None:
+    """Check that a scan fits in memory on voxels of side `spacing_mm`.
+
+    Raises:
+      ScanError: it does not.
+    """
+    extent = np.array(header.shape[::-1]) * header.spacing_mm
+    voxels = math.prod(math.ceil(length / spacing_mm) for length in extent)
+    if wrong := memory.lacking(_BYTES * voxels):
+        by = " x ".join(f"{length:.0f}" for length in extent)
+        raise ScanError(
+            f"{header.path}: {by} mm on voxels of {spacing_mm:g} mm: {wrong}; correct the header, "
+            "raise config.items.spacing_mm, or use fewer workers or a machine with more memory"
+        )
 
 
 def _middle(mask: np.ndarray) -> tuple[int, int]:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ct.scans import write
 from ct.trees import to_image
 
 from inres.ct import scan
 from inres.ct.header import Grid, ScanError
 from inres.ct.image import read_image
-from inres.system import files
+from inres.system import files, memory
 
 
 def test_world_to_voxel_with_real_origins(real_data):
@@ -63,6 +64,30 @@ def test_real_chunks_are_where_their_names_say(real_data):
             assert chunk[15:18, 23:26, 23:26].mean() > -700, "a nodule is no air"
         checked += 1
     assert checked >= 3
+
+
+def test_what_does_not_fit_in_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    path = write(tmp_path / "a.nrrd")
+    monkeypatch.setattr(memory, "available_bytes", lambda: 30_000)
+    for read in (scan.read_scan, read_image):
+        with pytest.raises(ScanError, match=r"a\.nrrd: 20 x 16 x 6 voxels are too many: 3.07e-05"):
+            read(path)
+    assert scan.read_header(path).shape == (6, 16, 20)
+
+
+def test_names_and_links_that_lead_nowhere_are_explained(tmp_path):
+    absent, loop = tmp_path / "absent.mhd", tmp_path / "loop.mhd"
+    absent.symlink_to("gone.mhd")
+    loop.symlink_to("loop.mhd")
+    with pytest.raises(ScanError, match=r"absent\.mhd: a link to gone\.mhd, which is not there"):
+        scan.read_scan(absent)
+    with pytest.raises(ScanError, match=r"loop\.mhd: a link to loop\.mhd"):
+        read_image(loop)
+    for name, reason in (("a\udcff.mhd", "its name is not UTF-8"), ("x" * 300, "name too long")):
+        with pytest.raises(ScanError, match=rf"(?i){reason}"):
+            scan.read_scan(tmp_path / name)
+    with pytest.raises(ScanError, match="no such file"):
+        scan.read_scan(tmp_path / "a\0b.mhd")
 
 
 def test_pipes_and_devices_are_refused_instead_of_waited_for(tmp_path):

@@ -159,6 +159,27 @@ def test_repair_at_the_image_border():
 # Coverage
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        np.s_[:, :, 22:],
+        np.s_[:, :, :-22],
+        np.s_[:, 62:],
+        np.s_[:, :-38],
+        np.s_[:, :, 22:-22],
+        np.s_[:, 62:-38, 22:-22],
+    ],
+    ids=["right", "left", "front", "back", "both sides", "all sides"],
+)
+def test_lungs_that_the_edge_of_the_image_cuts_are_kept(chest, part):
+    volume, world = chest
+    cut = in_lungs(world)[part]
+    edges = cut[:, 0].any() + cut[:, -1].any() + cut[..., 0].any() + cut[..., -1].any()
+    assert edges, "the edge cuts nothing"
+    mask = lungs.threshold_mask(np.ascontiguousarray(volume.hu[part]), SPACING)
+    assert dice(mask, cut) > 0.95
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.tuples(*[st.floats(3.0, 12.0)] * 3), st.floats(0.0, 9.0), st.integers(0, 14))
 def test_coverage_by_enumeration(center, radius, edge):

@@ -1,5 +1,7 @@
 """A scan on the grid of the items."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -12,6 +14,7 @@ from inres.ct.header import ScanError
 from inres.ct.scan import Volume
 from inres.data import cubes
 from inres.data.cut import Cut, cut_scan
+from inres.system import memory
 
 pytestmark = pytest.mark.slow
 
@@ -24,6 +27,46 @@ def test_a_scan_without_air_is_no_hu(tree):
     sitk.WriteImage(shifted, str(tree.parent / "raised.mha"))
     with pytest.raises(ScanError, match=r"raised\.mha: values \d+ to \d+ are not HU.*subtract"):
         cut_scan(tree.parent / "raised.mha", make_config(tree).items)
+
+
+def test_padding_is_air_before_anything_is_interpolated(tree, tmp_path):
+    """A round field of view whose outside has an impossible value cuts as one with air there."""
+    image = sitk.ReadImage(str(sorted(tree.glob("subset*/*.mhd"))[0]))
+    hu = sitk.GetArrayFromImage(image)
+    _, y, x = np.indices(hu.shape)
+    outside = (y / hu.shape[1] - 0.5) ** 2 + (x / hu.shape[2] - 0.5) ** 2 > 0.25
+    cuts = []
+    for value in (-1024, -2000, -3024, -32768):
+        padded = sitk.GetImageFromArray(np.where(outside, value, hu).astype(np.int16))
+        padded.CopyInformation(image)
+        sitk.WriteImage(padded, str(tmp_path / "a.mha"))
+        cuts.append(cut_scan(tmp_path / "a.mha", make_config(tree).items))
+    for other in cuts[1:]:
+        np.testing.assert_array_equal(other.volume.hu, cuts[0].volume.hu)
+        np.testing.assert_array_equal(other.mask, cuts[0].mask)
+        assert other.messages == ()
+
+
+def test_a_scan_with_one_lung_is_reported(tree, tmp_path):
+    image = sitk.ReadImage(str(sorted(tree.glob("subset*/*.mhd"))[0]))
+    solid = sitk.GetArrayFromImage(image)
+    half = solid.shape[2] // 2
+    solid[..., half:][solid[..., half:] > -950] = 40
+    made = sitk.GetImageFromArray(solid)
+    made.CopyInformation(image)
+    sitk.WriteImage(made, str(tmp_path / "a.mha"))
+    cut = cut_scan(tmp_path / "a.mha", make_config(tree).items)
+    (message,) = cut.messages
+    assert message.startswith(f"{tmp_path / 'a.mha'}: only one lung found")
+
+
+def test_a_scan_that_does_not_fit_in_memory_is_refused(tree, monkeypatch):
+    path = sorted(tree.glob("subset*/*.mhd"))[0]
+    config = make_config(tree).items
+    monkeypatch.setattr(memory, "available_bytes", lambda: 12_000_000)
+    assert cut_scan(path, config).mask.any()
+    with pytest.raises(ScanError, match=r"mhd: 323 x 288 x 200 mm on voxels of 0\.5 mm: 1\.19 GB"):
+        cut_scan(path, dataclasses.replace(config, spacing_mm=0.5))
 
 
 def test_beside_a_scan_a_cube_is_outside_the_lungs_and_above_it_unknown():

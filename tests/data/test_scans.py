@@ -151,7 +151,7 @@ def test_a_scan_without_lungs_is_reported_and_kept(tree, tmp_path):
     path = root / "subset0" / "b.mhd"
     image = sitk.ReadImage(str(path))
     hu = sitk.GetArrayFromImage(image)
-    solid = sitk.GetImageFromArray(np.where(hu > -950, 40, -1000).astype(np.int16))
+    solid = sitk.GetImageFromArray(np.where(hu > -950, 40, hu).astype(np.int16))
     solid.CopyInformation(image)
     sitk.WriteImage(solid, str(path), True)
     result = run(make_config(root), root, tmp_path / "o")
