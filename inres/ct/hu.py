@@ -6,6 +6,12 @@ AIR_HU = -1024
 """Value of voxels outside a scan."""
 LOWEST_HU = -1500
 """Lower values are padding: air is -1000 HU, and sharp kernels undershoot by some hundred HU."""
+HIGHEST_HU = 31000
+"""Higher values are padding: extended scales of CT, for metal, end at 30,710 HU."""
+SOFT_TISSUE_HU = (-200, 200)
+"""Blood, muscle and fat, of which every CT of a body has plenty."""
+DENSE_HU = 4000
+"""Higher values are metal."""
 _SAMPLE = 1_000_000
 """About as many voxels of a scan are looked at."""
 _LUNG_HU, _TISSUE_HU, _DENSE_HU = -500, -300, 500

@@ -8,6 +8,7 @@ from pydicom.uid import ExplicitVRLittleEndian, MediaStorageDirectoryStorage, RL
 
 from inres.ct import dicom, scan
 from inres.ct.header import ScanError
+from inres.system import memory
 
 HU = pictures(8)
 HEIGHTS = np.arange(8) * 2.0
@@ -81,6 +82,27 @@ def test_files_without_ending_or_preamble(tmp_path):
             assert path.read_bytes()[:2] == b"\x08\x00"
     np.testing.assert_array_equal(scan.read_scan(tmp_path).hu, HU)
     np.testing.assert_array_equal(scan.read_scan(tmp_path / "IM0002").hu, HU[2:3])
+
+
+def test_pictures_inside_the_header(tmp_path):
+    """Icons have pixel data of their own, which are not those of the slice."""
+    icon = Dataset()
+    icon.Rows, icon.Columns, icon.PixelData = 4, 4, bytes(16)
+    icon.BitsAllocated, icon.PixelRepresentation = 8, 0
+    datasets = slices(HU, HEIGHTS, IconImageSequence=[icon])
+    for dataset in datasets[::2]:
+        dataset["IconImageSequence"].is_undefined_length = True
+    np.testing.assert_array_equal(scan.read_scan(save(tmp_path / "d", datasets)).hu, HU)
+
+
+def test_sizes_that_do_not_fit_in_memory_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "available_bytes", lambda: 10**9)
+    datasets = slices(HU, HEIGHTS, PixelSpacing=[0.1, 0.1])
+    for dataset in datasets:
+        dataset.compress(RLELossless)
+        dataset.Rows, dataset.Columns = 20000, 20000
+    with pytest.raises(ScanError, match=r"8 slices of 20000 x 20000 pixels are too many: .* GB"):
+        scan.read_scan(save(tmp_path / "d", datasets))
 
 
 def test_truncated_pixels_are_named(folder):

@@ -69,6 +69,17 @@ def test_positions_outrank_the_tilt_in_the_header(tmp_path):
     assert volume.notes == ("gantry tilt of 11.5 degrees, corrected",)
 
 
+def test_pixel_size_that_contradicts_the_field_of_view_is_noted(tmp_path):
+    datasets = slices(pictures(4), np.arange(4) * 2.0, ReconstructionDiameter="18.0")
+    assert scan.read_header(save(tmp_path / "a", datasets)).notes == ()  # 12 rows of 1.5 mm
+    for dataset in datasets:
+        dataset.ReconstructionDiameter = "360"
+    (note,) = scan.read_scan(save(tmp_path / "b", datasets)).notes
+    assert note == (
+        "slices are 18 mm wide by PixelSpacing, which is used, but ReconstructionDiameter is 360 mm"
+    )
+
+
 UNEVEN = {
     "two distances": np.r_[np.arange(8), 7 + 2.0 * np.arange(1, 7)],
     "a small change": np.r_[np.arange(8), 7 + 1.4 * np.arange(1, 7)],

@@ -218,6 +218,7 @@ def padded(value, *, intercept=-1024, declared=None, limit=None, signed=True, bi
         {"value": 4095, "declared": 4000, "limit": 4095, "signed": False},
         {"value": -1900, "declared": -2000, "limit": -1800, "vr": "SS", "intercept": -500},
         {"value": 30000, "declared": 32767, "limit": 30000},
+        {"value": 63536, "signed": False},
         {"value": 0, "declared": 0, "intercept": 0},
     ],
     ids=str,
@@ -253,6 +254,32 @@ def test_padding_does_not_hide_that_values_are_no_hu(tmp_path):
     for dataset in datasets:
         store(dataset, np.full(HU[0].shape, -2000))
     with pytest.raises(ScanError, match="all pixels are padding"):
+        read(tmp_path, datasets)
+
+
+def test_an_intercept_that_was_subtracted_before_is_refused(tmp_path):
+    """Air at -2024 HU would otherwise be taken for padding, and lung too."""
+    hu = np.full((4, 12, 10), 40)
+    hu[:, :4], hu[:, 4:8] = -1000, -850
+    datasets = slices(hu, HEIGHTS)
+    for dataset, picture in zip(datasets, hu, strict=True):
+        store(dataset, picture)
+    with pytest.raises(ScanError, match=r"not HU: 67% are below -1500, and hardly any is .* soft"):
+        read(tmp_path, datasets)
+
+
+@pytest.mark.parametrize("kind", ["sign", "byte order", "slope"])
+def test_values_denser_than_bone_are_refused(tmp_path, kind):
+    datasets = slices(HU, HEIGHTS, RescaleIntercept=0 if kind == "sign" else -1024)
+    for dataset, hu in zip(datasets, HU, strict=True):
+        stored = hu.astype(int) + (0 if kind == "sign" else 1024)
+        store(dataset, stored)
+        dataset.PixelRepresentation = 0
+        if kind == "byte order":
+            dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").byteswap().tobytes()
+        if kind == "slope":
+            dataset.RescaleSlope = "16"
+    with pytest.raises(ScanError, match=r"the values are not HU"):
         read(tmp_path, datasets)
 
 

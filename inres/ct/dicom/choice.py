@@ -81,7 +81,7 @@ def _of_kernel(path: Path, volumes: Sequence[Series], kernel: str) -> list[Serie
     if not named:
         raise ScanError(
             f"{path}: no series with {kernel!r} (data.kernel) in its kernel or description; "
-            f"{_listed(volumes, 'found')}"
+            f"{_listed(volumes, 'found')}; choose one by its uid (series_uid, --series)"
         )
     return named
 

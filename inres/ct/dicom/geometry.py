@@ -19,8 +19,8 @@ _STRAIGHT_MM = 0.1
 """Shifts smaller than this over the scan are rounding, not tilt."""
 _EVEN = 0.05
 """Largest distance of a slice from a regular grid, relative to the slice distance."""
-_ROUNDING_MM = 0.02
-"""The same in mm, for thin slices."""
+_ROUNDING_MM = 0.06
+"""The same in mm, for thin slices: some scanners round positions to 0.1 mm."""
 _MISSING = 2
 """Most missing slices in a row over which is interpolated."""
 _GAP_MM = 5.0
@@ -122,7 +122,7 @@ def geometry_of(slices: Sequence[Slice]) -> Geometry:
     usual = float(np.median(steps))
     mean = float(heights[-1] / (len(slices) - 1))
     off = np.abs(heights - mean * np.arange(len(slices))).max()
-    notes = list(_tilt_notes(slices, shear))
+    notes = [*_tilt_notes(slices, shear), *_width_notes(slices[0])]
     if off <= max(_EVEN * usual, _ROUNDING_MM):
         step, units, planes = mean, np.arange(len(slices), dtype=np.float64), len(slices)
     else:
@@ -224,6 +224,17 @@ def _tilt_notes(slices: Sequence[Slice], shear: np.ndarray) -> list[str]:
             "which is used"
         )
     return notes
+
+
+def _width_notes(first: Slice) -> list[str]:
+    """A note where the pixel size contradicts the field of view, of which one may be wrong."""
+    wide = max(first.pixels.columns * first.pixel_mm[1], first.pixels.rows * first.pixel_mm[0])
+    if not abs(wide / first.diameter_mm - 1) > 0.05:  # also if unknown
+        return []
+    return [
+        f"slices are {wide:.4g} mm wide by PixelSpacing, which is used, but ReconstructionDiameter "
+        f"is {first.diameter_mm:g} mm"
+    ]
 
 
 def _uneven(slices: Sequence[Slice], steps: np.ndarray) -> str:

@@ -43,6 +43,7 @@ _PIXEL_DATA = (0x7FE0, 0x0010)
 TAGS = (
     *("SpecificCharacterSet", "ImageType", "SOPClassUID", "SOPInstanceUID", "StudyDate"),
     *("Modality", "SeriesDescription", "PatientID", "SliceThickness", "GantryDetectorTilt"),
+    "ReconstructionDiameter",
     *("ConvolutionKernel", "StudyInstanceUID", "SeriesInstanceUID", "AcquisitionNumber"),
     *("InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient"),
     *("TemporalPositionIdentifier", "SamplesPerPixel", "PhotometricInterpretation"),
@@ -108,6 +109,8 @@ class Slice:
     the same place twice."""
     tilt_degrees: float
     """GantryDetectorTilt; NaN where unknown."""
+    diameter_mm: float
+    """ReconstructionDiameter; NaN where unknown."""
     scout: bool
     slope: float | None
     """RescaleSlope; None where missing."""
@@ -336,6 +339,7 @@ def _slice(
         instance=frame + 1 if grouped else whole(levels, "InstanceNumber"),
         part=(whole(levels, acquisition) or 0, whole(levels, time) or 0),
         tilt_degrees=_or_nan(levels, "GantryDetectorTilt"),
+        diameter_mm=_or_nan(levels, "ReconstructionDiameter"),
         scout="LOCALIZER" in types,
         slope=slope,
         intercept=intercept,

@@ -14,6 +14,7 @@ from inres.ct.dicom.pixels import stored_values
 from inres.ct.dicom.series import AXIAL, Series, normal_of
 from inres.ct.dicom.values import Tally, require_hu, to_hu
 from inres.ct.header import Header, ScanError, checked_header
+from inres.system import memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +88,14 @@ def read_slices(path: Path, slices: Sequence[Slice]) -> tuple[np.ndarray, tuple[
       ScanError: as `read_stack`; names `path` where no single file is at fault.
     """
     tally = Tally()
-    hu = np.empty((len(slices), slices[0].pixels.rows, slices[0].pixels.columns), np.int16)
+    first = slices[0].pixels
+    # As HU, once more on the grid, and one slice as decoded.
+    if wrong := memory.lacking((4 * len(slices) + 16) * first.rows * first.columns):
+        raise ScanError(
+            f"{path}: {len(slices)} slices of {first.rows} x {first.columns} pixels are too many: "
+            f"{wrong}; correct the header, or use a machine with more memory"
+        )
+    hu = np.empty((len(slices), first.rows, first.columns), np.int16)
     # Files with many frames are decoded in their own order.
     order = sorted(range(len(hu)), key=lambda i: (slices[i].path, slices[i].frame))
     values = stored_values(slices[i] for i in order)

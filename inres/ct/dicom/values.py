@@ -9,12 +9,26 @@ from scipy import ndimage
 
 from inres.ct.dicom.instance import Pixels, Slice
 from inres.ct.header import ScanError
-from inres.ct.hu import AIR_HU, LOWEST_HU, to_int16
+from inres.ct.hu import (
+    AIR_HU,
+    DENSE_HU,
+    HIGHEST_HU,
+    LOWEST_HU,
+    SOFT_TISSUE_HU,
+    to_int16,
+)
 
 _TISSUE_HU = -900
 """Padding values above this could also be measured."""
 _AIR_IS_BELOW_HU = -500
 """Values without a rescale are HU only if some are below this."""
+_MOST_METAL = 0.1
+"""Largest share of measured pixels above `DENSE_HU`."""
+_MOST_LOW = 0.01
+"""Share of pixels below `LOWEST_HU` without being declared padding, from which on there must be
+soft tissue: they are either padding, or air by a wrong intercept."""
+_LEAST_SOFT = 0.01
+"""Smallest share of soft tissue then."""
 
 
 @dataclasses.dataclass
@@ -22,13 +36,39 @@ class Tally:
     """What happened to the values of a scan, counted over its slices."""
 
     padded: int = 0
-    """Pixels with the padding value, or below `LOWEST_HU`."""
+    """Pixels with the padding value, or outside `LOWEST_HU` to `HIGHEST_HU`."""
+    measured: int = 0
+    """All others."""
+    dense: int = 0
+    """Those above `DENSE_HU`."""
+    low: int = 0
+    """Pixels below `LOWEST_HU` without being declared padding, in slices with measured pixels."""
+    beside_low: int = 0
+    """Measured pixels of slices with such pixels."""
+    soft: int = 0
+    """Those of soft tissue."""
     kept: int = 0
     """Pixels with a padding value that is plausible HU, inside the body."""
     other_bits: int = 0
     """Slices with bits outside of the stored ones."""
     lowest: int | None = None
     """Lowest HU that is no padding; None if everything is."""
+
+    def count(self, measured: np.ndarray, *, padded: int, low: int) -> None:
+        """Count the pixels of a slice: the HU of those measured [N], and numbers of others."""
+        self.padded += padded
+        if not measured.size:
+            return
+        self.measured += measured.size
+        lowest = int(measured.min())
+        self.lowest = lowest if self.lowest is None else min(self.lowest, lowest)
+        if measured.max() > DENSE_HU:
+            self.dense += int((measured > DENSE_HU).sum())
+        if low:
+            least, most = SOFT_TISSUE_HU
+            self.low += low
+            self.beside_low += measured.size
+            self.soft += int(((measured >= least) & (measured <= most)).sum())
 
     def notes(self, slices: Sequence[Slice]) -> tuple[str, ...]:
         """The notes on the values of the scan."""
@@ -73,23 +113,15 @@ def to_hu(plane: Slice, raw: np.ndarray, tally: Tally) -> np.ndarray:
     values = unpacked(raw, plane.pixels)
     tally.other_bits += int(_has_other_bits(raw, plane.pixels))
     hu = _rescaled(values, float(plane.slope or 1.0), float(plane.intercept or 0.0))
-    no_measurement = hu < LOWEST_HU
-    padded = _is_padding(plane, raw, values)
-    if padded is not None and padded.any():
-        if hu[padded].max() > _TISSUE_HU:
-            outside = _connected_to_border(padded)
-            tally.kept += int(padded.sum() - outside.sum())
-            padded = outside
-        no_measurement |= padded
-    if no_measurement.any():
-        tally.padded += int(no_measurement.sum())
-        measured = hu[~no_measurement]
-        hu[no_measurement] = AIR_HU
-    else:
-        measured = hu
-    if measured.size:
-        lowest = int(measured.min())
-        tally.lowest = lowest if tally.lowest is None else min(tally.lowest, lowest)
+    declared = _is_padding(plane, raw, values)
+    if declared.any() and hu[declared].max() > _TISSUE_HU:
+        outside = _connected_to_border(declared)
+        tally.kept += int(declared.sum() - outside.sum())
+        declared = outside
+    low = (hu < LOWEST_HU) & ~declared
+    padded = declared | low | (hu > HIGHEST_HU)
+    tally.count(hu[~padded], padded=int(padded.sum()), low=int(low.sum()))
+    hu[padded] = AIR_HU
     return hu
 
 
@@ -110,7 +142,9 @@ def require_hu(path: Path, slices: Sequence[Slice], tally: Tally) -> None:
 
     Raises:
       ScanError: there is only padding; RescaleIntercept is missing, and no value is as low as air;
-        or there is padding, and no other value is below water.
+        there is padding, and no other value is below water; most of a body is below air, as where
+        the intercept was subtracted twice; or much of it is denser than bone, as where sign or
+        byte order are wrong.
     """
     if tally.lowest is None:
         raise ScanError(f"{path}: all pixels are padding; fetch the series again")
@@ -120,6 +154,18 @@ def require_hu(path: Path, slices: Sequence[Slice], tally: Tally) -> None:
         raise ScanError(
             f"{path}: {what} values are not HU, since the lowest is {tally.lowest} and air is "
             "-1000; set RescaleIntercept to that of the scanner, usually -1024"
+        )
+    share = tally.low / max(1, tally.low + tally.beside_low)
+    if share > _MOST_LOW and tally.soft < _LEAST_SOFT * tally.beside_low:
+        raise ScanError(
+            f"{path}: the values are not HU: {share:.0%} are below {LOWEST_HU}, and hardly any is "
+            "that of soft tissue; the pixels may be HU already, so that RescaleIntercept must be 0"
+        )
+    if tally.dense > _MOST_METAL * tally.measured:
+        raise ScanError(
+            f"{path}: the values are not HU: {tally.dense / tally.measured:.0%} are above "
+            f"{DENSE_HU}; PixelRepresentation (sign), byte order or RescaleSlope must be wrong; "
+            "export the series again"
         )
 
 
@@ -153,13 +199,13 @@ def _mask(bits: int) -> int:
     return (1 << bits) - 1
 
 
-def _is_padding(plane: Slice, raw: np.ndarray, values: np.ndarray) -> np.ndarray | None:
-    """Where the padding value is, bool [rows, columns]; None if none is declared.
+def _is_padding(plane: Slice, raw: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Where the declared padding value is, bool [rows, columns].
 
     The value may be declared in the other sign (63536 for -2000), or use bits that are not stored.
     """
     if plane.padding is None:
-        return None
+        return np.zeros(values.shape, bool)
     pixels = plane.pixels
     low, high = sorted(_as_stored(end, pixels) for end in plane.padding)
     least, most = _limits(pixels)
