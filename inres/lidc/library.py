@@ -148,6 +148,9 @@ def _below(root: Path) -> list[Path]:
 
 
 def _places(path: Path) -> list[Place]:
+    """The XML files that `path` is or contains. Hidden files, as macOS adds them, are none."""
+    if path.name.startswith("."):
+        return []
     suffix = path.suffix.lower()
     if suffix == ".xml":
         return [Place(path)]
@@ -158,4 +161,5 @@ def _places(path: Path) -> list[Place]:
             names = archive.namelist()
     except (OSError, zipfile.BadZipFile) as error:
         raise ReadingError(f"{path}: damaged zip file ({error}); fetch it again") from None
-    return [Place(path, name) for name in sorted(names) if name.lower().endswith(".xml")]
+    shown = [name for name in names if not name.rpartition("/")[2].startswith(".")]
+    return [Place(path, name) for name in sorted(shown) if name.lower().endswith(".xml")]

@@ -230,11 +230,15 @@ def read_readings(root: Path) -> tuple[dict[str, Reading], int]:
     """All readings of CT series below `root`, and the number of other XML files.
 
     Raises:
-      ReadingError: a file cannot be read, or two of a series differ.
+      ReadingError: there are none, a file cannot be read, or two of a series differ.
     """
+    if not root.exists():
+        raise ReadingError(f"{root}: no such file or folder; give tcia-lidc-xml.zip")
     found = library.survey(root)
     if found.problems:
         raise ReadingError(found.problems[0])
+    if not found.places:
+        raise ReadingError(f"{root}: no readings of CT series; give tcia-lidc-xml.zip")
     with library.Opener() as opener:
         places = progress(
             sorted(found.places.items()), name="read XML", total=len(found.places), unit="series"

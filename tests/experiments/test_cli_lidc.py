@@ -2,15 +2,18 @@
 
 import csv
 import json
+import math
 import shutil
 
 import pytest
-from cli import call, results
+from cli import call, refused, results
+from lidc import xml_texts as xml
 from sources.boxes import quiet
 
 from inres.config import Phantom
 from inres.phantoms.dataset import write_dataset
 from inres.phantoms.lidc_layout import LIDC
+from inres.studies.lidc_luna16 import GEOMETRY
 
 pytestmark = pytest.mark.e2e
 
@@ -88,3 +91,52 @@ def test_a_dicom_folder_is_recognised_by_its_series(run):
     done = call("search", *search, "--k=50", f"--out={root / 'others'}")
     assert done.returncode == 0, done.stdout + done.stderr
     assert nodule["scan"] not in {row["scan"] for row in results(root / "others")}
+    alone = next(other.glob("1-*.dcm"))
+    done = call("search", *flags, f"--image={alone}", "--k=50", f"--out={root / 'slice'}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert nodule["scan"] not in {row["scan"] for row in results(root / "slice")}
+
+
+def test_the_readers_outlines_of_a_result_are_found_again(run):
+    from inres import Archive
+    from inres.lidc import outlines
+    from inres.sources import lidc
+
+    root, *_ = run
+    archive = Archive.open(root / "run")
+    hit = archive.search_item(0, where="readers >= 3 AND texture_readers <> ''")[0]
+    marks = lidc.marks_of(root / "data", hit.record)
+    assert len(marks) == hit.record["readers"]
+    given = str(hit.record["texture_readers"]).split(";")
+    assert [str(mark.ratings.get("texture", "-")) for mark in marks] == [
+        given[mark.reader] for mark in marks
+    ]
+    assert all(outlines.mask(mark).pixels.any() for mark in marks)
+
+
+def test_the_check_against_luna16_prints_and_writes_tables(tmp_path):
+    (tmp_path / "1.xml").write_text(
+        xml.document(*(xml.nodule(xml.roi(-5, xml.ring(10, 10, 19, 19))) for _ in range(3)))
+    )
+    (tmp_path / "seriesuids.csv").write_text("seriesuid\n1.2.3\n")
+    head = "seriesuid,coordX,coordY,coordZ,diameter_mm\n"
+    volume = 64 * 0.5 * 0.5 * 2
+    diameter = (6 * volume / math.pi) ** (1 / 3)
+    (tmp_path / "annotations.csv").write_text(f"{head}1.2.3,7.25,7.25,-5,{diameter}\n")
+    (tmp_path / "annotations_excluded.csv").write_text(f"{head}1.2.3,7.25,7.25,-5,{diameter}\n")
+    (tmp_path / "geometry.csv").write_text(f"{','.join(GEOMETRY)}\n1.2.3,0,0,-9,0.5,0.5,2\n")
+    flags = (
+        f"--readings={tmp_path / '1.xml'}",
+        f"--luna16={tmp_path}",
+        f"--out={tmp_path / 'out'}",
+    )
+    done = call("lidc_check", *flags, f"--geometry={tmp_path / 'geometry.csv'}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "1 CT series read, 0 XML files of another kind" in done.stdout
+    assert [(row["agree"], row["of"]) for row in results(tmp_path / "out" / "agreement")] == [
+        ("1", "1")
+    ] * 6
+    (row,) = results(tmp_path / "out" / "nodules")
+    assert row["agrees"] == "yes"
+    error = refused("lidc_check", *flags, f"--readings={tmp_path / 'no.zip'}")
+    assert "no.zip: no such file or folder" in error

@@ -23,7 +23,9 @@ def tree(tmp_path):
     (tmp_path / "xml" / "9.XML").write_text(text("1.2"))
     (tmp_path / "xml" / "radiograph.xml").write_text(xml.document(root="IdriReadMessage"))
     (tmp_path / "xml" / "notes.txt").write_text("no XML")
+    (tmp_path / "xml" / "._9.XML").write_bytes(b"\0\5\x16\7")  # of macOS
     with zipfile.ZipFile(tmp_path / "all.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("__MACOSX/tcia/1/._001.xml", b"\0\5\x16\7")
         archive.writestr("tcia/1/001.xml", text("1.3"))
         archive.writestr("tcia/1/002.xml", text("1.1"))
         archive.writestr("tcia/readme.txt", "no XML")
