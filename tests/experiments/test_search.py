@@ -69,6 +69,7 @@ def test_an_interrupted_table_keeps_the_finished_rows(tmp_path, monkeypatch, cap
     class Interrupted:
         class_names = ("a", "b")
         properties = ("texture",)
+        columns = ()
 
         def search_item(self, item):
             if item == 3:
@@ -111,6 +112,7 @@ def test_the_table_of_many_queries_has_the_properties_of_query_and_result(tmp_pa
     class Archive:
         class_names = ("a", "b")
         properties = ("diameter_mm", "texture")
+        columns = ()
 
         def search_item(self, item, **options):
             assert options == {"weights": {"texture": 1.0}}
