@@ -1,5 +1,7 @@
 """Several images of one nodule as a query: the same input as the item made of them."""
 
+import contextlib
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -267,3 +269,13 @@ def test_a_volume_for_an_archive_of_scans_is_a_crop_if_it_is_as_wide(tmp_path):
     scan = image_stack.read_stack([write(tmp_path / "scan.mha", hu, (3.0, 3.0, 2.0))])
     with pytest.raises(ScanError, match=r"scan\.mha: 3 slices, a scan; .* 16 mm wide here"):
         query_of(scan, scan_config(items), planes=3)
+    for pixel, message in (
+        (2.0, ""),
+        (40.0, r"s0\.mha: a CT slice 320 mm wide, .* 16 mm wide here"),
+    ):
+        slices = [
+            write(tmp_path / f"s{i}.mha", hu[[i]], (pixel, pixel, 2.0)) for i in range(len(hu))
+        ]
+        stack = image_stack.read_stack(slices, slice_mm=2.0)
+        with pytest.raises(ScanError, match=message) if message else contextlib.nullcontext():
+            np.testing.assert_array_equal(query_of(stack, scan_config(items), planes=3), found)
