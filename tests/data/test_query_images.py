@@ -271,7 +271,7 @@ def test_a_volume_for_an_archive_of_scans_is_a_crop_if_it_is_as_wide(tmp_path):
         query_of(scan, scan_config(items), planes=3)
     for pixel, message in (
         (2.0, ""),
-        (40.0, r"s0\.mha: a CT slice 320 mm wide, .* 16 mm wide here"),
+        (20.0, r"s0\.mha: a CT slice 160 mm wide, .* 16 mm wide here"),
     ):
         slices = [
             write(tmp_path / f"s{i}.mha", hu[[i]], (pixel, pixel, 2.0)) for i in range(len(hu))
