@@ -116,12 +116,19 @@ def _require_one_study(path: Path, found: Sequence[Series]) -> None:
     Raises:
       ScanError: lists them.
     """
-    studies = {(s.patient, s.study_uid): s for s in found if s.volume}
+    volumes = [series for series in found if series.volume]
+    studies = {(s.patient, s.study_uid) for s in volumes}
     if len(studies) > 1:
-        shown = [f"{s.folder} ({s.patient}, {s.study_date})" for s in studies.values()]
+        shown = [
+            f"patient {s.patient or 'unknown'}, {s.study_date or 'unknown date'}: {s.described()}"
+            + (f" in {s.folder}" if s.folder != path else "")
+            for s in volumes
+        ]
+        more = f"; and {len(shown) - 6} more" if len(shown) > 6 else ""
         raise ScanError(
-            f"{path}: CT of {len(studies)} patients or studies: {'; '.join(shown[:6])}; keep each "
-            "in its own folder and give that, or choose a series by its uid (series_uid, --series)"
+            f"{path}: CT of {len(studies)} patients or studies; {'; '.join(shown[:6])}{more}; "
+            "choose a series by its uid (series_uid, --series), or keep each study in its own "
+            "folder"
         )
 
 
