@@ -2,7 +2,7 @@
 
     python -m experiments.segment --config=experiments/configs/phantom.py --workdir=runs/phantom
 
-Writes <workdir>/segment: masks.npy, metrics.json (Dice and IoU on held-out slices), audit.csv,
+Writes <workdir>/segment: masks.rows, metrics.json (Dice and IoU on held-out slices), audit.csv,
 checkpoints, logs and examples.png. The stage is empty where the data has no masks.
 """
 

@@ -15,6 +15,7 @@ import shutil
 import statistics
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -183,11 +184,39 @@ def measure(path: Path, job: Job, *, rounds: int) -> dict[str, Any]:
         **{f"{name}_wall_s": round(statistics.median(t), 3) for name, t in wall.items()},
         "simpleitk_mib": peak_mib(simpleitk, path, spacing),
         "prepare_mib": peak_mib(scan_items.work, job),
+        "stored": stored(job),
         "rounds": {name: [round(seconds, 6) for seconds in t] for name, t in cpu.items()},
         "steps_cpu_s": {
             name: round(statistics.median(step[name] for step in steps), 4) for name in steps[0]
         },
     }
+
+
+def stored(job: Job) -> dict[str, dict[str, float]]:
+    """What each kind of image takes in the file of a scan, as in the item store.
+
+    Returns:
+      By kind: `bytes` compressed, `share` of the uncompressed size, `unpack_ms`; means of the rows.
+    """
+    with np.load(job.path) as part:
+        kinds = [name for name in part.files if scan_items.lengths_of(name) in part.files]
+        found = {name: (part[name], part[scan_items.lengths_of(name)]) for name in kinds}
+    out = {}
+    for name, (content, lengths) in found.items():
+        ends = np.cumsum(lengths)
+        began = time.process_time()
+        rows = [
+            zlib.decompress(content[end - length : end].data)
+            for end, length in zip(ends, lengths, strict=True)
+        ]
+        seconds = time.process_time() - began
+        if size := sum(map(len, rows)):
+            out[name] = {
+                "bytes": round(float(lengths.mean())),
+                "share": round(float(lengths.sum() / size), 4),
+                "unpack_ms": round(1e3 * seconds / len(rows), 3),
+            }
+    return out
 
 
 def steps_of(call: Callable[[], Any]) -> dict[str, float]:
@@ -225,15 +254,26 @@ def _peak(function: Callable[..., Any], *arguments: Any) -> int:
 
 
 def tables_of(rows: list[dict[str, Any]]) -> str:
-    """Both tables as Markdown: the scans, and the steps of their preparation."""
+    """All tables as Markdown: the scans, the steps of their preparation, and what is stored."""
     scans = [tuple(str(row[key]) for key in SCANS) for row in rows]
     steps = [
         (name, *(f"{row['steps_cpu_s'][name]:.2f}" for row in rows))
         for name in (rows[0]["steps_cpu_s"] if rows else ())
     ]
+    kinds = [
+        (
+            name,
+            *(
+                f"{kind['bytes']:,} bytes, {kind['share']:.3f}, {kind['unpack_ms']:.2f} ms"
+                for kind in (row["stored"][name] for row in rows)
+            ),
+        )
+        for name in (rows[0]["stored"] if rows else ())
+    ]
     return "\n".join(
         [
             tables.markdown(tuple(SCANS.values()), scans),
+            tables.markdown(("stored", *(row["scan"] for row in rows)), kinds),
             tables.markdown(("CPU s", *(row["scan"] for row in rows)), steps),
         ]
     )

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
-from scipy import ndimage
 
 from inres.ct import dicom, linear
 from inres.ct.damage import Stored
@@ -181,12 +180,14 @@ def resample(volume: Volume, spacing_mm: float) -> Volume:
     offset = ((old_size - 1) * old - (size - 1) * spacing_mm) / 2
     origin = volume.origin_mm + volume.direction @ offset
     ratio = spacing_mm / old
-    sigma = np.where(ratio >= 2, (ratio - 1) / 2, 0.0)[::-1]
-    hu = volume.hu
-    for axis in np.flatnonzero(sigma):
-        hu = _smoothed(hu, float(sigma[axis]), int(axis))
     x, y, z = (int(n) for n in size)
-    hu = linear.resampled(hu, first=(offset / old)[::-1], step=ratio[::-1], shape=(z, y, x))
+    hu = linear.resampled(
+        volume.hu,
+        first=(offset / old)[::-1],
+        step=ratio[::-1],
+        shape=(z, y, x),
+        sigma=np.where(ratio >= 2, (ratio - 1) / 2, 0.0)[::-1],
+    )
     return dataclasses.replace(
         volume, hu=hu, spacing_mm=(spacing_mm,) * 3, origin_mm=vector(origin)
     )
@@ -240,14 +241,3 @@ def _resampled(
     )
     hu = sitk.GetArrayFromImage(image)
     return Volume(hu=hu, spacing_mm=spacing, origin_mm=origin, direction=direction)
-
-
-def _smoothed(hu: np.ndarray, sigma: float, axis: int) -> np.ndarray:
-    """Gaussian filter along one axis, in slabs, so that only one slab is held as floats."""
-    out = np.empty_like(hu)
-    other = 1 if axis == 0 else 0
-    for start in range(0, hu.shape[other], 32):
-        part = (slice(None),) * other + (slice(start, start + 32),)
-        slab = ndimage.gaussian_filter1d(hu[part].astype(np.float32), sigma, axis, mode="nearest")
-        out[part] = np.rint(slab)
-    return out

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from inres.config import ConfigError
+from inres.system.rows import Images
 
 
 def steps_per_epoch(items: int, batch: int, *, section: str = "train") -> int:
@@ -43,7 +44,7 @@ def epoch_order(weights: np.ndarray, *, seed: int, epoch: int) -> np.ndarray:
 
 
 def batches(
-    arrays: Mapping[str, np.ndarray],
+    arrays: Mapping[str, Images],
     *,
     weights: np.ndarray,
     batch: int,
@@ -56,7 +57,7 @@ def batches(
     """Batches of the steps from `start` to `steps - 1`: dicts of [batch / processes, ...] arrays.
 
     Args:
-      arrays: fields with a common first axis of N items; they may be memory-mapped.
+      arrays: fields with a common first axis of N items; only the rows of a batch are read.
       weights: [N], probability of drawing each item, as from `draw_weights`.
       batch: size of the global batch.
       process: (index, count) of processes; this one loads its part of each batch.

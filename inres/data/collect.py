@@ -3,9 +3,9 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +14,10 @@ from inres.ct import lungs
 from inres.data import columns, item_store, labels, normals
 from inres.data.item_table import write_table
 from inres.data.items import Item, table2
-from inres.data.scan_items import Job
+from inres.data.scan_items import Job, lengths_of
 from inres.sources import Progress, Scans
 from inres.system import files
+from inres.system.rows import rows_file
 
 SCAN_COLUMNS = (
     *("scan", "path", "series", "patient", "study_date", "voxels", "spacing_mm", "notes"),
@@ -184,37 +185,32 @@ def _write_arrays(parts: Sequence[Part], config: Config, *, out: Path, progress:
     side, neighbours = config.items.canvas_px, 2 * config.items.neighbours
     count = sum(len(part.items) for part in parts)
     audited = sum(len(part.audit) for part in parts)
-    shapes = {
+    shapes: dict[str, tuple[int, ...]] = {
         "slices": (count, side, side),
-        "neighbours": (count, neighbours, side, side),
-        "known": (count, neighbours),
         "lung_masks": (count, side, side),
         "audit_slices": (2 * audited, side, side),
     }
-    if not neighbours:
-        del shapes["neighbours"], shapes["known"]
+    if neighbours:
+        shapes["neighbours"] = (count, neighbours, side, side)
     if config.items.view == "cube":
         shape = (count, *(config.items.cube_px,) * 3)
         shapes |= {"cubes": shape, "cube_states": shape}
-    with _array_files(out, shapes) as arrays:
-        for part in progress(parts, name="write item store", total=len(parts), unit="scan"):
-            with np.load(part.path) as stored:
-                for name, file in arrays.items():
-                    rows = {
-                        "neighbours": neighbours * len(part.items),
-                        "audit_slices": 2 * len(part.audit),
-                    }.get(name, len(part.items))
-                    file.write(stored[name][:rows].tobytes())
-
-
-@contextlib.contextmanager
-def _array_files(out: Path, shapes: dict[str, tuple[int, ...]]) -> Iterator[dict[str, BinaryIO]]:
-    """Array files by name, open to be written piece by piece."""
     with contextlib.ExitStack() as stack:
-        yield {
-            name: stack.enter_context(files.array_file(out / f"{name}.npy", shape))
+        images = {
+            name: stack.enter_context(rows_file(out / f"{name}.rows", shape))
             for name, shape in shapes.items()
         }
+        known = None
+        if neighbours:
+            path = out / "known.npy"
+            known = stack.enter_context(files.array_file(path, (count, neighbours)))
+        for part in progress(parts, name="write item store", total=len(parts), unit="scan"):
+            with np.load(part.path) as stored:
+                for name, file in images.items():
+                    rows = 2 * len(part.audit) if name == "audit_slices" else len(part.items)
+                    file.add_packed(stored[name], stored[lengths_of(name)][:rows])
+                if known is not None:
+                    known.write(stored["known"][: len(part.items)].tobytes())
 
 
 def _meta(

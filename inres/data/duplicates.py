@@ -24,6 +24,8 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import ndimage
 
+from inres.system.rows import Images
+
 THUMBNAIL_PX = 64
 """Maximum side of a thumbnail."""
 GRID = 16
@@ -52,7 +54,7 @@ def _shrink(images: np.ndarray, cells: int) -> np.ndarray:
     return weights @ images.astype(np.float32) @ weights.T
 
 
-def thumbnails(images: np.ndarray) -> np.ndarray:
+def thumbnails(images: Images) -> np.ndarray:
     """Images uint8 [N, S, S] reduced to at most `THUMBNAIL_PX` pixels a side: uint8 [N, T, T]."""
     size = min(images.shape[1], THUMBNAIL_PX)
     out = np.empty((len(images), size, size), np.uint8)

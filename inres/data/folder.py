@@ -13,6 +13,7 @@ from inres.data.item_table import COLUMNS, read_table, text_names, write_table
 from inres.data.items import Item, nodule_names
 from inres.system import files
 from inres.system.progress import progress
+from inres.system.rows import rows_file
 
 _WIDTH_TOLERANCE = 0.01
 """Relative difference of a width from `crop_mm` that is a matter of rounding."""
@@ -63,16 +64,16 @@ def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
         items = [table[row] for row in central]
         paths, masks = ([each[row] for row in central] if each else [] for each in (paths, masks))
     shape = (len(items), side, side)
-    with files.array_file(out / "slices.npy", shape) as file:
+    with rows_file(out / "slices.rows", shape) as file:
         for path in progress(paths, name="write images", unit="image"):
-            file.write(images.load_image(path, config.items).tobytes())
+            file.add(images.load_image(path, config.items)[None])
     if neighbours is not None:
         with files.atomic_path(out / "neighbours.npy") as part:
             np.save(part, neighbours)
     if masks:
-        with files.array_file(out / "lung_masks.npy", shape) as file:
+        with rows_file(out / "lung_masks.rows", shape) as file:
             for path in progress(masks, name="write masks", unit="mask"):
-                file.write(images.load_mask(path).tobytes())
+                file.add(images.load_mask(path)[None])
     counts = Counter(item.label for item in items)
     meta = {
         "source": "folder",
@@ -135,8 +136,8 @@ def _write_cubes(
     """
     shape = (len(nodules), *(config.cube_px,) * 3)
     with (
-        files.array_file(out / "cubes.npy", shape) as cubes,
-        files.array_file(out / "cube_states.npy", shape) as states,
+        rows_file(out / "cubes.rows", shape) as cubes,
+        rows_file(out / "cube_states.rows", shape) as states,
     ):
         for stack in progress(nodules, name="write cubes", unit="nodule"):
             planes = np.stack([images.load_image(paths[row], config) for row in stack.rows])
@@ -146,7 +147,7 @@ def _write_cubes(
             centre = stack.z_mm[stack.rows.index(stack.central)]
             made = views.stack_cube(planes, lungs, stack.z_mm, centre, config)
             for file, array in zip((cubes, states), made, strict=True):
-                file.write(np.ascontiguousarray(array).tobytes())
+                file.add(array[None])
 
 
 def folder_files(root: Path) -> list[Path]:

@@ -1,19 +1,20 @@
-"""The item store: a table with one row per item, and memory-mapped images.
+"""The item store: a table with one row per item, and images that are read one by one.
 
-On disk, a folder:
+On disk, a folder; files .rows (`inres.system.rows`) are compressed item by item:
   items.csv            one row per item, with the fields of `Item` as columns
-  slices.npy           uint8 [N, S, S], HU windowed to 8 bits
-  neighbours.npy       k slices below and k above each item, from the lowest up: uint8
-                       [N, 2 k, S, S] from scans; rows of slices.npy, int32 [N, 2 k], from a folder,
-                       -1 for none (absent if no item has any, or none are configured)
+  slices.rows          uint8 [N, S, S], HU windowed to 8 bits
+  neighbours.rows      from scans: k slices below and k above each item, from the lowest up, uint8
+                       [N, 2 k, S, S] (absent if none are configured)
+  neighbours.npy       from a folder: their rows of `slices`, int32 [N, 2 k], -1 for none (likewise,
+                       or if no item has any)
   known.npy            uint8 [N, 2 k], 0 where a neighbour would lie outside the scan (scans only)
-  cubes.npy            uint8 [N, D, D, D], axes y, x, z, windowed (only if items are cubes)
-  cube_states.npy      uint8 [N, D, D, D]: 0 unknown, 1 outside the lungs, 2 inside (likewise)
-  lung_masks.npy       uint8 [N, S, S], 1 inside the lungs (absent if there are no masks)
+  cubes.rows           uint8 [N, D, D, D], axes y, x, z, windowed (only if items are cubes)
+  cube_states.rows     uint8 [N, D, D, D]: 0 unknown, 1 outside the lungs, 2 inside (likewise)
+  lung_masks.rows      uint8 [N, S, S], 1 inside the lungs (absent if there are no masks)
   scans.csv            one row per scan: where it is, which series was read, its size, and notes
                        on what was decided (scans only)
   audit.csv            one row per nodule: share of its sphere inside each mask (scans only)
-  audit_slices.npy     uint8 [2 M, S, S], planes below and above the centre of each nodule
+  audit_slices.rows    uint8 [2 M, S, S], planes below and above the centre of each nodule
   meta.json            window, spacing, counts and messages of the preparation
 """
 
@@ -25,6 +26,7 @@ import numpy as np
 from inres.data.item_table import read_table
 from inres.data.items import Item
 from inres.system import files
+from inres.system.rows import Images, open_images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,19 +35,19 @@ class ItemStore:
 
     root: Path
     items: tuple[Item, ...]
-    slices: np.ndarray
-    """uint8 [N, S, S], memory-mapped."""
-    lung_masks: np.ndarray | None
-    """uint8 [N, S, S], memory-mapped; None if there are no masks."""
-    neighbours: np.ndarray | None = None
-    """uint8 [N, 2 k, S, S], or rows of `slices`, int32 [N, 2 k], -1 where there is no slice;
-    memory-mapped; None if there are no neighbours."""
-    known: np.ndarray | None = None
+    slices: Images
+    """uint8 [N, S, S]."""
+    lung_masks: Images | None
+    """uint8 [N, S, S]; None if there are no masks."""
+    neighbours: Images | None = None
+    """uint8 [N, 2 k, S, S], or rows of `slices`, int32 [N, 2 k], -1 where there is no slice; None
+    if there are no neighbours."""
+    known: Images | None = None
     """uint8 [N, 2 k], which neighbours lie inside the scan; None where `neighbours` are rows."""
-    cubes: np.ndarray | None = None
-    """uint8 [N, D, D, D], memory-mapped; None if items are slices."""
-    cube_states: np.ndarray | None = None
-    """uint8 [N, D, D, D], as `inres.data.cubes.states`, memory-mapped; None if items are slices."""
+    cubes: Images | None = None
+    """uint8 [N, D, D, D]; None if items are slices."""
+    cube_states: Images | None = None
+    """uint8 [N, D, D, D], as `inres.data.cubes.states`; None if items are slices."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -95,7 +97,8 @@ def stored_class_names(root: Path) -> tuple[str, ...]:
     return tuple(meta.get("class_names", ())) if isinstance(meta, dict) else ()
 
 
-OPTIONAL = ("neighbours.npy", "known.npy", "cubes.npy", "cube_states.npy")
+AGAIN = "run the prepare stage again"
+OPTIONAL = ("neighbours.rows", "neighbours.npy", "known.npy", "cubes.rows", "cube_states.rows")
 """Files that a store has or lacks, depending on the config."""
 
 _ARRAYS = {
@@ -118,23 +121,18 @@ def open_store(root: str | Path) -> ItemStore:
     """
     root = Path(root)
     items = tuple(read_table(root / "items.csv"))
-    arrays: dict[str, np.ndarray | None] = {}
+    arrays: dict[str, Images | None] = {}
     for name, kinds in _ARRAYS.items():
-        arrays[name] = None
-        path = root / f"{name}.npy"
-        if not path.is_file():
-            continue
-        try:
-            array = np.load(path, mmap_mode="r")
-        except (ValueError, OSError, EOFError) as error:
-            raise ValueError(f"{path}: damaged ({error}); run the prepare stage again") from None
-        if (array.dtype.name, array.ndim) not in kinds or len(array) != len(items):
+        array = open_images(root / name, AGAIN)
+        if array is not None and (
+            (array.dtype.name, array.ndim) not in kinds or len(array) != len(items)
+        ):
             raise ValueError(
-                f"{path}: {array.dtype} {array.shape}, but {root / 'items.csv'} has {len(items)} "
-                "rows of uint8 slices; run the prepare stage again"
+                f"{root / name}: {array.dtype} {array.shape}, but {root / 'items.csv'} has "
+                f"{len(items)} rows of uint8 slices; {AGAIN}"
             )
         arrays[name] = array
     if arrays["slices"] is None:
-        raise FileNotFoundError(f"{root / 'slices.npy'}: no such file; run the prepare stage")
+        raise FileNotFoundError(f"{root / 'slices.rows'}: no such file; {AGAIN}")
     others = {name: array for name, array in arrays.items() if name != "slices"}
     return ItemStore(root, items, arrays["slices"], **others)

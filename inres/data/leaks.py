@@ -11,6 +11,7 @@ import numpy as np
 
 from inres.data import duplicates
 from inres.data.items import SIDES, Item, item_names, known_patients
+from inres.system.rows import Images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +95,7 @@ def describe(items: Sequence[Item], side: np.ndarray, overlap: Overlap) -> str:
     return f"{what} ({more})"
 
 
-def examine(items: Sequence[Item], side: np.ndarray, images: np.ndarray) -> dict[str, Any]:
+def examine(items: Sequence[Item], side: np.ndarray, images: Images) -> dict[str, Any]:
     """`count_leaks` for a given split: side str [N], images uint8 [N, S, S]."""
     overlap = find_overlap(items, side, duplicates.thumbnails(images))
     return count_leaks(items, side, overlap)

@@ -22,6 +22,7 @@ from inres.data.item_table import record_name
 from inres.data.items import Item
 from inres.sources import Finding, Scan
 from inres.system import files
+from inres.system.rows import pack
 
 ITEM_FIELDS = (
     *("spacing_mm", "hu_min", "hu_max", "canvas_mm", "normal_clearance_mm"),
@@ -35,7 +36,7 @@ UNKNOWN_DIAMETER_MM = 2 * normals.UNKNOWN_RADIUS_MM
 AERATED_HU = -750
 """HU up to which a place is aerated lung: of 596 nodules of LUNA16, 2 have more than half of the
 inner half of their diameter below, and 88 % of other places in the lungs."""
-_FORMAT = 7
+_FORMAT = 8
 LONGEST_NAME = 200
 """Bytes of the name of a scan's file; systems allow 255, some of which temporary files add."""
 
@@ -284,34 +285,36 @@ def _item(
 def _write(job: Job, cut: Cut, placed: list[Placed], audited: list[Audited]) -> None:
     side = cut.config.canvas_px
     planes = [item.plane for item in placed]
-    neighbours = [cut.neighbours(z) for z in planes]
+    beside = [cut.neighbours(z) for z in planes]
     text = [
         [vars(item.item) for item in placed],
         [a.row for a in audited],
         list(cut.messages),
         _scan_row(cut),
     ]
-    cubes = _cubes(cut, placed) if cut.config.view == "cube" else {}
+    images: dict[str, Sequence[np.ndarray] | np.ndarray] = {
+        "slices": stacked([cut.plane(z) for z in planes], side),
+        "lung_masks": stacked([cut.mask_plane(z) for z in planes], side),
+        "audit_slices": stacked([cut.plane(z) for a in audited for z in a.planes], side),
+        "neighbours": [others for others, _ in beside],
+        **(_cubes(cut, placed) if cut.config.view == "cube" else {}),
+    }
     arrays = {
         "fingerprint": np.array(job.fingerprint()),
         "text": np.array(json.dumps(text)),
-        "slices": stacked([cut.plane(z) for z in planes], side),
-        "neighbours": stacked([n for others, _ in neighbours for n in others], side),
-        "known": np.array([known for _, known in neighbours], np.uint8).reshape(
+        "known": np.array([known for _, known in beside], np.uint8).reshape(
             len(planes), 2 * cut.config.neighbours
         ),
-        "lung_masks": stacked([cut.mask_plane(z) for z in planes], side),
-        "audit_slices": stacked([cut.plane(z) for a in audited for z in a.planes], side),
-        **cubes,
     }
-    # np.savez_compressed packs slices to 0.95 of the size, but takes four times as long.
-    with (
-        files.atomic_path(job.path) as part,
-        zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed,
-    ):
-        for name, array in arrays.items():
-            with packed.open(f"{name}.npy", "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
+    for name, rows in images.items():
+        arrays[name], arrays[lengths_of(name)] = pack(rows)
+    with files.atomic_path(job.path) as part:
+        np.savez(part, **arrays)  # type: ignore[arg-type]
+
+
+def lengths_of(name: str) -> str:
+    """The array with the lengths of the rows of images that are stored as `name`."""
+    return f"{name}_lengths"
 
 
 def _scan_row(cut: Cut) -> dict[str, str]:

@@ -14,6 +14,7 @@ import numpy as np
 from inres.config import ConfigError, Split
 from inres.data import duplicates, leaks
 from inres.data.items import SIDES, Item, item_names, known_patients, patients
+from inres.system.rows import Images
 
 
 class LeakError(ValueError):
@@ -21,7 +22,7 @@ class LeakError(ValueError):
 
 
 def split_items(
-    items: Sequence[Item], config: Split, images: np.ndarray | None
+    items: Sequence[Item], config: Split, images: Images | None
 ) -> tuple[np.ndarray, dict[str, Any]]:
     """Divide the items, and refuse or drop what is on two sides.
 

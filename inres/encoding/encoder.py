@@ -16,6 +16,7 @@ from inres.data.views import View, as_is, symmetries
 from inres.learning import sight
 from inres.models.head import Outputs
 from inres.system.progress import progress
+from inres.system.rows import Images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +56,11 @@ class Encoded:
         return Encoded(*(replaced(old, new) for old, new in pairs))
 
 
-Encoder = Callable[[np.ndarray], Encoded]
+Encoder = Callable[[Images], Encoded]
 """uint8 [N, S, S, C] -> `Encoded` of N images."""
 
 
-def check_images(images: np.ndarray, *, axes: int) -> None:
+def check_images(images: Images, *, axes: int) -> None:
     """Check that images are uint8 and have the right number of axes.
 
     Other types are refused because they would be cut to 8 bits.
@@ -95,7 +96,7 @@ def make_encoder(
     """
     used = tuple(views) if views_weight else tuple(views[:1])
 
-    def encode(images: np.ndarray) -> Encoded:
+    def encode(images: Images) -> Encoded:
         check_images(images, axes=4)
         if not len(images):
             return encode(np.zeros((1, *images.shape[1:]), np.uint8)).rows(np.arange(0))

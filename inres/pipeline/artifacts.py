@@ -34,7 +34,7 @@ from inres.system import files
 
 
 def open_items(workdir: Path) -> item_store.ItemStore:
-    """The item table with its images, memory-mapped."""
+    """The item table with its images, which are read one by one."""
     return item_store.open_store(workdir / "prepare")
 
 
@@ -121,6 +121,10 @@ def labelled(store: item_store.ItemStore, workdir: Path) -> Labelled:
 
 # --- segment --------------------------------------------------------------------------------------
 
+MASKS = "masks.rows"
+"""The U-Net's masks in the stage's directory, where it made any."""
+SEGMENT_AGAIN = "run the segment stage again"
+
 
 def slice_spacing_mm(config: Config) -> float:
     """Pixel side of the stored slices; 0 for images of a folder, where it is unknown."""
@@ -129,7 +133,7 @@ def slice_spacing_mm(config: Config) -> float:
 
 def load_segmenter(config: Config, workdir: Path) -> Segmenter | None:
     """The trained U-Net as a segmenter; None where the archive's lungs are not from a U-Net."""
-    if not (workdir / "segment" / "masks.npy").is_file():
+    if not (workdir / "segment" / MASKS).is_file():
         return None
     variables = Checkpoints.read_variables(workdir / "segment" / "checkpoints")
     return unet_segmenter(config, variables)

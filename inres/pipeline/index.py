@@ -16,6 +16,7 @@ from inres.pipeline.inputs import stage_inputs
 from inres.retrieval import codes
 from inres.storage import store as storage
 from inres.system import files
+from inres.system.rows import Selected
 
 RECORD_COLUMNS = (
     *("scan", "patient", "nodule", "label", "diameter_mm", "malignancy", "subset"),
@@ -52,7 +53,7 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
     encoded = encoder.make_encoder(model, variables, planes=config.model.planes)(inputs)
     unseen = data.on("val", "test")
     if len(unseen):
-        encoded = encoded.with_rows(unseen, encode_unseen(inputs[unseen]))
+        encoded = encoded.with_rows(unseen, encode_unseen(Selected(inputs, unseen)))
     artifacts.save_embeddings(out / "embeddings.npz", encoded)
     seen = data.trained(stacks=table.neighbours is not None)
     _save_array(out / "trained.npy", input_digests(inputs, seen))

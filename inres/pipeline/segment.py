@@ -20,6 +20,7 @@ from inres.pipeline import artifacts, stages
 from inres.pipeline.inputs import stage_inputs
 from inres.system import files
 from inres.system.progress import progress
+from inres.system.rows import Images, Rows, rows_file
 
 _EXAMPLES = 6
 """Held-out slices in the figure."""
@@ -28,8 +29,8 @@ _EXAMPLES = 6
 def segment_items(config: Config, workdir: Path) -> None:
     """Write `<workdir>/segment` unless it is complete.
 
-    Results: masks.npy (uint8 [N, S, S]), metrics.json (Dice and IoU on held-out slices), audit.csv,
-    checkpoints, logs and examples.png. Without masks to learn from, the stage is empty.
+    Results: masks.rows (uint8 [N, S, S]), metrics.json (Dice and IoU on held-out slices),
+    audit.csv, checkpoints, logs and examples.png. Without masks to learn from, the stage is empty.
 
     Raises:
       TrainingError: the loss is not finite.
@@ -149,22 +150,20 @@ def write_pairs(
     return {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
 
 
-def write_masks(segment: Segmenter, store: item_store.ItemStore, out: Path) -> np.ndarray:
-    """Segment every item into masks.npy, uint8 [N, S, S], unless it is there; memory-mapped."""
-    path = out / "masks.npy"
+def write_masks(segment: Segmenter, store: item_store.ItemStore, out: Path) -> Rows:
+    """Segment every item into masks.rows, uint8 [N, S, S], unless it is there."""
+    path = out / artifacts.MASKS
     if not path.is_file():
         step = 32
-        with files.array_file(path, store.slices.shape) as file:
+        with rows_file(path, store.slices.shape) as file:
             for i in progress(
                 range(0, len(store.slices), step), name="segment slices", unit="batch"
             ):
-                file.write(segment(np.asarray(store.slices[i : i + step])).tobytes())
-    return np.load(path, mmap_mode="r")
+                file.add(segment(np.asarray(store.slices[i : i + step])))
+    return Rows(path, artifacts.SEGMENT_AGAIN)
 
 
-def overlap(
-    masks: np.ndarray, truth: np.ndarray, rows: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def overlap(masks: Images, truth: Images, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Dice and IoU, float64 [n] each, of the slices `rows`; two empty masks count as equal."""
     dice, iou = [], []
     for row in rows:
@@ -178,14 +177,14 @@ def overlap(
 def _audit(
     segment: Segmenter,
     store: item_store.ItemStore,
-    masks: np.ndarray,
+    masks: Images,
     prepared: Path,
     out: Path,
     spacing_mm: float,
 ) -> None:
     """Add the share of each nodule's sphere that the U-Net keeps to the audit of `prepare`."""
     rows = files.read_csv(prepared / "audit.csv", ("scan", "nodule", "diameter_mm"))
-    planes = np.load(prepared / "audit_slices.npy", mmap_mode="r")
+    planes = Rows(prepared / "audit_slices.rows", item_store.AGAIN)
     central = [i for i, item in enumerate(store.items) if item.nodule and not item.offset_mm]
     index = {store.items[i].nodule: i for i in central}
     step = 16
@@ -202,7 +201,7 @@ def _audit(
 
 
 def _draw_examples(
-    store: item_store.ItemStore, masks: np.ndarray, rows: np.ndarray, out: Path, *, pdf: bool
+    store: item_store.ItemStore, masks: Images, rows: np.ndarray, out: Path, *, pdf: bool
 ) -> None:
     """Draw some of the slices `rows` with both masks."""
     assert store.lung_masks is not None

@@ -25,6 +25,7 @@ from inres.pipeline.artifacts import Labelled
 from inres.pipeline.inputs import stage_inputs
 from inres.system import files
 from inres.system.progress import progress
+from inres.system.rows import Images, Rows, Selected
 
 Validate = Callable[[TrainState], dict[str, float]]
 
@@ -172,8 +173,8 @@ def write_inputs(
                 made = views.cube(store.cubes[row], store.cube_states[row], config.items)
                 file.write(views.limited(made, reach[row]).tobytes())
         return
-    learned = segment / "masks.npy"
-    masks = np.load(learned, mmap_mode="r") if learned.is_file() else store.lung_masks
+    learned = segment / artifacts.MASKS
+    masks = Rows(learned, artifacts.SEGMENT_AGAIN) if learned.is_file() else store.lung_masks
     count = len(store.planes(0)[1])
     shape = (len(store.items), size, size, 2 * count if count > 1 else 1)
     with files.array_file(out / "inputs.npy", shape) as file:
@@ -232,13 +233,14 @@ def _fit(
     print(f"  {config.model.name}: {count:,} parameters, {len(rows)} training items")
     if start:
         print(f"  resumed at step {start} of {steps}")
+    shown: dict[str, Images] = {"image": Selected(images, rows), **arrays}
     loss = recipe.hash_loss(model, config, steps=steps, classes=data.classes)
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
     with MetricLog(out, step=start) as log:
         state = loop.fit(
             state,
             make_train_step(loss, optimizer, key=key, mesh=mesh),
-            draw_batches(config, {"image": images[rows], **arrays}, start=start, steps=steps),
+            draw_batches(config, shown, start=start, steps=steps),
             steps=steps,
             steps_per_epoch=per_epoch,
             mesh=mesh,
@@ -300,7 +302,7 @@ def _best_keeper(config: Config, out: Path, per_epoch: int, *, validates: bool) 
 
 
 def draw_batches(
-    config: Config, arrays: Mapping[str, np.ndarray], *, start: int, steps: int
+    config: Config, arrays: Mapping[str, Images], *, start: int, steps: int
 ) -> Iterator[dict[str, np.ndarray]]:
     """This process's part of each batch of the training items, from step `start` on.
 
@@ -310,7 +312,7 @@ def draw_batches(
     c = config.train
     return batches.batches(
         arrays,
-        weights=batches.draw_weights(arrays["label"], c.balance_power),
+        weights=batches.draw_weights(np.asarray(arrays["label"]), c.balance_power),
         batch=c.batch,
         seed=config.seed,
         start=start,
@@ -337,7 +339,7 @@ def make_validation(
 
     def validate(state: TrainState) -> dict[str, float]:
         encode = encoder.make_encoder(model, state.variables, planes=planes, quiet=True)
-        q, g = encode(images[query]), encode(images[gallery])
+        q, g = (encode(Selected(images, rows)) for rows in (query, gallery))
         found = []
         for part in metrics.chunks(len(query), len(gallery)):
             distances = hamming_distances(q.h[part] >= 0.5, g.h >= 0.5).astype(np.float64)

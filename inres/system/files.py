@@ -371,7 +371,7 @@ def load_array(path: Path, remedy: str = RESTORE, *, mmap: bool = False) -> np.n
       ValueError: the file is damaged; names it and ends with `remedy`.
       FileNotFoundError: there is no such file.
     """
-    with _damage_named(path, remedy):
+    with damage_named(path, remedy):
         array = np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
         if not isinstance(array, np.ndarray):
             array.close()
@@ -388,7 +388,7 @@ def load_arrays(
       ValueError: the file is damaged or lacks an array; names it and ends with `remedy`.
       FileNotFoundError: there is no such file.
     """
-    with _damage_named(path, remedy):
+    with damage_named(path, remedy):
         data = np.load(path, allow_pickle=False)
         if isinstance(data, np.ndarray):
             raise ValueError("not an .npz file")
@@ -397,7 +397,13 @@ def load_arrays(
 
 
 @contextlib.contextmanager
-def _damage_named(path: Path, remedy: str) -> Iterator[None]:
+def damage_named(path: Path, remedy: str) -> Iterator[None]:
+    """Turn what NumPy, zlib and zipfile raise on a damaged file into one error.
+
+    Raises:
+      ValueError: the file is damaged; names it and ends with `remedy`.
+      FileNotFoundError: there is no such file.
+    """
     try:
         yield
     except FileNotFoundError:

@@ -5,6 +5,7 @@ import functools
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from scipy import ndimage
 
 from inres.ct import linear
 
@@ -59,3 +60,20 @@ def test_by_hand():
     found = linear.resampled(values, first=first, step=step, shape=shape)
     assert np.abs(found - np.trunc(expected)).max() <= 1
     assert np.abs(found - expected).max() < 1.001
+
+
+def test_smoothed_first():
+    values = noise((30, 25, 40))
+    sigma, step, first = np.array([0.7, 0.0, 1.5]), np.array([2.4, 0.9, 4.0]), np.array([1, 0.3, 2])
+    shape = (12, 20, 9)
+    expected = ndimage.gaussian_filter(values.astype(np.float64), sigma, mode="nearest")
+    for axis in range(3):
+        at = first[axis] + step[axis] * np.arange(shape[axis])
+        line = functools.partial(np.interp, at, np.arange(values.shape[axis]))
+        expected = np.apply_along_axis(line, axis, expected)
+    found = linear.resampled(values, first=first, step=step, shape=shape, sigma=sigma)
+    assert np.abs(found - expected).max() < 1.01
+    assert np.all(
+        linear.resampled(np.full_like(values, -777), first=first, step=step, shape=shape, sigma=2.0)
+        == -777
+    )

@@ -415,7 +415,7 @@ def test_positions_that_make_no_cube_are_named(tmp_path):
     root = cube_folder(tmp_path / "again", [0.0, 2.0, 2.0])
     with pytest.raises(ValueError, match=r"images/2\.png: z_mm 2 is that of images/1\.png too"):
         prepared_cubes(root)
-    assert not (root.parent / "cubes" / "slices.npy").exists()
+    assert not (root.parent / "cubes" / "slices.rows").exists()
 
 
 def test_the_width_of_images_is_checked_where_the_table_says_it(tmp_path):

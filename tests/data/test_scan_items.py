@@ -29,16 +29,17 @@ from inres.data.prepare import prepare
 from inres.data.views import canvas
 from inres.sources import Finding, Scan, Scans
 from inres.system import files
+from inres.system.rows import Rows
 
 pytestmark = pytest.mark.slow
 
 
 def test_store_is_complete_and_clean(store):
     names = {p.name for p in store.root.iterdir()}
-    arrays = {"slices.npy", "lung_masks.npy", "audit_slices.npy"}
+    arrays = {"slices.rows", "lung_masks.rows", "audit_slices.rows"}
     assert names == arrays | {"items.csv", "audit.csv", "scans.csv", "meta.json"}
     assert store.slices.shape == store.lung_masks.shape == (15, 112, 112)
-    assert np.load(store.root / "audit_slices.npy").shape == (6, 112, 112)
+    assert Rows(store.root / "audit_slices.rows").shape == (6, 112, 112)
     meta = files.read_json(store.root / "meta.json")
     assert meta["table2"] == {"=0": 12, "8~13": 1, "13~18": 1, "18~23": 1} | {
         name: 0 for name in ("0~5", "5~6", "6~8", ">23")
@@ -192,7 +193,7 @@ def test_normals_are_clear_of_every_finding(tree, store):
 
 def test_audit(tree, store):
     rows = files.read_csv(store.root / "audit.csv", collect.AUDIT_COLUMNS)
-    planes = np.load(store.root / "audit_slices.npy")
+    planes = np.asarray(Rows(store.root / "audit_slices.rows"))
     assert [row["nodule"] for row in rows] == [store.items[i].nodule for i in nodules(store)]
     inner, outer = rows[1], rows[2]
     assert float(inner["threshold"]) == float(inner["repaired"]) == 1
@@ -238,7 +239,7 @@ def test_a_nodule_outside_its_canvas_is_left_out_and_reported(tree, store, tmp_p
     }
     rows = files.read_csv(result.root / "audit.csv", collect.AUDIT_COLUMNS)
     assert [row["nodule"] for row in rows] == [item.nodule for item in kept]
-    assert np.load(result.root / "audit_slices.npy").shape == (4, 64, 64)
+    assert Rows(result.root / "audit_slices.rows").shape == (4, 64, 64)
     assert result.slices.shape == result.lung_masks.shape == (14, 64, 64)
 
 

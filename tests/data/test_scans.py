@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import math
 import os
 import shutil
 import signal
@@ -26,13 +27,14 @@ from inres.pipeline.prepare import prepare_items
 from inres.pipeline.stages import StageError
 from inres.sources import SourceError
 from inres.system import files
+from inres.system.rows import Rows
 
 pytestmark = pytest.mark.slow
 
 
 def test_two_workers_and_a_second_run_give_the_same(tree, store, tmp_path):
     other = run(make_config(tree), tree, tmp_path / "o", workers=2)
-    for name in ("items.csv", "audit.csv", "meta.json", "slices.npy", "lung_masks.npy"):
+    for name in ("items.csv", "audit.csv", "meta.json", "slices.rows", "lung_masks.rows"):
         assert (other.root / name).read_bytes() == (store.root / name).read_bytes()
     changed = make_config(tree)
     changed.data = dataclasses.replace(changed.data, seed=1)
@@ -172,13 +174,16 @@ def test_lack_of_disk_space_is_found_before_work_starts(tree, tmp_path, monkeypa
 
 
 def test_disk_space_is_required_only_for_what_is_missing(tree, store, tmp_path, monkeypatch):
-    """When all scans are done, that is the store alone, to the last byte of its arrays."""
+    """When all scans are done, that is the store alone, by the shares of compressed pixels."""
     out = tmp_path / "o"
     monkeypatch.setattr(collect, "collect", lambda *a, **k: None)
     monkeypatch.setattr(scans.shutil, "rmtree", lambda *a, **k: None)
     prepare(make_config(tree), root=tree, out=out, workers=1)
     monkeypatch.undo()
-    need = sum(np.load(path, mmap_mode="r").nbytes for path in store.root.glob("*.npy"))
+    sizes = {path.stem: Rows(path).nbytes for path in store.root.glob("*.rows")}
+    masks = scans.PACKED_MASK * sizes.pop("lung_masks")
+    need = math.ceil(scans.PACKED_IMAGE * sum(sizes.values()) + masks)
+    assert need > sum(path.stat().st_size for path in store.root.glob("*.rows"))
 
     def free(count):
         usage = shutil._ntuple_diskusage(10**12, 10**12 - count, count)
@@ -205,7 +210,7 @@ def test_full_disk_leaves_nothing_half_written(tree, store, tmp_path, monkeypatc
 
     with monkeypatch.context() as patch:
         if full_at == "scan":
-            patch.setattr(np.lib.format, "write_array", full)
+            patch.setattr(np, "savez", full)
         else:
             patch.setattr(files, "write_csv", full)
         with pytest.raises(OSError, match=r"disk is full; (make room|free some).*/o[/']"):

@@ -22,6 +22,8 @@ def test_every_step_is_measured(tmp_path, monkeypatch):
     assert list(row["steps_cpu_s"]) == [*bench.STEPS, "everything else"]
     assert all(row["steps_cpu_s"][name] > 0 for name in bench.STEPS)
     assert row["ratio"] == round(row["rounds"]["prepare"][0] / row["rounds"]["simpleitk"][0], 2)
+    assert list(row["stored"]) == ["slices", "lung_masks", "audit_slices"]
+    assert all(0 < kind["share"] < 1 for kind in row["stored"].values())
     text = (tmp_path / "bench_prepare.md").read_text(encoding="utf-8")
     assert "| phantom.mhd | 128 x 128 x 32 |" in text
     assert "| - two lungs |" in text
