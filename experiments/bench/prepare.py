@@ -37,7 +37,7 @@ from inres.system.memory import keep_freed_memory
 from inres.system.progress import progress
 
 STEPS: dict[str, Callable[..., Any]] = {
-    "read": ct.read_scan,
+    "read": ct.read_voxels,
     "turn to common axes": ct.canonical,
     "resample": ct.resample,
     "threshold mask": lungs.threshold_mask,

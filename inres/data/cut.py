@@ -143,7 +143,8 @@ def cut_scan(
             "(usually 1024 is to be subtracted), scale, sign or byte order, and save the scan in a "
             "signed type"
         )
-    hu[hu < LOWEST_HU] = AIR_HU
+    if low < LOWEST_HU:
+        np.copyto(hu, AIR_HU, where=hu < LOWEST_HU)
     upright = canonical(volume_of(header, hu))
     del hu
     volume = resample(upright, config.spacing_mm)
