@@ -55,6 +55,8 @@ def open_stack(path: Path, *, series_uid: str = "", kernel: str = "") -> Stack:
     if not series_uid:
         _require_one_study(path, series)
     chosen, notes = choose(path, series, series_uid=series_uid, kernel=kernel)
+    if chosen.slices == 1 and not path.is_dir():
+        notes = (*notes, "a single slice; give its folder for the whole series")
     return stack_of(path, chosen, (*found.notes, *notes))
 
 

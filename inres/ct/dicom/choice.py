@@ -16,8 +16,14 @@ _HOW = (
     "choose one by its uid (series_uid, --series) or by a text of its kernel or description "
     "(data.kernel), or keep each in its own folder"
 )
+_ONE_UID = (
+    "choose one by its uid (series_uid, --series); if they are slices of one scan, give them one "
+    "SeriesInstanceUID, as with DCMTK's dcmodify -m SeriesInstanceUID=1.2.3 *"
+)
 _SAME_MM = 0.05
 """Thicknesses closer than this are equal."""
+_UNEVEN = 3.2
+"""Greatest ratio of the distances of slices that only their places show to be one series."""
 
 
 def choose(
@@ -97,19 +103,20 @@ def _by_rules(path: Path, volumes: Sequence[Series]) -> tuple[Series, list[tuple
         ("secondary capture", lambda s: s.instances[0].sop_class not in CT_CLASSES),
         ("derived", lambda s: s.instances[0].image_type[:1] == ("DERIVED",)),
         ("a part of the scan", lambda s: _extent_mm(s) < longest / 2),
-        ("thicker slices", lambda s: round(_slice_mm(s) / _SAME_MM)),
+        ("thicker slices", _slice_mm),
         ("sharper kernel", lambda s: sharpness(s.kernel, s.description)),
         ("fewer slices", lambda s: -s.slices),
     )
     for reason, value in rules:
         values = [value(series) for series in remaining]
-        best = min(values)
-        left += [(s, reason) for s, v in zip(remaining, values, strict=True) if v != best]
-        remaining = [s for s, v in zip(remaining, values, strict=True) if v == best]
+        good = [value < min(values) + _SAME_MM for value in values]
+        left += [(s, reason) for s, kept in zip(remaining, good, strict=True) if not kept]
+        remaining = [s for s, kept in zip(remaining, good, strict=True) if kept]
     if len(remaining) > 1:
+        single = all(series.slices == 1 for series in remaining)
         raise ScanError(
             f"{path}: {len(remaining)} series that may be the scan; "
-            f"{_listed(remaining, 'they are')}; {_HOW}"
+            f"{_listed(remaining, 'they are')}; {_HOW if not single else _ONE_UID}"
         )
     return remaining[0], left
 
@@ -159,7 +166,7 @@ def _scattered(found: Sequence[Series]) -> tuple[Series, tuple[str, ...]] | None
         return None
     positions = np.array([series.planes[0].position_mm for series in single])
     steps = np.diff(np.sort(positions @ normal_of(single[0].planes[0])))
-    if steps.min() < 0.01 or steps.max() > 1.1 * steps.min():
+    if steps.min() < 0.01 or steps.max() > _UNEVEN * steps.min():
         return None
     whole = dataclasses.replace(
         single[0],
