@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from inres.ct.dicom.instance import CT_CLASSES, Slice
+from inres.ct.dicom.instance import CT_CLASSES
 from inres.ct.dicom.kernels import sharpness
 from inres.ct.dicom.series import AXIAL, Series, normal_of
+from inres.ct.dicom.slices import Slice
 from inres.ct.header import ScanError
 
 _HOW = (

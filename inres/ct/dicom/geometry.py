@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from inres.ct.dicom.instance import Slice
+from inres.ct.dicom.slices import Slice
 from inres.ct.header import ScanError
 
 _SHIFT_MM = 0.5

@@ -18,7 +18,9 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 
 from inres.ct.dicom.folder import quiet
-from inres.ct.dicom.instance import CT_CLASSES, Pixels, Slice, unsupported
+from inres.ct.dicom.instance import CT_CLASSES
+from inres.ct.dicom.slices import Slice
+from inres.ct.dicom.storage import Pixels, unsupported
 from inres.ct.header import ScanError
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from inres.ct.dicom.folder import Found, folders_below, read_folder
-from inres.ct.dicom.instance import CT_CLASSES, Instance, Slice
+from inres.ct.dicom.instance import CT_CLASSES, Instance
+from inres.ct.dicom.slices import Slice
 
 _NO_STACK = (
     *("MIP", "MINIP", "MIN_IP", "MAX_IP", "MAXIMUM", "MINIMUM", "PROJECTION IMAGE"),

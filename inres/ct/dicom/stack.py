@@ -9,9 +9,10 @@ import numpy as np
 
 from inres.ct.dicom import geometry
 from inres.ct.dicom.geometry import Geometry, axes_of, heights_of, named, same_place
-from inres.ct.dicom.instance import CT_CLASSES, Slice
+from inres.ct.dicom.instance import CT_CLASSES
 from inres.ct.dicom.pixels import stored_values
 from inres.ct.dicom.series import AXIAL, Series, normal_of
+from inres.ct.dicom.slices import Slice
 from inres.ct.dicom.values import Tally, require_hu, to_hu
 from inres.ct.header import Header, ScanError, checked_header
 from inres.system import memory

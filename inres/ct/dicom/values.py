@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from inres.ct.dicom.instance import Pixels, Slice
+from inres.ct.dicom.slices import Slice
+from inres.ct.dicom.storage import Pixels
 from inres.ct.header import ScanError
 from inres.ct.hu import (
     AIR_HU,
