@@ -61,6 +61,12 @@ def test_what_may_be_a_slice_and_cannot_be_read_is_noted(folder):
     )
 
 
+def test_names_in_notes_are_on_one_line(folder):
+    (folder / "a\nb.dcm").touch()
+    (folder / "Lunge_肺_\u202e.dcm").touch()
+    assert scan.read_scan(folder).notes == (r"left out, empty file: Lunge_肺_\u202e.dcm, a\nb.dcm",)
+
+
 def test_only_broken_links(folder):
     for path in list(folder.iterdir()):
         path.unlink()

@@ -11,6 +11,7 @@ import pydicom
 
 from inres.ct.dicom.elements import UnreadableError
 from inres.ct.dicom.instance import Instance, read_instance
+from inres.system.messages import printable
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 """Endings of files that are meant to be DICOM; many archives export it without an ending."""
@@ -79,6 +80,6 @@ def folders_below(root: Path) -> Iterator[Path]:
 def _grouped(wrong: Sequence[tuple[Path, str]]) -> Iterator[str]:
     """One note for each reason, with the first files."""
     for reason in dict.fromkeys(why for _, why in wrong):
-        names = [path.name for path, why in wrong if why == reason]
+        names = [printable(path.name) for path, why in wrong if why == reason]
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         yield f"left out, {reason}: {shown}"

@@ -17,6 +17,7 @@ from inres.ct.dicom.elements import (
     whole,
 )
 from inres.ct.dicom.storage import Pixels
+from inres.system.messages import printable
 
 SLICE_TAGS = (
     *("ImageType", "SOPInstanceUID", "SliceThickness", "GantryDetectorTilt"),
@@ -83,8 +84,8 @@ class Slice:
     @property
     def name(self) -> str:
         """File name, with the number of the frame (from 1) of a multi-frame file."""
-        many = self.pixels.frames > 1
-        return f"{self.path.name}, frame {self.frame + 1}" if many else self.path.name
+        name = printable(self.path.name)
+        return f"{name}, frame {self.frame + 1}" if self.pixels.frames > 1 else name
 
     @property
     def layout(self) -> tuple[float, ...]:
