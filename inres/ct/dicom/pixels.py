@@ -6,7 +6,6 @@ what it makes of slope, intercept and MONOCHROME1.
 """
 
 import tempfile
-import zlib
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -70,7 +69,7 @@ def _inflated(path: Path, pixels: Pixels) -> np.ndarray:
     try:
         with quiet():
             data = bytes(pydicom.dcmread(path, force=True).get("PixelData", b""))
-    except (zlib.error, ValueError, EOFError, OSError, pydicom.errors.InvalidDicomError) as error:
+    except Exception as error:  # pydicom raises whatever its parsers meet
         raise ScanError(f"{path}: truncated or damaged ({error}); fetch it again") from None
     if len(data) < need:
         raise ScanError(
@@ -112,19 +111,9 @@ def _require_complete(data: bytes) -> None:
 
 def _decoded_frame(path: Path, pixels: Pixels, frame: bytes, part: Path) -> np.ndarray:
     """One frame, decoded from the file `part` with nothing but its pixels."""
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = pixels.syntax
-    dataset.SOPClassUID, dataset.SOPInstanceUID = next(iter(CT_CLASSES)), _UID
-    dataset.Modality = "CT"
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.Rows, dataset.Columns = pixels.rows, pixels.columns
-    dataset.BitsAllocated, dataset.BitsStored = pixels.bits_allocated, pixels.bits_stored
-    dataset.HighBit, dataset.PixelRepresentation = pixels.high_bit, int(pixels.signed)
-    dataset.PixelData = encapsulate([frame])
-    dataset["PixelData"].is_undefined_length = True
     try:
-        dataset.save_as(part, enforce_file_format=True)
+        with quiet():
+            _pixels_alone(pixels, frame).save_as(part, enforce_file_format=True)
     except ValueError:  # not a transfer syntax that pydicom knows
         raise ScanError(_not_decoded(path, pixels)) from None
     except OSError as error:
@@ -140,6 +129,22 @@ def _decoded_frame(path: Path, pixels: Pixels, frame: bytes, part: Path) -> np.n
     if values.size != pixels.rows * pixels.columns or values.dtype.kind not in "iu":
         raise ScanError(_not_decoded(path, pixels))
     return values.reshape(shape).astype(f"u{pixels.bits_allocated // 8}")
+
+
+def _pixels_alone(pixels: Pixels, frame: bytes) -> Dataset:
+    """A CT image of one encapsulated frame, without rescale."""
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = pixels.syntax
+    dataset.SOPClassUID, dataset.SOPInstanceUID = next(iter(CT_CLASSES)), _UID
+    dataset.Modality = "CT"
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.Rows, dataset.Columns = pixels.rows, pixels.columns
+    dataset.BitsAllocated, dataset.BitsStored = pixels.bits_allocated, pixels.bits_stored
+    dataset.HighBit, dataset.PixelRepresentation = pixels.high_bit, int(pixels.signed)
+    dataset.PixelData = encapsulate([frame])
+    dataset["PixelData"].is_undefined_length = True
+    return dataset
 
 
 def _not_decoded(path: Path, pixels: Pixels) -> str:
