@@ -511,6 +511,9 @@ class Train:
     the view that it is."""
     shift_px: int = 3
     """Largest random shift along each axis."""
+    zoom: float = 1.0
+    """Images are enlarged or reduced by factors of up to this, and the diameter, the size class and
+    the code change with them (`inres.data.zoom`); 1: never."""
     neighbour_dropout: float = 0.5
     """Share of images, at each step, whose neighbours (`items.neighbours`) are masked, as for a
     query without neighbours; of a cube, all but the central plane."""
@@ -541,6 +544,13 @@ class Train:
             "train.epochs",
             self.epochs,
             f"above 0 if train.images = {self.images} is 0, and 0 otherwise",
+        )
+        require(1 <= self.zoom <= 2, "train.zoom", self.zoom, "from 1 (never) to 2")
+        require(
+            self.zoom == 1 or self.clean_share == 0,
+            "train.zoom",
+            self.zoom,
+            f"1 where train.clean_share is {self.clean_share:g}, not 0",
         )
         require(0 <= self.momentum < 1, "train.momentum", self.momentum, "in [0, 1)")
         require(self.batch >= 2, "train.batch", self.batch, "2 or more, as losses compare pairs")
@@ -641,6 +651,12 @@ class Config:
             self.model.name,
             f"a network of images where items.view is {self.items.view!r} and model.planes is "
             f"{planes!r}; inres_net_3d needs 'cube' and 'channels'",
+        )
+        require(
+            not cubes or self.train.zoom == 1,
+            "train.zoom",
+            self.train.zoom,
+            "1 where items.view is 'cube'",
         )
         require(
             not cubes or self.train.flips == self.train.quarter_turns,

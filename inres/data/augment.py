@@ -1,6 +1,7 @@
 """Augmentation on the device: symmetries and shifts that keep the size of what an image shows.
 
-There is no zoom, since the diameter is the label, and no change of values, since HU are calibrated.
+A zoom changes the diameter, so it is not among them (`inres.data.zoom`). There is no change of
+values, since HU are calibrated.
 """
 
 import jax

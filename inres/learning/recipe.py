@@ -11,6 +11,7 @@ import optax
 from inres.config import Config, Segment
 from inres.data.augment import augment, drop_neighbours
 from inres.data.augment_volume import augment_volume
+from inres.data.zoom import zoom
 from inres.learning import losses, objective, sight
 from inres.learning.losses.nll import nll
 from inres.learning.neighbourhood import graded_similarity, neighbourhood, similarity_of
@@ -67,9 +68,10 @@ def hash_loss(model: nn.Module, config: Config, *, steps: int, classes: int) -> 
     """The sum of `config.loss` (of the codes, of FC3, of FC1 and of views) and of the properties.
 
     Batches hold `image` (uint8 [B, S, S, C]), `label` (int), `augment` (bool: whether to augment
-    the image), for the loss of FC1 `diameter_mm` and `item` (int, the item's index), `code` where
-    `objective.target_codes` gives codes, and where properties are learned `properties` (float32
-    [B, P], standardised, NaN where unknown) and `property_weights` (float32 [B, P]).
+    the image), where images are zoomed `factor` (float32), for the loss of FC1 `diameter_mm` and
+    `item` (int, the item's index), `code` where `objective.target_codes` gives codes, and where
+    properties are learned `properties` (float32 [B, P], standardised, NaN where unknown) and
+    `property_weights` (float32 [B, P]).
 
     Args:
       steps: number of steps of the training.
@@ -138,6 +140,8 @@ def _seen(
       The images, which planes are known, and which of all planes they are, int [B, V].
     """
     images = to_input(batch["image"])
+    if "factor" in batch:
+        images = zoom(images, batch["factor"])
     if images.shape[-1] > 1 and config.train.neighbour_dropout:
         key, drop_key = jax.random.split(key)
         images = drop_neighbours(drop_key, images, config.train.neighbour_dropout)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from inres.config import Config, ConfigError
-from inres.data import batches, item_store, properties, stack_shape, views
+from inres.data import batches, item_store, properties, stack_shape, views, zoom
 from inres.data.properties import PropertyScale
 from inres.encoding import encoder
 from inres.evaluation import metrics
@@ -101,21 +101,34 @@ def training_arrays(
     rows: np.ndarray,
     scale: PropertyScale,
 ) -> dict[str, np.ndarray]:
-    """Everything that a batch holds of the training items `rows`, except their images."""
-    items = [store.items[row] for row in rows]
+    """Everything that a batch holds of the training items `rows`, except their images.
+
+    Items occur once for each factor of `data.zoom`; `place` says which of the rows each is.
+    """
+    zoomed = zoom.zoom_items(
+        data.labels[rows],
+        store.column("diameter_mm")[rows].astype(np.float64),
+        data.class_names,
+        config.train.zoom,
+    )
+    items = [store.items[row] for row in rows[zoomed.place]]
     arrays = {
-        "item": rows.astype(np.int32),
-        "label": data.labels[rows],
-        "diameter_mm": store.column("diameter_mm")[rows].astype(np.float32),
+        "place": zoomed.place,
+        "item": rows[zoomed.place].astype(np.int32),
+        "label": zoomed.labels,
+        "diameter_mm": zoomed.diameters_mm.astype(np.float32),
     }
+    if config.train.zoom > 1:
+        arrays["factor"] = zoomed.factor
     known = properties.table(items, scale.names)
+    if "diameter_mm" in scale.names:
+        known[:, scale.names.index("diameter_mm")] *= zoomed.factor
     if len(scale):
         arrays["properties"] = scale.standardise(known)
         importance = config.properties.weights()
         of_each = np.array([importance.get(name, 1.0) for name in scale.names], np.float32)
         arrays["property_weights"] = properties.agreement_weights(items, scale) * of_each
-    diameters_mm = store.column("diameter_mm")[rows]
-    truth = losses.Truth(arrays["label"], diameters_mm, scale.names, known)
+    truth = losses.Truth(zoomed.labels, zoomed.diameters_mm, scale.names, known)
     codes = objective.target_codes(config, truth, classes=data.classes)
     return arrays if codes is None else {**arrays, "code": codes}
 
@@ -233,7 +246,8 @@ def _fit(
     print(f"  {config.model.name}: {count:,} parameters, {len(rows)} training items")
     if start:
         print(f"  resumed at step {start} of {steps}")
-    shown: dict[str, Images] = {"image": Selected(images, rows), **arrays}
+    shown: dict[str, Images] = {name: array for name, array in arrays.items() if name != "place"}
+    shown["image"] = Selected(images, rows[arrays["place"]])
     loss = recipe.hash_loss(model, config, steps=steps, classes=data.classes)
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
     with MetricLog(out, step=start) as log:
