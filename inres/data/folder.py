@@ -249,7 +249,7 @@ def with_central_slices(items: Sequence[Item], unit: str) -> list[Item]:
     """Items with the distance of each slice from the central one of its nodule, as `offset_mm`.
 
     Slices with such a distance are for training only, so that a nodule is one item of the archive
-    and one query. The central slice is the one nearest to the middle of the stack.
+    and one query. The central slice is that of `stacks.central_place`.
 
     Args:
       items: of a folder.
@@ -268,7 +268,7 @@ def with_central_slices(items: Sequence[Item], unit: str) -> list[Item]:
         ordered = _by_height(items, rows)
         heights = np.array([items[row].z_mm for row in ordered])
         if not np.isfinite(heights).all():
-            heights = np.arange(len(ordered), dtype=np.float64)
+            heights = stacks.even_heights(len(ordered))
         central = stacks.central_place(heights)
         for place, row in enumerate(ordered):
             # Two slices at one height are two images: only one of them is the central one.

@@ -12,6 +12,7 @@ from inres.ct import dicom
 from inres.ct.header import Header, ScanError, require_there
 from inres.ct.image import read_image
 from inres.ct.scan import read_header
+from inres.data import stacks
 
 VOLUMES = (".mhd", ".mha", ".nrrd", ".nhdr", ".nii", ".nii.gz")
 """Formats whose header says how far the slices are apart, and how wide they are."""
@@ -134,7 +135,7 @@ def _placed(
                 f"{name}: slice_mm is {slice_mm!r}; must be the distance of the images in mm, "
                 "above 0; images are ordered from the lowest to the highest"
             )
-        return dataclasses.replace(stack, z_mm=slice_mm * np.arange(len(stack), dtype=np.float64))
+        return dataclasses.replace(stack, z_mm=stacks.even_heights(len(stack), slice_mm))
     if z_mm is None:
         return stack
     positions = z_mm.tolist() if isinstance(z_mm, np.ndarray) else z_mm

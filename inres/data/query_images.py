@@ -66,8 +66,8 @@ def query_images(
 ) -> QueryInput:
     """Images in the archive's item format as a query: neither resampled in the plane nor cut.
 
-    The central image is the one nearest to the middle of the stack (`stacks.central_place`), as in
-    an archive of a folder. Without positions, the images count as equally far apart.
+    The central image is that of `stacks.central_place`, as in an archive of a folder. Without
+    positions, the images count as equally far apart.
 
     - Cubes are made of all images, whose positions must be known.
     - In an archive of a folder, neighbours are the next images, whatever their distance.
@@ -130,7 +130,7 @@ def _arranged(
                 f"{stack.names[0]}: the positions of the {count} images are unknown; give z_mm, "
                 "one number for each image, or slice_mm, their distance"
             )
-        heights = (step or 1.0) * np.arange(count, dtype=np.float64)
+        heights = stacks.even_heights(count, step or 1.0)
     central = stacks.central_place(heights)
     if items.view == "cube":
         half = max(central, count - 1 - central)
@@ -152,7 +152,7 @@ def _notes(stack: ImageStack) -> tuple[str, ...]:
     """Which image of a stack is the central one, and where the order is from."""
     if len(stack) == 1:
         return ()
-    heights = np.arange(len(stack)) if stack.z_mm is None else stack.z_mm
+    heights = stacks.even_heights(len(stack)) if stack.z_mm is None else stack.z_mm
     central = stack.names[stacks.central_place(heights)]
     order = " (ordered by the numbers in their names)" if stack.ordered_by_name else ""
     return (

@@ -7,12 +7,23 @@ _CLOSE_MM = 1e-6
 
 
 def central_place(heights: np.ndarray) -> int:
-    """The slice nearest to the middle of a stack; of two, the lower one.
+    """The central slice of a stack: one at 0 between others, else the one nearest to the middle.
+
+    Positions are often given relative to the slice that the size was measured in, or to the first
+    one, which is not central. Of two slices that are as near to the middle, it is the lower one.
 
     Args:
       heights: float [C], positions along the body axis in ascending order.
     """
+    zero = np.flatnonzero(np.abs(heights[1:-1]) <= _CLOSE_MM)
+    if len(zero):
+        return 1 + int(zero[0])
     return int(np.abs(heights - (heights[0] + heights[-1]) / 2).argmin())
+
+
+def even_heights(count: int, step_mm: float = 1.0) -> np.ndarray:
+    """Positions of slices at one distance, float64 [count], 0 at the central one."""
+    return step_mm * (np.arange(count, dtype=np.float64) - (count - 1) // 2)
 
 
 def neighbour_places(count: int, k: int) -> np.ndarray:
