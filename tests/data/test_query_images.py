@@ -92,7 +92,7 @@ def test_the_images_of_a_nodule_are_the_input_of_its_item(root, tmp_path, items)
 def test_the_distance_of_images_is_enough_where_they_are_equally_far_apart(root):
     config = folder_config(CUBES)
     files = files_of(root, "b")
-    want = query_of(image_stack.read_stack(files, z_mm=[-2, 0, 2, 4]), config, planes=9)
+    want = query_of(image_stack.read_stack(files, z_mm=[0, 2, 4, 6]), config, planes=9)
     spaced = image_stack.read_stack(files, slice_mm=2)
     np.testing.assert_array_equal(query_of(spaced, config, planes=9), want)
     known = folder_config(Items(**(vars(CUBES) | {"slice_mm": 2.0})))
@@ -222,7 +222,7 @@ def test_the_u_net_sees_every_slice_of_a_cube_and_the_own_slice_of_others(root):
         seen.append(slices)
         return (slices > 100).astype(np.uint8)
 
-    stack = image_stack.read_stack(files_of(root, "b"), z_mm=[-2, 0, 2, 4])
+    stack = image_stack.read_stack(files_of(root, "b"), z_mm=[0, 2, 4, 6])
     own = stack.images[1]
     found = query_of(stack, folder_config(NEIGHBOURS), planes=5, segment=segment)
     np.testing.assert_array_equal(seen.pop(), own[None])
