@@ -22,6 +22,7 @@ from experiments import common
 from inres import config as config_lib
 from inres.archive import Archive
 from inres.config import Config
+from inres.system.messages import listed
 
 SCANS = flags.DEFINE_string("scans", None, "A table of scans, or the folder of a data source.")
 KIND = flags.DEFINE_string("kind", "", "Data source, if it is not that of the run or --config.")
@@ -50,8 +51,8 @@ def add(arguments: list[str]) -> None:
     )
     for note in found.notes:
         print(f"  note: {note}")
-    for scan in found.skipped:
-        print(f"  skipped, in the archive already: {scan}")
+    if found.skipped:
+        print(f"  skipped, in the archive already:\n{listed(found.skipped)}")
     print(
         f"added {found.items} items of {found.scans} scans; the archive holds {len(archive)} items "
         f"(before: {before})"

@@ -91,7 +91,9 @@ def collect(
     files.write_csv(out / "scans.csv", SCAN_COLUMNS, [part.scan for part in parts])
     write_table(out / "items.csv", items)
     meta = _meta(items, audit, messages, len(jobs), config)
-    files.write_json(out / "meta.json", meta | {"class_names": labelled.names})
+    files.write_json(
+        out / "meta.json", meta | {"class_names": labelled.names, "skipped": described.skipped}
+    )
 
 
 def _read(job: Job) -> Part:

@@ -79,14 +79,17 @@ def prepare_scans(
 class NothingNew(ValueError):
     """All scans of the data were to be left out."""
 
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__(f"all {len(names)} scans are there already")
+        self.names = names
+
 
 def _without(described: sources.Scans, skip: Collection[str]) -> sources.Scans:
     kept = tuple(scan for scan in described.scans if scan.uid not in skip)
-    left = len(described.scans) - len(kept)
+    left = tuple(scan.uid for scan in described.scans if scan.uid in skip)
     if left and not kept:
-        raise NothingNew(f"all {left} scans are in the archive already")
-    text = (f"{left} of {len(described.scans)} scans are in the archive already",) if left else ()
-    return dataclasses.replace(described, scans=kept, messages=(*described.messages, *text))
+        raise NothingNew(left)
+    return dataclasses.replace(described, scans=kept, skipped=left)
 
 
 def _check(scans: Sequence[sources.Scan], config: Config, root: Path) -> None:

@@ -93,9 +93,9 @@ def add(
                     progress=progress,
                     skip=present,
                 )
-        except NothingNew:
+        except NothingNew as nothing:
             shutil.rmtree(pending)
-            return Added(0, 0, tuple(sorted(present & _named(source, config, root, progress))), ())
+            return Added(0, 0, nothing.names, ())
         store = item_store.open_store(pending)
         found = _added(run, store, present, pending, _messages(pending))
         shutil.rmtree(pending)
@@ -169,15 +169,6 @@ def _pending(folder: Path, config: Config, root: Path) -> Path:
     return pending
 
 
-def _named(
-    source: sources.Source, config: Config, root: Path, progress: sources.Progress
-) -> set[str]:
-    """Names of the scans of the data."""
-    if source.read is None:
-        return set()
-    return {scan.uid for scan in source.read(root, config.data, progress).scans}
-
-
 def _messages(store: Path) -> tuple[str, ...]:
     return tuple(files.read_json(store / "meta.json").get("messages", ()))
 
@@ -198,7 +189,8 @@ def _added(
         ],
         np.int64,
     )
-    skipped = tuple(sorted(present & {item.scan for item in store.items}))
+    left_out = files.read_json(pending / "meta.json").get("skipped", ())
+    skipped = tuple(sorted({*left_out, *(present & {item.scan for item in store.items})}))
     if not len(rows):
         return Added(0, 0, skipped, tuple(notes))
     given = labels.like(

@@ -91,6 +91,8 @@ class Scans:
     scans: tuple[Scan, ...]
     messages: tuple[str, ...] = ()
     """What a reader of the results should know."""
+    skipped: tuple[str, ...] = ()
+    """Names of scans that were left out of `scans`, since an archive has them already."""
 
 
 def scan_settings(data: Data) -> dict[str, Any]:

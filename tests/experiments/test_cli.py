@@ -654,7 +654,8 @@ def test_scans_are_added_to_a_finished_run(smoke, tmp_path):
     assert tested
     done = call("add", f"--workdir={workdir}", f"--scans={workdir / 'scans'}")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("skipped, in the archive already") == len(present)
+    assert "skipped, in the archive already:" in done.stdout
+    assert sum(scan in done.stdout for scan in present) == min(len(present), 10)
     assert f"added {len(tested)} items of" in done.stdout
     grown = inres.Archive.open(workdir)
     assert len(grown) == len(archive) + len(tested)
