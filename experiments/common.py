@@ -1,7 +1,6 @@
 """Shared by all entry points: flags, the workdir, and errors as one line instead of a traceback."""
 
 import contextlib
-import errno
 import os
 import re
 import sys
@@ -20,6 +19,7 @@ from inres.config import Config
 from inres.pipeline import growing, stages, workdir
 from inres.pipeline.prepare import data_root, describe_data, writes_scans
 from inres.system.compile_cache import keep_programs
+from inres.system.files import FULL_DISK
 from inres.system.memory import keep_freed_memory
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment's config file.")
@@ -150,7 +150,7 @@ def command_line() -> str:
 
 def explain(error: BaseException) -> str:
     """An error as one message with a remedy in terms of the command line."""
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno in FULL_DISK:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}; run {_same_command()} to continue where it stopped"
     if isinstance(error, stages.Changed):
@@ -186,7 +186,7 @@ def requested_redo(root: Path, config: Config) -> Iterator[None]:
     try:
         yield
     except (ValueError, OSError, RuntimeError) as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        if isinstance(error, OSError) and error.errno in FULL_DISK:
             raise  # with some space freed, the same command continues
         stages.withdraw_redo(root, [stage for stage in wanted if stage not in pending])
         raise

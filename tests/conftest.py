@@ -3,6 +3,7 @@
 import collections
 import os
 import signal
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -59,6 +60,19 @@ def quick_programs():
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path):
+    """A mounted file system of 192 KiB; skips without the right to mount."""
+    (tmp_path / "disk").mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=192k", "none", str(tmp_path / "disk")]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("not allowed to mount a file system")
+    yield tmp_path / "disk"
+    subprocess.run(["umount", "--lazy", str(tmp_path / "disk")], check=True)
 
 
 @pytest.fixture

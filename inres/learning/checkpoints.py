@@ -1,12 +1,24 @@
 """Checkpoints of a train state; no other module uses Orbax."""
 
 import contextlib
-from collections.abc import Iterator
+import hashlib
+import logging
+import os
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+
+from inres.system import files
+
+RESUME = "remove this folder to resume from the one before"
+"""Remedy for a damaged checkpoint of a training that is not complete."""
+_STATE, _DIGEST = "default", "digest"
+"""Parts of a checkpoint: the state, and a digest of each of its entries."""
 
 
 class Checkpoints:
@@ -14,11 +26,9 @@ class Checkpoints:
 
     def __init__(self, root: Path, *, keep: int = 2) -> None:
         # Orbax requires absolute paths.
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
         self._root = Path(root).resolve()
-        self._manager = ocp.CheckpointManager(
-            self._root, options=options, item_handlers=ocp.StandardCheckpointHandler()
-        )
+        with _full_disk_named(self._root):
+            self._manager = _manager(self._root, max_to_keep=keep, create=True)
 
     def latest(self) -> int | None:
         """The newest complete step, or None."""
@@ -31,17 +41,28 @@ class Checkpoints:
         return None if step is None else self._root / str(step)
 
     def save(self, step: int, state: Any) -> None:
-        """Save a pytree of arrays; does nothing if `step` exists already."""
-        if step not in self._manager.all_steps():
-            self._manager.save(step, args=ocp.args.StandardSave(state))
+        """Save a pytree of arrays; does nothing if `step` exists already.
+
+        Raises:
+          OSError: the disk is full, perhaps since the save before; older checkpoints are unchanged.
+        """
+        if step in self._manager.all_steps():
+            return
+        parts = {_STATE: ocp.args.StandardSave(state), _DIGEST: ocp.args.JsonSave(_digests(state))}
+        with _full_disk_named(self._root):
+            self._manager.save(step, args=ocp.args.Composite(**parts))
 
     def drop_from(self, step: int) -> None:
         """Remove the checkpoints of `step` and of all later steps."""
         for later in [s for s in self._manager.all_steps() if s >= step]:
             self._manager.delete(later)
 
-    def restore(self, state: Any, *, step: int | None = None) -> Any:
+    def restore(self, state: Any, *, step: int | None = None, remedy: str = RESUME) -> Any:
         """Restore into the shapes, dtypes and shardings of `state`.
+
+        Args:
+          step: which checkpoint; None: the newest.
+          remedy: what to do about a damaged one; the end of the error message.
 
         Raises:
           ValueError: the checkpoint is damaged, or has other leaves, shapes or dtypes; names the
@@ -52,40 +73,122 @@ class Checkpoints:
         if step is None:
             raise FileNotFoundError(f"{self._root}: no checkpoint here; run the train stage first")
         path = self._root / str(step)
-        remedy = "remove this folder to resume from the previous one"
         with _damage_named(path, remedy):
-            saved = self._manager.item_metadata(step)
+            saved = self._manager.item_metadata(step)[_STATE]
         _compare(saved, state, str(path))
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, state)
         with _damage_named(path, remedy):
-            return self._manager.restore(step, args=ocp.args.StandardRestore(abstract))
+            wanted = ocp.args.Composite(**{_STATE: ocp.args.StandardRestore(abstract)})
+            restored = self._manager.restore(step, args=wanted)[_STATE]
+            _require_digests(path, restored)
+            return restored
 
     @staticmethod
-    def read_variables(root: Path) -> dict[str, Any]:
+    def read_variables(root: Path, *, remedy: str = RESUME) -> dict[str, Any]:
         """Weights of the newest checkpoint: {"params": ..., "batch_stats": ...}.
+
+        Args:
+          remedy: as of `restore`.
 
         Raises:
           FileNotFoundError: there is no checkpoint.
           ValueError: the checkpoint is damaged; names its folder.
         """
-        with ocp.CheckpointManager(Path(root).resolve()) as manager:
+        with _manager(Path(root).resolve()) as manager:
             step = manager.latest_step()
             if step is None:
                 raise FileNotFoundError(
                     f"{root}: no checkpoint here; run the stage that trains first"
                 )
-            remedy = "restore it from a copy, or run the stage that trains again"
-            with _damage_named(Path(root, str(step)), remedy):
-                saved = manager.restore(step, args=ocp.args.StandardRestore())
-                return {name: saved[name] for name in ("params", "batch_stats")}
+            path = Path(root, str(step))
+            with _damage_named(path, remedy):
+                wanted = ocp.args.Composite(**{_STATE: ocp.args.StandardRestore()})
+                saved = manager.restore(step, args=wanted)[_STATE]
+                variables = {name: saved[name] for name in ("params", "batch_stats")}
+                _require_digests(path, variables)
+                return variables
 
     def wait(self) -> None:
-        """Wait until all saved checkpoints are on disk."""
-        self._manager.wait_until_finished()
+        """Wait until all saved checkpoints are on disk.
+
+        Raises:
+          OSError: the disk is full; older checkpoints are unchanged.
+        """
+        with _full_disk_named(self._root):
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Finish and release."""
-        self._manager.close()
+        """Finish and release; errors as in `wait`."""
+        with _full_disk_named(self._root):
+            self._manager.close()
+
+
+def _manager(root: Path, **options: Any) -> ocp.CheckpointManager:
+    _ignore_unfinished()
+    handlers = {_STATE: ocp.StandardCheckpointHandler(), _DIGEST: ocp.JsonCheckpointHandler()}
+    return ocp.CheckpointManager(
+        root, options=ocp.CheckpointManagerOptions(**options), item_handlers=handlers
+    )
+
+
+# --- errors -------------------------------------------------------------------------------------
+
+
+class _NotFromOrbax(logging.Filter):
+    """Drops what Orbax's threads and coroutines log: errors that are raised here as well."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not ("orbax" in record.pathname or _unfinished(record.getMessage()))
+
+
+def _unfinished(text: str) -> bool:
+    """Whether a text tells of reads or writes that another error of Orbax left unfinished."""
+    return any(part in text for part in ("orbax", "TensorStore", "Event loop is closed"))
+
+
+def _ignore_unfinished() -> None:
+    """Drop the tracebacks of such reads and writes.
+
+    Python prints them when their coroutines are collected or their threads return, at any time
+    after the error itself was raised.
+    """
+    hook = sys.unraisablehook
+    if getattr(hook, "__module__", "") == __name__:
+        return
+
+    def chosen(unraisable: Any) -> None:
+        if not _unfinished(f"{unraisable.object!r} {unraisable.exc_value!r}"):
+            hook(unraisable)
+
+    sys.unraisablehook = chosen
+
+
+for _name in ("absl", "asyncio"):
+    logging.getLogger(_name).addFilter(_NotFromOrbax())
+
+
+@contextlib.contextmanager
+def _full_disk_named(root: Path) -> Iterator[None]:
+    """Turn what Orbax and TensorStore raise for a full disk into an OSError that names `root`."""
+    try:
+        with files.full_disk_named(root):
+            yield
+    except Exception as error:
+        number = _full_disk(error)
+        if number is None or isinstance(error, OSError):
+            raise
+        with files.full_disk_named(root):
+            raise OSError(number, os.strerror(number), str(root)) from None
+
+
+def _full_disk(error: BaseException | None) -> int | None:
+    """The number of the error of a full disk in an exception and its causes; None without."""
+    while error is not None:
+        for number in files.FULL_DISK:
+            if f"os_error_code='{number}'" in str(error) or getattr(error, "errno", 0) == number:
+                return number
+        error = error.__cause__ or error.__context__
+    return None
 
 
 @contextlib.contextmanager
@@ -96,18 +199,57 @@ def _damage_named(path: Path, remedy: str) -> Iterator[None]:
     except (MemoryError, RuntimeError):  # no room on the host or on a device
         raise
     except Exception as error:  # Orbax raises bare Exceptions, too
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+        reason = str(error).partition("\n")[0].partition(" See full TensorStore")[0][:200]
+        reason = reason or type(error).__name__
         raise ValueError(f"{path}: damaged checkpoint ({reason}); {remedy}") from None
 
 
-def _leaves(tree: Any) -> dict[str, tuple[tuple[int, ...], str]]:
-    found = {}
-    for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
-        name = "/".join(
+# --- what a checkpoint holds --------------------------------------------------------------------
+
+
+def _named_leaves(tree: Any) -> dict[str, Any]:
+    """Leaves by the names on the way to them, such as `params/stem/kernel`."""
+    return {
+        "/".join(
             str(getattr(p, "key", getattr(p, "name", getattr(p, "idx", p)))) for p in path
-        )
-        found[name] = (tuple(leaf.shape), str(leaf.dtype))
-    return found
+        ): leaf
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+    }
+
+
+def _digests(tree: Any) -> dict[str, str]:
+    """SHA-256 (hex) of each entry of a pytree: of names, types, shapes and values.
+
+    TensorStore does not notice a changed byte in the values.
+    """
+    found: dict[str, Any] = {}
+    for name, leaf in sorted(_named_leaves(tree).items()):
+        array = np.ascontiguousarray(leaf)
+        digest = found.setdefault(name.split("/")[0], hashlib.sha256())
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return {name: digest.hexdigest() for name, digest in found.items()}
+
+
+def _require_digests(path: Path, tree: Any) -> None:
+    """Check the entries of `tree`, from the checkpoint `path`, against their digests.
+
+    Checkpoints of earlier versions have none.
+
+    Raises:
+      ValueError: an entry differs.
+    """
+    if not (path / _DIGEST).is_dir():
+        return
+    known: Mapping[str, str] = files.read_json(path / _DIGEST / "metadata")
+    for name, digest in _digests(tree).items():
+        if known.get(name) != digest:
+            raise ValueError(f"{name} differs from what was saved")
+
+
+def _leaves(tree: Any) -> dict[str, tuple[tuple[int, ...], str]]:
+    leaves = _named_leaves(tree)
+    return {name: (tuple(leaf.shape), str(leaf.dtype)) for name, leaf in leaves.items()}
 
 
 def _compare(saved: Any, state: Any, where: str) -> None:

@@ -11,7 +11,7 @@ import optax
 from jax.sharding import Mesh
 from jax.typing import ArrayLike
 
-from inres.learning.checkpoints import Checkpoints
+from inres.learning.checkpoints import RESUME, Checkpoints
 from inres.learning.devices import replicated
 
 
@@ -65,11 +65,16 @@ def begin(fresh: Callable[[], TrainState], checkpoints: Checkpoints, *, mesh: Me
     return fresh() if checkpoints.latest() is None else restore(fresh, checkpoints, mesh=mesh)
 
 
-def restore(fresh: Callable[[], TrainState], checkpoints: Checkpoints, *, mesh: Mesh) -> TrainState:
+def restore(
+    fresh: Callable[[], TrainState], checkpoints: Checkpoints, *, mesh: Mesh, remedy: str = RESUME
+) -> TrainState:
     """The newest checkpoint, which must have the shapes and dtypes of the state `fresh` makes.
 
     `fresh` is traced but not run, because the program that initialises weights takes long to
     compile.
+
+    Args:
+      remedy: as of `Checkpoints.restore`.
 
     Raises:
       ValueError, FileNotFoundError: as `Checkpoints.restore`.
@@ -80,5 +85,6 @@ def restore(fresh: Callable[[], TrainState], checkpoints: Checkpoints, *, mesh: 
     return checkpoints.restore(
         jax.tree.map(
             lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=everywhere), shapes
-        )
+        ),
+        remedy=remedy,
     )

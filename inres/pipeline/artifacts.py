@@ -24,7 +24,7 @@ from inres.encoding.linear_codes import Hyperplanes
 from inres.encoding.representation import Known, Representation, Weights
 from inres.encoding.segmenter import Segmenter, make_segmenter
 from inres.learning import recipe, sight
-from inres.learning.checkpoints import Checkpoints
+from inres.learning.checkpoints import RESUME, Checkpoints
 from inres.learning.devices import data_mesh
 from inres.learning.train_state import TrainState, init_state, initial_variables, restore
 from inres.pipeline import stages
@@ -135,8 +135,26 @@ def load_segmenter(config: Config, workdir: Path) -> Segmenter | None:
     """The trained U-Net as a segmenter; None where the archive's lungs are not from a U-Net."""
     if not (workdir / "segment" / MASKS).is_file():
         return None
-    variables = Checkpoints.read_variables(workdir / "segment" / "checkpoints")
-    return unet_segmenter(config, variables)
+    return unet_segmenter(config, unet_variables(workdir))
+
+
+def unet_variables(workdir: Path) -> dict[str, Any]:
+    """The variables of the trained U-Net, from the stage `segment`.
+
+    Raises:
+      FileNotFoundError: there are none.
+      ValueError: they are damaged; names the folder.
+    """
+    folder = workdir / "segment"
+    return Checkpoints.read_variables(folder / "checkpoints", remedy=_resume(folder))
+
+
+def _resume(folder: Path) -> str:
+    """How a stage that trains, complete or not, resumes before a damaged checkpoint."""
+    done = folder / stages.DONE
+    if not done.is_file():
+        return RESUME
+    return f"{RESUME} (remove {done} too, and run the {folder.name} stage again)"
 
 
 def unet_segmenter(config: Config, variables: dict[str, Any]) -> Segmenter:
@@ -234,8 +252,10 @@ def load_network(
     def fresh() -> TrainState:
         return fresh_state(config, model, optimizer, channels=channels, mesh=mesh)
 
-    checkpoints = Checkpoints(train / ("best" if config.train.keep == "best" else "checkpoints"))
-    state = restore(fresh, checkpoints, mesh=mesh)
+    best = config.train.keep == "best"  # the only one of its kind: nothing to resume from
+    checkpoints = Checkpoints(train / ("best" if best else "checkpoints"))
+    remedy = TRAIN_AGAIN if best else _resume(train)
+    state = restore(fresh, checkpoints, mesh=mesh, remedy=remedy)
     checkpoints.close()
     return model, state.variables
 

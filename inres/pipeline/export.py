@@ -30,7 +30,6 @@ from inres.config import Config
 from inres.data import item_table
 from inres.encoding.segmenter import Segmenter
 from inres.learning import recipe
-from inres.learning.checkpoints import Checkpoints
 from inres.pipeline import artifacts, export_checks, stages, workdir
 from inres.pipeline.export_checks import COPY, ExportError
 from inres.pipeline.trained import Network, TrainedRun, open_workdir, read_digests, with_added
@@ -127,8 +126,7 @@ def _write_networks(run: TrainedRun, out: Path) -> None:
     if run.hyperplanes is not None:
         artifacts.save_hyperplanes(out / "planes.npz", run.hyperplanes)
     if run.segmenter is not None:
-        checkpoints = run.root / "segment" / "checkpoints"
-        _write_variables(out / "unet.npz", Checkpoints.read_variables(checkpoints))
+        _write_variables(out / "unet.npz", artifacts.unet_variables(run.root))
 
 
 def _write_variables(path: Path, variables: Mapping[str, Any]) -> None:

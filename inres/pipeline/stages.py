@@ -1,10 +1,13 @@
 """Stages of a run: results are computed once, skipped when complete and resumed when interrupted.
 
-The results of a stage lie in `<workdir>/<stage>`, with one of two markers:
+The results of a stage lie in `<workdir>/<stage>`, with one or both of two markers:
 
-  begun.json   inputs of a stage that was started and is not complete
+  begun.json   inputs of a stage that was started, and its id
   stage.json   inputs of a complete stage, its duration, its id, and the ids of the stages that it
                was made from
+
+Without stage.json, a stage that was complete continues from the files that are there, under the
+same id: so a training can resume after its last checkpoint was damaged.
 
 A directory without a marker was not made by this program, so it is never written to, replaced or
 removed. `<workdir>/redo.json` lists stages to compute again. Each is computed in
@@ -234,15 +237,16 @@ def _work(
     root.mkdir(parents=True, exist_ok=True)
     if not root.is_symlink():  # another workdir, with its own lock, may be writing behind a link
         files.remove_leftovers(root)
-    record = {"fingerprint": fingerprint(inputs), "inputs": inputs}
+    record: dict[str, Any] = {"fingerprint": fingerprint(inputs), "inputs": inputs}
+    before = recorded(root, BEGUN) or {}
+    same = before.get("fingerprint") == record["fingerprint"] and "id" in before
+    record["id"] = before["id"] if same else uuid.uuid4().hex
     files.write_json(root / BEGUN, record)
     began = time.perf_counter()
     print(f"{stage}: started")
     work(root)
     seconds = round(time.perf_counter() - began, 1)
-    made = {"seconds": seconds, "id": uuid.uuid4().hex, "upstream": upstream}
-    files.write_json(root / DONE, {**record, **made})
-    (root / BEGUN).unlink()
+    files.write_json(root / DONE, {**record, "seconds": seconds, "upstream": upstream})
     print(f"{stage}: done in {seconds:.0f} s")
 
 
@@ -373,6 +377,7 @@ def _wait_for_shared(root: Path, mark: str) -> None:
             path.parents[1]
             for path in sorted(folder.glob(f"*/{root.name}/{BEGUN}"))
             if (recorded(path.parent, BEGUN) or {}).get("fingerprint") == mark
+            and recorded(path.parent) is None
         ]
         busy = [other for other in others if other != root.parent and _in_use(other)]
         if not busy:

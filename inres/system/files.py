@@ -157,6 +157,8 @@ def _exchange(first: Path, second: Path) -> bool:
     return rename is not None and rename(here, names[0], here, names[1], exchange_flag) == 0
 
 
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+"""Numbers of the errors of a full disk, and of a user whose share of it is full."""
 REMEDY = "free some space and try again; existing files are unchanged"
 
 
@@ -166,10 +168,10 @@ def full_disk_named(path: Path, remedy: str = REMEDY) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in FULL_DISK:
             # The outermost caller's path is the one that the user gave.
             error.filename = str(path)
-            if error.strerror == os.strerror(errno.ENOSPC):
+            if error.strerror == os.strerror(error.errno):
                 error.strerror = f"the disk is full; {remedy}"
         raise
 

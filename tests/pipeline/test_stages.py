@@ -48,6 +48,32 @@ def test_an_interrupted_stage_finds_its_work_again(tmp_path):
     assert len(seen) == 1
 
 
+def test_a_complete_stage_without_its_marker_continues_under_the_same_id(tmp_path):
+    """So the stages that were made from it stay valid: a resumed training has the same weights."""
+    calls = []
+
+    def train(root):
+        (root / "weights").write_text("x")
+        calls.append(root)
+
+    stages.run_stage(tmp_path, "train", {"a": 1}, train)
+    made = stages.recorded(tmp_path / "train")
+    mark = stages.done(tmp_path, "train")
+    stages.run_stage(tmp_path, "index", {"upstream.train": mark}, lambda _: None)
+    (tmp_path / "train" / "stage.json").unlink()
+    with pytest.raises(stages.StageError, match="other results of the train stage"):
+        stages.require_consistent(tmp_path)
+    with pytest.raises(stages.StageError, match="a was 1, now 2"):
+        stages.run_stage(tmp_path, "train", {"a": 2}, train)
+    stages.run_stage(tmp_path, "train", {"a": 1}, train)
+    assert len(calls) == 2
+    assert stages.recorded(tmp_path / "train")["id"] == made["id"]
+    stages.require_consistent(tmp_path)
+    stages.request_redo(tmp_path, ["train"])
+    stages.run_stage(tmp_path, "train", {"a": 1}, train)
+    assert stages.recorded(tmp_path / "train")["id"] != made["id"]
+
+
 def test_what_was_refused_before_it_made_anything_goes_on_mended(tmp_path):
     def refuse(_):
         raise ValueError("mend the config")

@@ -195,19 +195,6 @@ def test_a_full_disk_at_any_moment_leaves_the_old_state(path, tmp_path):
     assert_holds(path, range(50))
 
 
-@pytest.fixture
-def tiny_disk(tmp_path):
-    """A mounted file system of 192 KiB; skips without the right to mount."""
-    (tmp_path / "disk").mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=192k", "none", str(tmp_path / "disk")]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("not allowed to mount a file system")
-    yield tmp_path / "disk"
-    subprocess.run(["umount", str(tmp_path / "disk")], check=True)
-
-
 def test_a_real_full_disk(tiny_disk):
     path = tiny_disk / "i"
     store.save(path, *items(range(30)), bits=BITS, model="m")
