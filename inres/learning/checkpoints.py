@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import logging
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -27,7 +26,7 @@ class Checkpoints:
     def __init__(self, root: Path, *, keep: int = 2) -> None:
         # Orbax requires absolute paths.
         self._root = Path(root).resolve()
-        with _full_disk_named(self._root):
+        with files.full_disk_named(self._root):
             self._manager = _manager(self._root, max_to_keep=keep, create=True)
 
     def latest(self) -> int | None:
@@ -49,7 +48,7 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         parts = {_STATE: ocp.args.StandardSave(state), _DIGEST: ocp.args.JsonSave(_digests(state))}
-        with _full_disk_named(self._root):
+        with files.full_disk_named(self._root):
             self._manager.save(step, args=ocp.args.Composite(**parts))
 
     def drop_from(self, step: int) -> None:
@@ -114,12 +113,12 @@ class Checkpoints:
         Raises:
           OSError: the disk is full; older checkpoints are unchanged.
         """
-        with _full_disk_named(self._root):
+        with files.full_disk_named(self._root):
             self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Finish and release; errors as in `wait`."""
-        with _full_disk_named(self._root):
+        with files.full_disk_named(self._root):
             self._manager.close()
 
 
@@ -165,30 +164,6 @@ def _ignore_unfinished() -> None:
 
 for _name in ("absl", "asyncio"):
     logging.getLogger(_name).addFilter(_NotFromOrbax())
-
-
-@contextlib.contextmanager
-def _full_disk_named(root: Path) -> Iterator[None]:
-    """Turn what Orbax and TensorStore raise for a full disk into an OSError that names `root`."""
-    try:
-        with files.full_disk_named(root):
-            yield
-    except Exception as error:
-        number = _full_disk(error)
-        if number is None or isinstance(error, OSError):
-            raise
-        with files.full_disk_named(root):
-            raise OSError(number, os.strerror(number), str(root)) from None
-
-
-def _full_disk(error: BaseException | None) -> int | None:
-    """The number of the error of a full disk in an exception and its causes; None without."""
-    while error is not None:
-        for number in files.FULL_DISK:
-            if f"os_error_code='{number}'" in str(error) or getattr(error, "errno", 0) == number:
-                return number
-        error = error.__cause__ or error.__context__
-    return None
 
 
 @contextlib.contextmanager

@@ -164,16 +164,32 @@ REMEDY = "free some space and try again; existing files are unchanged"
 
 @contextlib.contextmanager
 def full_disk_named(path: Path, remedy: str = REMEDY) -> Iterator[None]:
-    """Add `path` and a remedy to the error of a full disk, which often names no file."""
+    """Add `path` and a remedy to the error of a full disk, which often names no file.
+
+    Other libraries than Python's raise errors of their own for it, which become an OSError.
+    """
     try:
         yield
-    except OSError as error:
-        if error.errno in FULL_DISK:
-            # The outermost caller's path is the one that the user gave.
-            error.filename = str(path)
-            if error.strerror == os.strerror(error.errno):
-                error.strerror = f"the disk is full; {remedy}"
-        raise
+    except Exception as error:
+        number = _full_disk(error)
+        if number is None:
+            raise
+        said = error.strerror if isinstance(error, OSError) else None
+        if said in (None, os.strerror(number)):
+            said = f"the disk is full; {remedy}"
+        # The outermost caller's path is the one that the user gave. A new error, since one whose
+        # fields were changed loses the change on its way from another process.
+        raise OSError(number, said, str(path)) from error
+
+
+def _full_disk(error: BaseException | None) -> int | None:
+    """The number of the error of a full disk in an exception and its causes; None without."""
+    while error is not None:
+        for number in FULL_DISK:
+            if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
+                return number
+        error = error.__cause__
+    return None
 
 
 def require_space(path: Path, need: int) -> None:

@@ -2,6 +2,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import pickle
 import sys
 import time
 from pathlib import Path
@@ -238,6 +239,26 @@ def test_a_number_is_finite(text):
     with pytest.raises(ValueError, match=r"f\.csv: line 7: d is"):
         files.number({"d": text}, "d", where="f.csv: line 7")
     assert files.number({"d": " 2.5 "}, "d", where="") == 2.5
+
+
+def test_a_full_disk_is_named_whichever_library_met_it(tmp_path):
+    """SimpleITK raises RuntimeError, Orbax ValueError; a quota is a full disk for its user."""
+    for number in files.FULL_DISK:
+        said = os.strerror(number)
+        for error in (
+            RuntimeError(f"cannot be written\nReason: {said}"),
+            ValueError(f"x {said} y"),
+        ):
+            with (
+                pytest.raises(OSError, match=r"disk is full; free some space.*/a\.bin'") as found,
+                files.atomic_path(tmp_path / "a.bin"),
+            ):
+                raise error
+            assert found.value.errno == number
+            assert str(pickle.loads(pickle.dumps(found.value))) == str(found.value)
+    with pytest.raises(ValueError, match="other"), files.full_disk_named(tmp_path):
+        raise ValueError("other")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_is_named(tmp_path):
