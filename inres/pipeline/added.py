@@ -4,6 +4,7 @@
     items.csv       the item table
     images.npy      uint8 [n, S, S], every item as the network sees it
     embeddings.npz  the layers of the network for every item
+    scans.csv       what was decided for each scan (`inres.data.item_store`; of scans only)
     added.json      number and id of the first item, number of items, checksums
 
 A folder is complete before its items enter the archive, and never changes. If the program is killed
@@ -129,11 +130,13 @@ def write(
     *,
     first_item: int,
     first_id: int,
+    scans: Path | None = None,
 ) -> Segment:
     """Write an addition durably; its items are not in the archive yet.
 
     Args:
       images: uint8 [n, S, S].
+      scans: the table of what was decided for each scan, if there is one.
     """
     root = folder(archive) / f"{first_item:09d}"
     with files.atomic_path(root) as part:
@@ -142,6 +145,8 @@ def write(
         with files.array_file(part / "images.npy", images.shape) as file:
             file.write(np.ascontiguousarray(images).tobytes())
         artifacts.save_embeddings(part / "embeddings.npz", encoded)
+        if scans is not None and scans.is_file():
+            shutil.copyfile(scans, part / "scans.csv")
         sums = {path.name: files.sha256(path) for path in sorted(part.iterdir())}
         numbers = {"first_item": first_item, "first_id": first_id, "count": len(items)}
         files.write_json(part / DESCRIPTION, {**numbers, "sha256": sums})

@@ -201,7 +201,7 @@ def _added(
     )
     inputs = _inputs(run, store, pending)[rows]
     encoded = encoder.make_unseen_encoder(run.config, *run.network, channels=run.channels)(inputs)
-    append(run, given, views.own_slices(inputs), encoded)
+    append(run, given, views.own_slices(inputs), encoded, scans=pending / "scans.csv")
     dropped = _dropped(given, run.stored.records.columns)
     lost = f"columns that the archive's records lack were left out: {', '.join(dropped)}"
     return Added(
@@ -227,11 +227,19 @@ def _inputs(run: TrainedRun, store: ItemStore, pending: Path) -> np.ndarray:
     return artifacts.network_inputs(pending)
 
 
-def append(run: TrainedRun, items: Sequence[Item], images: np.ndarray, encoded: Encoded) -> None:
+def append(
+    run: TrainedRun,
+    items: Sequence[Item],
+    images: np.ndarray,
+    encoded: Encoded,
+    *,
+    scans: Path | None = None,
+) -> None:
     """Append encoded items to the archive of `run` on disk; the caller holds `added.lock`.
 
     Args:
       images: uint8 [n, S, S], the items as the network sees them.
+      scans: as in `added.write`.
     """
     archive, columns = run.stored.path, run.stored.records.columns
     before = added.segments(archive)
@@ -247,6 +255,7 @@ def append(run: TrainedRun, items: Sequence[Item], images: np.ndarray, encoded: 
         encoded,
         first_item=first_item,
         first_id=added.next_id(archive),
+        scans=scans,
     )
     try:
         updates.add(archive, code, features, records, model=run.stored.model)
