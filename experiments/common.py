@@ -1,6 +1,7 @@
 """Shared by all entry points: flags, the workdir, and errors as one line instead of a traceback."""
 
 import contextlib
+import io
 import os
 import re
 import sys
@@ -75,6 +76,9 @@ def launch_with_arguments(
 
     def main(argv: list[str]) -> None:
         logging.set_verbosity(logging.ERROR)
+        for stream in (sys.stdout, sys.stderr):  # names are in any script
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         try:
             keep_programs(COMPILE_CACHE.value)
             run(argv[1:])
@@ -82,7 +86,7 @@ def launch_with_arguments(
             print(f"interrupted; run {_same_command()} to continue", file=sys.stderr, flush=True)
             sys.stdout.flush()
             os._exit(130)  # a device thread interrupted inside a program can crash the teardown
-        except (ValueError, OSError, RuntimeError) as error:
+        except (ValueError, OSError, RuntimeError, MemoryError) as error:
             if DEBUG.value:
                 raise
             print(f"error: {explain(error)}", file=sys.stderr)
@@ -153,6 +157,8 @@ def explain(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in FULL_DISK:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}; run {_same_command()} to continue where it stopped"
+    if isinstance(error, MemoryError):
+        return f"not enough memory ({error}); close other programs, or use a larger machine"
     if isinstance(error, stages.Changed):
         return f"{error}; use another --workdir, or --redo={error.stage} to compute it again"
     return str(error) or repr(error)

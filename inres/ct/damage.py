@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal
 
 from inres.ct.header import ScanError
+from inres.system import files
 
 _DEFLATE_RATIO = 1032
 """Greatest ratio of the lengths before and after compression by DEFLATE."""
@@ -52,8 +53,8 @@ def check_stored(stored: Stored, *, deep: bool) -> None:
       ScanError: names the file, and whether to fetch it again or to correct its header.
     """
     for part in stored.parts:
-        if not part.is_file():
-            what = "is not a regular file" if part.exists() else "is missing"
+        if wrong := files.no_file(part):
+            what = "is missing" if wrong == "no such file" else f"is {wrong}"
             raise ScanError(f"{stored.header}: its data file {part} {what}; fetch it again")
     need = stored.need // len(stored.parts)
     for part in stored.parts:

@@ -6,7 +6,6 @@ are z, y, x, in the order of the array; integers are voxel centres.
 
 import dataclasses
 import math
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
-from inres.system import memory
+from inres.system import files, memory
 
 Vector = tuple[float, float, float]
 
@@ -110,18 +109,15 @@ def require_there(path: Path) -> None:
     """
     try:
         str(path).encode()
-        there = path.exists()
     except UnicodeEncodeError:
         raise ScanError(f"{path}: its name is not UTF-8; rename it") from None
-    except OSError as error:
-        raise ScanError(f"{path}: cannot be opened ({error.strerror})") from None
-    if path.is_symlink() and not there:
-        target = os.readlink(path)
-        raise ScanError(f"{path}: a link to {target}, which is not there; restore it")
-    if not there:
+    wrong = files.no_file(path)
+    if not wrong or wrong.startswith("a folder"):
+        return
+    if wrong == "no such file":
         raise ScanError(f"{path}: no such file or folder; check the path")
-    if not (path.is_file() or path.is_dir()):
-        raise ScanError(f"{path}: a pipe or device, not a regular file; save it as a file first")
+    remedy = "save it as a file first" if "pipe" in wrong else "restore it"
+    raise ScanError(f"{path}: {wrong}; {remedy}")
 
 
 def image_format(path: Path) -> str:

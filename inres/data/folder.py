@@ -1,9 +1,12 @@
 """A folder with items.csv, or with pairs of images and masks, as an item store."""
 
 import dataclasses
+import os
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -17,6 +20,10 @@ from inres.system.rows import rows_file
 
 _WIDTH_TOLERANCE = 0.01
 """Relative difference of a width from `crop_mm` that is a matter of rounding."""
+
+
+_FORMS: tuple[Literal["NFC", "NFD"], ...] = ("NFC", "NFD")
+"""Encodings of letters with accents."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,16 +176,19 @@ def read_folder(root: Path) -> list[Item]:
         images that the table names are missing.
       ValueError: the table is damaged; see `read_table`.
     """
-    if (root / "items.csv").is_file():
-        items = read_table(root / "items.csv", filled=("image",))
-        missing = [item.image for item in items if not (root / item.image).is_file()]
+    table = root / "items.csv"
+    if os.path.lexists(table):
+        items = [_found(root, item) for item in read_table(table, filled=("image",))]
+        checked = ((item.image, files.no_file(root / item.image)) for item in items)
+        missing = [(image, wrong) for image, wrong in checked if wrong]
         if missing:
+            image, wrong = missing[0]
             raise FileNotFoundError(
-                f"{root / missing[0]}: no such image ({len(missing)} of {len(items)} that "
-                f"{root / 'items.csv'} names are missing); restore them or remove their rows"
+                f"{root / image}: {wrong} ({len(missing)} of {len(items)} images that {table} "
+                "names are missing); restore them or remove their rows"
             )
         return items
-    paths = sorted(p for p in (root / "images").glob("*") if p.is_file())
+    paths = sorted(p for p in (root / "images").glob("*") if not p.is_dir())
     if not paths or not (root / "masks").is_dir():
         raise FileNotFoundError(
             f"{root / 'items.csv'}: no such file (columns image,scan,label and optionally "
@@ -186,6 +196,17 @@ def read_folder(root: Path) -> list[Item]:
             "images/ and masks/"
         )
     return [Item(f"images/{path.name}", path.stem, "", -1) for path in paths]
+
+
+def _found(root: Path, item: Item) -> Item:
+    """An item with the name of its image as the disk has it.
+
+    The same letters may be encoded in two ways, and systems change them when they copy files.
+    """
+    for name in (item.image, *(unicodedata.normalize(form, item.image) for form in _FORMS)):
+        if not files.no_file(root / name):
+            return dataclasses.replace(item, image=name)
+    return item
 
 
 def masks_of(root: Path, items: Sequence[Item]) -> list[Path | None]:
@@ -200,7 +221,7 @@ def masks_of(root: Path, items: Sequence[Item]) -> list[Path | None]:
     """
     if not (root / "masks").is_dir():
         return [None] * len(items)
-    present = (path for path in (root / "masks").rglob("*") if path.is_file())
+    present = (path for path in (root / "masks").rglob("*") if not path.is_dir())
     found = {_without_suffix(path.relative_to(root / "masks")): path for path in present}
     owners: dict[Path, str] = {}
     for item in items:

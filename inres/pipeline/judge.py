@@ -317,8 +317,8 @@ def read_array(path: Path, count: int, table: Path) -> np.ndarray:
       FileNotFoundError: no such file.
       ValueError: not a matrix of numbers, or its rows are not those of the table.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
+    if wrong := files.no_file(path):
+        raise FileNotFoundError(f"{path}: {wrong}")
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:

@@ -83,7 +83,8 @@ def describe_files(paths: Sequence[Path], root: Path) -> str:
     digest = hashlib.sha256()
     for path in sorted(paths):
         stat = path.stat()
-        digest.update(f"{os.path.relpath(path, root)} {stat.st_size} {stat.st_mtime_ns}\n".encode())
+        named = os.path.relpath(path, root)
+        digest.update(os.fsencode(f"{named} {stat.st_size} {stat.st_mtime_ns}\n"))
     return digest.hexdigest()
 
 

@@ -9,6 +9,7 @@
 Every problem of such a tree is found before any voxel is read, and all are reported together.
 """
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -201,7 +202,7 @@ def _check_mask(mask: Path, problems: Problems) -> None:
 def _tables(root: Path, problems: Problems, messages: list[str]) -> dict[str, Table]:
     """The findings of both tables by file name; without excluded findings, of the first alone."""
     tables: dict[str, Table] = {NODULES: _table(root, NODULES, problems)}
-    if _table_path(root, EXCLUDED).is_file():
+    if os.path.lexists(_table_path(root, EXCLUDED)):
         tables[EXCLUDED] = _table(root, EXCLUDED, problems, prefix="excluded/")
     else:
         messages.append(f"{EXCLUDED} not found: normal slices avoid annotated nodules only")
@@ -211,7 +212,7 @@ def _tables(root: Path, problems: Problems, messages: list[str]) -> dict[str, Ta
 
 def _table_path(root: Path, name: str) -> Path:
     places = (root / name, root / "CSVFILES" / name)
-    return next((path for path in places if path.is_file()), root / name)
+    return next((path for path in places if os.path.lexists(path)), root / name)
 
 
 def _table(root: Path, name: str, problems: Problems, *, prefix: str = "") -> Table:

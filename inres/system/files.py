@@ -229,6 +229,23 @@ def lock(path: str | os.PathLike, held: Exception) -> Iterator[None]:
         os.close(handle)
 
 
+def no_file(path: Path) -> str:
+    """Why `path` is not a regular file that can be read; empty if it is one.
+
+    Pipes and devices are not: reading one can wait for ever.
+    """
+    try:
+        if path.is_file():
+            return ""
+        if path.is_symlink() and not path.exists():
+            return f"a link to {os.readlink(path)}, which is not there"
+        if path.is_dir():
+            return "a folder, not a file"
+        return "a pipe or device, not a regular file" if path.exists() else "no such file"
+    except OSError as error:
+        return f"cannot be opened ({error.strerror})"
+
+
 def sha256(path: Path) -> str:
     """SHA-256 (hex) of a file."""
     with open(path, "rb") as file:
@@ -292,8 +309,8 @@ def read_csv_lines(
       FileNotFoundError: there is no such file.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file; expected columns {','.join(required)}")
+    if wrong := no_file(path):
+        raise FileNotFoundError(f"{path}: {wrong}; expected columns {','.join(required)}")
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, delimiter=delimiter)
         try:

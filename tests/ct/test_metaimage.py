@@ -138,7 +138,10 @@ WRONG = {
         "damaged after 0 of 240 unpacked bytes .*incorrect data check",
     ),
     "absent": ({"fields": {"ElementDataFile": "b.raw"}}, r"its data file .*b\.raw is missing"),
-    "device": ({"fields": {"ElementDataFile": "/dev/zero"}}, "/dev/zero is not a regular file"),
+    "device": (
+        {"fields": {"ElementDataFile": "/dev/zero"}},
+        "data file /dev/zero is a pipe or device, not a regular file",
+    ),
     "elsewhere": ({"fields": {"ElementDataFile": "/etc/hostname"}}, "/etc/hostname: truncated"),
 }
 

@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import os
 
 import numpy as np
 import pytest
@@ -188,7 +189,7 @@ def test_problems_of_a_folder_are_named(tree):
     with pytest.raises(ValueError, match=r"b\.png"):
         prepare(tree)
     (tree / "images" / "b.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"b\.png: no such image \(1 of 2"):
+    with pytest.raises(FileNotFoundError, match=r"b\.png: no such file \(1 of 2"):
         prepare(tree)
     (tree / "items.csv").write_text(HEADER + "images/a.png,s1,n1,1,,,\nimages/b.png,s1,n1,,,,\n")
     with pytest.raises(ValueError, match="line 3: label is blank"):
@@ -200,6 +201,96 @@ def test_problems_of_a_folder_are_named(tree):
     with pytest.raises(FileNotFoundError, match=r"items\.csv.*nor a pair"):
         prepare(tree)
     assert not list((tree.parent / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (os.mkfifo, "a pipe or device, not a regular file"),
+        (lambda path: path.symlink_to("/dev/zero"), "a pipe or device, not a regular file"),
+        (lambda path: path.mkdir(), "a folder, not a file"),
+        (lambda path: path.symlink_to("b.png"), r"a link to b\.png, which is not there"),
+        (lambda path: path.symlink_to("gone"), "a link to gone, which is not there"),
+        (lambda path: path.write_bytes(b""), r"\(the file is empty\)"),
+        (lambda path: path.write_text("<html>"), r"\(it holds a web page\)"),
+    ],
+    ids=["pipe", "device", "folder", "loop", "broken link", "empty", "web page"],
+)
+def test_what_is_no_image_is_named_without_waiting_for_it(tree, make, message):
+    path = tree / "images" / "b.png"
+    path.unlink()
+    make(path)
+    with pytest.raises((ValueError, FileNotFoundError), match=rf"images/b\.png: .*{message}"):
+        prepare(tree)
+
+
+@pytest.mark.parametrize("name", ["items.csv", "masks/b.png"])
+def test_pipes_are_refused_wherever_a_file_is_read(tree, name):
+    for mask in ("a.png", "b.png"):
+        write(tree / "masks" / mask, np.ones((12, 12), np.uint8))
+    (tree / name).unlink()
+    os.mkfifo(tree / name)
+    with pytest.raises((ValueError, FileNotFoundError), match=rf"{name}: a pipe or device, not a"):
+        prepare(tree)
+
+
+def test_names_in_any_script_and_in_either_form_are_found(tree):
+    """The table may have letters in another form than the disk; other scripts are as usual."""
+    names = ("u\u0308.png", "\u80ba $^$.png", "\U0001fac1#%41.png", "-\u0631\u0626.png")
+    for name in names:
+        (tree / "images" / name).write_bytes((tree / "images" / "a.png").read_bytes())
+    listed(tree, "\u00fc.png", *names[1:])
+    store = prepare(tree)
+    assert [item.image for item in store.items] == [f"images/{name}" for name in names]
+    for row in range(len(names)):
+        np.testing.assert_array_equal(store.slices[row], store.slices[0])
+
+
+def test_an_image_whose_name_is_not_utf8_is_named(tree):
+    (tree / "items.csv").unlink()
+    write(tree / "masks" / "a.png", np.ones((12, 12), np.uint8))
+    (tree / "images" / "b.png").rename(tree / "images" / "b\udcff.png")
+    write(tree / "masks" / "b.png", np.ones((12, 12), np.uint8))
+    (tree / "masks" / "b.png").rename(tree / "masks" / "b\udcff.png")
+    with pytest.raises(ValueError, match=r"b.*\.png: its name is not UTF-8; rename it"):
+        prepare(tree)
+
+
+@pytest.mark.parametrize("cut", [1, 0.5])
+def test_truncated_pictures_are_named_together(tree, cut):
+    """As after a broken copy; SimpleITK would make up the rest of each."""
+    from PIL import Image
+
+    names = [f"{number}.jpg" for number in range(6)]
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64)).astype(np.uint8)
+    for name in names:
+        Image.fromarray(noise).save(tree / "images" / name)
+    listed(tree, *names)
+    prepare(tree)
+    for name in (names[1], names[4]):
+        path = tree / "images" / name
+        content = path.read_bytes()
+        path.write_bytes(content[: int(len(content) * cut)] if cut < 1 else content[:-cut])
+    with pytest.raises(ValueError, match="truncated or damaged") as error:
+        prepare(tree)
+    named = [line.split(":")[0].split("/")[-1] for line in str(error.value).splitlines()]
+    assert named == [names[1], names[4]]
+
+
+def test_padding_is_no_lung(tree):
+    """Stored values without their offset, outside of the field of view -2000."""
+    values = ramp(24, 1084, np.int16)
+    values[:3] = -2000
+    write(tree / "images" / "h.mha", values)
+    listed(tree, "h.mha")
+    with pytest.raises(ValueError, match=r"h\.mha: int16 pixels .* lowest value, 290, is too high"):
+        prepare(tree)
+    write(tree / "images" / "h.mha", np.full((12, 12), -2000, np.int16))
+    with pytest.raises(ValueError, match="not one finite pixel, other than padding"):
+        prepare(tree)
+    write(tree / "images" / "h.mha", ramp(-2000, -800, np.int16))
+    with pytest.raises(ValueError, match=r"the highest value, -8.*, is too low"):
+        prepare(tree)
 
 
 def rows(*table):

@@ -241,6 +241,28 @@ def test_a_number_is_finite(text):
     assert files.number({"d": " 2.5 "}, "d", where="") == 2.5
 
 
+def test_what_is_no_file_is_said_without_opening_it(tmp_path):
+    path = tmp_path / "a"
+    assert files.no_file(path) == "no such file"
+    path.write_text("x")
+    assert files.no_file(path) == ""
+    link, loop, pipe = (tmp_path / name for name in ("link", "loop", "pipe"))
+    link.symlink_to("a")
+    assert files.no_file(link) == ""
+    path.unlink()
+    assert files.no_file(link) == "a link to a, which is not there"
+    loop.symlink_to("loop")
+    assert files.no_file(loop) == "a link to loop, which is not there"
+    os.mkfifo(pipe)
+    for special in (pipe, Path("/dev/zero")):
+        assert files.no_file(special) == "a pipe or device, not a regular file"
+    assert files.no_file(tmp_path) == "a folder, not a file"
+    assert "too long" in files.no_file(tmp_path / ("x" * 300))
+    assert files.no_file(tmp_path / "a\0b") == "no such file"
+    with pytest.raises(FileNotFoundError, match=r"pipe: a pipe or .*; expected columns x"):
+        files.read_csv(pipe, ("x",))
+
+
 def test_a_full_disk_is_named_whichever_library_met_it(tmp_path):
     """SimpleITK raises RuntimeError, Orbax ValueError; a quota is a full disk for its user."""
     for number in files.FULL_DISK:
