@@ -137,7 +137,7 @@ def test_real_tables(tmp_path, real_data):
         for part in ("train", "val")
         for row in files.read_csv(tmp_path / f"annotations_tianchi_{part}.csv", ("seriesuid",))
     }
-    wide = {"size": (4, 4, 4), "spacing": (4000.0,) * 3, "origin": (-6000.0,) * 3}
+    wide = {"size": (120,) * 3, "spacing": (25.0,) * 3, "origin": (-1500.0, -1500.0, -900.0)}
     one = box(tmp_path / "one.mhd", **wide)
     for uid, part in uids.items():
         folder = tmp_path / f"{part}_subset{int(uid[-5:]) % 5:02d}"
