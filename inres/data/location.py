@@ -48,27 +48,48 @@ def locate(mask: np.ndarray, places: np.ndarray, spacing_mm: float) -> np.ndarra
 
 
 def has_both_lungs(mask: np.ndarray, spacing_mm: float) -> bool:
-    """Whether a mask [Z, Y, X] falls into two lungs, as `locate` tells them apart."""
-    return bool(np.isfinite(_side(mask, np.zeros((1, 3)), spacing_mm)[0]))
+    """Whether a mask [Z, Y, X] falls into two lungs, as `locate` tells them apart, but coarser."""
+    return _parted(mask, spacing_mm, coarse_mm=2 * COARSE_MM) is not None
 
 
 def _side(mask: np.ndarray, places: np.ndarray, spacing_mm: float) -> np.ndarray:
     """The lung of each place, -1 or 1, float64 [N]; NaN where the mask has not two lungs.
 
-    Lungs that touch are told apart by their cores: the mask is eroded, on a coarse grid, until it
-    falls into two large pieces side by side. A place belongs to the nearest piece.
+    A place belongs to the nearest of the pieces of `_parted`.
     """
-    step = max(1, round(COARSE_MM / spacing_mm))
+    parted = _parted(mask, spacing_mm)
+    if parted is None:
+        return np.full(len(places), np.nan)
+    pieces, sides, step = parted
+    voxels = np.argwhere(pieces)
+    _, nearest = spatial.cKDTree(voxels).query(places / step)
+    return sides[pieces[tuple(voxels[nearest].T)]]
+
+
+def _parted(
+    mask: np.ndarray, spacing_mm: float, *, coarse_mm: float = COARSE_MM
+) -> tuple[np.ndarray, np.ndarray, int] | None:
+    """The pieces of a mask that are two lungs; None if there are no two.
+
+    Lungs that touch are told apart by their cores: the mask is eroded, on a coarse grid, until it
+    falls into two large pieces side by side.
+
+    Args:
+      coarse_mm: side of the grid's voxels.
+
+    Returns:
+      Labelled pieces on the coarse grid, int [Z, Y, X]; their sides as of `_sides`; and the step of
+      the grid in voxels.
+    """
+    step = max(1, round(coarse_mm / spacing_mm))
     size_mm = step * spacing_mm
     depth = ndimage.distance_transform_edt(mask[::step, ::step, ::step], sampling=size_mm)
     for level in np.arange(0.0, depth.max(), size_mm):
         pieces, _ = ndimage.label(depth > level)
         sides = _sides(pieces, size_mm)
         if sides is not None:
-            voxels = np.argwhere(pieces)
-            _, nearest = spatial.cKDTree(voxels).query(places / step)
-            return sides[pieces[tuple(voxels[nearest].T)]]
-    return np.full(len(places), np.nan)
+            return pieces, sides, step
+    return None
 
 
 def _sides(pieces: np.ndarray, size_mm: float) -> np.ndarray | None:
