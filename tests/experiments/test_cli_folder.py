@@ -1,6 +1,7 @@
 """The real command line on a folder of images, and what it refuses."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -26,7 +27,10 @@ def test_a_mistyped_setting_stops_before_work(tmp_path, flag, part):
 
 
 def test_a_folder_of_crops_goes_the_same_road(tmp_path):
-    """Bright discs of two sizes, no scans, no masks: learned and found."""
+    """Bright discs of two sizes, no scans, no masks: learned and found.
+
+    The names of scans are mathematics to a plotting library, and markup to a browser.
+    """
     import SimpleITK as sitk
 
     root = tmp_path / "data"
@@ -40,7 +44,7 @@ def test_a_folder_of_crops_goes_the_same_road(tmp_path):
         sitk.WriteImage(
             sitk.GetImageFromArray(image.astype(np.uint8)), str(root / f"images/{i}.png")
         )
-        lines.append(f"images/{i}.png,s{i // 4},,{i % 2},,,{'test' if i >= 90 else 'train'}")
+        lines.append(f"images/{i}.png,<i>$^${i // 4},,{i % 2},,,{'test' if i >= 90 else 'train'}")
     (root / "items.csv").write_text("\n".join(lines) + "\n")
     flags = (
         "--config=experiments/configs/folder.py",
@@ -73,7 +77,10 @@ def test_a_folder_of_crops_goes_the_same_road(tmp_path):
     image = root / "images" / "5.png"
     done = call("search", *flags, f"--image={image}", f"--out={tmp_path / 'found'}")
     assert done.returncode == 0, done.stderr
-    assert "s1" not in {row["scan"] for row in results(tmp_path / "found")}  # its own
+    assert "<i>$^$1" not in {row["scan"] for row in results(tmp_path / "found")}  # its own
+    report = (tmp_path / "w" / "report.html").read_text(encoding="utf-8")
+    assert "&lt;i&gt;$^$" in report
+    assert "<i>" not in report
     small = tmp_path / "small.png"
     sitk.WriteImage(sitk.GetImageFromArray(np.zeros((20, 20), np.uint8)), str(small))
     error = refused("search", *flags, f"--image={small}")
@@ -90,6 +97,11 @@ def test_a_folder_of_crops_goes_the_same_road(tmp_path):
     assert len(made) == 6
     done = call("reproduce", *flags)
     assert done.stdout.count("done already, skipped") == 6
+    kept = max((tmp_path / "w" / "train" / "best").glob("*/default/**/d/*"), key=os.path.getsize)
+    kept.write_bytes(kept.read_bytes()[: kept.stat().st_size // 2])
+    error = refused("search", *flags, f"--image={image}")
+    assert f"best/{summary['kept_step']}: damaged checkpoint (" in error
+    assert "run the train stage again" in error
     (root / "items.csv").write_text("\n".join(lines).replace(",1,,,train", ",0,,,train") + "\n")
     error = refused("prepare", *flags)
     assert "other data: input files changed" in error
