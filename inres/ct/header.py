@@ -22,11 +22,12 @@ SPACINGS_MM = (0.1, 25.0)
 """Distances of voxels that a CT can have. Others are in another unit."""
 LONGEST_MM = 3000.0
 """Greatest extent of a CT; whole bodies are shorter."""
+_META = "MetaImage, whose ending is .mhd or .mha in small letters"
 _MAGIC = {
     **{b"\xff\xd8\xff": "a JPEG", b"\x89png": "a PNG", b"ii*\0": "a TIFF", b"mm\0*": "a TIFF"},
     **{b"bm": "a BMP", b"gif8": "a GIF", b"riff": "a WebP", b"%pdf": "a PDF", b"\x1f\x8b": "gzip"},
     **{b"<!doctype": "a web page", b"<html": "a web page", b"pk\3\4": "a zip archive"},
-    **{b"nrrd000": "NRRD", b"objecttype": "MetaImage", b"ndims": "MetaImage"},
+    **{b"nrrd000": "NRRD", b"objecttype": _META, b"ndims": _META},
     **{b"version https://git-lfs": "a pointer of Git LFS instead of the file"},
 }
 """What files are that begin so (in lower case)."""

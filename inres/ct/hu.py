@@ -23,6 +23,7 @@ _MOST_DENSE = 0.1
 _MOST_VARIED = 0.03
 """Greatest share of voxels below `LOWEST_HU` without the two most frequent values there: padding
 has one or two values, except where it was interpolated."""
+_TWELVE_BITS = 1 << 12
 _LUNGS_REACH_HU, _TISSUE_REACHES_HU = -200, -500
 """Some pixel in a set of images of lungs is at most this low, and some at least this high."""
 
@@ -69,6 +70,22 @@ def scan_problem(hu: np.ndarray) -> str:
     if np.mean((known >= _TISSUE_HU) & (known <= _DENSE_HU)) < _LEAST_SHARE:
         return f"no voxel is soft tissue ({_TISSUE_HU} to {_DENSE_HU} HU)"
     return ""
+
+
+def measured(values: np.ndarray) -> np.ndarray:
+    """The values of images that are measurements, without padding. [n].
+
+    Of signed and floating values (HU), these are finite and at least `LOWEST_HU`. Of unsigned ones,
+    the least and the largest value are padding if no other is within 12 bits of them.
+    """
+    if values.dtype.kind != "u":
+        return values[np.isfinite(values) & (values >= LOWEST_HU)]
+    known = np.unique(values).astype(np.int64)
+    if known.size < 3:
+        return values.ravel()
+    low = known[1 if known[1] - known[0] >= _TWELVE_BITS else 0]
+    high = known[-2 if known[-1] - known[-2] >= _TWELVE_BITS else -1]
+    return values[(values >= low) & (values <= high)]
 
 
 def image_problem(low: float, high: float) -> str:

@@ -8,6 +8,7 @@ import SimpleITK as sitk
 from inres.ct import dicom
 from inres.ct.formats import check_data_file
 from inres.ct.header import ScanError, execute, information, require_there
+from inres.ct.hu import measured
 from inres.ct.pictures import check_picture, require_type
 
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
@@ -78,7 +79,8 @@ def to_grey8(image: np.ndarray, *, hu_min: float, hu_max: float, name: str) -> n
 def twelve_bits(low: float, high: float) -> str:
     """The problem of unsigned 16-bit pixels from `low` to `high` if they are 12-bit data, or "".
 
-    A single dark image can look like 12-bit data, a whole set of images hardly.
+    A single dark image can look like 12-bit data, a whole set of images hardly. Padding
+    (`inres.ct.hu.measured`) is not in the range.
     """
     if not 0 < high - low < 4096:
         return ""
@@ -94,6 +96,8 @@ def refuse_twelve_bits(image: np.ndarray, name: str) -> None:
     Raises:
       ScanError: as `twelve_bits` says; names the image by `name`.
     """
-    wrong = twelve_bits(image.min(), image.max()) if image.dtype == np.uint16 else ""
-    if wrong:
+    if image.dtype != np.uint16:
+        return
+    known = measured(image)
+    if wrong := twelve_bits(known.min(), known.max()):
         raise ScanError(f"{name}: {wrong}")

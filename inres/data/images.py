@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from inres.config import Items
-from inres.ct.hu import LOWEST_HU, image_problem
+from inres.ct.hu import image_problem, measured
 from inres.ct.image import read_image, to_grey8, twelve_bits
 from inres.data.views import canvas
 from inres.system.messages import listed
@@ -136,11 +136,6 @@ def _look(path: Path, config: Items) -> tuple[Look, np.ndarray]:
         )
     low, high = float(known.min()), float(np.quantile(known, 0.99))
     return Look(image.shape, image.dtype, low, high), grey
-
-
-def measured(image: np.ndarray) -> np.ndarray:
-    """The pixels of an image that are measurements: finite, and of HU no padding. [n]."""
-    return image[np.isfinite(image) & (image >= LOWEST_HU)]
 
 
 def _scale_problems(looks: Mapping[Path, Look]) -> list[str]:

@@ -10,12 +10,12 @@ import SimpleITK as sitk
 from inres import sources
 from inres.config import Config
 from inres.ct.header import ScanError
-from inres.ct.hu import image_problem
+from inres.ct.hu import image_problem, measured
 from inres.ct.image import refuse_twelve_bits
 from inres.ct.scan import read_header
 from inres.data import cubes, stacks
 from inres.data.image_stack import ImageStack
-from inres.data.images import grey_square, measured
+from inres.data.images import grey_square
 from inres.data.queries import NOWHERE, QueryInput, open_query_scan
 
 

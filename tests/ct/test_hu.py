@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ct.trees import chest_image
 
-from inres.ct.hu import image_problem, scan_problem, to_int16
+from inres.ct.hu import image_problem, measured, scan_problem, to_int16
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +82,20 @@ def test_images_reach_from_lung_to_tissue():
 def test_what_is_no_number_is_air():
     values = np.array([np.nan, np.inf, -np.inf, 12.6, 5e4, -5e4])
     assert to_int16(values).tolist() == [-1024, -1024, -1024, 13, 32767, -32768]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (np.array([-2000, -1500, -1000, 40], np.int16), [-1500, -1000, 40]),
+        (np.array([np.nan, -np.inf, np.inf, 7.5]), [7.5]),
+        (np.array([24, 1084, 600, 63536, 63536], np.uint16), [24, 1084, 600]),
+        (np.array([0, 0, 31768, 33168, 32000], np.uint16), [31768, 33168, 32000]),
+        (np.array([0, 30000, 65535], np.uint16), [30000]),
+        (np.array([0, 5, 255], np.uint8), [0, 5, 255]),
+        (np.array([0, 65535], np.uint16), [0, 65535]),
+        (np.arange(0, 65536, 4095, dtype=np.uint16), np.arange(0, 65536, 4095)),
+    ],
+)
+def test_padding_of_images_is_no_measurement(values, expected):
+    np.testing.assert_array_equal(measured(values), expected)

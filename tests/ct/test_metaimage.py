@@ -4,7 +4,7 @@ import zlib
 
 import numpy as np
 import pytest
-from ct.raw_files import ORIGIN, SPACING, VOXELS, write_metaimage
+from ct.raw_files import ORIGIN, SPACING, VOXELS, write_metaimage, write_nifti, write_nrrd
 
 from inres.ct import scan
 from inres.ct.header import ScanError
@@ -15,9 +15,9 @@ BYTES = VOXELS.astype("<i2").tobytes()
 
 def require_same(volume, *, origin=ORIGIN):
     np.testing.assert_array_equal(volume.hu, VOXELS)
-    np.testing.assert_allclose(volume.spacing_mm, SPACING)
-    np.testing.assert_allclose(volume.origin_mm, origin)
-    np.testing.assert_allclose(volume.direction, np.eye(3))
+    np.testing.assert_allclose(volume.spacing_mm, SPACING, rtol=1e-6)
+    np.testing.assert_allclose(volume.origin_mm, origin, rtol=1e-6)
+    np.testing.assert_allclose(volume.direction, np.eye(3), atol=1e-6)
 
 
 READ = {
@@ -69,6 +69,23 @@ def test_slices_in_files_of_their_own_and_names_in_any_script(tmp_path):
         write_metaimage(path, fields={"ElementDataFile": target})
         with pytest.raises(ScanError, match=r"a\.mhd: [25] data files for 4 slices"):
             scan.read_header(path)
+
+
+@pytest.mark.parametrize(
+    "name", ["sp ace", "\u80ba", "$x$", "-d", "q'q", "[b]{c};", "tab\tx", "x" * 200]
+)
+def test_names_of_files_are_as_free_as_the_system_leaves_them(tmp_path, name):
+    require_same(scan.read_scan(write_metaimage(tmp_path / f"{name}.mhd")))
+    require_same(scan.read_scan(write_nifti(tmp_path / f"{name}.nii")))
+    require_same(scan.read_scan(write_nrrd(tmp_path / f"{name}.nrrd")))
+
+
+def test_an_ending_in_capitals_is_explained(tmp_path):
+    write_metaimage(tmp_path / "a.mhd").rename(tmp_path / "A.MHD")
+    with pytest.raises(
+        ScanError, match=r"it holds MetaImage, whose ending is \.mhd or \.mha in small"
+    ):
+        scan.read_scan(tmp_path / "A.MHD")
 
 
 HUGE = "4294967296 4294967296 16"

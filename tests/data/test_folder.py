@@ -234,6 +234,19 @@ def test_pipes_are_refused_wherever_a_file_is_read(tree, name):
         prepare(tree)
 
 
+def test_padding_hides_no_twelve_bits(tree):
+    for low, padding in ((24, 63536), (31768, 0)):
+        values = ramp(low, low + 1060, np.uint16)
+        values[:3] = padding
+        write(tree / "images" / "h.png", values)
+        listed(tree, "h.png")
+        with pytest.raises(ValueError, match=r"h\.png: 16-bit pixels .*, so 12-bit data"):
+            prepare(tree)
+        stack = image_stack.read_stack([tree / "images" / "h.png"])
+        with pytest.raises(ValueError, match=r"h\.png: 16-bit pixels .*, so 12-bit data"):
+            query_images.query_images(stack, config=Config(data=Data(kind="folder")), planes=1)
+
+
 def test_names_in_any_script_and_in_either_form_are_found(tree):
     """The table may have letters in another form than the disk; other scripts are as usual."""
     names = ("u\u0308.png", "\u80ba $^$.png", "\U0001fac1#%41.png", "-\u0631\u0626.png")
