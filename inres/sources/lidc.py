@@ -22,11 +22,11 @@ from inres.ct.dicom.folder import folders_below, read_folder
 from inres.ct.dicom.series import grouped
 from inres.ct.dicom.stack import stack_of
 from inres.ct.header import ScanError, vector
-from inres.lidc import library, nodules
-from inres.lidc.library import Library, Opener, Place
+from inres.lidc import nodules, xml_files
 from inres.lidc.nodules import Nodule
 from inres.lidc.planes import Planes
 from inres.lidc.readings import RATINGS, Mark, Reading, ReadingError
+from inres.lidc.xml_files import Library, Opener, Place
 from inres.sources import (
     Finding,
     Progress,
@@ -72,7 +72,7 @@ def read(root: Path, data: Data, progress: Progress) -> Scans:
     if not root.is_dir():
         raise SourceError(f"{root}: no such folder; set config.data.root to the LIDC-IDRI download")
     problems, left = no_problems(), _Left()
-    known = library.survey(root)
+    known = xml_files.survey(root)
     problems["files of readings that cannot be read"] += known.problems
     if not known.places and not known.problems:
         raise SourceError(
@@ -84,7 +84,7 @@ def read(root: Path, data: Data, progress: Progress) -> Scans:
         for stack in _stacks(root, known, data, left=left, problems=problems, progress=progress):
             place = known.places[stack.series.uid][0]
             try:
-                reading = library.read(known.places[stack.series.uid], opener)
+                reading = xml_files.read(known.places[stack.series.uid], opener)
             except ReadingError as error:
                 problems["files of readings that cannot be read"].append(str(error))
                 continue
@@ -117,7 +117,7 @@ def marks_of(root: Path, record: Mapping[str, Any]) -> tuple[Mark, ...]:
     """
     place = Place.below(root, str(record["xml"]))
     with Opener() as opener:
-        marks = library.read([place], opener).marks
+        marks = xml_files.read([place], opener).marks
     return tuple(marks[int(number)] for number in str(record["marks"]).split(SEPARATOR))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize, spatial
 
-from inres.lidc import library, nodules
+from inres.lidc import nodules, xml_files
 from inres.lidc.nodules import Nodule
 from inres.lidc.outlines import Measured
 from inres.lidc.planes import Planes
@@ -234,16 +234,16 @@ def read_readings(root: Path) -> tuple[dict[str, Reading], int]:
     """
     if not root.exists():
         raise ReadingError(f"{root}: no such file or folder; give tcia-lidc-xml.zip")
-    found = library.survey(root)
+    found = xml_files.survey(root)
     if found.problems:
         raise ReadingError(found.problems[0])
     if not found.places:
         raise ReadingError(f"{root}: no readings of CT series; give tcia-lidc-xml.zip")
-    with library.Opener() as opener:
+    with xml_files.Opener() as opener:
         places = progress(
             sorted(found.places.items()), name="read XML", total=len(found.places), unit="series"
         )
-        return {uid: library.read(those, opener) for uid, those in places}, found.others
+        return {uid: xml_files.read(those, opener) for uid, those in places}, found.others
 
 
 def read_luna16(folder: Path) -> Luna16:

@@ -8,7 +8,7 @@ from lidc import xml_texts as xml
 from matplotlib.path import Path as Polygon
 from scipy import ndimage
 
-from inres.lidc import outlines
+from inres.lidc import outlines, xml_files
 from inres.lidc.planes import Planes
 from inres.lidc.readings import Contour, Mark
 
@@ -126,12 +126,11 @@ def test_reversed_axes_and_a_tilted_gantry_place_a_mark():
 
 def test_widths_are_those_of_pylidc(real_data):
     """LIDC-IDRI-0001: `Annotation.diameter` of pylidc 0.2.3, the distance across the outline."""
-    from inres.lidc import library
 
     known = [32.205888, 33.188692, 31.959332, 33.669337]
     path = next(real_data("lidc_dicom/LIDC-IDRI-0001").rglob("*.xml"))
-    with library.Opener() as opener:
-        marks = library.read([library.Place(path)], opener).marks
+    with xml_files.Opener() as opener:
+        marks = xml_files.read([xml_files.Place(path)], opener).marks
     planes = Planes.regular(origin_mm=(0, 0, 0), spacing_mm=(0.703125, 0.703125, 2.5))
     found = [outlines.measure(mark, planes).extent_mm + 0.703125 for mark in marks]
     assert found == pytest.approx(known, abs=1e-4)

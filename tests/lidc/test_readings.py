@@ -5,7 +5,7 @@ import io
 import pytest
 from lidc import xml_texts as xml
 
-from inres.lidc import readings
+from inres.lidc import readings, xml_files
 from inres.lidc.readings import OTHER, SMALL, ReadingError
 
 
@@ -116,13 +116,12 @@ def test_what_cannot_be_read_is_named(text, part):
 
 def test_every_file_of_the_lidc_is_read(real_data):
     """A sample of the real files; `experiments.lidc_check` reads all."""
-    from inres.lidc import library
 
-    found = library.survey(real_data("lidc_dicom/tcia-lidc-xml.zip"))
+    found = xml_files.survey(real_data("lidc_dicom/tcia-lidc-xml.zip"))
     assert (len(found.places), found.others, found.problems) == (1018, 283, ())
-    with library.Opener() as opener:
+    with xml_files.Opener() as opener:
         for uid_, places in sorted(found.places.items())[::40]:
-            reading = library.read(places, opener)
+            reading = xml_files.read(places, opener)
             assert reading.series_uid == uid_
             assert reading.readers == 4
             assert all(len(mark.ratings) >= 8 for mark in reading.marks)

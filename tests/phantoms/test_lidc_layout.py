@@ -8,7 +8,7 @@ import pytest
 from sources.boxes import quiet
 
 from inres.config import Data, Phantom
-from inres.lidc import library, outlines
+from inres.lidc import outlines, xml_files
 from inres.lidc.readings import Contour, Mark
 from inres.phantoms import readers
 from inres.phantoms.dataset import write_dataset
@@ -104,7 +104,7 @@ def test_every_scan_has_its_files_where_they_may_lie(tree):
     for plan in plans:
         assert len(list(series_folder(tree, plan).glob("1-*.dcm"))) > 30
         assert plan.uid not in str(series_folder(tree, plan))
-    found = library.survey(tree)
+    found = xml_files.survey(tree)
     assert found.places.keys() == {plan.uid for plan in plans}
     assert found.others == 1
     places = [found.places[plan.uid][0].relative_to(tree) for plan in plans]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from lidc import xml_texts as xml
 
-from inres.lidc import nodules, readings
+from inres.lidc import nodules, readings, xml_files
 from inres.lidc.planes import Planes
 from inres.sources import Finding
 from inres.studies import lidc_luna16
@@ -142,14 +142,13 @@ def test_readings_of_other_series_are_refused():
 
 def test_a_sample_of_the_real_list(real_data):
     """`experiments.lidc_check` compares all; the text of RESULTS.md has its numbers."""
-    from inres.lidc import library
 
     tables = real_data("luna16_csv")
     luna16 = lidc_luna16.read_luna16(tables)
-    found = library.survey(real_data("lidc_dicom/tcia-lidc-xml.zip"))
+    found = xml_files.survey(real_data("lidc_dicom/tcia-lidc-xml.zip"))
     series = [uid for uid in luna16.series if uid in luna16.nodules][::40]
-    with library.Opener() as opener:
-        sample = {uid: library.read(found.places[uid], opener) for uid in series}
+    with xml_files.Opener() as opener:
+        sample = {uid: xml_files.read(found.places[uid], opener) for uid in series}
     path = tables / "origin_spacing_of_1004_nodules.csv"
     geometry = lidc_luna16.read_geometry(path, sample, luna16)
     agreement = lidc_luna16.compare(sample, luna16, geometry)

@@ -5,9 +5,9 @@ import zipfile
 import pytest
 from lidc import xml_texts as xml
 
-from inres.lidc import library
-from inres.lidc.library import Opener, Place
+from inres.lidc import xml_files
 from inres.lidc.readings import ReadingError
+from inres.lidc.xml_files import Opener, Place
 
 
 def text(uid, z=0):
@@ -33,7 +33,7 @@ def tree(tmp_path):
 
 
 def test_files_are_found_by_the_series_inside_them(tree):
-    found = library.survey(tree)
+    found = xml_files.survey(tree)
     assert sorted(found.places) == ["1.1", "1.2", "1.3"]
     assert found.others == 1
     assert found.problems == ()
@@ -42,11 +42,11 @@ def test_files_are_found_by_the_series_inside_them(tree):
     assert names["1.2"] == ["xml/9.XML"]
     with Opener() as opener:
         for uid, places in found.places.items():
-            assert library.read(places, opener).series_uid == uid
+            assert xml_files.read(places, opener).series_uid == uid
 
 
 def test_a_place_is_found_again_by_its_name(tree):
-    for places in library.survey(tree).places.values():
+    for places in xml_files.survey(tree).places.values():
         for place in places:
             assert Place.below(tree, place.relative_to(tree)) == place
     with pytest.raises(ReadingError, match=r"gone\.xml: no such file"):
@@ -54,14 +54,14 @@ def test_a_place_is_found_again_by_its_name(tree):
 
 
 def test_a_zip_file_alone_is_a_library(tree):
-    assert sorted(library.survey(tree / "all.zip").places) == ["1.1", "1.3"]
+    assert sorted(xml_files.survey(tree / "all.zip").places) == ["1.1", "1.3"]
 
 
 def test_different_files_of_one_series_are_refused(tree):
     (tree / "xml" / "other.xml").write_text(text("1.1", z=3))
-    found = library.survey(tree)
+    found = xml_files.survey(tree)
     with Opener() as opener, pytest.raises(ReadingError) as caught:
-        library.read(found.places["1.1"], opener)
+        xml_files.read(found.places["1.1"], opener)
     assert "other.xml: different marks for one series (1.1); remove one" in str(caught.value)
 
 
@@ -72,7 +72,7 @@ def test_every_damaged_file_is_named(tree):
     content = bytearray(whole)
     content[60:70] = b"\xff" * 10  # within the first member's data
     (tree / "bits.zip").write_bytes(content)
-    problems = library.survey(tree).problems
+    problems = xml_files.survey(tree).problems
     assert len(problems) == 3
     for name in ("cut.zip", "cut.xml", "bits.zip"):
         assert sum(name in problem for problem in problems) == 1
