@@ -11,12 +11,12 @@
     python -m experiments.bench --config=experiments/configs/bench_prepare.py \
         --workdir=runs/bench_prepare
 
-`config.kind` selects the measurement: `retrieval` (against faiss), `training` (against PyTorch),
-`store`, `archive` or `prepare` (against SimpleITK). The modules of these names describe what each
-one writes to the workdir. Before a peer is timed, its answers are checked against ours. Leave the
-machine idle otherwise: rounds in which other programs used the processors are discarded, and a case
-with fewer than three quiet rounds is marked as disturbed. Only `prepare` measures processor time
-instead.
+`config.kind` selects the measurement: `retrieval` (against faiss and others), `training` (against
+PyTorch), `store`, `archive` or `prepare` (against SimpleITK). The modules of these names describe
+what each one writes to the workdir. Before a peer is timed, its answers are checked against ours.
+Leave the machine idle otherwise: rounds in which other programs used the processors are discarded,
+and a case with fewer than three quiet rounds is marked as disturbed. Only `prepare` measures
+processor time instead.
 """
 
 from pathlib import Path
@@ -47,8 +47,8 @@ def measure(arguments: list[str]) -> None:
         try:
             from experiments.bench import retrieval
         except ModuleNotFoundError as error:
-            raise RuntimeError(f"{error}; install the peer: pip install -e '.[test]'") from None
-        retrieval.compare_with_faiss(config, workdir, devices=DEVICES.value)
+            raise RuntimeError(f"{error}; install it: pip install -e '.[bench]'") from None
+        retrieval.compare_searches(config, workdir, devices=DEVICES.value)
     elif kind == "training":
         from experiments.bench import training
 

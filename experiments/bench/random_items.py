@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from inres.retrieval import codes as codes_lib
-from inres.retrieval import index as index_lib
 from inres.storage import store
 
 BLOCK = 1 << 18
@@ -26,16 +25,19 @@ class RandomItems:
     def __init__(
         self, kind: str, count: int, *, bits: int, dims: int, seed: int, trained: str = ""
     ):
-        """`trained` is the path of the index on disk whose bits and dims then replace the given."""
+        """`trained` is the path of the index on disk whose bits then replace the given.
+
+        Of its features the first `dims` are used.
+        """
         self.bits, self.dims = bits, dims
         self._rng = rng = np.random.default_rng([seed, count, bits, dims])
         shared = np.random.default_rng([seed, bits, dims])  # items and queries have equal centres
         if kind == "trained":
             stored = store.load(trained)
-            self.bits, self.dims = stored.bits, stored.dims
+            self.bits, self.dims = stored.bits, min(dims, stored.dims)
             self._centre = rng.integers(0, len(stored), count)
             clean = codes_lib.unpack(np.asarray(stored.codes), stored.bits)
-            self._means = np.asarray(stored.features, np.float32)
+            self._means = np.asarray(stored.features[:, : self.dims], np.float32)
             self._spread = 0.1 * self._means.std(axis=0)
             flips = 0.005
         elif kind == "uniform":
@@ -64,7 +66,7 @@ class RandomItems:
 
     def sort(self) -> None:
         """Order the items by their codes."""
-        order = index_lib.sort_by_code(self.codes, np.arange(len(self.codes)))
+        order = np.lexsort(self.codes.T[::-1])
         self.codes, self._centre = self.codes[order], self._centre[order]
 
     def features(self, block: int = BLOCK) -> Iterator[np.ndarray]:

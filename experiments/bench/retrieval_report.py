@@ -1,14 +1,14 @@
-"""Tables and figure of the search benchmark."""
+"""Tables of the search benchmark."""
 
-from pathlib import Path
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
-from matplotlib.axes import Axes
+import numpy as np
 
-from inres.figures import style
 from inres.system import tables
 
-PAIRED = ("codes", "items", "bits", "dims", "queries", "case")
+POINT = ("codes", "items", "bits", "dims", "queries")
 SINGLE = (
     *("codes", "items", "bits", "dims"),
     *("p50_ms", "p95_ms", "p99_ms", "build_s", "compilations", "peak_gib"),
@@ -21,93 +21,168 @@ SHARDED = (
 
 def tables_of(rows: list[dict[str, Any]]) -> str:
     """All tables as Markdown."""
-    paired = [_paired(row) for row in rows if "ratio" in row or "left_out" in row]
     single = [tuple(row[name] for name in SINGLE) for row in rows if "p50_ms" in row]
     sharded = [{**row, "ms": _ms(row["ours"])} for row in rows if row["case"] == "sharded"]
-    return "\n".join(
-        [
-            tables.markdown(
-                (*PAIRED, "pool", "ours ms", "faiss ms", "faiss / ours", "recall"), paired
-            ),
-            "Single queries with pools of about forty\n",
-            tables.markdown(SINGLE, single),
-            "The jitted programs, sharded\n",
-            tables.markdown(SHARDED, [tuple(row[name] for name in SHARDED) for row in sharded]),
-            "Cost of a query as items grow tenfold (ours, one query, ms)\n",
-            tables.markdown(*growth(rows)),
-        ]
+    parts = [
+        "Ratios: the time of the fastest exact competitor divided by ours\n",
+        tables.markdown(*summary(rows)),
+        losses(rows),
+        "Every case\n",
+        tables.markdown(*fastest(rows)),
+    ]
+    for column in columns_of(rows):
+        parts += [f"Every program, {column}, ms\n", tables.markdown(*programs(rows, column))]
+    parts += [
+        "Competitors that are left out\n",
+        tables.markdown(*left_out(rows)),
+        "Other methods\n",
+        tables.markdown(*context(rows)),
+        "Single queries with pools of about forty\n",
+        tables.markdown(SINGLE, single),
+        "The jitted programs, sharded\n",
+        tables.markdown(SHARDED, [tuple(row[name] for name in SHARDED) for row in sharded]),
+        "Cost of a query as items grow tenfold (ours, one query, ms)\n",
+        tables.markdown(*growth(rows)),
+    ]
+    return "\n".join(parts)
+
+
+def columns_of(rows: list[dict[str, Any]]) -> list[str]:
+    """Numbers of threads that were measured, in words."""
+    return list(dict.fromkeys(name for row in rows for name in row.get("columns", {})))
+
+
+def title(row: dict[str, Any]) -> str:
+    """Name of a case with the target size of its pools."""
+    return f"{row['case']}, {pool_name(row['wanted'])}" if "wanted" in row else row["case"]
+
+
+def pool_name(wanted: float) -> str:
+    """Target size of a pool in words; below 1 it is a share of the items."""
+    if wanted == 0:
+        return "empty pool"
+    if wanted == 1:
+        return "pool of one item"
+    return f"pool of {100 * wanted:g} %" if wanted < 1 else f"pool of {wanted:g}"
+
+
+def _compared(rows: list[dict[str, Any]], column: str) -> Iterator[tuple[dict, dict]]:
+    """Rows with a ratio in this column, and the column."""
+    for row in rows:
+        found = row.get("columns", {}).get(column, {})
+        if "ratio" in found:
+            yield row, found
+
+
+def summary(rows: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple]]:
+    """Smallest and median ratio by number of threads."""
+    lines = []
+    for column in columns_of(rows):
+        ratios = [found["ratio"] for _, found in _compared(rows, column)]
+        if ratios:
+            lost = sum(ratio < 1 for ratio in ratios)
+            least, median = f"{min(ratios):.3g}", f"{np.median(ratios):.3g}"
+            lines.append((column, len(ratios), lost, least, median))
+    return ("threads", "cases", "lost", "smallest ratio", "median ratio"), lines
+
+
+def losses(rows: list[dict[str, Any]]) -> str:
+    """A list of the cases in which a competitor is faster."""
+    lines = []
+    for column in columns_of(rows):
+        for row, found in _compared(rows, column):
+            if found["ratio"] < 1:
+                lines.append(
+                    f"- {found['ratio']:.3g}: {found['fastest']}, {row['codes']}, {row['items']} "
+                    f"items, {row['bits']} bits, queries: {row['queries']}, {title(row)}, {column}"
+                )
+    return "\n".join(["Lost cases\n", *(lines or ["- none"]), ""])
+
+
+def fastest(rows: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple]]:
+    """Ours and the fastest competitor of each case, by number of threads."""
+    columns = columns_of(rows)
+    parts = ("ours ms", "fastest competitor", "its ms", "ratio")
+    head = (*POINT, "case", "pool", *(f"{part}, {name}" for name in columns for part in parts))
+    lines = []
+    for row in rows:
+        if "columns" in row:
+            cells = [cell for name in columns for cell in _cells(row["columns"].get(name))]
+            pool = f"{row['pool']:.0f}" if "pool" in row else ""
+            lines.append((*(row[name] for name in POINT), title(row), pool, *cells))
+    return head, lines
+
+
+def _cells(column: dict[str, Any] | None) -> tuple[str, str, str, str]:
+    if column is None:
+        return "", "", "", ""
+    if "ratio" not in column:
+        return _ms(column["ours"]), "", "", ""
+    name = column["fastest"]
+    return _ms(column["ours"]), name, _ms(column["rivals"][name]), f"{column['ratio']:.3g}"
+
+
+def programs(rows: list[dict[str, Any]], column: str) -> tuple[tuple[str, ...], list[tuple]]:
+    """Time of every program in every case, with the settings it chose."""
+    found = [(row, row["columns"][column]) for row in rows if column in row.get("columns", {})]
+    names = list(dict.fromkeys(name for _, times in found for name in times["rivals"]))
+    head = (*POINT, "case", "ours", *names, "reading the codes once")
+    lines = []
+    for row, times in found:
+        rivals = [times["rivals"].get(name) for name in names]
+        read = _ms(times["read"]) if "read" in times else ""
+        cells = ("" if rival is None else _with_settings(rival) for rival in rivals)
+        point = (row[name] for name in POINT)
+        lines.append((*point, title(row), _ms(times["ours"]), *cells, read))
+    return head, lines
+
+
+def _with_settings(rival: dict[str, Any]) -> str:
+    return _ms(rival) + (f" ({rival['settings']})" if rival["settings"] else "")
+
+
+def left_out(rows: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple]]:
+    """Why competitors were left out, and in how many cases."""
+    count = Counter(
+        (name, column, reason)
+        for row in rows
+        for column, reasons in row.get("left_out", {}).items()
+        for name, reason in reasons.items()
     )
+    head = ("competitor", "threads", "reason", "cases")
+    return head, [(*key, number) for key, number in sorted(count.items())]
 
 
-def _paired(row: dict[str, Any]) -> tuple:
-    if "ratio" in row:
-        times = (_ms(row["ours"]), _ms(row["peer"]), f"{row['ratio']:.3g}")
-    else:
-        times = ("", "", row["left_out"])
-    pool = f"{row['pool']:.0f}" if "pool" in row else ""
-    return (*(row[name] for name in PAIRED), pool, *times, row.get("recall", ""))
+def context(rows: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple]]:
+    """Methods that are compared with recall, all threads."""
+    lines = [
+        (
+            *(row[name] for name in POINT), row["case"], _ms(row["ours"]), _ms(row["other"]),
+            f"{row['ratio']:.3g}", row["recall"],
+        )
+        for row in rows
+        if "other" in row
+    ]  # fmt: skip
+    return (*POINT, "case", "ours ms", "its ms", "ratio", "recall"), lines
 
 
 def _ms(timing: dict[str, Any]) -> str:
-    return f"{timing['ms']:.4g}" + (" (disturbed)" if timing["disturbed"] else "")
+    marks = " (disturbed)" if timing["disturbed"] else ""
+    return f"{timing['ms']:.4g}" + (" (one call)" if timing["rounds"] == 1 else marks)
 
 
 def base_rows(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Compared cases with 64 bits and 256 features, or with the trained network's."""
-    compared = [r for r in rows if "ratio" in r]
-    return [r for r in compared if (r["bits"], r["dims"]) == (64, 256) or r["codes"] == "trained"]
+    """Compared cases of the sweeps over the number of items."""
+    return [r for r in rows if r.get("sweep") in ("scale", "large") and "columns" in r]
 
 
 def growth(rows: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple]]:
-    """Time of one query by kind and pool, one column per number of items."""
+    """Time of one query by kind and pool with all threads, one column per number of items."""
     chosen = [r for r in base_rows(rows) if r["queries"] == 1]
-    chosen = [r for r in chosen if r["case"] in ("hamming top-k", "two stages")]
     sizes = sorted({r["items"] for r in chosen})
     lines: dict[tuple, dict[int, str]] = {}
     for r in chosen:
-        key = (r["codes"], r["case"], r.get("wanted", ""))
-        lines.setdefault(key, {})[r["items"]] = _ms(r["ours"])
-    head = ("codes", "case", "wanted pool", *(f"{n:.0e}" for n in sizes))
+        *_, last = r["columns"].values()
+        lines.setdefault((r["codes"], title(r)), {})[r["items"]] = _ms(last["ours"])
+    head = ("codes", "case", *(f"{n:.0e}" for n in sizes))
     return head, [(*key, *(line.get(n, "") for n in sizes)) for key, line in lines.items()]
-
-
-def plot(rows: list[dict[str, Any]], stem: Path) -> None:
-    """Plot time against the number of items: Hamming search, and both stages at a 10 % pool."""
-    base = base_rows(rows)
-    figure = style.figure(11.5, 4.4)
-    hamming = figure.add_subplot(1, 2, 1)
-    both = figure.add_subplot(1, 2, 2, sharey=hamming)
-    titles = {
-        hamming: "Top 100 by Hamming distance, 64 bits",
-        both: "Both stages, one query, pool of a tenth",
-    }
-    for axes, title in titles.items():
-        style.label_axes(axes, title=title, x="items", y="milliseconds per call")
-        style.log_scales(axes)
-    for colour, q in ((style.BLUE, 1), (style.VERMILION, 64)):
-        mine = [r for r in base if r["case"] == "hamming top-k" and r["codes"] == "uniform"]
-        mine = [r for r in mine if r["queries"] == q]
-        batch = "one query" if q == 1 else f"{q} queries"
-        _line(hamming, mine, "ours", "o-", f"inres, {batch}", colour)
-        _line(hamming, mine, "peer", "s--", f"faiss, {batch}", colour)
-        if q == 1:
-            _line(hamming, mine, "read", ":", "reading the codes once", style.BLACK)
-    kinds = {"uniform": style.BLUE, "clustered-8": style.VERMILION, "trained": style.GREEN}
-    for kind, colour in kinds.items():
-        mine = [r for r in base if r["case"] == "two stages" and r["codes"] == kind]
-        mine = [r for r in mine if r["queries"] == 1 and r["wanted"] == 0.1]
-        _line(both, mine, "ours", "o-", f"inres, {kind}", colour)
-        _line(both, mine, "peer", "s--", f"faiss, {kind}", colour)
-    for axes in titles:
-        if axes.lines:
-            style.legend(axes)
-    style.save(figure, stem)
-
-
-def _line(
-    axes: Axes, rows: list[dict[str, Any]], rival: str, dash: str, label: str, colour: str
-) -> None:
-    rows = sorted(rows, key=lambda r: r["items"])
-    points = [(r["items"], r[rival]["ms"]) for r in rows if rival in r]
-    if points:
-        axes.plot(*zip(*points, strict=True), dash, label=label, color=colour)

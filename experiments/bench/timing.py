@@ -11,15 +11,16 @@ import dataclasses
 import functools
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from inres.system import processes
 
 PAUSE_SECONDS = 0.01
+T = TypeVar("T")
 LEAST_ROUNDS = 3
 """With fewer undisturbed rounds, all rounds count and the timing is marked as disturbed."""
 
@@ -102,6 +103,17 @@ def _turn(call: Callable[[], Any], seconds: float) -> list[float]:
     while not taken or time.perf_counter() < end:
         taken.append(seconds_of(call))
     return taken[1:] if len(taken) > 2 else taken
+
+
+def fastest(options: Sequence[T], attempt: Callable[[T], Any], *, seconds: float = 0.03) -> T:
+    """The option for which `attempt(option)` takes the least time, measured for `seconds` each."""
+    if len(options) == 1:
+        return options[0]
+    taken = []
+    for option in options:
+        attempt(option)
+        taken.append(float(np.median(_turn(functools.partial(attempt, option), seconds))))
+    return options[int(np.argmin(taken))]
 
 
 def _busy_seconds() -> float:

@@ -24,7 +24,7 @@ def get_config() -> ConfigDict:
             # Number of cluster centres, if no trained index is given.
             "centres": 1000,
             # An index on disk (<workdir>/index/archive) whose items are repeated with noise. Its
-            # bits and dims replace those above.
+            # bits replace those above; of its features the first `dims` are used.
             "trained": "",
             # Shares of the items that are removed (at random) and added.
             "removed": 0.01,

@@ -21,6 +21,7 @@ from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.ticker import LogFormatter
 
 from inres.system import files
 from inres.system.messages import printable
@@ -152,7 +153,7 @@ def label_axes(axes: Axes, *, title: str, x: str, y: str, grid: Grid = "both") -
     axes.set_title(title, fontsize=11, color=INK, loc="left")
     axes.set_xlabel(x, fontsize=10, color=INK)
     axes.set_ylabel(y, fontsize=10, color=INK)
-    axes.tick_params(labelsize=9, colors=MUTED)
+    axes.tick_params(which="both", labelsize=9, colors=MUTED)
     axes.grid(color=GRID, linewidth=0.7, axis=grid)
     axes.set_axisbelow(True)
     for side in ("top", "right"):
@@ -167,7 +168,15 @@ def log_scales(axes: Axes) -> Axes:
     axes.set(xscale="log", yscale="log")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:g}".replace("e+0", "e"))
+        axis.set_minor_formatter(_PlainMinor(labelOnlyBase=False))
     return axes
+
+
+class _PlainMinor(LogFormatter):
+    """Plain numbers between powers of ten where an axis spans about one decade."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def legend(axes: Axes, **where: Any) -> None:
