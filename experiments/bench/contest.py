@@ -87,7 +87,10 @@ def _column(
         rival.threads = threads
         try:
             settings[rival.name] = question.prepare(rival)
-            seconds = _tried(config, question, rival, result, own_seconds)
+            limit = config.longest_call_seconds
+            if rival is not case.rivals[0]:
+                limit = min(limit, max(config.slow_seconds, MUCH_LONGER * own_seconds))
+            seconds = _tried(question, rival, result, limit)
         except NotApplicable as reason:
             left_out[rival.name] = str(reason)
         except AssertionError as difference:
@@ -115,21 +118,16 @@ def _column(
     return column | _fastest(column), left_out
 
 
-def _tried(
-    config: ConfigDict, question: Question, rival: Competitor, result: Any, own_seconds: float
-) -> float:
+def _tried(question: Question, rival: Competitor, result: Any, limit: float) -> float:
     """Seconds of a competitor's first call, whose answer is compared with ours.
 
     Raises:
-      NotApplicable: it would take too long, as the time for one query of the batch shows.
+      NotApplicable: it would take longer than `limit`, as one query of the batch shows.
       AssertionError: the answers differ.
     """
     one = timing.seconds_of(functools.partial(question.theirs, rival, 1))
-    expected = one * len(question.codes)
-    if expected > config.longest_call_seconds:
-        raise NotApplicable(f"a call takes more than {config.longest_call_seconds:g} s")
-    if expected > max(config.slow_seconds, MUCH_LONGER * own_seconds):
-        raise NotApplicable(f"a call takes more than {MUCH_LONGER} times as long as ours")
+    if one * len(question.codes) > limit:
+        raise NotApplicable(f"a call takes too long, or {MUCH_LONGER} times as long as ours")
     answers: list[Any] = []
     seconds = timing.seconds_of(lambda: answers.append(question.theirs(rival)))
     question.check(result, answers[0])

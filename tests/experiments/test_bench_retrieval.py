@@ -110,8 +110,7 @@ def test_wrong_and_much_slower_competitors_are_left_out(config, tmp_path):
     assert [*measured["columns"]["all threads"]["rivals"]] == ["faiss IndexBinaryFlat"]
     case.rivals, config.slow_seconds = [case.rivals[0], Slow(case.codes, case.bits, threads=1)], 0.0
     measured = contest.measure(config, case, question)
-    reasons = measured["left_out"]["all threads"]
-    assert reasons["slow"] == "a call takes more than 100 times as long as ours"
+    assert "100 times as long as ours" in measured["left_out"]["all threads"]["slow"]
     case.rivals = [wrong]
     with pytest.raises(AssertionError):
         contest.measure(config, case, question)
