@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 
 from inres.retrieval import hamming, rerank
+from inres.retrieval.device_index import DeviceIndex
 from inres.retrieval.hamming import FAR
-from inres.retrieval.index import Index
 from inres.retrieval.padding import Queries
 
 Ranking = tuple[jax.Array, ...]
@@ -13,7 +13,7 @@ Ranking = tuple[jax.Array, ...]
 the last item."""
 
 
-def distances(index: Index, queries: Queries, slots: hamming.Slots) -> Ranking:
+def distances(index: DeviceIndex, queries: Queries, slots: hamming.Slots) -> Ranking:
     """The columns of a ranking for slots [S], in their order; inf, -1, -1 in empty slots."""
     found = slots.distance < FAR
     rows = index.features.at[slots.position].get(mode="promise_in_bounds")

@@ -7,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from inres.retrieval import codes as codes_lib
-from inres.retrieval import native
 from inres.retrieval.hamming import MAX_BITS
+from inres.retrieval.queries import Queries
 
 
 def items(
     codes: Any, features: Any, *, bits: int, ids: Any, groups: Any, labels: Any
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
     """The arguments of `index.build` as arrays: codes, features, ids, groups and labels.
 
     Errors as in `index.build`.
@@ -33,7 +33,7 @@ def items(
         ids = integers(ids, n, "ids", least=0)
         if len(np.unique(ids)) != n:
             raise ValueError("ids repeat; every item needs its own id")
-    groups = np.full(n, -1, np.int32) if groups is None else integers(groups, n, "groups")
+    groups = None if groups is None else integers(groups, n, "groups")
     labels = None if labels is None else integers(labels, n, "labels")
     return codes, features, ids, groups, labels
 
@@ -51,7 +51,7 @@ def queries(
     exclude_group: Any = None,
     only_label: Any = None,
     labelled: bool = True,
-) -> native.Queries:
+) -> Queries:
     """The arguments of `search.search` as arrays; errors as there.
 
     `labelled` says whether the index has labels. Without features, the search is by Hamming
@@ -77,7 +77,7 @@ def queries(
         raise ValueError("only_label: the index has no labels; pass them to build or with_labels")
     if nearest is not None and min_pool:
         raise ValueError("min_pool works only with a threshold, not with nearest")
-    return native.Queries(
+    return Queries(
         codes,
         query_features,
         None if threshold is None else _thresholds(threshold, q, most=bits + 1),

@@ -102,3 +102,25 @@ def check(codes: Any, bits: int, *, name: str = "codes") -> Any:
         if stray.any():
             raise ValueError(f"{name} have bits set above bit {bits - 1}; unused bits must be 0")
     return codes
+
+
+def sort(codes: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """The order of items by code, then by id.
+
+    Codes are compared word by word, so that the highest bit of word 0 counts most.
+
+    Args:
+      codes: uint32 [N, W].
+      ids: int [N].
+
+    Returns:
+      int64 [N], positions.
+    """
+    if codes.shape[1] == 1:
+        return np.lexsort((ids, codes[:, 0]))
+    pairs = [
+        codes[:, w].astype(np.uint64) << np.uint64(32) | codes[:, w + 1]
+        for w in range(0, codes.shape[1] - 1, 2)
+    ]
+    rest = [codes[:, -1]] if codes.shape[1] % 2 else []
+    return np.lexsort((ids, *reversed(pairs + rest)))

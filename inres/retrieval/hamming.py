@@ -102,6 +102,11 @@ def tiles(items: int) -> int:
     return -(-need // step) * step
 
 
+def capacity(items: int) -> int:
+    """Number of slots for at least `items` items."""
+    return TILE * tiles(items)
+
+
 def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Zeros aligned to ALIGNMENT bytes, which JAX uses on a CPU without a copy."""
     size = int(np.prod(shape)) * np.dtype(dtype).itemsize

@@ -1,120 +1,109 @@
-"""The Index: codes and features in memory, in the layouts that the search reads."""
+"""The Index: the items that a search reads, in one or several segments."""
 
+import dataclasses
 import functools
+import threading
+from collections.abc import Sequence
 from typing import Any
 
-import flax.struct
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from inres.retrieval import checks, hamming, native, rerank
-from inres.retrieval.hamming import TILE, Tags
+from inres.retrieval import checks, device_index, hamming, native
+from inres.retrieval import codes as codes_lib
+from inres.retrieval import segment as segment_lib
+from inres.retrieval.device_index import DeviceIndex
 from inres.retrieval.ids import as_ids
+from inres.retrieval.segment import Segment
+
+_COPYING = threading.Lock()
+"""Held while items are copied to a device, so that threads do not copy them twice."""
 
 
-@flax.struct.dataclass
+@dataclasses.dataclass(frozen=True)
 class Index:
-    """Codes and features in C = 1024 T slots, of which `count` hold items. Created by `build`."""
+    """Items in segments; no id occurs twice. Made by `build`, or from files on disk."""
 
-    codes: jax.Array
-    """uint32 [T, W, 1024], in walk order (sorted by code)."""
-    features: jax.Array
-    """float32 [C, D], in walk order."""
-    ids: jax.Array
-    """int32 [C], in walk order; -1 in empty slots."""
-    tags: Tags
-    """[T, 1024], in walk order."""
-    sketch: rerank.Sketch
-    """int8 copy of the features."""
-    codes_by_id: jax.Array
-    """uint32 [T, W, 16, 64], in id order."""
-    tags_by_id: Tags
-    """[T, 16, 64], in id order."""
-    ids_by_id: jax.Array
-    """int32 [C], ascending; -1 in empty slots."""
-    place: jax.Array
-    """int32 [C]: for each item in id order, its position in walk order."""
-    count: jax.Array
-    """int32 [], number of items."""
-    bits: int = flax.struct.field(pytree_node=False)
+    segments: tuple[Segment, ...]
+    bits: int
+    dims: int
+    """Values per feature vector."""
+    room: int = 0
+    """Number of items that the shapes of the jitted programs allow at least."""
+    origin: "Index | None" = dataclasses.field(default=None, repr=False)
+    """The index of which this one hides items or replaces labels: both share copies on devices."""
 
-    @property
-    def dims(self) -> int:
-        """Number of values per feature vector."""
-        return self.features.shape[1]
+    def __len__(self) -> int:
+        return sum(len(part) for part in self.segments)
 
     @property
     def capacity(self) -> int:
-        """Number of slots."""
-        return self.features.shape[0]
+        """Number of items that the shapes of the jitted programs allow."""
+        return hamming.capacity(max(len(self), self.room))
 
-    def __len__(self) -> int:
-        return int(self.count)
+    @property
+    def labelled(self) -> bool:
+        """Whether items have labels."""
+        return any(part.labels is not None for part in self.segments)
 
     @functools.cached_property
-    def kernel_items(self) -> native.Items | None:
-        """The arrays for the CPU kernel; None if they are on another device."""
-        if {device.platform for device in self.codes.devices()} != {"cpu"}:
-            return None
-        tiles, words, _ = self.codes.shape
-        return native.items(
-            count=len(self),
-            dims=self.dims,
-            words=words,
-            tiles=tiles,
-            arrays={
-                "codes": self.codes,
-                "features": self.features,
-                "ids": self.ids,
-                "groups": self.tags.group,
-                "labels": self.tags.label,
-                "sketch": self.sketch.codes,
-                "centre": self.sketch.centre,
-                "scale": self.sketch.scale,
-                "norm": self.sketch.norm,
-                "slack": self.sketch.slack,
-                "codes_by_id": self.codes_by_id,
-                "groups_by_id": self.tags_by_id.group,
-                "labels_by_id": self.tags_by_id.label,
-                "ids_by_id": self.ids_by_id,
-                "place": self.place,
-            },
+    def kernel_items(self) -> native.Items:
+        """The arrays as the CPU kernel takes them."""
+        return native.items(self.segments, bits=self.bits, dims=self.dims)
+
+    @functools.cached_property
+    def ids(self) -> np.ndarray:
+        """The ids of all items, hidden ones too, int32 [N], ascending."""
+        return np.sort(self._ids)
+
+    @property
+    def on_device(self) -> DeviceIndex:
+        """The items on JAX's default device, copied at the first use."""
+        with _COPYING:
+            return self._on_device
+
+    @functools.cached_property
+    def _on_device(self) -> DeviceIndex:
+        if self.origin is not None:
+            order = np.argsort(self._ids)
+            return device_index.with_labels(self.origin._on_device, self._device_labels()[order])
+        parts = self.segments
+        hides = self.labelled or any(part.hidden is not None for part in parts)
+        return device_index.build(
+            _joined([part.directory.of_items() for part in parts], codes_lib.words(self.bits)),
+            _joined([np.asarray(part.features, np.float32) for part in parts], self.dims),
+            bits=self.bits,
+            ids=self._ids,
+            groups=_tags([part.groups for part in parts], parts, -1),
+            labels=self._device_labels() if hides else None,
+            capacity=self.capacity,
         )
 
+    @property
+    def _ids(self) -> np.ndarray:
+        """int32 [N], segment by segment."""
+        return np.concatenate([np.zeros(0, np.int32), *(part.ids for part in self.segments)])
 
-def _sorted_rows(features: np.ndarray, order: np.ndarray, capacity: int) -> jax.Array:
-    """Rows in walk order, float32 [C, D], copied in parts so that mapped features stay on disk.
-
-    Raises:
-      ValueError: a row is not finite.
-    """
-    rows = hamming.aligned((capacity, features.shape[1]), np.float32)
-    for start in range(0, len(order), 1 << 16):
-        part = order[start : start + (1 << 16)]
-        rows[start : start + len(part)] = features[part]
-        checks.finite(rows[start : start + len(part)], "features", part)
-    return jnp.asarray(rows)
+    def _device_labels(self) -> np.ndarray:
+        """Labels int32 [N], segment by segment, -1 for hidden items."""
+        labels = _tags([part.labels for part in self.segments], self.segments, 0)
+        hidden = [segment_lib.is_hidden(part) for part in self.segments]
+        return np.where(np.concatenate([np.zeros(0, bool), *hidden]), -1, labels)
 
 
-def sort_by_code(codes: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Walk order: int64 [N], positions that sort the items by code, then by id."""
-    return np.lexsort((ids, *(codes[:, w] for w in reversed(range(codes.shape[1])))))
+def _joined(parts: Sequence[np.ndarray], width: int) -> np.ndarray:
+    """Arrays [n, width], one after the other."""
+    if not parts:
+        return np.zeros((0, width), np.uint32 if width else np.float32)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _tile(values: np.ndarray | None, tiles: int) -> jax.Array | None:
-    """Tags in walk order, [N] to [T, 1024], padded with -1."""
-    if values is None:
-        return None
-    spare = (0, tiles * TILE - len(values))
-    return jnp.asarray(np.pad(values, spare, constant_values=-1).reshape(tiles, TILE))
-
-
-def _tile_by_id(values: np.ndarray | None, tiles: int) -> jax.Array | None:
-    """Tags in id order, [N] to [T, 16, 64], padded with -1."""
-    if values is None:
-        return None
-    return jnp.asarray(hamming.id_layout(values[:, None], tiles, -1)[:, 0])
+def _tags(tags: Sequence[np.ndarray | None], parts: Sequence[Segment], missing: int) -> np.ndarray:
+    """Tags int32 [N], segment by segment, `missing` where a segment has none."""
+    filled = [
+        np.full(len(part), missing, np.int32) if values is None else values
+        for values, part in zip(tags, parts, strict=True)
+    ]
+    return np.concatenate([np.zeros(0, np.int32), *filled])
 
 
 def build(
@@ -127,18 +116,19 @@ def build(
     ids: Any = None,
     capacity: int = 0,
 ) -> Index:
-    """Build an Index of N items.
+    """Build an Index of N items in memory.
 
     Args:
       codes: uint32 [N, words(bits)], as returned by `codes.pack`.
-      features: float32 [N, D]; float16 and bfloat16 are widened. Memory-mapped arrays work.
+      features: [N, D], float32, float16 or bfloat16, kept in this type and widened to float32 when
+        distances are computed. Memory-mapped arrays work.
       bits: code length h.
       groups: int [N], for instance the scan of each item; a query can exclude one group. -1: no
         group.
       labels: int [N]; a query can be restricted to one label. Items with -1 are never found.
       ids: int [N], unique and at least 0; default 0 ... N - 1.
-      capacity: minimum number of items that the shapes allow; an index that grows within it needs
-        no new compilation. 0: N.
+      capacity: minimum number of items that the shapes of the jitted programs allow; an index that
+        grows within it needs no new compilation. 0: N.
 
     Raises:
       TypeError: a dtype is wrong.
@@ -147,33 +137,8 @@ def build(
     codes, features, ids, groups, labels = checks.items(
         codes, features, bits=bits, ids=ids, groups=groups, labels=labels
     )
-    n = len(codes)
-    by_id = np.argsort(ids, kind="stable")
-    tiles = hamming.tiles(max(n, capacity))
-    order = sort_by_code(codes, ids)
-    spare = (0, tiles * TILE - n)
-    place = np.empty(n, np.int32)
-    place[order] = np.arange(n, dtype=np.int32)  # by input row
-    count = jnp.asarray(n, jnp.int32)
-    walked = _sorted_rows(features, order, tiles * TILE)
-    return Index(
-        codes=jnp.asarray(hamming.walk_layout(codes[order], tiles)),
-        features=walked,
-        ids=jnp.asarray(np.pad(ids[order], spare, constant_values=-1)),
-        tags=Tags(
-            _tile(groups[order], tiles), None if labels is None else _tile(labels[order], tiles)
-        ),
-        sketch=rerank.make_sketch(walked, count),
-        codes_by_id=jnp.asarray(hamming.id_layout(codes[by_id], tiles)),
-        tags_by_id=Tags(
-            _tile_by_id(groups[by_id], tiles),
-            None if labels is None else _tile_by_id(labels[by_id], tiles),
-        ),
-        ids_by_id=jnp.asarray(np.pad(ids[by_id], spare, constant_values=-1)),
-        place=jnp.asarray(np.pad(place[by_id], spare)),
-        count=count,
-        bits=bits,
-    )
+    made = segment_lib.build(codes, features, bits=bits, ids=ids, groups=groups, labels=labels)
+    return Index((made,), bits, features.shape[1], capacity)
 
 
 def with_labels(index: Index, labels: Any) -> Index:
@@ -181,35 +146,28 @@ def with_labels(index: Index, labels: Any) -> Index:
 
     Args:
       index: the index.
-      labels: int [N], in ascending order of the items' ids, the order of `Records.column`. Items
-        with -1 are never found.
+      labels: int [N], in ascending order of the items' ids. Items with -1 are never found.
 
     Raises:
       ValueError: the length is not N, or a value is below -1.
     """
-    n, tiles = len(index), index.codes.shape[0]
-    labels = checks.integers(labels, n, "labels")
-    walked = np.empty(n, np.int32)
-    walked[np.asarray(index.place)[:n]] = labels
-    return index.replace(  # type: ignore[attr-defined]
-        tags=Tags(index.tags.group, _tile(walked, tiles)),
-        tags_by_id=Tags(index.tags_by_id.group, _tile_by_id(labels, tiles)),
-    )
+    labels = checks.integers(labels, len(index), "labels")
+    parts = [
+        dataclasses.replace(part, labels=labels[np.searchsorted(index.ids, part.ids)])
+        for part in index.segments
+    ]
+    return dataclasses.replace(index, segments=tuple(parts), origin=index.origin or index)
 
 
 def keep(index: Index, ids: Any) -> Index:
-    """A copy of the Index that finds only the items `ids`; label -1 still hides an item.
+    """A copy of the Index that finds only the items `ids`; hidden items stay hidden.
 
     Raises:
       ValueError: `ids` is not an integer array of shape [n].
     """
-    n = len(index)
-    kept = np.isin(np.asarray(index.ids_by_id)[:n], as_ids(ids))
-    old = index.tags_by_id.label
-    labels = np.zeros(n, np.int32) if old is None else _from_id_layout(np.asarray(old))[:n]
-    return with_labels(index, np.where(kept, labels, -1))
-
-
-def _from_id_layout(values: np.ndarray) -> np.ndarray:
-    """[T, 16, 64] to [C]: the inverse of `_tile_by_id`."""
-    return values.transpose(0, 2, 1).reshape(-1)
+    kept = as_ids(ids)
+    parts = [
+        segment_lib.with_hidden(part, np.isin(part.ids, kept, invert=True))
+        for part in index.segments
+    ]
+    return dataclasses.replace(index, segments=tuple(parts), origin=index.origin or index)

@@ -6,6 +6,7 @@
 // sums), the same on every processor. Rows are ranked by (distance, id). A row is skipped only if a
 // lower bound of its distance, including rounding, exceeds the K-th distance so far.
 // kernel_body.h is compiled once per instruction set; the version is chosen at each call.
+// Which codes are read, and in which order, is a matter of cost alone (kernel_plans.h).
 
 #include <algorithm>
 #include <atomic>
@@ -27,36 +28,37 @@
 
 namespace {
 
-constexpr int64_t kTile = 1024;  // items per tile, as in hamming.py
-constexpr int kLanes = 64;       // blocks per tile in id order
-constexpr int kBlock = 16;       // consecutive items per block in id order
-constexpr int kChunk = 16;       // items per mask
+constexpr int64_t kTile = 1024;  // items per tile of the sketch
+constexpr int kChunk = 16;       // codes of a directory that lie together, and per mask
 constexpr int kChunks = kTile / kChunk;
 constexpr float kUlp = 5.9604644775390625e-08f;  // 2^-24, unit roundoff of float32
 
 }  // namespace
 
-// The arrays of an Index. Mirrored by _Items in native.py.
-struct Items {
-  const uint32_t* codes;           // [T, W, 1024], walk order
-  const float* features;           // [C, D], walk order
-  const int32_t* ids;              // [C], walk order
-  const int32_t* groups;           // [T, 1024], walk order
-  const int32_t* labels;           // [T, 1024], walk order; null: no labels
-  const int8_t* sketch;            // [C, D]
-  const float* centre;             // [T, D]
-  const float* scale;              // [T, 1024]
-  const float* norm;               // [T, 1024]
-  const float* slack;              // [T]
-  const uint32_t* codes_by_id;     // [T, W, 16, 64]
-  const int32_t* groups_by_id;     // [T, 16, 64]
-  const int32_t* labels_by_id;     // [T, 16, 64]; null: no labels
-  const int32_t* ids_by_id;        // [C], ascending
-  const int32_t* place;            // [C], position in walk order of each item in id order
-  int64_t tiles;
+// Items sorted by (code, id). Mirrored by _Segment in native.py.
+struct Segment {
+  const uint32_t* codes;   // [ceil(distinct / 16), W, 16], distinct codes, ascending
+  const int32_t* starts;   // [distinct + 1], first item of each code; null: code i is item i's
+  const int32_t* ids;      // [n]
+  const void* features;    // [n, D]
+  const int32_t* groups;   // [n]; null: no item has a group
+  const int32_t* labels;   // [n]; null: no labels
+  const uint8_t* hidden;   // [ceil(n / 8)], a bit per item; null: none is hidden
+  const int8_t* sketch;    // [n, D]
+  const float* centre;     // [T, D]
+  const float* scale;      // [n]
+  const float* norm;       // [n]
+  const float* slack;      // [T]
+  const uint32_t* tables;  // [m, 2^width + 1], where buckets begin and end
+  const uint32_t* rows;    // [m - 1, distinct], the codes of each bucket
+  const int32_t* cuts;     // [m, 5], where substrings lie in codes (Cut in buckets.py)
+  int64_t distinct;
   int64_t count;
   int64_t words;
   int64_t dims;
+  int64_t kind;  // of the features: 0 float32, 1 float16, 2 bfloat16
+  int64_t width;
+  int64_t substrings;  // m
 };
 
 // Mirrored by _Queries in native.py, where `own` is exclude_group and `only` is only_label.
@@ -68,32 +70,42 @@ struct Queries {
   const int32_t* only;       // [Q], only label to search, -1: all; null: no query has one
   int64_t count;
   int64_t k;
+  int64_t plan;              // PLANS in native.py
 };
 
 namespace {
 
+enum Plan { kAuto, kScan, kList, kBuckets };
+
 // Which items are hidden from a query: those of its excluded group, and those without its only
 // label. A negative label hides an item from every query.
 struct Sight {
-  const int32_t* groups;
-  const int32_t* labels;
-  int32_t own;
-  int32_t only;
+  const Segment& segment;
+  const int32_t own;
+  const int32_t only;
 
-  Sight(const int32_t* groups, const int32_t* labels, const Queries& q, int64_t row)
-      : groups(groups), labels(labels), own(q.own ? q.own[row] : -1),
+  Sight(const Segment& segment, const Queries& q, int64_t row)
+      : segment(segment), own(q.own && segment.groups ? q.own[row] : -1),
         only(q.only ? q.only[row] : -1) {}
-  bool all() const { return own < 0 && labels == nullptr; }
-  bool hidden(int64_t i) const {
-    if (own >= 0 && groups[i] == own) return true;
-    if (labels == nullptr) return false;
-    return only >= 0 ? labels[i] != only : labels[i] < 0;
+  bool all() const { return own < 0 && !segment.labels && !segment.hidden; }
+  bool hides(int64_t i) const {
+    if (own >= 0 && segment.groups[i] == own) return true;
+    if (segment.hidden && (segment.hidden[i / 8] >> (i % 8) & 1)) return true;
+    if (segment.labels == nullptr) return false;
+    return only >= 0 ? segment.labels[i] != only : segment.labels[i] < 0;
   }
 };
 
+// A place of an item in all segments: the number of its segment, and its position there.
+constexpr int kSegmentShift = 40;
+
+inline int64_t place_of(int64_t segment, int64_t position) {
+  return segment << kSegmentShift | position;
+}
+
 struct Found {
-  uint64_t key;  // bits of the squared distance, then the id: sorts by (distance, id)
-  int64_t position;
+  uint64_t key;   // sorts by distance, then by id
+  int64_t place;  // place_of
   bool operator<(const Found& other) const { return key < other.key; }
 };
 
@@ -117,13 +129,13 @@ struct Best {
 
   bool full() const { return rows.size() == k; }
   float worst() const { return square_of(rows.front().key); }
-  void offer(uint64_t key, int64_t position) {
+  void offer(uint64_t key, int64_t place) {
     if (!full()) {
-      rows.push_back({key, position});
+      rows.push_back({key, place});
       if (full()) std::make_heap(rows.begin(), rows.end());
     } else if (key < rows.front().key) {
       std::pop_heap(rows.begin(), rows.end());
-      rows.back() = {key, position};
+      rows.back() = {key, place};
       std::push_heap(rows.begin(), rows.end());
     }
   }
@@ -146,6 +158,7 @@ class Shared {
 // Starting and joining a thread takes about 40 microseconds, as long as scanning five hundred
 // tiles. On a busy machine it may take milliseconds, so a thread must save several times that.
 constexpr double kThreadSeconds = 40e-6;
+constexpr double kWorthThreads = 4e5;  // nanoseconds of work that are worth starting threads
 
 int worth_starting(int threads, int64_t tiles) {
   return static_cast<int>(std::min<int64_t>(threads, 1 + tiles / 1024));
@@ -235,14 +248,6 @@ int share_out(int threads, int64_t tiles, const Work& work) {
   return 1 + helpers.count();
 }
 
-// Candidates with keys that sort by (Hamming distance, item). Items are in id order, so the lowest
-// id comes first.
-struct Nearest {
-  static constexpr int kShift = 40;
-  std::vector<uint64_t> keys;
-  uint32_t limit;  // only smaller distances can still be among the K nearest
-};
-
 }  // namespace
 
 #define INRES_BODY plain
@@ -319,41 +324,53 @@ int processor() {
 extern "C" {
 
 // ABI in native.py.
-int inres_abi() { return 1; }
+int inres_abi() { return 2; }
 
 // The best instruction set that both this processor and the kernel support.
 int inres_level() { return processor(); }
 
 // search.search: ids, Hamming and Euclidean distances [Q, k], pool sizes [Q].
-int inres_search(const Items* items, const Queries* queries, int threads, int level, int32_t* ids,
-                 int32_t* hamming, float* distance, int32_t* pool) {
+int inres_search(const Segment* segments, int64_t n, const Queries* queries, int threads, int level,
+                 int32_t* ids, int32_t* hamming, float* distance, int32_t* pool) {
   level = std::min(level, processor());
   try {
-    INRES_CALL(level, search, *items, *queries, threads, ids, hamming, distance, pool);
+    INRES_CALL(level, search, segments, n, *queries, threads, ids, hamming, distance, pool);
     return 0;
   } catch (...) {
     return 1;  // out of memory
   }
 }
 
-// search.search_hamming: ids, distances and places in id order, [Q, k].
-int inres_nearest(const Items* items, const Queries* queries, int threads, int level,
-                  int32_t* ids, int32_t* hamming, int32_t* item) {
+// search.search_hamming: ids, distances and places, [Q, k].
+int inres_nearest(const Segment* segments, int64_t n, const Queries* queries, int threads,
+                  int level, int32_t* ids, int32_t* hamming, int64_t* place) {
   level = std::min(level, processor());
   try {
-    INRES_CALL(level, nearest, *items, *queries, threads, ids, hamming, item);
+    INRES_CALL(level, nearest, segments, n, *queries, threads, ids, hamming, place);
     return 0;
   } catch (...) {
     return 1;
   }
 }
 
-// Ranks given items [Q, m] (places in id order, -1: no item) by (distance, id).
-int inres_rank(const Items* items, const Queries* queries, int threads, int level,
-               const int32_t* item, int64_t m, int32_t* ids, int32_t* hamming, float* distance) {
+// Ranks given items [Q, m] (places, -1: no item) by (distance, id).
+int inres_rank(const Segment* segments, int64_t, const Queries* queries, int threads, int level,
+               const int64_t* place, int64_t m, int32_t* ids, int32_t* hamming, float* distance) {
   level = std::min(level, processor());
   try {
-    INRES_CALL(level, rank_given, *items, *queries, threads, item, m, ids, hamming, distance);
+    INRES_CALL(level, rank_given, segments, *queries, threads, place, m, ids, hamming, distance);
+    return 0;
+  } catch (...) {
+    return 1;
+  }
+}
+
+// The least thresholds [Q] whose pools have at least m items, or all that a query may find.
+int inres_widen(const Segment* segments, int64_t n, const Queries* queries, int threads, int level,
+                int64_t m, int32_t* threshold) {
+  level = std::min(level, processor());
+  try {
+    INRES_CALL(level, widen, segments, n, *queries, threads, m, threshold);
     return 0;
   } catch (...) {
     return 1;

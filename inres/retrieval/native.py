@@ -11,31 +11,45 @@ one warning is given.
 """
 
 import ctypes
+import dataclasses
 import functools
 import importlib.util
 import os
 import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import ml_dtypes
 import numpy as np
 
-ABI = 1
+from inres.retrieval import buckets
+from inres.retrieval import codes as codes_lib
+from inres.retrieval.queries import Queries
+from inres.retrieval.segment import Segment
+
+ABI = 2
 """Version of the kernel's C interface; a kernel with another version is not used."""
 BEST = 9
 """A level above all instruction sets: no limit."""
-_ITEMS = (
-    "codes", "features", "ids", "groups", "labels", "sketch", "centre", "scale", "norm", "slack",
-    "codes_by_id", "groups_by_id", "labels_by_id", "ids_by_id", "place",
+PLANS = ("auto", "scan", "list", "buckets")
+"""How the kernel finds codes: `scan` reads all codes tile by tile together with the features,
+`list` reads the directory first, and `buckets` only the codes that share a substring with the
+query; `auto` takes the one with the lowest estimated cost."""
+FEATURES = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
+_ARRAYS = (
+    "codes", "starts", "ids", "features", "groups", "labels", "hidden", "sketch", "centre", "scale",
+    "norm", "slack", "tables", "rows", "cuts",
 )  # fmt: skip
+_SIZES = ("distinct", "count", "words", "dims", "kind", "width", "substrings")
 _QUERIES = ("codes", "features", "threshold", "exclude_group", "only_label")
 
 
-class _Items(ctypes.Structure):
-    """Mirrors the struct Items in kernel.cc."""
+class _Segment(ctypes.Structure):
+    """Mirrors the struct Segment in kernel.cc."""
 
     _fields_ = (
-        *((name, ctypes.c_void_p) for name in _ITEMS),
-        *((name, ctypes.c_int64) for name in ("tiles", "count", "words", "dims")),
+        *((name, ctypes.c_void_p) for name in _ARRAYS),
+        *((name, ctypes.c_int64) for name in _SIZES),
     )
 
 
@@ -44,31 +58,27 @@ class _Queries(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_void_p) for name in _QUERIES),
-        *((name, ctypes.c_int64) for name in ("count", "k")),
+        *((name, ctypes.c_int64) for name in ("count", "k", "plan")),
     )
 
 
+class How(NamedTuple):
+    """How the kernel works; the results are the same."""
+
+    workers: int = 0
+    """Number of threads; 0: one per core."""
+    plan: str = "auto"
+    """One of PLANS."""
+    level: int = BEST
+    """Best instruction set to use."""
+
+
 class Items(NamedTuple):
-    """The arrays of an Index as passed to the kernel."""
+    """The segments of an Index as passed to the kernel."""
 
-    struct: Any
-    arrays: tuple[np.ndarray | None, ...]
-    """The arrays that `struct` points to, kept alive with it."""
-
-
-class Queries(NamedTuple):
-    """Queries as C-contiguous NumPy arrays."""
-
-    codes: np.ndarray
-    """uint32 [Q, W]."""
-    features: np.ndarray | None = None
-    """float32 [Q, D]; None for a search by Hamming distance alone."""
-    threshold: Any = None
-    """int32 [Q]; None for a search by Hamming distance alone."""
-    exclude_group: np.ndarray | None = None
-    """int32 [Q], group whose items are excluded; -1 or None: none."""
-    only_label: np.ndarray | None = None
-    """int32 [Q], the only label to search; -1 or None: all."""
+    structs: Any
+    arrays: tuple[np.ndarray, ...]
+    """The arrays that `structs` points to, kept alive with them."""
 
 
 @functools.cache
@@ -90,11 +100,12 @@ def kernel() -> Any:
             f"{spec.origin}: kernel has interface {abi}, expected {ABI}: {remedy}", stacklevel=3
         )
         return None
-    head: list[Any] = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
+    head: list[Any] = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, *(2 * [ctypes.c_int])]
     address, number = ctypes.c_void_p, ctypes.c_int64
     loaded.inres_search.argtypes = [*head, *(4 * [address])]
     loaded.inres_nearest.argtypes = [*head, *(3 * [address])]
     loaded.inres_rank.argtypes = [*head, address, number, *(3 * [address])]
+    loaded.inres_widen.argtypes = [*head, number, address]
     return loaded
 
 
@@ -112,11 +123,41 @@ def threads() -> int:
         return os.cpu_count() or 1
 
 
-def items(*, count: int, dims: int, words: int, tiles: int, arrays: dict[str, Any]) -> Items:
-    """Wrap the arrays of an Index on a CPU, given by the names in `_ITEMS`; None: not present."""
-    held = tuple(None if arrays[name] is None else np.asarray(arrays[name]) for name in _ITEMS)
-    pointers = (None if a is None else a.ctypes.data for a in held)
-    return Items(_Items(*pointers, tiles, count, words, dims), held)
+def items(segments: Sequence[Segment], *, bits: int, dims: int) -> Items:
+    """The segments of an Index in the form that the kernel takes; arrays are not copied."""
+    structs = (_Segment * max(1, len(segments)))()
+    held: list[np.ndarray] = []
+    for struct, segment in zip(structs, segments, strict=False):
+        directory, sketch = segment.directory, segment.sketch
+        found = directory.buckets
+        substrings = len(found.tables)
+        cuts = buckets.cuts(bits, found.width, substrings) if substrings else []
+        arrays = {
+            "codes": directory.codes,
+            "starts": directory.starts,
+            "ids": segment.ids,
+            "features": segment.features,
+            "groups": segment.groups,
+            "labels": segment.labels,
+            "hidden": segment.hidden,
+            "sketch": sketch.codes,
+            "centre": sketch.centre,
+            "scale": sketch.scale,
+            "norm": sketch.norm,
+            "slack": sketch.slack,
+            "tables": found.tables,
+            "rows": found.rows,
+            "cuts": np.array([dataclasses.astuple(cut) for cut in cuts], np.int32),
+        }
+        for name, array in arrays.items():
+            if array is not None:
+                held.append(array)
+                setattr(struct, name, array.ctypes.data)
+        struct.distinct, struct.count = directory.count, len(segment)
+        struct.words, struct.dims = codes_lib.words(bits), dims
+        struct.kind = FEATURES.index(segment.features.dtype)
+        struct.width, struct.substrings = found.width, substrings
+    return Items(structs, tuple(held))
 
 
 def _call(
@@ -124,9 +165,9 @@ def _call(
     items: Items,
     queries: Queries,
     k: int,
-    workers: int | None,
-    force_level: int,
-    given: np.ndarray | None = None,
+    how: How,
+    place: np.ndarray | None = None,
+    least: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Call a function of the kernel; returns its outputs, int32 [3, Q, k] and [Q].
 
@@ -153,18 +194,24 @@ def _call(
         pointers.append(start + 4 * at)
         at = end
     out, size = start + 4 * at, 4 * q * k
+    outputs: tuple[int, ...]
     if name == "inres_search":
-        outputs: tuple[int, ...] = (out, out + size, out + 2 * size, out + 3 * size)
-    elif given is None:
-        outputs = (out, out + size, out + 2 * size)
+        outputs = (out, out + size, out + 2 * size, out + 3 * size)
+    elif name == "inres_widen":
+        outputs = (least, out + 3 * size)
+    elif name == "inres_nearest":
+        assert place is not None
+        outputs = (out, out + size, place.ctypes.data)
     else:
-        outputs = (given.ctypes.data, given.shape[1], out, out + size, out + 2 * size)
-    struct = _Queries(*pointers, q, k)
+        assert place is not None
+        outputs = (place.ctypes.data, place.shape[1], out, out + size, out + 2 * size)
+    struct = _Queries(*pointers, q, k, PLANS.index(how.plan))
     status = getattr(kernel(), name)(
-        ctypes.addressof(items.struct),
+        ctypes.addressof(items.structs),
+        len(items.structs),
         ctypes.addressof(struct),
-        workers or threads(),
-        force_level,
+        how.workers or threads(),
+        how.level,
         *outputs,
     )
     if status:
@@ -178,8 +225,7 @@ def search(
     queries: Queries,
     *,
     k: int,
-    workers: int | None = None,
-    force_level: int = BEST,
+    how: How = How(),  # noqa: B008
 ) -> tuple[np.ndarray, ...]:
     """Two-stage search: ids, Hamming and Euclidean distances [Q, k], and pool sizes [Q].
 
@@ -187,10 +233,9 @@ def search(
       items: the Index.
       queries: with features and thresholds.
       k: number of neighbours.
-      workers: number of threads; default: one per core.
-      force_level: best instruction set to use.
+      how: threads, plan and instruction set.
     """
-    (ids, hamming, distance), pool = _call("inres_search", items, queries, k, workers, force_level)
+    (ids, hamming, distance), pool = _call("inres_search", items, queries, k, how)
     return ids, hamming, distance.view(np.float32), pool
 
 
@@ -199,12 +244,12 @@ def nearest(
     queries: Queries,
     *,
     k: int,
-    workers: int | None = None,
-    force_level: int = BEST,
+    how: How = How(),  # noqa: B008
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The k nearest codes: ids, Hamming distances and places in id order, int32 [Q, k]."""
-    out, _ = _call("inres_nearest", items, queries, k, workers, force_level)
-    return out[0], out[1], out[2]
+    """The k nearest codes: ids and Hamming distances int32 [Q, k], and places int64 [Q, k]."""
+    place = np.empty((len(queries.codes), int(k)), np.int64)
+    out, _ = _call("inres_nearest", items, queries, k, how, place)
+    return out[0], out[1], place
 
 
 def rank(
@@ -213,10 +258,20 @@ def rank(
     place: np.ndarray,
     *,
     k: int,
-    workers: int | None = None,
-    force_level: int = BEST,
+    how: How = How(),  # noqa: B008
 ) -> tuple[np.ndarray, ...]:
-    """Rank items given by places in id order, int32 [Q, m]: ids and both distances [Q, k]."""
-    place = np.ascontiguousarray(place, np.int32)
-    out, _ = _call("inres_rank", items, queries, k, workers, force_level, place)
+    """Rank items given by places int64 [Q, m] (-1: none): ids and both distances [Q, k]."""
+    place = np.ascontiguousarray(place, np.int64)
+    out, _ = _call("inres_rank", items, queries, k, how, place)
     return out[0], out[1], out[2].view(np.float32)
+
+
+def widen(
+    items: Items,
+    queries: Queries,
+    *,
+    least: int,
+    how: How = How(),  # noqa: B008
+) -> np.ndarray:
+    """The smallest thresholds int32 [Q] whose pools have `least` items, or all that there are."""
+    return _call("inres_widen", items, queries, 0, how, least=least)[1][: len(queries.codes)]

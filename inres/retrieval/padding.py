@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax import lax
 
-from inres.retrieval import native
+from inres.retrieval import queries as queries_lib
 from inres.retrieval.hamming import Filters
 
 QUERIES = 64
@@ -44,7 +44,7 @@ class Queries:
         return self.codes.shape[0]
 
 
-def padded(queries: native.Queries) -> Queries:
+def padded(queries: queries_lib.Queries) -> Queries:
     """Pad queries for the jitted programs."""
     size = padded_size(len(queries.codes))
     codes, features, threshold, exclude_group, only_label = (

@@ -21,7 +21,7 @@ from jax import lax
 
 from inres.retrieval import hamming, rerank
 from inres.retrieval.candidates import Ranking, distances, merged, nothing
-from inres.retrieval.index import Index
+from inres.retrieval.device_index import DeviceIndex
 from inres.retrieval.padding import QUERIES, Queries, padded_size
 from inres.retrieval.walk import read_walk, walk_tiles
 
@@ -36,7 +36,7 @@ compacting them."""
 
 
 def warm(
-    index: Index,
+    index: DeviceIndex,
     *,
     k: int,
     queries: int = 1,
@@ -71,7 +71,7 @@ def programs() -> int:
     return sum(function._cache_size() for function in made)
 
 
-def search_batch(index: Index, queries: Queries, *, k: int, min_pool: int) -> tuple:
+def search_batch(index: DeviceIndex, queries: Queries, *, k: int, min_pool: int) -> tuple:
     """Search one batch with several programs; the plan is chosen on the host.
 
     In a single program (see `ranked`) XLA's CPU backend would run everything inside a branch on one
@@ -106,7 +106,9 @@ def search_batch(index: Index, queries: Queries, *, k: int, min_pool: int) -> tu
 
 
 @functools.partial(jax.jit, static_argnames=("k",))
-def nearest(index: Index, queries: Queries, *, k: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+def nearest(
+    index: DeviceIndex, queries: Queries, *, k: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The k nearest codes of a batch: ids, distances and places in id order, int32 [Q, k].
 
     -1 beyond the last item.
@@ -139,7 +141,7 @@ def nearest(index: Index, queries: Queries, *, k: int) -> tuple[jax.Array, jax.A
 
 @functools.partial(jax.jit, static_argnames=("k",))
 def rank_given(
-    index: Index, queries: Queries, place: jax.Array, distance: jax.Array, *, k: int
+    index: DeviceIndex, queries: Queries, place: jax.Array, distance: jax.Array, *, k: int
 ) -> Ranking:
     """Rank given items, for any Q.
 
@@ -161,12 +163,12 @@ def rank_given(
     return lax.map(one, (queries.features, place, distance))
 
 
-def ranked(index: Index, queries: Queries, *, k: int) -> tuple[Ranking, jax.Array]:
+def ranked(index: DeviceIndex, queries: Queries, *, k: int) -> tuple[Ranking, jax.Array]:
     """Rankings [Q, k] and pool sizes [Q] in a single program; can be traced inside another one."""
     return _batches(lambda batch: _two_stages(index, batch, k), queries)
 
 
-def nearest_of_all(index: Index, queries: Queries, *, k: int) -> tuple[jax.Array, ...]:
+def nearest_of_all(index: DeviceIndex, queries: Queries, *, k: int) -> tuple[jax.Array, ...]:
     """`nearest` for any number of padded queries; can be traced inside another program."""
     return _batches(lambda batch: nearest(index, batch, k=k), queries)
 
@@ -199,12 +201,12 @@ def _each(function: Callable, *columns: Any) -> Any:
 
 
 @functools.partial(jax.jit, static_argnames=("min_pool",))
-def _raise_thresholds(index: Index, queries: Queries, min_pool: int) -> jax.Array:
+def _raise_thresholds(index: DeviceIndex, queries: Queries, min_pool: int) -> jax.Array:
     return raised(queries.threshold, nearest(index, queries, k=min_pool)[1])
 
 
 @jax.jit
-def _scan(index: Index, queries: Queries) -> jax.Array:
+def _scan(index: DeviceIndex, queries: Queries) -> jax.Array:
     """Candidates as bit masks, uint16 [T, Q, 64] (see `hamming.scan_pool`)."""
     return _each(
         lambda code, limit, filters: hamming.scan_pool(
@@ -243,7 +245,7 @@ def _count(masks: jax.Array) -> _Pools:
     return _Pools(masks, strips, ends, size, dense & worth)
 
 
-def _two_stages(index: Index, queries: Queries, k: int) -> tuple[Ranking, jax.Array]:
+def _two_stages(index: DeviceIndex, queries: Queries, k: int) -> tuple[Ranking, jax.Array]:
     """Rankings [Q, k] and pool sizes [Q] of one batch."""
     pools = _count(_scan(index, queries))
     tiers = TOGETHER_ONE if len(queries.codes) == 1 else TOGETHER_MANY
@@ -267,7 +269,7 @@ def _two_stages(index: Index, queries: Queries, k: int) -> tuple[Ranking, jax.Ar
 
 @functools.partial(jax.jit, static_argnames=("slots", "width", "k"))
 def _together(
-    index: Index, queries: Queries, pools: _Pools, *, slots: int, width: int, k: int
+    index: DeviceIndex, queries: Queries, pools: _Pools, *, slots: int, width: int, k: int
 ) -> Ranking:
     """Rank a batch in one pass: at most `slots` candidates in total, `width` per query."""
     last = jnp.cumsum(pools.size)[:, None]
@@ -285,7 +287,7 @@ def _together(
 
 
 @functools.partial(jax.jit, static_argnames=("k",))
-def _alone(index: Index, queries: Queries, pools: _Pools, *, k: int) -> Ranking:
+def _alone(index: DeviceIndex, queries: Queries, pools: _Pools, *, k: int) -> Ranking:
     """Rank pools of any size one after the other, except those that are walked."""
 
     def one(i: jax.Array) -> Ranking:
@@ -299,7 +301,9 @@ def _alone(index: Index, queries: Queries, pools: _Pools, *, k: int) -> Ranking:
 
 
 @functools.partial(jax.jit, static_argnames=("k",))
-def _walked(index: Index, queries: Queries, pools: _Pools, others: Ranking, *, k: int) -> Ranking:
+def _walked(
+    index: DeviceIndex, queries: Queries, pools: _Pools, others: Ranking, *, k: int
+) -> Ranking:
     """Rank the dense pools in one walk; other queries keep their ranking in `others`."""
     active = jnp.diff(pools.ends, axis=1, prepend=0) > 0
     seen = walk_tiles(index, queries, active & pools.dense[:, None])
@@ -315,7 +319,7 @@ def _walked(index: Index, queries: Queries, pools: _Pools, others: Ranking, *, k
 
 
 def _rank_alone(
-    index: Index, queries: Queries, pools: _Pools, query: jax.Array, *, k: int
+    index: DeviceIndex, queries: Queries, pools: _Pools, query: jax.Array, *, k: int
 ) -> Ranking:
     """Rank the pool of one query in chunks of CHUNK candidates."""
     ends = pools.ends[query]

@@ -14,10 +14,12 @@ are identical.
 import dataclasses
 from typing import Any
 
+import jax
 import numpy as np
 
 from inres.retrieval import checks, native, padding, plans
 from inres.retrieval.index import Index
+from inres.retrieval.queries import Queries
 
 ENGINES = ("auto", "native", "jax")
 """`native`: the CPU kernel; `jax`: the jitted programs; `auto`: the kernel if available."""
@@ -40,6 +42,10 @@ class Result:
     one more than the largest Hamming distance among them (0 for an empty pool)."""
 
 
+FEW = 1024
+"""Smaller pools are widened by finding their nearest codes, larger ones by counting all codes."""
+
+
 def _kernel_items(index: Index, engine: str) -> native.Items | None:
     """The arrays for the kernel; None if the jitted programs are to be used.
 
@@ -48,13 +54,29 @@ def _kernel_items(index: Index, engine: str) -> native.Items | None:
     """
     if engine not in ENGINES:
         raise ValueError(f"engine is {engine!r}, must be one of {', '.join(ENGINES)}")
-    if engine == "jax" or native.kernel() is None or index.kernel_items is None:
-        if engine == "native":
-            raise ValueError(
-                "engine is 'native', but the index is not on a CPU or no kernel was built"
-            )
+    if engine == "auto":
+        engine = "native" if native.kernel() is not None and not _on_accelerator() else "jax"
+    if engine == "jax":
         return None
+    if native.kernel() is None:
+        raise ValueError("engine is 'native', but no kernel was built")
     return index.kernel_items
+
+
+def _how(workers: int | None, plan: str) -> native.How:
+    """The kernel's settings.
+
+    Raises:
+      ValueError: there is no such plan.
+    """
+    if plan not in native.PLANS:
+        raise ValueError(f"plan is {plan!r}, must be one of {', '.join(native.PLANS)}")
+    return native.How(workers or 0, plan)
+
+
+def _on_accelerator() -> bool:
+    """Whether JAX's default device is a GPU or TPU."""
+    return jax.default_backend() != "cpu"
 
 
 def search(
@@ -69,6 +91,8 @@ def search(
     exclude_group: Any = None,
     only_label: Any = None,
     engine: str = "auto",
+    workers: int | None = None,
+    plan: str = "auto",
 ) -> Result:
     """Search in two stages, exactly (see the module's docstring).
 
@@ -86,6 +110,8 @@ def search(
       only_label: int [Q], the only label to search (paper, section 4.2: the predicted class); -1:
         all.
       engine: one of `ENGINES`.
+      workers: threads of the kernel; default: one per core.
+      plan: how the kernel finds codes, one of `native.PLANS`; the result is the same.
 
     Raises:
       TypeError: a dtype is wrong.
@@ -95,25 +121,28 @@ def search(
     queries = checks.queries(
         query_codes, query_features, bits=index.bits, dims=index.dims, k=k, threshold=threshold,
         nearest=nearest, min_pool=min_pool, exclude_group=exclude_group, only_label=only_label,
-        labelled=index.tags.label is not None,
+        labelled=index.labelled,
     )  # fmt: skip
     min_pool = min(min_pool, index.capacity)
+    items, how = _kernel_items(index, engine), _how(workers, plan)
     if nearest is not None:
         m = min(nearest, index.capacity)
-        return _search_nearest(index, queries, k=k, m=m, engine=engine)
-    items = _kernel_items(index, engine)
+        return _search_nearest(index, items, queries, k=k, m=m, how=how)
     if items is None:
         parts = [
-            plans.search_batch(index, batch, k=k, min_pool=min_pool)
+            plans.search_batch(index.on_device, batch, k=k, min_pool=min_pool)
             for batch in padding.batches(padding.padded(queries))
         ]
         ids, near, square, sizes, limits = _join(parts, len(queries.codes))
         return Result(ids, near, np.sqrt(square), sizes, limits)
     if min_pool:
-        distance = native.nearest(items, queries, k=min_pool)[1]
-        limits = np.maximum(queries.threshold, distance.max(axis=1, initial=-1) + 1)
-        queries = queries._replace(threshold=limits)
-    ids, near, distance, sizes = native.search(items, queries, k=k)
+        if min_pool <= FEW:
+            distance = native.nearest(items, queries, k=min_pool, how=how)[1]
+            least = distance.max(axis=1, initial=-1) + 1
+        else:
+            least = native.widen(items, queries, least=min_pool, how=how)
+        queries = queries._replace(threshold=np.maximum(queries.threshold, least))
+    ids, near, distance, sizes = native.search(items, queries, k=k, how=how)
     return Result(ids, near, distance, sizes, queries.threshold)
 
 
@@ -123,19 +152,24 @@ def _join(parts: list[tuple], q: int) -> list[np.ndarray]:
 
 
 def _search_nearest(
-    index: Index, queries: native.Queries, *, k: int, m: int, engine: str
+    index: Index,
+    items: native.Items | None,
+    queries: Queries,
+    *,
+    k: int,
+    m: int,
+    how: native.How,
 ) -> Result:
     """Rank the pool of the m nearest codes."""
-    _, near, place = _nearest(index, queries, k=m, engine=engine)
-    items = _kernel_items(index, engine)
+    _, near, place = _nearest(index, items, queries, k=m, how=how)
     if items is not None:
-        ids, found, distance = native.rank(items, queries, place, k=k)
+        ids, found, distance = native.rank(items, queries, place, k=k, how=how)
     else:
         size = padding.padded_size(len(near))
         short = ((0, size - len(near)), (0, 0))
         given = [np.pad(column, short, constant_values=-1) for column in (place, near)]
         parts = [
-            plans.rank_given(index, *batch, k=k)
+            plans.rank_given(index.on_device, *batch, k=k)
             for batch in padding.batches((padding.padded(queries), *given))
         ]
         square, ids, found = _join(parts, len(near))
@@ -150,13 +184,18 @@ def _search_nearest(
 
 
 def _nearest(
-    index: Index, queries: native.Queries, *, k: int, engine: str
+    index: Index,
+    items: native.Items | None,
+    queries: Queries,
+    *,
+    k: int,
+    how: native.How,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The k nearest codes: ids, Hamming distances and places in id order, int32 [Q, k]."""
-    items = _kernel_items(index, engine)
+    """The k nearest codes: ids and Hamming distances int32 [Q, k], and the engine's places."""
     if items is not None:
-        return native.nearest(items, queries, k=k)
-    parts = [plans.nearest(index, b, k=k) for b in padding.batches(padding.padded(queries))]
+        return native.nearest(items, queries, k=k, how=how)
+    found = index.on_device
+    parts = [plans.nearest(found, b, k=k) for b in padding.batches(padding.padded(queries))]
     ids, distance, place = _join(parts, len(queries.codes))
     return ids, distance, place
 
@@ -169,6 +208,8 @@ def search_hamming(
     exclude_group: Any = None,
     only_label: Any = None,
     engine: str = "auto",
+    workers: int | None = None,
+    plan: str = "auto",
 ) -> tuple[np.ndarray, np.ndarray]:
     """Find the k nearest codes by (Hamming distance, lowest id), exactly.
 
@@ -179,6 +220,7 @@ def search_hamming(
     """
     queries = checks.queries(
         query_codes, None, bits=index.bits, dims=index.dims, k=k,
-        exclude_group=exclude_group, only_label=only_label, labelled=index.tags.label is not None,
+        exclude_group=exclude_group, only_label=only_label, labelled=index.labelled,
     )  # fmt: skip
-    return _nearest(index, queries, k=k, engine=engine)[:2]
+    items = _kernel_items(index, engine)
+    return _nearest(index, items, queries, k=k, how=_how(workers, plan))[:2]

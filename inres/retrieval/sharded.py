@@ -15,10 +15,9 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from inres.retrieval import checks, padding, plans, rerank
-from inres.retrieval import index as index_lib
+from inres.retrieval import checks, device_index, padding, plans, rerank
+from inres.retrieval.device_index import DeviceIndex
 from inres.retrieval.hamming import FAR
-from inres.retrieval.index import Index
 from inres.retrieval.search import Result
 
 AXIS = "items"
@@ -49,8 +48,8 @@ def build(
     labels: Any = None,
     ids: Any = None,
     capacity: int = 0,
-) -> Index:
-    """Build an Index whose arrays have a leading axis of devices, with item i on device i % P.
+) -> DeviceIndex:
+    """Build a DeviceIndex whose arrays have a leading axis of devices, with item i on device i % P.
 
     Every process passes all items (memory-mapped arrays work) and reads those of its own devices.
     Other arguments and errors as in `index.build`.
@@ -66,11 +65,11 @@ def build(
         if device.process_index != jax.process_index():
             continue
         with jax.default_device(device):
-            part = index_lib.build(
+            part = device_index.build(
                 codes[place::p],
                 features[place::p],
                 bits=bits,
-                groups=groups[place::p],
+                groups=None if groups is None else groups[place::p],
                 labels=None if labels is None else labels[place::p],
                 ids=ids[place::p],
                 capacity=room,
@@ -87,7 +86,7 @@ def build(
 
 
 def search(
-    index: Index,
+    index: DeviceIndex,
     query_codes: Any,
     query_features: Any,
     *,
@@ -99,7 +98,7 @@ def search(
     exclude_group: Any = None,
     only_label: Any = None,
 ) -> Result:
-    """As `search.search`, for an Index from `build` of this module; every process must call it."""
+    """As `search.search`, with an index from `build` of this module; every process must call it."""
     queries = checks.queries(
         query_codes, query_features, bits=index.bits, dims=index.features.shape[-1], k=k,
         threshold=threshold, nearest=nearest, min_pool=min_pool,
@@ -113,7 +112,7 @@ def search(
 
 @functools.partial(jax.jit, static_argnames=("mesh", "k", "nearest", "min_pool"))
 def search_padded(
-    index: Index,
+    index: DeviceIndex,
     queries: padding.Queries,
     *,
     mesh: Mesh,
@@ -133,7 +132,7 @@ def search_padded(
 
 
 def _search_part(
-    index: Index, queries: padding.Queries, *, k: int, nearest: int | None, min_pool: int
+    index: DeviceIndex, queries: padding.Queries, *, k: int, nearest: int | None, min_pool: int
 ) -> tuple[jax.Array, ...]:
     """The search on one device, whose part of `index` has a leading axis of length 1."""
     index = jax.tree.map(lambda leaf: leaf[0], index)

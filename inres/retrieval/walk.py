@@ -17,8 +17,8 @@ from jax import lax
 
 from inres.retrieval import hamming, rerank
 from inres.retrieval.candidates import Ranking, distances, merged, nothing
+from inres.retrieval.device_index import DeviceIndex
 from inres.retrieval.hamming import FAR, TILE
-from inres.retrieval.index import Index
 from inres.retrieval.padding import Queries
 
 READ = 32
@@ -36,7 +36,7 @@ class Walk:
     steps: jax.Array  # int32 []
 
 
-def walk_tiles(index: Index, queries: Queries, wanted: jax.Array) -> Walk:
+def walk_tiles(index: DeviceIndex, queries: Queries, wanted: jax.Array) -> Walk:
     """Compute the bounds in every tile that any query needs (`wanted`: bool [Q, T])."""
     n_tiles = index.codes.shape[0]
     any_wanted = jnp.any(wanted, axis=0)
@@ -55,7 +55,7 @@ def walk_tiles(index: Index, queries: Queries, wanted: jax.Array) -> Walk:
     return Walk(lax.fori_loop(0, steps, step, bounds), tile, steps)
 
 
-def read_walk(index: Index, query: Queries, walk: Walk, row: jax.Array, *, k: int) -> Ranking:
+def read_walk(index: DeviceIndex, query: Queries, walk: Walk, row: jax.Array, *, k: int) -> Ranking:
     """Rank one pool: read blocks by ascending bound until none can contain a nearer row."""
     bounds = walk.bounds[:, row]  # [T, BOUND_BLOCKS]
     per_block = TILE // BOUND_BLOCKS
@@ -98,7 +98,7 @@ def read_walk(index: Index, query: Queries, walk: Walk, row: jax.Array, *, k: in
     )
 
 
-def _tile_pool(index: Index, queries: Queries, tile: jax.Array) -> jax.Array:
+def _tile_pool(index: DeviceIndex, queries: Queries, tile: jax.Array) -> jax.Array:
     """Hamming distances int32 [Q, 1024] of a tile's items; FAR outside the query's pool."""
     d = hamming.tile_distances(
         index.codes, queries.codes, tile, index.count, index.tags, queries.filters
@@ -127,7 +127,7 @@ def _reach(square: jax.Array, dims: int) -> jax.Array:
 
 
 def _read_tiles(
-    index: Index, query: Queries, walk: Walk, bounds: jax.Array, top: Ranking, *, k: int
+    index: DeviceIndex, query: Queries, walk: Walk, bounds: jax.Array, top: Ranking, *, k: int
 ) -> Ranking:
     """Read every tile whose bound does not exceed the K-th distance."""
     least = jnp.min(bounds, axis=1)

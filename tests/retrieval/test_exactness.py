@@ -152,10 +152,10 @@ def test_matrix_products_on_accelerators_have_full_precision(platform, clustered
         )
     )
     ranked = jax.jit(lambda *c: plans.ranked(*c, k=10))
-    text = ranked.trace(built, queries).lower(lowering_platforms=(platform,)).as_text()
+    text = ranked.trace(built.on_device, queries).lower(lowering_platforms=(platform,)).as_text()
     products = [line for line in text.splitlines() if "dot_general" in line]
     assert products
     for line in products:
         assert line.count("HIGHEST") == 2, line
-    nearest = jax.jit(lambda *c: plans.nearest(*c, k=10)).trace(built, queries)
+    nearest = jax.jit(lambda *c: plans.nearest(*c, k=10)).trace(built.on_device, queries)
     nearest.lower(lowering_platforms=(platform,))

@@ -163,7 +163,7 @@ def test_sizes_within_a_capacity_compile_nothing(clustered):
         search_all(built, gallery[:q], features[:q], threshold=threshold, k=10)
 
     built = index.build(gallery[:5], features[:5], bits=48, capacity=CAPACITY)
-    plans.warm(built, k=10, queries=3, exclude_group=True)
+    plans.warm(built.on_device, k=10, queries=3, exclude_group=True)
     before = plans.programs()
     for n, q, threshold in ((1501, 4, 5), (0, 2, 2), (2000, 3, 48), (2000, 4, 12)):
         run(n, q, threshold)
@@ -240,9 +240,9 @@ def test_a_filter_is_an_index_of_fewer_items(clustered, rng):
     assert_equal(both.search(built, gallery[:4], features[:4], **options), all_of_it)
 
 
-def test_the_index_is_a_pytree(clustered):
+def test_the_items_on_a_device_are_a_pytree(clustered):
     gallery, features = clustered(100)
-    built = index.build(gallery, features, capacity=CAPACITY, bits=48)
+    built = index.build(gallery, features, capacity=CAPACITY, bits=48).on_device
     again = jax.tree.map(lambda x: x, built)
     assert again.bits == 48
     assert len(again) == 100

@@ -23,7 +23,7 @@ def test_the_kernel_is_built():
 def runs():
     for level in range(native.level() + 1):
         for workers in (1, 2, 3):
-            yield {"force_level": level, "workers": workers}
+            yield {"how": native.How(workers=workers, level=level)}
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,9 @@ built = index.build(packed, features, bits=32)
 def run_all(q, k, workers, threshold=9):
     queries = checks.queries(
         packed[:q], features[:q], bits=32, dims=4, k=k, threshold=threshold)
-    near = native.nearest(built.kernel_items, queries, k=k, workers=workers)
-    ranked = native.rank(built.kernel_items, queries, near[2], k=k, workers=workers)
-    return *native.search(built.kernel_items, queries, k=k, workers=workers), *near, *ranked
+    near = native.nearest(built.kernel_items, queries, k=k, how=native.How(workers))
+    ranked = native.rank(built.kernel_items, queries, near[2], k=k, how=native.How(workers))
+    return *native.search(built.kernel_items, queries, k=k, how=native.How(workers)), *near, *ranked
 cases = [(1, 5), (64, 5), (64, 100)]
 expected = [run_all(*case, 1) for case in cases]
 def limit(megabytes):
@@ -124,7 +124,7 @@ queries = checks.queries(packed[:16], features[:16], bits=32, dims=4, k=k, thres
 resource.setrlimit(resource.RLIMIT_AS, (-1, -1))
 limit(100)
 try:
-    native.search(built.kernel_items, queries, k=k, workers=4)
+    native.search(built.kernel_items, queries, k=k, how=native.How(4))
 except MemoryError as error:
     assert "inres_search" in str(error), error
 else:

@@ -1,0 +1,162 @@
+"""The items of an Index on a device, in the layouts that the jitted programs read."""
+
+from typing import Any
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from inres.retrieval import checks, hamming, rerank
+from inres.retrieval import codes as codes_lib
+from inres.retrieval.hamming import TILE, Tags
+
+
+@flax.struct.dataclass
+class DeviceIndex:
+    """Codes and features in C = 1024 T slots, of which `count` hold items. Created by `build`."""
+
+    codes: jax.Array
+    """uint32 [T, W, 1024], in walk order (sorted by code)."""
+    features: jax.Array
+    """float32 [C, D], in walk order."""
+    ids: jax.Array
+    """int32 [C], in walk order; -1 in empty slots."""
+    tags: Tags
+    """[T, 1024], in walk order."""
+    sketch: rerank.Sketch
+    """int8 copy of the features."""
+    codes_by_id: jax.Array
+    """uint32 [T, W, 16, 64], in id order."""
+    tags_by_id: Tags
+    """[T, 16, 64], in id order."""
+    ids_by_id: jax.Array
+    """int32 [C], ascending; -1 in empty slots."""
+    place: jax.Array
+    """int32 [C]: for each item in id order, its position in walk order."""
+    count: jax.Array
+    """int32 [], number of items."""
+    bits: int = flax.struct.field(pytree_node=False)
+
+    @property
+    def dims(self) -> int:
+        """Number of values per feature vector."""
+        return self.features.shape[1]
+
+    @property
+    def capacity(self) -> int:
+        """Number of slots."""
+        return self.features.shape[0]
+
+    def __len__(self) -> int:
+        return int(self.count)
+
+
+def _sorted_rows(features: np.ndarray, order: np.ndarray, capacity: int) -> jax.Array:
+    """Rows in walk order, float32 [C, D], copied in parts so that mapped features stay on disk.
+
+    Raises:
+      ValueError: a row is not finite.
+    """
+    rows = hamming.aligned((capacity, features.shape[1]), np.float32)
+    for start in range(0, len(order), 1 << 16):
+        part = order[start : start + (1 << 16)]
+        rows[start : start + len(part)] = features[part]
+        checks.finite(rows[start : start + len(part)], "features", part)
+    return jnp.asarray(rows)
+
+
+def _tile(values: np.ndarray | None, tiles: int) -> jax.Array | None:
+    """Tags in walk order, [N] to [T, 1024], padded with -1."""
+    if values is None:
+        return None
+    spare = (0, tiles * TILE - len(values))
+    return jnp.asarray(np.pad(values, spare, constant_values=-1).reshape(tiles, TILE))
+
+
+def _tile_by_id(values: np.ndarray | None, tiles: int) -> jax.Array | None:
+    """Tags in id order, [N] to [T, 16, 64], padded with -1."""
+    if values is None:
+        return None
+    return jnp.asarray(hamming.id_layout(values[:, None], tiles, -1)[:, 0])
+
+
+def build(
+    codes: Any,
+    features: Any,
+    *,
+    bits: int,
+    groups: Any = None,
+    labels: Any = None,
+    ids: Any = None,
+    capacity: int = 0,
+) -> DeviceIndex:
+    """Put N items on the default device; arguments and errors as in `index.build`.
+
+    Args:
+      codes: uint32 [N, words(bits)], as returned by `codes.pack`.
+      features: float32 [N, D]; float16 and bfloat16 are widened. Memory-mapped arrays work.
+      bits: code length h.
+      groups: int [N], for instance the scan of each item; a query can exclude one group. -1: no
+        group.
+      labels: int [N]; a query can be restricted to one label. Items with -1 are never found.
+      ids: int [N], unique and at least 0; default 0 ... N - 1.
+      capacity: minimum number of items that the shapes allow; an index that grows within it needs
+        no new compilation. 0: N.
+
+    Raises:
+      TypeError: a dtype is wrong.
+      ValueError: widths or lengths disagree, ids repeat, or features are not finite.
+    """
+    codes, features, ids, groups, labels = checks.items(
+        codes, features, bits=bits, ids=ids, groups=groups, labels=labels
+    )
+    n = len(codes)
+    groups = np.full(n, -1, np.int32) if groups is None else groups
+    by_id = np.argsort(ids, kind="stable")
+    tiles = hamming.tiles(max(n, capacity))
+    order = codes_lib.sort(codes, ids)
+    spare = (0, tiles * TILE - n)
+    place = np.empty(n, np.int32)
+    place[order] = np.arange(n, dtype=np.int32)  # by input row
+    count = jnp.asarray(n, jnp.int32)
+    walked = _sorted_rows(features, order, tiles * TILE)
+    return DeviceIndex(
+        codes=jnp.asarray(hamming.walk_layout(codes[order], tiles)),
+        features=walked,
+        ids=jnp.asarray(np.pad(ids[order], spare, constant_values=-1)),
+        tags=Tags(
+            _tile(groups[order], tiles), None if labels is None else _tile(labels[order], tiles)
+        ),
+        sketch=rerank.make_sketch(walked, count),
+        codes_by_id=jnp.asarray(hamming.id_layout(codes[by_id], tiles)),
+        tags_by_id=Tags(
+            _tile_by_id(groups[by_id], tiles),
+            None if labels is None else _tile_by_id(labels[by_id], tiles),
+        ),
+        ids_by_id=jnp.asarray(np.pad(ids[by_id], spare, constant_values=-1)),
+        place=jnp.asarray(np.pad(place[by_id], spare)),
+        count=count,
+        bits=bits,
+    )
+
+
+def with_labels(index: DeviceIndex, labels: Any) -> DeviceIndex:
+    """A copy of the Index with other labels; all other arrays are shared.
+
+    Args:
+      index: the index.
+      labels: int [N], in ascending order of the items' ids, the order of `Records.column`. Items
+        with -1 are never found.
+
+    Raises:
+      ValueError: the length is not N, or a value is below -1.
+    """
+    n, tiles = len(index), index.codes.shape[0]
+    labels = checks.integers(labels, n, "labels")
+    walked = np.empty(n, np.int32)
+    walked[np.asarray(index.place)[:n]] = labels
+    return index.replace(  # type: ignore[attr-defined]
+        tags=Tags(index.tags.group, _tile(walked, tiles)),
+        tags_by_id=Tags(index.tags_by_id.group, _tile_by_id(labels, tiles)),
+    )

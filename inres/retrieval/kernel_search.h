@@ -1,0 +1,687 @@
+// Part of kernel_body.h: the plans, and the whole searches.
+
+// ---- Plans ---------------------------------------------------------------------------------
+//
+// A plan decides which codes are read, and changes nothing but the time. `scan` reads all codes
+// tile by tile, followed by the rows of each tile, and shares both among queries. `list` reads the
+// directory of distinct codes, and `buckets` some of it; then the rows of the codes found.
+
+// Nanoseconds of one thread, measured by the part `plans` of the benchmark.
+constexpr double kScanAlone = 0.1;     // per word of a code that is scanned for one query
+constexpr double kScanShared = 0.045;  // the same if several queries share it
+constexpr double kScanTile = 25;       // per tile and query
+constexpr double kBucket = 5;          // per bucket
+constexpr double kProbeNear = 4;       // per code in a bucket if a cache holds the codes
+constexpr double kProbeFar = 15;       // and if it does not
+constexpr double kReadRow = 40;        // per row of a pool
+constexpr double kFarBytes = 1 << 25;  // codes that no cache holds
+// Longer pools are read tile by tile, by all threads.
+constexpr int64_t kLongList = 1 << 15;
+
+// Whether a directory is so much smaller than the items that it is read first.
+inline bool is_short(const Segment& s) { return s.starts && 4 * s.distinct <= s.count; }
+
+// `queries` is the number of queries that share a scan.
+inline double scan_cost(const Segment& s, int64_t queries) {
+  const double word = queries < 4 ? kScanAlone : kScanShared;
+  const int64_t tiles = s.count / kTile + 1;
+  // Each tile of items begins and ends within a chunk of codes.
+  const int64_t codes = std::min(s.distinct + kChunk * tiles, s.count);
+  return kScanTile * static_cast<double>(tiles) + word * static_cast<double>(codes * s.words);
+}
+
+inline double list_cost(const Segment& s) {
+  return kScanAlone * static_cast<double>(s.distinct * s.words);
+}
+
+inline double probe_cost(const Segment& s) {
+  return 4.0 * static_cast<double>(s.distinct * s.words) > kFarBytes ? kProbeFar : kProbeNear;
+}
+
+// The codes in the query's own buckets, which the first steps visit.
+inline double own_codes(const Segment& s, const uint32_t* query) {
+  double codes = 0;
+  for (int64_t number = 0; number < s.substrings; ++number) {
+    const uint32_t* bucket = s.tables + number * ((int64_t{1} << s.width) + 1) +
+                             substring(s, number, query, 1);
+    codes += bucket[1] - bucket[0];
+  }
+  return codes;
+}
+
+// The expected time of the steps [first, last). Other buckets are taken to hold as many codes as an
+// average one and a tenth of the query's own, which are the fullest if codes are clustered.
+inline double step_cost(const Segment& s, double own, int64_t first, int64_t last) {
+  const double m = static_cast<double>(s.substrings);
+  const double mean = static_cast<double>(s.distinct) / static_cast<double>(int64_t{1} << s.width);
+  double buckets = 0;
+  for (int64_t step = first; step < last && buckets < 1e12; ++step)
+    buckets += values_at(s.width, step / s.substrings);
+  const double exact = static_cast<double>(std::max<int64_t>(
+      0, std::min(last, s.substrings) - std::min(first, s.substrings)));
+  const double codes = exact * own / m + (buckets - exact) * (mean + 0.1 * own / m);
+  return buckets * kBucket + codes * probe_cost(s);
+}
+
+// The codes of a pool, ascending; found by reading the directory.
+inline void list_codes(const Segment& s, const uint32_t* query, uint32_t limit,
+                       std::vector<uint32_t>& codes) {
+  alignas(64) uint16_t mask[kChunks + 4] = {};
+  const int64_t chunks = (s.distinct + kChunk - 1) / kChunk;
+  for (int64_t c = 0; c < chunks; c += kChunks) {
+    const int64_t n = std::min<int64_t>(kChunks, chunks - c);
+    if (!mask_chunks(s.codes + c * s.words * kChunk, n, query, s.words, limit, mask)) continue;
+    std::fill(mask + n, mask + kChunks, uint16_t{0});
+    each_bit(mask, n, [&](int64_t i) {
+      const int64_t code = c * kChunk + i;
+      if (code < s.distinct) codes.push_back(static_cast<uint32_t>(code));
+    });
+  }
+}
+
+struct Choice {
+  Plan plan;
+  double nanoseconds;  // to find the codes; 0 for a scan, which finds them by the way
+  double budget;       // of a plan by buckets, in buckets and codes
+};
+
+// The plan for one query of `shared` that a scan would answer together.
+inline Choice choose(const Segment& s, const uint32_t* query, int32_t threshold, int64_t plan,
+                     int64_t shared) {
+  const double unlimited = std::numeric_limits<double>::infinity();
+  const Choice list{kList, list_cost(s), 0}, scan{kScan, 0, 0};
+  if (plan == kScan) return scan;
+  if (plan == kList || (plan == kBuckets && !s.substrings)) return list;
+  if (plan == kBuckets) return {kBuckets, step_cost(s, 1, 0, threshold), unlimited};
+  const double other = is_short(s) ? list_cost(s) : scan_cost(s, shared);
+  const double least = step_cost(s, 0, 0, threshold);
+  if (s.substrings && least < other) {
+    const double expected = step_cost(s, own_codes(s, query), 0, threshold);
+    if (expected < other) return {kBuckets, expected, other / probe_cost(s)};
+  }
+  return is_short(s) ? list : scan;
+}
+
+// The codes of a pool, ascending; false: the segment is to be scanned.
+inline bool find_codes(const Segment& s, const uint32_t* query, int32_t threshold,
+                       const Choice& choice, std::vector<uint32_t>& codes) {
+  codes.clear();
+  if (threshold <= 0) return true;
+  if (choice.plan == kBuckets) {
+    const uint32_t radius = static_cast<uint32_t>(threshold - 1);
+    Prober prober(s, query);
+    const bool all = prober.visit(0, threshold, choice.budget, [&] { return radius; },
+                                  [&](int64_t code, uint32_t) {
+                                    codes.push_back(static_cast<uint32_t>(code));
+                                  });
+    if (all) {
+      std::sort(codes.begin(), codes.end());
+      return true;
+    }
+    codes.clear();
+  }
+  if (choice.plan == kScan || (choice.plan == kBuckets && !is_short(s))) return false;
+  list_codes(s, query, static_cast<uint32_t>(threshold), codes);
+  return true;
+}
+
+inline int64_t items_of(const Segment& s, const std::vector<uint32_t>& codes) {
+  if (!s.starts) return static_cast<int64_t>(codes.size());
+  int64_t n = 0;
+  for (const uint32_t code : codes) n += s.starts[code + 1] - s.starts[code];
+  return n;
+}
+
+// ---- Two stages ----------------------------------------------------------------------------
+
+// Ranks the items of a list of codes for one query.
+inline void rank_codes(Reader& reader, const Queries& queries, int64_t q,
+                       const std::vector<uint32_t>& codes, Search& search, Pending& pending) {
+  const Segment& s = reader.segment;
+  const Sight sight(s, queries, q);
+  const bool all = sight.all();
+  std::vector<int32_t> positions;
+  positions.reserve(items_of(s, codes));
+  for (const uint32_t code : codes) {
+    const int64_t end = first_item(s, int64_t{code} + 1);
+    for (int64_t i = first_item(s, code); i < end; ++i)
+      if (all || !sight.hides(i)) positions.push_back(static_cast<int32_t>(i));
+  }
+  const int64_t n = static_cast<int64_t>(positions.size());
+  search.pool += n;
+  const float* query = queries.features + q * s.dims;
+  uint16_t places[kTile];
+  for (int64_t i = 0; i < n;) {
+    const int64_t tile = positions[i] / kTile;
+    int64_t end = i;
+    while (end < n && positions[end] / kTile == tile) ++end;
+    if (end - i < kFew) {
+      reader.read(query, search, 0, positions.data() + i, end - i, n - i);
+    } else {
+      for (int64_t j = i; j < end; ++j)
+        places[j - i] = static_cast<uint16_t>(positions[j] - tile * kTile);
+      pending.add(reader, tile, query, search, places, end - i);
+      pending.flush(reader, tile);
+    }
+    i = end;
+  }
+}
+
+// One query of a scan.
+struct Scanned {
+  int64_t query;
+  Search* search;
+};
+
+// Searches one tile of rows for some queries; `hint` is a code before it.
+inline void scan_tile(Reader& reader, const Queries& queries, int64_t t, const Scanned* scanned,
+                      int64_t n_scanned, int64_t& hint, Pending& pending) {
+  const Segment& s = reader.segment;
+  const int64_t first = t * kTile, inside = std::min(kTile, s.count - first);
+  const int64_t low = code_of(s, first, hint);
+  const int64_t high = code_of(s, first + inside - 1, low);
+  hint = high;
+  const int64_t chunk = low / kChunk, chunks = high / kChunk - chunk + 1;
+  alignas(64) uint16_t mask[kChunks + 8] = {};
+  uint16_t places[kTile];
+  for (int64_t i = 0; i < n_scanned; ++i) {
+    const int64_t q = scanned[i].query;
+    const uint32_t* code = queries.codes + q * s.words;
+    if (!mask_chunks(s.codes + chunk * s.words * kChunk, chunks, code, s.words,
+                     static_cast<uint32_t>(queries.threshold[q]), mask))
+      continue;
+    int64_t n = 0;
+    if (s.starts) {
+      each_bit(mask, chunks, [&](int64_t bit) {
+        const int64_t found = chunk * kChunk + bit;
+        if (found < low || found > high) return;
+        const int64_t begin = std::max<int64_t>(s.starts[found] - first, 0);
+        const int64_t end = std::min<int64_t>(s.starts[found + 1] - first, inside);
+        for (int64_t place = begin; place < end; ++place) places[n++] = static_cast<uint16_t>(place);
+      });
+    } else {
+      each_bit(mask, chunks, [&](int64_t bit) { places[n++] = static_cast<uint16_t>(bit); });
+      while (n && places[n - 1] >= inside) --n;
+    }
+    const Sight sight(s, queries, q);
+    if (!sight.all()) {
+      int64_t kept = 0;
+      for (int64_t j = 0; j < n; ++j) {
+        places[kept] = places[j];
+        kept += !sight.hides(first + places[j]);
+      }
+      n = kept;
+    }
+    if (n == 0) continue;
+    scanned[i].search->pool += n;
+    pending.add(reader, t, queries.features + q * s.dims, *scanned[i].search, places, n);
+  }
+  pending.flush(reader, t);
+}
+
+// Searches all tiles of a segment for some queries.
+inline void scan(const Segment& segment, int64_t number, const Queries& queries,
+                 const std::vector<Scanned>& scanned, int threads) {
+  const int64_t tiles = (segment.count + kTile - 1) / kTile;
+  const int64_t n = static_cast<int64_t>(scanned.size());
+  if (n >= 4 * threads) {
+    threads = worth_starting(threads, tiles * n);
+    const int64_t share = ((n + threads - 1) / threads + 3) / 4 * 4;
+    run_on(threads, threads, [&](int64_t part) {
+      const int64_t first = std::min(part * share, n), last = std::min(first + share, n);
+      if (first == last) return;
+      Reader reader(segment, number);
+      Pending pending;
+      int64_t hint = 0;
+      for (int64_t t = 0; t < tiles; ++t)
+        scan_tile(reader, queries, t, scanned.data() + first, last - first, hint, pending);
+    });
+    return;
+  }
+  // All threads search for every query, and tell each other the K-th distance so far.
+  struct Part {
+    Reader reader;
+    Pending pending;
+    std::vector<Search> searches;
+    std::vector<Scanned> scanned;
+    int64_t tile = 0, hint = 0;
+  };
+  std::vector<Shared> shared(n);
+  std::vector<Part> parts;
+  for (int thread = 0; thread < threads; ++thread) {
+    parts.push_back({Reader(segment, number), {}, {}, {}});
+    for (int64_t i = 0; i < n; ++i) {
+      parts[thread].searches.push_back(thread ? Search{{scanned[i].search->best.k, {}}} : *scanned[i].search);
+      parts[thread].searches[i].shared = &shared[i];
+    }
+  }
+  for (Part& part : parts)
+    for (int64_t i = 0; i < n; ++i) part.scanned.push_back({scanned[i].query, &part.searches[i]});
+  const int took_part = share_out(threads, tiles, [&](int thread, int64_t t) {
+    Part& part = parts[thread];
+    if (t < part.tile) part.hint = 0;
+    part.tile = t;
+    scan_tile(part.reader, queries, t, part.scanned.data(), n, part.hint, part.pending);
+  });
+  for (int64_t i = 0; i < n; ++i) {
+    Search& all = *scanned[i].search;
+    all = std::move(parts[0].searches[i]);
+    all.shared = nullptr;
+    for (int thread = 1; thread < took_part; ++thread) {
+      all.pool += parts[thread].searches[i].pool;
+      for (const Found& found : parts[thread].searches[i].best.rows)
+        all.best.offer(found.key, found.place);
+    }
+  }
+}
+
+inline const Segment& segment_of(const Segment* segments, int64_t place) {
+  return segments[place >> kSegmentShift];
+}
+
+inline int64_t position_of(int64_t place) {
+  return place & ((int64_t{1} << kSegmentShift) - 1);
+}
+
+inline void write_ranking(const Segment* segments, const Queries& queries, int64_t q, Best& best,
+                          int32_t* ids, int32_t* hamming, float* distance) {
+  std::vector<Found>& rows = best.rows;
+  std::sort(rows.begin(), rows.end());
+  const int64_t n = static_cast<int64_t>(rows.size());
+  for (int64_t i = 0; i < queries.k; ++i) {
+    const int64_t out = q * queries.k + i;
+    if (i < n) {
+      const Segment& s = segment_of(segments, rows[i].place);
+      const int64_t code = code_of(s, position_of(rows[i].place));
+      ids[out] = static_cast<int32_t>(rows[i].key & 0xffffffffu);
+      hamming[out] = static_cast<int32_t>(distance_of(s, queries.codes + q * s.words, code));
+      distance[out] = std::sqrt(square_of(rows[i].key));
+    } else {
+      ids[out] = hamming[out] = -1;
+      distance[out] = std::numeric_limits<float>::infinity();
+    }
+  }
+}
+
+// The number of results that there can be.
+inline size_t most_of(const Segment* segments, int64_t n, int64_t k) {
+  int64_t count = 0;
+  for (int64_t i = 0; i < n; ++i) count += segments[i].count;
+  return static_cast<size_t>(std::min(k, std::max<int64_t>(count, 1)));
+}
+
+// The queries [first, last) of `search`.
+inline void search_some(const Segment* segments, int64_t n, const Queries& queries, int threads,
+                        int64_t first, int64_t last, std::vector<Search>& searches) {
+  std::vector<std::vector<uint32_t>> codes(last - first);
+  std::vector<int64_t> listed;
+  std::vector<Scanned> scanned;
+  for (int64_t number = 0; number < n; ++number) {
+    const Segment& s = segments[number];
+    if (s.count == 0) continue;
+    listed.clear();
+    scanned.clear();
+    std::vector<char> found(last - first);
+    std::vector<Choice> choices;
+    double finding = 0;
+    for (int64_t q = first; q < last; ++q) {
+      choices.push_back(choose(s, queries.codes + q * s.words, queries.threshold[q], queries.plan,
+                               last - first));
+      finding += choices.back().nanoseconds;
+    }
+    run_on(finding > kWorthThreads ? threads : 1, last - first, [&](int64_t i) {
+      const int64_t q = first + i;
+      found[i] = find_codes(s, queries.codes + q * s.words, queries.threshold[q], choices[i],
+                            codes[i]);
+    });
+    double rows = 0;
+    for (int64_t i = 0; i < last - first; ++i) {
+      const int64_t pool = found[i] ? items_of(s, codes[i]) : 0;
+      if (found[i] && (pool <= kLongList || queries.plan >= kList)) {
+        listed.push_back(i);
+        rows += static_cast<double>(pool);
+      } else {
+        scanned.push_back({first + i, &searches[first + i]});
+      }
+    }
+    const int helpers = rows * kReadRow > kWorthThreads ? threads : 1;
+    const int64_t shares = std::min<int64_t>(helpers, static_cast<int64_t>(listed.size()));
+    run_on(helpers, shares, [&](int64_t share) {
+      Reader reader(s, number);
+      Pending pending;
+      for (size_t i = share; i < listed.size(); i += shares) {
+        const int64_t q = first + listed[i];
+        rank_codes(reader, queries, q, codes[listed[i]], searches[q], pending);
+      }
+    });
+    if (!scanned.empty()) scan(s, number, queries, scanned, threads);
+  }
+}
+
+void search(const Segment* segments, int64_t n, const Queries& queries, int threads, int32_t* ids,
+            int32_t* hamming, float* distance, int32_t* pool) {
+  constexpr int64_t kTogether = 256;  // limits the memory for lists of codes
+  std::vector<Search> searches(queries.count);
+  for (Search& s : searches) s.best.k = most_of(segments, n, queries.k);
+  for (int64_t first = 0; first < queries.count; first += kTogether) {
+    const int64_t last = std::min(first + kTogether, queries.count);
+    search_some(segments, n, queries, threads, first, last, searches);
+    for (int64_t q = first; q < last; ++q) {
+      pool[q] = static_cast<int32_t>(searches[q].pool);
+      write_ranking(segments, queries, q, searches[q].best, ids, hamming, distance);
+      searches[q].best.rows = {};
+    }
+  }
+}
+
+// ---- Hamming distance alone ----------------------------------------------------------------
+
+// The K nearest codes so far, and some that wait for being compared. The ids, which order equal
+// distances, are read as late as possible, since each is somewhere else in memory.
+class Near {
+ public:
+  Near(const Segment* segments, size_t k) : segments_(segments), k_(k) {}
+  size_t k() const { return k_; }
+  // The largest distance that can be among the K nearest.
+  uint32_t radius() const { return radius_; }
+  void offer(uint32_t distance, int64_t place) {
+    rows_.push_back({uint64_t{distance} << 32 | kUnread, place});
+    if (rows_.size() >= wait_) settle();
+  }
+  // There are K codes that are no farther than `distance`.
+  void lower(uint32_t distance) { radius_ = std::min(radius_, distance); }
+  // The codes found so far that are no farther than `distance`.
+  size_t within(int64_t distance) const {
+    return std::count_if(rows_.begin(), rows_.end(), [&](const Found& found) {
+      return static_cast<int64_t>(found.key >> 32) <= distance;
+    });
+  }
+  // Drops what is not among the K nearest, and lowers the radius; returns whether there are K.
+  bool settle() {
+    if (rows_.size() < k_) return false;
+    std::nth_element(rows_.begin(), rows_.begin() + (k_ - 1), rows_.end());
+    lower(static_cast<uint32_t>(rows_[k_ - 1].key >> 32));
+    const auto far = [&](const Found& found) { return found.key >> 32 > radius_; };
+    rows_.erase(std::remove_if(rows_.begin(), rows_.end(), far), rows_.end());
+    if (rows_.size() > 2 * k_) keep_first();
+    wait_ = 2 * rows_.size() + 32;
+    return true;
+  }
+  // The K nearest, in order.
+  const std::vector<Found>& sorted() {
+    if (settle()) keep_first();
+    read_ids();
+    std::sort(rows_.begin(), rows_.end());
+    return rows_;
+  }
+  void clear() { rows_.clear(); }
+  void add(const Near& other) { rows_.insert(rows_.end(), other.rows_.begin(), other.rows_.end()); }
+
+ private:
+  static constexpr uint64_t kUnread = 0xffffffffu;
+
+  void read_ids() {
+    for (Found& found : rows_)
+      if ((found.key & kUnread) == kUnread) {
+        const Segment& s = segment_of(segments_, found.place);
+        const uint32_t id = static_cast<uint32_t>(s.ids[position_of(found.place)]);
+        found.key = (found.key & ~kUnread) | id;
+      }
+  }
+  void keep_first() {
+    if (rows_.size() <= k_) return;
+    read_ids();
+    std::nth_element(rows_.begin(), rows_.begin() + (k_ - 1), rows_.end());
+    rows_.resize(k_);
+  }
+
+  const Segment* segments_;
+  size_t k_;
+  size_t wait_ = 2 * k_ + 32;
+  uint32_t radius_ = std::numeric_limits<uint32_t>::max() - 1;
+  std::vector<Found> rows_;
+};
+
+// Offers the items of one code, whose ids ascend.
+inline void offer_code(const Segment& s, int64_t number, const Sight& sight, bool all, int64_t code,
+                       uint32_t distance, Near& best) {
+  const int64_t end = first_item(s, code + 1);
+  int64_t left = static_cast<int64_t>(best.k());  // more of one code are never needed
+  for (int64_t i = first_item(s, code); i < end && left; ++i) {
+    if (!all && sight.hides(i)) continue;
+    best.offer(distance, place_of(number, i));
+    --left;
+  }
+}
+
+// Distances of the codes of `chunks` chunks, uint32 [16 chunks].
+inline void distances_of(const uint32_t* codes, int64_t chunks, const uint32_t* query,
+                         int64_t words, uint32_t* distance) {
+  for (int64_t c = 0; c < chunks; ++c) {
+    uint32_t d[kChunk] = {};
+    for (int64_t w = 0; w < words; ++w)
+      for (int i = 0; i < kChunk; ++i)
+        d[i] += count_bits(codes[(c * words + w) * kChunk + i] ^ query[w]);
+    std::copy(d, d + kChunk, distance + c * kChunk);
+  }
+}
+
+// Lowers the limit of one query to a distance below which a sample of the codes has at least K.
+inline void sample_limit(const Segment& s, const Queries& queries, int64_t q, Near& best) {
+  if (!Sight(s, queries, q).all()) return;
+  constexpr uint32_t kFar = 512;  // larger distances are counted as this
+  const int64_t chunks = s.distinct / kChunk;
+  const int64_t sampled = std::min<int64_t>(chunks, 64);
+  uint32_t distance[kChunk], counts[kFar + 1] = {};
+  for (int64_t i = 0; i < sampled; ++i) {
+    const int64_t chunk = i * chunks / sampled;
+    distances_of(s.codes + chunk * s.words * kChunk, 1, queries.codes + q * s.words, s.words,
+                 distance);
+    for (const uint32_t d : distance) ++counts[std::min(d, kFar)];
+  }
+  size_t total = 0;
+  for (uint32_t d = 0; d < kFar; ++d)
+    if ((total += counts[d]) >= best.k()) return best.lower(d);
+}
+
+// Offers the codes of one tile of the directory to one query.
+inline void scan_codes(const Segment& s, int64_t number, const Queries& queries, int64_t t,
+                       int64_t q, Near& best) {
+  const int64_t first = t * kTile, inside = std::min(kTile, s.distinct - first);
+  const int64_t chunks = (inside + kChunk - 1) / kChunk;
+  const uint32_t* codes = s.codes + first * s.words;
+  const uint32_t* query = queries.codes + q * s.words;
+  const Sight sight(s, queries, q);
+  const bool all = sight.all();
+  alignas(64) uint16_t mask[kChunks + 4] = {};
+  if (!mask_chunks(codes, chunks, query, s.words, best.radius() + 1, mask)) return;
+  each_bit(mask, chunks, [&](int64_t bit) {
+    if (bit >= inside) return;
+    const uint32_t distance = distance_of(s, query, first + bit);
+    if (distance <= best.radius())
+      offer_code(s, number, sight, all, first + bit, distance, best);
+  });
+}
+
+// Offers the nearest codes of a segment by their buckets, if that is expected to be faster than
+// reading all codes; otherwise returns false and leaves `best` as it was.
+inline bool probe_nearest(const Segment& s, int64_t number, const Queries& queries, int64_t q,
+                          int64_t shared, Near& best) {
+  if (!s.substrings || queries.plan == kScan || queries.plan == kList) return false;
+  const bool forced = queries.plan == kBuckets;
+  const uint32_t* code = queries.codes + q * s.words;
+  const double word = shared < 4 ? kScanAlone : kScanShared;
+  const double scan = word * static_cast<double>(s.distinct * s.words);
+  const double most = forced ? std::numeric_limits<double>::infinity() : scan / 4;
+  const int64_t steps = 32 * s.words + s.substrings + 1;
+  const double own = own_codes(s, code);
+  int64_t reach = s.substrings;  // steps that are worth their time
+  double spent = step_cost(s, own, 0, reach);
+  if (spent > most) return false;
+  while (reach < steps && spent < most) {
+    spent += step_cost(s, own, reach, reach + 1);
+    ++reach;
+  }
+  const Near before = best;
+  const Sight sight(s, queries, q);
+  const bool all = sight.all();
+  Prober prober(s, code);
+  for (int64_t step = 0; step < steps;) {
+    const int64_t next = step ? step + 1 : s.substrings;
+    const bool done =
+        next <= reach &&
+        prober.visit(step, next, most / probe_cost(s), [&] { return best.radius(); },
+                     [&](int64_t code, uint32_t distance) {
+                       offer_code(s, number, sight, all, code, distance, best);
+                     });
+    if (!done) {
+      best = before;
+      return false;
+    }
+    step = next;
+    // Where the query's own buckets have few codes as near as that, there are hardly K of them.
+    if (step == s.substrings && !forced && 4 * best.within(reach) < best.k()) {
+      best = before;
+      return false;
+    }
+    if (best.settle() && int64_t{best.radius()} < step) return true;
+  }
+  return true;
+}
+
+inline void write_nearest(const Queries& queries, int64_t q, Near& best, int32_t* ids,
+                          int32_t* hamming, int64_t* place) {
+  const std::vector<Found>& rows = best.sorted();
+  const int64_t n = static_cast<int64_t>(rows.size());
+  for (int64_t i = 0; i < queries.k; ++i) {
+    const int64_t out = q * queries.k + i;
+    ids[out] = hamming[out] = -1;
+    place[out] = -1;
+    if (i >= n) continue;
+    ids[out] = static_cast<int32_t>(rows[i].key & 0xffffffffu);
+    hamming[out] = static_cast<int32_t>(rows[i].key >> 32);
+    place[out] = rows[i].place;
+  }
+}
+
+void nearest(const Segment* segments, int64_t n, const Queries& queries, int threads, int32_t* ids,
+             int32_t* hamming, int64_t* place) {
+  const Near fresh(segments, most_of(segments, n, queries.k));
+  std::vector<Near> best(queries.count, fresh);
+  std::vector<char> done(queries.count);
+  std::vector<int64_t> rest;
+  for (int64_t number = 0; number < n; ++number) {
+    const Segment& s = segments[number];
+    if (s.count == 0) continue;
+    const int64_t tiles = (s.distinct + kTile - 1) / kTile;
+    // The time is not known in advance; a part of the queries tells.
+    const int64_t some = std::min<int64_t>(queries.count, 8);
+    const auto begin = std::chrono::steady_clock::now();
+    const auto probe = [&](int64_t q) {
+      done[q] = probe_nearest(s, number, queries, q, queries.count, best[q]);
+    };
+    for (int64_t q = 0; q < some; ++q) probe(q);
+    const std::chrono::duration<double, std::nano> taken = std::chrono::steady_clock::now() - begin;
+    const double left_over = taken.count() * static_cast<double>(queries.count - some) / 8;
+    run_on(left_over > kWorthThreads ? threads : 1, queries.count - some,
+           [&](int64_t i) { probe(some + i); });
+    rest.clear();
+    for (int64_t q = 0; q < queries.count; ++q)
+      if (!done[q]) rest.push_back(q);
+    const int64_t left = static_cast<int64_t>(rest.size());
+    if (left == 0) continue;
+    if (left >= 4 * threads) {
+      const int started = worth_starting(threads, tiles * left);
+      const int64_t share = (left + started - 1) / started;
+      run_on(started, started, [&](int64_t part) {
+        const int64_t last = std::min((part + 1) * share, left);
+        for (int64_t i = part * share; i < last; ++i)
+          sample_limit(s, queries, rest[i], best[rest[i]]);
+        for (int64_t t = 0; t < tiles; ++t)
+          for (int64_t i = part * share; i < last; ++i)
+            scan_codes(s, number, queries, t, rest[i], best[rest[i]]);
+      });
+      continue;
+    }
+    std::vector<std::vector<Near>> parts(threads, std::vector<Near>(left, fresh));
+    for (int64_t i = 0; i < left; ++i) {
+      sample_limit(s, queries, rest[i], best[rest[i]]);
+      for (std::vector<Near>& part : parts) part[i] = best[rest[i]];
+      for (int thread = 1; thread < threads; ++thread) parts[thread][i].clear();
+    }
+    const int took_part = share_out(threads, tiles, [&](int thread, int64_t t) {
+      for (int64_t i = 0; i < left; ++i)
+        scan_codes(s, number, queries, t, rest[i], parts[thread][i]);
+    });
+    for (int64_t i = 0; i < left; ++i) {
+      Near& all = best[rest[i]];
+      all = std::move(parts[0][i]);
+      for (int thread = 1; thread < took_part; ++thread)
+        all.add(parts[thread][i]);
+    }
+  }
+  for (int64_t q = 0; q < queries.count; ++q)
+    write_nearest(queries, q, best[q], ids, hamming, place);
+}
+
+// ---- Thresholds for a least pool -----------------------------------------------------------
+
+void widen(const Segment* segments, int64_t n, const Queries& queries, int threads, int64_t m,
+           int32_t* threshold) {
+  double codes = 0;
+  for (int64_t number = 0; number < n; ++number) codes += static_cast<double>(segments[number].distinct);
+  const bool many = codes * static_cast<double>(queries.count) > kWorthThreads;
+  run_on(many ? threads : 1, queries.count, [&](int64_t q) {
+    // Items by distance, from 0 to the length of the codes.
+    std::vector<int64_t> counts(n ? 32 * segments[0].words + 1 : 1);
+    uint32_t distance[kTile];
+    for (int64_t number = 0; number < n; ++number) {
+      const Segment& s = segments[number];
+      const Sight sight(s, queries, q);
+      const bool all = sight.all();
+      for (int64_t first = 0; first < s.distinct; first += kTile) {
+        const int64_t inside = std::min(kTile, s.distinct - first);
+        distances_of(s.codes + first * s.words, (inside + kChunk - 1) / kChunk,
+                     queries.codes + q * s.words, s.words, distance);
+        for (int64_t i = 0; i < inside; ++i) {
+          const int64_t begin = first_item(s, first + i), end = first_item(s, first + i + 1);
+          int64_t visible = end - begin;
+          if (!all)
+            for (int64_t item = begin; item < end; ++item) visible -= sight.hides(item);
+          counts[distance[i]] += visible;
+        }
+      }
+    }
+    int64_t inside = 0;
+    threshold[q] = 0;
+    for (size_t d = 0; d < counts.size() && inside < m; ++d) {
+      inside += counts[d];
+      if (counts[d]) threshold[q] = static_cast<int32_t>(d) + 1;
+    }
+  });
+}
+
+// ---- Ranking of given items ----------------------------------------------------------------
+
+void rank_given(const Segment* segments, const Queries& queries, int threads, const int64_t* place,
+                int64_t m, int32_t* ids, int32_t* hamming, float* distance) {
+  threads = worth_starting(threads, queries.count * m / 2);
+  run_on(threads, queries.count, [&](int64_t q) {
+    Best best;
+    best.k = static_cast<size_t>(std::min(queries.k, std::max<int64_t>(m, 1)));
+    int64_t number = -1;
+    std::vector<float> wide;
+    for (int64_t i = 0; i < m; ++i) {
+      const int64_t which = place[q * m + i];
+      if (which < 0) continue;
+      number = which >> kSegmentShift;
+      const Segment& s = segments[number];
+      Rows rows(s);
+      const int64_t position = position_of(which);
+      const float* query = queries.features + q * s.dims;
+      best.offer(key_of(squared_distance(query, rows.at(position), s.dims), s.ids[position]),
+                 which);
+    }
+    write_ranking(segments, queries, q, best, ids, hamming, distance);
+  });
+}
