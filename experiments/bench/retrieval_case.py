@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -50,7 +49,7 @@ class Case:
         wide = items.write_features(path)
         begin = time.perf_counter()
         self.built = index_lib.build(items.codes, wide, bits=items.bits)
-        jax.block_until_ready(self.built)
+
         self.build_seconds = time.perf_counter() - begin
         # In memory if there is room, so that the competitors have the same huge pages.
         self.features = np.array(wide) if not memory.lacking(3 * wide.nbytes) else np.asarray(wide)
