@@ -310,9 +310,9 @@ class Archive:
             raise ValueError(f"codes: shape {np.shape(codes)}; must be [Q, W], as from `encode`")
         count = len(codes)
         scans = [""] * count if exclude_scans is None else _scan_names(exclude_scans, count)
-        own = [self._groups[1].get(scan, -1) for scan in scans]
+        own = [self._run.stored.group_number(scan) for scan in scans]
         return search_lib.search(
-            self._filtered(where),
+            self._filtered(where, labelled=predicted is not None),
             codes,
             features,
             k=max(1, min(k, len(self))),  # beyond, rows would be empty
@@ -473,7 +473,8 @@ class Archive:
 
         Scans may be named by their DICOM series, whatever the folder is called.
         """
-        return series_uid if series_uid in self._groups[1] else _scan_name(path)
+        known = self._run.stored.group_number(series_uid) >= 0
+        return series_uid if known else _scan_name(path)
 
     def _item_of(self, path: Path) -> items.Item | None:
         """The item whose image file `path` is."""
@@ -536,21 +537,9 @@ class Archive:
     # --- the index --------------------------------------------------------------------------------
 
     @functools.cached_property
-    def _groups(self) -> tuple[np.ndarray, dict[str, int]]:
-        """The number of each archived item's scan, int32 [N], and the numbers by name."""
-        return self.records.groups("scan")
-
-    @functools.cached_property
-    def _index(self) -> Index:
-        stored = self._run.stored
-        return index_lib.build(
-            self._codes,
-            stored.features,
-            bits=stored.bits,
-            groups=self._groups[0],
-            labels=self._labels,
-            ids=self._ids,
-        )
+    def _scans_of_items(self) -> np.ndarray:
+        """The scan of each archived item, str [N]."""
+        return self.records.column("scan")
 
     @functools.cached_property
     def _ids(self) -> np.ndarray:
@@ -582,12 +571,14 @@ class Archive:
     def _nodules(self) -> np.ndarray:
         return items.nodule_names(self._run.items)
 
-    def _filtered(self, where: str) -> Index:
+    def _filtered(self, where: str, *, labelled: bool) -> Index:
         """The index of the items whose records meet a condition; empty: all."""
-        return index_lib.keep(self._index, self.records.where(where)) if where else self._index
+        stored = self._run.stored
+        index = stored.labelled if labelled else stored.index
+        return index_lib.keep(index, self.records.where(where)) if where else index
 
     def _search(self, query: Query, encoded: Encoded, options: SearchOptions) -> Hits:
-        own = -1 if options.own_scan else self._groups[1].get(query.scan, -1)
+        own = -1 if options.own_scan else self._run.stored.group_number(query.scan)
         made = self._run.representation
         code = codes_lib.pack(made.to_bits(encoded))
         if options.weights:
@@ -628,7 +619,7 @@ class Archive:
         options: SearchOptions,
     ) -> Result:
         """The search that `options` describe for one query, code [1, W] and features [1, D]."""
-        index = self._filtered(options.where)
+        index = self._filtered(options.where, labelled=options.same_class)
         most = max(1, min(options.k, len(index)))  # beyond, rows would be empty
         visible: dict[str, Any] = {
             "exclude_group": np.array([own]),
@@ -661,7 +652,7 @@ class Archive:
                 f"{query.name}: the network sees no nodule there and does not estimate "
                 f"{', '.join(missing)}; search without weights"
             )
-        visible = self._groups[0] != own if own >= 0 else np.ones(len(self), bool)
+        visible = self._scans_of_items != query.scan if own >= 0 else np.ones(len(self), bool)
         if options.same_class:
             visible &= self._labels == query.predicted
         if options.where:

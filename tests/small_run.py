@@ -60,7 +60,8 @@ def make_run(root, rows, scale, *, shard_rows=17):
     ]
     packed = codes.pack(encoded.h >= 0.5)[:ARCHIVED]
     given = (packed, encoded.fc1[:ARCHIVED], records)
-    store.save(root / "archive", *given, bits=16, model="m", shard_rows=shard_rows)
+    names = {"group": "scan", "label": "label"}
+    store.save(root / "archive", *given, bits=16, model="m", shard_rows=shard_rows, **names)
     config = Config()
     config.hash.code = "latent"
     config.search.features, config.search.least_pool = "fc1", 0.0

@@ -23,7 +23,6 @@ from inres.pipeline.artifacts import Labelled
 from inres.pipeline.inputs import stage_inputs
 from inres.report import results
 from inres.retrieval import codes
-from inres.retrieval import index as index_lib
 from inres.retrieval import search as search_lib
 from inres.storage import store as storage
 from inres.system import files
@@ -194,17 +193,14 @@ def check_index(config: Config, workdir: Path, found: Assessment) -> list[dict[s
     queries, evaluation = found.queries, found.evaluation
     own_scan = evaluation.counts["own_scan"]
     stored = storage.load(workdir / "index" / "archive", verify=True)
-    groups, numbers = stored.records.groups("scan")
-    built = index_lib.build(
-        stored.codes, stored.features, bits=stored.bits, groups=groups, ids=stored.ids
-    )
-    own = np.array([-1 if own_scan else numbers.get(str(scan), -1) for scan in queries.scans])
+    numbers = {scan: stored.group_number(scan) for scan in {*map(str, queries.scans)}}
+    own = np.array([-1 if own_scan else numbers[str(scan)] for scan in queries.scans])
     packed = codes.pack(queries.bits)
     features = np.asarray(queries.features[config.search.features], np.float32)
 
     def search(threshold: int, min_pool: int = 0) -> search_lib.Result:
         return search_lib.search(
-            built,
+            stored.index,
             packed,
             features,
             threshold=threshold,

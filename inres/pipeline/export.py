@@ -198,7 +198,7 @@ def open_export(root: Path) -> TrainedRun:
     config = workdir.read_config(root)
     if config.hash.code != "latent":
         export_checks.require_named(root, sums, ["planes.npz"])
-    stored = storage.load(root / "archive", model=card["fingerprint"], verify=True)
+    stored = storage.load(root / "archive", model=card["fingerprint"])
     scale = artifacts.load_property_scale(root, COPY)
 
     def load_network() -> Network:

@@ -92,6 +92,8 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
         made.to_features(gallery, known),
         records,
         bits=config.hash.bits,
+        group="scan",
+        label="label",
         model=artifacts.fingerprint(variables, made.hyperplanes),
     )
     print(

@@ -121,7 +121,7 @@ def open_workdir(root: Path) -> TrainedRun:
         property_scale=artifacts.load_property_scale(root / "train"),
         hyperplanes=artifacts.load_hyperplanes(config, index),
         scale=artifacts.load_scale(index),
-        stored=storage.load(index / "archive", verify=True),
+        stored=storage.load(index / "archive"),
         trained_inputs=read_digests(index / "trained.npy"),
         data_root=data_root(config, root),
         load_network=load_network,

@@ -70,7 +70,7 @@ class Index:
         hides = self.labelled or any(part.hidden is not None for part in parts)
         return device_index.build(
             _joined([part.directory.of_items() for part in parts], codes_lib.words(self.bits)),
-            _joined([np.asarray(part.features, np.float32) for part in parts], self.dims),
+            _joined([np.asarray(part.sorted_features(), np.float32) for part in parts], self.dims),
             bits=self.bits,
             ids=self._ids,
             groups=_tags([part.groups for part in parts], parts, -1),
@@ -157,6 +157,12 @@ def with_labels(index: Index, labels: Any) -> Index:
         for part in index.segments
     ]
     return dataclasses.replace(index, segments=tuple(parts), origin=index.origin or index)
+
+
+def without_labels(index: Index) -> Index:
+    """The Index without labels: a search can then not be restricted to one, and is faster."""
+    parts = tuple(dataclasses.replace(part, labels=None) for part in index.segments)
+    return dataclasses.replace(index, segments=parts)
 
 
 def keep(index: Index, ids: Any) -> Index:

@@ -41,6 +41,7 @@ struct Segment {
   const int32_t* starts;   // [distinct + 1], first item of each code; null: code i is item i's
   const int32_t* ids;      // [n]
   const void* features;    // [n, D]
+  const int32_t* order;    // [n], row of each item's features; null: row i is that of item i
   const int32_t* groups;   // [n]; null: no item has a group
   const int32_t* labels;   // [n]; null: no labels
   const uint8_t* hidden;   // [ceil(n / 8)], a bit per item; null: none is hidden
@@ -324,7 +325,7 @@ int processor() {
 extern "C" {
 
 // ABI in native.py.
-int inres_abi() { return 2; }
+int inres_abi() { return 3; }
 
 // The best instruction set that both this processor and the kernel support.
 int inres_level() { return processor(); }

@@ -53,13 +53,13 @@ inline float widened(uint16_t half) {  // a finite float16
 class Rows {
  public:
   explicit Rows(const Segment& s)
-      : start_(static_cast<const char*>(s.features)), dims_(s.dims), kind_(s.kind),
+      : start_(static_cast<const char*>(s.features)), order_(s.order), dims_(s.dims), kind_(s.kind),
         bytes_(s.dims * (s.kind ? 2 : 4)), wide_(s.kind ? s.dims : 0) {}
 
-  void prefetch(int64_t position) const { prefetch_bytes(start_ + position * bytes_, bytes_); }
+  void prefetch(int64_t position) const { prefetch_bytes(start(position), bytes_); }
 
   const float* at(int64_t position) {  // valid until the next call
-    const char* row = start_ + position * bytes_;
+    const char* row = start(position);
     if (kind_ == 0) return reinterpret_cast<const float*>(row);
     const uint16_t* narrow = reinterpret_cast<const uint16_t*>(row);
     if (kind_ == 1) {
@@ -72,7 +72,12 @@ class Rows {
   }
 
  private:
+  const char* start(int64_t position) const {
+    return start_ + (order_ ? order_[position] : position) * bytes_;
+  }
+
   const char* start_;
+  const int32_t* order_;
   int64_t dims_, kind_, bytes_;
   std::vector<float> wide_;
 };

@@ -27,7 +27,7 @@ from inres.retrieval import codes as codes_lib
 from inres.retrieval.queries import Queries
 from inres.retrieval.segment import Segment
 
-ABI = 2
+ABI = 3
 """Version of the kernel's C interface; a kernel with another version is not used."""
 BEST = 9
 """A level above all instruction sets: no limit."""
@@ -37,8 +37,8 @@ PLANS = ("auto", "scan", "list", "buckets")
 query; `auto` takes the one with the lowest estimated cost."""
 FEATURES = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 _ARRAYS = (
-    "codes", "starts", "ids", "features", "groups", "labels", "hidden", "sketch", "centre", "scale",
-    "norm", "slack", "tables", "rows", "cuts",
+    "codes", "starts", "ids", "features", "order", "groups", "labels", "hidden", "sketch", "centre",
+    "scale", "norm", "slack", "tables", "rows", "cuts",
 )  # fmt: skip
 _SIZES = ("distinct", "count", "words", "dims", "kind", "width", "substrings")
 _QUERIES = ("codes", "features", "threshold", "exclude_group", "only_label")
@@ -137,6 +137,7 @@ def items(segments: Sequence[Segment], *, bits: int, dims: int) -> Items:
             "starts": directory.starts,
             "ids": segment.ids,
             "features": segment.features,
+            "order": segment.order,
             "groups": segment.groups,
             "labels": segment.labels,
             "hidden": segment.hidden,

@@ -15,8 +15,8 @@ from inres.retrieval.hamming import TILE
 
 CHUNK = 16
 """Distinct codes that lie together, word by word, in a directory."""
-SKETCHED = 64
-"""Tiles sketched at a time."""
+SKETCH_BYTES = 1 << 24
+"""Size of the float32 rows that are sketched at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +74,17 @@ class Segment:
     """int32 [n], -1: no group; None: no item has one."""
     labels: np.ndarray | None
     """int32 [n], negative: hidden from every query; None: no labels."""
+    order: np.ndarray | None = None
+    """int32 [n], the row of each item's features; None: row i is that of item i."""
     hidden: np.ndarray | None = None
     """uint8 [ceil(n / 8)], bit i % 8 of byte i // 8: whether item i is never found; None: none."""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def sorted_features(self) -> np.ndarray:
+        """The features of each item, [n, D]."""
+        return self.features if self.order is None else self.features[self.order]
 
 
 def with_hidden(segment: Segment, hidden: np.ndarray) -> Segment:
@@ -116,23 +122,29 @@ def make_directory(codes: np.ndarray, bits: int) -> Directory:
     )
 
 
+def _sketched(dims: int) -> int:
+    """Rows that are sketched at a time, a multiple of TILE."""
+    return TILE * max(1, SKETCH_BYTES // (4 * TILE * dims))
+
+
 def sorted_rows(features: np.ndarray, order: np.ndarray) -> Iterator[np.ndarray]:
-    """The rows of features [N, D] in `order`, SKETCHED tiles at a time.
+    """The rows of features [N, D] in `order`, in blocks of whole tiles that `sketch_of` takes.
 
     Raises:
       ValueError: a row is not finite; names it.
     """
-    for start in range(0, len(order), SKETCHED * TILE):
-        part = order[start : start + SKETCHED * TILE]
+    step = _sketched(features.shape[1])
+    for start in range(0, len(order), step):
+        part = order[start : start + step]
         rows = features[part]
         checks.finite(rows.astype(np.float32, copy=False), "features", part)
         yield rows
 
 
 def sketch_of(rows: np.ndarray) -> Sketch:
-    """The sketch of up to SKETCHED tiles of rows [n, D]."""
+    """The sketch of a block of rows [n, D] (`sorted_rows`)."""
     n, dims = rows.shape
-    padded = np.zeros((SKETCHED * TILE, dims), np.float32)
+    padded = np.zeros((_sketched(dims), dims), np.float32)
     padded[:n] = rows
     made = rerank.make_sketch(padded, np.int32(n))
     tiles = -(-n // TILE)

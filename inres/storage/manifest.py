@@ -11,7 +11,9 @@ from inres.storage.errors import StoreError, damaged
 from inres.system import files
 
 FORMAT = "inres-index"
-VERSION = 1
+VERSION = 2
+READABLE = (1, 2)
+"""Version 1 has no files for the search."""
 MANIFEST = "manifest.json"
 LOCK = "lock"
 
@@ -23,7 +25,15 @@ def _seal(manifest: Mapping[str, Any]) -> str:
 
 
 def of_no_shards(
-    *, bits: int, dims: int, dtype: str, model: str, count: int, columns: Mapping[str, str]
+    *,
+    bits: int,
+    dims: int,
+    dtype: str,
+    model: str,
+    count: int,
+    columns: Mapping[str, str],
+    group: str,
+    label: str,
 ) -> dict[str, Any]:
     """The manifest of a new index of `count` items, before its shards are written."""
     return {
@@ -37,6 +47,9 @@ def of_no_shards(
         "next_id": count,
         "next_serial": 0,
         "columns": dict(columns),
+        "group": group,
+        "label": label,
+        "next_group": 0,
         "shards": [],
         "removed": None,
     }
@@ -63,14 +76,32 @@ def read(path: str | Path) -> dict[str, Any]:
         raise damaged(path, error) from None
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise StoreError(f"{path}: not the manifest of an index (format is not {FORMAT!r})")
-    if manifest.get("version") != VERSION:
+    if manifest.get("version") not in READABLE:
         raise StoreError(
-            f"{path}: format version {manifest.get('version')}, this program reads {VERSION}; "
-            "build the index again"
+            f"{path}: format version {manifest.get('version')}, this program reads "
+            f"{' and '.join(map(str, READABLE))}; build the index again"
         )
     if manifest.get("sha256") != _seal(manifest):
         raise damaged(path, "checksum differs")
     return manifest
+
+
+def renewed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The manifest as the present version writes it.
+
+    An index of version 1 that this program made has scans and labels. Its shards get files for the
+    search when they are rewritten.
+    """
+    if manifest["version"] == VERSION:
+        return dict(manifest)
+    columns = manifest["columns"]
+    return {
+        **manifest,
+        "version": VERSION,
+        "group": "scan" if columns.get("scan") == "text" else "",
+        "label": "label" if columns.get("label") == "integer" else "",
+        "next_group": 0,
+    }
 
 
 def hold(root: Path) -> contextlib.AbstractContextManager[None]:

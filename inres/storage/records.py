@@ -129,8 +129,15 @@ def widened(old: Mapping[str, str], new: Mapping[str, str]) -> dict[str, str]:
     return out
 
 
-def write(path: Path, kinds: Mapping[str, str], blocks: Iterable[Iterable[Sequence[Any]]]) -> None:
+def write(
+    path: Path,
+    kinds: Mapping[str, str],
+    blocks: Iterable[Iterable[Sequence[Any]]],
+    indexed: str = "",
+) -> None:
     """Write a table from blocks of rows (id, values in the order of the columns); NaN becomes NULL.
+
+    Rows with a given value of the column `indexed` are found at once.
 
     Raises:
       OSError: the disk is full or writing fails.
@@ -143,6 +150,8 @@ def write(path: Path, kinds: Mapping[str, str], blocks: Iterable[Iterable[Sequen
             db.execute(f"CREATE TABLE records (id INTEGER PRIMARY KEY{declared})")
             for rows in blocks:
                 db.executemany(f"INSERT INTO records VALUES ({marks})", rows)
+            if indexed:
+                db.execute(f'CREATE INDEX records_by_{indexed} ON records ("{indexed}")')
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from None

@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
-import io
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,8 +11,8 @@ import ml_dtypes
 import numpy as np
 
 from inres.retrieval import codes as codes_lib
-from inres.storage import records
-from inres.storage.errors import StoreError, damaged
+from inres.storage import arrays, records
+from inres.storage.errors import damaged
 from inres.system import files
 
 PARTS = ("codes", "features", "ids", "records")
@@ -135,38 +133,19 @@ def write(root: Path, serial: int, rows: Rows, manifest: Mapping[str, Any]) -> d
     def write_part(part: str) -> dict[str, Any]:
         if part != "records":
             path = root / f"{part}-{serial:06d}.npy"
-            return write_array(path, *array_form(manifest, part, rows.count), blocks(part))
+            return arrays.write(path, *array_form(manifest, part, rows.count), blocks(part))
         path = root / f"{part}-{serial:06d}.sqlite"
         numbered = (
             ((i, *row) for i, row in zip(ids.tolist(), values, strict=True))
             for ids, values in zip(blocks("ids"), blocks("records"), strict=True)
         )
         with files.atomic_path(path) as temporary:
-            records.write(temporary, manifest["columns"], numbered)
+            records.write(temporary, manifest["columns"], numbered, manifest.get("group", ""))
         return {"name": path.name, "bytes": path.stat().st_size, "sha256": files.sha256(path)}
 
     with ThreadPoolExecutor(len(PARTS)) as pool:
         entries = list(pool.map(write_part, PARTS))
     return {"count": rows.count, "files": dict(zip(PARTS, entries, strict=True))}
-
-
-def write_array(
-    path: Path, shape: tuple[int, ...], dtype: str, blocks: Iterable[np.ndarray]
-) -> dict[str, Any]:
-    """Write an .npy file block by block; returns its entry for the manifest."""
-    header = io.BytesIO()
-    form = {"descr": dtype, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(header, form)
-    digest = hashlib.sha256(header.getvalue())
-    with files.atomic_path(path) as temporary, open(temporary, "wb") as file:
-        file.write(header.getvalue())
-        for block in blocks:
-            if block.dtype == ml_dtypes.bfloat16:
-                block = block.view(np.uint16)
-            data = np.ascontiguousarray(block, dtype).data
-            file.write(data)
-            digest.update(data)
-    return {"name": path.name, "bytes": path.stat().st_size, "sha256": digest.hexdigest()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -259,65 +238,14 @@ def open_shard(
     Raises:
       StoreError: a file is missing or does not match the manifest; names the file.
     """
-    arrays = {}
+    opened = {}
     for part in PARTS[:-1]:
         form = array_form(manifest, part, entry["count"])
-        arrays[part] = open_array(root, entry["files"][part], *form)
+        opened[part] = arrays.open_array(root, entry["files"][part], *form)
     if manifest["dtype"] == "bfloat16":
-        arrays["features"] = arrays["features"].view(ml_dtypes.bfloat16)
-    table = records.Table(check_file(root, entry["files"]["records"]))
-    ids = arrays["ids"]
+        opened["features"] = opened["features"].view(ml_dtypes.bfloat16)
+    table = records.Table(arrays.check_file(root, entry["files"]["records"]))
+    ids = opened["ids"]
     low = np.searchsorted(removed, ids[:1], "left").sum()
     high = np.searchsorted(removed, ids[-1:], "right").sum()
-    return Shard(ids, arrays["codes"], arrays["features"], table, removed[low:high])
-
-
-def check_file(root: Path, entry: Mapping[str, Any]) -> Path:
-    """The path of a file in the manifest, after checking that it exists with the right size."""
-    path = root / entry["name"]
-    try:
-        size = path.stat().st_size
-    except FileNotFoundError:
-        raise StoreError(f"{path}: missing; build the index again") from None
-    if size != entry["bytes"]:
-        raise StoreError(
-            f"{path}: has {size} bytes, the manifest says {entry['bytes']}; build the index again"
-        )
-    return path
-
-
-def open_array(
-    root: Path, entry: Mapping[str, Any], shape: tuple[int, ...], dtype: str
-) -> np.ndarray:
-    """Memory-map an array in the manifest, after checking its size and header."""
-    path = check_file(root, entry)
-    try:
-        array = np.load(path, mmap_mode="r")
-    except (ValueError, OSError, EOFError) as error:
-        raise damaged(path, error) from None
-    if array.shape != shape or array.dtype != np.dtype(dtype):
-        raise StoreError(
-            f"{path}: {array.dtype} {array.shape}, the manifest says {np.dtype(dtype)} {shape}"
-        )
-    return array
-
-
-def check_sums(root: Path, entries: Sequence[Mapping[str, Any]]) -> None:
-    """Read files in parallel and compare them with their checksums.
-
-    Raises:
-      StoreError: a file is missing or differs; names the first one.
-    """
-
-    def right(entry: Mapping[str, Any]) -> bool:
-        path = check_file(root, entry)
-        try:
-            return files.sha256(path) == entry["sha256"]
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be read ({error.strerror})") from None
-
-    with ThreadPoolExecutor() as pool:
-        for entry, is_right in zip(entries, pool.map(right, entries), strict=True):
-            if not is_right:
-                pool.shutdown(cancel_futures=True)
-                raise damaged(root / entry["name"], "checksum differs")
+    return Shard(ids, opened["codes"], opened["features"], table, removed[low:high])

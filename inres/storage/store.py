@@ -17,6 +17,7 @@ limited to a block of rows, except for results such as `Stored.features` and `Re
 
 import contextlib
 import dataclasses
+import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,17 +26,24 @@ from typing import Any
 import numpy as np
 
 from inres.retrieval import codes as codes_lib
+from inres.retrieval import index as index_lib
+from inres.retrieval.index import Index, without_labels
+from inres.storage import arrays, search_files
+from inres.storage import groups as groups_lib
 from inres.storage import manifest as manifest_lib
 from inres.storage import records as records_lib
 from inres.storage import shards as shards_lib
 from inres.storage.errors import StoreError
+from inres.storage.groups import Numbering
 from inres.storage.index_records import Records
 from inres.storage.manifest import MANIFEST
 from inres.storage.records import Given
+from inres.storage.search_files import Searchable
 from inres.storage.shards import Rows, Shard
 from inres.system import files
 
-SHARD_ROWS = 1 << 20
+SHARD_ROWS = 1 << 24
+"""Most items of a shard. A search reads each shard's own directory, so large ones are faster."""
 
 
 def checked(
@@ -62,20 +70,49 @@ def checked(
     return codes, features, records_lib.columns(records)
 
 
-def write_shards(root: Path, manifest: dict[str, Any], rows: Rows, shard_rows: int) -> None:
+def write_shards(
+    root: Path,
+    manifest: dict[str, Any],
+    rows: Rows,
+    shard_rows: int,
+    numbering: Numbering | None = None,
+) -> None:
     """Write rows as shards and add these to `manifest`, which the caller has to write.
+
+    `numbering` gives the numbers of groups, if the index has any.
 
     Raises:
       OSError: there is not enough disk space.
     """
     words, width = codes_lib.words(manifest["bits"]), manifest["dims"]
     row_bytes = 4 * words + 4 + width * np.dtype(shards_lib.ON_DISK[manifest["dtype"]]).itemsize
+    row_bytes += width + 4 * words + 40  # for the search
     files.require_space(root, rows.count * row_bytes)
     for start in range(0, rows.count, shard_rows):
         part = shards_lib.part_of(rows, start, start + shard_rows)
-        entry = shards_lib.write(root, manifest["next_serial"], part, manifest)
-        manifest["shards"].append(entry)
+        serial = manifest["next_serial"]
+        entry = shards_lib.write(root, serial, part, manifest)
+        shard = shards_lib.open_shard(root, entry, manifest, np.zeros(0, np.int32))
+        found = search_files.write(
+            root,
+            serial,
+            shard,
+            bits=manifest["bits"],
+            groups=None if numbering is None else numbering.of(shard),
+            labels=_labels(shard, manifest.get("label", "")),
+        )
+        manifest["shards"].append({**entry, **found, "files": entry["files"] | found["files"]})
         manifest["next_serial"] += 1
+    if numbering is not None:
+        manifest["next_group"] = numbering.next
+
+
+def _labels(shard: Shard, column: str) -> np.ndarray | None:
+    """The labels of a shard's rows, int32 [n], -1 where unknown."""
+    if not column:
+        return None
+    values = groups_lib.texts_of(shard, column)
+    return np.array([-1 if value is None else value for value in values], np.int32)
 
 
 def save(
@@ -87,7 +124,9 @@ def save(
     bits: int,
     model: str,
     dtype: str = "float32",
-    shard_rows: int = SHARD_ROWS,
+    shard_rows: int | None = None,
+    group: str = "",
+    label: str = "",
 ) -> None:
     """Write an index of N items with the ids 0 ... N - 1, replacing an index at `path`.
 
@@ -102,7 +141,9 @@ def save(
       bits: code length.
       model: fingerprint of the network that computed codes and features.
       dtype: type of the stored features: float32, float16 or bfloat16.
-      shard_rows: maximum number of items per shard.
+      shard_rows: maximum number of items per shard; default: SHARD_ROWS.
+      group: the text column by which a search can exclude items, such as their scan; empty: none.
+      label: the integer column to which a search can be restricted; empty: none.
 
     Raises:
       ValueError, TypeError: the items do not fit together or cannot be stored; nothing is written.
@@ -121,7 +162,12 @@ def save(
         model=model,
         count=n,
         columns=records_lib.kinds(columns),
+        group=group,
+        label=label,
     )
+    for name, kind in ((group, "text"), (label, "integer")):
+        if name and n and manifest["columns"].get(name) != kind:
+            raise ValueError(f"{name!r} is not a column of {kind}s")
     rows = shards_lib.given(ids, codes, features, [*columns.values()], bits=bits, dtype=dtype)
     path = Path(os.path.realpath(path))  # replaces the target of a link and keeps the link
     with contextlib.ExitStack() as stack:
@@ -131,7 +177,8 @@ def save(
             raise StoreError(f"{path}: exists and is not an index; choose another path")
         root = stack.enter_context(files.atomic_path(path))
         root.mkdir()
-        write_shards(root, manifest, rows, shard_rows)
+        numbering = Numbering(group, 0, (), ()) if group else None
+        write_shards(root, manifest, rows, shard_rows or SHARD_ROWS, numbering)
         manifest_lib.write(root, manifest)
 
 
@@ -150,9 +197,54 @@ class Stored:
     model: str
     shards: tuple[Shard, ...]
     records: Records
+    group: str
+    """Column by which a search can exclude items; empty: none."""
+    label: str
+    """Column to which a search can be restricted; empty: none."""
+    version: int
+    """Of the format."""
+    searchable: tuple[Searchable, ...]
+    """The shards with their files for the search; empty where some have none (version 1)."""
 
     def __len__(self) -> int:
         return sum(len(shard) for shard in self.shards)
+
+    @functools.cached_property
+    def index(self) -> Index:
+        """The items as a search takes them, with groups and without labels.
+
+        They stay on disk and are read when a search needs them. An index of version 1 is sorted in
+        memory first.
+        """
+        return without_labels(self.labelled)
+
+    @functools.cached_property
+    def labelled(self) -> Index:
+        """The same with labels."""
+        if self._is_renewed:
+            return Index(tuple(part.segment for part in self.searchable), self.bits, self.dims)
+        groups = self._old_groups[0] if "scan" in self.records.columns else None
+        labels = self.records.column("label") if "label" in self.records.columns else None
+        return index_lib.build(
+            self.codes, self.features, bits=self.bits, ids=self.ids, groups=groups, labels=labels
+        )
+
+    def group_number(self, text: str) -> int:
+        """The number of a group for `search(..., exclude_group=)`; -1 if there is no such group."""
+        if self._is_renewed:
+            return groups_lib.number_of(text, self.group, self.searchable) if self.group else -1
+        return self._old_groups[1].get(text, -1) if "scan" in self.records.columns else -1
+
+    @property
+    def _is_renewed(self) -> bool:
+        """Whether all shards have what a search needs, the numbers of scans included."""
+        grouped = bool(self.group) or "scan" not in self.records.columns
+        return self.version > 1 and grouped and len(self.searchable) == len(self.shards)
+
+    @functools.cached_property
+    def _old_groups(self) -> tuple[np.ndarray, dict[str, int]]:
+        """Groups of an index of version 1, made by this program: scans."""
+        return self.records.groups("scan")
 
     def _all(self, name: str) -> np.ndarray:
         if len(self.shards) == 1:
@@ -210,7 +302,7 @@ def load(path: str | Path, *, model: str | None = None, verify: bool = False) ->
         try:
             stored = open_manifest(root, manifest, model)
             if verify:
-                shards_lib.check_sums(root, manifest_lib.named_files(manifest))
+                arrays.check_sums(root, manifest_lib.named_files(manifest))
         except StoreError:
             # If a writer replaced files in the meantime, the new manifest names other files.
             if manifest_lib.read(root) == manifest:
@@ -230,11 +322,17 @@ def open_manifest(root: Path, manifest: Mapping[str, Any], model: str | None = N
         )
     removed = np.zeros(0, np.int32)
     if manifest["removed"]:
-        shards_lib.check_sums(root, [manifest["removed"]])
+        arrays.check_sums(root, [manifest["removed"]])
         gone = sum(entry["count"] for entry in manifest["shards"]) - manifest["count"]
-        removed = shards_lib.open_array(root, manifest["removed"], (gone,), "<i4")
+        removed = arrays.open_array(root, manifest["removed"], (gone,), "<i4")
     shards = tuple(
         shards_lib.open_shard(root, entry, manifest, removed) for entry in manifest["shards"]
+    )
+    pairs = zip(manifest["shards"], shards, strict=True)
+    searchable = tuple(
+        search_files.open_files(root, entry, manifest, shard)
+        for entry, shard in pairs
+        if search_files.are_complete(entry)
     )
     return Stored(
         path=root,
@@ -244,6 +342,10 @@ def open_manifest(root: Path, manifest: Mapping[str, Any], model: str | None = N
         model=manifest["model"],
         shards=shards,
         records=Records(root, shards, manifest["columns"]),
+        group=manifest.get("group", ""),
+        label=manifest.get("label", ""),
+        version=manifest["version"],
+        searchable=searchable,
     )
 
 

@@ -16,16 +16,22 @@ from typing import Any
 import numpy as np
 
 from inres.retrieval.ids import as_ids
+from inres.storage import arrays, search_files, store
 from inres.storage import manifest as manifest_lib
 from inres.storage import records as records_lib
 from inres.storage import shards as shards_lib
-from inres.storage import store
 from inres.storage.errors import StoreError
+from inres.storage.groups import Numbering
 from inres.storage.records import Given
+from inres.storage.search_files import Searchable
 
-OURS = re.compile(r"\.?((codes|features|ids|records|removed)-\d+|manifest\.json)\.")
+OURS = re.compile(
+    rf"\.?(({'|'.join((*shards_lib.PARTS, *search_files.FORMS, 'removed'))})-\d+|manifest\.json)\."
+)
 """Matches the names of an index's files and of temporary files that a killed writer leaves."""
 NONE = np.zeros(0, np.int32)
+JOINED_ROWS = 1 << 17
+"""Most rows that `add` joins with new ones, so that it takes seconds; `compact` joins all."""
 
 
 @contextlib.contextmanager
@@ -40,7 +46,7 @@ def _writing(path: str | Path, model: str | None) -> Iterator[tuple[Path, dict[s
     root = Path(path)
     manifest_lib.read(root)
     with manifest_lib.hold(root):
-        manifest = manifest_lib.read(root)
+        manifest = manifest_lib.renewed(manifest_lib.read(root))
         if model is not None and manifest["model"] != model:
             raise StoreError(
                 f"{root / manifest_lib.MANIFEST}: made with model {manifest['model']!r}, the new "
@@ -97,15 +103,39 @@ def add(
         new = shards_lib.given(ids, codes, features, values, bits=bits, dtype=dtype)
         kept, tail = _split(manifest["shards"], len(ids))
         old = [_source(root, manifest, entry, kinds) for entry in tail]
+        numbering = _numbering(root, manifest, kept, tail)
         manifest |= {
             "columns": kinds,
             "count": manifest["count"] + len(ids),
             "next_id": manifest["next_id"] + len(ids),
             "shards": kept,
         }
-        store.write_shards(root, manifest, shards_lib.joined([*old, new]), store.SHARD_ROWS)
+        joined = shards_lib.joined([*old, new])
+        store.write_shards(root, manifest, joined, store.SHARD_ROWS, numbering)
         manifest_lib.write(root, manifest)
         return ids
+
+
+def _numbering(
+    root: Path,
+    manifest: Mapping[str, Any],
+    kept: Sequence[Mapping[str, Any]],
+    rewritten: Sequence[Mapping[str, Any]],
+) -> Numbering | None:
+    """Numbers for the groups of new shards; None if the index has no groups."""
+    if not manifest.get("group"):
+        return None
+
+    def opened(entries: Sequence[Mapping[str, Any]]) -> list[Searchable]:
+        return [
+            search_files.open_files(
+                root, entry, manifest, shards_lib.open_shard(root, entry, manifest, NONE)
+            )
+            for entry in entries
+            if search_files.are_complete(entry)
+        ]
+
+    return Numbering(manifest["group"], manifest["next_group"], opened(kept), opened(rewritten))
 
 
 def _merged_kinds(
@@ -127,7 +157,8 @@ def _split(shards: list[dict[str, Any]], new: int) -> tuple[list, list]:
     and the number of shards then grow with the logarithm of the number of items.
     """
     first, rows = len(shards), new
-    while first and shards[first - 1]["count"] <= min(rows, store.SHARD_ROWS - rows):
+    most = min(JOINED_ROWS, store.SHARD_ROWS)
+    while first and shards[first - 1]["count"] <= min(rows, most - rows):
         first -= 1
         rows += shards[first]["count"]
     return shards[:first], shards[first:]
@@ -141,7 +172,7 @@ def _source(
     removed: np.ndarray = NONE,
 ) -> shards_lib.Rows:
     """The rows of a shard for copying, verified so that no damaged file gets a new checksum."""
-    shards_lib.check_sums(root, list(entry["files"].values()))
+    arrays.check_sums(root, list(entry["files"].values()))
     return shards_lib.open_shard(root, entry, manifest, removed).source(columns)
 
 
@@ -166,7 +197,7 @@ def remove(path: str | Path, ids: Sequence[int] | np.ndarray, *, model: str | No
             return
         gone = [shard.removed for shard in opened.shards]
         removed = np.sort(np.concatenate([*gone, ids.astype(np.int32)]))
-        manifest["removed"] = shards_lib.write_array(
+        manifest["removed"] = arrays.write(
             root / f"removed-{manifest['next_serial']:06d}.npy", removed.shape, "<i4", [removed]
         )
         manifest["next_serial"] += 1
@@ -185,22 +216,36 @@ def compact(path: str | Path) -> None:
     """
     with _writing(path, None) as (root, manifest):
         old, opened = manifest["shards"], store.open_manifest(root, manifest).shards
+        final = [_is_final(*pair) for pair in zip(old, opened, strict=True)]
+        numbering = _numbering(
+            root,
+            manifest,
+            kept=[entry for entry, stays in zip(old, final, strict=True) if stays],
+            rewritten=[entry for entry, stays in zip(old, final, strict=True) if not stays],
+        )
         manifest |= {"shards": [], "removed": None}
         runs = itertools.groupby(
             zip(old, opened, strict=True),
-            lambda pair: len(pair[1].removed) == 0 and len(pair[1]) >= store.SHARD_ROWS,
+            lambda pair: _is_final(*pair),
         )
         for full, pairs in runs:
             entries, shards = zip(*pairs, strict=True)
             removed = sum(len(shard.removed) for shard in shards)
             least = -(-sum(len(shard) for shard in shards) // store.SHARD_ROWS)
-            if full or (not removed and len(shards) == least):
+            whole = all(map(search_files.are_complete, entries))
+            if full or (whole and not removed and len(shards) == least):
                 manifest["shards"] += entries
                 continue
             rows = [
                 _source(root, manifest, entry, manifest["columns"], shard.removed)
                 for entry, shard in zip(entries, shards, strict=True)
             ]
-            store.write_shards(root, manifest, shards_lib.joined(rows), store.SHARD_ROWS)
+            store.write_shards(root, manifest, shards_lib.joined(rows), store.SHARD_ROWS, numbering)
         if manifest["shards"] != old:
             manifest_lib.write(root, manifest)
+
+
+def _is_final(entry: Mapping[str, Any], shard: shards_lib.Shard) -> bool:
+    """Whether compacting leaves a shard as it is, whatever its neighbours are."""
+    full = len(shard.removed) == 0 and len(shard) >= store.SHARD_ROWS
+    return full and search_files.are_complete(entry)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from documents import marked_block
 
-from inres.retrieval import codes, index
+from inres.retrieval import codes, index, segment
 from inres.storage import errors, manifest, records, shards, store, updates
 
 
@@ -144,10 +144,12 @@ def test_opening_reads_no_items(saved):
 
 
 def test_changes_need_memory_for_a_block_and_not_for_all_items(tmp_path, monkeypatch):
-    n, dims = 8000, 128
+    n, dims = 16_000, 128
     monkeypatch.setattr(shards, "BLOCK_BYTES", 1 << 16)
     monkeypatch.setattr(records, "BLOCK", 128)
     monkeypatch.setattr(store, "SHARD_ROWS", 3000)
+    monkeypatch.setattr(segment, "SKETCH_BYTES", 1 << 19)
+    segment.sketch_of(np.zeros((1, dims), np.float32))  # compiles
     wide = np.lib.format.open_memmap(tmp_path / "wide.npy", "w+", np.float32, (n, dims))
     wide[:] = np.arange(n)[:, None]
     packed = np.lib.format.open_memmap(tmp_path / "codes.npy", "w+", np.uint32, (n, 1))
@@ -216,7 +218,7 @@ def test_another_model_is_refused(saved):
 
 def test_another_version_is_refused(saved):
     path = saved[0] / manifest.MANIFEST
-    path.write_text(path.read_text().replace('"version": 1', '"version": 99'))
+    path.write_text(path.read_text().replace('"version": 2', '"version": 99'))
     with pytest.raises(errors.StoreError, match=r"manifest.json.*version 99"):
         store.load(saved[0])
 
