@@ -9,6 +9,8 @@ of the index.
 import json
 import os
 import shutil
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +22,7 @@ from ml_collections import ConfigDict
 
 from experiments.bench import half_precision
 from experiments.bench.random_items import RandomItems
+from experiments.bench.retrieval_case import threshold_for
 from inres.storage import store, updates
 from inres.system import files, tables
 from inres.system.progress import progress
@@ -28,6 +31,8 @@ STEPS = {
     "save": "s",
     "open": "ms",
     "open_cold": "ms",
+    "first_query": "ms",
+    "first_query_cold": "ms",
     "verify": "s",
     "remove": "s",
     "open_removed": "ms",
@@ -35,9 +40,15 @@ STEPS = {
     "where": "s",
     "records": "ms",
     "add": "s",
+    "add_1000": "s",
     "compact": "s",
 }
 """The measured steps and the units of their times in the table."""
+
+QUERIED = (
+    "pool", "import_ms", "open_ms", "first_ms", "p50_ms", "p99_ms", "RssAnon_mib", "VmHWM_mib"
+)  # fmt: skip
+"""Columns of the table of searches on disk."""
 
 
 def measure_store(config: ConfigDict, workdir: Path) -> None:
@@ -158,6 +169,9 @@ def measure_life(config: ConfigDict, dtype: str, items: Items, path: Path) -> di
     step("open", lambda: store.load(path))
     forget_pages(path)
     step("open_cold", lambda: store.load(path))
+    row["queries"] = queries_on_disk(config, items, path)
+    row["seconds"]["first_query"] = row["queries"][0]["ready_ms"] / 1e3
+    row["seconds"]["first_query_cold"] = row["queries"][1]["ready_ms"] / 1e3
     step("verify", lambda: store.verify(path))
     step("remove", lambda: updates.remove(path, gone))
     opened = step("open_removed", lambda: store.load(path))
@@ -166,11 +180,41 @@ def measure_life(config: ConfigDict, dtype: str, items: Items, path: Path) -> di
     step("records", lambda: opened.records.many(few))
     added = {name: values[more] for name, values in items.columns.items()}
     step("add", lambda: updates.add(path, items.codes[more], items.features[more], added))
+    few_added = {name: values[:1000] for name, values in items.columns.items()}
+    step(
+        "add_1000", lambda: updates.add(path, items.codes[:1000], items.features[:1000], few_added)
+    )
     step("compact", lambda: updates.compact(path))
-    left, expected = len(store.load(path, verify=True)), n - len(gone) + len(items.codes[more])
+    left, expected = (
+        len(store.load(path, verify=True)),
+        n - len(gone) + len(items.codes[more]) + 1000,
+    )
     if left != expected:
         raise AssertionError(f"{left} items are left, expected {expected}")
     return row
+
+
+def queries_on_disk(config: ConfigDict, items: Items, path: Path) -> list[dict[str, Any]]:
+    """What a new process needs to open the index and search it, with each pool of the config.
+
+    The first two rows are of the same queries, with the pages of the index in memory and without.
+    """
+    queries = random_items(config, 1024)
+    features = next(queries.features())
+    given = path.parent / "queries.npz"
+    rows = []
+    for pool, cold in [(config.pools[0], False), *((pool, True) for pool in config.pools)]:
+        limit = threshold_for(pool, items.codes, queries.codes, items.bits)
+        np.savez(given, codes=queries.codes, features=features, threshold=limit, calls=config.calls)
+        if cold:
+            forget_pages(path)
+        command = [sys.executable, "-m", "experiments.bench.first_query", str(path), str(given)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        found = json.loads(done.stdout)
+        ready = found["open_ms"] + found["first_ms"]
+        rows.append({"wanted": pool, "cold": cold, "threshold": limit, "ready_ms": ready, **found})
+    given.unlink()
+    return rows
 
 
 def forget_pages(path: Path) -> None:
@@ -196,10 +240,22 @@ def tables_of(storage_rows: list[dict[str, Any]], ranking_rows: list[dict[str, A
         )
         for r in storage_rows
     ]
+    asked = [
+        (
+            f"{r['items']:,}",
+            r["dtype"],
+            f"{q['wanted']:g}",
+            "yes" if q["cold"] else "no",
+            *(f"{q[name]:.3g}" for name in QUERIED),
+        )
+        for r in storage_rows
+        for q in r["queries"]
+    ]
     columns = tuple(ranking_rows[0]) if ranking_rows else ()
     return "\n".join(
         [
             tables.markdown(("items", "features", "GB", *steps, "memory MiB"), lives),
+            tables.markdown(("items", "features", "wanted pool", "cold", *QUERIED), asked),
             tables.markdown(columns, [tuple(r.values()) for r in ranking_rows]),
         ]
     )

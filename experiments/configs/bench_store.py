@@ -29,6 +29,10 @@ def get_config() -> ConfigDict:
             # Shares of the items that are removed (at random) and added.
             "removed": 0.01,
             "added": 0.01,
+            # Pools of the searches on disk: a number of items, or a share if below 1; and how many
+            # queries are asked of each.
+            "pools": (40.0, 0.01),
+            "calls": 200,
             # Numbers of items and queries for comparing rankings in half precision.
             "ranked_items": 100_000,
             "ranked_queries": 100,
