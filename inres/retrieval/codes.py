@@ -124,3 +124,10 @@ def sort(codes: np.ndarray, ids: np.ndarray) -> np.ndarray:
     ]
     rest = [codes[:, -1]] if codes.shape[1] % 2 else []
     return np.lexsort((ids, *reversed(pairs + rest)))
+
+
+def firsts(codes: np.ndarray) -> np.ndarray:
+    """Position of the first item of each distinct code, int64 [U]; codes [N, W] are sorted."""
+    first = np.ones(len(codes), bool)
+    np.any(codes[1:] != codes[:-1], axis=1, out=first[1:])
+    return np.flatnonzero(first)

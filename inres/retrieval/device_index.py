@@ -6,18 +6,35 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
-from inres.retrieval import checks, hamming, rerank
+from inres.retrieval import checks, hamming, rerank, runs
 from inres.retrieval import codes as codes_lib
 from inres.retrieval.hamming import TILE, Tags
+from inres.retrieval.runs import Runs
+
+
+@flax.struct.dataclass
+class Each:
+    """A code for each item, where few items share one."""
+
+    codes: jax.Array
+    """uint32 [T, W, 1024], in walk order."""
+    codes_by_id: jax.Array
+    """uint32 [T, W, 16, 64], in id order."""
+    tags_by_id: Tags
+    """[T, 16, 64], in id order."""
 
 
 @flax.struct.dataclass
 class DeviceIndex:
-    """Codes and features in C = 1024 T slots, of which `count` hold items. Created by `build`."""
+    """Items in C = 1024 T slots, of which `count` hold items. Created by `build`.
 
-    codes: jax.Array
-    """uint32 [T, W, 1024], in walk order (sorted by code)."""
+    Walk order is sorted by (code, id), and empty slots come last.
+    """
+
+    codes: Each | Runs
+    """A code for each item, or the distinct codes where items share them."""
     features: jax.Array
     """float32 [C, D], in walk order."""
     ids: jax.Array
@@ -26,12 +43,6 @@ class DeviceIndex:
     """[T, 1024], in walk order."""
     sketch: rerank.Sketch
     """int8 copy of the features."""
-    codes_by_id: jax.Array
-    """uint32 [T, W, 16, 64], in id order."""
-    tags_by_id: Tags
-    """[T, 16, 64], in id order."""
-    ids_by_id: jax.Array
-    """int32 [C], ascending; -1 in empty slots."""
     place: jax.Array
     """int32 [C]: for each item in id order, its position in walk order."""
     count: jax.Array
@@ -50,6 +61,33 @@ class DeviceIndex:
 
     def __len__(self) -> int:
         return int(self.count)
+
+    def tile_words(self, tile: jax.Array) -> jax.Array:
+        """The codes of the items of one tile, uint32 [W, 1024]."""
+        if isinstance(self.codes, Each):
+            return lax.dynamic_index_in_dim(self.codes.codes, tile, keepdims=False)
+        return runs.words(self.codes, lax.dynamic_index_in_dim(self.codes.code_of, tile, 0, False))
+
+    def item_words(self, tile: jax.Array, place: Any) -> jax.Array:
+        """The codes of single items, uint32 [W, ...], by tiles and slots in them (broadcast)."""
+        if isinstance(self.codes, Runs):
+            code = self.codes.code_of.at[tile, place].get(mode="promise_in_bounds")
+            return runs.words(self.codes, code)
+        codes = self.codes.codes
+        found = (codes.at[tile, w, place] for w in range(codes.shape[1]))
+        return jnp.stack([word.get(mode="promise_in_bounds") for word in found])
+
+    def by_id(self) -> tuple[jax.Array, Tags]:
+        """Codes [T, W, 16, 64] and tags [T, 16, 64] in id order, gathered from runs if need be."""
+        if isinstance(self.codes, Each):
+            return self.codes.codes_by_id, self.codes.tags_by_id
+        code = self.codes.code_of.reshape(-1)[self._laid(self.place)]
+        tags = jax.tree.map(lambda tag: self._laid(tag.reshape(-1)[self.place]), self.tags)
+        return jnp.moveaxis(runs.words(self.codes, code), 0, 1), tags
+
+    def _laid(self, values: jax.Array) -> jax.Array:
+        """Values in id order, [C] to [T, 16, 64]."""
+        return values.reshape(-1, hamming.LANES, hamming.BLOCK).transpose(0, 2, 1)
 
 
 def _sorted_rows(features: np.ndarray, order: np.ndarray, capacity: int) -> jax.Array:
@@ -90,6 +128,7 @@ def build(
     labels: Any = None,
     ids: Any = None,
     capacity: int = 0,
+    code_tiles: int | None = None,
 ) -> DeviceIndex:
     """Put N items on the default device; arguments and errors as in `index.build`.
 
@@ -103,6 +142,8 @@ def build(
       ids: int [N], unique and at least 0; default 0 ... N - 1.
       capacity: minimum number of items that the shapes allow; an index that grows within it needs
         no new compilation. 0: N.
+      code_tiles: tiles of distinct codes, 0 for a code per item; default as the codes are
+        (`runs.tiles_for`).
 
     Raises:
       TypeError: a dtype is wrong.
@@ -116,25 +157,31 @@ def build(
     by_id = np.argsort(ids, kind="stable")
     tiles = hamming.tiles(max(n, capacity))
     order = codes_lib.sort(codes, ids)
+    in_order = codes[order]
+    if code_tiles is None:
+        code_tiles = runs.tiles_for(len(codes_lib.firsts(in_order)), n)
     spare = (0, tiles * TILE - n)
     place = np.empty(n, np.int32)
     place[order] = np.arange(n, dtype=np.int32)  # by input row
     count = jnp.asarray(n, jnp.int32)
     walked = _sorted_rows(features, order, tiles * TILE)
     return DeviceIndex(
-        codes=jnp.asarray(hamming.walk_layout(codes[order], tiles)),
+        codes=runs.build(in_order, ids[order], tiles=tiles, room=code_tiles)
+        if code_tiles
+        else Each(
+            codes=jnp.asarray(hamming.walk_layout(in_order, tiles)),
+            codes_by_id=jnp.asarray(hamming.id_layout(codes[by_id], tiles)),
+            tags_by_id=Tags(
+                _tile_by_id(groups[by_id], tiles),
+                None if labels is None else _tile_by_id(labels[by_id], tiles),
+            ),
+        ),
         features=walked,
         ids=jnp.asarray(np.pad(ids[order], spare, constant_values=-1)),
         tags=Tags(
             _tile(groups[order], tiles), None if labels is None else _tile(labels[order], tiles)
         ),
         sketch=rerank.make_sketch(walked, count),
-        codes_by_id=jnp.asarray(hamming.id_layout(codes[by_id], tiles)),
-        tags_by_id=Tags(
-            _tile_by_id(groups[by_id], tiles),
-            None if labels is None else _tile_by_id(labels[by_id], tiles),
-        ),
-        ids_by_id=jnp.asarray(np.pad(ids[by_id], spare, constant_values=-1)),
         place=jnp.asarray(np.pad(place[by_id], spare)),
         count=count,
         bits=bits,
@@ -152,11 +199,13 @@ def with_labels(index: DeviceIndex, labels: Any) -> DeviceIndex:
     Raises:
       ValueError: the length is not N, or a value is below -1.
     """
-    n, tiles = len(index), index.codes.shape[0]
+    n, tiles, codes = len(index), index.capacity // TILE, index.codes
     labels = checks.integers(labels, n, "labels")
     walked = np.empty(n, np.int32)
     walked[np.asarray(index.place)[:n]] = labels
+    if isinstance(codes, Each):
+        by_id = Tags(codes.tags_by_id.group, _tile_by_id(labels, tiles))
+        codes = codes.replace(tags_by_id=by_id)  # type: ignore[attr-defined]
     return index.replace(  # type: ignore[attr-defined]
-        tags=Tags(index.tags.group, _tile(walked, tiles)),
-        tags_by_id=Tags(index.tags_by_id.group, _tile_by_id(labels, tiles)),
+        codes=codes, tags=Tags(index.tags.group, _tile(walked, tiles))
     )

@@ -10,6 +10,8 @@ share a block:
 """
 
 import functools
+import operator
+from collections.abc import Callable
 from typing import Any
 
 import flax.struct
@@ -75,7 +77,7 @@ def hidden(tags: Tags, filters: Filters) -> jax.Array | None:
     return out
 
 
-def _hide(distance: jax.Array, tags: Tags, filters: Filters) -> jax.Array:
+def hide(distance: jax.Array, tags: Tags, filters: Filters) -> jax.Array:
     """Set the distances of hidden items to FAR."""
     away = hidden(tags, filters)
     return distance if away is None else jnp.where(away, distance.dtype.type(FAR), distance)
@@ -137,7 +139,19 @@ def _laid(view: np.ndarray) -> np.ndarray:
     return out
 
 
-def _block_distances(
+def over_queries(scan: Callable, *columns: Any) -> Any:
+    """Map a scan, which gives arrays [T, 64], over a batch: [T, Q, 64].
+
+    All queries are processed tile by tile, so that the codes are read once. A batch of one is
+    scanned without vmap, because XLA then divides the scan among the cores.
+    """
+    if len(columns[0]) > 1:
+        return jax.vmap(scan, out_axes=1)(*columns)
+    one = scan(*jax.tree.map(operator.itemgetter(0), columns))
+    return jax.tree.map(lambda found: found[:, None], one)
+
+
+def block_distances(
     codes: jax.Array, query: jax.Array, tags: Tags, filters: Filters, j: int
 ) -> jax.Array:
     """Distances uint32 [T, 64] of slot j of every block; FAR where hidden.
@@ -147,7 +161,7 @@ def _block_distances(
     d = lax.population_count(codes[:, 0, j] ^ query[0])
     for w in range(1, codes.shape[1]):
         d = d + lax.population_count(codes[:, w, j] ^ query[w])
-    return _hide(d, jax.tree.map(lambda tag: tag[:, j], tags), filters)
+    return hide(d, jax.tree.map(lambda tag: tag[:, j], tags), filters)
 
 
 def scan_pool(
@@ -174,7 +188,7 @@ def scan_pool(
     limit = jnp.maximum(threshold, 0).astype(jnp.uint32)
     masks = jnp.zeros((t, LANES), jnp.uint32)
     for j in range(BLOCK):
-        d = _block_distances(codes, query, tags, filters, j)
+        d = block_distances(codes, query, tags, filters, j)
         masks |= (d < limit).astype(jnp.uint32) << j
     # Padding comes last. Clearing its bits here keeps the check out of the loop.
     left = count - TILE * lax.broadcasted_iota(jnp.int32, (t, LANES), 0)
@@ -208,7 +222,7 @@ def scan_least(
     t = codes.shape[0]
     least = jnp.full((t, LANES), FAR, jnp.uint32)
     for j in range(BLOCK):
-        least = jnp.minimum(least, _block_distances(codes, query, tags, filters, j))
+        least = jnp.minimum(least, block_distances(codes, query, tags, filters, j))
     block = LANES * lax.broadcasted_iota(jnp.int32, (t, LANES), 0)
     block += lax.broadcasted_iota(jnp.int32, (t, LANES), 1)
     return jnp.where(BLOCK * block < count, least, jnp.uint32(FAR))
@@ -274,7 +288,7 @@ def top_k(
     tile, lane = block // LANES, block % LANES
     members = codes[tile, :, :, lane]  # [k + 1, W, 16]
     d = _distance(jnp.moveaxis(members, 1, -1), queries[query])
-    d = _hide(d, jax.tree.map(lambda tag: tag[tile, :, lane], tags), filters.at(query))
+    d = hide(d, jax.tree.map(lambda tag: tag[tile, :, lane], tags), filters.at(query))
     item = block[:, None] * BLOCK + np.arange(BLOCK, dtype=np.int32)
     key = jnp.where(item < count, d, FAR).reshape(-1).astype(jnp.float32)
     key, index = smallest(key, k)
@@ -283,6 +297,30 @@ def top_k(
         jnp.where(found, key, FAR).astype(jnp.int32),
         jnp.where(found, item.reshape(-1)[index], -1),
     )
+
+
+def nearest(
+    codes: jax.Array,
+    queries: jax.Array,
+    count: jax.Array,
+    tags: Tags,
+    filters: Filters,
+    *,
+    k: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Exact top-k of queries [Q, W], (distance, item) int32 [Q, k] each.
+
+    Arguments and results as in `top_k`.
+    """
+    least = over_queries(
+        lambda query, hides: scan_least(codes, query, count, tags, hides), queries, filters
+    )
+    tile_least = jnp.min(least, axis=2).T
+
+    def one(i: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return top_k(codes, queries, least, tile_least, i, count, k, tags, filters)
+
+    return lax.map(one, jnp.arange(len(queries)))
 
 
 @flax.struct.dataclass
@@ -297,11 +335,49 @@ class Slots:
     """int32 [S]; FAR in slots beyond the last candidate."""
 
 
+@flax.struct.dataclass
+class Marks:
+    """The candidates of a batch."""
+
+    masks: jax.Array
+    """uint16 [T, Q, 64], from `scan_pool`."""
+    strips: jax.Array
+    """uint8 [T, Q, 8], from `count_pool`."""
+    ends: jax.Array
+    """int32 [Q, T], candidates up to the end of each tile."""
+
+
+def cells(
+    ends: jax.Array, per_query: int, slot: jax.Array, single_query: jax.Array | None
+) -> tuple[jax.Array, ...]:
+    """Find numbered candidates in the cells that they were counted in, by bisection.
+
+    Args:
+      ends: int32 [Q * per_query], candidates up to the end of each cell; [per_query] with
+        `single_query`.
+      per_query: number of cells per query.
+      slot: int32 [S], the candidates' numbers.
+      single_query: int32 [], number only the candidates of this query.
+
+    Returns:
+      int32 [S] each: query, cell of the query and rank in the cell; bool [S]: whether the candidate
+      exists.
+    """
+    cell = jnp.searchsorted(ends, slot, side="right", method="scan").astype(jnp.int32)
+    valid = cell < ends.size
+    cell = jnp.minimum(cell, ends.size - 1)
+    rank = slot - jnp.where(cell > 0, ends[cell - 1], 0)
+    if single_query is not None:
+        return jnp.full_like(cell, single_query), cell, rank, valid
+    # jnp's integer division would add a dozen operations for negative numbers.
+    n = jnp.int32(per_query)
+    return lax.div(cell, n), lax.rem(cell, n), rank, valid
+
+
 def compact(
     codes: jax.Array,
     queries: jax.Array,
-    masks: jax.Array,
-    strips: jax.Array,
+    marks: Marks,
     ends: jax.Array,
     slot: jax.Array,
     single_query: jax.Array | None = None,
@@ -313,24 +389,15 @@ def compact(
     Args:
       codes: uint32 [T, W, 1024], walk order.
       queries: uint32 [Q, W].
-      masks: uint16 [T, Q, 64], from `scan_pool`.
-      strips: uint8 [T, Q, 8], from `count_pool`.
+      marks: the candidates.
       ends: int32 [Q * T], candidates up to the end of each query's tile; [T] with `single_query`.
       slot: int32 [S], the candidates' numbers.
       single_query: int32 [], number only the candidates of this query.
     """
-    n_tiles, q, _ = masks.shape
-    cell = jnp.searchsorted(ends, slot, side="right", method="scan").astype(jnp.int32)
-    valid = cell < ends.size
-    cell = jnp.minimum(cell, ends.size - 1)
-    if single_query is None:
-        # jnp's integer division would add a dozen operations for negative numbers.
-        query, tile = lax.div(cell, jnp.int32(n_tiles)), lax.rem(cell, jnp.int32(n_tiles))
-    else:
-        query, tile = jnp.full_like(cell, single_query), cell
-    rank = slot - jnp.where(cell > 0, ends[cell - 1], 0)
-    strip, rank = _find(strips.at[tile, query].get(mode="promise_in_bounds"), rank)
-    blocks = masks.reshape(n_tiles, q, LANES // STRIP, STRIP)
+    n_tiles, q, _ = marks.masks.shape
+    query, tile, rank, valid = cells(ends, n_tiles, slot, single_query)
+    strip, rank = _find(marks.strips.at[tile, query].get(mode="promise_in_bounds"), rank)
+    blocks = marks.masks.reshape(n_tiles, q, LANES // STRIP, STRIP)
     blocks = blocks.at[tile, query, strip].get(mode="promise_in_bounds")  # [S, 8]
     lane, rank = _find(lax.population_count(blocks), rank)
     mask = jnp.take_along_axis(blocks, lane[:, None], axis=1)[:, 0].astype(jnp.int32)
@@ -369,7 +436,7 @@ def _find(counts: jax.Array, rank: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def member_distances(
-    codes: jax.Array,
+    words: jax.Array,
     query: jax.Array,
     tile: jax.Array,
     place: Any,
@@ -379,22 +446,20 @@ def member_distances(
 ) -> jax.Array:
     """Distances int32 of single items in walk order; FAR for padding and hidden items.
 
-    `tile` and `place` (the slot in the tile) are int32 of broadcastable shapes, within bounds;
-    `query` is uint32 [..., W] and `filters` [...] of such shapes; `tags` are [T, 1024].
+    `words` is uint32 [W, ...], the items' codes; `tile` and `place` (the slot in the tile) are
+    int32 of broadcastable shapes, within bounds; `query` is uint32 [..., W] and `filters` [...] of
+    such shapes; `tags` are [T, 1024].
     """
-
-    def at(array: jax.Array, *index: Any) -> jax.Array:
-        return array.at[index].get(mode="promise_in_bounds")
-
-    words = [at(codes, tile, w, place) ^ query[..., w] for w in range(codes.shape[1])]
-    counts = (lax.population_count(word).astype(jnp.int32) for word in words)
+    counts = (
+        lax.population_count(word ^ query[..., w]).astype(jnp.int32) for w, word in enumerate(words)
+    )
     d = functools.reduce(jnp.add, counts)
-    d = _hide(d, tags.at((tile, place)), filters)
+    d = hide(d, tags.at((tile, place)), filters)
     return jnp.where(tile * TILE + place < count, d, FAR)
 
 
 def tile_distances(
-    codes: jax.Array,
+    words: jax.Array,
     queries: jax.Array,
     tile: jax.Array,
     count: jax.Array,
@@ -403,12 +468,12 @@ def tile_distances(
 ) -> jax.Array:
     """Distances int32 [Q, 1024] between queries [Q, W] and the items of one tile.
 
-    FAR for padding and hidden items; `tags` are [T, 1024], `filters` [Q].
+    FAR for padding and hidden items; `words` is uint32 [W, 1024], the codes of the tile; `tags` are
+    [T, 1024], `filters` [Q].
     """
-    words = lax.dynamic_index_in_dim(codes, tile, keepdims=False)
     d = jnp.zeros((len(queries), TILE), jnp.uint32)
-    for w in range(codes.shape[1]):
-        d += lax.population_count(words[w][None] ^ queries[:, w, None])
+    for w, word in enumerate(words):
+        d += lax.population_count(word[None] ^ queries[:, w, None])
     theirs = jax.tree.map(lambda tag: lax.dynamic_index_in_dim(tag, tile), tags)  # [1, 1024]
-    d = _hide(d.astype(jnp.int32), theirs, jax.tree.map(lambda values: values[:, None], filters))
+    d = hide(d.astype(jnp.int32), theirs, jax.tree.map(lambda values: values[:, None], filters))
     return jnp.where(np.arange(TILE, dtype=np.int32) < count - tile * TILE, d, FAR)

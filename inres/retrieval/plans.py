@@ -19,12 +19,18 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from inres.retrieval import hamming, rerank
+from inres.retrieval import codes as codes_lib
+from inres.retrieval import hamming, rerank, runs
+from inres.retrieval import nearest as nearest_lib
 from inres.retrieval.candidates import Ranking, distances, merged, nothing
-from inres.retrieval.device_index import DeviceIndex
+from inres.retrieval.device_index import DeviceIndex, Each
+from inres.retrieval.hamming import FAR, TILE
 from inres.retrieval.padding import QUERIES, Queries, padded_size
+from inres.retrieval.runs import Runs
 from inres.retrieval.walk import read_walk, walk_tiles
 
+Ranked = tuple[Ranking, jax.Array]
+"""Rankings and the sizes of their pools, without hidden items, int32 [Q]."""
 TOGETHER_ONE = ((64, 64), (1024, 1024))
 TOGETHER_MANY = ((1024, 64), (8192, 512))
 """(candidates per batch, per query): pools up to these sizes are ranked in one pass."""
@@ -52,22 +58,25 @@ def warm(
     size = min(padded_size(queries), QUERIES)
     nobody = np.full(size, -1, np.int32)
     batch = Queries(
-        np.zeros((size, index.codes.shape[1]), np.uint32),
+        np.zeros((size, codes_lib.words(index.bits)), np.uint32),
         np.zeros((size, index.dims), np.float32),
         nobody,
         hamming.Filters(nobody if exclude_group else None, nobody if only_label else None),
     )
     if min_pool:
         _raise_thresholds(index, batch, min_pool)
-    pools = _count(_scan(index, batch))
+    pools = _find(index, batch)
     for slots, width in TOGETHER_ONE if size == 1 else TOGETHER_MANY:
         _together(index, batch, pools, slots=slots, width=width, k=k)
-    _walked(index, batch, pools, _alone(index, batch, pools, k=k), k=k)
+    _walked(index, batch, pools, *_alone(index, batch, pools, k=k), k=k)
 
 
 def programs() -> int:
     """Number of programs of the search that this process has compiled."""
-    made: tuple[Any, ...] = (_raise_thresholds, _scan, _count, _together, _alone, _walked)
+    made: tuple[Any, ...] = (
+        _raise_thresholds, _scan_each, _scan_runs, _count_each, _count_runs, _together, _alone,
+        _walked,
+    )  # fmt: skip
     return sum(function._cache_size() for function in made)
 
 
@@ -80,79 +89,79 @@ def search_batch(index: DeviceIndex, queries: Queries, *, k: int, min_pool: int)
     Returns:
       NumPy (ids, Hamming distances, squared distances) [Q, k], pool sizes [Q], thresholds [Q].
     """
-    pools = _count(_scan(index, queries))
-    sizes = np.asarray(pools.size)
-    if (sizes[np.asarray(queries.threshold) >= 0] < min_pool).any():
-        queries = dataclasses.replace(
-            queries, threshold=_raise_thresholds(index, queries, min_pool)
-        )
-        pools = _count(_scan(index, queries))
-        sizes = np.asarray(pools.size)
+    pools = _find(index, queries)
+    if not _short(queries, pools.most, min_pool):
+        top, size = _rank(index, queries, pools, k=k)
+        # Which items of runs are hidden is known only now.
+        if not _short(queries, size, min_pool):
+            return _on_host(queries, top, size)
+    # As a NumPy array, for which the programs were compiled.
+    limits = np.asarray(_raise_thresholds(index, queries, min_pool))
+    queries = dataclasses.replace(queries, threshold=limits)
+    return _on_host(queries, *_rank(index, queries, _find(index, queries), k=k))
+
+
+def _short(queries: Queries, size: jax.Array, min_pool: int) -> bool:
+    """Whether the pool of any query is smaller than requested."""
+    limits = np.asarray(queries.threshold)
+    return bool((np.asarray(size)[limits >= 0] < min_pool).any())
+
+
+def _on_host(queries: Queries, top: Ranking, size: jax.Array) -> tuple:
+    square, ids, distance = (np.asarray(column) for column in top)
+    return ids, distance, square, np.asarray(size), np.asarray(queries.threshold)
+
+
+def _rank(index: DeviceIndex, queries: Queries, pools: "_Pools", *, k: int) -> Ranked:
+    """Rank the pools of a batch by one plan or two, chosen on the host."""
+    sizes = np.asarray(pools.most)
     tiers = TOGETHER_ONE if len(sizes) == 1 else TOGETHER_MANY
     total, largest = sizes.sum(dtype=np.int64), sizes.max()
     for slots, width in tiers:
         if total <= slots and largest <= width:
-            top = _together(index, queries, pools, slots=slots, width=width, k=k)
-            break
-    else:
-        by_walk = np.asarray(pools.dense)
-        top = nothing(k, len(sizes))
-        if not by_walk[sizes > 0].all():
-            top = _alone(index, queries, pools, k=k)
-        if by_walk.any():
-            top = _walked(index, queries, pools, top, k=k)
-    square, ids, distance = (np.asarray(column) for column in top)
-    return ids, distance, square, sizes, np.asarray(queries.threshold)
+            return _together(index, queries, pools, slots=slots, width=width, k=k)
+    by_walk = np.asarray(pools.dense)
+    found = nothing(k, len(sizes)), jnp.zeros(len(sizes), jnp.int32)
+    if not by_walk[sizes > 0].all():
+        found = _alone(index, queries, pools, k=k)
+    if by_walk.any():
+        found = _walked(index, queries, pools, *found, k=k)
+    return found
 
 
 @functools.partial(jax.jit, static_argnames=("k",))
 def nearest(
     index: DeviceIndex, queries: Queries, *, k: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The k nearest codes of a batch: ids, distances and places in id order, int32 [Q, k].
+    """The k nearest codes of a batch: ids, distances and positions in walk order, int32 [Q, k].
 
     -1 beyond the last item.
     """
-    least = _each(
-        lambda code, filters: hamming.scan_least(
-            index.codes_by_id, code, index.count, index.tags_by_id, filters
-        ),
-        queries.codes,
-        queries.filters,
-    )
     depth = min(k, index.capacity)
-    tile_least = jnp.min(least, axis=2).T
-
-    def one(i: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return hamming.top_k(
-            index.codes_by_id, queries.codes, least, tile_least, i, index.count, depth,
-            index.tags_by_id, queries.filters,
-        )  # fmt: skip
-
-    distance, place = lax.map(one, jnp.arange(len(queries)))
-    found = place >= 0
-    columns = (index.ids_by_id[jnp.maximum(place, 0)], distance, place)
+    distance, position = nearest_lib.nearest(index, queries, k=depth)
+    found = position >= 0
     short = ((0, 0), (0, k - depth))
-    ids, distance, place = (
-        jnp.pad(jnp.where(found, column, -1), short, constant_values=-1) for column in columns
+    ids, distance, position = (
+        jnp.pad(jnp.where(found, column, -1), short, constant_values=-1)
+        for column in (index.ids[jnp.maximum(position, 0)], distance, position)
     )
-    return ids, distance, place
+    return ids, distance, position
 
 
 @functools.partial(jax.jit, static_argnames=("k",))
 def rank_given(
-    index: DeviceIndex, queries: Queries, place: jax.Array, distance: jax.Array, *, k: int
+    index: DeviceIndex, queries: Queries, position: jax.Array, distance: jax.Array, *, k: int
 ) -> Ranking:
     """Rank given items, for any Q.
 
-    Their places in id order and Hamming distances are int32 [Q, m]; -1: no item.
+    Their positions in walk order and Hamming distances are int32 [Q, m]; -1: no item.
     """
 
     def one(columns: tuple[jax.Array, ...]) -> Ranking:
-        feature, place, distance = columns
-        position = index.place[jnp.maximum(place, 0)]
+        feature, position, distance = columns
+        found = position >= 0
+        position = jnp.maximum(position, 0)
         square = rerank.squared_distances(feature, index.features[position])
-        found = place >= 0
         return rerank.best(
             jnp.where(found, square, jnp.inf),
             jnp.where(found, index.ids[position], -1),
@@ -160,10 +169,10 @@ def rank_given(
             k=k,
         )
 
-    return lax.map(one, (queries.features, place, distance))
+    return lax.map(one, (queries.features, position, distance))
 
 
-def ranked(index: DeviceIndex, queries: Queries, *, k: int) -> tuple[Ranking, jax.Array]:
+def ranked(index: DeviceIndex, queries: Queries, *, k: int) -> Ranked:
     """Rankings [Q, k] and pool sizes [Q] in a single program; can be traced inside another one."""
     return _batches(lambda batch: _two_stages(index, batch, k), queries)
 
@@ -189,28 +198,38 @@ def raised(threshold: jax.Array, nearest: jax.Array) -> jax.Array:
     return jnp.where(threshold >= 0, jnp.maximum(threshold, last + 1), threshold)
 
 
-def _each(function: Callable, *columns: Any) -> Any:
-    """Map a scan, which gives [T, 64], over a batch: [T, Q, 64].
-
-    All queries are processed tile by tile, so that the codes are read once. A batch of one is
-    scanned without vmap, because XLA then divides the scan among the cores.
-    """
-    if len(columns[0]) > 1:
-        return jax.vmap(function, out_axes=1)(*columns)
-    return function(*jax.tree.map(lambda x: x[0], columns))[:, None]
-
-
 @functools.partial(jax.jit, static_argnames=("min_pool",))
 def _raise_thresholds(index: DeviceIndex, queries: Queries, min_pool: int) -> jax.Array:
     return raised(queries.threshold, nearest(index, queries, k=min_pool)[1])
 
 
+@flax.struct.dataclass
+class _Pools:
+    """The pools of a batch, as counted after the scan. Those of runs count hidden items as well."""
+
+    marks: Any  # hamming.Marks or runs.Marks, as the codes of the index are
+    ends: jax.Array  # int32 [Q, T], candidates up to the end of each tile
+    most: jax.Array  # int32 [Q], size of the pool with hidden items
+    dense: jax.Array  # bool [Q], whether the pool is walked
+
+
+def _find(index: DeviceIndex, queries: Queries) -> _Pools:
+    """Scan the codes and count the pools.
+
+    In one program with the scan, XLA's CPU backend would repeat it for each of its readers.
+    """
+    codes = index.codes
+    if isinstance(codes, Runs):
+        return _count_runs(codes, _scan_runs(codes, queries), index.count)
+    return _count_each(_scan_each(codes, index.tags, index.count, queries))
+
+
 @jax.jit
-def _scan(index: DeviceIndex, queries: Queries) -> jax.Array:
+def _scan_each(codes: Each, tags: hamming.Tags, count: jax.Array, queries: Queries) -> jax.Array:
     """Candidates as bit masks, uint16 [T, Q, 64] (see `hamming.scan_pool`)."""
-    return _each(
+    return hamming.over_queries(
         lambda code, limit, filters: hamming.scan_pool(
-            index.codes, code, limit, index.count, index.tags, filters
+            codes.codes, code, limit, count, tags, filters
         ),
         queries.codes,
         queries.threshold,
@@ -218,93 +237,114 @@ def _scan(index: DeviceIndex, queries: Queries) -> jax.Array:
     )
 
 
-@flax.struct.dataclass
-class _Pools:
-    """The pools of a batch, as counted after the scan."""
-
-    masks: jax.Array  # uint16 [T, Q, 64]
-    strips: jax.Array  # uint8 [T, Q, 8], candidates per strip of blocks
-    ends: jax.Array  # int32 [Q, T], candidates up to the end of each tile
-    size: jax.Array  # int32 [Q]
-    dense: jax.Array  # bool [Q], whether the pool is walked
+@jax.jit
+def _scan_runs(codes: Runs, queries: Queries) -> runs.Marks:
+    return runs.scan(codes, queries.codes, queries.threshold)
 
 
 @jax.jit
-def _count(masks: jax.Array) -> _Pools:
-    """Count the pools and choose those to walk: dense ones, if together they justify a walk."""
+def _count_each(masks: jax.Array) -> _Pools:
     strips, per_tile = hamming.count_pool(masks)
     ends = jnp.cumsum(per_tile.T, axis=1)
+    return _with_plan(hamming.Marks(masks, strips, ends), ends)
+
+
+@jax.jit
+def _count_runs(codes: Runs, marks: runs.Marks, count: jax.Array) -> _Pools:
+    return _with_plan(marks, runs.tile_ends(codes, marks, count))
+
+
+def _with_plan(marks: Any, ends: jax.Array) -> _Pools:
+    """Choose the pools to walk: dense ones, if together they justify a walk."""
     size = ends[:, -1]
-    active = (per_tile > 0).T
+    active = jnp.diff(ends, axis=1, prepend=0) > 0
     density = WALK_DENSITY[len(size)]
     dense = size > density * jnp.sum(active, axis=1)
     tiles = jnp.sum(jnp.any(active & dense[:, None], axis=0)).astype(jnp.float32)
     # As float32, because an int32 sum over queries might overflow.
     work = jnp.sum(jnp.where(dense, size, 0).astype(jnp.float32))
     worth = work > tiles * (density * max(3, len(size)))
-    return _Pools(masks, strips, ends, size, dense & worth)
+    return _Pools(marks, ends, size, dense & worth)
 
 
-def _two_stages(index: DeviceIndex, queries: Queries, k: int) -> tuple[Ranking, jax.Array]:
+def _compact(
+    index: DeviceIndex,
+    queries: Queries,
+    pools: _Pools,
+    ends: jax.Array,
+    slot: jax.Array,
+    single_query: jax.Array | None = None,
+) -> hamming.Slots:
+    """Find candidates by number (see `hamming.compact`); FAR in slots of hidden items."""
+    codes, marks = index.codes, pools.marks
+    if isinstance(codes, Each):
+        return hamming.compact(codes.codes, queries.codes, marks, ends, slot, single_query)
+    slots = runs.compact(codes, queries.codes, marks, ends, slot, single_query)
+    tags = index.tags.at((slots.position // TILE, slots.position % TILE))
+    distance = hamming.hide(slots.distance, tags, queries.filters.at(slots.query))
+    return slots.replace(distance=distance)  # type: ignore[attr-defined]
+
+
+def _two_stages(index: DeviceIndex, queries: Queries, k: int) -> Ranked:
     """Rankings [Q, k] and pool sizes [Q] of one batch."""
-    pools = _count(_scan(index, queries))
+    pools = _find(index, queries)
     tiers = TOGETHER_ONE if len(queries.codes) == 1 else TOGETHER_MANY
-    total = jnp.sum(pools.size.astype(jnp.float32))
-    fits = [(total <= slots) & (jnp.max(pools.size) <= width) for slots, width in tiers]
-    plans: list[Callable[[], Ranking]] = [
+    total = jnp.sum(pools.most.astype(jnp.float32))
+    fits = [(total <= slots) & (jnp.max(pools.most) <= width) for slots, width in tiers]
+    plans: list[Callable[[], Ranked]] = [
         functools.partial(_together, index, queries, pools, slots=slots, width=width, k=k)
         for slots, width in tiers
     ]
 
-    def apart() -> Ranking:
-        top = _alone(index, queries, pools, k=k)
+    def apart() -> Ranked:
+        found = _alone(index, queries, pools, k=k)
         return lax.cond(
-            jnp.any(pools.dense), lambda: _walked(index, queries, pools, top, k=k), lambda: top
+            jnp.any(pools.dense),
+            lambda: _walked(index, queries, pools, *found, k=k),
+            lambda: found,
         )
 
     plans.append(apart)
     plan = jnp.argmax(jnp.stack([*fits, jnp.asarray(True)]))
-    return tuple(lax.switch(plan, plans)), pools.size
+    return lax.switch(plan, plans)
 
 
 @functools.partial(jax.jit, static_argnames=("slots", "width", "k"))
 def _together(
     index: DeviceIndex, queries: Queries, pools: _Pools, *, slots: int, width: int, k: int
-) -> Ranking:
+) -> Ranked:
     """Rank a batch in one pass: at most `slots` candidates in total, `width` per query."""
-    last = jnp.cumsum(pools.size)[:, None]
+    last = jnp.cumsum(pools.most)[:, None]
     first = jnp.pad(last[:-1], ((1, 0), (0, 0)))
-    ends, slot = (first + pools.ends).reshape(-1), jnp.arange(slots, dtype=jnp.int32)
-    found = hamming.compact(index.codes, queries.codes, pools.masks, pools.strips, ends, slot)
-    columns = distances(index, queries, found)
+    ends, slot = (first + pools.marks.ends).reshape(-1), jnp.arange(slots, dtype=jnp.int32)
+    columns = distances(index, queries, _compact(index, queries, pools, ends, slot))
     slot = first + jnp.arange(width, dtype=jnp.int32)
     inner = slot < last
     slot = jnp.minimum(slot, slots - 1)
     fills = (jnp.inf, -1, -1)
-    return rerank.best(
-        *(jnp.where(inner, c[slot], fill) for c, fill in zip(columns, fills, strict=True)), k=k
-    )
+    found = tuple(jnp.where(inner, c[slot], fill) for c, fill in zip(columns, fills, strict=True))
+    return rerank.best(*found, k=k), jnp.sum(found[1] >= 0, axis=1, dtype=jnp.int32)
 
 
 @functools.partial(jax.jit, static_argnames=("k",))
-def _alone(index: DeviceIndex, queries: Queries, pools: _Pools, *, k: int) -> Ranking:
+def _alone(index: DeviceIndex, queries: Queries, pools: _Pools, *, k: int) -> Ranked:
     """Rank pools of any size one after the other, except those that are walked."""
 
-    def one(i: jax.Array) -> Ranking:
+    def one(i: jax.Array) -> Ranked:
         return lax.cond(
             pools.dense[i],
-            lambda: nothing(k),
+            lambda: (nothing(k), jnp.int32(0)),
             lambda: _rank_alone(index, queries, pools, i, k=k),
         )
 
-    return lax.map(one, jnp.arange(len(pools.size)))
+    return lax.map(one, jnp.arange(len(pools.most)))
 
 
 @functools.partial(jax.jit, static_argnames=("k",))
 def _walked(
-    index: DeviceIndex, queries: Queries, pools: _Pools, others: Ranking, *, k: int
-) -> Ranking:
-    """Rank the dense pools in one walk; other queries keep their ranking in `others`."""
+    index: DeviceIndex, queries: Queries, pools: _Pools, others: Ranking, size: jax.Array, *, k: int
+) -> Ranked:
+    """Rank the dense pools in one walk; other queries keep their ranking and their size."""
     active = jnp.diff(pools.ends, axis=1, prepend=0) > 0
     seen = walk_tiles(index, queries, active & pools.dense[:, None])
 
@@ -315,20 +355,21 @@ def _walked(
             lambda: tuple(column[i] for column in others),
         )
 
-    return lax.map(one, jnp.arange(len(pools.size)))
+    top = lax.map(one, jnp.arange(len(pools.most)))
+    return top, jnp.where(pools.dense, seen.size, size)
 
 
 def _rank_alone(
     index: DeviceIndex, queries: Queries, pools: _Pools, query: jax.Array, *, k: int
-) -> Ranking:
+) -> Ranked:
     """Rank the pool of one query in chunks of CHUNK candidates."""
-    ends = pools.ends[query]
+    ends = pools.marks.ends[query]
 
-    def step(i: jax.Array, top: Ranking) -> Ranking:
+    def step(i: jax.Array, found: Ranked) -> Ranked:
+        top, size = found
         slot = i * CHUNK + jnp.arange(CHUNK, dtype=jnp.int32)
-        found = hamming.compact(
-            index.codes, queries.codes, pools.masks, pools.strips, ends, slot, query
-        )
-        return merged(top, distances(index, queries, found), k=k)
+        slots = _compact(index, queries, pools, ends, slot, query)
+        size += jnp.sum(slots.distance < FAR, dtype=jnp.int32)
+        return merged(top, distances(index, queries, slots), k=k), size
 
-    return lax.fori_loop(0, -(-ends[-1] // CHUNK), step, nothing(k))
+    return lax.fori_loop(0, -(-ends[-1] // CHUNK), step, (nothing(k), jnp.int32(0)))

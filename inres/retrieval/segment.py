@@ -106,9 +106,7 @@ def is_hidden(segment: Segment) -> np.ndarray:
 def make_directory(codes: np.ndarray, bits: int) -> Directory:
     """The directory of the codes of n items, uint32 [n, W], ascending."""
     n, words = codes.shape
-    first = np.ones(n, bool)
-    np.any(codes[1:] != codes[:-1], axis=1, out=first[1:])
-    places = np.flatnonzero(first)
+    places = codes_lib.firsts(codes)
     count = len(places)
     distinct = codes if count == n else codes[places]
     laid = np.zeros((-(-count // CHUNK), CHUNK, words), np.uint32)

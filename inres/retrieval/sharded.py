@@ -15,7 +15,8 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from inres.retrieval import checks, device_index, padding, plans, rerank
+from inres.retrieval import checks, device_index, padding, plans, rerank, runs
+from inres.retrieval import codes as codes_lib
 from inres.retrieval.device_index import DeviceIndex
 from inres.retrieval.hamming import FAR
 from inres.retrieval.search import Result
@@ -59,6 +60,8 @@ def build(
     )
     devices = list(mesh.devices.flat)
     p = len(devices)
+    distinct = len(codes_lib.firsts(codes[codes_lib.sort(codes, ids)]))
+    code_tiles = runs.tiles_for(distinct, len(codes) // p)
     room = -(-max(len(codes), capacity) // p)
     local = []
     for place, device in enumerate(devices):
@@ -73,6 +76,7 @@ def build(
                 labels=None if labels is None else labels[place::p],
                 ids=ids[place::p],
                 capacity=room,
+                code_tiles=code_tiles,
             )
         local.append(jax.device_put(part, device))
     sharding = NamedSharding(mesh, PartitionSpec(AXIS))
@@ -138,15 +142,15 @@ def _search_part(
     index = jax.tree.map(lambda leaf: leaf[0], index)
     threshold, m = queries.threshold, nearest or min_pool
     if m:
-        ids, distance, place = plans.nearest_of_all(index, queries, k=m)
+        ids, distance, position = plans.nearest_of_all(index, queries, k=m)
         every_id, every_distance = _first(*_gather(ids, distance), k=m)
     if nearest:
         # Each device ranks those of its nearest that are among the nearest overall.
         last_id, last = every_id[:, -1:], every_distance[:, -1:]
         inside = (distance < last) | ((distance == last) & (ids <= last_id)) | (last < 0)
-        inside &= place >= 0
+        inside &= position >= 0
         top = plans.rank_given(
-            index, queries, jnp.where(inside, place, -1), jnp.where(inside, distance, -1), k=k
+            index, queries, jnp.where(inside, position, -1), jnp.where(inside, distance, -1), k=k
         )
         pool = jnp.sum(inside, axis=1, dtype=jnp.int32)
         threshold = jnp.max(every_distance, axis=1) + 1

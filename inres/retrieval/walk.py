@@ -32,27 +32,30 @@ class Walk:
     """Lower bounds found by a walk; step i visited `tile[i]`, and the first `steps` are valid."""
 
     bounds: jax.Array  # float32 [T, Q, BOUND_BLOCKS]
+    size: jax.Array  # int32 [Q], items of the pool in the tiles that the query wanted
     tile: jax.Array  # int32 [T]
     steps: jax.Array  # int32 []
 
 
 def walk_tiles(index: DeviceIndex, queries: Queries, wanted: jax.Array) -> Walk:
     """Compute the bounds in every tile that any query needs (`wanted`: bool [Q, T])."""
-    n_tiles = index.codes.shape[0]
+    n_tiles = wanted.shape[1]
     any_wanted = jnp.any(wanted, axis=0)
     (tile,) = jnp.nonzero(any_wanted, size=n_tiles, fill_value=0)
     tile = tile.astype(jnp.int32)
     steps = jnp.sum(any_wanted, dtype=jnp.int32)
 
-    def step(i: jax.Array, bounds: jax.Array) -> jax.Array:
+    def step(i: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        bounds, size = carry
         t = tile[i]
         mask = (_tile_pool(index, queries, t) < FAR) & wanted[:, t, None]
-        return bounds.at[i].set(
-            rerank.lower_bounds(index.sketch, queries.features, t, mask, BOUND_BLOCKS)
-        )
+        found = rerank.lower_bounds(index.sketch, queries.features, t, mask, BOUND_BLOCKS)
+        return bounds.at[i].set(found), size + jnp.sum(mask, axis=1, dtype=jnp.int32)
 
-    bounds = jnp.full((n_tiles, len(queries.codes), BOUND_BLOCKS), jnp.inf, jnp.float32)
-    return Walk(lax.fori_loop(0, steps, step, bounds), tile, steps)
+    q = len(queries)
+    bounds = jnp.full((n_tiles, q, BOUND_BLOCKS), jnp.inf, jnp.float32)
+    bounds, size = lax.fori_loop(0, steps, step, (bounds, jnp.zeros(q, jnp.int32)))
+    return Walk(bounds, size, tile, steps)
 
 
 def read_walk(index: DeviceIndex, query: Queries, walk: Walk, row: jax.Array, *, k: int) -> Ranking:
@@ -74,8 +77,8 @@ def read_walk(index: DeviceIndex, query: Queries, walk: Walk, row: jax.Array, *,
             per_block, dtype=np.int32
         )
         d = hamming.member_distances(
-            index.codes, query.codes[:, None], tile[:, None], place, index.count,
-            index.tags, jax.tree.map(lambda values: values[:, None], query.filters),
+            index.item_words(tile[:, None], place), query.codes[:, None], tile[:, None], place,
+            index.count, index.tags, jax.tree.map(lambda values: values[:, None], query.filters),
         )  # fmt: skip
         inside = (d < query.threshold[:, None]) & live[:, None]
         slots = hamming.Slots(
@@ -101,7 +104,7 @@ def read_walk(index: DeviceIndex, query: Queries, walk: Walk, row: jax.Array, *,
 def _tile_pool(index: DeviceIndex, queries: Queries, tile: jax.Array) -> jax.Array:
     """Hamming distances int32 [Q, 1024] of a tile's items; FAR outside the query's pool."""
     d = hamming.tile_distances(
-        index.codes, queries.codes, tile, index.count, index.tags, queries.filters
+        index.tile_words(tile), queries.codes, tile, index.count, index.tags, queries.filters
     )
     return jnp.where(d < queries.threshold[:, None], d, FAR)
 

@@ -14,8 +14,9 @@ def data():
 
     rng = np.random.default_rng(0)
     middle = rng.random((4, BITS)) < 0.5
-    which = rng.integers(0, 4, ITEMS)
-    packed = codes.pack(middle[which] ^ (rng.random((ITEMS, BITS)) < 0.05))
+    # So few distinct codes that up to four devices scan those, and eight all codes.
+    distinct = np.repeat(middle, 75, axis=0) ^ (rng.random((300, BITS)) < 0.05)
+    packed = codes.pack(distinct[rng.integers(0, 300, ITEMS)])
     features = (5 + rng.standard_normal((ITEMS, DIMS))).astype(np.float32)
     features[1::3] = features[0::3][: len(features[1::3])]
     tags = {"groups": rng.integers(-1, 6, ITEMS), "labels": rng.integers(-1, 3, ITEMS)}

@@ -10,7 +10,7 @@ import oracle
 import pytest
 from test_index import assert_equal, search_all
 
-from inres.retrieval import checks, codes, hamming, index, padding, plans, search, walk
+from inres.retrieval import checks, codes, hamming, index, padding, plans, runs, search, walk
 
 pytestmark = pytest.mark.slow
 
@@ -76,11 +76,15 @@ def test_search_equals_brute_force(kind, n, seed, thresholds, zero_query, min_po
     np.testing.assert_array_equal(got[1], wanted[1])
 
 
+@pytest.mark.parametrize("distinct", [4000, 100])
 @pytest.mark.parametrize("plan", ["together", "alone", "walk", "every tile"])
-def test_every_plan_gives_the_same(plan, clustered, monkeypatch):
+def test_every_plan_gives_the_same(plan, distinct, clustered, monkeypatch, rng):
     # Every plan is correct for any pool; the choice only affects the time.
     gallery, features = clustered(4000, dims=DIMS)
-    built = index.build(gallery, features, bits=BITS, capacity=CAPACITY)
+    gallery = gallery[np.arange(4000) % distinct]
+    groups, excluded = rng.integers(0, 3, 4000), np.array([0, -1, 2, 1])
+    built = index.build(gallery, features, bits=BITS, groups=groups, capacity=CAPACITY)
+    assert isinstance(built.on_device.codes, runs.Runs) == (distinct < 1000)
     if plan == "together":
         monkeypatch.setattr(plans, "TOGETHER_MANY", ((4 * CAPACITY, CAPACITY),))
     else:
@@ -92,12 +96,13 @@ def test_every_plan_gives_the_same(plan, clustered, monkeypatch):
     thresholds = np.array([3, 6, 12, 49])
     jax.clear_caches()  # compiled programs do not depend on these constants
     result = search.search(
-        built, gallery[:4], features[1:5], threshold=thresholds, k=10, engine="jax"
-    )
+        built, gallery[:4], features[1:5], threshold=thresholds, k=10, engine="jax",
+        exclude_group=excluded,
+    )  # fmt: skip
     jax.clear_caches()
     expected = oracle.search(
         gallery, features, gallery[:4], features[1:5],
-        threshold=thresholds, k=10,
+        threshold=thresholds, k=10, groups=groups, exclude_group=excluded,
     )  # fmt: skip
     assert_equal(result, expected)
 
