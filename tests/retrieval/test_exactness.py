@@ -141,9 +141,11 @@ def test_two_stages_agree_with_faiss(clustered):
         np.testing.assert_allclose(result.distance[row] ** 2, square[0], rtol=1e-4)
 
 
+@pytest.mark.parametrize("distinct", [3000, 50])
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
-def test_matrix_products_on_accelerators_have_full_precision(platform, clustered):
+def test_matrix_products_on_accelerators_have_full_precision(platform, distinct, clustered):
     gallery, features = clustered(3000, dims=DIMS)
+    gallery = gallery[np.arange(3000) % distinct]
     built = index.build(gallery, features, bits=BITS)
     queries = padding.padded(
         checks.queries(
