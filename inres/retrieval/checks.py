@@ -10,6 +10,12 @@ from inres.retrieval import codes as codes_lib
 from inres.retrieval.hamming import MAX_BITS
 from inres.retrieval.queries import Queries
 
+FLOATS = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(jnp.bfloat16))
+"""Types of features."""
+FEW = 64
+"""So many numbers are compared faster as a list than by NumPy."""
+_MOST = int(np.iinfo(np.int32).max)
+
 
 def items(
     codes: Any, features: Any, *, bits: int, ids: Any, groups: Any, labels: Any
@@ -51,32 +57,34 @@ def queries(
     exclude_group: Any = None,
     only_label: Any = None,
     labelled: bool = True,
+    values: bool = True,
 ) -> Queries:
     """The arguments of `search.search` as arrays; errors as there.
 
     `labelled` says whether the index has labels. Without features, the search is by Hamming
-    distance alone.
+    distance alone. Without `values`, it is left to the kernel to call `finite`.
     """
     codes = codes_lib.check(np.ascontiguousarray(query_codes), bits, name="query_codes")
     if codes.ndim != 2:
         raise ValueError(f"query_codes have shape {codes.shape}, must be [Q, W]")
     q = len(codes)
-    for name, value, least in (("k", k, 1), ("nearest", nearest, 1), ("min_pool", min_pool, 0)):
-        usual = value is None or (type(value) is int and value >= least)
-        if not usual:
-            _whole(name, value, least)
+    _whole("k", k, 1)
+    _whole("min_pool", min_pool, 0)
+    if nearest is not None:
+        _whole("nearest", nearest, 1)
+        if min_pool:
+            raise ValueError("min_pool works only with a threshold, not with nearest")
     if query_features is not None:
         query_features = _features(query_features, dims, "query_features")
         query_features = np.ascontiguousarray(query_features, np.float32)
-        finite(query_features, "query_features")
+        if values:
+            finite(query_features, "query_features")
         if len(query_features) != q:
             raise ValueError(f"{q} query codes but {len(query_features)} query features")
         if (threshold is None) == (nearest is None):
             raise ValueError("give exactly one of threshold and nearest")
     if only_label is not None and not labelled:
         raise ValueError("only_label: the index has no labels; pass them to build or with_labels")
-    if nearest is not None and min_pool:
-        raise ValueError("min_pool works only with a threshold, not with nearest")
     return Queries(
         codes,
         query_features,
@@ -88,6 +96,8 @@ def queries(
 
 def _whole(name: str, value: Any, least: int) -> None:
     """Check that a count is a whole number of at least `least`."""
+    if type(value) is int and value >= least:
+        return
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or value < least:
         raise ValueError(f"{name} is {value!r}, must be a whole number of {least} or more")
@@ -96,7 +106,9 @@ def _whole(name: str, value: Any, least: int) -> None:
 def _thresholds(threshold: Any, q: int, *, most: int) -> np.ndarray:
     """One threshold, or one per query, as int32 [Q], with larger values reduced to `most`."""
     if type(threshold) is int and threshold >= 0:  # the usual case, and the fastest
-        return np.full(q, min(threshold, most), np.int32)
+        limits = np.empty(q, np.int32)
+        limits.fill(min(threshold, most))
+        return limits
     limits = np.asarray(threshold)
     if limits.shape not in ((), (q,)) or limits.dtype.kind not in "iu":
         raise ValueError(
@@ -110,7 +122,7 @@ def _thresholds(threshold: Any, q: int, *, most: int) -> np.ndarray:
 def _features(features: Any, dims: int | None, name: str) -> np.ndarray:
     """Features as an array [N, D] of a supported dtype; the values are not checked."""
     array = np.asarray(features)
-    if array.dtype not in (np.float16, np.float32, jnp.bfloat16):
+    if array.dtype not in FLOATS:
         raise TypeError(f"{name} are {array.dtype}, must be float32 (or float16, bfloat16)")
     if array.ndim != 2 or array.shape[1] < 1 or (dims is not None and array.shape[1] != dims):
         raise ValueError(f"{name} have shape {array.shape}, must be [N, {dims or 'D'}]")
@@ -123,12 +135,12 @@ def finite(rows: np.ndarray, name: str, numbers: np.ndarray | None = None) -> No
     `numbers` [N] replace the row numbers in the message.
     """
     limit = math.sqrt(1e37 / rows.shape[1]) / 2
-    # For a few queries the sum of squares is usually below the limit of a single element.
+    # For a few queries the sum of squares is usually below the limit of a single element. It does
+    # not overflow in float64.
     if rows.size < 1 << 16:
-        flat = rows.reshape(-1)
-        with np.errstate(all="ignore"):
-            if np.dot(flat, flat) < limit:
-                return
+        flat = rows.ravel().astype(np.float64)
+        if flat.dot(flat) < limit:
+            return
     # min and max propagate NaN and make no copy.
     largest = max(-float(rows.min()), float(rows.max()))
     if not np.isfinite(largest):
@@ -145,8 +157,10 @@ def finite(rows: np.ndarray, name: str, numbers: np.ndarray | None = None) -> No
 def integers(values: Any, n: int, name: str, least: int = -1) -> np.ndarray:
     """`values` as int32 [n], after checking that none is below `least`."""
     array = np.asarray(values)
-    if array.shape != (n,) or not np.issubdtype(array.dtype, np.integer):
+    if array.shape != (n,) or array.dtype.kind not in "iu":
         raise ValueError(f"{name}: {array.dtype} {array.shape}, must be integers [{n}]")
-    if n and (array.min() < least or array.max() > np.iinfo(np.int32).max):
-        raise ValueError(f"{name}: values must be {least} or more and fit int32")
+    if n:
+        few = array.tolist() if n <= FEW else (array.min(), array.max())
+        if min(few) < least or max(few) > _MOST:
+            raise ValueError(f"{name}: values must be {least} or more and fit int32")
     return array.astype(np.int32)

@@ -92,11 +92,12 @@ def check(codes: Any, bits: int, *, name: str = "codes") -> Any:
     """
     if codes.dtype != np.uint32:
         raise TypeError(f"{name} are {codes.dtype}, must be uint32 as made by pack")
-    if codes.ndim < 1 or codes.shape[-1] != words(bits):
+    width = words(bits)
+    if codes.ndim < 1 or codes.shape[-1] != width:
         raise ValueError(
-            f"{name} have shape {tuple(codes.shape)}, but {bits} bits take {words(bits)} words"
+            f"{name} have shape {tuple(codes.shape)}, but {bits} bits take {width} words"
         )
-    spare = words(bits) * WORD - bits
+    spare = width * WORD - bits
     if spare and isinstance(codes, np.ndarray):
         stray = codes[..., -1] >> np.uint32(WORD - spare)
         if stray.any():

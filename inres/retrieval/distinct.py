@@ -1,6 +1,5 @@
 """Search for distinct units, such as nodules that have several slices in the archive."""
 
-import dataclasses
 from collections.abc import Callable
 
 import numpy as np
@@ -40,8 +39,7 @@ def search_distinct(
         taken = np.take_along_axis(values, order, axis=1)
         return np.where(kept, taken, values.dtype.type(nothing))
 
-    return dataclasses.replace(
-        found,
+    return found._replace(
         ids=chosen(found.ids, -1),
         hamming=chosen(found.hamming, -1),
         distance=chosen(found.distance, np.inf),

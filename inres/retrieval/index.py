@@ -40,7 +40,7 @@ class Index:
         """Number of items that the shapes of the jitted programs allow."""
         return hamming.capacity(max(len(self), self.room))
 
-    @property
+    @functools.cached_property
     def labelled(self) -> bool:
         """Whether items have labels."""
         return any(part.labels is not None for part in self.segments)

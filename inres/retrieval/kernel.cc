@@ -62,7 +62,6 @@ struct Segment {
   int64_t substrings;  // m
 };
 
-// Mirrored by _Queries in native.py, where `own` is exclude_group and `only` is only_label.
 struct Queries {
   const uint32_t* codes;     // [Q, W]
   const float* features;     // [Q, D]; null for a search by Hamming distance alone
@@ -71,7 +70,7 @@ struct Queries {
   const int32_t* only;       // [Q], only label to search, -1: all; null: no query has one
   int64_t count;
   int64_t k;
-  int64_t plan;              // PLANS in native.py
+  int64_t plan;  // PLANS in native.py
 };
 
 namespace {
@@ -311,6 +310,15 @@ int processor() {
 #endif
 }
 
+// Whether squared distances do not overflow, with the limit of checks.finite.
+bool finite(const Queries& queries, int64_t dims) {
+  const double limit = std::sqrt(1e37 / static_cast<double>(dims)) / 2;
+  bool all = true;
+  if (queries.features)
+    for (int64_t i = 0; i < queries.count * dims; ++i) all &= std::fabs(queries.features[i]) <= limit;
+  return all;
+}
+
 }  // namespace
 
 #ifdef INRES_X86
@@ -330,51 +338,45 @@ int inres_abi() { return 3; }
 // The best instruction set that both this processor and the kernel support.
 int inres_level() { return processor(); }
 
-// search.search: ids, Hamming and Euclidean distances [Q, k], pool sizes [Q].
-int inres_search(const Segment* segments, int64_t n, const Queries* queries, int threads, int level,
-                 int32_t* ids, int32_t* hamming, float* distance, int32_t* pool) {
-  level = std::min(level, processor());
-  try {
-    INRES_CALL(level, search, segments, n, *queries, threads, ids, hamming, distance, pool);
-    return 0;
-  } catch (...) {
-    return 1;  // out of memory
+// The first arguments of all searches: n >= 1 segments, the fields of Queries, and how to work. They
+// return 0, 1 if there is not enough memory, or NOT_FINITE in native.py.
+#define INRES_HEAD                                                                          \
+  const Segment *segments, int64_t n, const uint32_t *codes, const float *features,         \
+      const int32_t *threshold, const int32_t *own, const int32_t *only, int64_t count,     \
+      int64_t k, int64_t plan, int threads, int level
+
+#define INRES_RUN(function, ...)                                                            \
+  const Queries queries{codes, features, threshold, own, only, count, k, plan};             \
+  if (!finite(queries, segments->dims)) return 2;                                           \
+  try {                                                                                     \
+    INRES_CALL(std::min(level, processor()), function, segments, n, queries, threads,       \
+               __VA_ARGS__);                                                                \
+    return 0;                                                                               \
+  } catch (...) {                                                                           \
+    return 1;                                                                               \
   }
+
+// search.search. `out`: ids, Hamming and (float) Euclidean distances [Q, k], pool sizes [Q].
+int inres_search(INRES_HEAD, int32_t* out) {
+  const int64_t size = count * k;
+  INRES_RUN(search, out, out + size, reinterpret_cast<float*>(out + 2 * size), out + 3 * size)
 }
 
-// search.search_hamming: ids, distances and places, [Q, k].
-int inres_nearest(const Segment* segments, int64_t n, const Queries* queries, int threads,
-                  int level, int32_t* ids, int32_t* hamming, int64_t* place) {
-  level = std::min(level, processor());
-  try {
-    INRES_CALL(level, nearest, segments, n, *queries, threads, ids, hamming, place);
-    return 0;
-  } catch (...) {
-    return 1;
-  }
+// search.search_hamming. `out`: ids, distances and (int64) places, [Q, k].
+int inres_nearest(INRES_HEAD, int32_t* out) {
+  const int64_t size = count * k;
+  INRES_RUN(nearest, out, out + size, reinterpret_cast<int64_t*>(out + 2 * size))
 }
 
-// Ranks given items [Q, m] (places, -1: no item) by (distance, id).
-int inres_rank(const Segment* segments, int64_t, const Queries* queries, int threads, int level,
-               const int64_t* place, int64_t m, int32_t* ids, int32_t* hamming, float* distance) {
-  level = std::min(level, processor());
-  try {
-    INRES_CALL(level, rank_given, segments, *queries, threads, place, m, ids, hamming, distance);
-    return 0;
-  } catch (...) {
-    return 1;
-  }
+// Ranks given items [Q, m] (places, -1: no item) by (distance, id). `out`: ids, Hamming and (float)
+// Euclidean distances [Q, k].
+int inres_rank(INRES_HEAD, const int64_t* place, int64_t m, int32_t* out) {
+  const int64_t size = count * k;
+  INRES_RUN(rank_given, place, m, out, out + size, reinterpret_cast<float*>(out + 2 * size))
 }
 
 // The least thresholds [Q] whose pools have at least m items, or all that a query may find.
-int inres_widen(const Segment* segments, int64_t n, const Queries* queries, int threads, int level,
-                int64_t m, int32_t* threshold) {
-  level = std::min(level, processor());
-  try {
-    INRES_CALL(level, widen, segments, n, *queries, threads, m, threshold);
-    return 0;
-  } catch (...) {
-    return 1;
-  }
+int inres_widen(INRES_HEAD, int64_t m, int32_t* least) {
+  INRES_RUN(widen, m, least)
 }
 }

@@ -22,13 +22,15 @@ from typing import Any, NamedTuple
 import ml_dtypes
 import numpy as np
 
-from inres.retrieval import buckets
+from inres.retrieval import buckets, checks
 from inres.retrieval import codes as codes_lib
 from inres.retrieval.queries import Queries
 from inres.retrieval.segment import Segment
 
 ABI = 3
 """Version of the kernel's C interface; a kernel with another version is not used."""
+NOT_FINITE = 2
+"""Returned by the kernel for features that `checks.finite` refuses."""
 BEST = 9
 """A level above all instruction sets: no limit."""
 PLANS = ("auto", "scan", "list", "buckets")
@@ -41,7 +43,6 @@ _ARRAYS = (
     "scale", "norm", "slack", "tables", "rows", "cuts",
 )  # fmt: skip
 _SIZES = ("distinct", "count", "words", "dims", "kind", "width", "substrings")
-_QUERIES = ("codes", "features", "threshold", "exclude_group", "only_label")
 
 
 class _Segment(ctypes.Structure):
@@ -50,15 +51,6 @@ class _Segment(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_void_p) for name in _ARRAYS),
         *((name, ctypes.c_int64) for name in _SIZES),
-    )
-
-
-class _Queries(ctypes.Structure):
-    """Mirrors the struct Queries in kernel.cc, where the last two arrays are `own` and `only`."""
-
-    _fields_ = (
-        *((name, ctypes.c_void_p) for name in _QUERIES),
-        *((name, ctypes.c_int64) for name in ("count", "k", "plan")),
     )
 
 
@@ -76,9 +68,12 @@ class How(NamedTuple):
 class Items(NamedTuple):
     """The segments of an Index as passed to the kernel."""
 
-    structs: Any
-    arrays: tuple[np.ndarray, ...]
-    """The arrays that `structs` points to, kept alive with them."""
+    address: int
+    """Where the first struct Segment is in memory."""
+    segments: int
+    """Number of structs, at least one."""
+    held: tuple[Any, ...]
+    """The structs and the arrays that they point to, kept alive."""
 
 
 @functools.cache
@@ -100,11 +95,12 @@ def kernel() -> Any:
             f"{spec.origin}: kernel has interface {abi}, expected {ABI}: {remedy}", stacklevel=3
         )
         return None
-    head: list[Any] = [ctypes.c_void_p, ctypes.c_int64, ctypes.c_void_p, *(2 * [ctypes.c_int])]
     address, number = ctypes.c_void_p, ctypes.c_int64
-    loaded.inres_search.argtypes = [*head, *(4 * [address])]
-    loaded.inres_nearest.argtypes = [*head, *(3 * [address])]
-    loaded.inres_rank.argtypes = [*head, address, number, *(3 * [address])]
+    queries: list[Any] = [*(5 * [address]), *(3 * [number])]
+    head = [address, number, *queries, ctypes.c_int, ctypes.c_int]
+    loaded.inres_search.argtypes = [*head, address]
+    loaded.inres_nearest.argtypes = [*head, address]
+    loaded.inres_rank.argtypes = [*head, address, number, address]
     loaded.inres_widen.argtypes = [*head, number, address]
     return loaded
 
@@ -126,6 +122,7 @@ def threads() -> int:
 def items(segments: Sequence[Segment], *, bits: int, dims: int) -> Items:
     """The segments of an Index in the form that the kernel takes; arrays are not copied."""
     structs = (_Segment * max(1, len(segments)))()
+    structs[0].dims = dims
     held: list[np.ndarray] = []
     for struct, segment in zip(structs, segments, strict=False):
         directory, sketch = segment.directory, segment.sketch
@@ -158,67 +155,49 @@ def items(segments: Sequence[Segment], *, bits: int, dims: int) -> Items:
         struct.words, struct.dims = codes_lib.words(bits), dims
         struct.kind = FEATURES.index(segment.features.dtype)
         struct.width, struct.substrings = found.width, substrings
-    return Items(structs, tuple(held))
+    return Items(ctypes.addressof(structs), len(structs), (structs, *held))
+
+
+def _room(count: int) -> tuple[np.ndarray, int]:
+    """Room for `count` numbers of 4 bytes and one more, int32, and its address."""
+    # Any, because not all NumPy versions declare arrays as buffers. A buffer must not be empty.
+    block: Any = np.empty(count + 1, np.int32)
+    # Several times faster than block.ctypes.data.
+    return block, ctypes.addressof(ctypes.c_char.from_buffer(block))
 
 
 def _call(
-    name: str,
-    items: Items,
-    queries: Queries,
-    k: int,
-    how: How,
-    place: np.ndarray | None = None,
-    least: int = 0,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Call a function of the kernel; returns its outputs, int32 [3, Q, k] and [Q].
+    function: Any, items: Items, queries: Queries, k: int, how: How, *rest: int | bytes
+) -> None:
+    """Call a function of the kernel; `rest` are its last arguments.
 
-    Inputs and outputs share one block of memory, because asking NumPy for an address takes as long
-    as searching a thousand codes.
+    Queries are passed as bytes, because asking NumPy for the address of an array takes as long as
+    searching a thousand codes.
 
     Raises:
+      ValueError: features are not finite.
       MemoryError: out of memory. If threads cannot be started, the kernel works with fewer.
     """
-    q, k = len(queries.codes), int(k)
-    flat = [None if x is None else x.reshape(-1).view(np.int32) for x in queries]
-    used = sum(len(x) for x in flat if x is not None)
-    # Any, because not all NumPy versions declare arrays as buffers.
-    block: Any = np.empty(used + q * (3 * k + 1) + 1, np.int32)
-    start = ctypes.addressof(ctypes.c_char.from_buffer(block))
-    at = 0
-    pointers: list[int | None] = []
-    for column in flat:
-        if column is None:
-            pointers.append(None)
-            continue
-        end = at + len(column)
-        block[at:end] = column
-        pointers.append(start + 4 * at)
-        at = end
-    out, size = start + 4 * at, 4 * q * k
-    outputs: tuple[int, ...]
-    if name == "inres_search":
-        outputs = (out, out + size, out + 2 * size, out + 3 * size)
-    elif name == "inres_widen":
-        outputs = (least, out + 3 * size)
-    elif name == "inres_nearest":
-        assert place is not None
-        outputs = (out, out + size, place.ctypes.data)
-    else:
-        assert place is not None
-        outputs = (place.ctypes.data, place.shape[1], out, out + size, out + 2 * size)
-    struct = _Queries(*pointers, q, k, PLANS.index(how.plan))
-    status = getattr(kernel(), name)(
-        ctypes.addressof(items.structs),
-        len(items.structs),
-        ctypes.addressof(struct),
+    codes, features, threshold, own, only = queries
+    status = function(
+        items.address,
+        items.segments,
+        codes.tobytes(),
+        None if features is None else features.tobytes(),
+        None if threshold is None else threshold.tobytes(),
+        None if own is None else own.tobytes(),
+        None if only is None else only.tobytes(),
+        len(codes),
+        int(k),
+        PLANS.index(how.plan),
         how.workers or threads(),
         how.level,
-        *outputs,
+        *rest,
     )
+    if status == NOT_FINITE and features is not None:
+        checks.finite(features, "query_features")
     if status:
-        raise MemoryError(f"{name}: out of memory for {q} queries")
-    end = at + 3 * q * k
-    return block[at:end].reshape(3, q, k), block[end : end + q]
+        raise MemoryError(f"{function.__name__}: out of memory for {len(codes)} queries")
 
 
 def search(
@@ -236,8 +215,12 @@ def search(
       k: number of neighbours.
       how: threads, plan and instruction set.
     """
-    (ids, hamming, distance), pool = _call("inres_search", items, queries, k, how)
-    return ids, hamming, distance.view(np.float32), pool
+    q = len(queries.codes)
+    end = 3 * q * k
+    block, address = _room(end + q)
+    _call(kernel().inres_search, items, queries, k, how, address)
+    out = block[:end].reshape(3, q, k)
+    return out[0], out[1], out[2].view(np.float32), block[end : end + q]
 
 
 def nearest(
@@ -248,9 +231,12 @@ def nearest(
     how: How = How(),  # noqa: B008
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The k nearest codes: ids and Hamming distances int32 [Q, k], and places int64 [Q, k]."""
-    place = np.empty((len(queries.codes), int(k)), np.int64)
-    out, _ = _call("inres_nearest", items, queries, k, how, place)
-    return out[0], out[1], place
+    q = len(queries.codes)
+    size = q * k
+    block, address = _room(4 * size)
+    _call(kernel().inres_nearest, items, queries, k, how, address)
+    near = block[: 2 * size].reshape(2, q, k)
+    return near[0], near[1], block[2 * size : 4 * size].view(np.int64).reshape(q, k)
 
 
 def rank(
@@ -262,8 +248,11 @@ def rank(
     how: How = How(),  # noqa: B008
 ) -> tuple[np.ndarray, ...]:
     """Rank items given by places int64 [Q, m] (-1: none): ids and both distances [Q, k]."""
-    place = np.ascontiguousarray(place, np.int64)
-    out, _ = _call("inres_rank", items, queries, k, how, place)
+    q, m = place.shape
+    block, address = _room(3 * q * k)
+    given = place.astype(np.int64, copy=False).tobytes()
+    _call(kernel().inres_rank, items, queries, k, how, given, m, address)
+    out = block[: 3 * q * k].reshape(3, q, k)
     return out[0], out[1], out[2].view(np.float32)
 
 
@@ -275,4 +264,7 @@ def widen(
     how: How = How(),  # noqa: B008
 ) -> np.ndarray:
     """The smallest thresholds int32 [Q] whose pools have `least` items, or all that there are."""
-    return _call("inres_widen", items, queries, 0, how, least=least)[1][: len(queries.codes)]
+    q = len(queries.codes)
+    block, address = _room(q)
+    _call(kernel().inres_widen, items, queries, 0, how, least, address)
+    return block[:q]

@@ -11,8 +11,8 @@ differ by less may swap places, including the K-th. Pools, Hamming distances and
 are identical.
 """
 
-import dataclasses
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -25,8 +25,7 @@ ENGINES = ("auto", "native", "jax")
 """`native`: the CPU kernel; `jax`: the jitted programs; `auto`: the kernel if available."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Result:
+class Result(NamedTuple):
     """The neighbours of Q queries, nearest first, as NumPy arrays."""
 
     ids: np.ndarray
@@ -54,15 +53,16 @@ def _kernel_items(index: Index, engine: str) -> native.Items | None:
     """
     if engine not in ENGINES:
         raise ValueError(f"engine is {engine!r}, must be one of {', '.join(ENGINES)}")
-    if engine == "auto":
-        engine = "native" if native.kernel() is not None and not _on_accelerator() else "jax"
-    if engine == "jax":
+    if engine == "jax" or (engine == "auto" and _on_accelerator()):
         return None
-    if native.kernel() is None:
+    if native.kernel() is not None:
+        return index.kernel_items
+    if engine == "native":
         raise ValueError("engine is 'native', but no kernel was built")
-    return index.kernel_items
+    return None
 
 
+@functools.cache
 def _how(workers: int | None, plan: str) -> native.How:
     """The kernel's settings.
 
@@ -74,6 +74,7 @@ def _how(workers: int | None, plan: str) -> native.How:
     return native.How(workers or 0, plan)
 
 
+@functools.cache
 def _on_accelerator() -> bool:
     """Whether JAX's default device is a GPU or TPU."""
     return jax.default_backend() != "cpu"
@@ -118,16 +119,17 @@ def search(
       ValueError: shapes do not match the index, features are not finite, not exactly one of
         `threshold` and `nearest` is given, or `only_label` is given for an index without labels.
     """
+    items, how = _kernel_items(index, engine), _how(workers, plan)
     queries = checks.queries(
         query_codes, query_features, bits=index.bits, dims=index.dims, k=k, threshold=threshold,
         nearest=nearest, min_pool=min_pool, exclude_group=exclude_group, only_label=only_label,
-        labelled=index.labelled,
+        labelled=index.labelled, values=items is None,
     )  # fmt: skip
-    min_pool = min(min_pool, index.capacity)
-    items, how = _kernel_items(index, engine), _how(workers, plan)
     if nearest is not None:
         m = min(nearest, index.capacity)
         return _search_nearest(index, items, queries, k=k, m=m, how=how)
+    if min_pool:
+        min_pool = min(min_pool, index.capacity)
     if items is None:
         parts = [
             plans.search_batch(index.on_device, batch, k=k, min_pool=min_pool)

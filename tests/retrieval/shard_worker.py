@@ -55,7 +55,7 @@ def main():
         built = sharded.build(packed, features, mesh=mesh, **items)
         for pool, options in pools.items():
             result = sharded.search(built, *queries, mesh=mesh, **options)
-            out[f"{count} {pool}"] = {n: values.tolist() for n, values in vars(result).items()}
+            out[f"{count} {pool}"] = {n: values.tolist() for n, values in result._asdict().items()}
     if rank == 0:
         json.dump(out, sys.stdout)
     if processes > 1:
