@@ -8,7 +8,7 @@ import reprlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -37,6 +37,25 @@ from inres.storage.store import Records
 
 OPEN_SCANS = 2
 """Scans that an archive keeps in memory for further queries."""
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _in_one_state(
+    method: Callable[Concatenate["Archive", P], T],
+) -> Callable[Concatenate["Archive", P], T]:
+    """Run a method on the archive as it is now, whatever another thread adds or removes meanwhile.
+
+    The state is the object's dictionary, caches included, which is only ever replaced as a whole.
+    """
+
+    @functools.wraps(method)
+    def run(self: "Archive", *args: P.args, **kwargs: P.kwargs) -> T:
+        now = object.__new__(type(self))
+        now.__dict__ = self.__dict__
+        return method(now, *args, **kwargs)
+
+    return run
 
 
 class Archive:
@@ -57,6 +76,9 @@ class Archive:
 
     A search by weights ranks all items by these properties alone. Items without a nodule have no
     texture, so such a search does not return them (`searching.properties`).
+
+    Threads can share an archive. A search sees the archive as it was when it was called, also if
+    another thread adds or removes items.
     """
 
     def __init__(self, run: TrainedRun) -> None:
@@ -126,6 +148,7 @@ class Archive:
         """The records of the items in the archive, by id; `records[id]["item"]` is the item."""
         return self._run.stored.records
 
+    @_in_one_state
     def options(self, given: Mapping[str, Any]) -> SearchOptions:
         """The options of a search: those `given`, and the defaults of this archive.
 
@@ -157,6 +180,7 @@ class Archive:
 
     # --- searching --------------------------------------------------------------------------------
 
+    @_in_one_state
     def search_item(self, item: int, **options: Any) -> Hits:
         """Search for items similar to an item of the run, archived or not.
 
@@ -188,6 +212,7 @@ class Archive:
         )
         return self._search(query, encoded, self.options(options))
 
+    @_in_one_state
     def search_image(
         self,
         image: str | os.PathLike | np.ndarray | Sequence[str | os.PathLike],
@@ -229,6 +254,7 @@ class Archive:
             name, scan = "image", ""
         return self._search_input(prepared, name=name, scan=scan, options=checked)
 
+    @_in_one_state
     def search_scan(
         self,
         path: str | os.PathLike,
@@ -271,6 +297,7 @@ class Archive:
         name, scan = f"{_scan_name(path)}_{place}", self._own_scan(path, opened.header.series_uid)
         return self._search_input(prepared, name=name, scan=scan, options=checked)
 
+    @_in_one_state
     def search_many(
         self,
         codes: np.ndarray,
@@ -375,12 +402,12 @@ class Archive:
 
     def _open_again(self) -> None:
         """Read the archive as it is now on disk."""
-        opened = type(self).open(self._run.root)
-        self.__dict__.clear()
-        self.__dict__.update(opened.__dict__)
+        # At once, and in another dictionary: searches that are running keep the former state.
+        self.__dict__ = type(self).open(self._run.root).__dict__
 
     # --- encoding ---------------------------------------------------------------------------------
 
+    @_in_one_state
     def encode(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Codes and features of images that the network was not trained on.
 

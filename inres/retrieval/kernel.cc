@@ -333,7 +333,7 @@ bool finite(const Queries& queries, int64_t dims) {
 extern "C" {
 
 // ABI in native.py.
-int inres_abi() { return 3; }
+int inres_abi() { return 4; }
 
 // The best instruction set that both this processor and the kernel support.
 int inres_level() { return processor(); }

@@ -27,7 +27,7 @@ from inres.retrieval import codes as codes_lib
 from inres.retrieval.queries import Queries
 from inres.retrieval.segment import Segment
 
-ABI = 3
+ABI = 4
 """Version of the kernel's C interface; a kernel with another version is not used."""
 NOT_FINITE = 2
 """Returned by the kernel for features that `checks.finite` refuses."""

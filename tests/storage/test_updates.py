@@ -273,6 +273,23 @@ def test_killed_writers_and_readers_during_changes():
     assert reads >= seen > 2
 
 
+def test_every_search_during_changes_sees_one_state(tmp_path):
+    """A few reads; `read_store.py --reads 10000` is the complete test."""
+    script = Path(kill_store.__file__).with_name("read_store.py")
+    root = Path(__file__).resolve().parents[2]
+    run = subprocess.run(
+        [sys.executable, script, "--reads", "100"],
+        capture_output=True,
+        encoding="utf-8",
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    assert run.returncode == 0, run.stderr
+    reads, seen = map(int, re.findall(r"(\d+) reads saw (\d+) states", run.stdout)[0])
+    assert reads == 100
+    assert seen > 1
+
+
 def test_a_condition_has_the_same_meaning_in_every_shard(tmp_path):
     """A column that became real uses real division in shards that were written as integers too."""
     codes, features, _ = items(range(4))
