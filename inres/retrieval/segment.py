@@ -5,18 +5,20 @@ All arrays may be memory-mapped. A search reads the parts of them that its pools
 
 import dataclasses
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from inres.retrieval import buckets, checks, rerank
+from inres.retrieval import buckets, checks
 from inres.retrieval import codes as codes_lib
 from inres.retrieval.buckets import Buckets
 from inres.retrieval.hamming import TILE
+from inres.retrieval.rerank import ULP
 
 CHUNK = 16
 """Distinct codes that lie together, word by word, in a directory."""
-SKETCH_BYTES = 1 << 24
-"""Size of the float32 rows that are sketched at a time."""
+BLOCK_BYTES = 1 << 24
+"""Size of the float32 rows that are sorted and sketched at a time."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,18 +122,18 @@ def make_directory(codes: np.ndarray, bits: int) -> Directory:
     )
 
 
-def _sketched(dims: int) -> int:
-    """Rows that are sketched at a time, a multiple of TILE."""
-    return TILE * max(1, SKETCH_BYTES // (4 * TILE * dims))
+def _rows_at_a_time(dims: int) -> int:
+    """Rows of a block, a multiple of TILE."""
+    return TILE * max(1, BLOCK_BYTES // (4 * TILE * dims))
 
 
 def sorted_rows(features: np.ndarray, order: np.ndarray) -> Iterator[np.ndarray]:
-    """The rows of features [N, D] in `order`, in blocks of whole tiles that `sketch_of` takes.
+    """The rows of features [N, D] in `order`, in blocks of whole tiles.
 
     Raises:
       ValueError: a row is not finite; names it.
     """
-    step = _sketched(features.shape[1])
+    step = _rows_at_a_time(features.shape[1])
     for start in range(0, len(order), step):
         part = order[start : start + step]
         rows = features[part]
@@ -140,19 +142,28 @@ def sorted_rows(features: np.ndarray, order: np.ndarray) -> Iterator[np.ndarray]
 
 
 def sketch_of(rows: np.ndarray) -> Sketch:
-    """The sketch of a block of rows [n, D] (`sorted_rows`)."""
+    """The sketch of rows [n, D], tile by tile (`rerank.make_sketch` on a device)."""
     n, dims = rows.shape
-    padded = np.zeros((_sketched(dims), dims), np.float32)
-    padded[:n] = rows
-    made = rerank.make_sketch(padded, np.int32(n))
-    tiles = -(-n // TILE)
-    return Sketch(
-        np.asarray(made.codes)[:n],
-        np.asarray(made.centre)[:tiles],
-        np.asarray(made.scale).reshape(-1)[:n],
-        np.asarray(made.norm).reshape(-1)[:n],
-        np.asarray(made.slack)[:tiles],
-    )
+    made = empty_sketch(n, dims)
+
+    def sketch_tile(tile: int) -> None:
+        part = slice(tile * TILE, min((tile + 1) * TILE, n))
+        found = np.asarray(rows[part], np.float32)
+        # Divided before the sum, so that extreme but finite rows have a finite sum.
+        made.centre[tile] = (found / np.float32(len(found))).sum(axis=0)
+        residual = found - made.centre[tile]
+        largest = np.abs(residual).max(axis=1)
+        scale = np.where(largest > 0, largest / np.float32(127), np.float32(1))
+        code = np.clip(np.rint(residual / scale[:, None]), -127, 127)
+        copy = code * scale[:, None]
+        lost, length = (np.sqrt(np.square(d).sum(axis=1)) for d in (residual - copy, residual))
+        made.slack[tile] = np.max(lost * (1 + 2 * dims * ULP) + 4 * ULP * length)
+        made.codes[part], made.scale[part] = code, scale
+        made.norm[part] = np.square(copy).sum(axis=1)
+
+    with ThreadPoolExecutor() as pool:  # NumPy works in parallel on arrays of this size
+        list(pool.map(sketch_tile, range(len(made.slack))))
+    return made
 
 
 def empty_sketch(count: int, dims: int) -> Sketch:

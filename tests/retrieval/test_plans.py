@@ -198,3 +198,19 @@ def test_an_unknown_plan_is_an_error(rng):
         search.search_hamming(built, packed, k=1, plan="magic")
     queries = checks.queries(packed, None, bits=8, dims=1, k=1)
     assert native.nearest(built.kernel_items, queries, k=1)[2].dtype == np.int64
+
+
+@pytest.mark.parametrize("far", [0.0, 1e18])
+def test_the_bound_of_the_sketch_holds(far, rng):
+    rows = rng.standard_normal((2500, 9), dtype=np.float32) * 10.0 ** rng.integers(-3, 3, (2500, 1))
+    rows[::700] += np.float32(far)
+    rows = rows.astype(np.float32)
+    made = segment.sketch_of(rows)
+    wide = rows.astype(np.float64)
+    for tile in range(3):
+        part = slice(1024 * tile, 1024 * (tile + 1))
+        copy = made.centre[tile] + made.codes[part] * made.scale[part, None].astype(np.float64)
+        error = np.sqrt(((wide[part] - copy) ** 2).sum(axis=1))
+        assert (error <= made.slack[tile]).all()
+        length = ((made.codes[part] * made.scale[part, None].astype(np.float64)) ** 2).sum(axis=1)
+        np.testing.assert_allclose(made.norm[part], length, rtol=1e-5)

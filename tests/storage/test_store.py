@@ -144,12 +144,11 @@ def test_opening_reads_no_items(saved):
 
 
 def test_changes_need_memory_for_a_block_and_not_for_all_items(tmp_path, monkeypatch):
-    n, dims = 16_000, 128
+    n, dims = 32_000, 128
     monkeypatch.setattr(shards, "BLOCK_BYTES", 1 << 16)
     monkeypatch.setattr(records, "BLOCK", 128)
     monkeypatch.setattr(store, "SHARD_ROWS", 3000)
-    monkeypatch.setattr(segment, "SKETCH_BYTES", 1 << 19)
-    segment.sketch_of(np.zeros((1, dims), np.float32))  # compiles
+    monkeypatch.setattr(segment, "BLOCK_BYTES", 1 << 19)
     wide = np.lib.format.open_memmap(tmp_path / "wide.npy", "w+", np.float32, (n, dims))
     wide[:] = np.arange(n)[:, None]
     packed = np.lib.format.open_memmap(tmp_path / "codes.npy", "w+", np.uint32, (n, 1))
