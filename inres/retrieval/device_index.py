@@ -10,7 +10,7 @@ from jax import lax
 
 from inres.retrieval import checks, hamming, rerank, runs
 from inres.retrieval import codes as codes_lib
-from inres.retrieval.hamming import TILE, Tags
+from inres.retrieval.hamming import TILE, Filters, Tags
 from inres.retrieval.runs import Runs
 
 
@@ -61,6 +61,11 @@ class DeviceIndex:
 
     def __len__(self) -> int:
         return int(self.count)
+
+    def hides(self, filters: Filters) -> bool:
+        """Whether items can be hidden from queries with such filters."""
+        by_group = self.tags.group is not None and filters.exclude_group is not None
+        return by_group or self.tags.label is not None
 
     def tile_words(self, tile: jax.Array) -> jax.Array:
         """The codes of the items of one tile, uint32 [W, 1024]."""

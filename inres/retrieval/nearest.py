@@ -17,7 +17,7 @@ def nearest(index: DeviceIndex, queries: Queries, *, k: int) -> Found:
     """The k nearest items of a batch; k is at most the capacity."""
     if isinstance(index.codes, Each):
         return _of_all(index, queries, k)
-    if _nothing_hidden(index, queries):
+    if not index.hides(queries.filters):
         return runs.nearest(index.codes, index.ids, queries.codes, k=k)
     # Enough for queries that see most items. If one does not, all items are scanned.
     wide = min(3 * k + 64, index.capacity)
@@ -39,12 +39,6 @@ def nearest(index: DeviceIndex, queries: Queries, *, k: int) -> Found:
         )
 
     return lax.cond(jnp.all(complete), first, lambda: _of_all(index, queries, k))
-
-
-def _nothing_hidden(index: DeviceIndex, queries: Queries) -> bool:
-    """Whether no item can be hidden from any query."""
-    by_group = index.tags.group is not None and queries.filters.exclude_group is not None
-    return not by_group and index.tags.label is None
 
 
 def _of_all(index: DeviceIndex, queries: Queries, k: int) -> Found:

@@ -346,7 +346,8 @@ def _walked(
 ) -> Ranked:
     """Rank the dense pools in one walk; other queries keep their ranking and their size."""
     active = jnp.diff(pools.ends, axis=1, prepend=0) > 0
-    seen = walk_tiles(index, queries, active & pools.dense[:, None])
+    count = isinstance(index.codes, Runs) and index.hides(queries.filters)
+    seen = walk_tiles(index, queries, active & pools.dense[:, None], count=count)
 
     def one(i: jax.Array) -> Ranking:
         return lax.cond(
@@ -356,7 +357,7 @@ def _walked(
         )
 
     top = lax.map(one, jnp.arange(len(pools.most)))
-    return top, jnp.where(pools.dense, seen.size, size)
+    return top, jnp.where(pools.dense, seen.size if count else pools.most, size)
 
 
 def _rank_alone(

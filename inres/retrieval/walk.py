@@ -32,29 +32,35 @@ class Walk:
     """Lower bounds found by a walk; step i visited `tile[i]`, and the first `steps` are valid."""
 
     bounds: jax.Array  # float32 [T, Q, BOUND_BLOCKS]
-    size: jax.Array  # int32 [Q], items of the pool in the tiles that the query wanted
+    size: Any  # int32 [Q], items of the pool in wanted tiles; None: not counted
     tile: jax.Array  # int32 [T]
     steps: jax.Array  # int32 []
 
 
-def walk_tiles(index: DeviceIndex, queries: Queries, wanted: jax.Array) -> Walk:
-    """Compute the bounds in every tile that any query needs (`wanted`: bool [Q, T])."""
+def walk_tiles(index: DeviceIndex, queries: Queries, wanted: jax.Array, *, count: bool) -> Walk:
+    """Compute the bounds in every tile that any query needs (`wanted`: bool [Q, T]).
+
+    With `count` the pools are counted, which takes half as long again on a CPU.
+    """
     n_tiles = wanted.shape[1]
     any_wanted = jnp.any(wanted, axis=0)
     (tile,) = jnp.nonzero(any_wanted, size=n_tiles, fill_value=0)
     tile = tile.astype(jnp.int32)
     steps = jnp.sum(any_wanted, dtype=jnp.int32)
 
-    def step(i: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    def step(i: jax.Array, carry: tuple[jax.Array, Any]) -> tuple[jax.Array, Any]:
         bounds, size = carry
         t = tile[i]
         mask = (_tile_pool(index, queries, t) < FAR) & wanted[:, t, None]
         found = rerank.lower_bounds(index.sketch, queries.features, t, mask, BOUND_BLOCKS)
-        return bounds.at[i].set(found), size + jnp.sum(mask, axis=1, dtype=jnp.int32)
+        if size is not None:
+            size += jnp.sum(mask, axis=1, dtype=jnp.int32)
+        return bounds.at[i].set(found), size
 
     q = len(queries)
+    size = jnp.zeros(q, jnp.int32) if count else None
     bounds = jnp.full((n_tiles, q, BOUND_BLOCKS), jnp.inf, jnp.float32)
-    bounds, size = lax.fori_loop(0, steps, step, (bounds, jnp.zeros(q, jnp.int32)))
+    bounds, size = lax.fori_loop(0, steps, step, (bounds, size))
     return Walk(bounds, size, tile, steps)
 
 
