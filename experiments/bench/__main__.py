@@ -10,10 +10,14 @@
         --workdir=runs/bench_archive --config.archive=runs/phantom
     python -m experiments.bench --config=experiments/configs/bench_prepare.py \
         --workdir=runs/bench_prepare
+    python -m experiments.bench --config=experiments/configs/bench_plans.py \
+        --workdir=runs/bench_plans
+    python -m experiments.bench --config=experiments/configs/bench_threads.py \
+        --workdir=runs/bench_threads
 
 `config.kind` selects the measurement: `retrieval` (against faiss and others), `training` (against
-PyTorch), `store`, `archive` or `prepare` (against SimpleITK). The modules of these names describe
-what each one writes to the workdir. Before a peer is timed, its answers are checked against ours.
+PyTorch), `store`, `archive`, `prepare` (against SimpleITK), `plans` of the search, or searches by
+several `threads`. The modules of these names describe what each one writes to the workdir. Before a peer is timed, its answers are checked against ours.
 Leave the machine idle otherwise: rounds in which other programs used the processors are discarded,
 and a case with fewer than three quiet rounds is marked as disturbed. Only `prepare` measures
 processor time instead.
@@ -65,10 +69,18 @@ def measure(arguments: list[str]) -> None:
         from experiments.bench import prepare
 
         prepare.measure_prepare(config, workdir)
+    elif kind == "plans":
+        from experiments.bench import plans
+
+        plans.measure_plans(config, workdir)
+    elif kind == "threads":
+        from experiments.bench import threads
+
+        threads.measure_threads(config, workdir)
     else:
         raise config_lib.ConfigError(
-            f"config.kind = {kind!r}: must be 'retrieval', 'training', 'store', 'archive' or "
-            "'prepare', as in experiments/configs/bench_<kind>.py"
+            f"config.kind = {kind!r}: must be 'retrieval', 'training', 'store', 'archive', "
+            "'prepare', 'plans' or 'threads', as in experiments/configs/bench_<kind>.py"
         )
 
 
