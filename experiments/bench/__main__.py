@@ -17,10 +17,10 @@
 
 `config.kind` selects the measurement: `retrieval` (against faiss and others), `training` (against
 PyTorch), `store`, `archive`, `prepare` (against SimpleITK), `plans` of the search, or searches by
-several `threads`. The modules of these names describe what each one writes to the workdir. Before a peer is timed, its answers are checked against ours.
-Leave the machine idle otherwise: rounds in which other programs used the processors are discarded,
-and a case with fewer than three quiet rounds is marked as disturbed. Only `prepare` measures
-processor time instead.
+several `threads`. The modules of these names describe what each one writes to the workdir. Before
+a peer is timed, its answers are checked against ours. Leave the machine idle otherwise: rounds in
+which other programs used the processors are discarded, and a case with fewer than three quiet
+rounds is marked as disturbed. Only `prepare` measures processor time instead.
 """
 
 from pathlib import Path

@@ -7,6 +7,7 @@ or with the default, up to one per core.
 
 import concurrent.futures
 import functools
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -38,7 +39,7 @@ def measure_threads(config: ConfigDict, workdir: Path) -> None:
     make = functools.partial(
         RandomItems, config.codes, bits=config.bits, dims=config.dims, seed=config.seed
     )
-    items, queries = make(config.items), make(QUERIES)
+    items, queries = make(config.size), make(QUERIES)
     built = index_lib.build(items.codes, np.concatenate([*items.features()]), bits=config.bits)
     features = next(queries.features())
     rows = []
@@ -61,7 +62,7 @@ def measure_threads(config: ConfigDict, workdir: Path) -> None:
                 row = {"pool": size, "threads": threads, "workers": workers or "default"}
                 call = functools.partial(ask, workers=workers)
                 rows.append(row | throughput(call, threads, seconds=config.seconds))
-    environment = {"cores": processes.cores(), "config": config.to_dict()}
+    environment = {"cores": processes.cores(), "config": json.loads(config.to_json())}
     files.write_json(workdir / "bench_threads.json", {"environment": environment, "rows": rows})
     named = [tuple(row[name] for name in COLUMNS) for row in rows]
     table = tables.markdown([*COLUMNS.values()], named)

@@ -13,7 +13,7 @@ def get_config() -> ConfigDict:
         {
             "kind": "threads",
             "codes": "clustered-8",
-            "items": 1_000_000,
+            "size": 1_000_000,
             "bits": 64,
             "dims": 64,
             "pools": (1.0, 40.0, 0.01),

@@ -7,31 +7,36 @@
 // directory of distinct codes, and `buckets` some of it; then the rows of the codes found.
 
 // Nanoseconds of one thread, measured by the part `plans` of the benchmark.
-constexpr double kScanAlone = 0.1;     // per word of a code that is scanned for one query
-constexpr double kScanShared = 0.045;  // the same if several queries share it
+constexpr double kScanAlone = 0.05;    // per word of a code that is scanned for one query
+constexpr double kScanShared = 0.025;  // the same if several queries share it
 constexpr double kScanTile = 25;       // per tile and query
-constexpr double kBucket = 5;          // per bucket
-constexpr double kProbeNear = 4;       // per code in a bucket if a cache holds the codes
+constexpr double kBucket = 7;          // per bucket
+constexpr double kProbeNear = 7;       // per code in a bucket if a cache holds the codes
 constexpr double kProbeFar = 15;       // and if it does not
 constexpr double kReadRow = 40;        // per row of a pool
 constexpr double kFarBytes = 1 << 25;  // codes that no cache holds
+constexpr int64_t kSharing = 4;        // queries that have to share a scan for that to matter
 // Longer pools are read tile by tile, by all threads.
 constexpr int64_t kLongList = 1 << 15;
 
-// Whether a directory is so much smaller than the items that it is read first.
-inline bool is_short(const Segment& s) { return s.starts && 4 * s.distinct <= s.count; }
+inline double list_cost(const Segment& s) {
+  return kScanAlone * static_cast<double>(s.distinct * s.words);
+}
+
+// Whether the directory is read first: if it is much smaller than the items, or if so few queries
+// would share a scan that it has no advantage but that of using all threads.
+inline bool is_listed(const Segment& s, int64_t queries, int threads) {
+  if (s.starts && 4 * s.distinct <= s.count) return true;
+  return queries < kSharing && (threads == 1 || list_cost(s) < kWorthThreads);
+}
 
 // `queries` is the number of queries that share a scan.
 inline double scan_cost(const Segment& s, int64_t queries) {
-  const double word = queries < 4 ? kScanAlone : kScanShared;
+  const double word = queries < kSharing ? kScanAlone : kScanShared;
   const int64_t tiles = s.count / kTile + 1;
   // Each tile of items begins and ends within a chunk of codes.
   const int64_t codes = std::min(s.distinct + kChunk * tiles, s.count);
   return kScanTile * static_cast<double>(tiles) + word * static_cast<double>(codes * s.words);
-}
-
-inline double list_cost(const Segment& s) {
-  return kScanAlone * static_cast<double>(s.distinct * s.words);
 }
 
 inline double probe_cost(const Segment& s) {
@@ -81,25 +86,28 @@ inline void list_codes(const Segment& s, const uint32_t* query, uint32_t limit,
 
 struct Choice {
   Plan plan;
+  Plan otherwise;      // if buckets turn out to be more expensive
   double nanoseconds;  // to find the codes; 0 for a scan, which finds them by the way
   double budget;       // of a plan by buckets, in buckets and codes
 };
 
 // The plan for one query of `shared` that a scan would answer together.
 inline Choice choose(const Segment& s, const uint32_t* query, int32_t threshold, int64_t plan,
-                     int64_t shared) {
+                     int64_t shared, int threads) {
   const double unlimited = std::numeric_limits<double>::infinity();
-  const Choice list{kList, list_cost(s), 0}, scan{kScan, 0, 0};
+  const Choice list{kList, kList, list_cost(s), 0}, scan{kScan, kScan, 0, 0};
   if (plan == kScan) return scan;
   if (plan == kList || (plan == kBuckets && !s.substrings)) return list;
-  if (plan == kBuckets) return {kBuckets, step_cost(s, 1, 0, threshold), unlimited};
-  const double other = is_short(s) ? list_cost(s) : scan_cost(s, shared);
+  if (plan == kBuckets) return {kBuckets, kList, step_cost(s, 1, 0, threshold), unlimited};
+  const bool listed = is_listed(s, shared, threads);
+  const double other = listed ? list_cost(s) : scan_cost(s, shared);
   const double least = step_cost(s, 0, 0, threshold);
   if (s.substrings && least < other) {
     const double expected = step_cost(s, own_codes(s, query), 0, threshold);
-    if (expected < other) return {kBuckets, expected, other / probe_cost(s)};
+    if (expected < other)
+      return {kBuckets, listed ? kList : kScan, expected, other / probe_cost(s)};
   }
-  return is_short(s) ? list : scan;
+  return listed ? list : scan;
 }
 
 // The codes of a pool, ascending; false: the segment is to be scanned.
@@ -120,7 +128,7 @@ inline bool find_codes(const Segment& s, const uint32_t* query, int32_t threshol
     }
     codes.clear();
   }
-  if (choice.plan == kScan || (choice.plan == kBuckets && !is_short(s))) return false;
+  if (choice.otherwise == kScan) return false;
   list_codes(s, query, static_cast<uint32_t>(threshold), codes);
   return true;
 }
@@ -326,7 +334,7 @@ inline void search_some(const Segment* segments, int64_t n, const Queries& queri
     double finding = 0;
     for (int64_t q = first; q < last; ++q) {
       choices.push_back(choose(s, queries.codes + q * s.words, queries.threshold[q], queries.plan,
-                               last - first));
+                               last - first, threads));
       finding += choices.back().nanoseconds;
     }
     run_on(finding > kWorthThreads ? threads : 1, last - first, [&](int64_t i) {
@@ -380,27 +388,32 @@ void search(const Segment* segments, int64_t n, const Queries& queries, int thre
 // distances, are read as late as possible, since each is somewhere else in memory.
 class Near {
  public:
-  Near(const Segment* segments, size_t k) : segments_(segments), k_(k) {}
+  Near(const Segment* segments, size_t k)
+      : segments_(segments), k_(k), counts_(32 * segments->words + 1), radius_(counts_.size()) {}
   size_t k() const { return k_; }
   // The largest distance that can be among the K nearest.
   uint32_t radius() const { return radius_; }
   void offer(uint32_t distance, int64_t place) {
     rows_.push_back({uint64_t{distance} << 32 | kUnread, place});
+    if (distance < radius_) {
+      ++counts_[distance];
+      for (++nearer_; nearer_ >= k_;) nearer_ -= counts_[--radius_];
+    }
     if (rows_.size() >= wait_) settle();
   }
   // There are K codes that are no farther than `distance`.
-  void lower(uint32_t distance) { radius_ = std::min(radius_, distance); }
+  void lower(uint32_t distance) {
+    while (radius_ > distance) nearer_ -= counts_[--radius_];
+  }
   // The codes found so far that are no farther than `distance`.
   size_t within(int64_t distance) const {
     return std::count_if(rows_.begin(), rows_.end(), [&](const Found& found) {
       return static_cast<int64_t>(found.key >> 32) <= distance;
     });
   }
-  // Drops what is not among the K nearest, and lowers the radius; returns whether there are K.
+  // Drops what is not among the K nearest; returns whether there are K.
   bool settle() {
     if (rows_.size() < k_) return false;
-    std::nth_element(rows_.begin(), rows_.begin() + (k_ - 1), rows_.end());
-    lower(static_cast<uint32_t>(rows_[k_ - 1].key >> 32));
     const auto far = [&](const Found& found) { return found.key >> 32 > radius_; };
     rows_.erase(std::remove_if(rows_.begin(), rows_.end(), far), rows_.end());
     if (rows_.size() > 2 * k_) keep_first();
@@ -438,7 +451,9 @@ class Near {
   const Segment* segments_;
   size_t k_;
   size_t wait_ = 2 * k_ + 32;
-  uint32_t radius_ = std::numeric_limits<uint32_t>::max() - 1;
+  std::vector<uint32_t> counts_;  // of codes by distance, as far as these are below the radius
+  size_t nearer_ = 0;             // codes below the radius, fewer than K
+  uint32_t radius_;
   std::vector<Found> rows_;
 };
 
@@ -506,13 +521,11 @@ inline void scan_codes(const Segment& s, int64_t number, const Queries& queries,
 // Offers the nearest codes of a segment by their buckets, if that is expected to be faster than
 // reading all codes; otherwise returns false and leaves `best` as it was.
 inline bool probe_nearest(const Segment& s, int64_t number, const Queries& queries, int64_t q,
-                          int64_t shared, Near& best) {
+                          Near& best) {
   if (!s.substrings || queries.plan == kScan || queries.plan == kList) return false;
   const bool forced = queries.plan == kBuckets;
   const uint32_t* code = queries.codes + q * s.words;
-  const double word = shared < 4 ? kScanAlone : kScanShared;
-  const double scan = word * static_cast<double>(s.distinct * s.words);
-  const double most = forced ? std::numeric_limits<double>::infinity() : scan / 4;
+  const double most = forced ? std::numeric_limits<double>::infinity() : list_cost(s);
   const int64_t steps = 32 * s.words + s.substrings + 1;
   const double own = own_codes(s, code);
   int64_t reach = s.substrings;  // steps that are worth their time
@@ -540,7 +553,7 @@ inline bool probe_nearest(const Segment& s, int64_t number, const Queries& queri
     }
     step = next;
     // Where the query's own buckets have few codes as near as that, there are hardly K of them.
-    if (step == s.substrings && !forced && 4 * best.within(reach) < best.k()) {
+    if (step == s.substrings && !forced && 2 * best.within(reach) < best.k()) {
       best = before;
       return false;
     }
@@ -578,7 +591,7 @@ void nearest(const Segment* segments, int64_t n, const Queries& queries, int thr
     const int64_t some = std::min<int64_t>(queries.count, 8);
     const auto begin = std::chrono::steady_clock::now();
     const auto probe = [&](int64_t q) {
-      done[q] = probe_nearest(s, number, queries, q, queries.count, best[q]);
+      done[q] = probe_nearest(s, number, queries, q, best[q]);
     };
     for (int64_t q = 0; q < some; ++q) probe(q);
     const std::chrono::duration<double, std::nano> taken = std::chrono::steady_clock::now() - begin;
