@@ -38,6 +38,7 @@ def get_config() -> Config:
         images=300_000,
         batch=32,
         planes=3,
+        zoom=1.25,
         clean_share=0.0,
         checkpoint_every=5,
         eval_every=5,
