@@ -19,7 +19,19 @@ nodule and their z_mm, a nodule is one item: up to seven slices, each seen by it
 averaged (--config.items.neighbours=0: the central slice alone).
 """
 
-from inres.config import Config, Data, Hash, Items, Loss, Model, Properties, Segment, Split, Train
+from inres.config import (
+    Config,
+    Data,
+    Hash,
+    Items,
+    Loss,
+    Model,
+    Properties,
+    Search,
+    Segment,
+    Split,
+    Train,
+)
 
 
 def get_config() -> Config:
@@ -43,4 +55,5 @@ def get_config() -> Config:
         checkpoint_every=5,
         eval_every=5,
     )
+    config.search = Search(class_weight=2.0)
     return config
