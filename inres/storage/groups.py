@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from inres.storage import records
+from inres.storage.records import Value
 from inres.storage.search_files import Searchable
 from inres.storage.shards import Shard
 
@@ -24,13 +25,14 @@ def number_of(text: str, column: str, opened: Sequence[Searchable]) -> int:
     return -1
 
 
-def texts_of(shard: Shard, column: str) -> list[str | None]:
-    """The texts of a column by ascending id, those of removed items too."""
-    ids, out = shard.ids, []
+def values_of(shard: Shard, column: str) -> list[Value]:
+    """The values of a column by ascending id, those of removed items too."""
+    ids: np.ndarray = shard.ids
+    out: list[Value] = []
     for start in range(0, len(ids), records.BLOCK):
         part = ids[start : start + records.BLOCK]
         span = (int(part[0]), int(part[-1]))
-        out += [text for (text,) in shard.table.select([column], "id BETWEEN ? AND ?", span)]
+        out += [value for (value,) in shard.table.select([column], "id BETWEEN ? AND ?", span)]
     return out
 
 
@@ -47,15 +49,17 @@ class Numbering:
         for part in read:
             groups = part.groups_by_row()
             if groups is not None:
-                texts = texts_of(part.shard, column)
+                texts = values_of(part.shard, column)
                 pairs = zip(texts, groups.tolist(), strict=True)
-                self._known |= {text: number for text, number in pairs if text}
+                self._known |= {str(text): number for text, number in pairs if text}
 
     def of(self, shard: Shard) -> np.ndarray:
         """The numbers of a shard's rows, int32 [n]; -1 for blank texts."""
-        return np.array([self._number(text) for text in texts_of(shard, self._column)], np.int32)
+        return np.array(
+            [self._number(str(text or "")) for text in values_of(shard, self._column)], np.int32
+        )
 
-    def _number(self, text: str | None) -> int:
+    def _number(self, text: str) -> int:
         if not text:
             return -1
         if text not in self._known:

@@ -111,7 +111,7 @@ def _labels(shard: Shard, column: str) -> np.ndarray | None:
     """The labels of a shard's rows, int32 [n], -1 where unknown."""
     if not column:
         return None
-    values = groups_lib.texts_of(shard, column)
+    values = groups_lib.values_of(shard, column)
     return np.array([-1 if value is None else value for value in values], np.int32)
 
 
