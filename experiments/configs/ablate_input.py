@@ -24,6 +24,7 @@ def get_config(base: str = "phantom") -> Ablation:
     found = load(base)
     found.items.neighbours, found.items.unit = 0, "nodule"
     found.model.planes = "channels"
+    found.train.zoom = 1.0  # cubes are not zoomed
     found.train.images, found.train.epochs = found.train.images or IMAGES, 0
     cube = {"items.view": "cube"}
     return Ablation(

@@ -89,7 +89,7 @@ def test_pytorch_has_the_same_network(config, ours):
 @pytest.mark.e2e
 @pytest.mark.parametrize(
     ("kind", "missing", "remedy"),
-    [("training", "torch", ".[bench]"), ("retrieval", "faiss", ".[test]")],
+    [("training", "torch", ".[bench]"), ("retrieval", "faiss", ".[bench]")],
 )
 def test_a_missing_peer_is_one_error_with_its_remedy(tmp_path, kind, missing, remedy):
     without = (

@@ -1,7 +1,5 @@
 """Items that share codes: the jitted programs scan the distinct codes and find the same."""
 
-import dataclasses
-
 import numpy as np
 import oracle
 import pytest
@@ -117,7 +115,7 @@ def test_both_layouts_find_the_same(distinct, monkeypatch, rng):
             for pool in ({"threshold": 7, "min_pool": 20}, {"nearest": 200})
         ]
     for one, other in zip(*found.values(), strict=True):
-        for name, values in dataclasses.asdict(one).items():
+        for name, values in one._asdict().items():
             np.testing.assert_array_equal(values, getattr(other, name), name)
 
 
