@@ -199,15 +199,17 @@ def with_labels(index: DeviceIndex, labels: Any) -> DeviceIndex:
     Args:
       index: the index.
       labels: int [N], in ascending order of the items' ids, the order of `Records.column`. Items
-        with -1 are never found.
+        with -1 are never found. None: no labels.
 
     Raises:
       ValueError: the length is not N, or a value is below -1.
     """
     n, tiles, codes = len(index), index.capacity // TILE, index.codes
-    labels = checks.integers(labels, n, "labels")
-    walked = np.empty(n, np.int32)
-    walked[np.asarray(index.place)[:n]] = labels
+    walked = None
+    if labels is not None:
+        labels = checks.integers(labels, n, "labels")
+        walked = np.empty(n, np.int32)
+        walked[np.asarray(index.place)[:n]] = labels
     if isinstance(codes, Each):
         by_id = Tags(codes.tags_by_id.group, _tile_by_id(labels, tiles))
         codes = codes.replace(tags_by_id=by_id)  # type: ignore[attr-defined]

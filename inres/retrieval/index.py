@@ -64,36 +64,40 @@ class Index:
     @functools.cached_property
     def _on_device(self) -> DeviceIndex:
         if self.origin is not None:
-            order = np.argsort(self._ids)
-            return device_index.with_labels(self.origin._on_device, self._device_labels()[order])
+            labels = self._device_labels()
+            ascending = None if labels is None else labels[np.argsort(self._ids)]
+            return device_index.with_labels(self.origin._on_device, ascending)
         parts = self.segments
-        hides = self.labelled or any(part.hidden is not None for part in parts)
+        codes = [part.directory.of_items() for part in parts]
+        features = [np.asarray(part.sorted_features(), np.float32) for part in parts]
         return device_index.build(
-            _joined([part.directory.of_items() for part in parts], codes_lib.words(self.bits)),
-            _joined([np.asarray(part.sorted_features(), np.float32) for part in parts], self.dims),
+            _joined(codes, np.zeros((0, codes_lib.words(self.bits)), np.uint32)),
+            _joined(features, np.zeros((0, self.dims), np.float32)),
             bits=self.bits,
             ids=self._ids,
             groups=_tags([part.groups for part in parts], parts, -1),
-            labels=self._device_labels() if hides else None,
+            labels=self._device_labels(),
             capacity=self.capacity,
         )
 
     @property
     def _ids(self) -> np.ndarray:
         """int32 [N], segment by segment."""
-        return np.concatenate([np.zeros(0, np.int32), *(part.ids for part in self.segments)])
+        return _joined([part.ids for part in self.segments], np.zeros(0, np.int32))
 
-    def _device_labels(self) -> np.ndarray:
-        """Labels int32 [N], segment by segment, -1 for hidden items."""
+    def _device_labels(self) -> np.ndarray | None:
+        """Labels int32 [N], segment by segment, -1 for hidden items; None if nothing is hidden."""
+        if not self.labelled and all(part.hidden is None for part in self.segments):
+            return None
         labels = _tags([part.labels for part in self.segments], self.segments, 0)
         hidden = [segment_lib.is_hidden(part) for part in self.segments]
-        return np.where(np.concatenate([np.zeros(0, bool), *hidden]), -1, labels)
+        return np.where(np.concatenate(hidden), -1, labels)
 
 
-def _joined(parts: Sequence[np.ndarray], width: int) -> np.ndarray:
-    """Arrays [n, width], one after the other."""
+def _joined(parts: Sequence[np.ndarray], nothing: np.ndarray) -> np.ndarray:
+    """Arrays one after the other, or `nothing` if there are none."""
     if not parts:
-        return np.zeros((0, width), np.uint32 if width else np.float32)
+        return nothing
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
@@ -103,7 +107,7 @@ def _tags(tags: Sequence[np.ndarray | None], parts: Sequence[Segment], missing: 
         np.full(len(part), missing, np.int32) if values is None else values
         for values, part in zip(tags, parts, strict=True)
     ]
-    return np.concatenate([np.zeros(0, np.int32), *filled])
+    return _joined(filled, np.zeros(0, np.int32))
 
 
 def build(
@@ -162,7 +166,7 @@ def with_labels(index: Index, labels: Any) -> Index:
 def without_labels(index: Index) -> Index:
     """The Index without labels: a search can then not be restricted to one, and is faster."""
     parts = tuple(dataclasses.replace(part, labels=None) for part in index.segments)
-    return dataclasses.replace(index, segments=parts)
+    return dataclasses.replace(index, segments=parts, origin=index.origin or index)
 
 
 def keep(index: Index, ids: Any) -> Index:

@@ -676,21 +676,22 @@ void widen(const Segment* segments, int64_t n, const Queries& queries, int threa
 
 // ---- Ranking of given items ----------------------------------------------------------------
 
-void rank_given(const Segment* segments, int64_t, const Queries& queries, int threads,
+void rank_given(const Segment* segments, int64_t n, const Queries& queries, int threads,
                 const int64_t* place, int64_t m, int32_t* ids, int32_t* hamming, float* distance) {
   threads = worth_starting(threads, queries.count * m / 2);
   run_on(threads, queries.count, [&](int64_t q) {
     Best best;
     best.k = static_cast<size_t>(std::min(queries.k, std::max<int64_t>(m, 1)));
+    std::vector<Rows> rows;
+    for (int64_t number = 0; number < n; ++number) rows.emplace_back(segments[number]);
     for (int64_t i = 0; i < m; ++i) {
       const int64_t which = place[q * m + i];
       if (which < 0) continue;
       const Segment& s = segment_of(segments, which);
-      Rows rows(s);
       const int64_t position = position_of(which);
       const float* query = queries.features + q * s.dims;
-      best.offer(key_of(squared_distance(query, rows.at(position), s.dims), s.ids[position]),
-                 which);
+      const float* row = rows[which >> kSegmentShift].at(position);
+      best.offer(key_of(squared_distance(query, row, s.dims), s.ids[position]), which);
     }
     write_ranking(segments, queries, q, best, ids, hamming, distance);
   });

@@ -7,7 +7,7 @@ import numpy as np
 import oracle
 import pytest
 
-from inres.retrieval import search
+from inres.retrieval import native, search
 from inres.retrieval.segment import Segment
 from inres.storage import errors, manifest, store, updates
 
@@ -195,3 +195,28 @@ def test_the_manifest_names_the_files_of_the_search(tmp_path):
     assert math.isfinite(named["next_group"])
     for shard in named["shards"]:
         assert {"order", "directory", "sketch", "groups", "labels"} <= {*shard["files"]}
+
+
+def test_an_empty_index_has_only_empty_pools(tmp_path):
+    nothing = np.zeros((0, 2), np.uint32), np.zeros((0, DIMS), np.float32)
+    store.save(tmp_path / "i", *nothing, [], bits=BITS, model="m")
+    built = store.load(tmp_path / "i").index
+    for engine in ("native", "jax") if native.kernel() else ("jax",):
+        codes, features, _ = made(2)
+        found = search.search(built, codes, features, threshold=9, k=3, engine=engine)
+        assert (found.ids == -1).all()
+        assert (found.pool_size == 0).all()
+
+
+def test_labels_need_no_second_copy_on_a_device(tmp_path):
+    saved(tmp_path / "i")
+    stored = store.load(tmp_path / "i")
+    plain, labelled = stored.index.on_device, stored.labelled.on_device
+    assert plain.features is labelled.features
+    assert plain.tags.label is None
+    codes, features, _ = made(100)
+    found = [
+        search.search(stored.index, codes[:5], features[:5], threshold=3, k=9, engine=engine)
+        for engine in ("native" if native.kernel() else "jax", "jax")
+    ]
+    np.testing.assert_array_equal(found[0].ids, found[1].ids)
