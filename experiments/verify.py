@@ -8,7 +8,7 @@ everything, which takes some seconds per ten gigabytes. Names the first damaged 
 """
 
 from experiments import common
-from inres.pipeline import added
+from inres.pipeline import added, export, export_checks
 from inres.storage import manifest, store
 
 
@@ -20,6 +20,8 @@ def verify(arguments: list[str]) -> None:
     found = next((place for place in places if (place / manifest.MANIFEST).is_file()), None)
     if found is None:
         raise FileNotFoundError(f"{root}: holds no archive; give the workdir of a finished run")
+    if export.is_export(found.parent):
+        export_checks.verify(found.parent)
     store.verify(found)
     for segment in added.segments(found):
         added.verify(segment)

@@ -1,5 +1,6 @@
 """A finished run as an object: open it once, then search it from any program."""
 
+import bisect
 import collections
 import dataclasses
 import functools
@@ -108,7 +109,7 @@ class Archive:
     @property
     def item_count(self) -> int:
         """Number of items that `search_item` knows, archived or not."""
-        return len(self._run.items)
+        return len(self._run)
 
     @property
     def config(self) -> Config:
@@ -191,24 +192,23 @@ class Archive:
         Raises:
           ValueError: there is no such item, or an option is impossible.
         """
-        count = len(self._run.items)
+        count = len(self._run)
         if isinstance(item, bool) or not isinstance(item, int | np.integer):
             raise ValueError(f"item {item!r}: must be a whole number from 0 to {count - 1}")
         item = int(item)
         if not 0 <= item < count:
             raise ValueError(f"item {item}: the item table has rows 0 to {count - 1}")
-        row = self._run.items[item]
-        encoded = self._run.embeddings.rows(np.array([item]))
-        known = {name: row.value(name) for name in self.properties}
+        record = self._record_of(item)
+        encoded = self._run.encoded(item)
         query = Query(
             f"item{item}",
             np.asarray(self._run.images[item]),
             int(encoded.fc3[0].argmax()),
-            row.scan,
-            row.label,
-            row.diameter_mm,
+            record["scan"],
+            record["label"],
+            record["diameter_mm"],
             properties=self._estimates(encoded),
-            known=properties.known(known, self.properties),
+            known=properties.known(record, self.properties),
         )
         return self._search(query, encoded, self.options(options))
 
@@ -568,6 +568,30 @@ class Archive:
         """The scan of each archived item, str [N]."""
         return self.records.column("scan")
 
+    def _record_of(self, item: int) -> Mapping[str, Any]:
+        """What is known of an item, archived or not: its record, or the same from the item table.
+
+        A record is found by halves, as items have ascending ids; the table is read from its start.
+        """
+        ids = self._ids
+        place = bisect.bisect_left(
+            range(len(ids)),
+            item,
+            key=lambda at: self.records[int(ids[at])]["item"],  # type: ignore[arg-type, return-value]
+        )
+        if place < len(ids):
+            record = self.records[int(ids[place])]
+            if record["item"] == item:
+                return record
+        row = self._run.items[item]
+        values = {name: row.value(name) for name in self.properties}
+        return {
+            **values,
+            "scan": row.scan,
+            "label": row.label,
+            "diameter_mm": row.diameter_mm,
+        }
+
     @functools.cached_property
     def _ids(self) -> np.ndarray:
         """The ids of the archived items, int32 [N], ascending."""
@@ -589,14 +613,10 @@ class Archive:
         run = self._run
         return properties.archived(
             self.records,
-            run.embeddings.properties,
+            run.estimates,
             run.property_scale,
             no_nodule=self._no_nodule,
         )
-
-    @functools.cached_property
-    def _nodules(self) -> np.ndarray:
-        return items.nodule_names(self._run.items)
 
     def _filtered(self, where: str, *, labelled: bool) -> Index:
         """The index of the items whose records meet a condition; empty: all."""
@@ -708,23 +728,16 @@ class Archive:
 
     def _units(self, ids: np.ndarray, kind: str) -> np.ndarray:
         """The scan of each item, or its nodule; an item of none stands for itself."""
-        return np.array(
-            [unit_name(record, kind, self._nodules) for record in self.records.many(ids.tolist())]
-        )
+        return np.array([unit_name(record, kind) for record in self.records.many(ids.tolist())])
 
 
-def unit_name(record: Any, kind: str, nodules: np.ndarray) -> str:
-    """A name for the scan or nodule of an item.
-
-    Args:
-      record: the item's record.
-      kind: `scan` or `nodule`.
-      nodules: str [N], `items.nodule_names` of all items.
-    """
+def unit_name(record: Mapping[str, Any], kind: str) -> str:
+    """A name for the scan or nodule (`kind`) of the item with a record."""
     itself = f"\n{record['item']}"
     if kind == "scan":
         return record["scan"] or itself
-    return f"{record['scan']}\n{nodules[int(record['item'])] or itself}"
+    nodule = items.nodule_name(record["scan"], record.get("patient", ""), record["nodule"])
+    return f"{record['scan']}\n{nodule or itself}"
 
 
 def _pool(options: SearchOptions) -> dict[str, Any]:

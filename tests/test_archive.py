@@ -23,7 +23,7 @@ def archive(tmp_path_factory):
 def brute(archive, item, weights, allowed):
     """Archived items by weighted difference to the query, from the item table and embeddings."""
     run, scale = archive._run, archive._run.property_scale
-    estimates = scale.standardise(scale.restore(run.embeddings.properties)).astype(np.float64)
+    estimates = scale.standardise(scale.restore(run.layers[0].properties)).astype(np.float64)
     values = scale.standardise(table(run.items, NAMES)).astype(np.float64)
     for row, one in enumerate(run.items):
         for at, name in enumerate(NAMES):
@@ -50,7 +50,7 @@ def brute(archive, item, weights, allowed):
 def test_weighted_searches_equal_brute_force_over_the_item_table(archive, weights, options):
     run = archive._run
     for item in (1, 2, 55):
-        own, predicted = run.items[item].scan, int(run.embeddings.fc3[item].argmax())
+        own, predicted = run.items[item].scan, int(run.layers[0].fc3[item].argmax())
 
         def allowed(one, own=own, predicted=predicted):
             return (
@@ -67,8 +67,30 @@ def test_weighted_searches_equal_brute_force_over_the_item_table(archive, weight
         np.testing.assert_allclose(
             [h.distance for h in hits], distance[found], rtol=1e-4, atol=1e-6
         )
-        bits = run.embeddings.h >= 0.5
+        bits = run.layers[0].h >= 0.5
         assert [h.hamming for h in hits] == (bits[found] != bits[item]).sum(axis=1).tolist()
+
+
+def test_items_are_found_by_their_records_or_in_the_item_table(archive):
+    """The table is read for items that are not archived only; the answers say the same."""
+    run, read = archive._run, []
+    one = dataclasses.replace(run, load_items=lambda: read.append(1) or run.items)
+    found = Archive(one)
+    assert found.item_count == ITEMS
+    for item in range(ARCHIVED):
+        query, row = found.search_item(item).query, run.items[item]
+        assert (query.scan, query.label, query.diameter_mm) == (
+            row.scan,
+            row.label,
+            row.diameter_mm,
+        )
+        for name in NAMES:
+            value = row.value(name)
+            expected = None if np.isnan(value) or (name != NAMES[3] and not row.label) else value
+            assert query.known.get(name) == expected
+    assert not read
+    assert found.search_item(ITEMS - 1).query.scan == run.items[ITEMS - 1].scan
+    assert read == [1]
 
 
 def test_normal_items_are_found_by_their_location_only(archive):
@@ -93,7 +115,7 @@ def test_each_nodule_once_is_its_nearest_item(archive):
 def test_a_query_has_estimates_and_a_result_what_its_record_says(archive):
     run = archive._run
     hits = archive.search_item(6, nearest=20, k=20)
-    restored = run.property_scale.restore(run.embeddings.properties)[6]
+    restored = run.property_scale.restore(run.layers[0].properties)[6]
     assert hits.query.properties == pytest.approx(dict(zip(NAMES, restored, strict=True)))
     assert "texture" not in hits.query.known  # not in the item's record
     assert hits.query.known["margin"] == run.items[6].value("margin")
@@ -152,7 +174,11 @@ def test_a_slice_that_is_part_of_a_cube_belongs_to_its_scan(tmp_path):
     central = dataclasses.replace(rows[0], image="b.png", scan="s1")
     archive = Archive(
         dataclasses.replace(
-            run, config=config, items=(central,), data_root=tmp_path.resolve(), channels=62
+            run,
+            config=config,
+            load_items=lambda: (central,),
+            data_root=tmp_path.resolve(),
+            channels=62,
         )
     )
 

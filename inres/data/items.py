@@ -139,17 +139,14 @@ def patients(items: Sequence[Item]) -> np.ndarray:
 
 
 def nodule_names(items: Sequence[Item]) -> np.ndarray:
-    """The nodule of each item, str [N]; empty for normal slices.
+    """The nodule of each item, `nodule_name`, str [N]."""
+    return np.array([nodule_name(item.scan, item.patient, item.nodule) for item in items], str)
+
+
+def nodule_name(scan: str, patient: str, nodule: str) -> str:
+    """The name of an item's nodule within its scan; empty for normal slices.
 
     Where the scan is unknown, the patient precedes the name, since nodules of different patients
     may have the same name.
     """
-    return np.array(
-        [
-            f"{item.patient}/{item.nodule}"
-            if item.nodule and item.patient and not item.scan
-            else item.nodule
-            for item in items
-        ],
-        str,
-    )
+    return f"{patient}/{nodule}" if nodule and patient and not scan else nodule

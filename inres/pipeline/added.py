@@ -16,7 +16,7 @@ import contextlib
 import dataclasses
 import itertools
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -159,6 +159,7 @@ def read_items(segment: Segment) -> list[Item]:
     Raises:
       AddedError, ValueError: the table is damaged.
     """
+    _compare(segment, "items.csv", _sums(segment))
     items = item_table.read_table(segment.root / "items.csv")
     if len(items) != segment.count:
         raise AddedError(f"{segment.root / 'items.csv'}: {len(items)} items; {AGAIN}")
@@ -166,13 +167,27 @@ def read_items(segment: Segment) -> list[Item]:
 
 
 def read_images(segment: Segment) -> np.ndarray:
-    """The images of an addition, memory-mapped, uint8 [n, S, S]."""
-    return files.load_array(segment.root / "images.npy", AGAIN, mmap=True)
+    """The images of an addition, memory-mapped, uint8 [n, S, S].
+
+    Raises:
+      AddedError, ValueError: the file is damaged.
+    """
+    images = files.load_array(segment.root / "images.npy", AGAIN, mmap=True)
+    if len(images) != segment.count:
+        raise AddedError(f"{segment.root / 'images.npy'}: {len(images)} images; {AGAIN}")
+    return images
 
 
 def read_embeddings(segment: Segment) -> Encoded:
-    """The layers of the network for the items of an addition."""
-    return artifacts.load_embeddings(segment.root, AGAIN)
+    """The layers of the network for the items of an addition, memory-mapped.
+
+    Raises:
+      AddedError, ValueError: the file is damaged.
+    """
+    layers = artifacts.load_embeddings(segment.root, AGAIN)
+    if len(layers) != segment.count:
+        raise AddedError(f"{segment.root / 'embeddings.npz'}: {len(layers)} items; {AGAIN}")
+    return layers
 
 
 def verify(segment: Segment) -> None:
@@ -181,10 +196,24 @@ def verify(segment: Segment) -> None:
     Raises:
       AddedError: one is missing or differs.
     """
-    for name, digest in files.read_json(segment.root / DESCRIPTION, remedy=AGAIN)["sha256"].items():
-        path = segment.root / name
-        if not path.is_file() or files.sha256(path) != digest:
-            raise AddedError(f"{path}: missing or damaged (checksum differs); {AGAIN}")
+    sums = _sums(segment)
+    for name in sums:
+        _compare(segment, name, sums)
+
+
+def _sums(segment: Segment) -> Mapping[str, str]:
+    """The checksums of an addition's files."""
+    path = segment.root / DESCRIPTION
+    sums = files.read_json(path, remedy=AGAIN).get("sha256")
+    if not isinstance(sums, dict):
+        raise AddedError(f"{path}: damaged (no checksums); {AGAIN}")
+    return sums
+
+
+def _compare(segment: Segment, name: str, sums: Mapping[str, str]) -> None:
+    path = segment.root / name
+    if not path.is_file() or files.sha256(path) != sums.get(name):
+        raise AddedError(f"{path}: missing or damaged (checksum differs); {AGAIN}")
 
 
 def _described(archive: Path) -> Iterator[Segment]:

@@ -273,18 +273,47 @@ INDEX_AGAIN = "run the index stage again"
 
 
 def load_embeddings(index: Path, remedy: str = INDEX_AGAIN) -> Encoded:
-    """The layers of every item, in the order of the item table.
+    """The layers of every item, in the order of the item table, memory-mapped.
 
     Raises:
       ValueError: the file is damaged; names it and ends with `remedy`.
     """
     path = index / "embeddings.npz"
     layers = tuple(field.name for field in dataclasses.fields(Encoded))
-    encoded = Encoded(**files.load_arrays(path, layers, remedy))
+    encoded = Encoded(**files.load_arrays(path, layers, remedy, mmap=True))
     shapes = [array.shape for array in vars(encoded).values()]
     if any(len(shape) != 2 for shape in shapes) or len({shape[0] for shape in shapes}) > 1:
         raise ValueError(f"{path}: damaged (arrays of shapes {shapes}); {remedy}")
     return encoded
+
+
+KIND = "kind.json"
+
+
+def save_kind(folder: Path, class_names: Sequence[str], item_side_px: int) -> None:
+    """Write what the items of an index are: the names of their classes, and the images' side."""
+    files.write_json(
+        folder / KIND, {"class_names": list(class_names), "item_side_px": item_side_px}
+    )
+
+
+def load_kind(index: Path) -> tuple[tuple[str, ...], int]:
+    """The names of the classes, and the side of an image in pixels, from the stage `index`.
+
+    Raises:
+      ValueError: the file is missing or damaged; names it.
+    """
+    path = index / KIND
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file; {INDEX_AGAIN}")
+    value = files.read_json(path, remedy=INDEX_AGAIN)
+    try:
+        names, side = tuple(value["class_names"]), value["item_side_px"]
+        if type(side) is int and all(isinstance(name, str) for name in names):
+            return names, side
+    except (KeyError, TypeError):
+        pass
+    raise ValueError(f"{path}: damaged ({value!r:.60}); {INDEX_AGAIN}")
 
 
 def save_hyperplanes(path: Path, hyperplanes: Hyperplanes) -> None:

@@ -74,7 +74,8 @@ def export_run(root: Path, out: Path) -> None:
         files.write_json(part / "config.json", _portable_config(run.config))
         _write_networks(run, part)
         item_table.write_table(part / "items.csv", run.items)
-        artifacts.save_embeddings(part / "embeddings.npz", run.embeddings)
+        first, *added = run.layers
+        artifacts.save_embeddings(part / "embeddings.npz", first.followed_by(*added))
         artifacts.save_property_scale(part, run.property_scale)
         with files.array_file(part / "thumbnails.npy", run.images.shape) as file:
             for image in progress(run.images, name="write thumbnails", unit="item"):
@@ -149,7 +150,7 @@ def model_card(
         "use": "research; not a medical device",
         "data": {
             "kind": run.config.data.kind,
-            "items": len(run.items),
+            "items": len(run),
             "archived": len(run.stored),
             "scans": len({item.scan for item in run.items}),
             "split": run.config.split.kind,
@@ -183,7 +184,10 @@ def is_export(root: Path) -> bool:
 
 
 def open_export(root: Path) -> TrainedRun:
-    """Open a folder that `export_run` wrote; all checksums are verified.
+    """Open a folder that `export_run` wrote.
+
+    Files are compared with their checksums when they are read; those that are memory-mapped, by
+    `experiments.verify`.
 
     Raises:
       ExportError, ValueError: it is damaged or not an exported run; names the file.
@@ -192,56 +196,54 @@ def open_export(root: Path) -> TrainedRun:
     card = export_checks.read_card(root)
     sums = export_checks.read_checksums(root)
     segmented = card["segmented"]
-    export_checks.verify(
-        root, sums, [*export_checks.REQUIRED, *(["unet.npz"] if segmented else [])]
-    )
-    config = workdir.read_config(root)
+    needed = [*export_checks.REQUIRED, *(["unet.npz"] if segmented else [])]
+    export_checks.require_files(root, sums, needed)
+
+    def whole(name: str) -> Path:
+        return export_checks.whole(root, sums, name)
+
+    whole(export_checks.CARD)
+    config = workdir.read_config(whole("config.json").parent)
     if config.hash.code != "latent":
-        export_checks.require_named(root, sums, ["planes.npz"])
+        export_checks.require_files(root, sums, ["planes.npz"])
+        whole("planes.npz")
     stored = storage.load(root / "archive", model=card["fingerprint"])
-    scale = artifacts.load_property_scale(root, COPY)
+    scale = artifacts.load_property_scale(whole("properties.json").parent, COPY)
 
     def load_network() -> Network:
         model = recipe.build_model(config, classes=len(card["classes"]), properties=len(scale))
-        return model, _read_variables(root / "network.npz")
+        return model, _read_variables(whole("network.npz"))
 
     def load_segmenter() -> Segmenter | None:
         if not segmented:
             return None
-        return artifacts.unet_segmenter(config, _read_variables(root / "unet.npz"))
+        return artifacts.unet_segmenter(config, _read_variables(whole("unet.npz")))
 
     run = TrainedRun(
         root=root,
         config=config,
         class_names=tuple(card["classes"]),
-        items=tuple(item_table.read_table(root / "items.csv")),
+        load_items=lambda: tuple(item_table.read_table(whole("items.csv"))),
         images=files.load_array(root / "thumbnails.npy", COPY, mmap=True),
         channels=card["channels"],
         reach=card["reach"],
         item_side_px=card["item_side_px"],
-        embeddings=artifacts.load_embeddings(root, COPY),
+        layers=(artifacts.load_embeddings(root, COPY),),
         property_scale=scale,
         hyperplanes=artifacts.load_hyperplanes(config, root, COPY),
         scale=artifacts.to_scale(card["scale"]),
         stored=stored,
-        trained_inputs=read_digests(root / "trained.npy", COPY),
+        load_digests=lambda: read_digests(whole("trained.npy"), COPY),
         data_root=None,
         load_network=load_network,
         load_segmenter=load_segmenter,
     )
-    _require_equal_counts(run)
+    if len(run.layers[0]) != len(run):
+        raise ExportError(
+            f"{root / 'embeddings.npz'}: holds {len(run.layers[0])} items, thumbnails.npy "
+            f"{len(run)}; {COPY}"
+        )
     return with_added(run)
-
-
-def _require_equal_counts(run: TrainedRun) -> None:
-    """Check that items, thumbnails and embeddings are of the same number."""
-    n = len(run.items)
-    for name, count in (
-        ("thumbnails.npy", len(run.images)),
-        ("embeddings.npz", len(run.embeddings)),
-    ):
-        if count != n:
-            raise ExportError(f"{run.root / name}: holds {count} items, items.csv {n}; {COPY}")
 
 
 def _read_variables(path: Path) -> dict[str, Any]:

@@ -84,25 +84,41 @@ def read_format(path: Path) -> dict[str, Any]:
     return card
 
 
-def verify(root: Path, sums: Mapping[str, str], required: Sequence[str]) -> None:
-    """Check that the required files have checksums, and that all files agree with theirs.
+def verify(root: Path) -> None:
+    """Compare all files of the exported run in `root`, but those of its archive, with their sums.
 
     Raises:
       ExportError: names the first file that is missing, damaged or without a checksum.
     """
-    require_named(root, sums, required)
-    for name, digest in sums.items():
-        if not (root / name).is_file():
-            raise ExportError(f"{root / name}: no such file; {COPY}")
-        if files.sha256(root / name) != digest:
-            raise ExportError(f"{root / name}: damaged (checksum differs); {COPY}")
+    sums = read_checksums(root)
+    require_files(root, sums, REQUIRED)
+    for name in sums:
+        whole(root, sums, name)
 
 
-def require_named(root: Path, sums: Mapping[str, str], required: Sequence[str]) -> None:
-    """Check that the required files have checksums; errors as in `verify`."""
+def whole(root: Path, sums: Mapping[str, str], name: str) -> Path:
+    """The path of a file that agrees with its checksum.
+
+    Raises:
+      ExportError: it is damaged.
+    """
+    if files.sha256(root / name) != sums[name]:
+        raise ExportError(f"{root / name}: damaged (checksum differs); {COPY}")
+    return root / name
+
+
+def require_files(root: Path, sums: Mapping[str, str], required: Sequence[str]) -> None:
+    """Check that the required files have checksums, and that all files with checksums are there.
+
+    Raises:
+      ExportError: names the first file that is missing or without a checksum.
+    """
     for name in required:
         if name not in sums:
             raise ExportError(f"{root / CHECKSUMS}: no checksum of {name}; {COPY}")
+    for name in sums:
+        if not (root / name).is_file():
+            raise ExportError(f"{root / name}: no such file; {COPY}")
 
 
 def read_checksums(root: Path) -> dict[str, str]:

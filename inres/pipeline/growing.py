@@ -243,7 +243,7 @@ def append(
     """
     archive, columns = run.stored.path, run.stored.records.columns
     before = added.segments(archive)
-    first_item = before[-1].first_item + before[-1].count if before else len(run.items)
+    first_item = before[-1].first_item + before[-1].count if before else len(run)
     known = artifacts.known_of(run.config, items, run.property_scale)
     made = run.representation
     code, features = codes.pack(made.to_bits(encoded, known)), made.to_features(encoded, known)

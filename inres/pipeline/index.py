@@ -34,7 +34,8 @@ def build_index(config: Config, workdir: Path) -> None:
     on training items, unless `config.hash.code` is `latent`), scale.json (spreads of FC1 and FC3),
     alone.npy (where items
     have neighbouring slices: codes of the test items without theirs), trained.npy (digests of the
-    network inputs in training) and archive/, the index of the training and validation items.
+    network inputs in training), kind.json (names of the classes, side of an image) and archive/,
+    the index of the training and validation items.
     """
     inputs = stage_inputs(config, "index")
     inputs["upstream.train"] = stages.done(workdir, "train")
@@ -55,6 +56,7 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
     if len(unseen):
         encoded = encoded.with_rows(unseen, encode_unseen(Selected(inputs, unseen)))
     artifacts.save_embeddings(out / "embeddings.npz", encoded)
+    artifacts.save_kind(out, data.class_names, table.slices.shape[-1])
     seen = data.trained(stacks=table.neighbours is not None)
     _save_array(out / "trained.npy", input_digests(inputs, seen))
 

@@ -28,35 +28,76 @@ Network = tuple[nn.Module, dict[str, Any]]
 
 @dataclasses.dataclass(frozen=True)
 class TrainedRun:
-    """A finished run, opened. The networks are loaded when they are first used."""
+    """A finished run, opened.
+
+    Networks and item table are read when they are first used, and images and layers are
+    memory-mapped, so that opening takes as long for a million items as for a few.
+    """
 
     root: Path
     config: Config
     class_names: tuple[str, ...]
-    items: tuple[items.Item, ...]
-    """All N items of the run, also those that are not in the archive, then those added to it."""
+    load_items: Callable[[], tuple[items.Item, ...]]
     images: np.ndarray | added.Images
-    """uint8 [N, S, S], memory-mapped: each item's own slice as the network sees it."""
+    """uint8 [N, S, S], memory-mapped: each item's own slice as the network sees it. The N items
+    are all of the run, also those that are not in the archive, then those added to it."""
     channels: int
     """Of a network input: the planes of an item and what is known of them (`views.with_known`)."""
     reach: int
     """How many planes on each side of the middle one the network may see of a query."""
     item_side_px: int
     """Side of an image in the archive's item format."""
-    embeddings: Encoded
-    """The layers of the network for the N items."""
+    layers: tuple[Encoded, ...]
+    """The layers of the network for the N items: of the run, then of each addition."""
     property_scale: PropertyScale
     """The properties that the network estimates."""
     hyperplanes: Hyperplanes | None
     scale: FineScale
     stored: storage.Stored
     """The archive: codes, features and records of the items that can be found."""
-    trained_inputs: frozenset[bytes]
-    """Digests of the network inputs in training (`pipeline.index.input_digest`)."""
+    load_digests: Callable[[], frozenset[bytes]]
     data_root: Path | None
     """The folder of the scans or images, if it is known on this machine."""
     load_network: Callable[[], Network]
     load_segmenter: Callable[[], Segmenter | None]
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self.images)
+
+    @functools.cached_property
+    def items(self) -> tuple[items.Item, ...]:
+        """The N items.
+
+        Raises:
+          ValueError: the item table is damaged, or has another number of items.
+        """
+        found = self.load_items()
+        if len(found) != len(self):
+            raise ValueError(
+                f"{self.root}: {len(found)} items in the item table, but {len(self)} images; copy "
+                "or make the run again"
+            )
+        return found
+
+    def encoded(self, item: int) -> Encoded:
+        """The layers of the network for one item, arrays [1, ...]."""
+        row = item
+        for part in self.layers:
+            if row < len(part):
+                return part.rows(np.array([row]))
+            row -= len(part)
+        raise IndexError(item)
+
+    @property
+    def estimates(self) -> np.ndarray:
+        """The network's estimates of the properties of the N items (`Encoded.properties`)."""
+        return np.concatenate([part.properties for part in self.layers])
+
+    @functools.cached_property
+    def trained_inputs(self) -> frozenset[bytes]:
+        """Digests of the network inputs in training (`pipeline.index.input_digest`)."""
+        return self.load_digests()
 
     @functools.cached_property
     def network(self) -> Network:
@@ -98,31 +139,30 @@ def open_workdir(root: Path) -> TrainedRun:
     stages.require_consistent(root, stages.STAGES[:-1])  # a search needs no evaluation
     for stage in ("prepare", "split", "segment", "train", "index"):
         stages.done(root, stage)
-    table = artifacts.open_items(root)
-    data = artifacts.labelled(table, root)
     inputs = artifacts.network_inputs(root / "train")
     index = root / "index"
+    class_names, item_side_px = artifacts.load_kind(index)
 
     def load_network() -> Network:
         return artifacts.load_network(
-            config, root / "train", classes=data.classes, channels=inputs.shape[-1]
+            config, root / "train", classes=len(class_names), channels=inputs.shape[-1]
         )
 
     own = TrainedRun(
         root=root,
         config=config,
-        class_names=data.class_names,
-        items=table.items,
+        class_names=class_names,
+        load_items=lambda: artifacts.open_items(root).items,
         images=views.own_slices(inputs),
         channels=inputs.shape[-1],
         reach=artifacts.load_reach(root / "train"),
-        item_side_px=table.slices.shape[-1],
-        embeddings=artifacts.load_embeddings(index),
+        item_side_px=item_side_px,
+        layers=(artifacts.load_embeddings(index),),
         property_scale=artifacts.load_property_scale(root / "train"),
         hyperplanes=artifacts.load_hyperplanes(config, index),
         scale=artifacts.load_scale(index),
         stored=storage.load(index / "archive"),
-        trained_inputs=read_digests(index / "trained.npy"),
+        load_digests=lambda: read_digests(index / "trained.npy"),
         data_root=data_root(config, root),
         load_network=load_network,
         load_segmenter=lambda: artifacts.load_segmenter(config, root),
@@ -133,24 +173,28 @@ def open_workdir(root: Path) -> TrainedRun:
 def with_added(own: TrainedRun) -> TrainedRun:
     """A run with the items that were added to its archive.
 
+    Of an addition, the item table is compared with its checksum when it is read, the rest by
+    `experiments.verify`.
+
     Raises:
       AddedError, ValueError: an addition is damaged or missing.
     """
     segments = added.segments(own.stored.path)
     if not segments:
         return own
-    for segment in segments:
-        added.verify(segment)
-    if segments[0].first_item != len(own.items):
+    if segments[0].first_item != len(own):
         raise added.AddedError(
-            f"{segments[0].root}: not of this run, which has {len(own.items)} items of its own; "
+            f"{segments[0].root}: not of this run, which has {len(own)} items of its own; "
             f"{added.AGAIN}"
         )
     return dataclasses.replace(
         own,
-        items=(*own.items, *(item for one in segments for item in added.read_items(one))),
+        load_items=lambda: (
+            *own.items,
+            *(item for one in segments for item in added.read_items(one)),
+        ),
         images=added.Images([np.asarray(own.images), *map(added.read_images, segments)]),
-        embeddings=own.embeddings.followed_by(*map(added.read_embeddings, segments)),
+        layers=(*own.layers, *map(added.read_embeddings, segments)),
     )
 
 

@@ -5,19 +5,21 @@ import csv
 import ctypes
 import errno
 import fcntl
+import functools
 import glob
 import hashlib
 import json
 import math
 import os
 import shutil
+import struct
 import tempfile
 import time
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
@@ -415,9 +417,12 @@ def load_array(path: Path, remedy: str = RESTORE, *, mmap: bool = False) -> np.n
 
 
 def load_arrays(
-    path: Path, names: Sequence[str] | None = None, remedy: str = RESTORE
+    path: Path, names: Sequence[str] | None = None, remedy: str = RESTORE, *, mmap: bool = False
 ) -> dict[str, np.ndarray]:
     """The arrays of an .npz file by name: those called `names`, or all.
+
+    With `mmap` they are memory-mapped where they are not compressed; their content is not compared
+    with the checksums in the file then.
 
     Raises:
       ValueError: the file is damaged or lacks an array; names it and ends with `remedy`.
@@ -428,7 +433,27 @@ def load_arrays(
         if isinstance(data, np.ndarray):
             raise ValueError("not an .npz file")
         with data:
-            return {name: data[name] for name in (data.files if names is None else names)}
+            read = functools.partial(_mapped, path, data.zip) if mmap else data.__getitem__
+            return {name: read(name) for name in (data.files if names is None else names)}
+
+
+def _mapped(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """The array `name` of an .npz file, memory-mapped; read if it is compressed or empty."""
+    entry = archive.getinfo(f"{name}.npy")
+    with path.open("rb") as file:
+        # APPNOTE.TXT, 4.3.7: 30 bytes, the last 4 of which are the lengths of two further fields.
+        file.seek(entry.header_offset + 26)
+        start = file.seek(sum(struct.unpack("<HH", file.read(4))), os.SEEK_CUR)
+        stored = entry.compress_type == zipfile.ZIP_STORED
+        if stored and np.lib.format.read_magic(file) == (1, 0):
+            shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+            if 0 not in shape and not dtype.hasobject:
+                if file.tell() - start + dtype.itemsize * math.prod(shape) != entry.file_size:
+                    raise ValueError(f"the size of {name} is not that of its header")
+                order: Literal["F", "C"] = "F" if fortran else "C"
+                return np.memmap(file, dtype, "r", file.tell(), shape, order)
+    with archive.open(entry) as member:
+        return np.lib.format.read_array(member, allow_pickle=False)
 
 
 @contextlib.contextmanager

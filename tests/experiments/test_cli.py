@@ -667,8 +667,8 @@ def test_scans_are_added_to_a_finished_run(smoke, tmp_path):
         np.testing.assert_array_equal(grown._run.images[number], own.images[row])
         for layer in ("fc1", "h", "fc3", "properties"):
             np.testing.assert_allclose(
-                getattr(grown._run.embeddings, layer)[number],
-                getattr(own.embeddings, layer)[row],
+                getattr(grown._run.encoded(number), layer),
+                getattr(own.encoded(row), layer),
                 atol=1e-5,
             )
     hits = grown.search_item(tested[0], own_scan=True)

@@ -9,18 +9,23 @@ import pytest
 
 from inres import config as config_lib
 from inres.config import Config
+from inres.data import item_table
 from inres.data.items import Item
 from inres.data.properties import PropertyScale
 from inres.encoding.binarize import FineScale
 from inres.encoding.encoder import Encoded
 from inres.encoding.linear_codes import Hyperplanes
 from inres.learning.checkpoints import Checkpoints
-from inres.pipeline import artifacts, export, trained
+from inres.pipeline import artifacts, export, export_checks, trained
 from inres.retrieval import codes as codes_lib
 from inres.storage import store
 from inres.system import files
 
 N, SIDE, BITS = 5, 8, 48
+
+
+def some_items(count):
+    return tuple(Item(image=f"{i}.png", scan=f"s{i}", label=i % 3) for i in range(count))
 
 
 @pytest.fixture
@@ -34,7 +39,7 @@ def workdir(tmp_path, monkeypatch):
     variables = {"params": {"dense": {"kernel": rng.random((2, 3), np.float32)}}}
     config = Config()
     hyperplanes = Hyperplanes(rng.random(BITS + 6), rng.random((BITS + 6, BITS)))
-    items = tuple(Item(image=f"{i}.png", scan=f"s{i}", label=i % 3) for i in range(N))
+    items = some_items(N)
     scale = FineScale.of(encoded)
     (root / "index").mkdir(parents=True)
     store.save(
@@ -59,17 +64,17 @@ def workdir(tmp_path, monkeypatch):
         root=root,
         config=config,
         class_names=("none", "small", "large"),
-        items=items,
+        load_items=lambda: items,
         images=rng.integers(0, 255, (N, SIDE, SIDE), np.uint8),
         channels=1,
         reach=0,
         item_side_px=SIDE,
-        embeddings=encoded,
+        layers=(encoded,),
         property_scale=PropertyScale(("margin", "own"), np.array([3.0, 0.0]), np.array([1.0, 2.0])),
         hyperplanes=hyperplanes,
         scale=scale,
         stored=store.load(root / "index" / "archive"),
-        trained_inputs=frozenset(),
+        load_digests=frozenset,
         data_root=None,
         load_network=lambda: (None, variables),
         load_segmenter=lambda: None,
@@ -97,8 +102,8 @@ def test_an_export_opens_with_the_same_content(workdir, exported):
     assert str(theirs.items) == str(ours.items)
     np.testing.assert_array_equal(theirs.images, ours.images)
     for name in ("fc1", "h", "fc3"):
-        found = getattr(theirs.embeddings, name)
-        np.testing.assert_array_equal(found, getattr(ours.embeddings, name))
+        found = getattr(theirs.layers[0], name)
+        np.testing.assert_array_equal(found, getattr(ours.layers[0], name))
     assert (theirs.scale, theirs.channels) == (ours.scale, 1)
     assert theirs.class_names == ours.class_names
     assert theirs.segmenter is None
@@ -201,6 +206,26 @@ def test_every_required_file_needs_a_checksum(exported, name):
         export.open_export(exported)
 
 
+def use(folder):
+    """Open an export and read all that a search may need."""
+    run = export.open_export(folder)
+    run.load_network()
+    return run.items, run.trained_inputs
+
+
+def test_bits_that_change_in_mapped_files_are_found_on_demand(exported):
+    """Opening does not read them."""
+    use(exported)
+    for name in ("thumbnails.npy", "embeddings.npz"):
+        path = exported / name
+        good = path.read_bytes()
+        path.write_bytes(good[:400] + bytes([good[400] ^ 1]) + good[401:])
+        with pytest.raises(export.ExportError, match=rf"{name}: damaged \(checksum differs\)"):
+            export_checks.verify(exported)
+        path.write_bytes(good)
+    export_checks.verify(exported)
+
+
 @pytest.mark.parametrize("name", REQUIRED)
 def test_every_changed_or_missing_file_is_named(exported, name):
     path = exported / name
@@ -208,7 +233,9 @@ def test_every_changed_or_missing_file_is_named(exported, name):
     # The first byte of JSON may be any space.
     path.write_bytes(b" " + good if name.endswith(".json") else good[:-1])
     with pytest.raises(export.ExportError, match=rf"{name}: damaged \(checksum differs\)"):
-        export.open_export(exported)
+        export_checks.verify(exported)
+    with pytest.raises(ValueError, match=rf"{name}: damaged "):
+        use(exported)
     path.unlink()
     with pytest.raises(export.ExportError, match=rf"{name}: no such file"):
         export.open_export(exported)
@@ -300,18 +327,23 @@ def test_a_damaged_file_with_its_checksum_is_named(exported, name):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     seal(exported)
     with pytest.raises(ValueError, match=rf"{name}: damaged .*; copy the exported run again"):
-        export.open_export(exported).load_network()
+        use(exported)
 
 
 def test_thumbnails_and_embeddings_of_another_number_are_named(exported):
     images = np.load(exported / "thumbnails.npy")
     np.save(exported / "thumbnails.npy", images[1:])
     seal(exported)
-    with pytest.raises(export.ExportError, match=r"thumbnails\.npy: holds 4 items, items\.csv 5"):
+    with pytest.raises(export.ExportError, match=r"embeddings\.npz: holds 5 .*thumbnails\.npy 4"):
         export.open_export(exported)
     np.save(exported / "thumbnails.npy", images)
     encoded = artifacts.load_embeddings(exported)
     artifacts.save_embeddings(exported / "embeddings.npz", encoded.rows(np.arange(3)))
     seal(exported)
-    with pytest.raises(export.ExportError, match=r"embeddings\.npz: holds 3 items, items\.csv 5"):
+    with pytest.raises(export.ExportError, match=r"embeddings\.npz: holds 3 .*thumbnails\.npy 5"):
         export.open_export(exported)
+    artifacts.save_embeddings(exported / "embeddings.npz", encoded)
+    item_table.write_table(exported / "items.csv", some_items(4))
+    seal(exported)
+    with pytest.raises(ValueError, match=r"out: 4 items in the item table, but 5 images"):
+        use(exported)

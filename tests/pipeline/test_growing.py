@@ -34,10 +34,7 @@ def batch(run, count, seed=0):
         for n in range(count)
     ]
     encoded = Encoded(
-        *(
-            rng.random((count, layer.shape[1]), np.float32)
-            for layer in vars(run.embeddings).values()
-        )
+        *(rng.random((count, layer.shape[1]), np.float32) for layer in vars(run.layers[0]).values())
     )
     return items, rng.integers(0, 255, (count, 8, 8), np.uint8), encoded
 
@@ -58,7 +55,13 @@ def test_added_items_follow_those_of_the_run(run):
     np.testing.assert_array_equal(now.images[ITEMS + 4], second[1][1])
     np.testing.assert_array_equal(np.stack(list(now.images))[:ITEMS], run.images)
     assert now.images.shape == (ITEMS + 5, 8, 8)
-    np.testing.assert_array_equal(now.embeddings.fc1[ITEMS : ITEMS + 3], first[2].fc1)
+    np.testing.assert_array_equal(now.layers[1].fc1, first[2].fc1)
+    for place in range(2):
+        found, expected = now.encoded(ITEMS + 3 + place), second[2].rows(np.array([place]))
+        for name, layer in vars(found).items():
+            np.testing.assert_array_equal(layer, getattr(expected, name))
+    np.testing.assert_array_equal(now.encoded(7).h, run.layers[0].h[7:8])
+    np.testing.assert_array_equal(now.estimates[-2:], second[2].properties)
     np.testing.assert_array_equal(now.stored.features[ARCHIVED + 3 :], second[2].fc1)
     packed = codes.pack(first[2].h >= 0.5)
     np.testing.assert_array_equal(now.stored.codes[ARCHIVED : ARCHIVED + 3], packed)
@@ -139,7 +142,19 @@ def test_damage_is_named(run):
     data[-1] ^= 1
     path.write_bytes(data)
     with pytest.raises(added.AddedError, match=r"images\.npy: missing or damaged"):
+        added.verify(*added.segments(run.stored.path))
+    path.write_bytes(data[:-1])
+    with pytest.raises(ValueError, match=r"images\.npy: damaged"):
         reopened(run)
+    np.save(path, np.zeros((2, 8, 8), np.uint8))
+    with pytest.raises(added.AddedError, match=r"images\.npy: 2 images"):
+        reopened(run)
+    data[-1] ^= 1
+    path.write_bytes(data)
+    table = (folder / "items.csv").read_text()
+    (folder / "items.csv").write_text(table.replace("new0", "newO"))
+    with pytest.raises(added.AddedError, match=r"items\.csv: missing or damaged"):
+        assert reopened(run).items
     (folder / "added.json").write_text("{}")
     with pytest.raises(added.AddedError, match=r"added\.json: damaged"):
         reopened(run)

@@ -18,9 +18,8 @@ NAMES = ("=0", "0~5", "5~6", "6~8", "8~13", "13~18", "18~23", ">23")
 def test_nodules_of_unknown_scans_are_told_apart_by_their_patients():
     rows = [items.Item("", "", "n1", 1, patient=patient) for patient in "aab"]
     rows += [items.Item("", "", "", 0), items.Item("", "", "", 0)]
-    nodules = items.nodule_names(rows)
-    records = [{"item": row, "scan": "", "nodule": item.nodule} for row, item in enumerate(rows)]
-    units = [unit_name(record, "nodule", nodules) for record in records]
+    records = [{"item": row, **vars(item)} for row, item in enumerate(rows)]
+    units = [unit_name(record, "nodule") for record in records]
     assert units[0] == units[1]
     assert len(set(units)) == 4
 

@@ -1,10 +1,12 @@
 import contextlib
 import errno
 import fcntl
+import io
 import os
 import pickle
 import sys
 import time
+import zipfile
 from pathlib import Path
 from unittest import mock
 
@@ -179,6 +181,47 @@ def test_a_damaged_array_is_named(tmp_path, mmap):
     path.unlink()
     with pytest.raises(FileNotFoundError, match=r"a\.npy: no such file; make it again$"):
         files.load_array(path, "make it again", mmap=mmap)
+
+
+def test_mapped_arrays_are_those_that_numpy_reads(tmp_path):
+    rng = np.random.default_rng(0)
+    arrays = {
+        "floats": rng.random((7, 3), np.float32),
+        "turned": np.asfortranarray(rng.random((5, 4))),
+        "half": rng.random(9).astype(np.float16),
+        "empty": np.zeros((0, 3), np.int32),
+        "one": np.array(3, np.uint8),
+        "texts": np.array(["a", "bc"]),
+    }
+    for save in (np.savez, np.savez_compressed):
+        save(tmp_path / "a.npz", **arrays)
+        found = files.load_arrays(tmp_path / "a.npz", mmap=True)
+        assert found.keys() == arrays.keys()
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(found[name], array, strict=True)
+        assert isinstance(found["floats"], np.memmap) == (save is np.savez)
+    # Names and further fields of other lengths precede the data where others write the archive.
+    with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
+        for name in ("floats", "turned"):
+            entry = zipfile.ZipInfo(f"{name}.npy")
+            entry.extra = b"\x99\x99\x03\x00abc"
+            archive.writestr(entry, npy(arrays[name]))
+    found = files.load_arrays(tmp_path / "b.npz", ["turned"], mmap=True)
+    np.testing.assert_array_equal(found["turned"], arrays["turned"])
+
+
+def npy(array):
+    """The content of an .npy file."""
+    buffer = io.BytesIO()
+    np.save(buffer, array)
+    return buffer.getvalue()
+
+
+def test_a_mapped_array_of_another_size_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("a.npy", npy(np.zeros(100))[:-8])
+    with pytest.raises(ValueError, match=r"a\.npz: damaged \(the size of a is not"):
+        files.load_arrays(tmp_path / "a.npz", mmap=True)
 
 
 @pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
