@@ -81,7 +81,7 @@ def add(
     prepare.input_files(config, root)  # refuses data that is not there
     with added.lock(archive):
         added.remove_leftovers(archive)
-        present = set(storage.load(archive).records.groups("scan")[1])
+        present = storage.load(archive).records.distinct("scan") - {""}
         pending = _pending(added.folder(archive), config, root)
         try:
             if not (pending / "items.csv").is_file():

@@ -81,6 +81,22 @@ class Records:
                 parts.append(np.array(values, np.float64 if unknown else np.int64))
         return np.concatenate(parts)
 
+    def distinct(self, name: str) -> set[Any]:
+        """The different values of a column; at once where the column is indexed.
+
+        Raises:
+          KeyError: there is no such column.
+        """
+        if name not in self.columns:
+            raise KeyError(f"no column {name!r}; the columns are {', '.join(self.columns)}")
+        found: set[Any] = set()
+        for shard in self._shards:
+            whole = not len(shard.removed)
+            found.update(
+                value for (value,) in (shard.table.distinct if whole else shard.select)([name])
+            )
+        return found
+
     def groups(self, name: str) -> tuple[np.ndarray, dict[str, int]]:
         """Number the texts of a column: int32 [N], -1 for blank texts; and text -> number."""
         numbers: dict[str, int] = {}

@@ -189,6 +189,12 @@ class Table:
         with self._naming_damage():
             return self._db.execute(query, tuple(values)).fetchall()
 
+    def distinct(self, names: Iterable[str]) -> list[tuple[Any, ...]]:
+        """The different values of the named columns."""
+        wanted = ", ".join(f'"{name}"' for name in names)
+        with self._naming_damage():
+            return self._db.execute(f"SELECT DISTINCT {wanted} FROM records").fetchall()
+
     def where(self, kinds: Mapping[str, str], condition: str, values: Sequence[Value]) -> list[int]:
         """Ascending ids of the rows that satisfy a condition accepted by `check_condition`.
 

@@ -71,6 +71,9 @@ def check_records(records):
     np.testing.assert_equal(records.column("diameter_mm"), [r["diameter_mm"] for r in expected])
     assert records.column("label").dtype == np.int64
     assert list(records.column("scan")) == [r["scan"] for r in expected]
+    assert records.distinct("scan") == {r["scan"] for r in expected}
+    with pytest.raises(KeyError, match="no column 'x'"):
+        records.distinct("x")
     np.testing.assert_array_equal(
         records.where("diameter_mm BETWEEN ? AND ? AND label = 1", (20, 40)), [17, 21, 25, 29, 33]
     )

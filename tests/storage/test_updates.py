@@ -305,3 +305,12 @@ def test_an_emptied_index_keeps_its_columns(path):
     codes, features, _ = items(range(2))
     with pytest.raises(ValueError, match="records have the columns other"):
         updates.add(path, codes, features, {"other": ["a", "b"]})
+
+
+def test_different_values_are_those_of_the_items_that_are_left(tmp_path):
+    codes, features, _ = items(range(6))
+    path = tmp_path / "d"
+    names = {"scan": [*"aabbcc"]}
+    store.save(path, codes, features, names, bits=BITS, model="", shard_rows=4, group="scan")
+    updates.remove(path, [2, 3, 4])
+    assert store.load(path).records.distinct("scan") == {"a", "c"}
