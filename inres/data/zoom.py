@@ -36,8 +36,8 @@ def zoom_items(
 ) -> Zoomed:
     """The items at all factors, with the labels that these give them.
 
-    An item of unknown diameter has the factor 1 alone. Items without a nodule are zoomed too, since
-    otherwise zooming would tell nodules.
+    If the labels are size classes, a nodule of unknown diameter has the factor 1 alone. As many of
+    the items without a nodule are zoomed, since zooming would tell nodules otherwise.
 
     Args:
       labels: int [N].
@@ -47,20 +47,30 @@ def zoom_items(
     """
     factors = np.geomspace(1 / most, most, LEVELS) if most > 1 else np.ones(1)
     factors[len(factors) // 2] = 1.0
-    known = np.isfinite(diameters_mm)
+    sized = names == CLASS_NAMES
+    zoomed = np.flatnonzero(_can_be_zoomed(diameters_mm) if sized else np.ones(len(labels), bool))
     pairs = [
         np.stack([rows, np.full(len(rows), factor)])
         for factor in factors
-        for rows in [np.arange(len(labels)) if factor == 1 else np.flatnonzero(known)]
+        for rows in [np.arange(len(labels)) if factor == 1 else zoomed]
     ]
     place, factor = np.concatenate(pairs, axis=1)
     place = place.astype(np.int64)
     sizes = diameters_mm[place] * factor
     new = labels[place].astype(np.int32)
-    if names == CLASS_NAMES:
-        sized = np.isfinite(sizes)
-        new[sized] = size_class(sizes[sized])
+    if sized:
+        known = np.isfinite(sizes)
+        new[known] = size_class(sizes[known])
     return Zoomed(place, factor.astype(np.float32), new, sizes)
+
+
+def _can_be_zoomed(diameters_mm: np.ndarray) -> np.ndarray:
+    """Items with known sizes, bool [N], and the same share of those without a nodule."""
+    nodule = diameters_mm != 0  # also of unknown size
+    known = np.isfinite(diameters_mm) & nodule
+    share = known.sum() / nodule.sum() if nodule.any() else 1.0
+    due = np.round(np.cumsum(~nodule) * share)  # of the items up to each one
+    return known | (np.diff(due, prepend=0) > 0)
 
 
 def zoom(images: jax.Array, factors: jax.Array) -> jax.Array:

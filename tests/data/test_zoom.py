@@ -25,6 +25,28 @@ def test_labels_follow_the_diameters():
     assert (found.factor.min(), found.factor.max()) == (np.float32(0.8), np.float32(1.25))
 
 
+def test_zooming_does_not_tell_nodules():
+    """Where few sizes are known, few items without a nodule are zoomed; other classes need none."""
+    rng = np.random.default_rng(0)
+    sizes = np.where(rng.random(1000) < 0.4, 0.0, rng.uniform(3, 30, 1000))
+    labels = size_class(sizes)
+    for share in (0.0, 0.3, 1.0):
+        unknown = (sizes > 0) & (rng.random(1000) >= share)
+        given = np.where(unknown, np.nan, sizes)
+        found = zoom.zoom_items(labels, given, CLASS_NAMES, 1.25)
+        normal, away = sizes[found.place] == 0, found.factor != 1
+        counts = [np.count_nonzero(away & which) / which.sum() for which in (normal, ~normal)]
+        assert abs(counts[0] - counts[1]) < 0.01
+        assert (away.any(), len(found.place) > 1000) == (share > 0, share > 0)
+        if share == 1:
+            assert len(found.place) == zoom.LEVELS * 1000
+        # Nodule or not: sizes are not needed.
+        two = zoom.zoom_items((sizes > 0).astype(int), given, ("no nodule", "nodule"), 1.25)
+        assert len(two.place) == zoom.LEVELS * 1000
+        np.testing.assert_array_equal(two.labels, sizes[two.place] > 0)
+        np.testing.assert_allclose(two.diameters_mm, given[two.place] * two.factor, rtol=1e-6)
+
+
 def test_other_labels_do_not_change():
     found = zoom.zoom_items(np.array([1, 2]), np.array([4.0, 22.0]), ("no nodule", "a", "b"), 1.25)
     np.testing.assert_array_equal(found.labels, found.place + 1)
