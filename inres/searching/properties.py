@@ -81,12 +81,11 @@ def archived(
       float32 [P, N] by ascending id: the record's value, or else the estimate within the limits of
       the property; NaN where neither means anything.
     """
-    rows = records.column("item")
-    nodule = records.column("label") != no_nodule
+    known = [n for n in scale.names if records.columns.get(n, "text") != "text"]
+    numbers = records.numbers(["item", "label", *known]).T
+    rows, nodule = numbers[0].astype(np.int64), numbers[1] != no_nodule
     values = np.full((len(scale), len(rows)), np.nan, np.float32)
-    for at, name in enumerate(scale.names):
-        if name in records.columns and records.columns[name] != "text":
-            values[at] = records.column(name)
+    values[[scale.names.index(name) for name in known]] = numbers[2:]
     meaningful = np.array([find_property(name).location for name in scale.names])
     for start in range(0, len(rows), BLOCK):
         block = slice(start, start + BLOCK)

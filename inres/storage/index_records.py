@@ -81,6 +81,21 @@ class Records:
                 parts.append(np.array(values, np.float64 if unknown else np.int64))
         return np.concatenate(parts)
 
+    def numbers(self, names: Sequence[str]) -> np.ndarray:
+        """Columns of numbers of all items by ascending id: float64 [N, P], NaN where unknown.
+
+        Raises:
+          KeyError: there is no such column.
+          ValueError: a column holds texts.
+        """
+        for name in names:
+            if self.columns[name] == "text":
+                raise ValueError(f"column {name!r} holds texts")
+        parts = [np.zeros((0, len(names)))]
+        for shard in self._shards:
+            parts += [np.array(block, np.float64) for block in shard.blocks(names)]
+        return np.concatenate(parts)
+
     def distinct(self, name: str) -> set[Any]:
         """The different values of a column; at once where the column is indexed.
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -186,9 +187,13 @@ class Shard:
 
     def select(self, names: Iterable[str]) -> Iterator[tuple[Any, ...]]:
         """The named columns of the live rows by ascending id, read in blocks."""
+        return itertools.chain.from_iterable(self.blocks(names))
+
+    def blocks(self, names: Iterable[str]) -> Iterator[list[tuple[Any, ...]]]:
+        """The same, block by block."""
         source = self.source(names)
         for start in range(0, source.count, records.BLOCK):
-            yield from source.read("records", start, min(start + records.BLOCK, source.count))
+            yield source.read("records", start, min(start + records.BLOCK, source.count))
 
     def source(self, names: Iterable[str]) -> Rows:
         """The live rows as a source, with the named columns as records."""

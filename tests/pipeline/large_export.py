@@ -72,6 +72,9 @@ def report(folder, cases):
     print(f"{folder}: {len(archive)} items")
     for turn in ("first", "second"):
         timed(f"{turn} search", lambda: archive.search_item(archive.item_count // 2))
+    item = archive.item_count // 2
+    timed("search with a condition", lambda: archive.search_item(item, where="diameter_mm > 10"))
+    timed("read the properties of all items", lambda: archive._properties)
     data = dataclasses.replace(archive.config.data, kind="cases", max_thickness_mm=0.0)
     before = len(archive)
     timed("add", lambda: archive.add(cases, data=data, workers=1))

@@ -71,6 +71,10 @@ def check_records(records):
     np.testing.assert_equal(records.column("diameter_mm"), [r["diameter_mm"] for r in expected])
     assert records.column("label").dtype == np.int64
     assert list(records.column("scan")) == [r["scan"] for r in expected]
+    both = [[r["label"], r["diameter_mm"]] for r in expected]
+    np.testing.assert_array_equal(records.numbers(["label", "diameter_mm"]), both)
+    with pytest.raises(ValueError, match="column 'scan' holds texts"):
+        records.numbers(["scan"])
     assert records.distinct("scan") == {r["scan"] for r in expected}
     with pytest.raises(KeyError, match="no column 'x'"):
         records.distinct("x")
