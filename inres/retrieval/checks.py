@@ -3,15 +3,14 @@
 import math
 from typing import Any
 
-import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 
 from inres.retrieval import codes as codes_lib
-from inres.retrieval.hamming import MAX_BITS
 from inres.retrieval.queries import Queries
 
-FLOATS = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(jnp.bfloat16))
-"""Types of features."""
+FLOATS = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
+"""Types of features, in the order of the kernel's numbers for them."""
 FEW = 64
 """So many numbers are compared faster as a list than by NumPy."""
 _MOST = int(np.iinfo(np.int32).max)
@@ -25,8 +24,8 @@ def items(
     Errors as in `index.build`.
     """
     codes = codes_lib.check(np.asarray(codes), bits)
-    if bits > MAX_BITS:
-        raise ValueError(f"bits is {bits}, must be at most {MAX_BITS}")
+    if bits > codes_lib.MAX_BITS:
+        raise ValueError(f"bits is {bits}, must be at most {codes_lib.MAX_BITS}")
     if codes.ndim != 2:
         raise ValueError(f"codes have shape {codes.shape}, must be [N, {codes_lib.words(bits)}]")
     n = len(codes)

@@ -7,16 +7,20 @@ padded with zero bytes to a multiple of four.
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 WORD = 32
+MAX_BITS = 16384
+"""Longest code of an Index: distances are below `hamming.FAR` and exact as float32 sort keys."""
 
 
 def _module(array: Any) -> Any:
-    """jax.numpy for JAX arrays and tracers, otherwise numpy."""
-    return jnp if isinstance(array, jax.Array) else np
+    """The library of an array: jax.numpy for JAX arrays and tracers; numpy for lists too.
+
+    JAX arrays know their library, so that it need not be imported here.
+    """
+    known = getattr(array, "__array_namespace__", None)
+    return np if known is None else known()
 
 
 def words(bits: int) -> int:
@@ -62,9 +66,9 @@ def pack(bits: Any) -> Any:
         octets = np.packbits(bits, axis=-1, bitorder="little")
         pad = [(0, 0)] * (bits.ndim - 1) + [(0, 4 * n_words - octets.shape[-1])]
         return np.ascontiguousarray(np.pad(octets, pad)).view("<u4").astype(np.uint32, copy=False)
-    padded = jnp.pad(bits, [(0, 0)] * (bits.ndim - 1) + [(0, n_words * WORD - h)])
-    lanes = padded.reshape(*bits.shape[:-1], n_words, WORD).astype(jnp.uint32)
-    return jnp.sum(lanes << jnp.arange(WORD, dtype=jnp.uint32), axis=-1, dtype=jnp.uint32)
+    padded = xp.pad(bits, [(0, 0)] * (bits.ndim - 1) + [(0, n_words * WORD - h)])
+    lanes = padded.reshape(*bits.shape[:-1], n_words, WORD).astype(xp.uint32)
+    return xp.sum(lanes << xp.arange(WORD, dtype=xp.uint32), axis=-1, dtype=xp.uint32)
 
 
 def unpack(codes: Any, bits: int) -> Any:

@@ -8,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from inres.retrieval import checks, hamming, rerank, runs
+from inres.retrieval import checks, hamming, rerank, runs, tiling
 from inres.retrieval import codes as codes_lib
-from inres.retrieval.hamming import TILE, Filters, Tags
+from inres.retrieval.hamming import Filters, Tags
 from inres.retrieval.runs import Runs
+from inres.retrieval.tiling import TILE
 
 
 @flax.struct.dataclass
@@ -160,7 +161,7 @@ def build(
     n = len(codes)
     groups = np.full(n, -1, np.int32) if groups is None else groups
     by_id = np.argsort(ids, kind="stable")
-    tiles = hamming.tiles(max(n, capacity))
+    tiles = tiling.tiles(max(n, capacity))
     order = codes_lib.sort(codes, ids)
     in_order = codes[order]
     if code_tiles is None:

@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-TILE = 1024
-"""Items per tile."""
+from inres.retrieval.tiling import TILE
+
 BLOCK = 16
 """Items per block."""
 LANES = TILE // BLOCK
@@ -32,8 +32,6 @@ FAR = 0x7FFF
 """Distance of padding and hidden items; larger than any real distance."""
 ALIGNMENT = 64
 """Alignment in bytes that lets JAX use NumPy memory on a CPU without a copy."""
-MAX_BITS = 16384
-"""Longest code: distances stay below FAR and are exact as float32 sort keys."""
 
 
 @flax.struct.dataclass
@@ -92,21 +90,6 @@ def _distance(a: jax.Array, b: jax.Array) -> jax.Array:
     """int32 [...] from uint32 [..., W] and [..., W]; uint8 counts would wrap at 256 bits."""
     counts = lax.population_count(a ^ b).astype(jnp.int32)
     return jnp.sum(counts, axis=-1, dtype=jnp.int32)
-
-
-def tiles(items: int) -> int:
-    """Number of tiles for at least `items` items.
-
-    Rounded up by at most a sixteenth, so that a growing index rarely changes shape.
-    """
-    need = max(1, -(-items // TILE))
-    step = max(1, 1 << max(0, need.bit_length() - 5))
-    return -(-need // step) * step
-
-
-def capacity(items: int) -> int:
-    """Number of slots for at least `items` items."""
-    return TILE * tiles(items)
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> np.ndarray:

@@ -4,16 +4,18 @@ import dataclasses
 import functools
 import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inres.retrieval import checks, device_index, hamming, native
+from inres.retrieval import checks, native, tiling
 from inres.retrieval import codes as codes_lib
 from inres.retrieval import segment as segment_lib
-from inres.retrieval.device_index import DeviceIndex
 from inres.retrieval.ids import as_ids
 from inres.retrieval.segment import Segment
+
+if TYPE_CHECKING:
+    from inres.retrieval.device_index import DeviceIndex
 
 _COPYING = threading.Lock()
 """Held while items are copied to a device, so that threads do not copy them twice."""
@@ -38,7 +40,7 @@ class Index:
     @property
     def capacity(self) -> int:
         """Number of items that the shapes of the jitted programs allow."""
-        return hamming.capacity(max(len(self), self.room))
+        return tiling.capacity(max(len(self), self.room))
 
     @functools.cached_property
     def labelled(self) -> bool:
@@ -56,13 +58,15 @@ class Index:
         return np.sort(self._ids)
 
     @property
-    def on_device(self) -> DeviceIndex:
+    def on_device(self) -> "DeviceIndex":
         """The items on JAX's default device, copied at the first use."""
         with _COPYING:
             return self._on_device
 
     @functools.cached_property
-    def _on_device(self) -> DeviceIndex:
+    def _on_device(self) -> "DeviceIndex":
+        from inres.retrieval import device_index  # imports JAX, which the kernel does not need
+
         if self.origin is not None:
             labels = self._device_labels()
             ascending = None if labels is None else labels[np.argsort(self._ids)]

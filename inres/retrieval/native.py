@@ -19,7 +19,6 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import ml_dtypes
 import numpy as np
 
 from inres.retrieval import buckets, checks
@@ -37,7 +36,6 @@ PLANS = ("auto", "scan", "list", "buckets")
 """How the kernel finds codes: `scan` reads all codes tile by tile together with the features,
 `list` reads the directory first, and `buckets` only the codes that share a substring with the
 query; `auto` takes the one with the lowest estimated cost."""
-FEATURES = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 _ARRAYS = (
     "codes", "starts", "ids", "features", "order", "groups", "labels", "hidden", "sketch", "centre",
     "scale", "norm", "slack", "tables", "rows", "cuts",
@@ -153,7 +151,7 @@ def items(segments: Sequence[Segment], *, bits: int, dims: int) -> Items:
                 setattr(struct, name, array.ctypes.data)
         struct.distinct, struct.count = directory.count, len(segment)
         struct.words, struct.dims = codes_lib.words(bits), dims
-        struct.kind = FEATURES.index(segment.features.dtype)
+        struct.kind = checks.FLOATS.index(segment.features.dtype)
         struct.width, struct.substrings = found.width, substrings
     return Items(ctypes.addressof(structs), len(structs), (structs, *held))
 

@@ -6,8 +6,9 @@ from jax import lax
 
 from inres.retrieval import hamming, runs
 from inres.retrieval.device_index import DeviceIndex, Each
-from inres.retrieval.hamming import FAR, TILE
+from inres.retrieval.hamming import FAR
 from inres.retrieval.padding import Queries
+from inres.retrieval.tiling import TILE
 
 Found = tuple[jax.Array, jax.Array]
 """(distance, position in walk order), int32 [Q, k] each; FAR and -1 beyond the last item."""

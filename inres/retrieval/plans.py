@@ -24,9 +24,10 @@ from inres.retrieval import hamming, rerank, runs
 from inres.retrieval import nearest as nearest_lib
 from inres.retrieval.candidates import Ranking, distances, merged, nothing
 from inres.retrieval.device_index import DeviceIndex, Each
-from inres.retrieval.hamming import FAR, TILE
+from inres.retrieval.hamming import FAR
 from inres.retrieval.padding import QUERIES, Queries, padded_size
 from inres.retrieval.runs import Runs
+from inres.retrieval.tiling import TILE
 from inres.retrieval.walk import read_walk, walk_tiles
 
 Ranked = tuple[Ranking, jax.Array]

@@ -13,10 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from inres.retrieval.hamming import TILE
-
-ULP = 2.0**-24
-"""Unit roundoff of float32 (half a unit in the last place of 1)."""
+from inres.retrieval.sketch import ULP
+from inres.retrieval.tiling import TILE
 
 
 @flax.struct.dataclass

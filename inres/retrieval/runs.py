@@ -13,7 +13,8 @@ from jax import lax
 
 from inres.retrieval import codes as codes_lib
 from inres.retrieval import hamming
-from inres.retrieval.hamming import BLOCK, FAR, LANES, TILE, Filters, Slots, Tags
+from inres.retrieval.hamming import BLOCK, FAR, LANES, Filters, Slots, Tags
+from inres.retrieval.tiling import TILE
 
 ANYTHING = Tags(None, None), Filters(None, None)
 """Nothing is hidden."""

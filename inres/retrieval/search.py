@@ -5,19 +5,19 @@ for any data. The pool consists of the items with a Hamming distance below the t
 nearest codes by (Hamming distance, lowest id). Excluded items never enter a pool.
 
 There are two engines: a compiled kernel on a CPU (`native`) and jitted programs elsewhere
-(`plans`). Each is deterministic, and both break ties by lowest id. They sum a distance in different
-orders, so their distances may differ by the rounding of a float32 sum, and rows whose distances
-differ by less may swap places, including the K-th. Pools, Hamming distances and `search_hamming`
-are identical.
+(`jitted`). Each is deterministic, and both break ties by lowest id. They sum a distance in
+different orders, so their distances may differ by the rounding of a float32 sum, and rows whose
+distances differ by less may swap places, including the K-th. Pools, Hamming distances and
+`search_hamming` are identical.
 """
 
 import functools
+from types import ModuleType
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from inres.retrieval import checks, native, padding, plans
+from inres.retrieval import accelerator, checks, native
 from inres.retrieval.index import Index
 from inres.retrieval.queries import Queries
 
@@ -53,7 +53,7 @@ def _kernel_items(index: Index, engine: str) -> native.Items | None:
     """
     if engine not in ENGINES:
         raise ValueError(f"engine is {engine!r}, must be one of {', '.join(ENGINES)}")
-    if engine == "jax" or (engine == "auto" and _on_accelerator()):
+    if engine == "jax" or (engine == "auto" and accelerator.is_default()):
         return None
     if native.kernel() is not None:
         return index.kernel_items
@@ -74,10 +74,14 @@ def _how(workers: int | None, plan: str) -> native.How:
     return native.How(workers or 0, plan)
 
 
-@functools.cache
-def _on_accelerator() -> bool:
-    """Whether JAX's default device is a GPU or TPU."""
-    return jax.default_backend() != "cpu"
+def _jitted() -> ModuleType:
+    """The engine without a kernel, imported when used: JAX takes longer to import than to search.
+
+    A process that searches with the kernel only never imports JAX.
+    """
+    from inres.retrieval import jitted
+
+    return jitted
 
 
 def search(
@@ -131,12 +135,7 @@ def search(
     if min_pool:
         min_pool = min(min_pool, index.capacity)
     if items is None:
-        parts = [
-            plans.search_batch(index.on_device, batch, k=k, min_pool=min_pool)
-            for batch in padding.batches(padding.padded(queries))
-        ]
-        ids, near, square, sizes, limits = _join(parts, len(queries.codes))
-        return Result(ids, near, np.sqrt(square), sizes, limits)
+        return Result(*_jitted().search(index.on_device, queries, k=k, min_pool=min_pool))
     if min_pool:
         if min_pool <= FEW:
             distance = native.nearest(items, queries, k=min_pool, how=how)[1]
@@ -146,11 +145,6 @@ def search(
         queries = queries._replace(threshold=np.maximum(queries.threshold, least))
     ids, near, distance, sizes = native.search(items, queries, k=k, how=how)
     return Result(ids, near, distance, sizes, queries.threshold)
-
-
-def _join(parts: list[tuple], q: int) -> list[np.ndarray]:
-    """Concatenate the columns of batches and drop the padding."""
-    return [np.concatenate(column)[:q] for column in zip(*parts, strict=True)]
 
 
 def _search_nearest(
@@ -167,15 +161,7 @@ def _search_nearest(
     if items is not None:
         ids, found, distance = native.rank(items, queries, place, k=k, how=how)
     else:
-        size = padding.padded_size(len(near))
-        short = ((0, size - len(near)), (0, 0))
-        given = [np.pad(column, short, constant_values=-1) for column in (place, near)]
-        parts = [
-            plans.rank_given(index.on_device, *batch, k=k)
-            for batch in padding.batches((padding.padded(queries), *given))
-        ]
-        square, ids, found = _join(parts, len(near))
-        distance = np.sqrt(square)
+        ids, found, distance = _jitted().rank(index.on_device, queries, place, near, k=k)
     return Result(
         ids,
         found,
@@ -196,10 +182,7 @@ def _nearest(
     """The k nearest codes: ids and Hamming distances int32 [Q, k], and the engine's places."""
     if items is not None:
         return native.nearest(items, queries, k=k, how=how)
-    found = index.on_device
-    parts = [plans.nearest(found, b, k=k) for b in padding.batches(padding.padded(queries))]
-    ids, distance, place = _join(parts, len(queries.codes))
-    return ids, distance, place
+    return _jitted().nearest(index.on_device, queries, k=k)
 
 
 def search_hamming(

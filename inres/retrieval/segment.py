@@ -5,39 +5,20 @@ All arrays may be memory-mapped. A search reads the parts of them that its pools
 
 import dataclasses
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from inres.retrieval import buckets, checks
 from inres.retrieval import codes as codes_lib
+from inres.retrieval import sketch as sketch_lib
 from inres.retrieval.buckets import Buckets
-from inres.retrieval.hamming import TILE
-from inres.retrieval.rerank import ULP
+from inres.retrieval.sketch import Sketch
+from inres.retrieval.tiling import TILE
 
 CHUNK = 16
 """Distinct codes that lie together, word by word, in a directory."""
 BLOCK_BYTES = 1 << 24
 """Size of the float32 rows that are sorted and sketched at a time."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Sketch:
-    """An int8 copy of n rows in T tiles: row r of tile t is close to centre[t] + scale[r] * codes.
-
-    `inres.retrieval.rerank` derives the bound of its error.
-    """
-
-    codes: np.ndarray
-    """int8 [n, D]."""
-    centre: np.ndarray
-    """float32 [T, D]."""
-    scale: np.ndarray
-    """float32 [n]."""
-    norm: np.ndarray
-    """float32 [n], squared norm of scale * codes."""
-    slack: np.ndarray
-    """float32 [T], largest distance between a row of the tile and its copy."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,43 +122,6 @@ def sorted_rows(features: np.ndarray, order: np.ndarray) -> Iterator[np.ndarray]
         yield rows
 
 
-def sketch_of(rows: np.ndarray) -> Sketch:
-    """The sketch of rows [n, D], tile by tile (`rerank.make_sketch` on a device)."""
-    n, dims = rows.shape
-    made = empty_sketch(n, dims)
-
-    def sketch_tile(tile: int) -> None:
-        part = slice(tile * TILE, min((tile + 1) * TILE, n))
-        found = np.asarray(rows[part], np.float32)
-        # Divided before the sum, so that extreme but finite rows have a finite sum.
-        made.centre[tile] = (found / np.float32(len(found))).sum(axis=0)
-        residual = found - made.centre[tile]
-        largest = np.abs(residual).max(axis=1)
-        scale = np.where(largest > 0, largest / np.float32(127), np.float32(1))
-        code = np.clip(np.rint(residual / scale[:, None]), -127, 127)
-        copy = code * scale[:, None]
-        lost, length = (np.sqrt(np.square(d).sum(axis=1)) for d in (residual - copy, residual))
-        made.slack[tile] = np.max(lost * (1 + 2 * dims * ULP) + 4 * ULP * length)
-        made.codes[part], made.scale[part] = code, scale
-        made.norm[part] = np.square(copy).sum(axis=1)
-
-    with ThreadPoolExecutor() as pool:  # NumPy works in parallel on arrays of this size
-        list(pool.map(sketch_tile, range(len(made.slack))))
-    return made
-
-
-def empty_sketch(count: int, dims: int) -> Sketch:
-    """Arrays for the sketch of `count` rows, not filled."""
-    tiles = -(-count // TILE)
-    return Sketch(
-        np.empty((count, dims), np.int8),
-        np.empty((tiles, dims), np.float32),
-        np.empty(count, np.float32),
-        np.empty(count, np.float32),
-        np.empty(tiles, np.float32),
-    )
-
-
 def build(
     codes: np.ndarray,
     features: np.ndarray,
@@ -194,10 +138,10 @@ def build(
     """
     n, dims = features.shape
     order = codes_lib.sort(codes, ids)
-    rows, sketch, done = np.empty((n, dims), features.dtype), empty_sketch(n, dims), 0
+    rows, sketch, done = np.empty((n, dims), features.dtype), sketch_lib.empty(n, dims), 0
     for part in sorted_rows(features, order):
         rows[done : done + len(part)] = part
-        made = sketch_of(part)
+        made = sketch_lib.of_rows(part)
         tile = done // TILE
         for name in ("codes", "scale", "norm"):
             getattr(sketch, name)[done : done + len(part)] = getattr(made, name)

@@ -18,8 +18,9 @@ from jax import lax
 from inres.retrieval import hamming, rerank
 from inres.retrieval.candidates import Ranking, distances, merged, nothing
 from inres.retrieval.device_index import DeviceIndex
-from inres.retrieval.hamming import FAR, TILE
+from inres.retrieval.hamming import FAR
 from inres.retrieval.padding import Queries
+from inres.retrieval.tiling import TILE
 
 READ = 32
 """Blocks read at a time."""

@@ -13,9 +13,11 @@ import numpy as np
 
 from inres.retrieval import codes as codes_lib
 from inres.retrieval import segment
+from inres.retrieval import sketch as sketch_lib
 from inres.retrieval.buckets import Buckets
-from inres.retrieval.hamming import TILE
-from inres.retrieval.segment import Directory, Segment, Sketch
+from inres.retrieval.segment import Directory, Segment
+from inres.retrieval.sketch import Sketch
+from inres.retrieval.tiling import TILE
 from inres.storage import arrays
 from inres.storage.shards import Shard
 
@@ -64,12 +66,12 @@ def write(
         "groups": None if groups is None else groups[order],
         "labels": None if labels is None else labels[order],
     }
-    sketch = segment.empty_sketch(0, dims)
+    sketch = sketch_lib.empty(0, dims)
     centre, spread, slack = [sketch.centre], [np.empty((2, 0), np.float32)], [sketch.slack]
 
     def sketched() -> Iterator[np.ndarray]:
         for rows in segment.sorted_rows(shard.features, order):
-            found = segment.sketch_of(rows)
+            found = sketch_lib.of_rows(rows)
             centre.append(found.centre)
             spread.append(np.stack([found.scale, found.norm]))
             slack.append(found.slack)

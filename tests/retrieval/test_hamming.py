@@ -5,7 +5,7 @@ import numpy as np
 import oracle
 import pytest
 
-from inres.retrieval import codes, hamming, index
+from inres.retrieval import codes, hamming, index, tiling
 
 WIDTHS = (12, 16, 32, 48, 64, 100, 128, 256)
 
@@ -31,7 +31,7 @@ def test_distances(bits, rng):
 
 @pytest.mark.parametrize("items", [0, 1, 1024, 1025, 40_000, 1_000_000, 10_000_000])
 def test_capacity_is_close_above(items):
-    capacity = hamming.tiles(items) * hamming.TILE
+    capacity = tiling.tiles(items) * hamming.TILE
     assert items <= capacity <= max(1, items) * 17 / 16 + hamming.TILE
 
 

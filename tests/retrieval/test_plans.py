@@ -6,7 +6,7 @@ import numpy as np
 import oracle
 import pytest
 
-from inres.retrieval import buckets, checks, codes, index, native, search, segment
+from inres.retrieval import buckets, checks, codes, index, native, search, segment, sketch
 
 pytestmark = pytest.mark.skipif(native.kernel() is None, reason="no kernel was built")
 
@@ -205,7 +205,7 @@ def test_the_bound_of_the_sketch_holds(far, rng):
     rows = rng.standard_normal((2500, 9), dtype=np.float32) * 10.0 ** rng.integers(-3, 3, (2500, 1))
     rows[::700] += np.float32(far)
     rows = rows.astype(np.float32)
-    made = segment.sketch_of(rows)
+    made = sketch.of_rows(rows)
     wide = rows.astype(np.float64)
     for tile in range(3):
         part = slice(1024 * tile, 1024 * (tile + 1))
