@@ -19,6 +19,7 @@ RULES = {
         "inres/evaluation/*.py",
         ("jax", "flax", "inres.retrieval"),
     ),
+    "the index on disk is independent of jax": ("inres/storage/*.py", ("jax", "flax")),
     "models depend on no other package": (
         "inres/models/**/*.py",
         ("inres.config", "inres.data", "inres.ct", "inres.learning"),

@@ -46,9 +46,10 @@ STEPS = {
 """The measured steps and the units of their times in the table."""
 
 QUERIED = (
-    "pool", "import_ms", "open_ms", "first_ms", "p50_ms", "p99_ms", "RssAnon_mib", "VmHWM_mib"
+    "pool", "process_ms", "import_ms", "open_ms", "first_ms", "p50_ms", "p99_ms", "RssAnon_mib",
+    "VmHWM_mib",
 )  # fmt: skip
-"""Columns of the table of searches on disk."""
+"""Columns of the table of searches on disk (`first_query`)."""
 
 
 def measure_store(config: ConfigDict, workdir: Path) -> None:
@@ -161,7 +162,7 @@ def measure_life(config: ConfigDict, dtype: str, items: Items, path: Path) -> di
         "save",
         lambda: store.save(
             path, items.codes, items.features, items.columns,
-            bits=items.bits, model="", dtype=dtype,
+            bits=items.bits, model="", dtype=dtype, group="scan", label="label",
         ),
     )  # fmt: skip
     row["bytes"] = sum(file.stat().st_size for file in path.iterdir())
