@@ -9,7 +9,7 @@ import reprlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -20,11 +20,9 @@ from inres.ct.header import ScanError, Vector
 from inres.data import folder, image_stack, items, queries, query_images, views
 from inres.data.image_stack import ImageStack, Positions
 from inres.data.queries import QueryInput, QueryScan
-from inres.encoding import encoder
-from inres.encoding.encoder import Encoded
-from inres.pipeline import artifacts, export, growing
-from inres.pipeline.growing import Added
-from inres.pipeline.index import RECORD_COLUMNS, input_digest
+from inres.encoding.encoded import Encoded
+from inres.pipeline import artifacts, digests, export
+from inres.pipeline.records import RECORD_COLUMNS
 from inres.pipeline.trained import TrainedRun, open_workdir
 from inres.retrieval import codes as codes_lib
 from inres.retrieval import distinct as distinct_lib
@@ -35,6 +33,14 @@ from inres.retrieval.search import Result
 from inres.searching import properties, weighted
 from inres.searching.hits import Hit, Hits, Query, SearchOptions
 from inres.storage.store import Records
+from inres.system.lazy import Lazy
+
+if TYPE_CHECKING:
+    from inres.encoding import encoder
+    from inres.pipeline import growing
+else:
+    # They import JAX, which the archive's own items can be searched without.
+    encoder, growing = Lazy("inres.encoding.encoder"), Lazy("inres.pipeline.growing")
 
 OPEN_SCANS = 2
 """Scans that an archive keeps in memory for further queries."""
@@ -358,7 +364,7 @@ class Archive:
         normals: int = 0,
         workers: int = 0,
         data: Data | None = None,
-    ) -> Added:
+    ) -> "growing.Added":
         """Add the items of further scans to the archive on disk, and to this object.
 
         Other programs that have the archive open see the new items when they open it again.
@@ -437,7 +443,7 @@ class Archive:
         return codes_lib.pack(made.to_bits(encoded)), made.to_features(encoded)
 
     @functools.cached_property
-    def _encode_unseen(self) -> encoder.Encoder:
+    def _encode_unseen(self) -> "encoder.Encoder":
         return encoder.make_unseen_encoder(
             self._run.config, *self._run.network, channels=self._run.channels
         )
@@ -447,7 +453,7 @@ class Archive:
 
         An image of the training set is encoded like the archived one; others over their views.
         """
-        if input_digest(seen) in self._run.trained_inputs:
+        if digests.of_input(seen) in self._run.trained_inputs:
             planes = self._run.config.model.planes
             return encoder.make_encoder(*self._run.network, planes=planes)(seen[None])
         return self._encode_unseen(seen[None])

@@ -6,7 +6,7 @@ import pytest
 from inres.config import Config
 from inres.data.items import Item, size_class
 from inres.encoding.binarize import FineScale
-from inres.encoding.encoder import Encoded
+from inres.encoding.encoded import Encoded
 from inres.pipeline.trained import TrainedRun
 from inres.retrieval import codes
 from inres.storage import store

@@ -1,6 +1,10 @@
 """Searches by weighted properties in an archive, without training: a run of random embeddings."""
 
 import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +15,7 @@ from inres.archive import Archive
 from inres.config import Config, Data, Items
 from inres.data import image_stack
 from inres.data.properties import PropertyScale, table
+from inres.retrieval import native
 
 
 @pytest.fixture(scope="module")
@@ -190,3 +195,38 @@ def test_a_slice_that_is_part_of_a_cube_belongs_to_its_scan(tmp_path):
     assert {name: scan(name) for name in "abc"} == dict.fromkeys("abc", "s1")
     assert scan("a", "b", "other") == "s1"
     assert scan("other") == ""
+
+
+SEARCHES = """
+import sys
+from pathlib import Path
+import numpy as np
+from small_run import NAMES, make_items, make_run
+from inres import Archive
+from inres.data.properties import PropertyScale, table
+
+rows = make_items(np.random.default_rng(0))
+run = make_run(Path(sys.argv[1]), rows, PropertyScale.of(NAMES, table(rows, NAMES)))
+archive = Archive(run)
+assert len(archive.search_item(6, nearest=9)) == 9
+assert len(archive.search_item(55, where="diameter_mm > 10", weights={"margin": 1}, k=4)) == 4
+stored = run.stored
+found = archive.search_many(np.array(stored.codes[:3]), np.array(stored.features[:3]), nearest=9)
+assert found.ids.shape == (3, 10), found
+assert archive.records.many(found.ids[0, :9])[0]["item"] == found.ids[0, 0]
+heavy = {"jax", "flax", "optax", "orbax", "matplotlib"} & sys.modules.keys()
+assert not heavy, heavy
+"""
+
+
+def test_searches_without_a_network_import_none(tmp_path):
+    if native.kernel() is None:
+        pytest.skip("the kernel was not built, so a search uses JAX")
+    here = Path(__file__).resolve().parent
+    path = os.pathsep.join(map(str, (here, here.parent)))
+    done = subprocess.run(
+        [sys.executable, "-c", SEARCHES, str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": path, "JAX_PLATFORMS": "cpu"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from inres.encoding.encoder import Encoded
+from inres.encoding.encoded import Encoded
 from inres.encoding.linear_codes import Hyperplanes, itq, sample
 from inres.retrieval.codes import binarize
 

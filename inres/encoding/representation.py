@@ -8,7 +8,7 @@ from scipy import special
 
 from inres.data.properties import PropertyScale
 from inres.encoding.binarize import FineScale, fit_hyperplanes, to_bits
-from inres.encoding.encoder import Encoded
+from inres.encoding.encoded import Encoded
 from inres.encoding.linear_codes import Hyperplanes, itq, sample
 
 

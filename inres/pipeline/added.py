@@ -23,7 +23,7 @@ import numpy as np
 
 from inres.data import item_table
 from inres.data.items import Item
-from inres.encoding.encoder import Encoded
+from inres.encoding.encoded import Encoded
 from inres.pipeline import artifacts
 from inres.storage import manifest
 from inres.system import files

@@ -1,4 +1,7 @@
-"""What the stages of a run leave for each other, and how it is loaded."""
+"""What the stages of a run leave for each other, and how it is loaded.
+
+Networks are loaded by `inres.pipeline.networks`: most programs that open a run use none.
+"""
 
 import dataclasses
 import math
@@ -6,27 +9,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
-from jax.sharding import Mesh
 
 from inres import sources
 from inres.config import Config, ConfigError
 from inres.data import item_store, items, properties, splits
 from inres.data.properties import PropertyScale
-from inres.encoding import encoder
 from inres.encoding.binarize import FineScale
-from inres.encoding.encoder import Encoded
+from inres.encoding.encoded import Encoded
 from inres.encoding.linear_codes import Hyperplanes
 from inres.encoding.representation import Known, Representation, Weights
-from inres.encoding.segmenter import Segmenter, make_segmenter
-from inres.learning import recipe, sight
-from inres.learning.checkpoints import RESUME, Checkpoints
-from inres.learning.devices import data_mesh
-from inres.learning.train_state import TrainState, init_state, initial_variables, restore
 from inres.pipeline import stages
 from inres.system import files
 
@@ -131,42 +123,6 @@ def slice_spacing_mm(config: Config) -> float:
     return sources.get(config.data.kind).pixel_mm(config.items)
 
 
-def load_segmenter(config: Config, workdir: Path) -> Segmenter | None:
-    """The trained U-Net as a segmenter; None where the archive's lungs are not from a U-Net."""
-    if not (workdir / "segment" / MASKS).is_file():
-        return None
-    return unet_segmenter(config, unet_variables(workdir))
-
-
-def unet_variables(workdir: Path) -> dict[str, Any]:
-    """The variables of the trained U-Net, from the stage `segment`.
-
-    Raises:
-      FileNotFoundError: there are none.
-      ValueError: they are damaged; names the folder.
-    """
-    folder = workdir / "segment"
-    return Checkpoints.read_variables(folder / "checkpoints", remedy=_resume(folder))
-
-
-def _resume(folder: Path) -> str:
-    """How a stage that trains, complete or not, resumes before a damaged checkpoint."""
-    done = folder / stages.DONE
-    if not done.is_file():
-        return RESUME
-    return f"{RESUME} (remove {done} too, and run the {folder.name} stage again)"
-
-
-def unet_segmenter(config: Config, variables: dict[str, Any]) -> Segmenter:
-    """The U-Net of `config` with trained `variables` as a segmenter."""
-    return make_segmenter(
-        recipe.build_unet(config.segment),
-        variables,
-        size=config.segment.size_px,
-        spacing_mm=slice_spacing_mm(config),
-    )
-
-
 # --- train ----------------------------------------------------------------------------------------
 
 
@@ -217,47 +173,6 @@ def load_reach(folder: Path) -> int:
     if type(reach) is not int or reach < 0:
         raise ValueError(f"{path}: damaged ({value!r:.60}); {TRAIN_AGAIN}")
     return reach
-
-
-def fresh_state(
-    config: Config,
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-    *,
-    channels: int,
-    mesh: Mesh,
-) -> TrainState:
-    """The train state before the first step."""
-    size = config.items.input_px
-    image = jnp.zeros((1, size, size, channels))
-    planes, seen = sight.split(image, config.model.planes)
-    shown = sight.flatten(planes, seen)
-    variables = initial_variables(model, jax.random.key(config.seed), shown, seen)
-    return init_state(variables, optimizer, mesh=mesh)
-
-
-def load_network(
-    config: Config, train: Path, *, classes: int, channels: int
-) -> tuple[nn.Module, dict[str, Any]]:
-    """The trained network and its variables, from the directory of the stage `train`.
-
-    Args:
-      channels: of the network's inputs.
-    """
-    scale = load_property_scale(train)
-    model = recipe.build_model(config, classes=classes, properties=len(scale))
-    optimizer, _ = recipe.optimizer(config, steps=1, steps_per_epoch=1)
-    mesh = data_mesh()
-
-    def fresh() -> TrainState:
-        return fresh_state(config, model, optimizer, channels=channels, mesh=mesh)
-
-    best = config.train.keep == "best"  # the only one of its kind: nothing to resume from
-    checkpoints = Checkpoints(train / ("best" if best else "checkpoints"))
-    remedy = TRAIN_AGAIN if best else _resume(train)
-    state = restore(fresh, checkpoints, mesh=mesh, remedy=remedy)
-    checkpoints.close()
-    return model, state.variables
 
 
 # --- index ----------------------------------------------------------------------------------------
@@ -402,9 +317,3 @@ def load_codes_alone(index: Path) -> np.ndarray | None:
     """Codes of the test items without their neighbours, bool [T, h]; None without neighbours."""
     path = index / "alone.npy"
     return files.load_array(path, INDEX_AGAIN) if path.is_file() else None
-
-
-def fingerprint(variables: dict[str, Any], hyperplanes: Hyperplanes | None) -> str:
-    """Fingerprint of everything that determines an item's code and features."""
-    code = {} if hyperplanes is None else {"code": vars(hyperplanes)}
-    return encoder.fingerprint(variables | code)

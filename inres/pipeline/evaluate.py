@@ -11,7 +11,7 @@ from inres.config import Config
 from inres.data import items, leaks, properties, splits, views
 from inres.data.properties import PropertyScale
 from inres.encoding.binarize import to_bits
-from inres.encoding.encoder import Encoded
+from inres.encoding.encoded import Encoded
 from inres.encoding.representation import Representation
 from inres.evaluation import baselines
 from inres.evaluation.assessment import Assessment

@@ -20,23 +20,28 @@ import dataclasses
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import flax.traverse_util
 import numpy as np
 
 from inres import config as config_lib
 from inres.config import Config
 from inres.data import item_table
-from inres.encoding.segmenter import Segmenter
-from inres.learning import recipe
-from inres.pipeline import artifacts, export_checks, stages, workdir
+from inres.pipeline import artifacts, digests, export_checks, stages, workdir
 from inres.pipeline.export_checks import COPY, ExportError
-from inres.pipeline.trained import Network, TrainedRun, open_workdir, read_digests, with_added
+from inres.pipeline.trained import TrainedRun, open_workdir, with_added
 from inres.storage import store as storage
 from inres.storage.manifest import LOCK
 from inres.system import files
+from inres.system.lazy import Lazy
 from inres.system.progress import progress
+
+if TYPE_CHECKING:
+    from inres.encoding.segmenter import Segmenter
+    from inres.pipeline import networks
+    from inres.pipeline.networks import Network
+else:
+    networks = Lazy("inres.pipeline.networks")  # imports JAX, which most queries do not need
 
 _SCORES = (
     "map_macro",
@@ -123,17 +128,11 @@ def _portable_config(config: Config) -> dict[str, Any]:
 
 
 def _write_networks(run: TrainedRun, out: Path) -> None:
-    _write_variables(out / "network.npz", run.network[1])
+    networks.write_variables(out / "network.npz", run.network[1])
     if run.hyperplanes is not None:
         artifacts.save_hyperplanes(out / "planes.npz", run.hyperplanes)
     if run.segmenter is not None:
-        _write_variables(out / "unet.npz", artifacts.unet_variables(run.root))
-
-
-def _write_variables(path: Path, variables: Mapping[str, Any]) -> None:
-    flat = flax.traverse_util.flatten_dict(variables, sep="/")
-    with files.atomic_path(path) as part:
-        np.savez(part, **{n: np.asarray(value) for n, value in flat.items()})  # type: ignore[arg-type]
+        networks.write_variables(out / "unet.npz", networks.unet_variables(run.root))
 
 
 def model_card(
@@ -210,14 +209,19 @@ def open_export(root: Path) -> TrainedRun:
     stored = storage.load(root / "archive", model=card["fingerprint"])
     scale = artifacts.load_property_scale(whole("properties.json").parent, COPY)
 
-    def load_network() -> Network:
-        model = recipe.build_model(config, classes=len(card["classes"]), properties=len(scale))
-        return model, _read_variables(whole("network.npz"))
+    def load_network() -> "Network":
+        return networks.read_network(
+            whole("network.npz"),
+            config,
+            classes=len(card["classes"]),
+            properties=len(scale),
+            remedy=COPY,
+        )
 
-    def load_segmenter() -> Segmenter | None:
+    def load_segmenter() -> "Segmenter | None":
         if not segmented:
             return None
-        return artifacts.unet_segmenter(config, _read_variables(whole("unet.npz")))
+        return networks.unet_segmenter(config, networks.read_variables(whole("unet.npz"), COPY))
 
     run = TrainedRun(
         root=root,
@@ -233,7 +237,7 @@ def open_export(root: Path) -> TrainedRun:
         hyperplanes=artifacts.load_hyperplanes(config, root, COPY),
         scale=artifacts.to_scale(card["scale"]),
         stored=stored,
-        load_digests=lambda: read_digests(whole("trained.npy"), COPY),
+        load_digests=lambda: digests.read(whole("trained.npy"), COPY),
         data_root=None,
         load_network=load_network,
         load_segmenter=load_segmenter,
@@ -244,7 +248,3 @@ def open_export(root: Path) -> TrainedRun:
             f"{len(run)}; {COPY}"
         )
     return with_added(run)
-
-
-def _read_variables(path: Path) -> dict[str, Any]:
-    return flax.traverse_util.unflatten_dict(files.load_arrays(path, remedy=COPY), sep="/")

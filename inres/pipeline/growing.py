@@ -20,9 +20,9 @@ from inres.data.item_store import ItemStore
 from inres.data.items import Item
 from inres.data.scans import NothingNew
 from inres.encoding import encoder
-from inres.encoding.encoder import Encoded
+from inres.encoding.encoded import Encoded
 from inres.pipeline import added, artifacts, segment, train
-from inres.pipeline.index import fields_of
+from inres.pipeline.records import fields_of
 from inres.pipeline.trained import TrainedRun
 from inres.retrieval import codes
 from inres.storage import store as storage

@@ -1,29 +1,20 @@
 """Stage `index`: encode the items and write the searchable archive (paper, section 3.3)."""
 
-import hashlib
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from inres.config import Config
 from inres.data import item_table, views
-from inres.data.items import Item
 from inres.encoding import encoder
 from inres.encoding.binarize import FineScale
-from inres.pipeline import artifacts, stages
+from inres.pipeline import artifacts, digests, networks, stages
 from inres.pipeline.inputs import stage_inputs
+from inres.pipeline.records import fields_of
 from inres.retrieval import codes
 from inres.storage import store as storage
 from inres.system import files
 from inres.system.rows import Selected
-
-RECORD_COLUMNS = (
-    *("scan", "patient", "nodule", "label", "diameter_mm", "malignancy", "subset"),
-    *("x_mm", "y_mm", "z_mm"),
-)
-"""Columns of the item table in the archive's records, in addition to `item`, `image`, the
-properties and the texts."""
 
 
 def build_index(config: Config, workdir: Path) -> None:
@@ -47,7 +38,7 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
     data = artifacts.labelled(table, workdir)
     inputs = artifacts.network_inputs(workdir / "train")
     channels = inputs.shape[-1]
-    model, variables = artifacts.load_network(
+    model, variables = networks.load_network(
         config, workdir / "train", classes=data.classes, channels=channels
     )
     encode_unseen = encoder.make_unseen_encoder(config, model, variables, channels=channels)
@@ -58,7 +49,7 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
     artifacts.save_embeddings(out / "embeddings.npz", encoded)
     artifacts.save_kind(out, data.class_names, table.slices.shape[-1])
     seen = data.trained(stacks=table.neighbours is not None)
-    _save_array(out / "trained.npy", input_digests(inputs, seen))
+    _save_array(out / "trained.npy", digests.of_inputs(inputs, seen))
 
     rows = data.archived()
     gallery, learned = encoded.rows(rows), artifacts.load_property_scale(workdir / "train")
@@ -96,7 +87,7 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
         bits=config.hash.bits,
         group="scan",
         label="label",
-        model=artifacts.fingerprint(variables, made.hyperplanes),
+        model=networks.fingerprint(variables, made.hyperplanes),
     )
     print(
         f"  {len(rows)} items of {config.hash.bits} bits, "
@@ -104,27 +95,6 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
     )
 
 
-def fields_of(item: Item, number: int) -> dict[str, Any]:
-    """The part of an item's record that all archives have."""
-    known = {name: getattr(item, name) for name in RECORD_COLUMNS}
-    return {"item": number, "image": item.image} | known
-
-
 def _save_array(path: Path, array: np.ndarray) -> None:
     with files.atomic_path(path) as part:
         np.save(part, array)
-
-
-def input_digests(inputs: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Digests of the network inputs `rows` of [N, S, S, C], by which they are recognized later.
-
-    Returns:
-      uint8 [n, 16].
-    """
-    digests = [np.frombuffer(input_digest(inputs[row]), np.uint8) for row in rows]
-    return np.stack(digests) if digests else np.zeros((0, 16), np.uint8)
-
-
-def input_digest(image: np.ndarray) -> bytes:
-    """Digest of one network input, uint8 [S, S, C]: 16 bytes."""
-    return hashlib.blake2b(np.ascontiguousarray(image).tobytes(), digest_size=16).digest()

@@ -16,7 +16,7 @@ from inres.learning.checkpoints import Checkpoints
 from inres.learning.logs import MetricLog
 from inres.learning.step import make_train_step
 from inres.learning.train_state import TrainState, begin, init_state, initial_variables
-from inres.pipeline import artifacts, stages
+from inres.pipeline import artifacts, networks, stages
 from inres.pipeline.inputs import stage_inputs
 from inres.system import files
 from inres.system.progress import progress
@@ -49,7 +49,7 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
     side = artifacts.sides(workdir)
     training, held_out = np.flatnonzero(side == "train"), np.flatnonzero(side == "test")
     state = _train(config, store, training, out)
-    segment = artifacts.unet_segmenter(config, state.variables)
+    segment = networks.unet_segmenter(config, state.variables)
     masks = write_masks(segment, store, out)
     dice, iou = overlap(masks, store.lung_masks, held_out)
     if (workdir / "prepare" / "audit.csv").is_file():

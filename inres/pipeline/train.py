@@ -20,7 +20,7 @@ from inres.learning.checkpoints import Checkpoints
 from inres.learning.logs import MetricLog
 from inres.learning.step import make_train_step
 from inres.learning.train_state import TrainState, begin
-from inres.pipeline import artifacts, stages
+from inres.pipeline import artifacts, networks, stages
 from inres.pipeline.artifacts import Labelled
 from inres.pipeline.inputs import stage_inputs
 from inres.system import files
@@ -237,7 +237,7 @@ def _fit(
     best = _best_keeper(config, out, per_epoch, validates=validate is not None)
 
     def fresh() -> TrainState:
-        return artifacts.fresh_state(config, model, optimizer, channels=channels, mesh=mesh)
+        return networks.fresh_state(config, model, optimizer, channels=channels, mesh=mesh)
 
     checkpoints = Checkpoints(out / "checkpoints")
     state = begin(fresh, checkpoints, mesh=mesh)
@@ -271,7 +271,7 @@ def _fit(
     if best is not None:
         best.close()
         kept = best.step
-        _, variables = artifacts.load_network(config, out, classes=data.classes, channels=channels)
+        _, variables = networks.load_network(config, out, classes=data.classes, channels=channels)
         print(f"  kept step {kept}: validation {best.measure} {best.score:.3f}")
     return {
         "steps": int(state.step),

@@ -4,26 +4,28 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import flax.linen as nn
 import numpy as np
 
 from inres.config import Config
 from inres.data import items, views
 from inres.data.properties import PropertyScale
 from inres.encoding.binarize import FineScale
-from inres.encoding.encoder import Encoded
+from inres.encoding.encoded import Encoded
 from inres.encoding.linear_codes import Hyperplanes
 from inres.encoding.representation import Representation
-from inres.encoding.segmenter import Segmenter
-from inres.pipeline import added, artifacts, stages, workdir
+from inres.pipeline import added, artifacts, digests, stages, workdir
 from inres.pipeline.prepare import data_root
 from inres.storage import store as storage
-from inres.system import files
+from inres.system.lazy import Lazy
 
-Network = tuple[nn.Module, dict[str, Any]]
-"""A module and its trained variables."""
+if TYPE_CHECKING:
+    from inres.encoding.segmenter import Segmenter
+    from inres.pipeline import networks
+    from inres.pipeline.networks import Network
+else:
+    networks = Lazy("inres.pipeline.networks")  # imports JAX, which most queries do not need
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +60,8 @@ class TrainedRun:
     load_digests: Callable[[], frozenset[bytes]]
     data_root: Path | None
     """The folder of the scans or images, if it is known on this machine."""
-    load_network: Callable[[], Network]
-    load_segmenter: Callable[[], Segmenter | None]
+    load_network: "Callable[[], Network]"
+    load_segmenter: "Callable[[], Segmenter | None]"
 
     def __len__(self) -> int:
         """N."""
@@ -96,18 +98,18 @@ class TrainedRun:
 
     @functools.cached_property
     def trained_inputs(self) -> frozenset[bytes]:
-        """Digests of the network inputs in training (`pipeline.index.input_digest`)."""
+        """Digests of the network inputs in training (`pipeline.digests`)."""
         return self.load_digests()
 
     @functools.cached_property
-    def network(self) -> Network:
+    def network(self) -> "Network":
         """The trained network, which must be the one that made the archive.
 
         Raises:
           StageError: it is another one.
         """
         model, variables = self.load_network()
-        if artifacts.fingerprint(variables, self.hyperplanes) != self.stored.model:
+        if networks.fingerprint(variables, self.hyperplanes) != self.stored.model:
             raise stages.StageError(
                 f"{self.stored.path}: the archive was made by another network than that of "
                 f"{self.root}; run the index stage again"
@@ -122,7 +124,7 @@ class TrainedRun:
         )
 
     @functools.cached_property
-    def segmenter(self) -> Segmenter | None:
+    def segmenter(self) -> "Segmenter | None":
         """The trained U-Net; None where the archive's lungs are not from a U-Net."""
         return self.load_segmenter()
 
@@ -143,8 +145,8 @@ def open_workdir(root: Path) -> TrainedRun:
     index = root / "index"
     class_names, item_side_px = artifacts.load_kind(index)
 
-    def load_network() -> Network:
-        return artifacts.load_network(
+    def load_network() -> "Network":
+        return networks.load_network(
             config, root / "train", classes=len(class_names), channels=inputs.shape[-1]
         )
 
@@ -162,10 +164,10 @@ def open_workdir(root: Path) -> TrainedRun:
         hyperplanes=artifacts.load_hyperplanes(config, index),
         scale=artifacts.load_scale(index),
         stored=storage.load(index / "archive"),
-        load_digests=lambda: read_digests(index / "trained.npy"),
+        load_digests=lambda: digests.read(index / "trained.npy"),
         data_root=data_root(config, root),
         load_network=load_network,
-        load_segmenter=lambda: artifacts.load_segmenter(config, root),
+        load_segmenter=lambda: networks.load_segmenter(config, root),
     )
     return with_added(own)
 
@@ -196,15 +198,3 @@ def with_added(own: TrainedRun) -> TrainedRun:
         images=added.Images([np.asarray(own.images), *map(added.read_images, segments)]),
         layers=(*own.layers, *map(added.read_embeddings, segments)),
     )
-
-
-def read_digests(path: Path, remedy: str = artifacts.INDEX_AGAIN) -> frozenset[bytes]:
-    """Digests of network inputs, uint8 [n, 16] on disk.
-
-    Raises:
-      ValueError: the file is damaged; names it and ends with `remedy`.
-    """
-    digests = files.load_array(path, remedy)
-    if digests.ndim != 2 or digests.dtype != np.uint8:
-        raise ValueError(f"{path}: damaged ({digests.dtype} {list(digests.shape)}); {remedy}")
-    return frozenset(row.tobytes() for row in digests)

@@ -9,6 +9,7 @@ import pytest
 from inres.config import Config, Model, Train
 from inres.data.views import as_is
 from inres.encoding import binarize, encoder, segmenter
+from inres.encoding.encoded import Encoded
 from inres.encoding.linear_codes import itq
 from inres.learning import recipe
 from inres.models.head import HashHead, Outputs
@@ -93,14 +94,14 @@ def test_a_fingerprint_sees_one_changed_weight(network):
 def encoded_items(n=300):
     rng = np.random.default_rng(0)
     h = rng.random((n, 6)).astype(np.float32)
-    return encoder.Encoded(
+    return Encoded(
         rng.normal(size=(n, 9)).astype(np.float32) * 50 + 7, h, np.zeros((n, 2)), np.zeros((n, 0))
     )
 
 
 def test_the_papers_code_is_h_at_one_half():
     h = np.float32([[0.5, 0.2, 0.9], [0.4999, 0.7, 0.5], [0.1, 0.1, 0.1]])
-    encoded = encoder.Encoded(np.zeros((3, 4)), h, np.zeros((3, 2)), np.zeros((3, 0)))
+    encoded = Encoded(np.zeros((3, 4)), h, np.zeros((3, 2)), np.zeros((3, 0)))
     np.testing.assert_array_equal(binarize.to_bits(encoded, None), h >= 0.5)  # Eq. 1
 
 
@@ -133,7 +134,7 @@ def test_fc1_counts_as_much_as_it_is_given():
 
 def test_joined_features_weigh_both_layers_alike():
     rng = np.random.default_rng(0)
-    encoded = encoder.Encoded(
+    encoded = Encoded(
         100 * rng.normal(size=(400, 6)),
         rng.random((400, 4)),
         rng.normal(size=(400, 3)),

@@ -7,7 +7,7 @@ import pytest
 
 from inres.data.properties import PropertyScale
 from inres.encoding.binarize import FineScale
-from inres.encoding.encoder import Encoded
+from inres.encoding.encoded import Encoded
 from inres.encoding.representation import Known, Representation, Weights
 
 SCALE = PropertyScale(("diameter_mm", "margin", "own"), np.zeros(3), np.ones(3))

@@ -17,8 +17,8 @@ import numpy as np
 
 from inres import Archive
 from inres.data import item_table
-from inres.encoding.encoder import Encoded
-from inres.pipeline import artifacts, export, index
+from inres.encoding.encoded import Encoded
+from inres.pipeline import artifacts, export, records
 from inres.retrieval import codes
 from inres.storage import store
 from inres.system import files
@@ -45,7 +45,7 @@ def enlarge(source, out, count):
             file.write(np.ascontiguousarray(run.images[row]).tobytes())
     names, texts = item_table.property_names(run.items), item_table.text_names(run.items)
     records = [
-        index.fields_of(item, place)
+        records.fields_of(item, place)
         | {name: item.value(name) for name in names}
         | {name: item.text(name) for name in texts}
         for place, item in enumerate(items)

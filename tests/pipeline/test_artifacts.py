@@ -7,9 +7,9 @@ import pytest
 
 from inres.config import Config
 from inres.encoding.binarize import FineScale
-from inres.encoding.encoder import Encoded
+from inres.encoding.encoded import Encoded
 from inres.encoding.linear_codes import Hyperplanes
-from inres.pipeline import artifacts, trained
+from inres.pipeline import artifacts, digests
 from inres.system import files
 
 LOADERS = {
@@ -18,7 +18,7 @@ LOADERS = {
     "planes.npz": lambda folder: artifacts.load_hyperplanes(Config(), folder),
     "scale.json": artifacts.load_scale,
     "alone.npy": artifacts.load_codes_alone,
-    "trained.npy": lambda folder: trained.read_digests(folder / "trained.npy"),
+    "trained.npy": lambda folder: digests.read(folder / "trained.npy"),
 }
 
 
@@ -70,4 +70,4 @@ def test_embeddings_of_different_lengths_are_refused(folder):
 def test_digests_of_another_shape_are_refused(folder):
     np.save(folder / "trained.npy", np.ones(16, np.uint8))
     with pytest.raises(ValueError, match=r"trained\.npy: damaged \(uint8 \[16\]\)"):
-        trained.read_digests(folder / "trained.npy")
+        digests.read(folder / "trained.npy")

@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -13,10 +15,10 @@ from inres.data import item_table
 from inres.data.items import Item
 from inres.data.properties import PropertyScale
 from inres.encoding.binarize import FineScale
-from inres.encoding.encoder import Encoded
+from inres.encoding.encoded import Encoded
 from inres.encoding.linear_codes import Hyperplanes
 from inres.learning.checkpoints import Checkpoints
-from inres.pipeline import artifacts, export, export_checks, trained
+from inres.pipeline import artifacts, export, export_checks, networks, trained
 from inres.retrieval import codes as codes_lib
 from inres.storage import store
 from inres.system import files
@@ -48,7 +50,7 @@ def workdir(tmp_path, monkeypatch):
         scale.join(encoded),
         [{"scan": item.scan} for item in items],
         bits=BITS,
-        model=artifacts.fingerprint(variables, hyperplanes),
+        model=networks.fingerprint(variables, hyperplanes),
     )
     np.save(root / "index" / "trained.npy", np.zeros((2, 16), np.uint8))
     metrics = {
@@ -108,6 +110,22 @@ def test_an_export_opens_with_the_same_content(workdir, exported):
     assert theirs.class_names == ours.class_names
     assert theirs.segmenter is None
     assert len(theirs.stored) == N
+
+
+def test_opening_an_export_imports_nothing_for_its_network(exported):
+    program = f"""
+import sys
+from inres import Archive
+archive = Archive.open({str(exported)!r})
+assert (len(archive), archive.records[2]["scan"]) == ({N}, "s2")
+heavy = {{"jax", "flax", "optax", "orbax", "matplotlib"}} & sys.modules.keys()
+assert not heavy, heavy
+assert archive._run.network and "flax" in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_export_replaces_an_earlier_one_and_an_empty_folder(workdir, exported, tmp_path):

@@ -9,7 +9,7 @@ from small_run import ARCHIVED, ITEMS, NAMES, make_items, make_run
 
 from inres.data.items import Item
 from inres.data.properties import PropertyScale, table
-from inres.encoding.encoder import Encoded
+from inres.encoding.encoded import Encoded
 from inres.pipeline import added, growing
 from inres.pipeline.trained import with_added
 from inres.retrieval import codes
