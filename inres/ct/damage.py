@@ -6,13 +6,14 @@ format describes where its voxels are (`inres.ct.metaimage`, `nifti`, `nrrd`), a
 checked against that before SimpleITK reads them.
 """
 
-import bz2
 import dataclasses
 import gzip
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Literal
+
+import numpy as np
 
 from inres.ct.header import ScanError
 from inres.system import files
@@ -20,6 +21,9 @@ from inres.system import files
 _DEFLATE_RATIO = 1032
 """Greatest ratio of the lengths before and after compression by DEFLATE."""
 _PIECE = 1 << 22
+
+Placement = np.ndarray
+"""float64 [3, 4]: the affine from voxel indices x, y, z to the world (LPS, mm)."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,13 +37,15 @@ class Stored:
     """Length of all voxels in bytes, not compressed."""
     start: int = 0
     """Bytes of each file before its voxels; -1: the voxels are its end."""
-    packed: Literal["", "zlib", "gzip", "bzip2", "text"] = ""
+    packed: Literal["", "zlib", "gzip"] = ""
     inside: int = 0
     """Bytes before the voxels in the unpacked stream."""
     stated: int | None = None
     """Length of the packed voxels in bytes, if the header says."""
     unplaced: str = ""
     """Why position, orientation or spacing of the voxels are not known; empty if they are."""
+    placement: Placement | None = None
+    """Where the voxels lie, by the fields of the header; None if that is not known."""
     notes: tuple[str, ...] = ()
     """What is assumed, and which field is not used because it contradicts another."""
 
@@ -61,13 +67,26 @@ def check_stored(stored: Stored, *, deep: bool) -> None:
         have = part.stat().st_size - max(0, stored.start)
         if not stored.packed:
             _compare(stored, part, have, need, exact=stored.start >= 0)
-        elif stored.packed != "text":
+        else:
             if stored.stated is not None:
                 _compare(stored, part, have, stored.stated)
-            if need > _DEFLATE_RATIO * max(have, 0) and stored.packed != "bzip2":
+            if need > _DEFLATE_RATIO * max(have, 0):
                 raise ScanError(_truncated(stored, part, f"{have} bytes cannot hold {need}"))
             if deep:
                 _check_stream(stored, part, stored.inside + need)
+
+
+def apart(first: Placement, second: Placement, size: Sequence[int]) -> float:
+    """Largest distance of a corner voxel by two placements, in the least spacing of the first.
+
+    Args:
+      size: x, y, z.
+    """
+    last = np.maximum(np.array(size) - 1, 0)
+    corners = np.stack(np.meshgrid(*zip((0, 0, 0), last, strict=True)), -1).reshape(-1, 3)
+    shifts = (first - second) @ np.c_[corners, np.ones(len(corners))].T
+    spacing = np.linalg.norm(first[:, :3], axis=0)
+    return float(np.linalg.norm(shifts, axis=0).max() / spacing.min())
 
 
 def _compare(stored: Stored, part: Path, have: int, need: int, *, exact: bool = True) -> None:
@@ -125,6 +144,6 @@ def _unpacked(file: BinaryIO, packed: str) -> Iterator[int]:
                 raise EOFError("the stream ends early")
             yield len(stream.decompress(piece))
         return
-    with gzip.GzipFile(fileobj=file) if packed == "gzip" else bz2.BZ2File(file) as unpacked:
+    with gzip.GzipFile(fileobj=file) as unpacked:
         while piece := unpacked.read(_PIECE):
             yield len(piece)

@@ -5,13 +5,15 @@ many numbers as it needs, and ignores units and intensity functions. A header is
 would change values or geometry without a message.
 """
 
+import itertools
 import math
 import os
 from pathlib import Path
 
 import numpy as np
 
-from inres.ct.damage import Stored
+from inres.ct import fields as words
+from inres.ct.damage import Placement, Stored
 from inres.ct.header import ScanError
 
 _BYTES = {
@@ -25,6 +27,18 @@ _SAME = (
     ("BinaryDataByteOrderMSB", "ElementByteOrderMSB"),
 )
 """Names of one and the same field."""
+_KNOWN = (
+    *("NDims", "DimSize", "ElementType", "ElementSpacing", "ElementSize", "ElementDataFile"),
+    *("BinaryData", "CompressedData", "CompressedDataSize", "HeaderSize", "Modality"),
+    *("ElementNumberOfChannels", "AnatomicalOrientation", "DistanceUnits"),
+    *("ElementToIntensityFunctionSlope", "ElementToIntensityFunctionOffset"),
+    *(name for names in _SAME for name in names),
+)
+"""Fields on which voxels or their places depend."""
+_VECTORS = ("DimSize", "ElementSpacing", "ElementSize", *_SAME[0], *_SAME[1])
+"""Fields with as many numbers as there are dimensions."""
+_BY_PLAIN_NAME = {name.lower(): name for name in _KNOWN}
+_TRUE, _FALSE = ("true", "t", "1"), ("false", "f", "0")
 _MILLIMETRES = ("mm", "millimeter", "millimeters", "millimetre", "millimetres", "?", "")
 _ENDS = ("RL", "AP", "IS")
 """Letters of the sides that the world axes x, y, z come from and go to (LPS)."""
@@ -38,9 +52,13 @@ def describe(path: Path) -> Stored:
       ScanError: the header is damaged, contradicts itself, or states values that SimpleITK ignores.
     """
     fields, header_bytes = _fields(path)
+    _require_known_names(path, fields)
     for names in _SAME:
         _require_equal(path, fields, names)
-    count = _integers(path, fields, "NDims")[0] if "NDims" in fields else 3
+    count = _integers(path, fields, "NDims")[0]
+    before = itertools.takewhile(lambda name: name != "NDims", fields)
+    if early := [name for name in before if name in _VECTORS]:
+        raise _wrong(path, fields, "NDims", f"must come before {early[0]}")
     size = _integers(path, fields, "DimSize")
     if len(size) != count or min(size) < 1:
         raise _wrong(path, fields, "DimSize", f"must be {count} whole numbers above 0 (NDims)")
@@ -49,19 +67,25 @@ def describe(path: Path) -> Stored:
         raise _wrong(path, fields, "ElementType", f"must be one of {', '.join(_BYTES)}")
     _require_plain_values(path, fields)
     channels = _integers(path, fields, "ElementNumberOfChannels", 1)[0]
-    packed = fields.get("CompressedData", "False").lower() == "true"
+    packed = _is_true(path, fields, "CompressedData")
+    _ = [_is_true(path, fields, name) for name in _SAME[2]]
     parts, local = _data_files(path, fields, size)
     if packed and len(parts) > 1:
         raise _wrong(path, fields, "CompressedData", "must be False where each slice has a file")
     stated = _integers(path, fields, "CompressedDataSize", -1)[0]
+    skip = _integers(path, fields, "HeaderSize", 0)[0]
+    if skip < -1 or (skip and packed) or (skip > 0 and local):
+        must = "must be 0 where voxels are compressed or follow the header, else -1 or more"
+        raise _wrong(path, fields, "HeaderSize", must)
     return Stored(
         header=path,
         parts=parts,
         need=math.prod(size) * element * channels,
-        start=header_bytes if local else max(-1, _integers(path, fields, "HeaderSize", 0)[0]),
+        start=header_bytes if local else skip,
         packed="zlib" if packed else "",
         stated=stated if stated >= 0 else None,
         unplaced=_unplaced(fields, count),
+        placement=_placement(fields, size),
         notes=_notes(fields, count),
     )
 
@@ -86,12 +110,41 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
             fields[key] = value
             if key == "ElementDataFile":
                 end = file.tell()
-                if value.upper().startswith("LIST"):
+                if _is_list(value):
                     fields[key] += "\n" + os.fsdecode(file.read(1 << 22))
+                elif not _is_local(value) and file.read(4096).strip():
+                    raise ScanError(
+                        f"{path}: what follows ElementDataFile, its last field, is ignored; move "
+                        "or remove it"
+                    )
                 return fields, end
     raise ScanError(
         f"{path}: not a MetaImage header (no ElementDataFile line); fetch it again or remove it"
     )
+
+
+def _is_list(target: str) -> bool:
+    return target.startswith("LIST")
+
+
+def _is_local(target: str) -> bool:
+    return target.upper() == "LOCAL"
+
+
+def _require_known_names(path: Path, fields: dict[str, str]) -> None:
+    """Refuse fields that SimpleITK ignores because their names are not written exactly so."""
+    for name in fields:
+        plain = "".join(filter(str.isalpha, name)).lower()
+        known = _BY_PLAIN_NAME.get(plain, name)
+        if known != name.strip("\0"):
+            raise ScanError(f"{path}: {name} is no known field, but {known} is; rename it")
+
+
+def _is_true(path: Path, fields: dict[str, str], name: str, default: str = "False") -> bool:
+    value = fields.get(name, default).lower()
+    if value not in (*_TRUE, *_FALSE):
+        raise _wrong(path, fields, name, "must be True or False")
+    return value in _TRUE
 
 
 def _wrong(path: Path, fields: dict[str, str], name: str, must: str) -> ScanError:
@@ -105,10 +158,7 @@ def _integers(
 ) -> list[int]:
     if name not in fields and default is not None:
         return [default]
-    try:
-        found = [int(text) for text in fields.get(name, "").split()]
-    except ValueError:
-        found = []
+    found = words.wholes(fields.get(name, "").split())
     if not found:
         raise _wrong(path, fields, name, "must be whole numbers")
     return found
@@ -116,11 +166,8 @@ def _integers(
 
 def _numbers(fields: dict[str, str], name: str, count: int) -> list[float]:
     """Finite numbers; empty if the field is missing, or not so many of them."""
-    try:
-        found = [float(text) for text in fields.get(name, "").split()]
-    except ValueError:
-        return []
-    return found if len(found) == count and all(map(math.isfinite, found)) else []
+    found = words.numbers(fields.get(name, "").split())
+    return found if len(found) == count else []
 
 
 def _require_equal(path: Path, fields: dict[str, str], names: tuple[str, ...]) -> None:
@@ -143,7 +190,7 @@ def _comparable(text: str) -> tuple[object, ...]:
 
 def _require_plain_values(path: Path, fields: dict[str, str]) -> None:
     """Refuse values that are not HU as they are stored."""
-    if fields.get("BinaryData", "True").lower() == "false":
+    if not _is_true(path, fields, "BinaryData", "True"):
         raise _wrong(path, fields, "BinaryData", "must be True: convert it to a binary file")
     for name, plain in (
         ("ElementToIntensityFunctionSlope", 1.0),
@@ -161,32 +208,39 @@ def _data_files(
 ) -> tuple[tuple[Path, ...], bool]:
     """The files with the voxels, and whether they follow the header in the same file."""
     target, _, names = fields["ElementDataFile"].partition("\n")
-    if target.upper() == "LOCAL":
+    if _is_local(target):
         return (path,), True
-    if target.upper().startswith("LIST"):
-        found = [name.strip() for name in names.splitlines() if name.strip()]
-        dimensions = target[4:].strip().upper().removesuffix("D")
-        inner = int(dimensions) if dimensions.isdigit() else len(size) - 1
-        needed = math.prod(size[inner:])
+    if _is_list(target):
+        found = [name.strip() for name in names.rstrip().splitlines()]
+        inner = len(size) - 1
+        if target[4:].strip().upper() not in ("", f"{inner}", f"{inner}D"):
+            raise ScanError(
+                f"{path}: ElementDataFile is {target}; must be LIST, with a file for each slice; "
+                "correct the header"
+            )
+        _require_count(path, len(found), size)
     elif "%" in target:
         pattern, *range_ = target.rsplit(maxsplit=3)
-        try:
-            first, last, step = map(int, range_)
-            found = [pattern % number for number in range(first, last + 1, step)]
-        except (TypeError, ValueError):
+        numbers = words.numbered(pattern, range_)
+        if numbers is None or numbers.step < 0:
             raise ScanError(
                 f"{path}: ElementDataFile is {target}; must be a pattern such as slice%03d.raw "
-                "with its first and last number and their step; correct the header"
-            ) from None
-        needed = size[-1]
+                "with its first and last number and their step, or a name without %; correct the "
+                "header"
+            )
+        _require_count(path, len(numbers), size)
+        found = [pattern % number for number in numbers]
     else:
         return (path.parent / target,), False
-    if len(found) != needed:
+    return tuple(path.parent / name for name in found), False
+
+
+def _require_count(path: Path, found: int, size: list[int]) -> None:
+    if found != size[-1]:
         raise ScanError(
-            f"{path}: {len(found)} data files for {needed} slices (DimSize {size}); correct the "
+            f"{path}: {found} data files for {size[-1]} slices (DimSize {size}); correct the "
             "header, or fetch the other slices"
         )
-    return tuple(path.parent / name for name in found), False
 
 
 def _unplaced(fields: dict[str, str], count: int) -> str:
@@ -194,6 +248,8 @@ def _unplaced(fields: dict[str, str], count: int) -> str:
     if "ElementSpacing" in fields and (not spacing or min(spacing) <= 0):
         return f"ElementSpacing is {fields['ElementSpacing']}; must be {count} numbers above 0"
     thickness = _numbers(fields, "ElementSize", count)
+    if "ElementSize" in fields and not thickness:
+        return f"ElementSize is {fields['ElementSize']}; must be {count} numbers"
     if not spacing and (not thickness or min(thickness) <= 0):
         return "ElementSpacing is missing"
     if spacing and thickness and not np.allclose(spacing[:2], thickness[:2], rtol=0.01):
@@ -209,6 +265,19 @@ def _unplaced(fields: dict[str, str], count: int) -> str:
     if stated not in ("", "RAI") and not any(name in fields for name in _SAME[1]):
         return f"AnatomicalOrientation is {stated}, but TransformMatrix, which is used, is missing"
     return ""
+
+
+def _placement(fields: dict[str, str], size: list[int]) -> Placement | None:
+    """The grid that the header describes, where it is complete."""
+
+    def given(names: tuple[str, ...], count: int) -> list[float]:
+        return next((found for name in names if (found := _numbers(fields, name, count))), [])
+
+    spacing = given(("ElementSpacing", "ElementSize"), 3)
+    if len(size) != 3 or not spacing:
+        return None
+    axes = np.array(given(_SAME[1], 9) or np.eye(3)).reshape(3, 3).T
+    return np.c_[axes * spacing, given(_SAME[0], 3) or np.zeros(3)]
 
 
 def _stated(fields: dict[str, str]) -> str:

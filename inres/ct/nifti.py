@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from inres.ct.damage import Stored
+from inres.ct.damage import Placement, Stored, apart
 from inres.ct.header import ScanError
 
 _BITS = {
@@ -32,6 +32,8 @@ _FIRST_VOXEL = 352
 """Least offset of the voxels in a single file."""
 _SAME = 0.1
 """Greatest difference of two statements of a position, in voxels."""
+_LEAST_SLOPE = 1e-6
+"""SimpleITK takes much smaller ones for none."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +78,7 @@ def describe(path: Path) -> Stored:
     _require_scale(path, fields)
     packed = data.name.lower().endswith(".gz")
     start = int(fields.vox_offset)
+    placement, unplaced = _placement(fields)
     return Stored(
         header=header,
         parts=(data,),
@@ -83,7 +86,8 @@ def describe(path: Path) -> Stored:
         start=0 if packed else start,
         packed="gzip" if packed else "",
         inside=start,
-        unplaced=_unplaced(fields),
+        unplaced=unplaced,
+        placement=placement,
     )
 
 
@@ -155,37 +159,35 @@ def _require_scale(path: Path, fields: _Fields) -> None:
     unused = slope == 0 or not math.isfinite(slope)
     if unused and math.isfinite(inter) and inter != 0:
         raise _wrong(path, "scl_slope", f"{slope} with scl_inter {inter}", "must be above 0")
-    if not unused and (slope < 0 or not math.isfinite(inter)):
+    if not unused and (slope < _LEAST_SLOPE or not math.isfinite(inter)):
         raise _wrong(path, "scl_slope", f"{slope} with scl_inter {inter}", "must be above 0")
 
 
-def _unplaced(fields: _Fields) -> str:
+def _placement(fields: _Fields) -> tuple[Placement | None, str]:
+    """The grid that the header describes (LPS); or None, and why it is not known."""
     spacing = np.array(fields.pixdim[1:4])
     if not np.all(np.isfinite(spacing)) or spacing.min() <= 0:
-        return f"pixdim is {spacing.tolist()}; must be above 0"
+        return None, f"pixdim is {spacing.tolist()}; must be above 0"
     if fields.units not in _SCALE_TO_MM:
-        return f"xyzt_units is {fields.units}; must be metres, mm or micrometres"
+        return None, f"xyzt_units is {fields.units}; must be metres, mm or micrometres"
     if fields.qform_code <= 0 and fields.sform_code <= 0:
-        return "neither qform nor sform is set, so left and right are unknown"
+        return None, "neither qform nor sform is set, so left and right are unknown"
     affines = []
     if fields.qform_code > 0:
         affine = _qform(fields, spacing)
         if affine is None:
-            return f"its quaternion {list(fields.quaternion)} is no rotation"
+            return None, f"its quaternion {list(fields.quaternion)} is no rotation"
         affines.append(("qform", affine))
     if fields.sform_code > 0:
         affines.append(("sform", fields.srow))
     for name, affine in affines:
         found = np.linalg.norm(affine[:, :3], axis=0)
         if not np.allclose(found, spacing, rtol=1e-2, atol=1e-6):
-            return f"pixdim is {spacing.tolist()}, but the spacing of {name} {found.tolist()}"
-    if len(affines) == 2:
-        last = np.maximum(np.array(fields.dim[1:4]) - 1, 0)
-        corners = np.stack(np.meshgrid(*zip((0, 0, 0), last, strict=True)), -1).reshape(-1, 3)
-        apart = (affines[0][1] - affines[1][1]) @ np.c_[corners, np.ones(len(corners))].T
-        if np.abs(apart).max() > _SAME * spacing.max():
-            return "qform and sform place its voxels differently"
-    return ""
+            return None, f"pixdim is {spacing.tolist()}, but the spacing of {name} {found.tolist()}"
+    if len(affines) == 2 and apart(affines[0][1], affines[1][1], fields.dim[1:4]) > _SAME:
+        return None, "qform and sform place its voxels differently"
+    scale = _SCALE_TO_MM[fields.units] * np.array([[-1.0], [-1.0], [1.0]])  # RAS to LPS
+    return affines[-1][1] * scale, ""
 
 
 def _qform(fields: _Fields, spacing: np.ndarray) -> np.ndarray | None:

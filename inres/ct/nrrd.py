@@ -8,10 +8,12 @@ import math
 import os
 import re
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
-from inres.ct.damage import Stored
+from inres.ct import fields as words
+from inres.ct.damage import Placement, Stored
 from inres.ct.header import ScanError
 
 _BYTES = {
@@ -20,13 +22,11 @@ _BYTES = {
     **dict.fromkeys(("int", "int32", "uint", "uint32", "float"), 4),
     **dict.fromkeys(("longlong", "int64", "ulonglong", "uint64", "double"), 8),
 }
-_PACKED = {
-    **{"raw": "", "gz": "gzip", "gzip": "gzip"},
-    **dict.fromkeys(("ascii", "text", "txt", "hex"), "text"),
-}
+_PACKED: dict[str, Literal["", "gzip"]] = {"raw": "", "gz": "gzip", "gzip": "gzip"}
 _WORDS = {"right": "r", "left": "l", "anterior": "a", "posterior": "p", "superior": "s"}
 _SPACES = ("ras", "las", "lps")
 """Spaces whose axes are sides of the patient, as SimpleITK converts them to LPS."""
+_VECTOR = re.compile(r"\(([^)]*)\)")
 _MILLIMETRES = ("mm", "millimeter", "millimetre", "")
 
 
@@ -37,7 +37,7 @@ def describe(path: Path) -> Stored:
       ScanError: the header is damaged, or states values that SimpleITK ignores or cannot read.
     """
     fields, header_bytes = _fields(path)
-    size = [int(text) for text in fields.get("sizes", "").split() if text.isdigit()]
+    size = words.wholes(fields.get("sizes", "").split())
     if not size or min(size) < 1 or fields.get("dimension") != str(len(size)):
         raise _wrong(path, fields, "sizes", "must be as many whole numbers above 0 as dimension")
     element = _BYTES.get(_type_name(fields.get("type", "")))
@@ -45,25 +45,28 @@ def describe(path: Path) -> Stored:
         raise _wrong(path, fields, "type", "must be a type of numbers, such as int16")
     encoding = fields.get("encoding", "").lower()
     if encoding not in _PACKED:
-        raise _wrong(path, fields, "encoding", "must be raw, gzip, ascii or hex")
+        raise _wrong(path, fields, "encoding", "must be raw or gzip")
     for name in ("oldmin", "oldmax"):
         if name in fields:
             raise _wrong(path, fields, name, "must not be set: undo the quantization of the voxels")
     parts, own = _data_files(path, fields, size)
     skip = _integer(path, fields, "byteskip")
-    lines = _integer(path, fields, "lineskip")
+    if skip < -1:
+        raise _wrong(path, fields, "byteskip", "must be -1 (voxels are the end) or more")
+    if _integer(path, fields, "lineskip"):
+        raise _wrong(path, fields, "lineskip", "must be 0: give the same place as byte skip")
     start = header_bytes if own else 0
     packed = _PACKED[encoding]
-    if lines or packed == "text":
-        packed, skip = "text", 0  # of unknown length; left to SimpleITK
+    placement, unplaced = _placement(fields, len(size))
     return Stored(
         header=path,
         parts=parts,
         need=math.prod(size) * element,
         start=start if packed else -1 if skip < 0 else start + skip,
-        packed=packed,  # type: ignore[arg-type]
-        inside=max(0, skip) if packed == "gzip" else 0,
-        unplaced=_unplaced(fields, len(size)),
+        packed=packed,
+        inside=max(0, skip) if packed else 0,
+        unplaced=unplaced,
+        placement=placement,
     )
 
 
@@ -85,6 +88,8 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
             if line.startswith("#") or not colon or value.startswith("="):
                 continue  # a comment, or a key with a value of some program
             name = name.replace(" ", "").lower()
+            if name in fields:
+                raise ScanError(f"{path}: {name} is given twice; remove one")
             fields[name] = value.strip()
             if name == "datafile" and value.strip().upper().startswith("LIST"):
                 fields[name] += "\n" + os.fsdecode(file.read(1 << 22))
@@ -106,10 +111,10 @@ def _wrong(path: Path, fields: dict[str, str], name: str, must: str) -> ScanErro
 
 
 def _integer(path: Path, fields: dict[str, str], name: str) -> int:
-    try:
-        return int(fields.get(name, "0"))
-    except ValueError:
-        raise _wrong(path, fields, name, "must be a whole number") from None
+    found = words.wholes([fields.get(name, "0")])
+    if not found:
+        raise _wrong(path, fields, name, "must be a whole number")
+    return found[0]
 
 
 def _data_files(
@@ -121,42 +126,56 @@ def _data_files(
         return (path,), True
     if target.upper().startswith("LIST"):
         found = [name.strip() for name in names.splitlines() if name.strip()]
+        _require_count(path, len(found), size)
     elif "%" in target:
-        try:
-            pattern, first, last, step, *_ = target.split()
-            found = [pattern % n for n in range(int(first), int(last) + 1, int(step))]
-        except (TypeError, ValueError):
+        pattern, *range_ = target.split()
+        numbers = words.numbered(pattern, range_)
+        if numbers is None:
             raise _wrong(
-                path, fields, "datafile", "must be a pattern with first, last and step"
-            ) from None
+                path,
+                fields,
+                "datafile",
+                "must be a pattern such as s%03d.raw with first, last and step, or without %",
+            )
+        _require_count(path, len(numbers), size)
+        found = [pattern % number for number in numbers]
     else:
         found = [target]
-    if not found or math.prod(size) % len(found):
-        raise ScanError(
-            f"{path}: {len(found)} data files for sizes {fields['sizes']}; correct the header, or "
-            "fetch the other files"
-        )
     return tuple(path.parent / name for name in found), False
 
 
-def _unplaced(fields: dict[str, str], dimension: int) -> str:
+def _require_count(path: Path, found: int, size: list[int]) -> None:
+    if not found or math.prod(size) % found:
+        raise ScanError(
+            f"{path}: {found} data files for sizes {' '.join(map(str, size))}; correct the header, "
+            "or fetch the other files"
+        )
+
+
+def _placement(fields: dict[str, str], dimension: int) -> tuple[Placement | None, str]:
+    """The grid that the header describes (LPS); or None, and why it is not known."""
     space = fields.get("space", "").lower()
     short = "".join(_WORDS.get(word, "?") for word in space.split("-")) if "-" in space else space
     if short.removesuffix("t") not in _SPACES or short.endswith("t"):
         stated = f"space is {fields['space']}" if space else "space is missing"
-        return f"{stated}, so left and right are unknown; must be LPS or RAS"
+        return None, f"{stated}, so left and right are unknown; must be LPS or RAS"
     units = re.findall(r'"([^"]*)"', fields.get("spaceunits", ""))
     if any(unit.strip().lower() not in _MILLIMETRES for unit in units):
-        return f"space units is {fields['spaceunits']}; must be mm"
+        return None, f"space units is {fields['spaceunits']}; must be mm"
     if "spaceorigin" not in fields:
-        return "space origin is missing, so its position is unknown"
+        return None, "space origin is missing, so its position is unknown"
+    origin = [_vector(text) for text in _VECTOR.findall(fields["spaceorigin"])]
+    if len(origin) != 1 or len(origin[0]) != 3:
+        return None, f"space origin is {fields['spaceorigin']}; must be three numbers, (x,y,z)"
     axes = re.findall(r"\(([^)]*)\)|(none)", fields.get("spacedirections", ""))
-    if len(axes) != dimension or sum(none == "" for _, none in axes) != 3:
-        return f"space directions is {fields.get('spacedirections', 'missing')}"
-    try:
-        vectors = np.array([[float(x) for x in text.split(",")] for text, none in axes if not none])
-    except ValueError:
-        return f"space directions is {fields['spacedirections']}; must be numbers"
-    if vectors.shape != (3, 3) or not np.isfinite(vectors).all():
-        return f"space directions is {fields['spacedirections']}; must be three vectors"
-    return ""
+    vectors = [_vector(text) for text, none in axes if not none]
+    if len(axes) != dimension or [len(vector) for vector in vectors] != [3, 3, 3]:
+        stated = fields.get("spacedirections", "missing")
+        return None, f"space directions is {stated}; must be three vectors of three numbers"
+    to_lps = [1.0 if short[axis] == letter else -1.0 for axis, letter in enumerate("lps")]
+    return np.array([*vectors, *origin]).T * np.array(to_lps)[:, None], ""
+
+
+def _vector(text: str) -> list[float]:
+    """The numbers of `x,y,z`; empty if one of them is none."""
+    return words.numbers([word.strip() for word in text.split(",")])

@@ -7,7 +7,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from inres.ct import dicom, linear
-from inres.ct.damage import Stored
+from inres.ct.damage import Placement, Stored, apart
 from inres.ct.formats import check_data_file
 from inres.ct.header import (
     PLACED,
@@ -26,6 +26,8 @@ from inres.ct.hu import AIR_HU, to_int16
 
 _STRAIGHT = 1e-3
 """A direction matrix closer than this to the axes needs no resampling (0.06 degrees)."""
+_SAME_PLACE = 0.2
+"""Largest difference of positions by two readers, in voxels. NIfTI may state two that differ."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -116,7 +118,27 @@ def _placed(path: Path, *, deep: bool) -> Stored | None:
 
 def _file_header(path: Path, reader: sitk.ImageFileReader, stored: Stored | None) -> Header:
     header = header_of(path, reader)
-    return header if stored is None else dataclasses.replace(header, notes=stored.notes)
+    if stored is None:
+        return header
+    if stored.placement is not None:
+        _require_placed(header, stored.placement)
+    return dataclasses.replace(header, notes=stored.notes)
+
+
+def _require_placed(header: Header, placement: Placement) -> None:
+    """Check that SimpleITK understood the geometry as the header of the file states it.
+
+    Raises:
+      ScanError: it did not.
+    """
+    z, y, x = header.shape
+    read = np.c_[header.direction * header.spacing_mm, header.origin_mm]
+    if apart(read, placement, (x, y, z)) > _SAME_PLACE:
+        raise ScanError(
+            f"{header.path}: its fields place the voxels at {placement.round(4).tolist()} (affine, "
+            f"LPS), but SimpleITK at {read.round(4).tolist()}; write the header again, such as "
+            "with SimpleITK"
+        )
 
 
 def _is_dicom(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """Headers of MetaImage that contradict themselves or state what SimpleITK ignores."""
 
+import dataclasses
 import zlib
 
 import numpy as np
@@ -38,6 +39,8 @@ READ = {
     "byte order mark": {"text": lambda text: "\ufeff" + text},
     "no spaces": {"text": lambda text: text.replace(" = ", "=")},
     "no scale": {"fields": {"ElementToIntensityFunctionSlope": "1.0"}},
+    "other words": {"fields": {"BinaryData": "T", "CompressedData": "0", "Comment": "offset"}},
+    "turned": {"fields": {"Orientation": "1 0 0 0 1 0 0 0 1"}, "without": ("TransformMatrix",)},
     "packed": {
         "fields": {"CompressedData": "True"},
         "data": zlib.compress(BYTES),
@@ -65,10 +68,38 @@ def test_slices_in_files_of_their_own_and_names_in_any_script(tmp_path):
     (tmp_path / "\u80ba02.raw").unlink()
     with pytest.raises(ScanError, match=r"a\.mhd: its data file .*\u80ba02\.raw is missing"):
         scan.read_header(path)
-    for target in ("LIST\na.raw\nb.raw", "s%02d.raw 0 4 1"):
+    for target in ("LIST\na.raw\nb.raw", "s%02d.raw 0 4 1", "s%d.raw 1 999999999999 1"):
         write_metaimage(path, fields={"ElementDataFile": target})
-        with pytest.raises(ScanError, match=r"a\.mhd: [25] data files for 4 slices"):
+        with pytest.raises(ScanError, match=r"a\.mhd: (2|5|999999999999) data files for 4 slices"):
             scan.read_header(path)
+    for target in ("%s 0 3 1", "%d%s 0 3 1", "s%d.raw 3 0 -1", "50%.raw", "LIST 3\na.raw"):
+        write_metaimage(path, fields={"ElementDataFile": target})
+        with pytest.raises(ScanError, match=r"a\.mhd: ElementDataFile is .*; must be"):
+            scan.read_header(path)
+
+
+def test_a_name_that_would_crash_simpleitk_is_refused(tmp_path):
+    for number in range(1, 5):
+        (tmp_path / str(number)).write_bytes(VOXELS[number - 1].astype("<i2").tobytes())
+    path = write_metaimage(tmp_path / "a.mhd", fields={"ElementDataFile": "%s 1 4 1"})
+    with pytest.raises(ScanError, match="ElementDataFile is %s 1 4 1; must be a pattern such as"):
+        scan.read_scan(path)
+
+
+@pytest.mark.parametrize("name", ["offset", "Transform Matrix", "Element_Spacing", "HEADERSIZE"])
+def test_names_of_fields_that_simpleitk_would_ignore_are_refused(tmp_path, name):
+    path = write_metaimage(tmp_path / "a.mhd", fields={name: "1 2 3"})
+    with pytest.raises(ScanError, match=f"a.mhd: {name} is no known field, but .* is; rename it"):
+        scan.read_header(path)
+
+
+def test_a_geometry_that_simpleitk_understands_otherwise_is_refused(tmp_path, monkeypatch):
+    path = write_metaimage(tmp_path / "a.mhd")
+    header = scan.header_of
+    moved = {"origin_mm": (-100.0, 51.0, 20.0)}
+    monkeypatch.setattr(scan, "header_of", lambda *a: dataclasses.replace(header(*a), **moved))
+    with pytest.raises(ScanError, match=r"a\.mhd: its fields place the voxels at .*but SimpleITK"):
+        scan.read_header(path)
 
 
 @pytest.mark.parametrize(
@@ -135,6 +166,35 @@ WRONG = {
     "channels": ({"fields": {"ElementNumberOfChannels": "2"}}, "truncated, 240 bytes of 480"),
     "hidden header": ({"data": bytes(352) + BYTES}, "592 bytes of voxels, .* describes 240"),
     "text": ({"fields": {"BinaryData": "False"}}, "BinaryData is False"),
+    "no truth": ({"fields": {"BinaryDataByteOrderMSB": "yes"}}, "is yes; must be True or False"),
+    "no dimensions": ({"without": ("NDims",)}, "NDims is missing; must be whole numbers"),
+    "dimensions last": (
+        {
+            "text": lambda text: text.replace("NDims = 3\n", "").replace(
+                "Elem", "NDims = 3\nElem", 1
+            )
+        },
+        "NDims is 3; must come before TransformMatrix",
+    ),
+    "underscores": ({"fields": {"ElementSpacing": "0.7 0.8 2_5"}}, "must be 3 numbers above 0"),
+    "other digits": ({"fields": {"Offset": "\uff11 2 3"}}, "Offset is .*; must be 3 numbers"),
+    "short size": ({"fields": {"ElementSize": "0.7 0.8"}}, "ElementSize is 0.7 0.8; must be 3"),
+    "before the start": ({"fields": {"HeaderSize": "-2"}}, "HeaderSize is -2; must be 0 where"),
+    "header, packed": (
+        {
+            "fields": {"HeaderSize": "7", "CompressedData": "True"},
+            "data": b"1234567" + zlib.compress(BYTES),
+        },
+        "HeaderSize is 7; must be 0 where voxels are compressed",
+    ),
+    "header, local": (
+        {"fields": {"HeaderSize": "7", "ElementDataFile": "LOCAL"}},
+        "HeaderSize is 7; must be 0 where .* follow the header",
+    ),
+    "after the last": (
+        {"text": lambda text: text + "Offset = 1 2 3\n"},
+        "what follows ElementDataFile, its last field, is ignored; move",
+    ),
     "slope": ({"fields": {"ElementToIntensityFunctionSlope": "2"}}, "must be 1: apply it"),
     "intercept": ({"fields": {"ElementToIntensityFunctionOffset": "-1024"}}, "must be 0: apply it"),
     "no CT": ({"fields": {"Modality": "MET_MOD_MR"}}, "Modality is MET_MOD_MR; .* only CT has HU"),

@@ -72,6 +72,7 @@ def test_pairs_and_packed_files_are_read(tmp_path):
 WRONG = {
     "no orientation": ({"codes": (0, 0)}, "neither qform nor sform is set"),
     "two orientations": ({"rows": TURNED}, "qform and sform place its voxels differently"),
+    "two heights": ({"offset": (100, -50, 20.3)}, "qform and sform place its voxels differently"),
     "two positions": ({"offset": (0, 0, 0)}, "qform and sform place its voxels differently"),
     "sform's spacing": ({"rows": HALF, "codes": (0, 1)}, "pixdim is .*, but the spacing of sform"),
     "sheared": ({"rows": SHEARED, "codes": (0, 1)}, "spacing of sform|orthonormal"),
@@ -97,6 +98,7 @@ WRONG = {
     "unknown type": ({"type": (9999, 16)}, "datatype is 9999"),
     "offset without slope": ({"scale": (0, -1024)}, "scl_slope is 0.0 with scl_inter -1024.0"),
     "slope upside down": ({"scale": (-1, 0)}, "scl_slope is -1.0"),
+    "slope of nothing": ({"scale": (1e-40, 0)}, "scl_slope is .*; must be above 0"),
     "slope without offset": ({"scale": (2, NAN)}, "scl_slope is 2.0 with scl_inter nan"),
     "Analyze": ({"magic": (bytes(4),)}, "so Analyze, whose left and right are unknown"),
     "longer": ({"data": VOXELS.tobytes() + b"1"}, "241 bytes of voxels, .* describes 240"),

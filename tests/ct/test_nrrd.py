@@ -28,15 +28,12 @@ READ = {
     "long type": {"fields": {"type": "signed short int"}},
     "unit": {"fields": {"space units": '"mm" "mm" "mm"'}},
     "packed": {"fields": {"encoding": "gzip"}, "data": gzip.compress(BYTES)},
-    "text": {"fields": {"encoding": "ascii"}, "data": TEXT},
-    "hexadecimal": {"fields": {"encoding": "hex"}, "data": BYTES.hex().encode()},
     "skipped": {"fields": {"byte skip": "3"}, "data": b"123" + BYTES},
     "end of file": {"fields": {"byte skip": "-1"}, "data": b"123" + BYTES},
     "skipped, packed": {
         "fields": {"encoding": "gzip", "byte skip": "3"},
         "data": gzip.compress(b"123" + BYTES),
     },
-    "lines": {"fields": {"line skip": "1"}, "data": b"123\n" + BYTES},
     "swapped": {"fields": {"endian": "big"}, "data": VOXELS.astype(">i2").tobytes()},
     "comment": {"fields": {"# sizes": "1 1 1", "key": "=value"}},
 }
@@ -68,6 +65,7 @@ def test_voxels_in_other_files(tmp_path):
     names = "\n".join(f"s{number}.raw" for number in range(4))
     for encoding, target in (
         *(("raw", "a.raw"), ("gzip", "a.raw.gz"), ("raw", "s%d.raw 0 3 1")),
+        ("raw", "s%d.raw 0 3 1 2"),
         ("raw", f"LIST\n{names}"),
     ):
         fields = {"encoding": encoding, "data file": target}
@@ -84,6 +82,10 @@ def test_voxels_in_other_files(tmp_path):
     write_nrrd(path, fields={"data file": "s%d.raw 0 6 1"}, data=b"")
     with pytest.raises(ScanError, match=r"a\.nhdr: 7 data files for sizes 6 5 4"):
         scan.read_header(path)
+    for pattern in ("s%d.raw 0 999999999999 1", "s%s.raw 0 3 1", "s%d.raw 0 3 0", "50%.raw"):
+        write_nrrd(path, fields={"data file": pattern}, data=b"")
+        with pytest.raises(ScanError, match=r"a\.nhdr: (1000000000000 data files|datafile is .*%)"):
+            scan.read_header(path)
 
 
 WRONG = {
@@ -107,8 +109,23 @@ WRONG = {
     "other type": ({"fields": {"type": "int"}}, "truncated, 240 bytes of 480"),
     "bzip2": (
         {"fields": {"encoding": "bzip2"}, "data": bz2.compress(BYTES)},
-        "encoding is bzip2; must be raw, gzip, ascii or hex",
+        "encoding is bzip2; must be raw or gzip",
     ),
+    "text": ({"fields": {"encoding": "ascii"}, "data": TEXT}, "encoding is ascii; must be raw"),
+    "lines": (
+        {"fields": {"line skip": "1"}, "data": b"123\n" + BYTES},
+        "lineskip is 1; must be 0: give the same place as byte skip",
+    ),
+    "skipped from the end": ({"fields": {"byte skip": "-2"}}, "byteskip is -2; must be -1"),
+    "origin of NaN": ({"fields": {"space origin": "(nan,nan,nan)"}}, "must be three numbers"),
+    "no numbers": ({"fields": {"space origin": "none"}}, "space origin is none; must be three"),
+    "two numbers": ({"fields": {"space origin": "(1,2)"}}, "must be three numbers"),
+    "underscores": ({"fields": {"space origin": "(-1_00,50,20)"}}, "must be three numbers"),
+    "other digits": (
+        {"fields": {"space directions": "(\uff11,0,0) (0,.8,0) (0,0,2.5)"}},
+        "must be three vectors of three numbers",
+    ),
+    "twice": ({"fields": {"SPACE ORIGIN": "(0,0,0)"}}, "spaceorigin is given twice; remove one"),
     "a slice less": ({"fields": {"sizes": "6 5 3"}}, "240 bytes of voxels, .* describes 180"),
     "a slice more": ({"fields": {"sizes": "6 5 5"}}, "truncated, 240 bytes of 300"),
     "overflow": (
@@ -120,7 +137,6 @@ WRONG = {
     "dimension": ({"fields": {"dimension": "2"}}, "sizes is 6 5 4; must be as many"),
     "longer": ({"data": BYTES + b"1"}, "241 bytes of voxels, .* describes 240"),
     "cut": ({"data": BYTES[:-1]}, "truncated, 239 bytes of 240"),
-    "cut text": ({"fields": {"encoding": "ascii"}, "data": TEXT[:-90]}, "truncated or damaged"),
     "packed, cut": (
         {"fields": {"encoding": "gzip"}, "data": gzip.compress(BYTES)[:-9]},
         "truncated or damaged after 0 of 240 unpacked bytes",
