@@ -34,6 +34,7 @@ from inres.searching import properties, weighted
 from inres.searching.hits import Hit, Hits, Query, SearchOptions
 from inres.storage.store import Records
 from inres.system.lazy import Lazy
+from inres.system.progress import Step, untold
 
 if TYPE_CHECKING:
     from inres.encoding import encoder
@@ -263,7 +264,7 @@ class Archive:
     @_in_one_state
     def search_scan(
         self,
-        path: str | os.PathLike,
+        scan: str | os.PathLike | QueryScan,
         *,
         world_mm: Vector | None = None,
         slice_index: int | None = None,
@@ -278,7 +279,8 @@ class Archive:
         file or folder, so that its own items can be left out.
 
         Args:
-          path: a scan (.mhd, .nrrd, .nii.gz, ...) or a folder with a DICOM series.
+          scan: a scan (.mhd, .nrrd, .nii.gz, ...), a folder with a DICOM series, or a scan that
+            `open_scan` returned.
           world_mm: x, y, z of the place in mm, LPS as in LUNA16 and DICOM; or else
           slice_index: the number of a slice, from 0.
           series_uid: which DICOM series, where a folder holds several.
@@ -289,19 +291,50 @@ class Archive:
           ValueError: the archive does not consist of scans, or no single place is given.
         """
         checked = self.options(options)
+        given = scan if isinstance(scan, QueryScan) else None
+        path = given.header.path if given else Path(scan).expanduser()  # type: ignore[arg-type]
+        self._require_scans(path)
+        if (world_mm is None) == (slice_index is None):
+            raise ValueError(f"{path}: give one place in the scan, world_mm or slice_index")
+        opened = given or self._kept_scan(path, series_uid)
+        prepared = opened.at(world_mm=world_mm, slice_index=slice_index)
+        place = f"slice{slice_index}" if world_mm is None else "_".join(f"{v:g}" for v in world_mm)
+        name, own = f"{_scan_name(path)}_{place}", self._own_scan(path, opened.header.series_uid)
+        return self._search_input(prepared, name=name, scan=own, options=checked)
+
+    @_in_one_state
+    def open_scan(
+        self, path: str | os.PathLike, *, series_uid: str = "", step: Step = untold
+    ) -> QueryScan:
+        """Read a scan and find its lungs: for `search_scan`, and to show its slices (`volume`).
+
+        The caller holds the scan for as long as it is needed; the archive does not keep it.
+
+        Args:
+          path, series_uid: as in `search_scan`.
+          step: is told what is being done, and can end it by an exception.
+
+        Raises:
+          ScanError: the scan cannot be read.
+          ValueError: the archive does not consist of scans.
+        """
         path = Path(path).expanduser()
+        self._require_scans(path)
+        return queries.open_query_scan(
+            path,
+            config=self._run.config,
+            root=self._run.data_root,
+            series_uid=series_uid,
+            step=step,
+        )
+
+    def _require_scans(self, path: Path) -> None:
+        """Raise a ValueError, which names `path`, unless the archive was cut from scans."""
         if self._ready_made:
             raise ValueError(
                 f"{path}: this archive holds images of a folder, not scans; search for an image "
                 "cut like them"
             )
-        if (world_mm is None) == (slice_index is None):
-            raise ValueError(f"{path}: give one place in the scan, world_mm or slice_index")
-        opened = self._open_scan(path, series_uid)
-        prepared = opened.at(world_mm=world_mm, slice_index=slice_index)
-        place = f"slice{slice_index}" if world_mm is None else "_".join(f"{v:g}" for v in world_mm)
-        name, scan = f"{_scan_name(path)}_{place}", self._own_scan(path, opened.header.series_uid)
-        return self._search_input(prepared, name=name, scan=scan, options=checked)
 
     @_in_one_state
     def search_many(
@@ -460,15 +493,14 @@ class Archive:
 
     # --- queries ----------------------------------------------------------------------------------
 
-    def _open_scan(self, path: Path, series_uid: str) -> QueryScan:
+    def _kept_scan(self, path: Path, series_uid: str) -> QueryScan:
+        """The scan at `path`, read unless it is one of those that are kept."""
         key = (path.absolute(), series_uid, parts.stamp(path))
         with self._scans_lock:
             if key in self._scans:
                 self._scans.move_to_end(key)
                 return self._scans[key]
-        opened = queries.open_query_scan(
-            path, config=self._run.config, root=self._run.data_root, series_uid=series_uid
-        )
+        opened = self.open_scan(path, series_uid=series_uid)
         with self._scans_lock:
             self._scans[key] = opened
             while len(self._scans) > OPEN_SCANS:

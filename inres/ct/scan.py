@@ -23,6 +23,7 @@ from inres.ct.header import (
     vector,
 )
 from inres.ct.hu import AIR_HU, to_int16
+from inres.system.progress import Step, untold
 
 _STRAIGHT = 1e-3
 """A direction matrix closer than this to the axes needs no resampling (0.06 degrees)."""
@@ -80,15 +81,17 @@ def read_scan(path: str | Path, *, series_uid: str = "", kernel: str = "") -> Vo
 
 
 def read_voxels(
-    path: str | Path, *, series_uid: str = "", kernel: str = ""
+    path: str | Path, *, series_uid: str = "", kernel: str = "", step: Step = untold
 ) -> tuple[Header, np.ndarray]:
     """As `read_scan`: the header, with the notes on the voxels, and the HU, int16 [Z, Y, X]."""
     path = Path(path)
+    step("reading the header", None)
     require_there(path)
     if _is_dicom(path):
         stack = dicom.open_stack(path, series_uid=series_uid, kernel=kernel)
-        hu, notes = dicom.read_stack(stack)
+        hu, notes = dicom.read_stack(stack, step=step)
         return dataclasses.replace(stack.header, notes=(*stack.header.notes, *notes)), hu
+    step("reading the scan", None)
     stored = _placed(path, deep=True)
     reader = information(path)
     header = _file_header(path, reader, stored)

@@ -25,6 +25,19 @@ from inres.ct.scan import (
 from inres.data import cubes, location
 from inres.data.views import canvas
 from inres.system import memory
+from inres.system.progress import Step, untold
+
+
+@dataclasses.dataclass(frozen=True)
+class Upright:
+    """A scan in the resolution in which it is stored, with indices that increase towards the
+    patient's left, back and head."""
+
+    header: Header
+    """The scan as stored, with what was decided when it was read."""
+    volume: Volume
+    range_hu: tuple[int, int]
+    """Lowest and highest value as stored."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +59,8 @@ class Cut:
     """What the user should know of the lungs."""
     config: Items
     """Window, spacing, canvas and neighbours."""
+    lung_count: int = 2
+    """Number of lungs that were found, at most 2."""
 
     def plane(self, z: int) -> np.ndarray:
         """The canvas at plane `z`, windowed. uint8 [S, S]."""
@@ -134,7 +149,26 @@ def cut_scan(
       ScanError: the scan or the mask cannot be read, the scan's values are not HU, or it does not
         fit in memory.
     """
-    header, hu = read_voxels(path, series_uid=series_uid, kernel=kernel)
+    upright = read_upright(path, config, series_uid=series_uid, kernel=kernel)
+    header, range_hu = upright.header, upright.range_hu
+    volume = resample(upright.volume, config.spacing_mm)
+    del upright
+    return cut_volume(header, volume, range_hu, config, lung_mask=lung_mask)
+
+
+def read_upright(
+    path: Path, config: Items, *, series_uid: str = "", kernel: str = "", step: Step = untold
+) -> Upright:
+    """Read a scan, check its values and turn it upright.
+
+    Args:
+      path, config, series_uid, kernel: as in `cut_scan`.
+
+    Raises:
+      ScanError: the scan cannot be read, its values are not HU, or it does not fit in memory, also
+        on the grid of the items.
+    """
+    header, hu = read_voxels(path, series_uid=series_uid, kernel=kernel, step=step)
     _require_memory(header, config.spacing_mm)
     low, high = int(hu.min()), int(hu.max())
     if wrong := scan_problem(hu):
@@ -145,28 +179,56 @@ def cut_scan(
         )
     if low < LOWEST_HU:
         np.copyto(hu, AIR_HU, where=hu < LOWEST_HU)
-    upright = canonical(volume_of(header, hu))
-    del hu
-    volume = resample(upright, config.spacing_mm)
-    del upright
+    return Upright(header, canonical(volume_of(header, hu)), (low, high))
+
+
+def cut_volume(
+    header: Header,
+    volume: Volume,
+    range_hu: tuple[int, int],
+    config: Items,
+    *,
+    lung_mask: Path | None = None,
+    step: Step = untold,
+) -> Cut:
+    """Find the lungs of a scan on the grid of the items.
+
+    Args:
+      header, range_hu: those of `Upright`.
+      volume: the upright scan on voxels of side `config.spacing_mm`.
+      config, lung_mask: as in `cut_scan`.
+
+    Raises:
+      ScanError: the lung mask cannot be read.
+    """
+    step("finding the lungs", None)
     threshold = lungs.threshold_mask(volume.hu, config.spacing_mm)
     labelled = None
     if lung_mask is not None:
         labelled = lungs.lung_labels(resample_labels(read_scan(lung_mask), volume))
+    step("finding the lungs", 0.5)
     mask = lungs.repair(threshold if labelled is None else labelled, config.spacing_mm)
-    messages = []
+    count = 2
+    messages: tuple[str, ...] = ()
     if not mask.any():
-        messages.append(
-            f"{path}: no lungs found (values {low} to {high}; air is near -1000 HU); "
-            "its slices stay unsegmented"
+        low, high = range_hu
+        count, messages = (
+            0,
+            (
+                f"{header.path}: no lungs found (values {low} to {high}; air is near -1000 HU); "
+                "its slices stay unsegmented",
+            ),
         )
         mask = np.ones_like(mask)
     elif not location.has_both_lungs(mask, config.spacing_mm):
-        messages.append(
-            f"{path}: only one lung found; if there are two, an edge of the image may cut the "
-            "other, and its slices are black where items.segmented"
+        count, messages = (
+            1,
+            (
+                f"{header.path}: only one lung found; if there are two, an edge of the image may cut "
+                "the other, and its slices are black where items.segmented",
+            ),
         )
-    return Cut(header, volume, threshold, labelled, mask, _middle(mask), tuple(messages), config)
+    return Cut(header, volume, threshold, labelled, mask, _middle(mask), messages, config, count)
 
 
 _BYTES = 8

@@ -13,8 +13,10 @@ import numpy as np
 from inres import sources
 from inres.config import Config, Items
 from inres.ct.header import Header, ScanError, Vector
+from inres.ct.scan import Volume, resample
 from inres.data import views
-from inres.data.cut import Cut, cut_scan
+from inres.data.cut import Cut, cut_volume, read_upright
+from inres.system.progress import Step, untold
 
 NOWHERE = (float("nan"), float("nan"))
 """The point of an image that is a crop already."""
@@ -50,6 +52,9 @@ class QueryScan:
 
     header: Header
     """The scan as stored."""
+    volume: Volume
+    """The scan in its own resolution, upright: HU int16 [Z, Y, X] from the feet up, from front to
+    back, and from the patient's right to the left."""
     cut: Cut
     """The scan on the grid of the archive's items."""
     messages: tuple[str, ...]
@@ -107,7 +112,12 @@ class QueryScan:
 
 
 def open_query_scan(
-    path: str | Path, *, config: Config, root: str | Path | None, series_uid: str = ""
+    path: str | Path,
+    *,
+    config: Config,
+    root: str | Path | None,
+    series_uid: str = "",
+    step: Step = untold,
 ) -> QueryScan:
     """Read a scan and find its lungs, in seconds, for queries that take milliseconds.
 
@@ -119,6 +129,7 @@ def open_query_scan(
         of any other scan are found by threshold, which a message says.
       series_uid: which DICOM series, where a folder holds several; empty: by `config.data.kernel`
         and the rules of `inres.ct.dicom`.
+      step: is told what is being done.
 
     Raises:
       ScanError: the scan cannot be read.
@@ -129,12 +140,13 @@ def open_query_scan(
     lung_mask = None
     if wants_labels and root is not None and mask_of is not None:
         lung_mask = mask_of(path, Path(root))
-    cut = cut_scan(
-        path,
-        config.items,
-        lung_mask=lung_mask,
-        series_uid=series_uid,
-        kernel=config.data.kernel,
+    upright = read_upright(
+        path, config.items, series_uid=series_uid, kernel=config.data.kernel, step=step
+    )
+    step("resampling", None)
+    volume = resample(upright.volume, config.items.spacing_mm)
+    cut = cut_volume(
+        upright.header, volume, upright.range_hu, config.items, lung_mask=lung_mask, step=step
     )
     messages = [*(f"{path}: {note}" for note in cut.header.notes), *cut.messages]
     if wants_labels and lung_mask is None:
@@ -143,7 +155,7 @@ def open_query_scan(
             f"{path}: no scan of {where} with a mask in seg-lungs-LUNA16; its canvas, and without "
             "a trained U-Net its lungs, are found by threshold, unlike the archive's"
         )
-    return QueryScan(cut.header, cut, tuple(messages))
+    return QueryScan(cut.header, upright.volume, cut, tuple(messages))
 
 
 def network_input(

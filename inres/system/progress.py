@@ -1,12 +1,20 @@
-"""The progress bar of every long step."""
+"""Progress: the bar of every long step, and steps that are told to another program."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
+Step = Callable[[str, float | None], None]
+"""Called at each step of a long task with what is done next, and with the share of the step that is
+done, 0 to 1, or None where that is not known. An exception that it raises ends the task."""
+
+
+def untold(what: str, done: float | None) -> None:
+    """The `Step` that does nothing."""
+
 
 _LINE = "{desc}: {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]\n"
 

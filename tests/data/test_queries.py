@@ -20,7 +20,7 @@ from inres.ct import scan
 from inres.ct.header import ScanError
 from inres.ct.image import to_uint8
 from inres.data import image_stack, queries, query_images
-from inres.data.cut import cut_scan
+from inres.data.cut import read_upright
 from inres.data.views import canvas
 
 pytestmark = pytest.mark.slow
@@ -128,7 +128,9 @@ def test_query_from_elsewhere_reports_that_its_lungs_are_found_differently(
 def test_many_places_of_a_scan_are_read_once(tree, store, monkeypatch):
     """All items of a scan as queries, from reading it once."""
     config, read = make_config(tree), []
-    monkeypatch.setattr(queries, "cut_scan", lambda *a, **k: read.append(a) or cut_scan(*a, **k))
+    monkeypatch.setattr(
+        queries, "read_upright", lambda *a, **k: read.append(a) or read_upright(*a, **k)
+    )
     opened = queries.open_query_scan(tree / "subset2" / "a.mhd", config=config, root=None)
     rows = [i for i, item in enumerate(store.items) if item.scan == "a"]
     for i in rows:

@@ -436,7 +436,7 @@ def test_threads_share_the_scans_kept_in_memory(archive, tmp_path, monkeypatch):
     try:
         with ThreadPoolExecutor(8) as pool:
             wanted = paths * 2000
-            assert list(pool.map(lambda path: archive._open_scan(path, ""), wanted)) == wanted
+            assert list(pool.map(lambda path: archive._kept_scan(path, ""), wanted)) == wanted
     finally:
         sys.setswitchinterval(interval)
         archive._scans.clear()

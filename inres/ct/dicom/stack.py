@@ -16,6 +16,7 @@ from inres.ct.dicom.slices import Slice
 from inres.ct.dicom.values import Tally, require_hu, to_hu
 from inres.ct.header import Header, ScanError, checked_header
 from inres.system import memory
+from inres.system.progress import Step, untold
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,17 +73,19 @@ def stack_of(path: Path, series: Series, notes: Sequence[str] = ()) -> Stack:
     return Stack(series, tuple(slices), grid, header)
 
 
-def read_stack(stack: Stack) -> tuple[np.ndarray, tuple[str, ...]]:
+def read_stack(stack: Stack, *, step: Step = untold) -> tuple[np.ndarray, tuple[str, ...]]:
     """HU on the grid of the stack's header, int16 [Z, Y, X], and notes on the values.
 
     Raises:
       ScanError: pixels are truncated, damaged, of an unsupported syntax, or no HU.
     """
-    hu, notes = read_slices(stack.header.path, stack.slices)
+    hu, notes = read_slices(stack.header.path, stack.slices, step=step)
     return _on_grid(hu, stack.geometry), notes
 
 
-def read_slices(path: Path, slices: Sequence[Slice]) -> tuple[np.ndarray, tuple[str, ...]]:
+def read_slices(
+    path: Path, slices: Sequence[Slice], *, step: Step = untold
+) -> tuple[np.ndarray, tuple[str, ...]]:
     """HU of slices of one size, int16 [N, Y, X], wherever they lie, and notes on the values.
 
     Raises:
@@ -100,7 +103,8 @@ def read_slices(path: Path, slices: Sequence[Slice]) -> tuple[np.ndarray, tuple[
     # Files with many frames are decoded in their own order.
     order = sorted(range(len(hu)), key=lambda i: (slices[i].path, slices[i].frame))
     values = stored_values(slices[i] for i in order)
-    for i, (plane, raw) in zip(order, values, strict=True):
+    for done, (i, (plane, raw)) in enumerate(zip(order, values, strict=True)):
+        step("reading the scan", done / len(hu))
         hu[i] = to_hu(plane, raw, tally)
     require_hu(path, slices, tally)
     return hu, tally.notes(slices)
