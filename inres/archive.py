@@ -17,12 +17,25 @@ from inres import sources
 from inres.config import Config, Data
 from inres.ct import dicom, parts
 from inres.ct.header import ScanError, Vector
-from inres.data import folder, image_stack, items, queries, query_images, views
+from inres.data import (
+    folder,
+    image_stack,
+    item_slices,
+    items,
+    origins,
+    queries,
+    query_images,
+    views,
+)
 from inres.data.image_stack import ImageStack, Positions
+from inres.data.item_slices import ItemSlices
+from inres.data.item_store import ItemStore
+from inres.data.origins import Origin
 from inres.data.queries import QueryInput, QueryScan
 from inres.encoding.encoded import Encoded
+from inres.pipeline import added as added_lib
 from inres.pipeline import artifacts, digests, export
-from inres.pipeline.records import RECORD_COLUMNS
+from inres.pipeline.records import RECORD_COLUMNS, fields_of
 from inres.pipeline.trained import TrainedRun, open_workdir
 from inres.retrieval import codes as codes_lib
 from inres.retrieval import distinct as distinct_lib
@@ -45,6 +58,7 @@ else:
 
 OPEN_SCANS = 2
 """Scans that an archive keeps in memory for further queries."""
+_CODE_ALONE = "a code alone: its image, class and properties are unknown"
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -199,13 +213,8 @@ class Archive:
         Raises:
           ValueError: there is no such item, or an option is impossible.
         """
-        count = len(self._run)
-        if isinstance(item, bool) or not isinstance(item, int | np.integer):
-            raise ValueError(f"item {item!r}: must be a whole number from 0 to {count - 1}")
-        item = int(item)
-        if not 0 <= item < count:
-            raise ValueError(f"item {item}: the item table has rows 0 to {count - 1}")
-        record = self._record_of(item)
+        item = self._checked_item(item)
+        record = self.record(item)
         encoded = self._run.encoded(item)
         query = Query(
             f"item{item}",
@@ -386,6 +395,163 @@ class Archive:
             exclude_group=np.array(own, np.int32),
             only_label=predicted,
         )
+
+    @_in_one_state
+    def search_code(
+        self, code: np.ndarray, features: np.ndarray, *, scan: str = "", **options: Any
+    ) -> Hits:
+        """Search for items similar to one that was encoded before, with their records.
+
+        Args:
+          code: uint32 [W], a row of what `encode` returns.
+          features: float32 [D], likewise.
+          scan: the scan of the query, if it is one of the archive.
+          options: fields of `SearchOptions`; neither `same_class` nor `weights`, because the class
+            and the properties of the query are unknown.
+
+        Raises:
+          ValueError: another type or shape, or an option is impossible.
+        """
+        checked = self.options(options)
+        for name in ("same_class", "weights"):
+            if getattr(checked, name):
+                raise ValueError(
+                    f"{name}: leave it out, because class and properties of a code are unknown"
+                )
+        side = np.asarray(self._run.images[0]).shape[0]
+        query = Query("code", np.zeros((side, side), np.uint8), -1, scan, notes=(_CODE_ALONE,))
+        return self._rank(query, np.asarray(code)[None], np.asarray(features)[None], checked)
+
+    # --- items ------------------------------------------------------------------------------------
+
+    @_in_one_state
+    def record(self, item: int) -> dict[str, Any]:
+        """What is known of an item, archived or not. Unknown texts are empty, unknown numbers NaN.
+
+        Raises:
+          ValueError: there is no such item.
+        """
+        item = self._checked_item(item)
+        id_ = self._id_of(item)
+        if id_ is not None:
+            return self.records[id_]
+        row, kinds = self._run.items[item], self.records.columns
+        names = {name: kinds.get(name, "real") for name in (*kinds, *self.properties)}
+        more = {n: row.text(n) if kind == "text" else row.value(n) for n, kind in names.items()}
+        return more | fields_of(row, item)
+
+    @_in_one_state
+    def is_archived(self, item: int) -> bool:
+        """Whether searches can find an item.
+
+        Raises:
+          ValueError: there is no such item.
+        """
+        return self._id_of(self._checked_item(item)) is not None
+
+    @_in_one_state
+    def image(self, item: int) -> np.ndarray:
+        """An item's own slice as the network sees it, uint8 [S, S].
+
+        Raises:
+          ValueError: there is no such item.
+        """
+        return np.asarray(self._run.images[self._checked_item(item)])
+
+    @_in_one_state
+    def slices(self, item: int) -> ItemSlices:
+        """The slices next to an item, as far as they are stored with it.
+
+        They are with the run's own items in its workdir. Of an exported run and of added items,
+        there is the image alone.
+
+        Raises:
+          ValueError: there is no such item, or the item store is damaged.
+        """
+        item = self._checked_item(item)
+        store = self._store
+        if store is None or item >= len(store.items):
+            return item_slices.image_only(np.asarray(self._run.images[item]))
+        return item_slices.slices_of(store, item, self._run.config)
+
+    @_in_one_state
+    def origin(self, item: int) -> Origin:
+        """The scan that an item was cut from, as far as it is known on this machine.
+
+        Raises:
+          ValueError: there is no such item.
+        """
+        scan = str(self.record(item)["scan"])
+        return self._origins.get(scan, Origin(scan, None))
+
+    @_in_one_state
+    def find(
+        self, where: str = "", *, sort: str = "", offset: int = 0, limit: int = 50
+    ) -> tuple[int, list[dict[str, Any]]]:
+        """Records of archived items, page by page.
+
+        Args:
+          where: an SQL condition on the records, as in `SearchOptions`; empty: all.
+          sort: a column to sort by, with - before it from the largest to the least; unknown values
+            come last, equal ones by their item. Empty: by item.
+          offset, limit: how many records to leave out, and to return at most.
+
+        Returns:
+          How many records meet the condition, and those of the page.
+
+        Raises:
+          ValueError: the condition is invalid, or there is no such column.
+        """
+        ids = self.records.where(where) if where else self._ids
+        if sort.removeprefix("-") not in ("", "item"):
+            ids = ids[self._order(ids, sort.removeprefix("-"), reverse=sort.startswith("-"))]
+        elif sort.startswith("-"):
+            ids = ids[::-1]
+        return len(ids), self.records.many(ids[max(0, offset) :][: max(0, limit)])
+
+    def _order(self, ids: np.ndarray, name: str, *, reverse: bool) -> np.ndarray:
+        """The order of archived items by a column, int [n]."""
+        columns = self.records.columns
+        if name not in columns:
+            raise ValueError(f"sort: no column {name!r}; the columns are {', '.join(columns)}")
+        values = self.records.column(name)[np.searchsorted(self._ids, ids)]
+        if columns[name] == "text":
+            _, values = np.unique(values.astype(str), return_inverse=True)
+        return np.argsort(-values if reverse else values, kind="stable")  # NaN is last in both
+
+    def _checked_item(self, item: int) -> int:
+        count = len(self._run)
+        if isinstance(item, bool) or not isinstance(item, int | np.integer):
+            raise ValueError(f"item {item!r}: must be a whole number from 0 to {count - 1}")
+        if not 0 <= item < count:
+            raise ValueError(f"item {item}: the item table has rows 0 to {count - 1}")
+        return int(item)
+
+    def _id_of(self, item: int) -> int | None:
+        """The id of an item in the archive; None if it is not there.
+
+        It is found by halves, as items have ascending ids.
+        """
+        ids, records = self._ids, self.records
+        place = bisect.bisect_left(
+            range(len(ids)),
+            item,
+            key=lambda at: records[int(ids[at])]["item"],  # type: ignore[arg-type, return-value]
+        )
+        if place == len(ids) or records[int(ids[place])]["item"] != item:
+            return None
+        return int(ids[place])
+
+    @functools.cached_property
+    def _store(self) -> ItemStore | None:
+        return self._run.open_store()
+
+    @functools.cached_property
+    def _origins(self) -> dict[str, Origin]:
+        """Where the scans of the items are, by name."""
+        own = [] if self._store is None else [self._store.root]
+        added = [segment.root for segment in added_lib.segments(self._run.stored.path)]
+        return origins.read_origins([folder / "scans.csv" for folder in (*own, *added)])
 
     # --- growing ----------------------------------------------------------------------------------
 
@@ -606,30 +772,6 @@ class Archive:
         """The scan of each archived item, str [N]."""
         return self.records.column("scan")
 
-    def _record_of(self, item: int) -> Mapping[str, Any]:
-        """What is known of an item, archived or not: its record, or the same from the item table.
-
-        A record is found by halves, as items have ascending ids; the table is read from its start.
-        """
-        ids = self._ids
-        place = bisect.bisect_left(
-            range(len(ids)),
-            item,
-            key=lambda at: self.records[int(ids[at])]["item"],  # type: ignore[arg-type, return-value]
-        )
-        if place < len(ids):
-            record = self.records[int(ids[place])]
-            if record["item"] == item:
-                return record
-        row = self._run.items[item]
-        values = {name: row.value(name) for name in self.properties}
-        return {
-            **values,
-            "scan": row.scan,
-            "label": row.label,
-            "diameter_mm": row.diameter_mm,
-        }
-
     @functools.cached_property
     def _ids(self) -> np.ndarray:
         """The ids of the archived items, int32 [N], ascending."""
@@ -663,19 +805,20 @@ class Archive:
         return index_lib.keep(index, self.records.where(where)) if where else index
 
     def _search(self, query: Query, encoded: Encoded, options: SearchOptions) -> Hits:
-        own = -1 if options.own_scan else self._run.stored.group_number(query.scan)
         made = self._run.representation
-        code = codes_lib.pack(made.to_bits(encoded))
+        return self._rank(
+            query, codes_lib.pack(made.to_bits(encoded)), made.to_features(encoded), options
+        )
+
+    def _rank(
+        self, query: Query, code: np.ndarray, features: np.ndarray, options: SearchOptions
+    ) -> Hits:
+        """The hits of one query with code [1, W] and features [1, D]."""
+        own = -1 if options.own_scan else self._run.stored.group_number(query.scan)
         if options.weights:
             result = self._find_weighted(query, code, own=own, options=options)
         else:
-            result = self._find(
-                code,
-                made.to_features(encoded),
-                own=own,
-                predicted=query.predicted,
-                options=options,
-            )
+            result = self._find(code, features, own=own, predicted=query.predicted, options=options)
         ids = [int(i) for i in result.ids[0] if i >= 0]
         scale = self._run.property_scale
         records = self.records.many(ids)

@@ -14,6 +14,17 @@ _DESCRIBE: dict[str, Callable[[Path], Stored]] = {
 """How a header is read, by the ending of the file."""
 
 
+def data_files(path: Path) -> tuple[Path, ...]:
+    """The files that a scan's header names, besides itself; none for other formats and DICOM.
+
+    Raises:
+      ScanError: the header is damaged or contradicts itself.
+    """
+    name = path.name.lower()
+    describe = next((one for ending, one in _DESCRIBE.items() if name.endswith(ending)), None)
+    return () if describe is None else tuple(p for p in describe(path).parts if p != path)
+
+
 def check_data_file(path: Path, *, deep: bool) -> Stored | None:
     """Refuse a file whose header contradicts itself, or whose voxels are not there or damaged.
 

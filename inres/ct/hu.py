@@ -12,6 +12,8 @@ SOFT_TISSUE_HU = (-200, 200)
 """Blood, muscle and fat, of which every CT of a body has plenty."""
 DENSE_HU = 4000
 """Higher values are metal."""
+WINDOWS_HU = {"lung": (-1350.0, 150.0), "narrow": (-160.0, 240.0)}
+"""Windows in which slices are shown, by name: HU of black and of white."""
 _SAMPLE = 1_000_000
 """About as many voxels of a scan are looked at."""
 _LUNG_HU, _TISSUE_HU, _DENSE_HU = -500, -300, 500

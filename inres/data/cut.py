@@ -208,26 +208,22 @@ def cut_volume(
         labelled = lungs.lung_labels(resample_labels(read_scan(lung_mask), volume))
     step("finding the lungs", 0.5)
     mask = lungs.repair(threshold if labelled is None else labelled, config.spacing_mm)
-    count = 2
-    messages: tuple[str, ...] = ()
+    count, message = 2, ""
     if not mask.any():
         low, high = range_hu
-        count, messages = (
-            0,
-            (
-                f"{header.path}: no lungs found (values {low} to {high}; air is near -1000 HU); "
-                "its slices stay unsegmented",
-            ),
+        count = 0
+        message = (
+            f"no lungs found (values {low} to {high}; air is near -1000 HU); its slices stay "
+            "unsegmented"
         )
         mask = np.ones_like(mask)
     elif not location.has_both_lungs(mask, config.spacing_mm):
-        count, messages = (
-            1,
-            (
-                f"{header.path}: only one lung found; if there are two, an edge of the image may cut "
-                "the other, and its slices are black where items.segmented",
-            ),
+        count = 1
+        message = (
+            "only one lung found; if there are two, an edge of the image may cut the other, and "
+            "its slices are black where items.segmented"
         )
+    messages = (f"{header.path}: {message}",) if message else ()
     return Cut(header, volume, threshold, labelled, mask, _middle(mask), messages, config, count)
 
 

@@ -8,6 +8,8 @@ Names come from the data, so all text is drawn as it is: `$` and `_` have no spe
 
 import contextlib
 import functools
+import io
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -82,24 +84,46 @@ def save(figure: Figure, stem: str | Path, *, dpi: int = 160, pdf: bool = True) 
     Without `pdf`, an existing PDF of that name is removed, because it would show older numbers.
     """
     paths = []
-    kinds = {".png": {"Software": None}, ".svg": {"Date": None}}
-    if pdf:
-        kinds[".pdf"] = {"CreationDate": None}
-    else:
+    kinds = ["png", "svg", *(["pdf"] if pdf else [])]
+    if not pdf:
         Path(f"{stem}.pdf").unlink(missing_ok=True)
+    with _laid_out(figure):
+        for kind in kinds:
+            path = Path(f"{stem}.{kind}")
+            with files.atomic_path(path) as part:
+                figure.savefig(part, dpi=dpi, metadata=_UNDATED[kind])
+            paths.append(path)
+    return paths
+
+
+_UNDATED: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
+"""Formats of figures, and what is left out so that the same figure gives the same bytes."""
+_DRAWING = threading.Lock()
+
+
+def contents(figure: Figure, kind: str, *, dpi: int = 160) -> bytes:
+    """`figure` as a file of a kind, `png`, `svg` or `pdf`, as `save` writes it."""
+    out = io.BytesIO()
+    with _DRAWING, _laid_out(figure):  # Matplotlib's settings are those of all threads
+        figure.savefig(out, format=kind, dpi=dpi, metadata=_UNDATED[kind])
+    return out.getvalue()
+
+
+@contextlib.contextmanager
+def _laid_out(figure: Figure) -> Iterator[None]:
+    """The settings for files, with the layout made once for all formats."""
     style: dict[Any, Any] = {"svg.hashsalt": "inres", "svg.fonttype": "path", "pdf.fonttype": 42}
     with mpl.rc_context(style):
         engine = figure.get_layout_engine()
         if engine is not None:
             with literal_text(figure):
-                engine.execute(figure)  # once for all formats, instead of again for each
+                engine.execute(figure)
             figure.set_layout_engine(None)
-        for suffix, metadata in kinds.items():
-            path = Path(f"{stem}{suffix}")
-            with files.atomic_path(path) as part:
-                figure.savefig(part, dpi=dpi, metadata=metadata)
-            paths.append(path)
-    return paths
+        yield
 
 
 def figure(width: float, height: float) -> Figure:

@@ -10,6 +10,7 @@ import numpy as np
 
 from inres.config import Config
 from inres.data import items, views
+from inres.data.item_store import ItemStore
 from inres.data.properties import PropertyScale
 from inres.encoding.binarize import FineScale
 from inres.encoding.encoded import Encoded
@@ -62,6 +63,8 @@ class TrainedRun:
     """The folder of the scans or images, if it is known on this machine."""
     load_network: "Callable[[], Network]"
     load_segmenter: "Callable[[], Segmenter | None]"
+    open_store: Callable[[], ItemStore | None] = lambda: None
+    """Opens the store of the run's own items; None where it is not there, as in an export."""
 
     def __len__(self) -> int:
         """N."""
@@ -168,6 +171,7 @@ def open_workdir(root: Path) -> TrainedRun:
         data_root=data_root(config, root),
         load_network=load_network,
         load_segmenter=lambda: networks.load_segmenter(config, root),
+        open_store=lambda: artifacts.open_items(root),
     )
     return with_added(own)
 

@@ -32,6 +32,41 @@ class Query:
     search."""
 
 
+VERDICTS = ("similar", "partly", "different", "unknown")
+
+
+def verdict(difference: float) -> str:
+    """How similar a query and a hit are in a property, one of `VERDICTS`.
+
+    Args:
+      difference: in standard deviations, NaN where unknown; the limits are
+        `vocabulary.SIMILAR_SD` and `vocabulary.DIFFERENT_SD`.
+    """
+    if difference != difference:
+        return "unknown"
+    if difference < vocabulary.SIMILAR_SD:
+        return "similar"
+    return "partly" if difference < vocabulary.DIFFERENT_SD else "different"
+
+
+@dataclasses.dataclass(frozen=True)
+class Respect:
+    """A property of a query and of one hit, NaN where unknown."""
+
+    name: str
+    query: float
+    """The query's estimate."""
+    item: float
+    """What the record of the hit knows."""
+    difference_sd: float
+    """Absolute difference in standard deviations."""
+
+    @property
+    def verdict(self) -> str:
+        """One of `VERDICTS`."""
+        return verdict(self.difference_sd)
+
+
 @dataclasses.dataclass(frozen=True)
 class Hit:
     """One item that was found."""
@@ -52,6 +87,19 @@ class Hit:
     differences: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """Absolute difference to the query's estimate of each property that both have, in standard
     deviations of the property (of its logarithm where it is logarithmic)."""
+
+    def respects(self, query: Query, names: Sequence[str]) -> tuple[Respect, ...]:
+        """The properties `names` next to those of the query."""
+        unknown = float("nan")
+        return tuple(
+            Respect(
+                name,
+                query.properties.get(name, unknown),
+                self.properties.get(name, unknown),
+                self.differences.get(name, unknown),
+            )
+            for name in names
+        )
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -96,16 +144,12 @@ class Hits(Sequence[Hit]):
 
     @property
     def summary(self) -> str:
-        """In which respects the hits are similar to the query on average; empty if unknown.
-
-        The limits are `vocabulary.SIMILAR_SD` and `vocabulary.DIFFERENT_SD`.
-        """
-        means = self.mean_differences
-        similar = [name for name, d in means.items() if d < vocabulary.SIMILAR_SD]
-        unlike = [name for name, d in means.items() if d >= vocabulary.DIFFERENT_SD]
-        partly = [name for name in means if name not in similar and name not in unlike]
-        groups = (("similar", similar), ("partly similar", partly), ("not similar", unlike))
-        return "; ".join(f"{words} in {_titles(names)}" for words, names in groups if names)
+        """In which respects the hits are similar to the query on average; empty if unknown."""
+        by: dict[str, list[str]] = {name: [] for name in VERDICTS}
+        for name, difference in self.mean_differences.items():
+            by[verdict(difference)].append(name)
+        words = {"similar": "similar", "partly": "partly similar", "different": "not similar"}
+        return "; ".join(f"{text} in {_titles(by[one])}" for one, text in words.items() if by[one])
 
 
 def _titles(names: Sequence[str]) -> str:

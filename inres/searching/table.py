@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from inres.figures import panels
-from inres.searching.hits import Hit, Hits, Query, SearchOptions
+from inres.searching.hits import Hit, Hits, Query, SearchOptions, verdict
 from inres.vocabulary import SIMILAR_SD, find_property
 
 COLUMNS = (
@@ -106,7 +106,7 @@ def format_properties(hits: Hits, properties: Sequence[str]) -> str:
 
 
 def _compared(hit: Hit, name: str) -> str:
-    similar = hit.differences.get(name, SIMILAR_SD) < SIMILAR_SD
+    similar = verdict(hit.differences.get(name, float("nan"))) == "similar"
     return _value(hit.properties, name) + (f" {MARK}" if similar else "")
 
 

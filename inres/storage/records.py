@@ -1,10 +1,13 @@
 """Item records in SQLite: one table per shard, integer key `id`, one column per property."""
 
 import contextlib
+import contextvars
 import errno
+import math
 import os
 import re
 import sqlite3
+import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -158,6 +161,34 @@ def write(
         raise OSError(errno.EIO, str(error), str(path)) from None
 
 
+_STEPS = 20_000
+"""Steps of SQLite's machine, some milliseconds, between checks of the time."""
+_limit = contextvars.ContextVar("limit", default=math.inf)
+"""When conditions must have been evaluated, by the monotonic clock."""
+_deadline = contextvars.ContextVar("deadline", default=math.inf)
+"""The same, while one is evaluated."""
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Within this context, evaluating conditions ends with a ValueError after `seconds`."""
+    with _set(_limit, time.monotonic() + seconds):
+        yield
+
+
+@contextlib.contextmanager
+def _set(variable: contextvars.ContextVar[float], value: float) -> Iterator[None]:
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
+def _is_late() -> bool:
+    return time.monotonic() > _deadline.get()
+
+
 class Table:
     """The open records of one shard; readable as long as this exists, even if the file is deleted.
 
@@ -171,6 +202,7 @@ class Table:
         with self._naming_damage():
             # SQLite serializes access from several threads.
             self._db = sqlite3.connect(uri, uri=True, check_same_thread=False)
+            self._db.set_progress_handler(_is_late, _STEPS)
         weakref.finalize(self, self._db.close)
 
     @contextlib.contextmanager
@@ -199,13 +231,17 @@ class Table:
         """Ascending ids of the rows that satisfy a condition accepted by `check_condition`.
 
         Raises:
-          ValueError: the condition cannot be evaluated on a row.
+          ValueError: the condition cannot be evaluated on a row, or not within `time_limit`.
         """
-        with self._naming_damage():
+        with self._naming_damage(), _set(_deadline, _limit.get()):
             try:
                 found = self._db.execute(_id_query(kinds, condition), tuple(values)).fetchall()
             except (sqlite3.OperationalError, sqlite3.DataError) as error:
                 # A checked condition can only fail on a value, or if the file has no table.
+                if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+                    raise ValueError(
+                        f"condition {condition!r}: takes too long; write a simpler one"
+                    ) from None
                 on_value = error.sqlite_errorcode in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_TOOBIG)
                 if not on_value or "no such" in str(error):
                     raise
@@ -242,6 +278,41 @@ def _reason(db: sqlite3.Connection, condition: str, values: Sequence[Value], err
     return str(error)
 
 
+_FUNCTIONS = frozenset(
+    (
+        *("abs", "ceil", "ceiling", "coalesce", "date", "datetime", "exp", "floor", "glob"),
+        *("ifnull", "iif", "instr", "julianday", "length", "like", "ln", "log", "log10", "log2"),
+        *("lower", "ltrim", "max", "min", "mod", "nullif", "pow", "power", "round", "rtrim"),
+        *("sign", "sqrt", "strftime", "substr", "substring", "time", "trim", "trunc", "typeof"),
+        *("unicode", "upper"),
+    )
+)
+"""Functions that conditions may use: none makes long values or reads anything but its arguments."""
+
+
+class _Reads:
+    """An authorizer that allows a condition to read the columns of one item, and nothing else.
+
+    With subqueries, a condition would depend on how the items are divided into shards.
+    """
+
+    def __init__(self) -> None:
+        self._left = 2  # SELECTs of `_id_query`
+        self.reason = ""
+
+    def __call__(self, action: int, first: str | None, second: str | None, *_: object) -> int:
+        if action == sqlite3.SQLITE_SELECT:
+            self._left -= 1
+            if self._left < 0:
+                self.reason = "a subquery; a condition is on the columns of one item"
+        elif action == sqlite3.SQLITE_FUNCTION:
+            if (second or "").lower() not in _FUNCTIONS:
+                self.reason = f"no function {second} in conditions"
+        elif action != sqlite3.SQLITE_READ or first not in ("records", ""):
+            self.reason = self.reason or "a condition is on the columns of one item"
+        return sqlite3.SQLITE_DENY if self.reason else sqlite3.SQLITE_OK
+
+
 def check_condition(kinds: Mapping[str, str], condition: str, values: Sequence[Value]) -> None:
     """Check an SQL condition by evaluating it on an empty table with these columns.
 
@@ -261,10 +332,13 @@ def check_condition(kinds: Mapping[str, str], condition: str, values: Sequence[V
             )
     with contextlib.closing(sqlite3.connect(":memory:")) as db:
         db.execute(f"CREATE TABLE records (id INTEGER PRIMARY KEY{declared})")
+        reads = _Reads()
+        db.set_authorizer(reads)
         try:
             db.execute(_id_query(kinds, condition), tuple(values))
         except (sqlite3.Error, OverflowError) as error:
-            reason = _reason(db, condition, values, error)
+            db.set_authorizer(None)
+            reason = reads.reason or _reason(db, condition, values, error)
             raise ValueError(
                 f"condition {condition!r}: {reason}; the columns are {', '.join(kinds)}"
             ) from None

@@ -8,6 +8,7 @@ import fcntl
 import functools
 import glob
 import hashlib
+import io
 import json
 import math
 import os
@@ -19,7 +20,7 @@ import zipfile
 import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, TextIO
 
 import numpy as np
 
@@ -288,9 +289,20 @@ def write_csv(
 ) -> None:
     """Write `rows` as CSV with a header of `columns`; missing values are blank."""
     with atomic_path(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns, restval="")
-        writer.writeheader()
-        writer.writerows(rows)
+        _write_rows(file, columns, rows)
+
+
+def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
+    """`rows` as `write_csv` writes them."""
+    text = io.StringIO(newline="")
+    _write_rows(text, columns, rows)
+    return text.getvalue()
+
+
+def _write_rows(file: TextIO, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    writer = csv.DictWriter(file, columns, restval="")
+    writer.writeheader()
+    writer.writerows(rows)
 
 
 def read_csv(path: str | os.PathLike, required: Sequence[str]) -> list[dict[str, str]]:

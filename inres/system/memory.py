@@ -1,8 +1,11 @@
 """Memory: how much is left, and settings of the allocator."""
 
+import contextlib
+import contextvars
 import ctypes
 import resource
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -21,13 +24,26 @@ def keep_freed_memory() -> None:
         mallopt(arena_max, 1)  # other arenas are too small for these buffers
 
 
+_most: contextvars.ContextVar[int | None] = contextvars.ContextVar("most", default=None)
+
+
+@contextlib.contextmanager
+def at_most(count: int) -> Iterator[None]:
+    """Within this context, `available_bytes` is at most `count`: for files from strangers."""
+    token = _most.set(count)
+    try:
+        yield
+    finally:
+        _most.reset(token)
+
+
 def available_bytes() -> int | None:
     """Memory that this process can still use, or None where the system does not say.
 
-    The least of what is free on the machine (Linux), left in the control group (version 2), and
-    left below the limit of the address space.
+    The least of what is free on the machine (Linux), left in the control group (version 2), left
+    below the limit of the address space, and `at_most`.
     """
-    found = [_free_on_machine(), _left_in_group(), _left_of_address_space()]
+    found = [_free_on_machine(), _left_in_group(), _left_of_address_space(), _most.get()]
     known = [value for value in found if value is not None]
     return max(0, min(known)) if known else None
 

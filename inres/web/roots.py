@@ -1,0 +1,96 @@
+"""Paths below the folders of --scans; nothing else of this machine is read for a client."""
+
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+from inres.ct import formats, listing
+from inres.web.answers import ApiError
+
+
+def resolve(roots: Mapping[str, Path], root: object, path: object) -> Path:
+    """A file or folder below a root, as it is named; links may not lead out of the root.
+
+    Raises:
+      ApiError: there is no such root or path, or it lies outside.
+    """
+    if not isinstance(root, str) or root not in roots:
+        known = ", ".join(roots) or "none"
+        raise ApiError(
+            HTTPStatus.NOT_FOUND,
+            f"no folder of scans of that name; there are: {known}",
+            "start the server with --scans=FOLDER",
+        )
+    if not isinstance(path, str):
+        raise ApiError(HTTPStatus.BAD_REQUEST, "path must be a text")
+    try:
+        found = roots[root] / path
+        inside = not Path(path).is_absolute() and _inside(found, roots[root])
+        there = inside and found.exists()
+    except (OSError, ValueError, RuntimeError):  # a 0 byte, too long, a circle of links
+        there = False
+    if not there:
+        raise ApiError(HTTPStatus.NOT_FOUND, f"nothing of that name in {root}")
+    return found
+
+
+def shown(roots: Mapping[str, Path], path: Path) -> tuple[str, str] | None:
+    """The root that a path lies in, and the path below it; None outside of all of them."""
+    try:
+        real = path.resolve()
+    except (OSError, RuntimeError):
+        return None
+    for name, root in roots.items():
+        if real.is_relative_to(root):
+            return name, str(real.relative_to(root))
+    return None
+
+
+def require_inside(path: Path, folder: Path) -> None:
+    """Check that a scan's files lie in a folder, whatever its header and links say.
+
+    Args:
+      path: the scan.
+      folder: a resolved folder.
+
+    Raises:
+      ApiError: one lies elsewhere.
+      ScanError: the header is damaged.
+    """
+    if path.is_dir():
+        parts: Iterable[Path] = path.rglob("*")
+    else:
+        parts = (path, *formats.data_files(path))
+    for part in parts:
+        if not _inside(part, folder):
+            raise ApiError(
+                HTTPStatus.BAD_REQUEST,
+                f"{part.name}: lies outside of the folder of the scan; copy it there",
+            )
+
+
+def entries(roots: Mapping[str, Path], root: str, folder: Path) -> list[dict[str, Any]]:
+    """The scans and folders in a folder below a root, for the API."""
+    base = roots[root]
+    found: list[dict[str, Any]] = []
+    for entry in listing.entries(folder):
+        if _inside(entry.path, base):
+            below = entry.path.relative_to(base)
+            name = entry.path.name if entry.path != folder else "."
+            found.append(
+                {
+                    "name": name,
+                    "path": "" if str(below) == "." else str(below),
+                    "kind": entry.kind,
+                    "bytes": entry.bytes,
+                }
+            )
+    return found
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    try:
+        return path.resolve().is_relative_to(folder)
+    except (OSError, RuntimeError):
+        return False
