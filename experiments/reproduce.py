@@ -3,9 +3,10 @@
     python -m experiments.reproduce --config=experiments/configs/phantom.py --workdir=runs/phantom
 
 Complete stages are skipped; an interrupted one continues where it stopped. Ends with the most
-important numbers and the paths of the results.
+important numbers, the paths of the results, and the command that opens a page for searching them.
 """
 
+import shlex
 from pathlib import Path
 
 from experiments import common
@@ -22,7 +23,8 @@ def reproduce(config: Config, root: Path) -> None:
     print(run.summary(root))
     print(
         f"\n  report   {page}\n  metrics  {root / 'evaluation' / 'metrics.json'}\n"
-        f"  index    {root / 'index' / 'archive'}"
+        f"  index    {root / 'index' / 'archive'}\n"
+        f"  search   python -m experiments.serve --archive={shlex.quote(str(common.WORKDIR.value))}"
     )
 
 

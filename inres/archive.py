@@ -133,6 +133,16 @@ class Archive:
         return len(self._run)
 
     @property
+    def bits(self) -> int:
+        """Length of the codes."""
+        return self._run.stored.bits
+
+    @property
+    def item_side_px(self) -> int:
+        """Side of an image in the archive's item format, in pixels."""
+        return self._run.item_side_px
+
+    @property
     def config(self) -> Config:
         """The config of the run."""
         return self._run.config
@@ -656,6 +666,18 @@ class Archive:
             planes = self._run.config.model.planes
             return encoder.make_encoder(*self._run.network, planes=planes)(seen[None])
         return self._encode_unseen(seen[None])
+
+    def warm_up(self) -> None:
+        """Load the networks and compile their programs, as the first query does otherwise.
+
+        Raises:
+          StageError, ValueError: the networks cannot be loaded.
+        """
+        side = self._run.config.items.input_px
+        self.encode(np.zeros((1, side, side), np.uint8))
+        if self._run.segmenter is not None:
+            self._run.segmenter(np.zeros((1, *(self._run.item_side_px,) * 2), np.uint8))
+        self.search_item(0, k=1)
 
     # --- queries ----------------------------------------------------------------------------------
 

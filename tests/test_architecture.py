@@ -41,6 +41,14 @@ RULES = {
         "inres/report/**/*.py",
         ("inres.pipeline", "inres.studies"),
     ),
+    "only the command line is above the web server": (
+        "inres/[!w]*/**/*.py",
+        ("inres.web", "starlette", "uvicorn"),
+    ),
+    "the web server's logic is in the library": (
+        "inres/web/*.py",
+        ("inres.retrieval", "inres.models", "inres.learning", "inres.pipeline", "jax"),
+    ),
     "phantoms are independent of jax": ("inres/phantoms/*.py", ("jax", "flax")),
     "sources are independent of jax": ("inres/sources/*.py", ("jax", "flax")),
     "data is below models": (

@@ -34,7 +34,7 @@ class Limits:
     json_bytes: int = 1 << 20
     """Of the body of a request."""
     open_scans: int = 2
-    """Scans in memory, about 0.3 to 1 GB each; one that is used again after others is read again."""
+    """Scans in memory, about 0.3 to 1 GB each; one that is used after others is read again."""
     scans: int = 256
     """Opened scans that are known; the one that was not used for longest is forgotten."""
     interest_s: float = 120.0
@@ -63,6 +63,8 @@ class Settings:
     """Folders of scans by their name, resolved; nothing outside of them is read."""
     names: tuple[str, ...] = ()
     """Further names by which this machine is addressed."""
+    warm_up: bool = True
+    """Load the networks and compile their programs when the server starts."""
     limits: Limits = Limits()
 
 

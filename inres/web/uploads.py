@@ -5,7 +5,6 @@ import dataclasses
 import secrets
 import shutil
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -26,7 +25,7 @@ from inres.web.work import Pool
 
 FIELD = "file"
 """Name of the parts of a form that hold files."""
-_BUSY_S = 300.0
+_BUSY_S = 60.0
 """Seconds for which an upload that was used is not removed for another."""
 
 
@@ -49,10 +48,28 @@ class Upload:
 class Uploads:
     """The uploads of a server, in a folder of its own; used from the event loop alone."""
 
-    def __init__(self, folder: Path, limits: Limits, pool: Pool, *, images_only: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        limits: Limits,
+        pool: Pool,
+        *,
+        images_only: bool,
+        last_used: Callable[[str], float],
+        removed: Callable[[str], None],
+    ) -> None:
+        """Begin without uploads.
+
+        Args:
+          folder: an empty folder.
+          limits, pool: of the server.
+          images_only: whether every upload is an image.
+          last_used: when the scan of that id was last used, by the monotonic clock.
+          removed: is called with the id of each upload that is removed.
+        """
         self._folder, self._limits, self._pool = folder, limits, pool
-        self._images_only = images_only
-        self._held: OrderedDict[str, Upload] = OrderedDict()
+        self._images_only, self._last_used, self._removed = images_only, last_used, removed
+        self._held: dict[str, Upload] = {}
         self._receiving = 0
 
     def __getitem__(self, id_: str) -> Upload:
@@ -63,7 +80,6 @@ class Uploads:
         """
         found = self._held[id_]
         found.used = time.monotonic()
-        self._held.move_to_end(id_)
         return found
 
     def __contains__(self, id_: str) -> bool:
@@ -73,14 +89,20 @@ class Uploads:
         """Remove an upload and its files, if it is there."""
         found = self._held.pop(id_, None)
         if found is not None:
+            self._removed(id_)
             shutil.rmtree(found.folder.parent, ignore_errors=True)
 
     def remove_idle(self) -> None:
         """Remove the uploads that nobody used for long."""
-        now = time.monotonic()
-        for one in list(self._held.values()):
-            if now - one.used > self._limits.idle_s:
+        for one in self._by_use():
+            if time.monotonic() - one.used > self._limits.idle_s:
                 self.remove(one.id)
+
+    def _by_use(self) -> list[Upload]:
+        """The uploads, the one first that was not used for longest."""
+        for one in self._held.values():
+            one.used = max(one.used, self._last_used(one.id))
+        return sorted(self._held.values(), key=lambda one: one.used)
 
     async def receive(self, request: Request) -> Upload:
         """Store the files of a request, unpack a zip archive, and find out what they are.
@@ -120,22 +142,22 @@ class Uploads:
         Raises:
           ApiError: the others are in use.
         """
-        now = time.monotonic()
-        for one in list(self._held.values()):
-            stored = sum(held.bytes for held in self._held.values())
-            fits = stored + needed <= self._limits.stored_bytes
-            if fits and len(self._held) < self._limits.uploads:
+        for one in self._by_use():
+            if self._has_room(needed):
                 return
-            if now - one.used < _BUSY_S:
-                break
-            self.remove(one.id)
-        stored = sum(held.bytes for held in self._held.values())
-        if stored + needed > self._limits.stored_bytes or len(self._held) >= self._limits.uploads:
+            if time.monotonic() - one.used > _BUSY_S:
+                self.remove(one.id)
+        if not self._has_room(needed):
             raise ApiError(
                 HTTPStatus.INSUFFICIENT_STORAGE,
                 "the server holds as many uploads as it may",
-                "close a scan, or try again in some minutes",
+                "close a scan, or try again in a minute",
             )
+
+    def _has_room(self, needed: int) -> bool:
+        stored = sum(one.bytes for one in self._held.values())
+        fits = stored + needed <= self._limits.stored_bytes
+        return fits and len(self._held) < self._limits.uploads
 
     async def _store(self, request: Request, folder: Path) -> int:
         """Write the files of a form below a folder as they arrive; their number of bytes."""

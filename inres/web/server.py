@@ -1,0 +1,141 @@
+"""What all requests share: the archive, threads, uploads and opened scans."""
+
+import asyncio
+import contextlib
+import logging
+import re
+import secrets
+from collections.abc import AsyncIterator, Callable
+from http import HTTPStatus
+from pathlib import Path
+from typing import TypeVar
+
+from starlette.requests import Request
+
+from inres import sources
+from inres.archive import Archive
+from inres.storage import records
+from inres.storage.errors import StoreError
+from inres.system import memory
+from inres.web.answers import ApiError
+from inres.web.holding import upload_folder
+from inres.web.scans import OpenedScans
+from inres.web.settings import Settings
+from inres.web.uploads import Uploads
+from inres.web.work import Pool
+
+LOG = logging.getLogger("inres.web")
+_JANITOR_S = 5.0
+T = TypeVar("T")
+
+
+class Server:
+    """The state of one server, while it is `running`."""
+
+    uploads: Uploads
+    scans: OpenedScans
+
+    def __init__(self, archive: Archive, settings: Settings, *, name: str) -> None:
+        self.archive, self.settings, self.name = archive, settings, name
+        limits = settings.limits
+        self.searching = Pool("search", limits.threads, limits.waiting)
+        self.drawing = Pool("draw", limits.threads, limits.waiting)
+        self.reading = Pool("read", limits.readers, limits.scans)
+        self.storing = Pool("store", limits.threads, limits.waiting)
+        self.version = secrets.token_hex(4)
+        """Part of the addresses of pictures, which browsers keep: another server has others."""
+        self.ready_made = sources.get(archive.config.data.kind).ready_made
+        """Whether the archive consists of images of a folder instead of scans."""
+        self._hidden: list[tuple[re.Pattern[str], str]] = []
+
+    @contextlib.asynccontextmanager
+    async def running(self, temporary: Path | None = None) -> AsyncIterator[None]:
+        """Hold the folder of uploads, and do what is due from time to time.
+
+        Args:
+          temporary: where the folder of uploads is made; by default as `upload_folder`.
+        """
+        pools = (self.searching, self.drawing, self.reading, self.storing)
+        with upload_folder(temporary) as folder:
+            self._hidden = _hidden(folder, self.settings)
+            limits = self.settings.limits
+            self.scans = OpenedScans(self.archive, self.reading, limits, self.hide)
+            self.uploads = Uploads(
+                folder,
+                limits,
+                self.storing,
+                images_only=self.ready_made,
+                last_used=self.scans.last_used,
+                removed=self.scans.close_upload,
+            )
+            janitor = asyncio.create_task(self._clean_up())
+            if self.settings.warm_up:
+                self.searching.submit(self.archive.warm_up).add_done_callback(_told)
+            try:
+                yield
+            finally:
+                janitor.cancel()
+                self.scans.end()
+                for pool in pools:
+                    pool.close()
+
+    async def _clean_up(self) -> None:
+        while True:
+            await asyncio.sleep(_JANITOR_S)
+            self.scans.abandon_unwanted()
+            self.uploads.remove_idle()
+
+    def hide(self, text: str) -> str:
+        """A message of the library without the folders of this machine."""
+        for pattern, shown in self._hidden:
+            text = pattern.sub(shown, text)
+        return text
+
+    def forget(self, id_: str) -> None:
+        """Close a scan, and remove its files if it was uploaded; or remove an uploaded image."""
+        upload = self.scans[id_].source.upload if id_ in self.scans else id_
+        self.scans.close(id_)
+        if upload and not self.scans.last_used(upload):
+            self.uploads.remove(upload)
+
+    async def search(self, work: Callable[[], T], request: Request) -> T:
+        """The result of work with the archive, in a thread; as `call`."""
+        return await self.searching.run(lambda: self.call(work), request)
+
+    def call(self, work: Callable[[], T]) -> T:
+        """The result of work with the archive.
+
+        Raises:
+          ApiError: the library refused it; with the library's message.
+        """
+        limits = self.settings.limits
+        try:
+            with records.time_limit(limits.condition_s), memory.at_most(limits.unpacked_bytes):
+                return work()
+        except ApiError:
+            raise
+        except (StoreError, OSError) as error:
+            raise ApiError(
+                HTTPStatus.INTERNAL_SERVER_ERROR, self.hide(str(error) or repr(error))
+            ) from None
+        except (ValueError, TypeError) as error:
+            raise ApiError(HTTPStatus.BAD_REQUEST, self.hide(str(error))) from None
+        except MemoryError:
+            raise ApiError(
+                HTTPStatus.SERVICE_UNAVAILABLE, "not enough memory on the server"
+            ) from None
+
+
+def _hidden(folder: Path, settings: Settings) -> list[tuple[re.Pattern[str], str]]:
+    """What stands for the folders of this machine in messages."""
+    uploads = {re.escape(str(path)) for path in (folder, folder.resolve())}
+    one = f"(?:{'|'.join(uploads)})/[\\w-]+/upload-[\\w-]+"
+    hidden = [(f"{one}/", ""), (one, "the upload"), ("|".join(uploads), "the uploads")]
+    by_length = sorted(settings.roots.items(), key=lambda item: -len(str(item[1])))
+    hidden += [(f"{re.escape(str(path))}(?![^/:\\s])", name) for name, path in by_length]
+    return [(re.compile(pattern), shown.replace("\\", r"\\")) for pattern, shown in hidden]
+
+
+def _told(future: "asyncio.Future[None]") -> None:
+    if not future.cancelled() and future.exception() is not None:
+        LOG.warning("the networks could not be loaded (%s)", type(future.exception()).__name__)
