@@ -113,6 +113,22 @@ def test_pixel_size_that_contradicts_the_field_of_view_is_noted(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "note"),
+    [
+        ("SpacingBetweenSlices", "5", "SpacingBetweenSlices is 5 mm, but the positions say 2,"),
+        ("SpacingBetweenSlices", "-2", None),
+        ("SliceThickness", "20", "slices are 20 mm thick and 2 mm apart by their positions"),
+        ("SliceThickness", "5", None),
+    ],
+)
+def test_distances_that_contradict_the_positions_are_noted(tmp_path, name, value, note):
+    datasets = slices(pictures(4), np.arange(4) * 2.0, **{name: value})
+    header = scan.read_header(save(tmp_path, datasets))
+    assert header.spacing_mm[2] == 2
+    assert [text[: len(note)] for text in header.notes] == [note] if note else not header.notes
+
+
 UNEVEN = {
     "two distances": np.r_[np.arange(8), 7 + 2.0 * np.arange(1, 7)],
     "a small change": np.r_[np.arange(8), 7 + 1.4 * np.arange(1, 7)],

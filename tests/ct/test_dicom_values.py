@@ -1,12 +1,15 @@
 """HU = slope x stored value + intercept, of any way to store a value, and padding."""
 
+import io
 import warnings
 
 import numpy as np
 import pydicom
 import pytest
 from ct.dicom_files import pictures, save, slices, store
+from PIL import Image
 from pydicom.dataelem import RawDataElement
+from pydicom.encaps import encapsulate
 from pydicom.pixels import apply_rescale
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
@@ -14,6 +17,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     HTJ2KLossless,
     ImplicitVRLittleEndian,
+    JPEG2000Lossless,
     RLELossless,
 )
 
@@ -82,6 +86,55 @@ def test_overlays_in_other_bits_are_ignored_with_a_note(tmp_path, signed):
     volume = read(tmp_path, datasets)
     np.testing.assert_array_equal(volume.hu, HU)
     assert volume.notes == ("bits outside BitsStored ignored in 4 slices (overlays)",)
+
+
+@pytest.mark.parametrize(("bits", "high"), [(10, 9), (11, 10), (12, 15), (12, 14)])
+def test_values_with_more_bits_than_are_stored_are_refused(tmp_path, bits, high):
+    datasets = slices(HU, HEIGHTS)
+    for dataset, hu in zip(datasets, HU, strict=True):
+        store(dataset, hu.astype(int) + 1024 + 40 * (bits > 10), bits=12, signed=False)
+        dataset.BitsStored, dataset.HighBit = bits, high
+    with pytest.raises(ScanError, match=rf"values of more than BitsStored = {bits} bits .*{high}"):
+        read(tmp_path, datasets)
+
+
+def test_a_declared_overlay_is_ignored_next_to_the_values(tmp_path):
+    datasets = slices(HU, HEIGHTS)
+    for dataset, hu in zip(datasets, HU, strict=True):
+        store(dataset, (hu.astype(int) + 1024) | 0x1000, bits=12, signed=False)
+        dataset.add_new((0x6000, 0x0102), "US", 12)
+    np.testing.assert_array_equal(read(tmp_path, datasets).hu, HU)
+
+
+@pytest.mark.parametrize("wrong", [slice(None), slice(1, 2)])
+def test_signed_values_that_are_declared_unsigned_are_refused(tmp_path, wrong):
+    datasets = slices(HU, HEIGHTS, RescaleIntercept=0)
+    for dataset, hu in zip(datasets, HU, strict=True):
+        store(dataset, hu)
+    for dataset in datasets[wrong]:
+        dataset.PixelRepresentation = 0
+    with pytest.raises(ScanError, match=r"\.dcm: unsigned values from 6\d+ to 65\d+, which"):
+        read(tmp_path, datasets)
+
+
+@pytest.mark.parametrize("name", ["RescaleSlope", "RescaleIntercept"])
+def test_a_rescale_that_only_some_slices_have_is_refused(tmp_path, name):
+    datasets = slices(HU, HEIGHTS)
+    delattr(datasets[2], name)
+    with pytest.raises(ScanError, match=rf"14-2\.dcm without {name} .*the other slices have"):
+        read(tmp_path, datasets)
+
+
+def test_a_compressed_stream_of_fewer_bits_than_the_header_says_is_refused(tmp_path):
+    datasets = slices(HU, HEIGHTS)
+    for dataset, hu in zip(datasets, HU, strict=True):
+        picture = io.BytesIO()
+        Image.fromarray(((hu + 1024) // 8).astype(np.uint8)).save(picture, "JPEG2000", no_jp2=True)
+        dataset.file_meta.TransferSyntaxUID = JPEG2000Lossless
+        dataset.PixelData = encapsulate([picture.getvalue()])
+        dataset["PixelData"].is_undefined_length = True
+    with pytest.raises(ScanError, match="its pixels cannot be decoded"):
+        read(tmp_path, datasets)
 
 
 @pytest.mark.parametrize("signed", [True, False])
@@ -279,7 +332,7 @@ def test_values_denser_than_bone_are_refused(tmp_path, kind):
             dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").byteswap().tobytes()
         if kind == "slope":
             dataset.RescaleSlope = "16"
-    with pytest.raises(ScanError, match=r"the values are not HU"):
+    with pytest.raises(ScanError, match=r"the values are not HU|which are HU if they are signed"):
         read(tmp_path, datasets)
 
 

@@ -6,6 +6,7 @@ read_stack(stack)         its HU
 read_image(file)          HU of one file, wherever its slices lie
 """
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -96,7 +97,9 @@ def _found(path: Path) -> Found:
     if not path.is_dir():
         return read_files([path])
     found = read_folder(path)
-    if found.instances or found.notes:
+    if found.instances:
+        return _with_the_rest_below(path, found)
+    if found.notes:
         return found
     instances: list[Instance] = []
     notes: list[str] = []
@@ -110,6 +113,23 @@ def _found(path: Path) -> Found:
                 f"one scan, such as {instances[0].path.parent}"
             )
     return Found(tuple(instances), tuple(notes))
+
+
+def _with_the_rest_below(path: Path, found: Found) -> Found:
+    """The files of a folder, with those of the same series in folders below it."""
+    uids = {one.series_uid for one in found.instances if one.slices and one.series_uid}
+    more: list[Instance] = []
+    read = 0
+    for folder in itertools.islice(folders_below(path), 1, None):
+        inner = read_folder(folder).instances
+        more += [one for one in inner if one.series_uid in uids]
+        read += len(inner)
+        if read > MOST_FILES:  # a collection next to the scan
+            return found
+    if not more:
+        return found
+    note = f"{len(more)} files of the same series in folders below, such as {more[0].path.parent}"
+    return Found((*found.instances, *more), (*found.notes, note))
 
 
 def _require_one_study(path: Path, found: Sequence[Series]) -> None:

@@ -25,6 +25,8 @@ _MISSING = 2
 """Most missing slices in a row over which is interpolated."""
 _GAP_MM = 5.0
 """Largest distance over which is interpolated."""
+_OVERLAP = 8
+"""Slices that are thicker than so many distances are worth a note."""
 _SAME_PLACE_MM = 0.01
 """Slices closer than this are at the same position."""
 _TURN = 1e-3
@@ -124,6 +126,7 @@ def geometry_of(slices: Sequence[Slice]) -> Geometry:
     off = np.abs(heights - mean * np.arange(len(slices))).max()
     notes = [*_tilt_notes(slices, shear), *_width_notes(slices[0])]
     if off <= max(_EVEN * usual, _ROUNDING_MM):
+        notes += _distance_notes(slices[0], mean)
         step, units, planes = mean, np.arange(len(slices), dtype=np.float64), len(slices)
     else:
         finest = max(float(np.quantile(steps, 0.1, method="higher")), usual / 2)
@@ -235,6 +238,23 @@ def _width_notes(first: Slice) -> list[str]:
         f"slices are {wide:.4g} mm wide by PixelSpacing, which is used, but ReconstructionDiameter "
         f"is {first.diameter_mm:g} mm"
     ]
+
+
+def _distance_notes(first: Slice, step: float) -> list[str]:
+    """Notes where the distance of slices by their positions contradicts the header."""
+    between, thick = abs(first.between_mm), first.thickness_mm
+    notes = []
+    if between > 0 and abs(step / between - 1) > _EVEN:
+        notes.append(
+            f"SpacingBetweenSlices is {between:g} mm, but the positions say {step:.4g}, which is "
+            "used"
+        )
+    if step < thick / _OVERLAP:
+        notes.append(
+            f"slices are {thick:g} mm thick and {step:.4g} mm apart by their positions, which are "
+            "used; if they are not in mm, correct them"
+        )
+    return notes
 
 
 def _uneven(slices: Sequence[Slice], steps: np.ndarray) -> str:

@@ -11,10 +11,11 @@ from typing import BinaryIO
 
 import pydicom
 from pydicom.dataset import Dataset
+from pydicom.tag import BaseTag, Tag
 
 from inres.ct.dicom.elements import UnreadableError, has, text
 from inres.ct.dicom.slices import SLICE_TAGS, Slice, slice_of
-from inres.ct.dicom.storage import PIXEL_TAGS, storage_of, uid
+from inres.ct.dicom.storage import OVERLAY_BIT, PIXEL_TAGS, storage_of, uid
 
 CT_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.2": "CT Image",
@@ -34,6 +35,7 @@ TAGS = (
     *PIXEL_TAGS,
 )
 """The elements that are read of each file."""
+_WANTED: list[BaseTag] = [*map(Tag, TAGS), Tag(OVERLAY_BIT)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,7 +87,7 @@ def read_instance(path: Path) -> Instance | None:
         file.seek(0)
         try:
             dataset = pydicom.dcmread(
-                file, stop_before_pixels=True, force=True, specific_tags=list(TAGS)
+                file, stop_before_pixels=True, force=True, specific_tags=_WANTED
             )
             return _instance(path, dataset, file)
         except OSError:

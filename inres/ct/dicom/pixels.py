@@ -126,7 +126,8 @@ def _decoded_frame(path: Path, pixels: Pixels, frame: bytes, part: Path) -> np.n
     except RuntimeError:
         raise ScanError(_not_decoded(path, pixels)) from None
     shape = (pixels.rows, pixels.columns)
-    if values.size != pixels.rows * pixels.columns or values.dtype.kind not in "iu":
+    fits = values.dtype.kind in "iu" and 8 * values.dtype.itemsize >= pixels.bits_stored
+    if values.size != pixels.rows * pixels.columns or not fits:
         raise ScanError(_not_decoded(path, pixels))
     return values.reshape(shape).astype(f"u{pixels.bits_allocated // 8}")
 

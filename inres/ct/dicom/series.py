@@ -10,6 +10,7 @@ import numpy as np
 from inres.ct.dicom.folder import Found, folders_below, read_folder
 from inres.ct.dicom.instance import CT_CLASSES, Instance
 from inres.ct.dicom.slices import Slice
+from inres.system.messages import printable
 
 _NO_STACK = (
     *("MIP", "MINIP", "MIN_IP", "MAX_IP", "MAXIMUM", "MINIMUM", "PROJECTION IMAGE"),
@@ -62,6 +63,8 @@ class Series:
         if self.slices and math.isfinite(self.thickness_mm):
             what.append(f"{self.thickness_mm:g} mm")
         what += [part for part in (self.kernel, self.description) if part]
+        if len(self.files) == 1:
+            what.append(printable(self.files[0].name))
         return f"{self.uid or 'without uid'} ({', '.join(what)})"
 
 

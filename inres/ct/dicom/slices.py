@@ -20,7 +20,8 @@ from inres.ct.dicom.storage import Pixels
 from inres.system.messages import printable
 
 SLICE_TAGS = (
-    *("ImageType", "SOPInstanceUID", "SliceThickness", "GantryDetectorTilt"),
+    *("ImageType", "SOPInstanceUID", "SliceThickness", "SpacingBetweenSlices"),
+    *("GantryDetectorTilt",),
     *("ReconstructionDiameter", "AcquisitionNumber", "TemporalPositionIdentifier"),
     *("InstanceNumber", "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"),
     *("PixelPaddingValue", "PixelPaddingRangeLimit", "RescaleIntercept", "RescaleSlope"),
@@ -54,6 +55,8 @@ class Slice:
     """Distance of rows, then of columns."""
     thickness_mm: float
     """SliceThickness; NaN where unknown."""
+    between_mm: float
+    """SpacingBetweenSlices; NaN where unknown."""
     instance: int | None
     """InstanceNumber, or the number of the frame."""
     part: tuple[int, int]
@@ -127,6 +130,7 @@ def slice_of(
         orientation=place["ImageOrientationPatient"],
         pixel_mm=place["PixelSpacing"],
         thickness_mm=_or_nan(levels, "SliceThickness"),
+        between_mm=_or_nan(levels, "SpacingBetweenSlices"),
         instance=frame + 1 if multi_frame else whole(levels, "InstanceNumber"),
         part=(whole(levels, parts[0]) or 0, whole(levels, parts[1]) or 0),
         tilt_degrees=_or_nan(levels, "GantryDetectorTilt"),

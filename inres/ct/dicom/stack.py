@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from inres.ct.dicom import geometry
+from inres.ct.dicom.elements import described
 from inres.ct.dicom.geometry import Geometry, axes_of, heights_of, named, same_place
 from inres.ct.dicom.instance import CT_CLASSES
 from inres.ct.dicom.pixels import stored_values
@@ -17,6 +18,9 @@ from inres.ct.dicom.values import Tally, require_hu, to_hu
 from inres.ct.header import Header, ScanError, checked_header
 from inres.system import memory
 from inres.system.progress import Step, untold
+
+_RESTARTS = 0.25
+"""Largest share of steps at which numbers of consecutive acquisitions begin again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +133,13 @@ def _require_known(slices: Sequence[Slice]) -> None:
     if wrong:
         more = f" (likewise {len(wrong) - 1} of {len(slices) - 1} others)" if wrong[1:] else ""
         raise ScanError(f"{wrong[0].path.parent / wrong[0].name}: {wrong[0].problem}{more}")
+    for keyword in ("RescaleSlope", "RescaleIntercept"):
+        lacking = [s for s in slices if getattr(s, keyword[7:].lower()) is None]
+        if 0 < len(lacking) < len(slices):
+            raise ScanError(
+                f"{lacking[0].path.parent}: {named(lacking)} without {described(keyword)}, which "
+                "the other slices have; export the series again"
+            )
 
 
 def _one_part(slices: list[Slice], notes: list[str]) -> list[Slice]:
@@ -219,13 +230,16 @@ def _order_notes(slices: Sequence[Slice], grid: Geometry) -> list[str]:
         AcquisitionNumber does not tell.
     """
     numbers = [s.instance for s in slices]
-    if None in numbers or len(set(numbers)) < len(numbers):
+    if None in numbers or len(set(numbers)) < 2:
         return []
     steps = np.sign(np.diff(np.array(numbers, float)))
-    if len(set(steps.tolist())) < 2:
+    odd = steps != np.sign(steps.sum() or 1)
+    # Acquisitions one after the other, each counted from 1, are not mixed.
+    most = _RESTARTS * len(steps) if len(set(numbers)) < len(numbers) else 0
+    if odd.sum() <= most:
         return []
     if not grid.even:
-        at = int(np.flatnonzero(steps != np.sign(steps.sum() or 1))[0])
+        at = int(np.flatnonzero(odd)[0])
         raise ScanError(
             f"{slices[0].path.parent}: slices at uneven distances whose InstanceNumber goes up and "
             f"down along the body (at {slices[at].name} and {slices[at + 1].name}): slices of two "

@@ -19,6 +19,8 @@ PIXEL_TAGS = (
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
 )
 """The elements that describe pixels."""
+OVERLAY_BIT = 0x60000102
+"""Tag of OverlayBitPosition of the first overlay; it has no keyword that stands for one tag."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,8 @@ class Pixels:
     signed: bool
     inverted: bool
     """MONOCHROME1: displayed inverted, which does not change the values."""
+    overlay_bit: int = 0
+    """The bit outside of the values in which an overlay is declared; 0 where none is."""
 
     @property
     def deflated(self) -> bool:
@@ -87,6 +91,7 @@ def storage_of(dataset: Dataset, meta: Dataset, file: BinaryIO) -> tuple[Pixels,
         high_bit=stored - 1 if high is None else high,
         signed=whole(levels, "PixelRepresentation") == 1,
         inverted=photometric == "MONOCHROME1",
+        overlay_bit=_overlay_bit(dataset),
     )
     problem = _layout_problem(pixels, whole(levels, "SamplesPerPixel") or 1, photometric)
     if problem or pixels.deflated:
@@ -103,6 +108,13 @@ def storage_of(dataset: Dataset, meta: Dataset, file: BinaryIO) -> tuple[Pixels,
         return dataclasses.replace(pixels, offset=offset), ""  # encapsulated
     pixels = dataclasses.replace(pixels, offset=offset, length=length)
     return pixels, _length_problem(pixels, min(length, end - offset))
+
+
+def _overlay_bit(dataset: Dataset) -> int:
+    try:
+        return int(dataset[OVERLAY_BIT].value or 0)
+    except (KeyError, ValueError, TypeError):
+        return 0
 
 
 def unsupported(syntax: UID) -> str:

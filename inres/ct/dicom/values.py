@@ -52,6 +52,8 @@ class Tally:
     """Pixels with a padding value that is plausible HU, inside the body."""
     other_bits: int = 0
     """Slices with bits outside of the stored ones."""
+    problem: str = ""
+    """Why the values of the first slice at fault cannot be as their header says; empty if none."""
     lowest: int | None = None
     """Lowest HU that is no padding; None if everything is."""
 
@@ -112,9 +114,12 @@ def to_hu(plane: Slice, raw: np.ndarray, tally: Tally) -> np.ndarray:
       tally: is updated.
     """
     values = unpacked(raw, plane.pixels)
-    tally.other_bits += int(_has_other_bits(raw, plane.pixels))
+    other = _other_bits(raw, plane.pixels)
+    tally.other_bits += int(other.any())
     hu = _rescaled(values, float(plane.slope or 1.0), float(plane.intercept or 0.0))
     declared = _is_padding(plane, raw, values)
+    if not tally.problem and (wrong := _misread(plane, values, other, hu, ~declared)):
+        tally.problem = f"{plane.path}: {wrong}"
     if declared.any() and hu[declared].max() > _TISSUE_HU:
         outside = _connected_to_border(declared)
         tally.kept += int(declared.sum() - outside.sum())
@@ -142,11 +147,13 @@ def require_hu(path: Path, slices: Sequence[Slice], tally: Tally) -> None:
     """Refuse values that cannot be HU, whatever the padding around them.
 
     Raises:
-      ScanError: there is only padding; RescaleIntercept is missing, and no value is as low as air;
-        there is padding, and no other value is below water; most of a body is below air, as where
-        the intercept was subtracted twice; or much of it is denser than bone, as where sign or
-        byte order are wrong.
+      ScanError: bits or sign of a slice are not those of the header; there is only padding;
+        RescaleIntercept is missing, and no value is as low as air; there is padding, and no other
+        value is below water; most of a body is below air, as where the intercept was subtracted
+        twice; or much of it is denser than bone, as where sign or byte order are wrong.
     """
+    if tally.problem:
+        raise ScanError(tally.problem)
     if tally.lowest is None:
         raise ScanError(f"{path}: all pixels are padding; fetch the series again")
     missing = any(s.intercept is None for s in slices) and tally.lowest >= _AIR_IS_BELOW_HU
@@ -170,6 +177,39 @@ def require_hu(path: Path, slices: Sequence[Slice], tally: Tally) -> None:
         )
 
 
+def _misread(
+    plane: Slice, values: np.ndarray, other: np.ndarray, hu: np.ndarray, known: np.ndarray
+) -> str:
+    """Why stored values are not as BitsStored or PixelRepresentation say; empty if they can be.
+
+    Args:
+      plane: the slice.
+      values: its pixels as the header says.
+      other: their bits outside of the values, as from `_other_bits`.
+      hu: their HU.
+      known: which of them are not declared as padding.
+    """
+    pixels = plane.pixels
+    beside = (1 << (pixels.high_bit + 1)) | ((1 << _shift(pixels)) >> 1)
+    if pixels.overlay_bit:
+        beside &= ~(1 << pixels.overlay_bit)
+    if np.any(other[known] & beside):
+        return (
+            f"values of more than BitsStored = {pixels.bits_stored} bits (HighBit "
+            f"{pixels.high_bit}), so that one of the two is wrong; correct the header"
+        )
+    if pixels.signed or pixels.bits_stored < pixels.bits_allocated or not np.any(hu > HIGHEST_HU):
+        return ""
+    high = np.unique(values[(hu > HIGHEST_HU) & known]).astype(np.int64)
+    signed = (high - (1 << pixels.bits_stored)) * (plane.slope or 1.0) + (plane.intercept or 0.0)
+    if np.sum((signed >= LOWEST_HU) & (signed <= HIGHEST_HU)) < 2:
+        return ""
+    return (
+        f"unsigned values from {high[0]} to {high[-1]}, which are HU if they are signed; set "
+        "PixelRepresentation to 1"
+    )
+
+
 def unpacked(raw: np.ndarray, pixels: Pixels) -> np.ndarray:
     """The stored bits of each pixel as a number, int32 or int64 [rows, columns] (PS3.5, 8.1.1)."""
     if pixels.bits_stored == pixels.bits_allocated == 16:
@@ -182,14 +222,14 @@ def unpacked(raw: np.ndarray, pixels: Pixels) -> np.ndarray:
     return values
 
 
-def _has_other_bits(raw: np.ndarray, pixels: Pixels) -> bool:
-    """Whether bits outside the stored ones are set, other than by sign extension."""
+def _other_bits(raw: np.ndarray, pixels: Pixels) -> np.ndarray:
+    """The bits outside the stored ones, other than by sign extension; int64 [rows, columns]."""
     if pixels.bits_stored == pixels.bits_allocated:
-        return False
+        return np.zeros(raw.shape, np.int64)
     shift, whole = _shift(pixels), raw.astype(np.int64)
     extended = (unpacked(raw, pixels).astype(np.int64) << shift) & _mask(pixels.bits_allocated)
-    plain = whole & (_mask(pixels.bits_stored) << shift)
-    return bool(np.any((whole != extended) & (whole != plain)))
+    stored = _mask(pixels.bits_stored) << shift
+    return np.where(whole == extended, 0, whole & ~stored)
 
 
 def _shift(pixels: Pixels) -> int:
