@@ -4,6 +4,7 @@ Everything that lists, names or orders them reads these tables. Nothing here com
 """
 
 import dataclasses
+import functools
 import math
 
 # --- size classes -------------------------------------------------------------------------------
@@ -118,6 +119,7 @@ def property_order(name: str) -> tuple[int, str]:
     return known.index(name) if name in known else len(known), name
 
 
+@functools.cache
 def find_property(name: str) -> Property:
     """The property of that name; one without limits if it is not known."""
     known = {one.name: one for one in PROPERTIES}

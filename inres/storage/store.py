@@ -237,9 +237,8 @@ class Stored:
 
     @property
     def _is_renewed(self) -> bool:
-        """Whether all shards have what a search needs, the numbers of scans included."""
-        grouped = bool(self.group) or "scan" not in self.records.columns
-        return self.version > 1 and grouped and len(self.searchable) == len(self.shards)
+        """Whether all shards have what a search needs."""
+        return self.version > 1 and len(self.searchable) == len(self.shards)
 
     @functools.cached_property
     def _old_groups(self) -> tuple[np.ndarray, dict[str, int]]:

@@ -220,3 +220,12 @@ def test_labels_need_no_second_copy_on_a_device(tmp_path):
         for engine in ("native" if native.kernel() else "jax", "jax")
     ]
     np.testing.assert_array_equal(found[0].ids, found[1].ids)
+
+
+def test_an_index_without_groups_stays_on_disk(tmp_path):
+    """Also where its records have a column that another index is grouped by."""
+    codes, features = np.arange(9, dtype=np.uint32)[:, None], np.ones((9, 3), np.float32)
+    store.save(tmp_path / "i", codes, features, {"scan": [*"aabbccdde"]}, bits=8, model="")
+    opened = store.load(tmp_path / "i")
+    assert isinstance(opened.index.segments[0].features, np.memmap)
+    assert opened.group_number("a") == -1
