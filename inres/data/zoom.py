@@ -36,8 +36,9 @@ def zoom_items(
 ) -> Zoomed:
     """The items at all factors, with the labels that these give them.
 
-    If the labels are size classes, a nodule of unknown diameter has the factor 1 alone. As many of
-    the items without a nodule are zoomed, since zooming would tell nodules otherwise.
+    A nodule of unknown diameter has the factor 1 alone: its label might be another size, and other
+    classes gain nothing. As many of the items without a nodule are zoomed, since zooming would tell
+    nodules otherwise.
 
     Args:
       labels: int [N].
@@ -47,8 +48,7 @@ def zoom_items(
     """
     factors = np.geomspace(1 / most, most, LEVELS) if most > 1 else np.ones(1)
     factors[len(factors) // 2] = 1.0
-    sized = names == CLASS_NAMES
-    zoomed = np.flatnonzero(_can_be_zoomed(diameters_mm) if sized else np.ones(len(labels), bool))
+    zoomed = np.flatnonzero(_can_be_zoomed(diameters_mm))
     pairs = [
         np.stack([rows, np.full(len(rows), factor)])
         for factor in factors
@@ -58,7 +58,7 @@ def zoom_items(
     place = place.astype(np.int64)
     sizes = diameters_mm[place] * factor
     new = labels[place].astype(np.int32)
-    if sized:
+    if names == CLASS_NAMES:
         known = np.isfinite(sizes)
         new[known] = size_class(sizes[known])
     return Zoomed(place, factor.astype(np.float32), new, sizes)
