@@ -61,6 +61,7 @@ def make_app(
         lifespan=lifespan,
         exception_handlers={HTTPException: _refused},
     )
+    app.state.server = server
     return _Log(Guard(app, settings))
 
 

@@ -135,3 +135,23 @@ def test_a_condition_may_use_the_row_id(tmp_path):
     kinds = {**KINDS, "oid": "integer"}  # a user's column takes precedence
     records.write(tmp_path / "o.sqlite", kinds, [[(*row, 9 - row[0]) for row in rows]])
     assert records.Table(tmp_path / "o.sqlite").where(kinds, "oid > 7", ()) == [0]
+
+
+@pytest.mark.parametrize(
+    ("condition", "reason"),
+    [
+        ("size > (SELECT avg(size) FROM records)", "avg in conditions|subquery"),
+        ("size IN (SELECT size FROM records)", "subquery"),
+        ("1) UNION SELECT label FROM records WHERE (1", "subquery"),
+        ("(SELECT file FROM pragma_database_list) > ''", "columns of one item"),
+        ("(SELECT name FROM sqlite_master) > ''", "columns of one item"),
+        ("load_extension('x')", "no function load_extension"),
+        ("length(zeroblob(1000000000)) > 1", "no function zeroblob"),
+        ("scan LIKE printf('%1000000d', 1)", "no function printf"),
+    ],
+)
+def test_conditions_read_one_item_and_nothing_else(condition, reason):
+    with pytest.raises(ValueError, match=reason):
+        records.check_condition(KINDS, condition, ())
+    for good in ("abs(round(size, 1)) > 2 AND upper(scan) LIKE 'A%'", "label IN (1, 2)"):
+        records.check_condition(KINDS, good, ())

@@ -1,0 +1,231 @@
+"""Scans are read once, in the background, and few are kept in memory."""
+
+import dataclasses
+import gc
+import os
+import shutil
+import threading
+import time
+import weakref
+
+import pytest
+
+from inres.archive import Archive
+from inres.ct.header import ScanError
+
+OPEN = Archive.open_scan
+"""As it is without the changes of a test."""
+READ = {}
+"""Scans that were read before, by path: the tests are about when, not about what."""
+
+
+class Readings:
+    """Stands in for `Archive.open_scan`: counts reads, and can hold them at a step."""
+
+    def __init__(self, monkeypatch):
+        self.paths, self.scans = [], []
+        self.go, self.ended = threading.Event(), threading.Event()
+        self.go.set()
+        readings = self
+
+        def open_scan(archive, path, *, step, **more):
+            readings.paths.append(path)
+            try:
+                step("held by the test", 0.25)
+                while not readings.go.wait(0.01):
+                    step("held by the test", 0.25)
+                if path not in READ:
+                    READ[path] = OPEN(archive, path, step=step, **more)
+                scan = dataclasses.replace(READ[path])
+            except BaseException:
+                readings.ended.set()
+                raise
+            readings.scans.append(weakref.ref(scan))
+            return scan
+
+        monkeypatch.setattr(Archive, "open_scan", open_scan)
+
+    def alive_at_most(self, count):
+        alive = [scan for scan in self.scans if scan() is not None]
+        if len(alive) > count:
+            gc.collect()  # takes long, and is rarely needed
+        return sum(scan() is not None for scan in alive) <= count
+
+
+@pytest.fixture
+def readings(monkeypatch):
+    return Readings(monkeypatch)
+
+
+def open_(client, path):
+    answer = client.post("/api/scans", json={"root": "tree", "path": path})
+    assert answer.status_code == 202
+    return answer.json()["id"]
+
+
+def test_a_scan_is_read_once_for_all_who_open_it(serve, readings):
+    with serve() as client:
+        readings.go.clear()
+        ids = [open_(client, "subset0/b.mhd") for _ in range(3)]
+        assert len(set(ids)) == 3
+        for id_ in ids:
+            state = client.get(f"/api/scans/{id_}").json()
+            assert (state["state"], state["progress"]) == ("reading", 0.25)
+            assert state["message"] == "held by the test"
+            assert state["source"] == {"root": "tree", "path": "subset0/b.mhd"}
+        readings.go.set()
+        for id_ in ids:
+            client.wait(id_)
+        client.wait(open_(client, "subset0/b.mhd"))
+        assert len(readings.paths) == 1
+        assert client.delete(f"/api/scans/{ids[0]}").status_code == 204
+        client.refused(404, "GET", f"/api/scans/{ids[0]}")
+        assert client.get(f"/api/scans/{ids[1]}/slices/3.png").status_code == 200
+        assert len(readings.paths) == 1
+
+
+def test_memory_holds_few_scans_and_others_are_read_again(serve, readings):
+    paths = ["subset2/a.mhd", "subset0/b.mhd", "subset0/c.mhd"]
+    with serve(limits={"open_scans": 2}) as client:
+        ids, every = {}, []
+        for path in paths * 3:
+            ids[path] = open_(client, path)
+            every.append(ids[path])
+            client.wait(ids[path])
+            assert readings.alive_at_most(2)
+        assert len(readings.paths) == 9
+        client.get(f"/api/scans/{ids[paths[1]]}/slices/1.png")
+        assert len(readings.paths) == 9  # it was in memory
+        found = client.searched({"scan": ids[paths[0]], "world_mm": [-60, 0, 10]}, nearest=3)
+        assert len(found["hits"]) == 3
+        assert len(readings.paths) == 10  # it was not, and the least recently used one left
+        client.get(f"/api/scans/{ids[paths[1]]}/slices/1.png")
+        assert len(readings.paths) == 10
+        assert readings.alive_at_most(2)
+        for id_ in every:
+            client.delete(f"/api/scans/{id_}")
+        assert readings.alive_at_most(0)
+
+
+def test_requests_wait_for_a_scan_that_is_read(serve, readings, archive, small):
+    with serve() as client:
+        readings.go.clear()
+        id_ = open_(client, "subset0/b.mhd")
+        answers = {}
+
+        def ask(name, method, url, **body):
+            answers[name] = client.request(method, url, **body)
+
+        query = {"query": {"scan": id_, "world_mm": [-50, 0, 0]}, "options": {"nearest": 4}}
+        asks = [
+            threading.Thread(target=ask, args=("slice", "GET", f"/api/scans/{id_}/slices/9.png")),
+            threading.Thread(
+                target=ask, args=("search", "POST", "/api/search"), kwargs={"json": query}
+            ),
+        ]
+        for one in asks:
+            one.start()
+        time.sleep(0.1)
+        assert not answers
+        readings.go.set()
+        for one in asks:
+            one.join()
+        assert answers["slice"].headers["content-type"] == "image/png"
+        (opened,) = (scan for path, scan in READ.items() if path.name == "b.mhd")
+        hits = archive.search_scan(opened, world_mm=(-50, 0, 0), nearest=4)
+        found = [hit["item"] for hit in answers["search"].json()["hits"]]
+        assert found == [hit.record["item"] for hit in hits]
+
+
+def test_closing_the_last_view_of_a_scan_ends_reading_it(serve, readings):
+    with serve() as client:
+        readings.go.clear()
+        first, second = open_(client, "subset0/b.mhd"), open_(client, "subset0/b.mhd")
+        client.delete(f"/api/scans/{first}")
+        assert not readings.ended.wait(0.1)
+        client.delete(f"/api/scans/{second}")
+        assert readings.ended.wait(5)
+        readings.go.set()
+        assert not readings.scans
+
+
+def test_a_read_that_nobody_asks_about_is_abandoned_and_begins_again(serve, readings):
+    with serve(limits={"interest_s": 0.0}) as client:
+        readings.go.clear()
+        id_ = open_(client, "subset0/b.mhd")
+        client.portal.call(client.app._app._app.state.server.scans.abandon_unwanted)
+        assert readings.ended.wait(5)
+        readings.go.set()
+        client.wait(id_)
+        assert len(readings.paths) == 2
+
+
+def test_the_end_of_the_server_ends_reading(serve, readings):
+    with serve() as client:
+        readings.go.clear()
+        open_(client, "subset0/b.mhd")
+    assert readings.ended.wait(5)
+
+
+def test_a_scan_whose_files_changed_is_read_again(serve, readings, small):
+    tree = small.root / "tree"
+    for path in (tree / "subset0").glob("b.*"):
+        shutil.copy(path, tree)
+    try:
+        with serve() as client:
+            for changed in (False, False, True):
+                if changed:
+                    os.utime(tree / "b.zraw", ns=(0, 0))
+                client.wait(open_(client, "b.mhd"))
+            assert len(readings.paths) == 2
+    finally:
+        for path in tree.glob("b.*"):
+            path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (ScanError("{}/subset0/b.mhd: truncated; fetch it again"), "tree/subset0/b.mhd: truncated"),
+        (MemoryError(), "not enough memory"),
+        (OSError(5, "Input/output error"), "Input/output error"),
+        (KeyError("Doe^Jane"), "by an error of its own"),
+    ],
+)
+def test_a_scan_that_cannot_be_read_says_why(serve, monkeypatch, small, error, message):
+    if isinstance(error, ScanError):
+        error = ScanError(str(error).format(small.root / "tree"))
+
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(Archive, "open_scan", fail)
+    with serve() as client:
+        id_ = open_(client, "subset0/b.mhd")
+        state = client.wait(id_, "failed")
+        assert state["error"]["message"].startswith(message) or message in state["error"]["message"]
+        assert "Doe" not in state["error"]["message"]
+        assert str(small.root) not in state["error"]["message"]
+        assert client.refused(422, "GET", f"/api/scans/{id_}/slices/1.png")
+        monkeypatch.setattr(Archive, "open_scan", OPEN)
+        client.wait(open_(client, "subset0/b.mhd"))  # opening it again tries again
+
+
+def test_forgotten_scans_are_those_used_least(serve):
+    with serve(limits={"scans": 3}) as client:
+        ids = [open_(client, f"subset0/{name}.mhd") for name in "bcb"]
+        client.wait(ids[0])
+        open_(client, "subset2/a.mhd")
+        client.refused(404, "GET", f"/api/scans/{ids[1]}")
+        for id_ in (ids[0], ids[2]):
+            assert client.get(f"/api/scans/{id_}").status_code == 200
+
+
+def test_an_archive_of_images_has_no_scans(serve, small):
+    config = small.config
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, kind="folder"))
+    images = Archive(dataclasses.replace(small, config=config))
+    with serve(of=images) as client:
+        assert client.get("/api/archive").json()["form"] == "images"
+        body = {"root": "tree", "path": "subset0/b.mhd"}
+        assert "images of a folder" in client.refused(400, "POST", "/api/scans", json=body)
