@@ -125,6 +125,7 @@ export function createFilters(store) {
   byId("weights-reset").addEventListener("click", () => change({ weights: undefined }));
   byId("filters-reset").addEventListener("click", reset);
   byId("filters-close").addEventListener("click", () => open(false));
+  panel.addEventListener("keydown", (event) => { if (event.key === "Escape") open(false); });
   toggle.addEventListener("click", () => open(!store.get().filtersOpen));
 
   /** @param {string} name @param {number} weight */
@@ -223,6 +224,7 @@ export function createFilters(store) {
   function showChips() {
     const { archive, given, filters } = store.get();
     if (!archive) return;
+    /** @type {[string, () => void][]} */
     const entries = [];
     const titles = Object.fromEntries(archive.classes.map(({ label, name }) => [label, name]));
     for (const label of filters.classes) {

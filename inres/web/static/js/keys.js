@@ -5,7 +5,7 @@ import { recall, remember } from "./memory.js";
 
 const OFF = "single-keys-off";
 
-/** All keys, for the help. */
+/** @type {[string, [string, string][]][]}  All keys, for the help. */
 const TABLE = [
   ["Scan", [
     ["Wheel, \u2191 \u2193", "next slice up or down"],

@@ -182,6 +182,7 @@ store.watch(["query", "scan", "item"], ({ query, scan }) => {
   const scanNotes = query?.kind === "scan" ? scan?.notes ?? [] : [];
   fill(byId("scan-notes-list"), scanNotes.map((text) => el("li", {}, el("bdi", {}, text))));
   byId("scan-notes").hidden = !scanNotes.length;
+  if (scan?.lungs === 0) byId("scan-notes").open = true;
   byId("scan-notes-title").textContent = counted(scanNotes.length, "note on this scan",
     "notes on this scan");
 });

@@ -116,7 +116,9 @@ export function createOpenPanel(store, session) {
 
   // --- what is shown -----------------------------------------------------------------------------
 
-  byId("open-back").addEventListener("click", () => store.set({ pane: "view", problem: null }));
+  const back = () => { if (store.get().query) store.set({ pane: "view", problem: null }); };
+  byId("open-back").addEventListener("click", back);
+  panel.addEventListener("keydown", (event) => { if (event.key === "Escape") back(); });
   byId("opening-cancel").addEventListener("click", session.cancel);
 
   store.watch(["opening"], ({ opening }) => {

@@ -23,7 +23,7 @@ const BAR_WIDTH = 260;
 /**
  * @param {HTMLCanvasElement} canvas
  * @param {Images} images
- * @param {{onShow?: (shown: Shown) => void, onError?: (error: Error) => void,
+ * @param {{onShow?: (shown: Shown) => void, onError?: (error: import("./api.js").ApiError) => void,
  *   also?: (k: number) => string[]}} [handlers]  `also` names further images worth loading.
  */
 export function createPane(canvas, images, { onShow, onError, also } = {}) {

@@ -21,6 +21,7 @@ const KEPT_SCANS = 3;
  * @typedef {{world?: ?Vector, slice?: ?number, window?: ?string}} Start
  */
 
+/** @param {Source} source */
 const keyOf = ({ root, path, series_uid: uid }) => JSON.stringify([root, path, uid ?? ""]);
 
 /**

@@ -32,7 +32,7 @@ export function stackOf(state) {
  * @param {Store} store
  * @param {import("./images.js").Images} images
  * @param {{moveTo: (world: Vector) => void, openPanel: () => void,
- *   onExpired: (error: Error) => void, announce: (text: string) => void}} actions
+ *   onExpired: (error: import("./api.js").ApiError) => void, announce: (text: string) => void}} actions
  */
 export function createViewer(store, images, { moveTo, openPanel, onExpired, announce }) {
   const canvas = byId("viewer-canvas");
@@ -101,6 +101,7 @@ export function createViewer(store, images, { moveTo, openPanel, onExpired, anno
   /** @param {KeyboardEvent} event */
   function press(event) {
     if (event.ctrlKey || event.metaKey || event.altKey || !stack) return;
+    const last = stack.count - 1;
     const moves = event.shiftKey
       ? {
         ArrowUp: () => nudge(-1, 0),
@@ -116,7 +117,7 @@ export function createViewer(store, images, { moveTo, openPanel, onExpired, anno
         PageUp: () => scroll(PAGE),
         PageDown: () => scroll(-PAGE),
         Home: () => go(0),
-        End: () => go(stack.count - 1),
+        End: () => go(last),
         Enter: () => nudge(0, 0),
         0: () => pane.fit(),
       };
@@ -125,6 +126,7 @@ export function createViewer(store, images, { moveTo, openPanel, onExpired, anno
     else if (moves[event.key]) moves[event.key]();
     else return;
     event.preventDefault();
+    announce(sliceTexts(store.get().slice).join(", "));
   }
 
   surface.addEventListener("keydown", press);
