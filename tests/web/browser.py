@@ -5,13 +5,16 @@ program, by default `chromium` on the path.
 """
 
 import contextlib
+import io
 import os
 import shutil
 import socket
 import threading
 import time
 
+import numpy as np
 import pytest
+from PIL import Image
 
 SECONDS = 20
 """How long a test waits for the page."""
@@ -103,15 +106,7 @@ def has_no_horizontal_scrolling(page):
     return page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
-def grey_of(page, canvas):
-    """Mean grey of a canvas, 0 to 255; 0 if nothing is drawn on it."""
-    return page.eval_on_selector(
-        canvas,
-        """canvas => {
-          const { width, height } = canvas;
-          const { data } = canvas.getContext('2d').getImageData(0, 0, width, height);
-          let sum = 0;
-          for (let i = 0; i < data.length; i += 4) sum += data[i] * (data[i + 3] / 255);
-          return sum / (data.length / 4);
-        }""",
-    )
+def grey_of(page, selector):
+    """Mean grey of a part of the page as it is shown, 0 to 255."""
+    picture = Image.open(io.BytesIO(page.locator(selector).screenshot()))
+    return float(np.asarray(picture.convert("L")).mean())

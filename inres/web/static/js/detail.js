@@ -9,7 +9,7 @@
 
 import * as api from "./api.js";
 import { button, byId, data, el, fill } from "./dom.js";
-import { cell, fixed, measured, millimetres, NO_CLASS, place, short } from "./format.js";
+import { cell, distance, fixed, measured, millimetres, NO_CLASS, place, short } from "./format.js";
 import { clamp } from "./geometry.js";
 import { listen } from "./gestures.js";
 import { icon, mark } from "./icons.js";
@@ -124,7 +124,10 @@ export function createDetail(store, images, { openItem, openSource, announce }) 
     pair = pairOf(left.stack, right.stack);
     const { pixel_mm: pixel, seen_px: seen } = item?.slices ?? {};
     const side = (pixel && seen ? pixel * seen : SIDE_MM) * MARGIN;
+    // Where one side is a scan, both are shown in its window.
+    const window = (origin ? right : left).stack?.window ?? null;
     for (const { stack, pane } of sides) {
+      pane.setTone(window);
       pane.setStack(stack, stack?.own ?? 0);
       const point = stack?.point;
       pane.setMarker(null);
@@ -153,11 +156,12 @@ export function createDetail(store, images, { openItem, openSource, announce }) 
     fill(byId("seen-images"),
       query?.image && el("img", { src: query.image, alt: "Query" }),
       el("img", { src: shown.image, alt: `Result ${shown.rank}` }));
-    byId("detail-previous").disabled = shown.rank <= 1;
-    byId("detail-next").disabled = shown.rank >= hits().length;
+    // Not `disabled`, which would take the focus away from them.
+    byId("detail-previous").setAttribute("aria-disabled", String(shown.rank <= 1));
+    byId("detail-next").setAttribute("aria-disabled", String(shown.rank >= hits().length));
     fill(byId("detail-facts"),
       fact("Hamming distance", `${shown.hamming} of ${archive?.bits} bits`),
-      fact("Distance of features", fixed(shown.distance, 3)),
+      fact("Distance of features", distance(shown.distance)),
       fact("Item", String(shown.item)));
     const known = byName(archive?.properties ?? []);
     const compared = shown.respects.filter(({ query: q, item: i }) => q !== null || i !== null);
@@ -276,7 +280,10 @@ export function createDetail(store, images, { openItem, openSource, announce }) 
 
   // --- controls ----------------------------------------------------------------------------------
 
-  const step = (by) => open(clamp(rank + by, 1, hits().length));
+  const step = (by) => {
+    const to = clamp(rank + by, 1, hits().length);
+    if (to !== rank) open(to);
+  };
   const moreLikeThis = () => {
     const shown = hit();
     dialog.close();

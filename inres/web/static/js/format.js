@@ -32,6 +32,16 @@ export const millimetres = (value) => {
   return text === UNKNOWN ? text : `${text} mm`;
 };
 
+/**
+ * A distance with three significant digits.
+ *
+ * @param {?number|undefined} value
+ */
+export function distance(value) {
+  if (value === null || value === undefined || !Number.isFinite(value)) return UNKNOWN;
+  return value === 0 ? "0" : String(Number(value.toPrecision(3)));
+}
+
 /** @param {number} count */
 export const thousands = (count) => count.toLocaleString("en").replaceAll(",", "\u202f");
 

@@ -55,7 +55,8 @@ export function listen(surface, { onScroll, onPoint, onZoom, onPan }) {
     if (Math.sign(pixels) !== Math.sign(rolled)) rolled = 0;
     if (Math.abs(pixels) >= NOTCH * 0.8) {
       rolled = 0;
-      onScroll(-Math.sign(pixels));
+      // A browser joins notches that follow each other fast.
+      onScroll(-Math.round(pixels / NOTCH));
       return;
     }
     rolled += pixels;

@@ -4,6 +4,7 @@
 /** @typedef {import("./images.js").Images} Images */
 
 import { around } from "./stacks.js";
+import { createTones } from "./tones.js";
 import { clamp } from "./geometry.js";
 
 const AHEAD = 12;
@@ -29,6 +30,9 @@ const BAR_WIDTH = 260;
 export function createPane(canvas, images, { onShow, onError, also } = {}) {
   const context = /** @type {CanvasRenderingContext2D} */ (canvas.getContext("2d"));
   const view = { zoom: 1, x: 0, y: 0 };
+  const tones = createTones();
+  /** @type {?[number, number]}  The window to show the slices in, if they have another one. */
+  let tone = null;
   /** @type {?Stack} */
   let stack = null;
   let wanted = 0;
@@ -104,7 +108,10 @@ export function createPane(canvas, images, { onShow, onError, also } = {}) {
     const [right, bottom] = toCanvas(stack.rows - 0.5, stack.columns - 0.5);
     context.imageSmoothingEnabled = true;
     context.imageSmoothingQuality = "high";
-    context.drawImage(image, left, top, right - left, bottom - top);
+    const window = stack.window;
+    const drawn = tone && window && String(tone) !== String(window)
+      ? tones.map(shownUrl, image, window, tone) : image;
+    context.drawImage(drawn, left, top, right - left, bottom - top);
     if (stack.scaled && canvas.clientWidth >= BAR_WIDTH) drawBar();
     if (marker) drawMarker();
   }
@@ -203,6 +210,16 @@ export function createPane(canvas, images, { onShow, onError, also } = {}) {
       direction = slice > wanted ? 1 : -1;
       wanted = slice;
       wish();
+      request();
+    },
+
+    /**
+     * Shows slices of another window in this one; null shows them as they are.
+     *
+     * @param {?[number, number]} window  The HU that are black and white.
+     */
+    setTone(window) {
+      tone = window;
       request();
     },
 

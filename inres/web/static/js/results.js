@@ -6,7 +6,7 @@
 /** @typedef {import("./types.js").State} State */
 
 import { button, byId, data, el, fill } from "./dom.js";
-import { counted, fixed, millimetres, NO_CLASS, short } from "./format.js";
+import { counted, distance, fixed, millimetres, NO_CLASS, short } from "./format.js";
 import { icon, mark } from "./icons.js";
 import { NO_FILTERS } from "./state.js";
 import { legend, queryList, respectList, VERDICTS } from "./respects.js";
@@ -54,7 +54,7 @@ export function createResults(store, actions) {
         el("p", { class: "scan" }, data(short(hit.scan || `item ${hit.item}`, 22)))),
       el("dl", { class: "distances" },
         pair("Hamming", `${hit.hamming}`, `${hit.hamming} of ${bits} bits differ`),
-        pair(weighted ? "Weighted" : "Distance", fixed(hit.distance, 3), weighted
+        pair(weighted ? "Weighted" : "Distance", distance(hit.distance), weighted
           ? "Root mean square difference of the weighted properties, in standard deviations"
           : "Euclidean distance of the features")),
       hit.respects.some(({ verdict }) => verdict !== "unknown")

@@ -9,6 +9,7 @@
  * @property {[number, number]} spacing  Of rows and columns in mm, or 1, 1 where unknown.
  * @property {boolean} scaled  Whether the spacing is known.
  * @property {number} own  The slice to start with.
+ * @property {?[number, number]} window  The HU that are black and white; null if unknown.
  * @property {?[number, number]} point  Row and column of the place in its own slice.
  * @property {(k: number) => string} url
  * @property {(k: number) => ?number} height  Along the body axis in mm; null if unknown.
@@ -37,6 +38,7 @@ export function scanStack(scan, window, world) {
     columns,
     spacing: [scan.spacing_mm[1], scan.spacing_mm[2]],
     scaled: true,
+    window: scan.windows[window] ?? null,
     own: index ? clamp(Math.round(index[0]), 0, count - 1) : Math.floor(count / 2),
     point: index && [index[1], index[2]],
     url: (k) => sliceUrl(scan.id, k, window),
@@ -49,7 +51,9 @@ export function scanStack(scan, window, world) {
  * @returns {Stack}
  */
 export function itemStack(item) {
-  const { count, own, z_mm: heights, side_px: side, pixel_mm: pixel, point, images } = item.slices;
+  const {
+    count, own, z_mm: heights, side_px: side, pixel_mm: pixel, window_hu: hu, point, images,
+  } = item.slices;
   return {
     key: `item ${item.item}`,
     count,
@@ -57,6 +61,7 @@ export function itemStack(item) {
     columns: side,
     spacing: pixel ? [pixel, pixel] : [1, 1],
     scaled: Boolean(pixel),
+    window: hu ?? null,
     own,
     point,
     url: (k) => images[k],
@@ -79,6 +84,7 @@ export function pictureStack(urls, { rows, columns, spacing }) {
     columns,
     spacing: spacing ? [spacing, spacing] : [1, 1],
     scaled: Boolean(spacing),
+    window: null,
     own: Math.floor(urls.length / 2),
     point: null,
     url: (k) => urls[k],
