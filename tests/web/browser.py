@@ -91,10 +91,11 @@ class Watched:
         assert not self._wrong, "\n".join(self._wrong)
 
 
-def violations(page):
-    """What axe-core finds wrong with the accessibility of a page as it is now."""
+def violations(page, rules=None):
+    """What axe-core finds wrong with a page as it is now, by its `rules` or by all of them."""
     axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core")
-    found = axe.Axe().run(page).response["violations"]
+    options = {"runOnly": rules} if rules else None
+    found = axe.Axe().run(page, options=options).response["violations"]
     return [
         f"{one['id']}: {one['help']}: {[node['html'][:150] for node in one['nodes'][:3]]}"
         for one in found

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import launched
+from web.browser import launched
 
 import inres
 

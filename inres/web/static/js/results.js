@@ -162,7 +162,7 @@ export function createResults(store, actions) {
     byId("export").hidden = !found?.hits.length;
     byId("layout").hidden = !found?.hits.length;
     fill(message, status === "failed" ? failed(state)
-      : !found && status !== "searching" ? invitation(state)
+      : !found && status !== "searching" && !state.opening ? invitation(state)
         : found && !found.hits.length ? emptyPool(found) : null);
     const more = byId("more");
     const wanted = state.given.k ?? state.archive?.options.k ?? MORE;
@@ -215,7 +215,7 @@ export function createResults(store, actions) {
   /** @type {any}  What the list was made from. */
   let source = null;
 
-  store.watch(["answer", "status", "failure", "archive", "scan", "query"], (now) => {
+  store.watch(["answer", "status", "failure", "archive", "scan", "query", "opening"], (now) => {
     clearTimeout(slow);
     const waiting = now.status === "searching";
     if (waiting) slow = window.setTimeout(() => busy.classList.add("on"), SLOW_MS);
@@ -223,7 +223,7 @@ export function createResults(store, actions) {
     byId("results").setAttribute("aria-busy", String(waiting));
     // The last results stay until the next ones are there.
     const next = now.status === "failed" ? now.failure
-      : now.answer ?? `${waiting} ${now.archive?.name} ${now.query?.kind} ${now.scan?.id}`;
+      : now.answer ?? [waiting, now.archive?.name, now.query?.kind, now.scan?.id, Boolean(now.opening)].join();
     if (next === source) return;
     source = next;
     show(now);
