@@ -78,6 +78,10 @@ def _rating(name: str, ends: str, *, high: float = 5.0) -> Property:
     return Property(name, name.replace("_", " "), 1.0, high, ends=ends, digits=1)
 
 
+LARGEST_NUMBER = 2**31 - 1
+"""Largest number of a class or fold."""
+SMALLEST_MM = 0.5
+"""Least diameter that is taken for millimetres: CT does not show smaller findings."""
 LARGEST_MM = 200.0
 """Largest diameter that is taken for millimetres: no finding in a lung is larger."""
 

@@ -15,8 +15,8 @@ from inres.ct.scan import read_header
 
 MOST = 1000
 """Components that a mask may have; noise has more."""
-MOST_MM3 = 2e6
-"""Volume that all components may have together; lungs have more."""
+MOST_MM3 = 5e5
+"""Volume that all components may have together, that of a sphere of 98 mm; a lung has more."""
 _SAME_VOXELS = 0.1
 """Greatest distance of the corners of a mask from those of its scan, in voxels."""
 
@@ -93,14 +93,20 @@ def components(labels: np.ndarray, grid: Grid) -> list[Component]:
       grid: the positions of the voxels.
 
     Raises:
-      ValueError: there are more than `MOST`, or they have more than `MOST_MM3`.
+      ValueError: there are more than `MOST`, they have more than `MOST_MM3`, or a value below 0.
     """
     voxel_mm3 = math.prod(grid.spacing_mm) * abs(np.linalg.det(grid.direction))
     volume = np.count_nonzero(labels) * voxel_mm3
     if volume > MOST_MM3:
         raise ValueError(
             f"{volume / 1e6:.1f} litres are marked, so no mask of findings; check that its "
-            "background is 0, and that it is not a mask of the lungs"
+            "background is 0, and that it is not a mask of the lungs (larger masses can be listed "
+            "by centre and diameter)"
+        )
+    if labels.min(initial=0) < 0:
+        raise ValueError(
+            f"values down to {labels.min():g}, so no mask; save it with 0 for the background and a "
+            "number above 0 for each kind of finding"
         )
     places = np.argwhere(labels)
     values = labels[tuple(places.T)]

@@ -184,8 +184,10 @@ def _item(
         value = files.number(row, name, where=where, blank=-1 if field.type is int else np.nan)
         if field.type is int and value != int(value):
             raise ValueError(f"{where}: {name} is {row[name]}; must be a whole number")
-        if field.type is int and value < -1:  # older stores wrote blanks as -1
-            raise ValueError(f"{where}: {name} is {row[name]}; must be 0 or more, or blank")
+        most = vocabulary.LARGEST_NUMBER
+        if field.type is int and not -1 <= value <= most:  # older stores wrote blanks as -1
+            limit = f"0 to {most}" if value > most else "0 or more"
+            raise ValueError(f"{where}: {name} is {row[name]}; must be {limit}, or blank")
         _require_in_range(name, value, where)
         values[name] = int(value) if field.type is int else value
     known = {name: files.number(row, name, where=where, blank=np.nan) for name in properties}
@@ -202,6 +204,8 @@ def _require_in_range(name: str, value: float, where: str) -> None:
       ValueError: names file, line and column.
     """
     problem = vocabulary.out_of_range(name, value)
+    if name == "diameter_mm" and 0 < value < vocabulary.SMALLEST_MM:
+        problem = f"{name} is {value:g}, less than CT shows (is it in another unit?); must be mm"
     if problem:
         raise ValueError(f"{where}: {problem}, or blank")
 

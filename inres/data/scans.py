@@ -23,7 +23,7 @@ from inres.system import files
 from inres.system.cluster import ClusterError, running_on
 from inres.system.messages import listed
 from inres.system.processes import running
-from inres.vocabulary import out_of_range
+from inres.vocabulary import SMALLEST_MM, out_of_range
 
 PACKED_IMAGE, PACKED_MASK = 0.7, 0.05
 """Bytes of a pixel of CT and of a mask once compressed, at most; up to 0.67 and 0.03 measured."""
@@ -107,8 +107,11 @@ def _check(scans: Sequence[sources.Scan], config: Config, root: Path) -> None:
     problems = {
         "scans of one name": [uid for uid, count in uids.items() if count > 1],
         "nodules of one name": [name for name, count in names.items() if count > 1],
-        "nodules with a diameter of 0 mm or less": [
-            f.name for scan in scans for f in scan.nodules if f.diameter_mm <= 0
+        f"nodules with a diameter below {SMALLEST_MM:g} mm; is it in another unit?": [
+            f"{f.name}: {f.diameter_mm:g}"
+            for scan in scans
+            for f in scan.nodules
+            if f.diameter_mm < SMALLEST_MM
         ],
         "findings with a diameter that cannot be": [
             f"{f.name}: {problem}"

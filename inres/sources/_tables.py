@@ -1,6 +1,7 @@
 """Tables as people keep them: CSV with any usual separator, also as spreadsheets save it."""
 
 import dataclasses
+import datetime
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -46,6 +47,25 @@ class Row:
         """
         values = {column: self.text(column)}
         return files.number(values, column, where=self.where, blank=blank)
+
+    def date(self, column: str) -> str:
+        """A value that is a date, as YYYYMMDD; empty where it is blank.
+
+        Raises:
+          ValueError: written in another way than YYYYMMDD or YYYY-MM-DD, or no such day.
+        """
+        text = self.text(column)
+        match = re.fullmatch(r"([0-9]{4})(-?)([0-9]{2})\2([0-9]{2})", text)
+        try:
+            if match:
+                datetime.date(int(match[1]), int(match[3]), int(match[4]))
+        except ValueError:
+            match = None
+        if text and not match:
+            raise ValueError(
+                f"{self.where}: {column} is {text!r}; must be a day as YYYYMMDD or YYYY-MM-DD"
+            )
+        return text.replace("-", "")
 
 
 def read_rows(path: Path, required: Sequence[str]) -> list[Row]:

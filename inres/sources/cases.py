@@ -213,11 +213,11 @@ def _case(row: Row, columns: Mapping[str, float | str]) -> Case:
     for name, value in {**columns, "diameter_mm": diameter}.items():
         _require_in_range(row, name, value)
     subset = row.number("subset", blank=-1)
-    if subset != int(subset) or subset < -1:
+    if subset != int(subset) or not -1 <= subset <= vocabulary.LARGEST_NUMBER:
         raise ValueError(f"{row.where}: subset is {row.text('subset')}; must be 0, 1, 2, ...")
     if row.text("split") not in ("", "train", "val", "test"):
         raise ValueError(f"{row.where}: split is {row.text('split')!r}; must be train, val or test")
-    _date(row)
+    row.date("study_date")
     return Case(
         row=row,
         scan=_path(row, "scan"),
@@ -275,23 +275,13 @@ def _path(row: Row, column: str) -> Path:
     # The same letters may be encoded in two ways, and systems change them when they copy files.
     for form in (text, *(unicodedata.normalize(name, text) for name in ("NFC", "NFD"))):
         path = row.path.parent / form
-        if path.exists():
-            return path
+        try:
+            if path.exists():
+                return path
+        except OSError as error:
+            raise ValueError(f"{row.where}: {column} {text[:99]!r}: {error.strerror}") from None
     hint = "; separate folders with /" if "\\" in text else ""
     raise ValueError(f"{row.where}: {column} {row.path.parent / text} does not exist{hint}")
-
-
-def _date(row: Row) -> str:
-    """The date of the study as YYYYMMDD; empty where unknown.
-
-    Raises:
-      ValueError: it is written in another way.
-    """
-    text = row.text("study_date")
-    match = re.fullmatch(r"(\d{4})-?(\d{2})-?(\d{2})", text)
-    if text and not match:
-        raise ValueError(f"{row.where}: study_date is {text!r}; must be YYYYMMDD or YYYY-MM-DD")
-    return "".join(match.groups()) if match else ""
 
 
 # Scans
@@ -391,7 +381,7 @@ def _scan(name: str, cases: Sequence[Case], header: Header, nodules: tuple[Findi
         subset=first.subset,
         nodules=nodules,
         patient=first.row.text("patient"),
-        study_date=_date(first.row),
+        study_date=first.row.date("study_date"),
         split=first.row.text("split"),
         columns=first.columns if bare else {},
         spread=bare and first.diameter_mm != 0,

@@ -10,7 +10,6 @@ dates, which no split may separate. `nodule_id` is the same for a nodule at all 
 """
 
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,7 +26,6 @@ SERIES = "SeriesInstanceUID"
 COLUMNS = ("PatientID", SERIES, "StudyDate", "CoordX", "CoordY", "CoordZ", "AnnotationID", "label")
 COMPLETE = (6163, 4069)
 """Number of nodules, and of scans, in the complete public table."""
-_DATE = re.compile(r"\d{8}")
 
 
 def read(root: Path, data: Data, progress: Progress) -> Scans:
@@ -128,8 +126,8 @@ def _finding(row: Row) -> Finding:
     for column in (SERIES, "PatientID", "AnnotationID"):
         if not row.text(column):
             raise ValueError(f"{row.where}: {column} is blank")
-    if not _DATE.fullmatch(row.text("StudyDate")):
-        raise ValueError(f"{row.where}: StudyDate is {row.text('StudyDate')!r}; must be YYYYMMDD")
+    if not row.date("StudyDate"):
+        raise ValueError(f"{row.where}: StudyDate is blank")
     malignant = row.number("label")
     if malignant not in (0, 1):
         raise ValueError(f"{row.where}: label is {malignant:g}; must be 0 or 1 (malignant)")
@@ -156,7 +154,7 @@ def _scan(uid: str, header: Header, rows: Sequence[Row]) -> Scan:
         path=header.path,
         nodules=tuple(_finding(row) for row in rows),
         patient=rows[0].text("PatientID"),
-        study_date=rows[0].text("StudyDate"),
+        study_date=rows[0].date("StudyDate"),
         columns=_person(rows[0]),
     )
 

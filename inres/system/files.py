@@ -18,7 +18,7 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TextIO
 
@@ -325,12 +325,12 @@ def read_csv_lines(
     path = Path(path)
     if wrong := no_file(path):
         raise FileNotFoundError(f"{path}: {wrong}; expected columns {','.join(required)}")
+    rows: list[tuple[int, dict[str, str]]] = []
     with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, delimiter=delimiter)
+        reader = csv.DictReader(_without_nul(file, path), delimiter=delimiter, strict=True)
         try:
             reader.fieldnames = names = [name.strip() for name in reader.fieldnames or []]
             _check_columns(path, names, required)
-            rows = []
             for row in reader:
                 if None in row or None in row.values():
                     raise ValueError(_wrong_length(row, f"{path}: line {reader.line_num}"))
@@ -338,10 +338,23 @@ def read_csv_lines(
         except UnicodeDecodeError:
             raise ValueError(f"{path}: not a text table in UTF-8; save it as UTF-8 CSV") from None
         except csv.Error as error:
+            begin = rows[-1][0] + 1 if rows else max(1, reader.line_num)
             raise ValueError(
-                f"{path}: line {reader.line_num + 1}: {error}; look for an unclosed quote there"
+                f"{path}: line {begin} or below: {error}; look for an unclosed quote there"
             ) from None
     return rows
+
+
+def _without_nul(lines: Iterable[str], path: Path) -> Iterator[str]:
+    """Lines of a text table; NUL is in UTF-16 and in damaged files.
+
+    Raises:
+      ValueError: there is one.
+    """
+    for line in lines:
+        if "\0" in line:
+            raise ValueError(f"{path}: not a text table in UTF-8; save it as UTF-8 CSV")
+        yield line
 
 
 def _wrong_length(row: Mapping[str | None, Any], where: str) -> str:

@@ -140,5 +140,11 @@ def test_values_of_no_mask_are_refused(tmp_path, scan, rng):
     inverted = write(tmp_path / "i.nii", 1 - ball((4, 20, 130), 12).astype(np.uint8), **wide)
     with pytest.raises(ScanError, match=r"i\.nii: 4\d\.\d litres are marked.* background is 0"):
         read_components(inverted, large)
+    lung = write(tmp_path / "lung.nii", np.ones(SIZE[::-1], np.uint8), spacing=(3.0, 3.0, 3.0))
+    with pytest.raises(ScanError, match=r"lung\.nii: 0\.9 litres are marked.* mask of the lungs"):
+        read_components(lung, read_header(lung))
+    below = write(tmp_path / "b.nii", ball((4.0, 20.0, 130.0), 12).astype(np.int16) * -2)
+    with pytest.raises(ScanError, match=r"b\.nii: values down to -2, so no mask"):
+        read_components(below, scan)
     whole = ball((4.0, 20.0, 130.0), 12).astype(np.float32) * 2
     assert [one.value for one in read_components(write(tmp_path / "w.nii", whole), scan)] == [2]

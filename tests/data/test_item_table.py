@@ -12,7 +12,7 @@ def item(**values):
 
 
 def test_a_table_comes_back_as_it_was(tmp_path):
-    rows = [item(scan="a,b", label=1, diameter_mm=1 / 3), item(image="ü.png", label=2, subset=3)]
+    rows = [item(scan="a,b", label=1, diameter_mm=4 / 3), item(image="ü.png", label=2, subset=3)]
     for table in (rows, [dataclasses.replace(row, label=-1) for row in rows]):
         item_table.write_table(tmp_path / "items.csv", table)
         again = item_table.read_table(tmp_path / "items.csv")
@@ -80,13 +80,15 @@ def test_rows_that_contradict_each_other_are_refused(tmp_path):
         ("b,s,-1,", r"line 4: label is -1 \(1 such rows\), but other rows have a class; give all"),
         ("b,s,,", r"line 4: label is blank \(1 such rows\), but other rows"),
         ("b,s,-2,", "line 4: label is -2; must be 0 or more, or blank"),
-        ("b,s,5000000000,", "line 4: label is 5000000000, but there are only 2 classes; number"),
+        ("b,s,2000000000,", "line 4: label is 2000000000, but there are only 2 classes; number"),
+        ("b,s,1e300,", "line 4: label is 1e300; must be 0 to 2147483647, or blank"),
         ("b,s,1,0", "line 4: malignancy is 0; must be 1 to 5, or blank"),
         ("b,s,1,5.5", "line 4: malignancy is 5.5; must"),
         (
             "b,s,1,,5000",
             r"line 4: diameter_mm is 5000; must be 0 to 200 mm \(is it in another unit",
         ),
+        ("b,s,1,,0.008", "line 4: diameter_mm is 0.008, less than CT shows"),
         ("b,s,1,,-3", "line 4: diameter_mm is -3; must be 0 to 200, or blank"),
     ],
 )

@@ -234,7 +234,12 @@ def ijk(i=1, j=2, k=3, **more):
         ([ijk(diameter_mm=5000)], r"line 2: diameter_mm is 5000; must be 0 to "),
         ([ijk(subset=1.5)], r"line 2: subset is 1\.5"),
         ([ijk(split="Test")], r"line 2: split is 'Test'"),
-        ([ijk(study_date="31.1.2020")], r"line 2: study_date is '31\.1\.2020'"),
+        ([ijk(subset=1e300)], r"line 2: subset is 1e\+300"),
+        *(
+            ([ijk(study_date=day)], f"line 2: study_date is '{day}'; must be a day")
+            for day in ("31/1/2020", "20201331", "2021-02-29", "2020-0101", "\uff12020-01-01")
+        ),
+        ([ijk(scan="a" * 5000)], r"line 2: scan 'a{99}': File name too long"),
         ([ijk(scan="")], r"line 2: scan is blank"),
         ([ijk(scan="c.mhd")], r"line 2: scan .*c\.mhd does not exist"),
         ([ijk(scan=r"deep\b.nii.gz")], r"does not exist; separate folders with /"),

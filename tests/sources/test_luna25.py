@@ -57,7 +57,8 @@ def test_a_patient_at_two_dates(tree):
     ("line", "message"),
     [
         ("7,1.2.1,19990102,0,10,40,1,a,b,2,63,Male", r"line 5: label is 2; must be 0 or 1"),
-        ("7,1.2.1,1999-01-02,0,10,40,1,a,b,0,63,Male", r"line 5: StudyDate is '1999-01-02'"),
+        ("7,1.2.1,1999-02-30,0,10,40,1,a,b,0,63,Male", r"line 5: StudyDate is '1999-02-30'"),
+        ("7,1.2.1,,0,10,40,1,a,b,0,63,Male", r"line 5: StudyDate is blank"),
         ("7,1.2.1,19990102,0,10,40,1,a,b,0,old,Male", r"line 5: Age_at_StudyDate is 'old'"),
         (",1.2.1,19990102,0,10,40,1,a,b,0,63,Male", r"line 5: PatientID is blank"),
         ("7,1.2.1,19990102,0,10,40,1,7_1_19990102,b,0,63,M", r"7_1_19990102 in 2 lines"),

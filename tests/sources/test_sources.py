@@ -177,8 +177,10 @@ def test_descriptions_that_cannot_be_cut_are_refused(no_others, tmp_path, scans,
     ("known", "message"),
     [
         ({"diameter_mm": float("nan")}, r"items.label = 'auto': diameter_mm is unknown of every"),
-        ({"diameter_mm": 0.0}, r"1 nodules with a diameter of 0 mm or less \(first: n0\)"),
-        ({"diameter_mm": -1.0}, r"1 nodules with a diameter of 0 mm or less \(first: n0\)"),
+        *(
+            ({"diameter_mm": wrong}, r"1 nodules with a diameter below 0\.5 mm; is it in another")
+            for wrong in (0.0, -1.0, 0.008)
+        ),
         (
             {"diameter_mm": 5000.0},
             r"1 findings.*first: n0: diameter_mm is 5000; must be 0 to 200 mm",

@@ -258,13 +258,14 @@ def test_a_csv_is_checked(tmp_path):
 
 def test_a_file_that_is_not_csv_is_named(tmp_path):
     path = tmp_path / "a.csv"
-    for encoding in ("latin-1", "utf-16"):
+    for encoding in ("latin-1", "utf-16", "utf-16-le", "utf-32-be"):
         path.write_bytes("x,y\n1,Müller\n".encode(encoding))
         with pytest.raises(ValueError, match=r"a\.csv: .*UTF-8; save it as UTF-8 CSV"):
             files.read_csv(path, ("x",))
-    path.write_text('x,y\n1,2\n3,"4\n' + "5" * 200_000)
-    with pytest.raises(ValueError, match=r"a\.csv: line 3: .*quote"):
-        files.read_csv(path, ("x",))
+    for end in ("5" * 200_000, "5,6\n7,8\n"):
+        path.write_text('x,y\n1,2\n3,"4\n' + end)
+        with pytest.raises(ValueError, match=r"a\.csv: line 3 or below: .*quote"):
+            files.read_csv(path, ("x",))
 
 
 def test_column_names_are_stripped_and_unique(tmp_path):
