@@ -26,6 +26,8 @@ class ItemSlices:
     """Side of the square around `point` that the network sees, in pixels."""
     pixel_mm: float
     """Side of a pixel; NaN where unknown."""
+    window_hu: tuple[float, float] | None = None
+    """The HU that are 0 and 255; None where the images hold something else."""
 
 
 def slices_of(store: ItemStore, row: int, config: Config) -> ItemSlices:
@@ -63,6 +65,7 @@ def slices_of(store: ItemStore, row: int, config: Config) -> ItemSlices:
         point,
         float(seen_px),
         pixel_mm,
+        None if sources.get(config.data.kind).ready_made else (options.hu_min, options.hu_max),
     )
 
 

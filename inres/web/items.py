@@ -40,6 +40,7 @@ def _about(server: Server, number: int) -> dict[str, Any]:
             "pixel_mm": slices.pixel_mm,
             "point": slices.point,
             "seen_px": slices.seen_px,
+            "window_hu": slices.window_hu,
             "images": [
                 f"/api/items/{number}/slices/{k}.png?v={server.version}"
                 for k in range(len(slices.planes))

@@ -241,6 +241,10 @@ SCHEMAS: dict[str, Schema] = {
                         **NUMBER,
                         "description": "side of the square around point that the network sees",
                     },
+                    "window_hu": {
+                        "oneOf": [{"type": "null"}, _array(NUMBER)],
+                        "description": "the HU that are black and white in the images",
+                    },
                     "images": _array(TEXT),
                 }
             ),

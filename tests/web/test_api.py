@@ -169,6 +169,7 @@ def test_items_have_records_slices_and_origins(client, archive, small):
         assert slices["count"] == known.sum() == 3
         assert slices["z_mm"] == pytest.approx([one.z_mm - 5, one.z_mm, one.z_mm + 5])
         assert (slices["point"], slices["seen_px"]) == ([one.row, one.col], 32)
+        assert slices["window_hu"] == [small.config.items.hu_min, small.config.items.hu_max]
         for k, address in enumerate(slices["images"]):
             np.testing.assert_array_equal(picture(client.get(address)), planes[k])
         np.testing.assert_array_equal(picture(client.get(about["image"])), archive.image(item))

@@ -123,7 +123,9 @@ export function createDetail(store, images, { openItem, openSource, announce }) 
     [left.stack, right.stack] = [queryStack(), resultStack()];
     pair = pairOf(left.stack, right.stack);
     const { pixel_mm: pixel, seen_px: seen } = item?.slices ?? {};
-    const side = (pixel && seen ? pixel * seen : SIDE_MM) * MARGIN;
+    // An item that has no place in its slices is shown whole, and the query as large.
+    const margin = right.stack?.point ? MARGIN : 1;
+    const side = (pixel && seen ? pixel * seen : SIDE_MM) * margin;
     // Where one side is a scan, both are shown in its window.
     const window = (origin ? right : left).stack?.window ?? null;
     for (const { stack, pane } of sides) {

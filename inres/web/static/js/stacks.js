@@ -52,8 +52,9 @@ export function scanStack(scan, window, world) {
  */
 export function itemStack(item) {
   const {
-    count, own, z_mm: heights, side_px: side, pixel_mm: pixel, window_hu: hu, point, images,
+    count, own, z_mm: heights, side_px: side, pixel_mm: pixel, window_hu: hu, images,
   } = item.slices;
+  const [row, column] = item.slices.point;
   return {
     key: `item ${item.item}`,
     count,
@@ -63,7 +64,7 @@ export function itemStack(item) {
     scaled: Boolean(pixel),
     window: hu ?? null,
     own,
-    point,
+    point: typeof row === "number" && typeof column === "number" ? [row, column] : null,
     url: (k) => images[k],
     height: (k) => heights?.[k] ?? null,
   };

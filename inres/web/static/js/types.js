@@ -133,7 +133,8 @@
  * @property {number} side_px
  * @property {?number} pixel_mm
  * @property {?[number, number]} window_hu  The HU that are black and white in the images.
- * @property {?[number, number]} point  Row and column of the item's place.
+ * @property {[?number, ?number]} point  Row and column of the item's place; null where all of the
+ *   images is what the network sees.
  * @property {?number} seen_px  Side of the part that the network sees.
  * @property {string[]} images
  *
