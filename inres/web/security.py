@@ -36,8 +36,8 @@ HEADERS = {
     "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 }
 """Of every answer."""
-OPEN = ("/api/health",)
-"""Paths that need no token."""
+_OPEN = "/api/health"
+"""The only function of the API that needs no token."""
 _READ = ("GET", "HEAD", "OPTIONS")
 
 
@@ -106,7 +106,7 @@ class Guard:
 
     def _checked_token(self, scope: Scope, headers: Headers) -> Response | None:
         token = self._settings.token
-        if not token or scope["path"] in OPEN:
+        if not token or scope["path"] == _OPEN:
             return None
         query = urllib.parse.parse_qs(scope["query_string"].decode("latin-1"))
         given = query.get("token", [])
@@ -122,6 +122,8 @@ class Guard:
             return None
         if any(_equal(value, token) for value in self._cookies(headers)):
             return None
+        if not scope["path"].startswith("/api/") and scope["method"] in _READ:
+            return None  # the page itself, which holds no data and asks for the token
         raise _unauthorized("this server needs its token")
 
     def _cookies(self, headers: Headers) -> list[str]:

@@ -58,7 +58,7 @@ class Settings:
     host: str = LOCAL
     port: int = 8080
     token: str = ""
-    """Without it nothing but /api/health answers; empty: no token is needed."""
+    """Without it nothing of the API but /api/health answers; empty: no token is needed."""
     roots: Mapping[str, Path] = dataclasses.field(default_factory=dict)
     """Folders of scans by their name, resolved; nothing outside of them is read."""
     names: tuple[str, ...] = ()

@@ -61,8 +61,8 @@ class Watched:
         """Texts of console messages that a test expects."""
         self._browser, self._contexts, self._wrong = browser, [], []
 
-    def open(self, path="", **options):
-        """A new page at an address below the server's."""
+    def open(self, path="", *, shows="#main", **options):
+        """A new page at an address below the server's, once it `shows` an element."""
         context = self._browser.new_context(accept_downloads=True, **options)
         self._contexts.append(context)
         context.set_default_timeout(SECONDS * 1000)
@@ -71,7 +71,7 @@ class Watched:
         page.on("pageerror", lambda error: self._wrong.append(f"script: {error}"))
         page.on("request", self._on_request)
         page.goto(self.address + path)
-        page.wait_for_selector("#main:visible")
+        page.wait_for_selector(f"{shows}:visible")
         return page
 
     def _on_console(self, message):

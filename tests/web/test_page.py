@@ -196,6 +196,31 @@ def test_the_window_is_switched_and_named_by_what_is_drawn(watched):
     assert narrow < lung - 5  # lungs at -860 HU are black
 
 
+def test_one_of_several_series_is_chosen(watched, tmp_path):
+    for number, slices in enumerate((24, 30)):
+        volume = np.full((slices, 40, 44), -1000, np.int16)
+        volume[:, 4:36, 2:42] = 40
+        volume[:, 8:32, 6:20] = volume[:, 8:32, 24:38] = -860
+        scan = Scan(
+            *(f"1.2.{number}", volume, volume, (6.0, 6.0, 5.0), (-130.0, -120.0, 0.0)),
+            direction=(1, 0, 0, 0, 1, 0, 0, 0, 1),
+            annotations=(),
+            excluded=(),
+        )
+        about = Series(patient="p", series_uid=scan.uid, study_uid="1.2")
+        write_series(tmp_path / "study" / str(number), scan, about)
+    page = watched.open()
+    page.click("#tab-upload")
+    page.set_input_files("#folder-input", tmp_path / "study")
+    page.wait_for_selector("#viewport:visible")
+    page.wait_for_selector("#at-bottom-left >> text=Slice")
+    assert slice_of(page)[1] == 30  # the longer one
+    assert page.locator("#series option").count() == 2
+    page.select_option("#series", "1.2.0")
+    page.wait_for_selector("#at-bottom-left >> text=/ 24")
+    assert page.input_value("#series") == "1.2.0"
+
+
 # --- results --------------------------------------------------------------------------------------
 
 
@@ -422,16 +447,39 @@ def test_a_server_that_is_away_is_waited_for(watched, archive):
     wait_for_items(page, archive.search_item(3, own_scan=True))
 
 
-def test_a_token_that_is_missing_is_asked_for(watched):
-    watched.allowed.append("401")
-    page = watched.open(link({"item": 3}))
+def test_a_token_is_asked_for_and_kept(browser, archive, tmp_path):
+    settings = Settings(token="a-token-of-this-test", warm_up=False)
+    with serving(make_app(archive, settings, temporary=tmp_path)) as url:
+        pages = Watched(browser, url)
+        pages.allowed.append("401")
+        page = pages.open(link({"item": 3}), shows="#token-panel")
+        page.fill("#token", "another-token-of-this-test")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#token:invalid")
+        page.fill("#token", settings.token)
+        page.keyboard.press("Enter")
+        wait_for_items(page, archive.search_item(3))
+        assert settings.token not in page.url
+        pages.close()
+
+
+def test_a_scan_that_the_server_has_closed_is_opened_again(watched, archive, root):
+    watched.allowed.append("404")
+    page = watched.open(at_nodule())
     wait_for_results(page)
-    answer = json.dumps({"error": {"message": "give the token"}})
-    page.route("**/api/search", lambda route: route.fulfill(status=401, body=answer))
-    page.keyboard.press("f")
-    page.check("#option-own-scan")
-    page.wait_for_selector("#token-panel:visible")
-    assert not page.is_visible("#main")
+    (opened,) = {
+        part.split("/")[2]
+        for part in page.evaluate(
+            """() => performance.getEntriesByType('resource')
+              .map(one => new URL(one.name).pathname.slice(1))
+              .filter(path => path.startsWith('api/scans/'))"""
+        )
+    }
+    assert page.request.delete(f"{watched.address}api/scans/{opened}").status == 204
+    page.fill("#go-to-text", "-60, 0, -40")
+    page.keyboard.press("Enter")
+    path = root / "tree" / "subset2" / "a.mhd"
+    wait_for_items(page, archive.search_scan(path, world_mm=(-60, 0, -40)))
 
 
 def test_texts_of_records_and_files_are_never_markup(watched, series):

@@ -74,6 +74,21 @@ const posting = (body, signal) => ({
 /** @returns {Promise<Archive>} */
 export const getArchive = () => getJson("api/archive");
 
+/**
+ * Whether the server takes a token.
+ *
+ * @param {string} token
+ */
+export async function accepts(token) {
+  try {
+    await request("api/archive", { headers: { Authorization: `Bearer ${token}` } });
+    return true;
+  } catch (error) {
+    if (/** @type {ApiError} */ (error).status === 401) return false;
+    throw error;
+  }
+}
+
 export const getHealth = () => getJson("api/health");
 
 /**

@@ -39,7 +39,7 @@ export const millimetres = (value) => {
  */
 export function distance(value) {
   if (value === null || value === undefined || !Number.isFinite(value)) return UNKNOWN;
-  return value === 0 ? "0" : String(Number(value.toPrecision(3)));
+  return value >= 100 ? value.toFixed(0) : value.toPrecision(3);
 }
 
 /** @param {number} count */

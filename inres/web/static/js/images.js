@@ -7,7 +7,8 @@
 
 import { ApiError, getBitmap, isCancelled } from "./api.js";
 
-const PARALLEL = 6;
+/** Browsers open six connections to a server; two are left for searches. */
+const PARALLEL = 4;
 const TRIES = 3;
 const RETRY_MS = 600;
 const BYTES_PER_PIXEL = 4;

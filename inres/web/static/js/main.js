@@ -140,11 +140,23 @@ createKeys({
   t: theme.cycle,
 });
 
-byId("token-form").addEventListener("submit", (event) => {
+byId("token-form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const token = byId("token").value.trim();
-  if (token) location.assign(`./?${new URLSearchParams({ token })}`);
+  const field = byId("token");
+  const token = field.value.trim();
+  try {
+    // The server keeps the token in a cookie and answers with the page without it in the address.
+    if (await api.accepts(token)) {
+      location.assign(`./?${new URLSearchParams({ token })}${location.hash}`);
+      return;
+    }
+    field.setCustomValidity("This is not the token of this server.");
+  } catch (error) {
+    field.setCustomValidity(/** @type {Error} */ (error).message);
+  }
+  field.reportValidity();
 });
+byId("token").addEventListener("input", (event) => event.target.setCustomValidity(""));
 
 store.watch(["layout"], ({ layout }) => remember("layout", layout));
 store.watch(["filtersOpen"], ({ filtersOpen }) =>

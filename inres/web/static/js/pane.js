@@ -86,8 +86,7 @@ export function createPane(canvas, images, { onShow, onError, also } = {}) {
     const { url, count } = stack;
     const list = around(count, wanted, direction, AHEAD).map(url);
     // What is on the canvas stays, so that it can be drawn again.
-    images.want(canvas, [list[0], ...(also?.(wanted) ?? []), ...list.slice(1), shownUrl]
-      .filter(Boolean));
+    images.want(canvas, [...list, ...(also?.(wanted) ?? []), shownUrl].filter(Boolean));
   }
 
   function draw() {

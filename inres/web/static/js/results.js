@@ -87,8 +87,10 @@ export function createResults(store, actions) {
       estimated ? queryList(properties, query.properties, query.known)
         : el("p", { class: "respects none" },
           "The network sees no nodule here, so there are no properties to compare."));
-    fill(notes, query.notes.map((text) => el("li", {}, icon("warning"), data(text))));
-    notes.hidden = !query.notes.length;
+    const known = store.get().scan?.notes ?? [];
+    const own = query.notes.filter((text) => query.kind !== "scan" || !known.includes(text));
+    fill(notes, own.map((text) => el("li", {}, icon("warning"), data(text))));
+    notes.hidden = !own.length;
   }
 
   /** @param {Answer} answer */

@@ -12,6 +12,8 @@ import { counted, size } from "./format.js";
 import { clamp, toIndex } from "./geometry.js";
 
 const POLL_MS = 200;
+/** A scan that is closed again within this time is not opened by itself. */
+const REOPEN_MS = 15_000;
 /** Scans that stay open on the server for going back. */
 const KEPT_SCANS = 3;
 
@@ -35,6 +37,7 @@ export function createSession(store, { announce, onFailure }) {
   let open = [];
   /** @type {Map<string, string>}  Ids by source. */
   const known = new Map();
+  let reopenedAt = -REOPEN_MS;
 
   /** Starts something new; what was on its way is cancelled. */
   function begin() {
@@ -257,8 +260,16 @@ export function createSession(store, { announce, onFailure }) {
     if (!scan || query?.kind !== "scan") return;
     known.clear();
     const start = { world: query.world, slice, window };
-    if (scan.source) openSource(scan.source, start);
-    else needUpload(scan.name);
+    if (!scan.source) needUpload(scan.name);
+    else if (performance.now() - reopenedAt > REOPEN_MS) {
+      reopenedAt = performance.now();
+      openSource(scan.source, start);
+    } else {
+      store.set({ pane: "open", problem: {
+        what: `${scan.name} is not open any more`,
+        message: "The server has closed it, maybe because many scans are open there.",
+      } });
+    }
   }
 
   /** Shows the scan again that was open before an item or a picture was the query. */
