@@ -54,6 +54,8 @@ export function createDetail(store, images, { openItem, openSource, announce }) 
   let item = null;
   /** @type {?Scan}  The scan that the result is from, if it was loaded. */
   let origin = null;
+  /** Id of a scan that was opened for this result alone. */
+  let opened = "";
 
   const hits = () => store.get().answer?.hits ?? [];
   const hit = () => hits().find((one) => one.rank === rank) ?? null;
@@ -224,7 +226,10 @@ export function createDetail(store, images, { openItem, openSource, announce }) 
       let scan = open?.source?.root === source.root && open.source.path === source.path
         ? open : null;
       if (!scan) {
-        const { id } = await api.postScan(source, signal);
+        // Not with the signal: the id must be known to close it again.
+        const { id } = await api.postScan(source);
+        opened = id;
+        if (signal.aborted) return forgetOrigin();
         do {
           await new Promise((resolve) => setTimeout(resolve, scan ? POLL_MS : 0));
           scan = await api.getScan(id, signal);
@@ -248,7 +253,8 @@ export function createDetail(store, images, { openItem, openSource, announce }) 
   }
 
   function forgetOrigin() {
-    if (origin && origin.id !== store.get().scan?.id) api.deleteScan(origin.id).catch(() => {});
+    if (opened) api.deleteScan(opened).catch(() => {});
+    opened = "";
     origin = null;
   }
 

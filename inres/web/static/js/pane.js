@@ -13,7 +13,7 @@ const MAX_ZOOM = 24;
 const BARS = [1, 2, 5, 10, 20, 50, 100, 200];
 const BAR_SHARE = 0.28;
 /** Width of a canvas in CSS pixels from which on there is room for it. */
-const BAR_WIDTH = 260;
+const BAR_WIDTH = 380;
 
 /**
  * @typedef {Object} Shown
