@@ -12,6 +12,7 @@ by --token or the environment variable INRES_TOKEN; connections are not encrypte
 limits are described in inres/web/README.md. Ctrl-C ends the server; uploads are then removed.
 """
 
+import contextlib
 import logging
 import os
 import socket
@@ -71,13 +72,14 @@ def _serve(archive: Archive, settings: Settings, name: str, listening: socket.so
 
     from inres.web.app import make_app
 
-    logging.basicConfig(format="%(asctime)s %(message)s", level=logging.WARNING, stream=sys.stderr)
-    logging.getLogger("inres.web").setLevel(logging.INFO)
-    shown = f"[{settings.host}]" if ":" in settings.host else settings.host
+    _log_to_stderr()
+    name_of_all = settings.host in ("0.0.0.0", "::")
+    shown = socket.gethostname() if name_of_all else settings.host
+    shown = f"[{shown}]" if ":" in shown else shown
     ask = f"/?token={settings.token}" if settings.token else ""
     print(f"open http://{shown}:{settings.port}{ask}", flush=True)
     if not is_local(settings.host):
-        print("others can read what they send over this network: it is not encrypted", flush=True)
+        print("connections are not encrypted: others on this network may read them", flush=True)
     config = uvicorn.Config(
         make_app(archive, settings, name=name),
         access_log=False,
@@ -87,10 +89,22 @@ def _serve(archive: Archive, settings: Settings, name: str, listening: socket.so
         proxy_headers=False,
         ws="none",
         lifespan="on",
+        timeout_keep_alive=30,
         timeout_graceful_shutdown=3,
         h11_max_incomplete_event_size=1 << 16,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listening])
+
+
+def _log_to_stderr() -> None:
+    """Write the log of requests, and nothing else, to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log = logging.getLogger("inres.web")
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
 
 
 if __name__ == "__main__":

@@ -58,6 +58,8 @@ else:
 
 OPEN_SCANS = 2
 """Scans that an archive keeps in memory for further queries."""
+MOST_SORTED = 1_000_000
+"""Items of an archive whose records can be sorted by any column, which takes seconds."""
 _CODE_ALONE = "a code alone: its image, class and properties are unknown"
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -131,6 +133,11 @@ class Archive:
     def item_count(self) -> int:
         """Number of items that `search_item` knows, archived or not."""
         return len(self._run)
+
+    @property
+    def root(self) -> Path:
+        """The folder that was opened."""
+        return self._run.root
 
     @property
     def bits(self) -> int:
@@ -503,7 +510,8 @@ class Archive:
         Args:
           where: an SQL condition on the records, as in `SearchOptions`; empty: all.
           sort: a column to sort by, with - before it from the largest to the least; unknown values
-            come last, equal ones by their item. Empty: by item.
+            come last, equal ones by their item. Empty: by item, which is the only order of archives
+            of more than `MOST_SORTED` items.
           offset, limit: how many records to leave out, and to return at most.
 
         Returns:
@@ -524,6 +532,10 @@ class Archive:
         columns = self.records.columns
         if name not in columns:
             raise ValueError(f"sort: no column {name!r}; the columns are {', '.join(columns)}")
+        if len(self) > MOST_SORTED:
+            raise ValueError(
+                f"sort: the archive has {len(self)} items, too many to sort by {name}; sort by item"
+            )
         values = self.records.column(name)[np.searchsorted(self._ids, ids)]
         if columns[name] == "text":
             _, values = np.unique(values.astype(str), return_inverse=True)

@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from inres.archive import Archive
 from inres.ct import dicom
 from inres.ct.hu import WINDOWS_HU
 from inres.ct.parts import Stamp
+from inres.ct.scan import Volume
 from inres.data.queries import QueryScan
 from inres.system import memory
 from inres.web import roots
@@ -86,9 +87,21 @@ class OpenedScans:
     """The scans of a server's clients; used from the event loop alone."""
 
     def __init__(
-        self, archive: Archive, pool: Pool, limits: Limits, hide: Callable[[str], str]
+        self,
+        archive: Archive,
+        pool: Pool,
+        limits: Limits,
+        hide: Callable[[str], str],
+        notes: Callable[[Sequence[str], Path], list[str]],
     ) -> None:
-        self._archive, self._pool, self._limits, self._hide = archive, pool, limits, hide
+        """Begin without scans.
+
+        Args:
+          archive, pool, limits: of the server.
+          hide, notes: make messages for clients (`Server`).
+        """
+        self._archive, self._pool, self._limits = archive, pool, limits
+        self._hide, self._notes = hide, notes
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._volumes: OrderedDict[Key, QueryScan] = OrderedDict()
         self._readings: dict[Key, _Reading] = {}
@@ -112,7 +125,7 @@ class OpenedScans:
             self.close(next(iter(self._entries)))
         if key in self._volumes:
             self._volumes.move_to_end(key)
-            entry.about = _about(self._volumes[key], self._hide)
+            entry.about = self._about(self._volumes[key])
         else:
             self._read_soon(entry)
         return entry
@@ -230,7 +243,7 @@ class OpenedScans:
             return known
         reading = _Reading(asyncio.get_running_loop().create_future(), threading.Event())
         self._readings[entry.key] = reading
-        work = self._pool.submit(lambda: self._read(entry.source, reading))
+        work = asyncio.wrap_future(self._pool.submit(lambda: self._read(entry.source, reading)))
         work.add_done_callback(lambda done: self._finish(entry.key, reading, done))
         return reading
 
@@ -271,9 +284,17 @@ class OpenedScans:
             return
         self._volumes[key] = opened
         for entry in entries:
-            entry.about = _about(opened, self._hide)
+            entry.about = self._about(opened)
         while len(self._volumes) > self._limits.open_scans:
             self._volumes.popitem(last=False)
+
+    def _about(self, opened: QueryScan) -> dict[str, Any]:
+        """What the API says of a scan that was read."""
+        return _geometry(opened.volume) | {
+            "lungs": opened.cut.lung_count,
+            "notes": self._notes(opened.messages, opened.header.path),
+            "series_uid": opened.header.series_uid,
+        }
 
 
 def _explained(error: BaseException) -> str:
@@ -287,20 +308,15 @@ def _explained(error: BaseException) -> str:
     return "the server could not read this scan, by an error of its own"
 
 
-def _about(opened: QueryScan, hide: Callable[[str], str]) -> dict[str, Any]:
-    """What the API says of a scan that was read."""
-    volume = opened.volume
+def _geometry(volume: Volume) -> dict[str, Any]:
+    """Shape and position of a scan, slices first."""
     to_index = np.diag([*volume.spacing_mm, 1.0])[:, [2, 1, 0, 3]]
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = volume.direction, volume.origin_mm
-    x, y, z = volume.spacing_mm
     return {
         "shape": list(volume.hu.shape),
-        "spacing_mm": [z, y, x],
+        "spacing_mm": list(volume.spacing_mm[::-1]),
         "index_to_world": (matrix @ to_index).tolist(),
-        "lungs": opened.cut.lung_count,
-        "notes": [hide(message) for message in opened.messages],
-        "series_uid": opened.header.series_uid,
     }
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ LONGEST_CONDITION = 10_000
 """Characters of an SQL condition."""
 Find = Callable[[Archive, Mapping[str, Any]], Hits]
 """Searches the archive for one query, with options."""
+Made = tuple[Find, Path | None]
+"""Such a search, and the scan or image of its query."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +40,8 @@ class Asked:
     """`scan`, `item`, `image` or `code`."""
     find: Find
     options: Mapping[str, Any]
+    path: Path | None
+    """The scan or the image."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Found:
     kind: str
     hits: Hits
     options: SearchOptions
+    path: Path | None
     took_ms: float
 
 
@@ -93,7 +99,8 @@ async def _found(server: Server, request: Request) -> Found:
     def work() -> Found:
         start = time.perf_counter()
         hits = asked.find(server.archive, asked.options)
-        return Found(asked.kind, hits, options, 1e3 * (time.perf_counter() - start))
+        took_ms = 1e3 * (time.perf_counter() - start)
+        return Found(asked.kind, hits, options, asked.path, took_ms)
 
     return await server.search(work, request)
 
@@ -116,10 +123,11 @@ async def _asked(
         raise bad("query must have exactly one of scan, item, image and code")
     (kind,) = kinds
     make = {"scan": _scan, "item": _item, "image": _image, "code": _code}[kind]
-    return Asked(kind, await make(server, request, given), options)
+    find, path = await make(server, request, given)
+    return Asked(kind, find, options, path)
 
 
-async def _scan(server: Server, request: Request, query: dict[str, Any]) -> Find:
+async def _scan(server: Server, request: Request, query: dict[str, Any]) -> Made:
     bodies.only(query, ("scan", "world_mm", "slice_index"), "a query of a scan")
     place: dict[str, Any] = {}
     if "world_mm" in query:
@@ -132,16 +140,20 @@ async def _scan(server: Server, request: Request, query: dict[str, Any]) -> Find
     entry = server.scans[bodies.text(query["scan"], "scan")]
     reading = asyncio.ensure_future(server.scans.volume(entry))
     opened = await while_connected(reading, request)
-    return lambda archive, options: archive.search_scan(opened, **place, **options)
+
+    def find(archive: Archive, options: Mapping[str, Any]) -> Hits:
+        return archive.search_scan(opened, **place, **options)
+
+    return find, entry.source.path
 
 
-async def _item(server: Server, request: Request, query: dict[str, Any]) -> Find:
+async def _item(server: Server, request: Request, query: dict[str, Any]) -> Made:
     bodies.only(query, ("item",), "a query of an item")
     item = bodies.whole(query["item"], "item")
-    return lambda archive, options: archive.search_item(item, **options)
+    return (lambda archive, options: archive.search_item(item, **options)), None
 
 
-async def _image(server: Server, request: Request, query: dict[str, Any]) -> Find:
+async def _image(server: Server, request: Request, query: dict[str, Any]) -> Made:
     bodies.only(query, ("image", "z_mm", "slice_mm"), "a query of an image")
     place: dict[str, Any] = {}
     if query.get("z_mm") is not None:
@@ -155,10 +167,10 @@ async def _image(server: Server, request: Request, query: dict[str, Any]) -> Fin
         raise ApiError(
             HTTPStatus.NOT_FOUND, "this image is not there any more", "send it again"
         ) from None
-    return lambda archive, options: archive.search_image(path, **place, **options)
+    return (lambda archive, options: archive.search_image(path, **place, **options)), path
 
 
-async def _code(server: Server, request: Request, query: dict[str, Any]) -> Find:
+async def _code(server: Server, request: Request, query: dict[str, Any]) -> Made:
     bodies.only(query, ("code", "features"), "a query of a code")
     code = [
         bodies.whole(word, "each part of code") for word in bodies.numbers(query["code"], "code")
@@ -167,7 +179,7 @@ async def _code(server: Server, request: Request, query: dict[str, Any]) -> Find
         raise bad("code must be a list of whole numbers below 2^32")
     features = np.array(bodies.numbers(query.get("features"), "features"), np.float32)
     words = np.array(code, np.uint32)
-    return lambda archive, options: archive.search_code(words, features, **options)
+    return (lambda archive, options: archive.search_code(words, features, **options)), None
 
 
 # --- answers --------------------------------------------------------------------------------------
@@ -193,7 +205,7 @@ def as_answer(server: Server, found: Found) -> dict[str, Any]:
             "scan": query.scan,
             "properties": query.properties,
             "known": query.known,
-            "notes": [server.hide(note) for note in query.notes],
+            "notes": server.notes(query.notes, found.path),
         },
         "pool_size": hits.pool_size,
         "pool_text": table.pool_in_words(hits, options),

@@ -1,11 +1,12 @@
 """What all requests share: the archive, threads, uploads and opened scans."""
 
 import asyncio
+import concurrent.futures
 import contextlib
 import logging
 import re
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import TypeVar
@@ -57,9 +58,9 @@ class Server:
         """
         pools = (self.searching, self.drawing, self.reading, self.storing)
         with upload_folder(temporary) as folder:
-            self._hidden = _hidden(folder, self.settings)
+            self._hidden = self._names_of(folder)
             limits = self.settings.limits
-            self.scans = OpenedScans(self.archive, self.reading, limits, self.hide)
+            self.scans = OpenedScans(self.archive, self.reading, limits, self.hide, self.notes)
             self.uploads = Uploads(
                 folder,
                 limits,
@@ -85,11 +86,30 @@ class Server:
             self.scans.abandon_unwanted()
             self.uploads.remove_idle()
 
+    def _names_of(self, uploads: Path) -> list[tuple[re.Pattern[str], str]]:
+        """What stands for the folders of this machine in messages."""
+        held = "|".join({re.escape(str(path)) for path in (uploads, uploads.resolve())})
+        one = f"(?:{held})/[\\w-]+/upload-[\\w-]+"
+        hidden = [(f"{one}/", ""), (one, "the upload"), (held, "the uploads")]
+        data = self.archive.config.data.root
+        folders = {
+            **({data: "the archive's data"} if Path(data).is_absolute() else {}),
+            str(self.archive.root): self.name,
+            **{str(path): name for name, path in self.settings.roots.items()},
+        }
+        for folder in sorted(folders, key=len, reverse=True):  # inner ones first
+            hidden.append((f"{re.escape(folder)}(?![^/:\\s,;])", folders[folder]))
+        return [(re.compile(pattern), shown.replace("\\", r"\\")) for pattern, shown in hidden]
+
     def hide(self, text: str) -> str:
         """A message of the library without the folders of this machine."""
         for pattern, shown in self._hidden:
             text = pattern.sub(shown, text)
         return text
+
+    def notes(self, messages: Sequence[str], path: Path | None) -> list[str]:
+        """Messages of the library on the file or folder at `path`, without its name."""
+        return [self.hide(message.removeprefix(f"{path}: ")) for message in messages]
 
     def forget(self, id_: str) -> None:
         """Close a scan, and remove its files if it was uploaded; or remove an uploaded image."""
@@ -126,16 +146,6 @@ class Server:
             ) from None
 
 
-def _hidden(folder: Path, settings: Settings) -> list[tuple[re.Pattern[str], str]]:
-    """What stands for the folders of this machine in messages."""
-    uploads = {re.escape(str(path)) for path in (folder, folder.resolve())}
-    one = f"(?:{'|'.join(uploads)})/[\\w-]+/upload-[\\w-]+"
-    hidden = [(f"{one}/", ""), (one, "the upload"), ("|".join(uploads), "the uploads")]
-    by_length = sorted(settings.roots.items(), key=lambda item: -len(str(item[1])))
-    hidden += [(f"{re.escape(str(path))}(?![^/:\\s])", name) for name, path in by_length]
-    return [(re.compile(pattern), shown.replace("\\", r"\\")) for pattern, shown in hidden]
-
-
-def _told(future: "asyncio.Future[None]") -> None:
+def _told(future: "concurrent.futures.Future[None]") -> None:
     if not future.cancelled() and future.exception() is not None:
         LOG.warning("the networks could not be loaded (%s)", type(future.exception()).__name__)

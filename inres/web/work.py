@@ -21,8 +21,8 @@ class Pool:
         self._threads = concurrent.futures.ThreadPoolExecutor(threads, f"inres-{name}")
         self._places = threading.BoundedSemaphore(threads + waiting)
 
-    def submit(self, work: Callable[[], T]) -> "asyncio.Future[T]":
-        """Start work, or have it wait for a thread; a future that is cancelled before is dropped.
+    def submit(self, work: Callable[[], T]) -> "concurrent.futures.Future[T]":
+        """Start work, or have it wait for a thread.
 
         Raises:
           ApiError: too much work is waiting.
@@ -31,7 +31,7 @@ class Pool:
             raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "the server is busy; try again")
         future = self._threads.submit(work)
         future.add_done_callback(lambda _: self._places.release())
-        return asyncio.wrap_future(future)
+        return future
 
     async def run(self, work: Callable[[], T], request: Request | None = None) -> T:
         """The result of work; it is dropped if the client of `request` goes before it has begun.
@@ -40,7 +40,11 @@ class Pool:
           ClientDisconnect: the client has gone.
           ApiError: too much work is waiting.
         """
-        return await while_connected(self.submit(work), request)
+        future = self.submit(work)
+        try:
+            return await while_connected(asyncio.wrap_future(future), request)
+        finally:
+            future.cancel()  # at once: an asyncio future passes it on only later
 
     def close(self) -> None:
         """Drop the work that has not begun."""

@@ -143,6 +143,46 @@ def test_many_places_of_a_scan_are_read_once(tree, store, monkeypatch):
     assert opened.header.shape == scan.read_header(tree / "subset2" / "a.mhd").shape
 
 
+def test_a_read_tells_its_steps_and_ends_at_any_of_them(tree):
+    path, config, told = tree / "subset2" / "a.mhd", make_config(tree), []
+    queries.open_query_scan(path, config=config, root=None, step=lambda *s: told.append(s))
+    steps = list(dict.fromkeys(what for what, _ in told))
+    assert steps == ["reading the header", "reading the scan", "resampling", "finding the lungs"]
+    assert all(done is None or 0 <= done <= 1 for _, done in told)
+    for last in range(len(told)):
+        reached = []
+
+        def step(*what, last=last, reached=reached):
+            if len(reached) == last:
+                raise InterruptedError
+            reached.append(what)
+
+        with pytest.raises(InterruptedError):
+            queries.open_query_scan(path, config=config, root=None, step=step)
+        assert reached == told[:last]
+
+
+@pytest.mark.parametrize("flips", [(1, 1, 1), (-1, -1, 1), (1, -1, -1)])
+def test_an_open_scan_is_upright_in_its_own_resolution(tmp_path, flips):
+    spacing = (2.7, 3.1, 2.5)
+    scans = [{"uid": "a", "subset": 0, "spacing": spacing, "flips": flips}]
+    root = write_tree(tmp_path, scans)
+    path = root / "subset0" / "a.mhd"
+    opened = queries.open_query_scan(path, config=make_config(root), root=None)
+    stored = scan.read_scan(path)
+    signs = [slice(None, None, flip) for flip in reversed(flips)]
+    np.testing.assert_array_equal(opened.volume.hu, stored.hu[tuple(signs)])
+    np.testing.assert_array_equal(opened.volume.direction, np.eye(3))
+    assert opened.volume.spacing_mm == pytest.approx(spacing)
+    corner = np.array([0, 0, 0])
+    own = [
+        0 if flip > 0 else n - 1 for flip, n in zip(reversed(flips), stored.hu.shape, strict=True)
+    ]
+    np.testing.assert_allclose(
+        opened.volume.index_to_world(corner), stored.index_to_world(np.array(own)), atol=1e-6
+    )
+
+
 @pytest.mark.parametrize("flip", [1, -1])
 def test_slice_number_counts_as_stored(tmp_path, flip):
     scans = [{"uid": "a", "subset": 0, "spacing": (3.2, 3.2, SPACING), "flips": (1, 1, flip)}]

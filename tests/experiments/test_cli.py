@@ -52,6 +52,7 @@ def test_one_command_makes_everything(smoke):
     for stage in ("scans", "prepare", "split", "segment", "train", "index", "evaluation"):
         assert (workdir / stage / "stage.json").is_file(), stage
     assert f"report   {workdir / 'report.html'}" in printed
+    assert printed.rstrip().endswith(f"python -m experiments.serve --archive={workdir}")
     assert "the index agrees with the evaluation on all" in printed
     metrics = json.loads((workdir / "evaluation" / "metrics.json").read_text())
     assert {"dataset", "segmentation", "classification", "pool", "paper", "rankings"} <= set(

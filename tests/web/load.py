@@ -6,6 +6,9 @@ Starts `experiments.serve` in a process of its own, opens two of the scans, and 
 items and for places in these scans with various options, over connections that they keep. Every
 answer is compared with that of the archive called directly in this process. Prints how many were
 wrong, and the median and the 99th percentile of the time for an answer.
+
+With --open=50, it instead opens so many scans one after the other, and prints the memory of the
+server after each.
 """
 
 import argparse
@@ -46,8 +49,14 @@ class Api:
 
     def __call__(self, method, path, body=None):
         data = None if body is None else json.dumps(body)
-        self._connection.request(method, path, data, {"Content-Type": "application/json"})
-        answer = self._connection.getresponse()
+        send = method, path, data, {"Content-Type": "application/json"}
+        try:
+            self._connection.request(*send)
+            answer = self._connection.getresponse()
+        except (http.client.RemoteDisconnected, BrokenPipeError):  # it was idle for long
+            self._connection.close()
+            self._connection.request(*send)
+            answer = self._connection.getresponse()
         content = answer.read()
         assert answer.status < 300, content
         return json.loads(content) if content else None
@@ -127,6 +136,32 @@ def ask_all(address, asked, clients):
     return seconds, wrong
 
 
+def resident_bytes(pid):
+    """Memory of a process (Linux)."""
+    text = Path(f"/proc/{pid}/status").read_text()
+    return 1024 * int(re.search(r"VmRSS:\s+(\d+) kB", text)[1])
+
+
+def open_all(api, server, paths):
+    """Open scans one after the other, search in each, and print the memory of the server."""
+    for number, path in enumerate(paths, start=1):
+        body = {"root": path.parents[0].name, "path": path.name}
+        id_ = api("POST", "/api/scans", body)["id"]
+        start = time.perf_counter()
+        while (state := api("GET", f"/api/scans/{id_}"))["state"] == "reading":
+            time.sleep(0.1)
+        took = time.perf_counter() - start
+        assert state["state"] == "ready", state
+        k, i, j = (n // 2 for n in state["shape"])
+        world = (np.array(state["index_to_world"]) @ [k, i, j, 1])[:3].tolist()
+        api("POST", "/api/search", {"query": {"scan": id_, "world_mm": world}})
+        shape = " x ".join(map(str, state["shape"]))
+        print(
+            f"{number}: {shape}, {took:.1f} s, {resident_bytes(server.pid) / 1e9:.2f} GB",
+            flush=True,
+        )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--archive", required=True)
@@ -136,8 +171,10 @@ def main():
     parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--queries", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--open", type=int, default=0)
     arguments = parser.parse_args()
-    paths = [p for p in sorted(arguments.scans.rglob("*")) if listing.is_scan(p)][:2]
+    every = [p for p in sorted(arguments.scans.rglob("*")) if listing.is_scan(p)]
+    paths = every[: arguments.open or 2]
     flags = [f"--scans={folder}" for folder in {path.parent for path in paths}]
     command = [sys.executable, "-m", "experiments.serve", "--port=0", *flags]
     server = subprocess.Popen(
@@ -146,6 +183,9 @@ def main():
     )  # fmt: skip
     try:
         address = re.match(r"open (\S+)", server.stdout.readline())[1]
+        if arguments.open:
+            open_all(Api(address), server, paths)
+            return 0
         archive = Archive.open(arguments.archive)
         asked = questions(archive, Api(address), paths, arguments.queries, arguments.seed)
         ask_all(address, asked[:50], 4)  # compiles the programs

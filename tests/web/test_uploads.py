@@ -142,7 +142,7 @@ def test_pictures_are_images(client, archive, small, tmp_path):
     found = client.searched({"image": answer["id"]}, nearest=5)
     hits = archive.search_image(tmp_path / "crop.png", nearest=5)
     assert [hit["item"] for hit in found["hits"]] == [hit.record["item"] for hit in hits]
-    assert found["query"]["notes"][0].startswith("crop.png: its pixel size is unknown")
+    assert found["query"]["notes"][0].startswith("its pixel size is unknown")
     client.refused(404, "GET", f"/api/scans/{answer['id']}")
     several = {f"{k}.png": (tmp_path / "crop.png").read_bytes() for k in range(3)}
     stack = sent(client, several)
@@ -300,7 +300,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path):
     bombs = {
         "honest": [raw_entry("a", b"", packed=packed, size=1 << 24, method=8)],
         "lying": [raw_entry("a", b"x" * 100, packed=packed, size=100, method=8)],
-        "many": [raw_entry(f"{k:06d}" * 10, b"") for k in range(40_000)],
+        "many": [raw_entry(f"{k:05d}" * 40, b"") for k in range(18_000)],
     }
     for name, entries in bombs.items():
         (tmp_path / "bomb.zip").write_bytes(raw_zip(entries))
