@@ -7,6 +7,7 @@ nodule; `inres.lidc.nodules` finds that out.
 
 import dataclasses
 import math
+import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from typing import IO
@@ -28,6 +29,11 @@ RATINGS = tuple(name for name, _ in SCALES.values())
 SMALL, OTHER = "nodule under 3 mm", "no nodule"
 """Kinds of spots."""
 _ROOT = "LidcReadMessage"
+_WHOLE = re.compile(r"[+-]?[0-9]{1,9}")
+MOST_PIXELS = 2048
+"""Columns and rows of the largest slices; CT has 512, or 1,024 at most."""
+MOST_POINTS = 5000
+"""Most points of an outline; the LIDC's have up to 373."""
 
 
 class ReadingError(ValueError):
@@ -107,7 +113,9 @@ def series_uid(file: IO[bytes], *, name: str) -> str:
                 return ""
             if event == "end" and _plain(element.tag) == "ResponseHeader":
                 return _header_uid(_without_namespaces(root), name)
-    except ET.ParseError as error:
+    except ReadingError:
+        raise
+    except _PARSER_ERRORS as error:
         raise _damaged(name, error) from None
     assert root is not None
     return _header_uid(_without_namespaces(root), name)
@@ -126,7 +134,7 @@ def read(file: IO[bytes], *, name: str) -> Reading:
     """
     try:
         root = _without_namespaces(ET.parse(file).getroot())
-    except ET.ParseError as error:
+    except _PARSER_ERRORS as error:
         raise _damaged(name, error) from None
     if root.tag != _ROOT:
         raise ReadingError(f"{name}: {root.tag}, not readings of a CT series ({_ROOT})")
@@ -134,6 +142,8 @@ def read(file: IO[bytes], *, name: str) -> Reading:
     spots: list[Spot] = []
     notes: list[str] = []
     sessions = root.findall("readingSession")
+    if not sessions:
+        raise ReadingError(f"{name}: no readingSession, so no reader; fetch the file again")
     for reader, session in enumerate(sessions):
         for nodule in session.findall("unblindedReadNodule"):
             contours = tuple(_contours(nodule, name))
@@ -175,7 +185,11 @@ def _without_namespaces(root: ET.Element) -> ET.Element:
     return root
 
 
-def _damaged(name: str, error: ET.ParseError) -> ReadingError:
+_PARSER_ERRORS = (ET.ParseError, LookupError, ValueError)
+"""What the parser raises on damaged files, and on encodings that it does not know."""
+
+
+def _damaged(name: str, error: Exception) -> ReadingError:
     return ReadingError(f"{name}: not well-formed XML ({error}); fetch the file again")
 
 
@@ -192,6 +206,11 @@ def _contours(nodule: ET.Element, name: str) -> Iterator[Contour]:
         if kind not in ("TRUE", "FALSE"):
             raise ReadingError(f"{name}: inclusion is {kind!r}, not TRUE or FALSE; correct it")
         points = tuple(_point(point, name) for point in roi.findall("edgeMap"))
+        if len(points) > MOST_POINTS:
+            raise ReadingError(
+                f"{name}: an outline of {len(points)} points; the LIDC's have a few hundred; fetch "
+                "the file again"
+            )
         if points:
             z_mm = _number(roi, "imageZposition", name)
             yield Contour(z_mm=z_mm, hole=kind == "FALSE", points=points)
@@ -217,12 +236,17 @@ def _point(element: ET.Element | None, name: str) -> tuple[int, int]:
     if element is None:
         raise ReadingError(f"{name}: a nonNodule without locus; correct or remove it")
     texts = (element.findtext("xCoord"), element.findtext("yCoord"))
-    try:
-        return int(texts[0] or ""), int(texts[1] or "")
-    except ValueError:
+    column, row = ((text or "").strip() for text in texts)
+    if not (_WHOLE.fullmatch(column) and _WHOLE.fullmatch(row)):
+        shown = [repr(text if text is None else text[:40]) for text in texts]
         raise ReadingError(
-            f"{name}: xCoord {texts[0]!r} and yCoord {texts[1]!r}, not whole numbers; correct them"
-        ) from None
+            f"{name}: xCoord {shown[0]} and yCoord {shown[1]}, not whole numbers; correct them"
+        )
+    if not (abs(int(column)) < MOST_PIXELS and abs(int(row)) < MOST_PIXELS):
+        raise ReadingError(
+            f"{name}: xCoord {column} and yCoord {row}, outside of any slice; correct them"
+        )
+    return int(column), int(row)
 
 
 def _number(element: ET.Element, tag: str, name: str) -> float:

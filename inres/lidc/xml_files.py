@@ -16,6 +16,9 @@ from typing import IO
 from inres.lidc import readings
 from inres.lidc.readings import Reading, ReadingError
 
+MOST_BYTES = 1 << 26
+"""Length of the largest file of readings; the LIDC's have up to 2.2 MB."""
+
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Place:
@@ -143,6 +146,13 @@ def read(places: Sequence[Place], opener: Opener) -> Reading:
     return found[0]
 
 
+def _require_size(size: int, name: str) -> None:
+    if size > MOST_BYTES and name.lower().endswith(".xml"):
+        raise ReadingError(
+            f"{name}: {size / 1e6:.0f} MB; readings have a few; fetch it again or remove it"
+        )
+
+
 def _below(root: Path) -> list[Path]:
     return sorted(Path(folder, name) for folder, _, names in os.walk(root) for name in names)
 
@@ -152,14 +162,21 @@ def _places(path: Path) -> list[Place]:
     if path.name.startswith("."):
         return []
     suffix = path.suffix.lower()
-    if suffix == ".xml":
-        return [Place(path)]
-    if suffix != ".zip":
+    if suffix not in (".xml", ".zip"):
         return []
+    if not path.is_file():
+        raise ReadingError(f"{path}: a pipe, a device or a broken link; restore or remove it")
+    if suffix == ".xml":
+        _require_size(path.stat().st_size, str(path))
+        return [Place(path)]
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (OSError, zipfile.BadZipFile) as error:
+            for entry in archive.infolist():
+                _require_size(entry.file_size, f"{path}/{entry.filename}")
+    except (OSError, zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        if isinstance(error, ReadingError):
+            raise
         raise ReadingError(f"{path}: damaged zip file ({error}); fetch it again") from None
     shown = [name for name in names if not name.rpartition("/")[2].startswith(".")]
     return [Place(path, name) for name in sorted(shown) if name.lower().endswith(".xml")]

@@ -46,6 +46,8 @@ NOTHING = "-"
 """Stands for a reader without a value."""
 KINDS = "internal_structure"
 """The rating whose values are kinds, of which there is no mean."""
+_BESIDE = 64
+"""Pixels by which a mark may lie beside a slice; some in the LIDC do by 22."""
 _ON_SLICE_MM = 0.1
 """A marked height this close to a slice is on it."""
 
@@ -89,6 +91,8 @@ def read(root: Path, data: Data, progress: Progress) -> Scans:
                 problems["files of readings that cannot be read"].append(str(error))
                 continue
             _check_heights(reading, stack, problems)
+            if not _check_pixels(reading, stack, problems):
+                continue
             scan, notes = _scan(stack, reading, place.relative_to(root), data)
             scans.append(scan)
             messages += [*reading.notes, *notes]
@@ -253,6 +257,21 @@ def _check_heights(reading: Reading, stack: Stack, problems: Problems) -> None:
         )
 
 
+def _check_pixels(reading: Reading, stack: Stack, problems: Problems) -> bool:
+    """Whether outlines lie in the slices, or nearly so; others are of another series."""
+    size = (stack.slices[0].pixels.columns, stack.slices[0].pixels.rows)
+    points = [point for mark in reading.marks for c in mark.contours for point in c.points]
+    places = np.array([*points, *(spot.point for spot in reading.spots), (0, 0)])
+    off = np.any((places < -_BESIDE) | (places >= np.array(size) + _BESIDE), axis=1)
+    if off.any():
+        column, row = places[off][0]
+        problems["readings whose marks lie outside of their slices; fetch the XML again"].append(
+            f"{stack.series.folder}: column {column} and row {row} in {reading.name}, but slices "
+            f"of {size[0]} columns and {size[1]} rows"
+        )
+    return not off.any()
+
+
 def _heights(reading: Reading) -> np.ndarray:
     """Heights of all marked slices, float64 [N]."""
     contours = [contour.z_mm for mark in reading.marks for contour in mark.contours]
@@ -302,6 +321,8 @@ def _incomplete(stack: Stack, reading: Reading, outside: int) -> Iterator[str]:
             f"mm, but readers marked {beyond} slices beyond: the series is incomplete"
             + (f"; {outside} of its nodules are left out" if outside else "")
         )
+    elif outside:
+        yield f"{stack.series.folder}: {outside} nodules outside of its slices are left out"
 
 
 def _columns(nodule: Nodule, reading: Reading) -> dict[str, float | str]:

@@ -1,5 +1,6 @@
 """Where XML files lie, and which are damaged."""
 
+import os
 import zipfile
 
 import pytest
@@ -63,6 +64,27 @@ def test_different_files_of_one_series_are_refused(tree):
     with Opener() as opener, pytest.raises(ReadingError) as caught:
         xml_files.read(found.places["1.1"], opener)
     assert "other.xml: different marks for one series (1.1); remove one" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.xml", "a.zip"])
+def test_what_could_be_read_for_ever_is_named(tree, name):
+    os.mkfifo(tree / "xml" / name)
+    (tree / "xml" / f"b{name}").symlink_to("/dev/zero")
+    problems = xml_files.survey(tree).problems
+    assert [problem.partition(": ")[2] for problem in problems] == [
+        "a pipe, a device or a broken link; restore or remove it"
+    ] * 2
+
+
+def test_files_too_large_for_readings_are_named_unread(tree, monkeypatch):
+    monkeypatch.setattr(xml_files, "MOST_BYTES", 1000)
+    large = text("1.9") + " " * 2_000_000
+    (tree / "large.xml").write_text(large)
+    with zipfile.ZipFile(tree / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("inner.xml", large)
+    problems = xml_files.survey(tree).problems
+    assert sum("bomb.zip/inner.xml: 2 MB; readings have a few" in text for text in problems) == 1
+    assert sum("large.xml: 2 MB; readings have a few" in text for text in problems) == 1
 
 
 def test_every_damaged_file_is_named(tree):

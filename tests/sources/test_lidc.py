@@ -219,6 +219,20 @@ def test_marks_between_the_slices_are_refused(root):
         read(root)
 
 
+def test_marks_beside_the_pixels_are_left_out_or_of_another_series(root):
+    path = root / "any" / "name 1" / "069.xml"
+    beside, far = (nodule(2, 4, ring=xml.ring(n, 3, n + 4, 7)) for n in (30, 300))
+    readings(path, *(four + beside for four in FOUR))
+    result = read(root)
+    assert len(result.scans[0].nodules) == 1
+    assert "1 nodules outside of its slices are left out" in result.messages[0]
+    readings(path, *(four + far for four in FOUR))
+    with pytest.raises(
+        SourceError, match=r"outside of their slices.*\n.*column 30\d and row .*069"
+    ):
+        read(root)
+
+
 def test_slices_at_one_position_are_one(root):
     """As pylidc, the one with the lower InstanceNumber."""
     folder = root / "any" / "name 1"
