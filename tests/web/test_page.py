@@ -185,6 +185,33 @@ def test_results_are_those_of_the_library_and_follow_the_place(watched, archive,
     assert not page.eval_on_selector("#go-to-text", "field => field.checkValidity()")
 
 
+def test_a_search_that_is_overtaken_is_cancelled(watched, archive):
+    page = watched.open(link({"item": 3}))
+    wait_for_results(page)
+    page.evaluate(
+        """() => {
+          const real = window.fetch;
+          window.cancelled = [];
+          window.fetch = (url, options) => {
+            options?.signal?.addEventListener('abort', () => window.cancelled.push(options.body));
+            return real(url, options);
+          };
+        }"""
+    )
+    waiting = []
+    page.route("**/api/search", lambda route: waiting.append(route))  # answered by nobody
+    page.keyboard.press("f")
+    page.check("#option-own-scan")
+    page.wait_for_selector("#results[aria-busy=true]")
+    page.wait_for_function("() => document.querySelector('#busy').classList.contains('on')")
+    page.unroute("**/api/search")
+    page.uncheck("#option-own-scan")
+    page.check("#option-same-class")
+    wait_for_items(page, archive.search_item(3, same_class=True))
+    cancelled = [json.loads(body)["options"] for body in page.evaluate("() => window.cancelled")]
+    assert {"own_scan": True} in cancelled
+
+
 def test_the_window_is_switched_and_named_by_what_is_drawn(watched):
     page = watched.open(at_nodule())
     wait_for_results(page)
@@ -413,6 +440,27 @@ def test_a_pasted_picture_is_searched(watched, archive, root, tmp_path):
     )
     wait_for_items(page, archive.search_image(image))
     assert grey_of(page, "#viewer-canvas") > 10
+
+
+def test_dropped_files_are_uploaded(watched, series):
+    page = watched.open()
+    files = [[path.name, list(path.read_bytes())] for path in series[30:50]]
+    page.evaluate(
+        """files => {
+          const transfer = new DataTransfer();
+          for (const [name, bytes] of files) {
+            transfer.items.add(new File([new Uint8Array(bytes)], name));
+          }
+          const drop = kind => window.dispatchEvent(
+            new DragEvent(kind, { dataTransfer: transfer, cancelable: true }));
+          drop('dragenter');
+          if (!document.body.classList.contains('dragging')) throw new Error('no drop area');
+          drop('drop');
+        }""",
+        files,
+    )
+    page.wait_for_selector("#at-bottom-left >> text=/ 20")
+    assert "20 files" in page.inner_text("#at-top-left")
 
 
 # --- what can go wrong ----------------------------------------------------------------------------

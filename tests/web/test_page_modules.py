@@ -161,6 +161,19 @@ def test_a_place_as_text(page, text, place):
     assert run(page, "geometry", "return m.parsePlace(given);", text) == place
 
 
+# --- windows ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("to", [(-1350, 150), (-160, 240), (-1200, 600)])
+def test_grey_values_of_another_window(page, to):
+    """Compares with windowing the HU that the grey values stand for."""
+    low, high = -1200, 600
+    table = run(page, "tones", "return [...m.toneTable(given[0], given[1])];", [(low, high), to])
+    hu = np.linspace(low, high, 256)
+    wanted = np.interp(hu, to, (0, 255))
+    np.testing.assert_allclose(table, wanted, atol=0.51)
+
+
 # --- images ---------------------------------------------------------------------------------------
 
 LOADER = """

@@ -8,14 +8,12 @@
 /** @typedef {import("./stacks.js").Stack} Stack */
 
 import * as api from "./api.js";
+import { createComparison } from "./comparison.js";
 import { button, byId, data, el, fill } from "./dom.js";
 import { cell, distance, fixed, measured, millimetres, NO_CLASS, place, short } from "./format.js";
 import { clamp } from "./geometry.js";
-import { listen } from "./gestures.js";
 import { icon, mark } from "./icons.js";
 import { closeOnBackdrop, isTyping } from "./keys.js";
-import { createPane } from "./pane.js";
-import { pairOf } from "./pair.js";
 import { byName, VERDICTS } from "./respects.js";
 import { itemStack, pictureStack, scanStack } from "./stacks.js";
 import { stackOf } from "./viewer.js";
@@ -36,18 +34,7 @@ const POLL_MS = 250;
  */
 export function createDetail(store, images, { openItem, openSource, announce }) {
   const dialog = byId("detail");
-  const slider = byId("pair-slider");
-  const sides = ["query", "result"].map((name) => ({
-    surface: byId(`pair-${name}`),
-    pane: createPane(byId(`pair-${name}-canvas`), images),
-    corner: byId(`pair-${name}-at`),
-    caption: byId(`pair-${name}-caption`),
-    /** @type {?Stack} */
-    stack: null,
-  }));
-  const [left, right] = sides;
-  let pair = pairOf(null, null);
-  let position = 0;
+  const comparison = createComparison(images);
   let rank = 0;
   let work = new AbortController();
   /** @type {?Item} */
@@ -59,42 +46,6 @@ export function createDetail(store, images, { openItem, openSource, announce }) 
 
   const hits = () => store.get().answer?.hits ?? [];
   const hit = () => hits().find((one) => one.rank === rank) ?? null;
-
-  // --- scrolling ---------------------------------------------------------------------------------
-
-  /** @param {number} to */
-  function go(to) {
-    position = clamp(to, pair.low, pair.high);
-    slider.value = String(position);
-    const away = position === 0 ? "own slices" : pair.millimetres
-      ? `${position > 0 ? "+" : ""}${millimetres(position * pair.millimetres)}`
-      : `${position > 0 ? "+" : "\u2212"}${Math.abs(position)}`;
-    slider.setAttribute("aria-valuetext", away);
-    byId("pair-offset").textContent = away;
-    pair.slices(position).forEach(({ slice, beyond }, at) => {
-      const { stack, pane, corner, surface } = sides[at];
-      if (!stack) return;
-      pane.setSlice(slice);
-      surface.classList.toggle("beyond", beyond);
-      const height = stack.height(slice);
-      fill(corner,
-        stack.count > 1 && el("p", {}, `Slice ${slice + 1} / ${stack.count}`),
-        height !== null && el("p", {}, `z ${millimetres(height)}`),
-        beyond && el("p", { class: "end" },
-          stack.count > 1 ? "no slice here" : "only its own slice"));
-    });
-  }
-
-  const scroll = (steps) => go(position + steps);
-  const zoom = (factor, x, y) => sides.forEach(({ pane }) => pane.zoomBy(factor, x, y));
-  for (const { surface } of sides) {
-    listen(surface, {
-      onScroll: scroll,
-      onZoom: zoom,
-      onPan: (dx, dy) => sides.forEach(({ pane }) => pane.panBy(dx, dy)),
-    });
-  }
-  slider.addEventListener("input", () => go(Number(slider.value)));
 
   // --- stacks ------------------------------------------------------------------------------------
 
@@ -121,27 +72,15 @@ export function createDetail(store, images, { openItem, openSource, announce }) 
   }
 
   function showStacks() {
-    const shown = hit();
-    [left.stack, right.stack] = [queryStack(), resultStack()];
-    pair = pairOf(left.stack, right.stack);
+    const [left, right] = [queryStack(), resultStack()];
     const { pixel_mm: pixel, seen_px: seen } = item?.slices ?? {};
     // An item that has no place in its slices is shown whole, and the query as large.
-    const margin = right.stack?.point ? MARGIN : 1;
-    const side = (pixel && seen ? pixel * seen : SIDE_MM) * margin;
-    // Where one side is a scan, both are shown in its window.
-    const window = (origin ? right : left).stack?.window ?? null;
-    for (const { stack, pane } of sides) {
-      pane.setTone(window);
-      pane.setStack(stack, stack?.own ?? 0);
-      const point = stack?.point;
-      pane.setMarker(null);
-      if (stack && point && stack.scaled) pane.zoomTo(point[0], point[1], side);
-    }
-    slider.min = String(pair.low);
-    slider.max = String(pair.high);
-    byId("pair-scroll").hidden = pair.low === pair.high;
-    byId("pair").classList.toggle("unequal", !(left.stack?.scaled && right.stack?.scaled));
-    if (shown) go(0);
+    const margin = right?.point ? MARGIN : 1;
+    comparison.show(left, right, {
+      side: (pixel && seen ? pixel * seen : SIDE_MM) * margin,
+      // Where one side is a scan, both are shown in its window.
+      window: (origin ? right : left)?.window ?? null,
+    });
   }
 
   // --- texts -------------------------------------------------------------------------------------
@@ -151,12 +90,13 @@ export function createDetail(store, images, { openItem, openSource, announce }) 
     const { answer, archive } = store.get();
     const query = answer?.query;
     const size = (value) => (value ? `, ${millimetres(value)}` : "");
-    byId("detail-title").textContent =
-      `Result ${shown.rank} of ${hits().length}: ${shown.class ?? NO_CLASS}${size(shown.diameter_mm)}`;
-    fill(left.caption, el("strong", {}, "Query"), ` ${query?.predicted?.name ?? ""}`,
-      size(query?.diameter_mm), el("span", { class: "block muted" }, data(short(query?.name ?? "", 40))));
-    fill(right.caption, el("strong", {}, `Result ${shown.rank}`), ` ${shown.class ?? NO_CLASS}`,
-      size(shown.diameter_mm), el("span", { class: "block muted" }, data(short(shown.scan, 40))));
+    const title = `${shown.class ?? NO_CLASS}${size(shown.diameter_mm)}`;
+    byId("detail-title").textContent = `Result ${shown.rank} of ${hits().length}: ${title}`;
+    fill(byId("pair-query-caption"), el("strong", {}, "Query"), ` ${query?.predicted?.name ?? ""}`,
+      size(query?.diameter_mm),
+      el("span", { class: "block muted" }, data(short(query?.name ?? "", 40))));
+    fill(byId("pair-result-caption"), el("strong", {}, `Result ${shown.rank}`), ` ${title}`,
+      el("span", { class: "block muted" }, data(short(shown.scan, 40))));
     fill(byId("seen-images"),
       query?.image && el("img", { src: query.image, alt: "Query" }),
       el("img", { src: shown.image, alt: `Result ${shown.rank}` }));
@@ -305,19 +245,20 @@ export function createDetail(store, images, { openItem, openSource, announce }) 
   dialog.addEventListener("close", () => {
     work.abort();
     forgetOrigin();
-    sides.forEach(({ pane }) => pane.setStack(null, 0));
+    comparison.clear();
     /** @type {any} */ (document.querySelector(`.hit[data-rank="${rank}"] .thumb`))?.focus();
   });
 
   dialog.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || isTyping(event.target)) return;
-    if (event.target === slider && event.key.startsWith("Arrow")) return;
+    if (event.target.matches("[type=range]") && event.key.startsWith("Arrow")) return;
+    const { scroll, zoom } = comparison;
     const presses = {
       ArrowUp: () => scroll(1),
       ArrowDown: () => scroll(-1),
       PageUp: () => scroll(PAGE),
       PageDown: () => scroll(-PAGE),
-      Home: () => go(0),
+      Home: () => comparison.go(0),
       ArrowLeft: () => step(-1),
       ArrowRight: () => step(1),
       m: moreLikeThis,
@@ -336,9 +277,9 @@ export function createDetail(store, images, { openItem, openSource, announce }) 
     const names = Object.keys((origin ?? scan)?.windows ?? {});
     if (!names.length) return;
     store.set({ window: names[(names.indexOf(window) + 1) % names.length] });
-    const kept = position;
+    const kept = comparison.position();
     showStacks();
-    go(kept);
+    comparison.go(kept);
   }
 
   return { open };

@@ -6,8 +6,8 @@
  * Makes an element.
  *
  * @param {string} tag
- * @param {Object<string, any>} [properties]  `class`, `dataset`, `on` (listeners by event), `aria-*`
- *   and other attributes with a dash as attributes, all others as properties. Null is left out.
+ * @param {Object<string, any>} [properties]  `class`, `dataset` and `on` (listeners by event);
+ *   `aria-*` and other names with a dash are attributes, all others properties. Null is left out.
  * @param {...(Child|Child[])} children
  * @returns {any}
  */

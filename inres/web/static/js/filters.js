@@ -176,7 +176,8 @@ export function createFilters(store) {
         el("output", { for: id }, "0"));
     }));
     byId("weights-section").hidden = !archive.properties.length;
-    byId("condition-help").textContent = `Columns: ${archive.columns.map((c) => c.name).join(", ")}`;
+    const names = archive.columns.map(({ name }) => name).join(", ");
+    byId("condition-help").textContent = `Columns: ${names}`;
   }
 
   function show() {

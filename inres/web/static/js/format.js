@@ -43,7 +43,7 @@ export function distance(value) {
 }
 
 /** @param {number} count */
-export const thousands = (count) => count.toLocaleString("en").replaceAll(",", "\u202f");
+const thousands = (count) => count.toLocaleString("en").replaceAll(",", "\u202f");
 
 /**
  * @param {number} count

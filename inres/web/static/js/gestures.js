@@ -49,7 +49,8 @@ export function listen(surface, { onScroll, onPoint, onZoom, onPan }) {
     const { x, y } = at(event);
     const pixels = event.deltaMode === 1 ? event.deltaY * (NOTCH / 3) : event.deltaY;
     if (event.ctrlKey || event.metaKey) {
-      onZoom?.(ZOOM_PER_NOTCH ** (-Math.sign(pixels) * Math.min(Math.abs(pixels) / NOTCH, 1)), x, y);
+      const notches = Math.min(Math.abs(pixels) / NOTCH, 1) * -Math.sign(pixels);
+      onZoom?.(ZOOM_PER_NOTCH ** notches, x, y);
       return;
     }
     if (Math.sign(pixels) !== Math.sign(rolled)) rolled = 0;

@@ -165,7 +165,8 @@ store.watch(["filtersOpen"], ({ filtersOpen }) =>
 store.watch(["connection"], ({ connection, archive }) => {
   byId("token-panel").hidden = connection !== "token";
   byId("main").hidden = connection === "token" || !archive;
-  byId("connecting").hidden = connection !== "connecting" && (connection !== "unreachable" || archive);
+  const waits = connection === "connecting" || (connection === "unreachable" && !archive);
+  byId("connecting").hidden = !waits;
   notices.banner(connection === "unreachable"
     ? "The server does not answer. Trying again every few seconds …" : null);
 });

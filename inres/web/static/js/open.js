@@ -58,9 +58,10 @@ export function createOpenPanel(store, session) {
     byId("tab-folders").hidden = images;
     byId("upload-what").textContent = images
       ? "A picture like those of the archive."
-      : "A scan (.mhd with its data, .nrrd, .nii.gz), a DICOM folder, a .zip of either, or one picture.";
+      : "A scan (.mhd with its data, .nrrd, .nii.gz), a DICOM folder, a .zip of one, or pictures.";
     byId("upload-limit").textContent = `Up to ${size(archive.limits.upload_bytes)} and `
-      + `${archive.limits.upload_files} files. Files stay on this server and are removed when it stops.`;
+      + `${archive.limits.upload_files} files. The server keeps them for a while, and no longer `
+      + "than it runs.";
     byId("pick-folder").hidden = images;
     byId("item-number").max = String(archive.items - 1);
     byId("item-range").textContent = `0 to ${archive.items - 1}`;
@@ -91,7 +92,9 @@ export function createOpenPanel(store, session) {
     inside = Math.max(0, inside - 1);
     if (!inside) drag(false);
   });
-  window.addEventListener("dragover", (event) => { if (carriesFiles(event)) event.preventDefault(); });
+  window.addEventListener("dragover", (event) => {
+    if (carriesFiles(event)) event.preventDefault();
+  });
   window.addEventListener("drop", async (event) => {
     inside = 0;
     drag(false);

@@ -22,8 +22,8 @@ function stepOf(stack) {
  * @param {?Stack} right
  * @returns {{low: number, high: number, millimetres: ?number,
  *   slices: (position: number) => {slice: number, beyond: boolean}[]}}
- *   `millimetres` per position, null if positions are slices; `slices` are those of the left and the
- *   right stack, `beyond` if the stack ends before this position.
+ *   `millimetres` per position, null if positions are slices; `slices` are those of the left and
+ *   the right stack, `beyond` if the stack ends before this position.
  */
 export function pairOf(left, right) {
   const stacks = [left, right];

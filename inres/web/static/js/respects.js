@@ -18,7 +18,7 @@ export const VERDICTS = {
  * @param {Respect} respect
  * @param {Property|undefined} property
  */
-export function sentence({ title, query, item, difference_sd: sd, verdict }, property) {
+function sentence({ title, query, item, difference_sd: sd, verdict }, property) {
   const values = `${title} ${measured(item, property)}, query ${measured(query, property)}`;
   const apart = sd === null ? "" : `, ${fixed(sd, 1)} SD apart`;
   return `${values}${apart}: ${VERDICTS[verdict]}`;

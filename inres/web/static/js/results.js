@@ -36,7 +36,7 @@ export function createResults(store, actions) {
   function hitRow(hit, answer) {
     const { properties = [], bits } = store.get().archive ?? {};
     const same = answer.query.predicted && hit.label === answer.query.predicted.label;
-    const title = `${hit.class ?? NO_CLASS}${hit.diameter_mm ? `, ${millimetres(hit.diameter_mm)}` : ""}`;
+    const title = titleOf(hit);
     const weighted = Object.keys(store.get().given.weights ?? {}).length > 0;
     const open = () => openHit(hit.rank);
     return el("li", { class: "hit", dataset: { item: String(hit.item), rank: String(hit.rank) } },
@@ -178,7 +178,8 @@ export function createResults(store, actions) {
     const row = control?.closest?.(".hit");
     if (!row || !list.contains(row)) return null;
     const controls = [...row.querySelectorAll("button")];
-    return { rank: /** @type {any} */ (row).dataset.rank, at: controls.indexOf(/** @type {any} */ (control)) };
+    const at = controls.findIndex((one) => one === control);
+    return { rank: /** @type {any} */ (row).dataset.rank, at };
   };
 
   /** @param {?{rank: string, at: number}} focused */
@@ -224,8 +225,8 @@ export function createResults(store, actions) {
     else busy.classList.remove("on");
     byId("results").setAttribute("aria-busy", String(waiting));
     // The last results stay until the next ones are there.
-    const next = now.status === "failed" ? now.failure
-      : now.answer ?? [waiting, now.archive?.name, now.query?.kind, now.scan?.id, Boolean(now.opening)].join();
+    const none = [waiting, now.archive?.name, now.query?.kind, now.scan?.id, !now.opening].join();
+    const next = now.status === "failed" ? now.failure : now.answer ?? none;
     if (next === source) return;
     source = next;
     show(now);
@@ -262,6 +263,10 @@ function noRespects({ properties }, { query }) {
     : "The record knows no properties.";
 }
 
+/** @param {Hit} hit */
+const titleOf = (hit) =>
+  `${hit.class ?? NO_CLASS}${hit.diameter_mm ? `, ${millimetres(hit.diameter_mm)}` : ""}`;
+
 /** @param {string} text */
 const sentenceCase = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
@@ -269,7 +274,6 @@ const sentenceCase = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 function spoken({ hits, pool_text: pool }) {
   if (!hits.length) return `Nothing found: ${pool}.`;
   const [first] = hits;
-  const size = first.diameter_mm ? `, ${millimetres(first.diameter_mm)}` : "";
-  return `${counted(hits.length, "result")}. First: ${first.class ?? NO_CLASS}${size}. ${sentenceCase(pool)}.`;
+  return `${counted(hits.length, "result")}. First: ${titleOf(first)}. ${sentenceCase(pool)}.`;
 }
 

@@ -53,7 +53,8 @@
  * @property {?{message: string, fix?: string}} error
  * @property {[number, number, number]} shape  Slices, rows, columns.
  * @property {[number, number, number]} spacing_mm  z, y, x.
- * @property {number[][]} index_to_world  4 x 4: (x, y, z, 1) in LPS mm from (slice, row, column, 1).
+ * @property {number[][]} index_to_world  4 x 4: (x, y, z, 1) in LPS mm from
+ *   (slice, row, column, 1).
  * @property {number} lungs  How many were found.
  * @property {string[]} notes
  * @property {{uid: string, text: string}[]} series

@@ -4,8 +4,9 @@
 /** @typedef {import("./types.js").State} State */
 /** @typedef {import("./types.js").Vector} Vector */
 
-import { data, button, byId, el, fill } from "./dom.js";
-import { fixed, millimetres, NO_CLASS, place, short } from "./format.js";
+import { createCorners, sliceTexts } from "./corners.js";
+import { byId, el, fill } from "./dom.js";
+import { place } from "./format.js";
 import { clamp, inside, parsePlace, toIndex, toWorld } from "./geometry.js";
 import { listen } from "./gestures.js";
 
@@ -32,15 +33,14 @@ export function stackOf(state) {
  * @param {Store} store
  * @param {import("./images.js").Images} images
  * @param {{moveTo: (world: Vector) => void, openPanel: () => void,
- *   onExpired: (error: import("./api.js").ApiError) => void, announce: (text: string) => void}} actions
+ *   onExpired: (error: import("./api.js").ApiError) => void,
+ *   announce: (text: string) => void}} actions
  */
 export function createViewer(store, images, { moveTo, openPanel, onExpired, announce }) {
   const canvas = byId("viewer-canvas");
   const surface = byId("viewport");
   const slider = byId("slice-slider");
-  const corner = Object.fromEntries(
-    ["top-left", "top-right", "bottom-left", "bottom-right"].map((at) => [at, byId(`at-${at}`)]),
-  );
+  const corners = createCorners(go);
   const loading = byId("viewport-loading");
   let stack = stackOf(store.get());
   let slow = 0;
@@ -126,7 +126,7 @@ export function createViewer(store, images, { moveTo, openPanel, onExpired, anno
     else if (moves[event.key]) moves[event.key]();
     else return;
     event.preventDefault();
-    announce(sliceTexts(store.get().slice).join(", "));
+    announce(sliceTexts(stack, store.get().slice).join(", "));
   }
 
   surface.addEventListener("keydown", press);
@@ -191,15 +191,6 @@ export function createViewer(store, images, { moveTo, openPanel, onExpired, anno
 
   // --- what is shown -----------------------------------------------------------------------------
 
-  /** @param {number} k */
-  function sliceTexts(k) {
-    const height = stack?.height(k) ?? null;
-    return [
-      stack && stack.count > 1 ? `Slice ${k + 1} / ${stack.count}` : "",
-      height === null ? "" : `z ${millimetres(height)}`,
-    ].filter(Boolean);
-  }
-
   /** The slider shows the slice that is requested, the texts in the corners what is drawn. */
   function describe() {
     const state = store.get();
@@ -212,55 +203,10 @@ export function createViewer(store, images, { moveTo, openPanel, onExpired, anno
     slider.hidden = stack.count < 2;
     slider.max = String(stack.count - 1);
     slider.value = String(state.slice);
-    slider.setAttribute("aria-valuetext", sliceTexts(state.slice).join(", ") || "Slice 1");
-    describeCorners(state, onCanvas.slice < 0 ? state : onCanvas);
-  }
-
-  /**
-   * @param {State} state
-   * @param {{slice: number, window: string}} drawn
-   */
-  function describeCorners(state, { slice, window }) {
-    const { query, scan, item } = state;
-    if (!stack) return;
-    fill(corner["bottom-left"], sliceTexts(slice).map(line));
-    if (query?.kind === "item") {
-      fill(corner["top-left"], line(`Item ${query.item}`), item && line(item.class ?? NO_CLASS));
-      fill(corner["top-right"], slice === stack.own ? line("Own slice") : line(
-        offsetText(stack, slice)));
-      fill(corner["bottom-right"]);
-    } else if (query?.kind === "image") {
-      fill(corner["top-left"], el("p", {}, data(short(query.name, 36))));
-      fill(corner["top-right"], line("Picture"));
-      fill(corner["bottom-right"]);
-    } else if (scan) {
-      const [dz, dy] = scan.spacing_mm;
-      fill(corner["top-left"],
-        el("p", { title: scan.name }, el("bdi", {}, short(scan.name, 32))),
-        el("p", { class: "more-text" }, `${scan.shape[2]} × ${scan.shape[1]} × ${scan.shape[0]}`),
-        el("p", { class: "more-text" }, `${fixed(dy, 2)} mm, slices ${fixed(dz, 2)} mm`));
-      const limits = scan.windows[window] ?? [0, 0];
-      fill(corner["top-right"],
-        line(`${window[0].toUpperCase()}${window.slice(1)} window`),
-        el("p", { class: "more-text" }, `${fixed(limits[0], 0)} to ${fixed(limits[1], 0)} HU`));
-      describePlace(state, slice);
-    }
-  }
-
-  /** @param {State} state @param {number} slice */
-  function describePlace({ query, scan }, slice) {
-    const world = query?.kind === "scan" ? query.world : null;
-    if (!world || !scan) {
-      fill(corner["bottom-right"], line("Click a place"));
-      return;
-    }
-    const own = Math.round(toIndex(scan.index_to_world, world)[0]);
-    fill(corner["bottom-right"],
-      el("p", { class: "more-text" }, `Place ${place(world)} mm`),
-      own !== slice && el("p", {}, button(`on slice ${own + 1}`, () => go(own), {
-        class: "in-text", title: "Go to the slice of the place",
-      })));
-    if (document.activeElement !== goToText) goToText.value = place(world);
+    slider.setAttribute("aria-valuetext", sliceTexts(stack, state.slice).join(", ") || "Slice 1");
+    corners.show(state, stack, onCanvas.slice < 0 ? state : onCanvas);
+    const world = state.query?.kind === "scan" ? state.query.world : null;
+    if (world && document.activeElement !== goToText) goToText.value = place(world);
   }
 
   function show() {
@@ -293,24 +239,8 @@ export function createViewer(store, images, { moveTo, openPanel, onExpired, anno
   return { cycleWindow, scroll, focus: () => surface.focus(), fit: () => pane.fit() };
 }
 
-const line = (text) => el("p", {}, text);
-
 /** What must stay the same for the zoom to stay. */
 const gridKey = ({ query, scan, item, picture }) => (
   query?.kind === "item" ? `item ${item?.item}`
     : query?.kind === "image" ? `picture ${picture?.urls[0]}` : `scan ${scan?.id}`
 );
-
-/**
- * How far a slice is from a stack's own.
- *
- * @param {import("./stacks.js").Stack} stack
- * @param {number} slice
- */
-export function offsetText(stack, slice) {
-  const [height, own] = [stack.height(slice), stack.height(stack.own)];
-  const steps = slice - stack.own;
-  if (height === null || own === null) return `${steps > 0 ? "+" : "\u2212"}${Math.abs(steps)}`;
-  return `${height > own ? "+" : ""}${millimetres(height - own)}`;
-}
-

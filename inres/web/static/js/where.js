@@ -12,10 +12,10 @@ export const ALONE = ["known", "unknown"];
 const SQL = { "=": "=", "≠": "<>", "<": "<", "≤": "<=", ">": ">", "≥": ">=" };
 
 /** @param {string} name */
-export const quotedName = (name) => `"${name.replaceAll('"', '""')}"`;
+const quotedName = (name) => `"${name.replaceAll('"', '""')}"`;
 
 /** @param {string} text */
-export const quotedText = (text) => `'${text.replaceAll("'", "''")}'`;
+const quotedText = (text) => `'${text.replaceAll("'", "''")}'`;
 
 /**
  * A number as SQL; empty text if it is not a number.
@@ -33,7 +33,7 @@ function number(text) {
  * @param {Condition} condition
  * @param {Column[]} columns
  */
-export function conditionSql({ column, operator, value, upper }, columns) {
+function conditionSql({ column, operator, value, upper }, columns) {
   const found = columns.find(({ name }) => name === column);
   if (!found) return "";
   const name = quotedName(column);
