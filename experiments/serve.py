@@ -13,10 +13,12 @@ limits are described in inres/web/README.md. Ctrl-C ends the server; uploads are
 """
 
 import contextlib
+import importlib.util
 import logging
 import os
 import socket
 import sys
+import tempfile
 from pathlib import Path
 
 from absl import flags
@@ -36,6 +38,9 @@ NAMES = flags.DEFINE_multi_string("name", [], "A further name by which clients a
 def serve(arguments: list[str]) -> None:
     """Open the archive and serve it until Ctrl-C."""
     common.refuse_arguments(arguments)
+    for package in ("python_multipart", "starlette", "uvicorn"):
+        if importlib.util.find_spec(package) is None:
+            raise ValueError(f"{package} is not installed; run pip install -e '.[serve]'")
     given = TOKEN.value if TOKEN.value is not None else os.environ.get("INRES_TOKEN", "")
     token, roots = checked_token(HOST.value, given), named_roots(SCANS.value)
     listening = _listen(HOST.value, PORT.value)
@@ -93,8 +98,14 @@ def _serve(archive: Archive, settings: Settings, name: str, listening: socket.so
         timeout_graceful_shutdown=3,
         h11_max_incomplete_event_size=1 << 16,
     )
+    server = uvicorn.Server(config)
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listening])
+        server.run(sockets=[listening])
+    if not server.started:
+        folder = tempfile.gettempdir()
+        raise OSError(f"{folder}: no folder for uploads can be made there; set TMPDIR to another")
+    sys.stdout.flush()
+    os._exit(0)  # a scan that is still being read would delay the end, and nothing is left to do
 
 
 def _log_to_stderr() -> None:
