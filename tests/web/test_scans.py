@@ -2,16 +2,20 @@
 
 import dataclasses
 import gc
+import io
 import os
 import shutil
 import threading
 import time
 import weakref
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from inres.archive import Archive
 from inres.ct.header import ScanError
+from inres.ct.scan import read_scan
 
 OPEN = Archive.open_scan
 """As it is without the changes of a test."""
@@ -221,7 +225,7 @@ def test_forgotten_scans_are_those_used_least(serve):
             assert client.get(f"/api/scans/{id_}").status_code == 200
 
 
-def test_an_archive_of_images_has_no_scans(serve, small):
+def test_an_archive_of_images_has_no_scans(serve, small, tmp_path):
     config = small.config
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, kind="folder"))
     images = Archive(dataclasses.replace(small, config=config))
@@ -229,3 +233,32 @@ def test_an_archive_of_images_has_no_scans(serve, small):
         assert client.get("/api/archive").json()["form"] == "images"
         body = {"root": "tree", "path": "subset0/b.mhd"}
         assert "images of a folder" in client.refused(400, "POST", "/api/scans", json=body)
+        picture = io.BytesIO()
+        Image.fromarray(np.asarray(small.open_store().slices[4])).save(picture, "PNG")
+        (tmp_path / "a.png").write_bytes(picture.getvalue())
+        files = {"file": ("a.png", picture.getvalue())}
+        answer = client.post("/api/uploads", files=files).json()
+        assert answer["kind"] == "image"
+        found = client.searched({"image": answer["id"]}, nearest=4)["hits"]
+        hits = images.search_image(tmp_path / "a.png", nearest=4)
+        assert [hit["item"] for hit in found] == [hit.record["item"] for hit in hits]
+
+
+def test_a_real_series_is_read_below_its_root(serve, real_data):
+    root = real_data("lidc_dicom")
+    with serve(roots={"lidc": root.resolve()}) as client:
+        path = "LIDC-IDRI-0003"
+        while True:
+            entries = client.get("/api/files", params={"root": "lidc", "path": path}).json()
+            (entry,) = (one for one in entries["entries"] if one["kind"] != "scan")
+            path = entry["path"]
+            if entry["kind"] == "series":
+                break
+        answer = client.post("/api/scans", json={"root": "lidc", "path": path})
+        about = client.wait(answer.json()["id"])
+        assert about["shape"] == [11, 512, 512]
+        assert about["notes"] == ["padding set to -1024 HU in 613492 pixels"]
+        volume = read_scan(root / path)
+        z = volume.index_to_world(np.array([0, 0, 0]))[2]
+        lowest = min(z, volume.index_to_world(np.array([10, 0, 0]))[2])
+        assert about["index_to_world"][2][3] == pytest.approx(lowest)
