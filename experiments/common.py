@@ -157,6 +157,8 @@ def explain(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno in FULL_DISK:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}; run {_same_command()} to continue where it stopped"
+    if isinstance(error, OSError) and error.filename and str(error).startswith("[Errno"):
+        return f"{error.filename}: {error.strerror}; correct or choose another path"
     if isinstance(error, MemoryError):
         return f"not enough memory ({error}); close other programs, or use a larger machine"
     if isinstance(error, stages.Changed):

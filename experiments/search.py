@@ -237,10 +237,10 @@ def _positions() -> dict[str, Any]:
 def _world() -> tuple[float, float, float] | None:
     if WORLD.value is None:
         return None
-    try:
-        x, y, z = (float(part) for part in WORLD.value.split(","))
-    except ValueError:
-        raise ValueError(f"--world={WORLD.value}: must be three numbers x,y,z in mm") from None
+    parts = WORLD.value.split(",")
+    if len(parts) != 3 or not all(map(files.is_number, parts)):
+        raise ValueError(f"--world={WORLD.value}: must be three numbers x,y,z in mm")
+    x, y, z = map(float, parts)
     return x, y, z
 
 

@@ -2,10 +2,13 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+MOST = 1000
+"""Further columns that a table may have; SQLite has room for 2,000 in all."""
 RESERVED = ("id", "item", "rank", "class", "hamming", "euclidean")
 """Names with a meaning of their own in records and in the tables of results."""
 
@@ -25,9 +28,14 @@ def column_names(names: Iterable[str]) -> dict[str, str]:
     """`column_name` of each name.
 
     Raises:
-      ValueError: two names become the same, but for upper and lower case.
+      ValueError: two names become the same, but for upper and lower case; or there are too many.
     """
+    names = list(names)
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise ValueError(f"two columns become one, {twice[0]}; rename one")
     found = {name: column_name(name) for name in names}
+    if len(found) > MOST:
+        raise ValueError(f"{len(found)} further columns, {MOST} at most; remove some")
     seen: dict[str, str] = {}
     for name, plain in found.items():
         other = seen.setdefault(plain.lower(), name)

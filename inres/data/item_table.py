@@ -147,14 +147,17 @@ def _with_normals(items: Sequence[Item]) -> list[Item]:
 
 
 def other_spellings(names: Iterable[str]) -> dict[str, str]:
-    """Names that differ from a known column's only in case, spaces, _ and -, with that column."""
+    """Names that differ from a known column's only in case, spaces, _ and -, with that column.
+
+    `label_` is not among them: it is what `record_name` makes of another column of that name.
+    """
 
     def plain(name: str) -> str:
         return "".join(letter for letter in name.lower() if letter not in " _-")
 
     known = {plain(name): name for name in (*COLUMNS, *(p.name for p in vocabulary.PROPERTIES))}
     meant = {name: known[plain(name)] for name in names if plain(name) in known}
-    return {name: column for name, column in meant.items() if name != column}
+    return {name: column for name, column in meant.items() if name not in (column, f"{column}_")}
 
 
 def _refuse_other_spellings(path: Path, names: Iterable[str]) -> None:

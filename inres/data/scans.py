@@ -17,7 +17,7 @@ from inres.config import Config, Items
 from inres.ct.header import ScanError
 from inres.data import collect, columns, labels, normals, scan_items
 from inres.data.collect import PrepareError
-from inres.data.item_table import other_spellings
+from inres.data.item_table import other_spellings, record_name
 from inres.data.scan_items import Job
 from inres.system import files
 from inres.system.cluster import ClusterError, running_on
@@ -144,8 +144,10 @@ def _check(scans: Sequence[sources.Scan], config: Config, root: Path) -> None:
         *(scan.columns for scan in scans),
         *(finding.columns for scan in scans for finding in scan.nodules),
     ]
+    known = dict.fromkeys(name for given in every for name in given)
     try:
-        columns.column_names(dict.fromkeys(name for given in every for name in given))
+        columns.column_names(known)
+        columns.column_names(map(record_name, known))  # `label` becomes `label_`
     except ValueError as error:
         raise sources.SourceError(f"{root}: {error}") from None
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from inres.system import files
+
 SEPARATOR = ","
 
 
@@ -14,7 +16,7 @@ def image_paths(text: str, folder: Path = Path()) -> list[Path]:
       folder: relative paths are relative to it.
     """
     whole = folder / Path(text).expanduser()
-    if whole.exists():
+    if files.exists(whole):
         return [whole if whole.name not in ("", "..") else whole.resolve()]
     parts = [part.strip() for part in text.split(SEPARATOR)]
     return [folder / Path(part).expanduser() for part in parts if part] or [whole]
@@ -46,7 +48,5 @@ def image_positions(values: Mapping[str, str | None], *, where: str) -> dict[str
 
 def _numbers(text: str) -> list[float]:
     """The numbers in a text; none if a part of it is not a number."""
-    try:
-        return [float(part) for part in text.split(SEPARATOR)]
-    except ValueError:
-        return []
+    parts = text.split(SEPARATOR)
+    return [float(part) for part in parts] if all(map(files.is_number, parts)) else []

@@ -37,6 +37,7 @@ from inres.sources import Finding, Progress, Scan, Scans, Source, SourceError, r
 from inres.sources._problems import Problems, no_problems, refuse
 from inres.sources._scans import outside, read_headers
 from inres.sources._tables import Row, read_rows, typed
+from inres.system.files import exists
 
 TABLE = "cases.csv"
 WORLD, INDEX = ("x_mm", "y_mm", "z_mm"), ("i", "j", "k")
@@ -275,13 +276,10 @@ def _path(row: Row, column: str) -> Path:
     # The same letters may be encoded in two ways, and systems change them when they copy files.
     for form in (text, *(unicodedata.normalize(name, text) for name in ("NFC", "NFD"))):
         path = row.path.parent / form
-        try:
-            if path.exists():
-                return path
-        except OSError as error:
-            raise ValueError(f"{row.where}: {column} {text[:99]!r}: {error.strerror}") from None
+        if exists(path):
+            return path
     hint = "; separate folders with /" if "\\" in text else ""
-    raise ValueError(f"{row.where}: {column} {row.path.parent / text} does not exist{hint}")
+    raise ValueError(f"{row.where}: {column} {row.path.parent / text[:999]} does not exist{hint}")
 
 
 # Scans

@@ -160,8 +160,9 @@ def _exchange(first: Path, second: Path) -> bool:
     return rename is not None and rename(here, names[0], here, names[1], exchange_flag) == 0
 
 
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
-"""Numbers of the errors of a full disk, and of a user whose share of it is full."""
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Numbers of the errors of a full disk, of a user whose share of it is full, and of a file that is
+larger than a limit allows."""
 REMEDY = "free some space and try again; existing files are unchanged"
 
 
@@ -179,7 +180,8 @@ def full_disk_named(path: Path, remedy: str = REMEDY) -> Iterator[None]:
             raise
         said = error.strerror if isinstance(error, OSError) else None
         if said in (None, os.strerror(number)):
-            said = f"the disk is full; {remedy}"
+            limit = " or a file at its limit (ulimit -f)" if number == errno.EFBIG else ""
+            said = f"the disk is full{limit}; {remedy}"
         # The outermost caller's path is the one that the user gave. A new error, since one whose
         # fields were changed loses the change on its way from another process.
         raise OSError(number, said, str(path)) from error
@@ -247,6 +249,14 @@ def no_file(path: Path) -> str:
         return "a pipe or device, not a regular file" if path.exists() else "no such file"
     except OSError as error:
         return f"cannot be opened ({error.strerror})"
+
+
+def exists(path: Path) -> bool:
+    """Whether `path` is there; False also if its name is too long to be one."""
+    try:
+        return path.exists()
+    except OSError:
+        return False
 
 
 def sha256(path: Path) -> str:

@@ -24,6 +24,14 @@ def test_names_that_become_one_are_refused():
         columns.column_names(["a b", "A-B"])
 
 
+def test_equal_names_and_more_columns_than_records_hold_are_refused():
+    with pytest.raises(ValueError, match="two columns become one, label_; rename one"):
+        columns.column_names(["label_", "a", "label_"])
+    columns.column_names(f"c{n}" for n in range(1000))
+    with pytest.raises(ValueError, match="1001 further columns, 1000 at most; remove some"):
+        columns.column_names(f"c{n}" for n in range(1001))
+
+
 def test_columns_are_numbers_or_texts():
     given = {"a": 1.5, "b": " x ", "c": "", "d": float("nan"), "e": 2, "f": float("inf")}
     assert columns.split(given) == ({"a": 1.5, "e": 2.0}, {"b": "x"})

@@ -19,6 +19,15 @@ def test_a_table_comes_back_as_it_was(tmp_path):
         assert repr(again) == repr(table)  # NaN is not equal to itself
 
 
+def test_other_columns_of_the_names_of_fields_come_back(tmp_path):
+    names = [item_table.record_name(name) for name in ("label", "row", "split", "nodule")]
+    assert names == ["label_", "row_", "split_", "nodule_"]
+    rows = [item(texts=dict.fromkeys(names[2:], "x"), properties=dict.fromkeys(names[:2], 1.0))]
+    item_table.write_table(tmp_path / "items.csv", rows)
+    (again,) = item_table.read_table(tmp_path / "items.csv")
+    assert (again.texts, again.properties) == (rows[0].texts, rows[0].properties)
+
+
 def test_every_bad_line_is_reported(tmp_path):
     path = tmp_path / "items.csv"
     path.write_text("image,scan,label,diameter_mm\na,s,1,x\nb,s,1.5,3\nc,s,1,-2\nd,s,1,4\n")

@@ -303,6 +303,8 @@ def test_what_is_no_file_is_said_without_opening_it(tmp_path):
     assert files.no_file(tmp_path) == "a folder, not a file"
     assert "too long" in files.no_file(tmp_path / ("x" * 300))
     assert files.no_file(tmp_path / "a\0b") == "no such file"
+    assert files.exists(tmp_path)
+    assert not any(files.exists(tmp_path / name) for name in ("x", "x" * 300, "a\0b"))
     with pytest.raises(FileNotFoundError, match=r"pipe: a pipe or .*; expected columns x"):
         files.read_csv(pipe, ("x",))
 
@@ -316,7 +318,7 @@ def test_a_full_disk_is_named_whichever_library_met_it(tmp_path):
             ValueError(f"x {said} y"),
         ):
             with (
-                pytest.raises(OSError, match=r"disk is full; free some space.*/a\.bin'") as found,
+                pytest.raises(OSError, match=r"disk is full.*; free some space.*/a\.bin'") as found,
                 files.atomic_path(tmp_path / "a.bin"),
             ):
                 raise error
