@@ -69,7 +69,7 @@ def has_dicom(folder: Path) -> bool:
         with os.scandir(folder) as inside:
             named = (Path(one.path) for one in inside if not one.name.startswith("."))
             plain = (path for path in named if path.is_file())
-            return any(_is_dicom(path) for path in itertools.islice(plain, _LOOKED_AT))
+            return any(is_dicom(path) for path in itertools.islice(plain, _LOOKED_AT))
     except OSError:
         return False
 
@@ -89,7 +89,7 @@ def scan_in(folder: Path) -> Path:
         raise ScanError(f"{len(scans)} scans ({names}, ...); give one of them")
     if any(path.name.lower().endswith(_VOXELS) for path in files):
         raise ScanError("voxels without their header (.mhd, .nhdr, .hdr); give both files")
-    if not any(map(_is_dicom, files)):
+    if not any(map(is_dicom, files)):
         raise ScanError(
             "no scan; give a .mhd with its data, a .nrrd, a .nii.gz, or a folder or zip archive of "
             "DICOM files"
@@ -132,9 +132,10 @@ def _common(files: list[Path]) -> Path:
     return Path(os.path.commonpath([path.parent for path in files]))
 
 
-def _is_dicom(path: Path) -> bool:
+def is_dicom(path: Path) -> bool:
+    """Whether a regular file begins like DICOM; False if it cannot be read."""
     try:
-        return dicom.is_dicom(path)
+        return path.is_file() and dicom.is_dicom(path)
     except OSError:
         return False
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import time
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 from pathlib import Path
@@ -16,11 +15,12 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inres.archive import Archive
-from inres.web import openapi
+from inres.web import failures, openapi
 from inres.web.answers import ApiError, as_json
 from inres.web.endpoints import ENDPOINTS, Endpoint
+from inres.web.failures import LOG
 from inres.web.security import Guard
-from inres.web.server import LOG, Server
+from inres.web.server import Server
 from inres.web.settings import Settings
 
 STATIC = Path(__file__).parent / "static"
@@ -87,10 +87,7 @@ def _marked(path: str, answer: Answer) -> Answer:
         except ClientDisconnect:
             return Response(status_code=_CLOSED)
         except Exception as error:
-            # Messages and values may name patients.
-            frames = traceback.extract_tb(error.__traceback__)
-            where = " < ".join(f"{Path(one.filename).name}:{one.lineno}" for one in frames[:-6:-1])
-            LOG.error("%s at %s", type(error).__name__, where)
+            failures.log(error)
             return ApiError(
                 HTTPStatus.INTERNAL_SERVER_ERROR, "the server failed, by an error of its own"
             ).answer()

@@ -52,7 +52,7 @@ async def open_(server: Server, request: Request) -> Response:
 async def _located(server: Server, request: Request, body: dict[str, Any], series: str) -> Source:
     """The scan below --scans that a client names."""
     known, root, below = server.settings.roots, body.get("root"), body.get("path")
-    path = await server.storing.run(lambda: roots.resolve(known, root, below), request)
+    path = await server.storing.run(lambda: roots.resolve_scan(known, root, below), request)
     return Source(
         path, known[str(root)], path.name, root=str(root), below=str(below), series_uid=series
     )

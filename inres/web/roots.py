@@ -35,6 +35,21 @@ def resolve(roots: Mapping[str, Path], root: object, path: object) -> Path:
     return found
 
 
+def resolve_scan(roots: Mapping[str, Path], root: object, path: object) -> Path:
+    """As `resolve`, of a folder or a file in a format of scans.
+
+    Raises:
+      ApiError: as `resolve`, or it is another file.
+    """
+    found = resolve(roots, root, path)
+    if not (found.is_dir() or listing.is_scan(found) or listing.is_dicom(found)):
+        raise ApiError(
+            HTTPStatus.BAD_REQUEST,
+            f"{found.name}: not a scan; open .mhd, .nrrd, .nii.gz or DICOM",
+        )
+    return found
+
+
 def shown(roots: Mapping[str, Path], path: Path) -> tuple[str, str] | None:
     """The root that a path lies in, and the path below it; None outside of all of them."""
     try:

@@ -21,7 +21,7 @@ from inres.ct.parts import Stamp
 from inres.ct.scan import Volume
 from inres.data.queries import QueryScan
 from inres.system import memory
-from inres.web import roots
+from inres.web import failures, roots
 from inres.web.answers import ApiError
 from inres.web.settings import Limits
 from inres.web.work import Pool
@@ -105,6 +105,7 @@ class OpenedScans:
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._volumes: OrderedDict[Key, QueryScan] = OrderedDict()
         self._readings: dict[Key, _Reading] = {}
+        self._ended = False
 
     # --- what clients ask for ---------------------------------------------------------------------
 
@@ -139,9 +140,7 @@ class OpenedScans:
         try:
             entry = self._entries[id_]
         except KeyError:
-            raise ApiError(
-                HTTPStatus.NOT_FOUND, "this scan is not open any more", "open it again"
-            ) from None
+            raise _closed() from None
         entry.used = time.monotonic()
         self._entries.move_to_end(id_)
         return entry
@@ -205,6 +204,8 @@ class OpenedScans:
         entry.waiting += 1
         try:
             while True:
+                if entry.id not in self._entries or self._ended:
+                    raise _closed()
                 if entry.error:
                     raise ApiError(HTTPStatus.UNPROCESSABLE_ENTITY, entry.error)
                 if entry.key in self._volumes:
@@ -230,7 +231,8 @@ class OpenedScans:
         return entry.waiting > 0 or now - entry.used < self._limits.interest_s
 
     def end(self) -> None:
-        """Abandon everything."""
+        """Abandon everything, at the end of the server."""
+        self._ended = True
         for reading in self._readings.values():
             reading.end.set()
 
@@ -242,8 +244,8 @@ class OpenedScans:
         if known is not None and not known.end.is_set():
             return known
         reading = _Reading(asyncio.get_running_loop().create_future(), threading.Event())
-        self._readings[entry.key] = reading
         work = asyncio.wrap_future(self._pool.submit(lambda: self._read(entry.source, reading)))
+        self._readings[entry.key] = reading
         work.add_done_callback(lambda done: self._finish(entry.key, reading, done))
         return reading
 
@@ -297,6 +299,10 @@ class OpenedScans:
         }
 
 
+def _closed() -> ApiError:
+    return ApiError(HTTPStatus.NOT_FOUND, "this scan is not open any more", "open it again")
+
+
 def _explained(error: BaseException) -> str:
     """An error of a scan that could not be read, as a message for its user."""
     if isinstance(error, ApiError):
@@ -305,6 +311,7 @@ def _explained(error: BaseException) -> str:
         return "not enough memory on the server for this scan"
     if isinstance(error, ValueError | OSError | RuntimeError):
         return str(error) or repr(error)
+    failures.log(error)
     return "the server could not read this scan, by an error of its own"
 
 
@@ -322,10 +329,6 @@ def _geometry(volume: Volume) -> dict[str, Any]:
 
 def _series_of(path: Path) -> list[dict[str, str]]:
     """The CT series of a DICOM folder, where it holds several."""
-    if not path.is_dir():
-        return []
-    found = []
-    for series in dicom.series_of(path):
-        if series.volume:
-            found.append({"uid": series.uid, "text": series.described()})
-    return found[:_MOST_SERIES] if len(found) > 1 else []
+    found = dicom.candidates(path) if path.is_dir() else []
+    named = [{"uid": series.uid, "text": series.described()} for series in found]
+    return named[:_MOST_SERIES] if len(named) > 1 else []

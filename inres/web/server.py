@@ -3,7 +3,6 @@
 import asyncio
 import concurrent.futures
 import contextlib
-import logging
 import re
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -18,6 +17,7 @@ from inres.archive import Archive
 from inres.storage import records
 from inres.storage.errors import StoreError
 from inres.system import memory
+from inres.web import failures
 from inres.web.answers import ApiError
 from inres.web.holding import upload_folder
 from inres.web.scans import OpenedScans
@@ -25,7 +25,6 @@ from inres.web.settings import Settings
 from inres.web.uploads import Uploads
 from inres.web.work import Pool
 
-LOG = logging.getLogger("inres.web")
 _JANITOR_S = 5.0
 T = TypeVar("T")
 
@@ -147,5 +146,7 @@ class Server:
 
 
 def _told(future: "concurrent.futures.Future[None]") -> None:
-    if not future.cancelled() and future.exception() is not None:
-        LOG.warning("the networks could not be loaded (%s)", type(future.exception()).__name__)
+    """Log that the networks could not be loaded, which the first query will say."""
+    error = None if future.cancelled() else future.exception()
+    if error is not None:
+        failures.log(error)

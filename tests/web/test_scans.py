@@ -153,6 +153,45 @@ def test_closing_the_last_view_of_a_scan_ends_reading_it(serve, readings):
         assert not readings.scans
 
 
+def test_a_request_that_waits_for_a_closed_scan_is_refused(serve, readings):
+    with serve() as client:
+        readings.go.clear()
+        id_, answers = open_(client, "subset0/b.mhd"), []
+        address = f"/api/scans/{id_}/slices/9.png"
+        waiting = threading.Thread(target=lambda: answers.append(client.get(address)))
+        waiting.start()
+        scans = client.app._app._app.state.server.scans
+        while not scans[id_].waiting:
+            time.sleep(0.01)
+        client.delete(f"/api/scans/{id_}")
+        waiting.join(10)
+        assert [answer.status_code for answer in answers] == [404]
+        assert len(readings.paths) == 1
+
+
+def test_a_busy_server_reads_a_scan_later(serve, readings):
+    with serve(limits={"readers": 1, "scans": 1}) as client:
+        readings.go.clear()
+        for path in ("subset0/b.mhd", "subset0/c.mhd"):
+            open_(client, path)
+        body = {"root": "tree", "path": "subset2/a.mhd"}
+        assert "busy" in client.refused(503, "POST", "/api/scans", json=body)
+        readings.go.set()
+        for _ in range(500):
+            answer = client.post("/api/scans", json=body)
+            if answer.status_code == 202:
+                break
+            time.sleep(0.01)
+        client.wait(answer.json()["id"])
+
+
+def test_other_files_are_no_scans(client, small):
+    (small.root / "tree" / "notes.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    for path in ("notes.h5", "annotations.csv"):
+        body = {"root": "tree", "path": path}
+        assert f"{path}: not a scan" in client.refused(400, "POST", "/api/scans", json=body)
+
+
 def test_a_read_that_nobody_asks_about_is_abandoned_and_begins_again(serve, readings):
     with serve(limits={"interest_s": 0.0}) as client:
         readings.go.clear()

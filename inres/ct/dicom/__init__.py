@@ -1,6 +1,7 @@
 """CT in DICOM: the series in a folder, and one of them as a scan.
 
 series_of(folder)         what is there, without reading pixels
+candidates(folder)        the CT volumes among which open_stack chooses
 open_stack(folder)        the slices of one series, their grid, and what was decided
 read_stack(stack)         its HU
 read_image(file)          HU of one file, wherever its slices lie
@@ -22,6 +23,7 @@ from inres.ct.header import ScanError
 __all__ = [
     "Series",
     "Stack",
+    "candidates",
     "is_dicom",
     "open_stack",
     "read_image",
@@ -59,6 +61,16 @@ def open_stack(path: Path, *, series_uid: str = "", kernel: str = "") -> Stack:
     if chosen.slices == 1 and not path.is_dir():
         notes = (*notes, "a single slice; give its folder for the whole series")
     return stack_of(path, chosen, (*found.notes, *notes))
+
+
+def candidates(path: Path) -> list[Series]:
+    """The CT volumes among which `open_stack` chooses.
+
+    Raises:
+      ScanError: there are too many files.
+      OSError: the folder cannot be read.
+    """
+    return [series for series in grouped(_found(path)) if series.volume]
 
 
 def series_uid_of(path: Path) -> str:
