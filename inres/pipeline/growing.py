@@ -6,6 +6,8 @@ disk (`inres.storage.updates`).
 """
 
 import dataclasses
+import hashlib
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -78,11 +80,11 @@ def add(
     _require_same_form(run.config, source)
     config = _config_of(run.config, data, normals)
     root = source.root_of(config.data, written=Path())
-    prepare.input_files(config, root)  # refuses data that is not there
+    paths = prepare.input_files(config, root)  # refuses data that is not there
     with added.lock(archive):
         added.remove_leftovers(archive)
         present = storage.load(archive).records.distinct("scan") - {""}
-        pending = _pending(added.folder(archive), config, root)
+        pending = _pending(added.folder(archive), config, root, stamp=_stamp(paths))
         try:
             if not (pending / "items.csv").is_file():
                 prepare.prepare(
@@ -157,14 +159,29 @@ def _config_of(config: Config, data: Data, normals: int) -> Config:
     )
 
 
-def _pending(folder: Path, config: Config, root: Path) -> Path:
-    """The folder in which items are prepared; one that was begun for other data is emptied."""
+def _stamp(paths: Sequence[Path]) -> str:
+    """A digest of names, sizes and times of files, which changes when one of them does."""
+    digest = hashlib.sha256()
+    for path in sorted(paths):
+        status = path.stat()
+        digest.update(os.fsencode(path) + f"\0{status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
+
+
+def _pending(folder: Path, config: Config, root: Path, *, stamp: str) -> Path:
+    """The folder in which items are prepared; one that was begun for other data is emptied.
+
+    Scans that were prepared are kept when `stamp`, the digest of all files of the data, changes,
+    since each is compared with its own; a complete store is not, since it may lack new ones.
+    """
     pending = folder / PENDING
     begun = {"root": str(root), **prepare.settings(config)}
     path = folder / f"{PENDING}.json"
-    if pending.is_dir() and not (path.is_file() and files.read_json(path) == begun):
-        shutil.rmtree(pending)
-    files.write_json(path, begun)
+    before = files.read_json(path) if path.is_file() else {}
+    complete = (pending / "items.csv").is_file()
+    if (before.pop("files", "") != stamp and complete) or before != begun:
+        shutil.rmtree(pending, ignore_errors=True)
+    files.write_json(path, {**begun, "files": stamp})
     pending.mkdir(exist_ok=True)
     return pending
 

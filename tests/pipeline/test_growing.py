@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from small_run import ARCHIVED, ITEMS, NAMES, make_items, make_run
 
+from inres.config import Config, Data
 from inres.data.items import Item
 from inres.data.properties import PropertyScale, table
 from inres.encoding.encoded import Encoded
@@ -115,6 +116,34 @@ def test_what_a_killed_addition_left_is_ignored_and_then_removed(run):
     now = reopened(run)
     assert [item.scan for item in now.items[ITEMS:]] == ["new2"] * 2
     assert len(now.stored) == ARCHIVED + 2
+
+
+def test_prepared_items_of_other_data_are_not_added(tmp_path):
+    """A killed addition is continued, but not by a command for another table of the same folder."""
+    config = Config(data=Data(kind="cases"))
+
+    def pending(stamp, root="data"):
+        return growing._pending(tmp_path / "added", config, tmp_path / root, stamp=stamp)
+
+    (tmp_path / "added").mkdir()
+    (pending("a") / "part.npz").touch()
+    assert (pending("b") / "part.npz").is_file()  # each scan is compared with its own files
+    (pending("b") / "items.csv").touch()
+    assert (pending("b") / "items.csv").is_file()
+    assert not any(pending("c").iterdir())
+    (pending("c") / "part.npz").touch()
+    assert not any(pending("c", root="elsewhere").iterdir())
+
+
+def test_the_stamp_of_data_changes_with_its_files(tmp_path):
+    names = [tmp_path / name for name in ("a.csv", "b.csv")]
+    for path in names:
+        path.write_text("x")
+    both = growing._stamp(names)
+    assert both == growing._stamp(names[::-1])
+    assert both != growing._stamp(names[:1])
+    names[0].write_text("xy")
+    assert both != growing._stamp(names)
 
 
 def test_a_failure_leaves_the_archive_as_it_was(run, monkeypatch):
