@@ -10,8 +10,8 @@ from collections.abc import Sequence
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _PATTERN = re.compile(r"[^%]*%[0-9]{0,2}d[^%]*")
-_MOST = 1 << 16
-"""Files of a scan, one for each slice."""
+MOST_FILES = 1 << 16
+"""Files that the voxels of a scan may have, one for each slice."""
 
 
 def numbers(words: Sequence[str]) -> list[float]:
@@ -37,5 +37,4 @@ def numbered(pattern: str, words: Sequence[str]) -> range | None:
     if len(found) != 3 or not found[2] or not _PATTERN.fullmatch(pattern):
         return None
     first, last, step = found
-    every = range(first, last + (1 if step > 0 else -1), step)
-    return None if every[_MOST:] else every
+    return range(first, last + (1 if step > 0 else -1), step)

@@ -241,6 +241,8 @@ def _require_count(path: Path, found: int, size: list[int]) -> None:
             f"{path}: {found} data files for {size[-1]} slices (DimSize {size}); correct the "
             "header, or fetch the other slices"
         )
+    if found > words.MOST_FILES:
+        raise ScanError(f"{path}: {found} data files, too many for a scan; correct the header")
 
 
 def _unplaced(fields: dict[str, str], count: int) -> str:

@@ -150,6 +150,8 @@ def _require_count(path: Path, found: int, size: list[int]) -> None:
             f"{path}: {found} data files for sizes {' '.join(map(str, size))}; correct the header, "
             "or fetch the other files"
         )
+    if found > words.MOST_FILES:
+        raise ScanError(f"{path}: {found} data files, too many for a scan; correct the header")
 
 
 def _placement(fields: dict[str, str], dimension: int) -> tuple[Placement | None, str]:

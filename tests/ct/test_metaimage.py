@@ -72,7 +72,18 @@ def test_slices_in_files_of_their_own_and_names_in_any_script(tmp_path):
         write_metaimage(path, fields={"ElementDataFile": target})
         with pytest.raises(ScanError, match=r"a\.mhd: (2|5|999999999999) data files for 4 slices"):
             scan.read_header(path)
-    for target in ("%s 0 3 1", "%d%s 0 3 1", "s%d.raw 3 0 -1", "50%.raw", "LIST 3\na.raw"):
+    many = {"DimSize": "1 1 9999999", "ElementDataFile": "s%d.raw 1 9999999 1"}
+    write_metaimage(path, fields=many)
+    with pytest.raises(ScanError, match=r"a\.mhd: 9999999 data files, too many for a scan"):
+        scan.read_header(path)
+    for target in (
+        "s%0999999999d 0 3 1",
+        "%s 0 3 1",
+        "%d%s 0 3 1",
+        "s%d.raw 3 0 -1",
+        "50%.raw",
+        "LIST 3\na.raw",
+    ):
         write_metaimage(path, fields={"ElementDataFile": target})
         with pytest.raises(ScanError, match=r"a\.mhd: ElementDataFile is .*; must be"):
             scan.read_header(path)
