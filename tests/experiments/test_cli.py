@@ -578,7 +578,14 @@ def test_a_damaged_export_is_refused_by_the_file(smoke, exported, tmp_path, dama
     shutil.copytree(exported, out)
     damage(out)
     with pytest.raises((ValueError, OSError), match=message):
-        inres.Archive.open(out)
+        encode_with(out)
+
+
+def encode_with(folder):
+    """Open an exported run and use its network."""
+    archive = inres.Archive.open(folder)
+    side = archive.config.items.input_px
+    return archive.encode(np.zeros((1, side, side), np.uint8))
 
 
 @pytest.fixture(scope="module")
