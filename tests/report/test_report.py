@@ -142,9 +142,14 @@ def write_run(workdir, *, classes=8, lungs=True, seed=0):
 
 
 @pytest.fixture(scope="module")
-def full(tmp_path_factory):
+def written(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("full")
-    found, counts = write_run(workdir)
+    return workdir, *write_run(workdir)
+
+
+@pytest.fixture(scope="module")
+def full(written):
+    workdir, found, counts = written
     return workdir, found.evaluation, counts, build_report(workdir).read_text(encoding="utf-8")
 
 
@@ -527,8 +532,8 @@ def test_the_headline_names_the_queries_that_found_nothing(full, tmp_path):
     assert "found nothing" not in page(0.0)
 
 
-def test_the_order_within_a_class_is_printed_with_its_unit(tmp_path):
-    found, _ = write_run(tmp_path)
+def test_the_order_within_a_class_is_printed_with_its_unit(written):
+    _, found, _ = written
     lines = [line for line in results.in_words(found).splitlines() if "within a class" in line]
     rows = {r["measure"]: r for r in found.within_class if r["ranking"] == "two_stage"}
     error, agreement = (rows[name] for name in ("diameter_error_mm", "malignancy_agreement"))
@@ -540,8 +545,8 @@ def test_the_order_within_a_class_is_printed_with_its_unit(tmp_path):
     assert any(f"malignancy agreement: {agreement['value']:.3f} (random" in line for line in lines)
 
 
-def test_matched_slices_are_printed_in_words(tmp_path):
-    found, _ = write_run(tmp_path)
+def test_matched_slices_are_printed_in_words(written):
+    _, found, _ = written
     row = {"ranking": "two_stage", "measure": "matched_slices", "value": 0.0512, "random": 0.5}
     found = dataclasses.replace(found, within_class=[{**row, "p_value": 0.0004}])
     assert results.in_words(found).splitlines()[-1] == (
