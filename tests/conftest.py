@@ -15,12 +15,16 @@ from hypothesis import settings
 settings.register_profile("inres", deadline=None, derandomize=True, max_examples=40)
 settings.load_profile("inres")
 
+# A directory of this test session; the workers of pytest-xdist inherit it.
+if "INRES_TEST_SESSION" not in os.environ:
+    _SESSION = tempfile.TemporaryDirectory(prefix="inres-tests-")
+    os.environ["INRES_TEST_SESSION"] = _SESSION.name
+
 # Many processes compile the same programs, so they share a cache. It must be set before JAX is
-# imported; the workers of pytest-xdist inherit it.
+# imported.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    _CACHE = tempfile.TemporaryDirectory(prefix="inres-programs-")
     os.environ |= {
-        "JAX_COMPILATION_CACHE_DIR": _CACHE.name,
+        "JAX_COMPILATION_CACHE_DIR": str(Path(os.environ["INRES_TEST_SESSION"]) / "programs"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
     }
@@ -55,11 +59,10 @@ def real_data():
 @pytest.fixture(scope="module")
 def quick_programs():
     """Compile without optimization, which takes longer than running a program once or twice."""
-    import jax
+    import quick
 
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    with quick.compilation():
+        yield
 
 
 @pytest.fixture

@@ -1,14 +1,13 @@
 """Runs one program as several processes, each with several CPU devices."""
 
-import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
+import quick
+
 ROOT = Path(__file__).resolve().parents[1]
-QUICK = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-"""Flags for fast compilation: these programs are not timed."""
 
 
 def run(script, processes, devices, *arguments):
@@ -21,10 +20,9 @@ def run(script, processes, devices, *arguments):
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     environment = {
-        **os.environ,
+        **quick.environment(f"--xla_force_host_platform_device_count={devices}"),
         "PYTHONPATH": str(ROOT),
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices} {QUICK}",
     }
     children = [
         subprocess.Popen(

@@ -11,6 +11,8 @@ from inres.ct.image import to_uint8
 from inres.data import views
 from inres.data.augment import augment
 
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
 
 def test_the_window_ends_at_its_ends():
     hu = np.array([-3000, -1200, -300, 600, 3071])

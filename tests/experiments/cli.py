@@ -12,16 +12,19 @@ from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
+import quick
 
 ROOT = Path(__file__).resolve().parents[2]
 SMOKE = "--config=experiments/configs/smoke.py"
-# Optimized compilation takes longer than running these programs.
-ENVIRONMENT = os.environ | {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
-LIBRARIES = [
-    *("jax", "flax.linen", "optax", "orbax.checkpoint", "matplotlib.figure", "scipy.ndimage"),
-    *("SimpleITK", "ml_collections", "absl.app"),
+IMPORTED = [
+    *("jax", "flax.linen", "optax", "orbax.checkpoint", "matplotlib.figure", "scipy.stats"),
+    *("SimpleITK", "ml_collections", "absl.app", "grain.python", "tensorboardX"),
+    *("inres.archive", "inres.pipeline.run", "inres.pipeline.judge", "inres.report.build"),
+    *("inres.searching.table", "inres.sources.phantom", "inres.studies.ablation"),
+    *("inres.studies.run_comparison",),
 ]
+"""What most commands import."""
 
 
 def command(module, *args):
@@ -30,12 +33,11 @@ def command(module, *args):
 
 def call(module, *args):
     """Result of a command: the first call of each module starts Python, later calls fork."""
-    if module not in _STARTED:
-        _STARTED.add(module)
+    if _is_first_call(module):
         return subprocess.run(
             command(module, *args),
             cwd=ROOT,
-            env=ENVIRONMENT,
+            env=quick.environment(),
             capture_output=True,
             text=True,
             encoding="utf-8",
@@ -43,7 +45,13 @@ def call(module, *args):
     return _forked(module, *args)
 
 
-_STARTED: set[str] = set()
+def _is_first_call(module):
+    """Whether no process of this test session has called the module."""
+    try:
+        (Path(os.environ["INRES_TEST_SESSION"]) / f"{module}.called").touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    return True
 
 
 def _forked(module, *args):
@@ -60,9 +68,9 @@ def _forked(module, *args):
 @functools.cache
 def _forks():
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(LIBRARIES)
+    context.set_forkserver_preload(IMPORTED)
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in ENVIRONMENT.items():
+        for name, value in quick.environment().items():
             patch.setenv(name, value)
         forkserver.ensure_running()
     return context

@@ -35,7 +35,9 @@ def test_a_grid_is_run_shared_compared_and_not_run_twice(tmp_path):
         "--config.base.items.size_px=16",
         "--config.base.model.stem=4",
         "--config.base.pdf=False",
-        "--config.base.model.norm=none",  # compiles faster
+        "--config.base.model.norm=none",
+        "--config.base.model.compression=plain",  # compiles faster
+        "--config.base.model.residual=plain",
         "--config.base.model.fc1=8",
         "--config.base.train.epochs=2",
         "--config.base.train.images=0",

@@ -12,7 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from cli import ENVIRONMENT, ROOT, SMOKE, call, command, refused, results
+import quick
+from cli import ROOT, SMOKE, call, command, refused, results
 from documents import marked_block
 
 import inres
@@ -163,7 +164,9 @@ def test_the_program_of_the_readme_runs(smoke):
         program = program.replace(printed, meant)
     program += "\nprint(len(hits), many.ids.shape)\n"
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env=quick.environment(), capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
     *printed, last = done.stdout.splitlines()
     count = int(last.split()[0])
@@ -303,7 +306,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(smoke, tmp_path):
     other = tmp_path / "w"
     shutil.copytree(workdir, other, ignore=shutil.ignore_patterns("train", "index", "evaluation"))
     args = command("train", SMOKE, f"--workdir={other}")
-    environment = {**ENVIRONMENT, "PYTHONUNBUFFERED": "1"}
+    environment = {**quick.environment(), "PYTHONUNBUFFERED": "1"}
     process = subprocess.Popen(
         args,
         cwd=ROOT,

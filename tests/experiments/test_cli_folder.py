@@ -53,7 +53,9 @@ def test_a_folder_of_crops_goes_the_same_road(tmp_path):
         "--config.items.size_px=32",
         "--config.model.stem=8",
         "--config.model.fc1=32",
-        "--config.model.norm=none",  # compiles faster
+        "--config.model.norm=none",
+        "--config.model.compression=plain",  # compiles faster
+        "--config.model.residual=plain",
         "--config.pdf=False",
         "--config.train.epochs=6",
         "--config.train.images=0",

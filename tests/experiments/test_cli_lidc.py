@@ -21,6 +21,7 @@ SMALL = (
     *("--config.pdf=False", "--config.data.workers=1", "--config.items.normals=24"),
     *("--config.items.spacing_mm=2.0", "--config.items.size_px=32", "--config.items.crop_mm=64.0"),
     *("--config.segment.enabled=False", "--config.model.stem=8", "--config.model.fc1=32"),
+    *("--config.model.compression=plain", "--config.model.residual=plain"),  # compile faster
     *("--config.train.learning_rate=0.01", "--config.train.clip_norm=4"),
     *("--config.train.epochs=6", "--config.train.batch=16", "--config.train.eval_every=6"),
     *("--config.train.warmup_epochs=0.5", "--config.hash.bits=16", "--config.hash.records=False"),

@@ -204,6 +204,7 @@ def get_config():
     config.items.places_per_scan, config.items.normals = 6, {normals}
     config.split = {split}
     config.segment.enabled = False
+    config.model.compression = config.model.residual = "plain"  # compile faster
     config.train.epochs, config.train.eval_every, config.train.batch = 2, 2, 8
     return config
 """

@@ -12,6 +12,8 @@ from inres.learning.neighbourhood import graded_similarity
 from inres.learning.property_error import property_error
 from inres.learning.terms import to_code
 
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
 RNG = np.random.default_rng(0)
 LABELS = RNG.integers(0, 5, 40)
 DIAMETERS = np.where(LABELS > 0, 3.0 * LABELS + RNG.random(40), 0.0)

@@ -1,3 +1,4 @@
+import functools
 import json
 import signal
 
@@ -59,20 +60,25 @@ def batches_from(start, data=DATA):
     )
 
 
-def train(root, steps, *, loss=loss_fn, data=DATA, resume=False, devices=1):
-    mesh = data_mesh(devices)
+@functools.cache
+def step_of(loss):
+    """A step that all tests of this loss share, so that it is compiled once."""
+    return make_train_step(loss, optimizer(), key=jax.random.key(1), mesh=data_mesh(1))
+
+
+def train(root, steps, *, loss=loss_fn, data=DATA, resume=False):
+    mesh = data_mesh(1)
     state = fresh(mesh)
     checkpoints = Checkpoints(root / "checkpoints")
     if resume:
         state = restore(lambda: fresh(mesh), checkpoints, mesh=mesh)
     start = int(state.step)
-    step = make_train_step(loss, optimizer(), key=jax.random.key(1), mesh=mesh)
     source = batches_from(start, data)
     with MetricLog(root, step=start) as log:
         try:
             return loop.fit(
                 state,
-                step,
+                step_of(loss),
                 source,
                 steps=steps,
                 steps_per_epoch=5,
@@ -302,10 +308,9 @@ def search_best(
     if resume:
         state = checkpoints.restore(state)
     start = int(state.step)
-    step = make_train_step(loss_fn, optimizer(), key=jax.random.key(1), mesh=mesh)
 
     def train_step(state, batch):
-        state, metrics = step(state, batch)
+        state, metrics = step_of(loss_fn)(state, batch)
         if int(state.step) == interrupt:
             signal.raise_signal(signal.SIGINT)
         return state, metrics

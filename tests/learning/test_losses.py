@@ -18,6 +18,8 @@ from inres.learning.losses.orthohash import orthohash
 from inres.learning.losses.paper import balance, independence, quantization
 from inres.learning.terms import to_code
 
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
 RNG = np.random.default_rng(0)
 U = RNG.normal(size=(6, 8)).astype(np.float32)
 LABELS = np.array([0, 1, 0, 2, 1, 0])

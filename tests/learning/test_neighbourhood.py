@@ -5,6 +5,8 @@ import pytest
 
 from inres.learning.neighbourhood import neighbourhood, similarity_of
 
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
 
 @pytest.mark.parametrize("spread", [0.0, 0.25])
 def test_the_loss_is_that_of_a_loop_over_pairs(spread):

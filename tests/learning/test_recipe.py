@@ -2,13 +2,13 @@
 
 import dataclasses
 import functools
-import os
 import subprocess
 import sys
 
 import jax
 import numpy as np
 import pytest
+import quick
 from test_objective import BITS, CLASSES, IMAGES, RNG, Bare, batch, setting
 
 from inres import config as lib
@@ -206,10 +206,10 @@ def test_training_on_two_devices_is_training_on_one():
 
     A process must ask for CPU devices before jax begins.
     """
-    flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+    environment = quick.environment("--xla_force_host_platform_device_count=2")
     done = subprocess.run(
         [sys.executable, "-c", DEVICES],
-        env={**os.environ, "JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags},
+        env=environment | {"JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
     )

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from inres.learning.segmentation import dice_loss, segmentation
 
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
 
 @given(st.integers(0, 2**31 - 1))
 def test_the_dice_loss_is_that_of_numpy(seed):

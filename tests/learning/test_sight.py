@@ -42,8 +42,9 @@ def test_planes_are_drawn_from_the_known_ones_in_every_number():
     _, known, inputs = stacks(n=40)
     planes, seen = sight.split(sight.to_input(inputs), "each")
     counts, used = np.zeros(4, int), np.zeros((40, 5), bool)
+    draw = jax.jit(sight.draw, static_argnums=3)
     for n in range(60):
-        drawn, kept, which = map(np.asarray, sight.draw(jax.random.key(n), planes, seen, 3))
+        drawn, kept, which = map(np.asarray, draw(jax.random.key(n), planes, seen, 3))
         assert drawn.shape == (40, 3, 4, 4, 1)
         rows_of = np.arange(40)[:, None]
         np.testing.assert_array_equal(drawn, np.asarray(planes)[rows_of, which])
@@ -74,13 +75,14 @@ def test_the_mean_over_planes_leaves_out_unknown_ones_and_hides_their_number():
 
 def test_a_stack_of_equal_planes_is_one_plane_to_the_network():
     """So the number of slices of a nodule, which grows with its size, cannot be seen."""
-    model = InResNet(HashHead(3, 8, 8, properties=2), stem=8)
+    model = InResNet(HashHead(3, 8, 8, properties=2), stem=8, compression="plain", residual="plain")
     plane = jax.random.uniform(jax.random.key(0), (1, 1, 16, 16))
     planes, seen = jnp.repeat(plane, 4, axis=1)[..., None], jnp.array([[True, True, True, False]])
-    variables = model.init(jax.random.key(1), sight.flatten(planes, seen), seen)
-    several = model.apply(variables, sight.flatten(planes.at[0, 3].set(9.0), seen), seen)
-    one = model.apply(variables, plane.reshape(1, 16, 16, 1), jnp.ones((1, 1), bool))
-    alone = model.apply(variables, plane.reshape(1, 16, 16, 1))
+    variables = jax.jit(model.init)(jax.random.key(1), sight.flatten(planes, seen), seen)
+    apply = jax.jit(model.apply)
+    several = apply(variables, sight.flatten(planes.at[0, 3].set(9.0), seen), seen)
+    one = apply(variables, plane.reshape(1, 16, 16, 1), jnp.ones((1, 1), bool))
+    alone = apply(variables, plane.reshape(1, 16, 16, 1))
     for name in ("fc1", "u", "h", "fc3", "properties"):
         assert getattr(several, name).shape[0] == 1
         for other in (one, alone):

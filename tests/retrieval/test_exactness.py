@@ -10,7 +10,7 @@ import oracle
 import pytest
 from test_index import assert_equal, search_all
 
-from inres.retrieval import checks, codes, hamming, index, padding, plans, runs, search, walk
+from inres.retrieval import checks, codes, index, padding, plans
 
 pytestmark = pytest.mark.slow
 
@@ -76,50 +76,6 @@ def test_search_equals_brute_force(kind, n, seed, thresholds, zero_query, min_po
     np.testing.assert_array_equal(got[1], wanted[1])
 
 
-@pytest.mark.parametrize("distinct", [4000, 100])
-@pytest.mark.parametrize("plan", ["together", "alone", "walk", "every tile"])
-def test_every_plan_gives_the_same(plan, distinct, clustered, monkeypatch, rng):
-    # Every plan is correct for any pool; the choice only affects the time.
-    gallery, features = clustered(4000, dims=DIMS)
-    gallery = gallery[np.arange(4000) % distinct]
-    groups, excluded = rng.integers(0, 3, 4000), np.array([0, -1, 2, 1])
-    built = index.build(gallery, features, bits=BITS, groups=groups, capacity=CAPACITY)
-    assert isinstance(built.on_device.codes, runs.Runs) == (distinct < 1000)
-    if plan == "together":
-        monkeypatch.setattr(plans, "TOGETHER_MANY", ((4 * CAPACITY, CAPACITY),))
-    else:
-        monkeypatch.setattr(plans, "TOGETHER_MANY", ())
-        monkeypatch.setitem(plans.WALK_DENSITY, 4, 10**6 if plan == "alone" else 0)
-    if plan == "every tile":
-        monkeypatch.setattr(walk, "READ", 1)
-        monkeypatch.setattr(walk, "_blocks_to_list", lambda k: 1)
-    thresholds = np.array([3, 6, 12, 49])
-    jax.clear_caches()  # compiled programs do not depend on these constants
-    result = search.search(
-        built, gallery[:4], features[1:5], threshold=thresholds, k=10, engine="jax",
-        exclude_group=excluded,
-    )  # fmt: skip
-    jax.clear_caches()
-    expected = oracle.search(
-        gallery, features, gallery[:4], features[1:5],
-        threshold=thresholds, k=10, groups=groups, exclude_group=excluded,
-    )  # fmt: skip
-    assert_equal(result, expected)
-
-
-def test_growing_past_a_capacity(clustered):
-    gallery, features = clustered(CAPACITY + 1, dims=DIMS)
-    for n in (CAPACITY, CAPACITY + 1):
-        built = index.build(gallery[:n], features[:n], bits=BITS)
-        assert built.capacity == CAPACITY + (hamming.TILE if n > CAPACITY else 0)
-        result = search_all(built, gallery[-4:], features[-4:], threshold=5, k=10)
-        expected = oracle.search(
-            gallery[:n], features[:n], gallery[-4:], features[-4:],
-            threshold=5, k=10,
-        )  # fmt: skip
-        assert_equal(result, expected)
-
-
 def test_two_stages_agree_with_faiss(clustered):
     gallery, _ = clustered(4000, dims=DIMS)
     rng = np.random.default_rng(3)
@@ -142,8 +98,7 @@ def test_two_stages_agree_with_faiss(clustered):
 
 
 @pytest.mark.parametrize("distinct", [3000, 50])
-@pytest.mark.parametrize("platform", ["cuda", "tpu"])
-def test_matrix_products_on_accelerators_have_full_precision(platform, distinct, clustered):
+def test_matrix_products_on_accelerators_have_full_precision(distinct, clustered):
     gallery, features = clustered(3000, dims=DIMS)
     gallery = gallery[np.arange(3000) % distinct]
     built = index.build(gallery, features, bits=BITS)
@@ -158,11 +113,12 @@ def test_matrix_products_on_accelerators_have_full_precision(platform, distinct,
             exclude_group=[-1] * 4,
         )
     )
-    ranked = jax.jit(lambda *c: plans.ranked(*c, k=10))
-    text = ranked.trace(built.on_device, queries).lower(lowering_platforms=(platform,)).as_text()
-    products = [line for line in text.splitlines() if "dot_general" in line]
-    assert products
-    for line in products:
-        assert line.count("HIGHEST") == 2, line
+    ranked = jax.jit(lambda *c: plans.ranked(*c, k=10)).trace(built.on_device, queries)
     nearest = jax.jit(lambda *c: plans.nearest(*c, k=10)).trace(built.on_device, queries)
-    nearest.lower(lowering_platforms=(platform,))
+    for platform in ("cuda", "tpu"):
+        text = ranked.lower(lowering_platforms=(platform,)).as_text()
+        products = [line for line in text.splitlines() if "dot_general" in line]
+        assert products
+        for line in products:
+            assert line.count("HIGHEST") == 2, line
+        nearest.lower(lowering_platforms=(platform,))

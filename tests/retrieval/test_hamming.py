@@ -7,6 +7,8 @@ import pytest
 
 from inres.retrieval import codes, hamming, index, tiling
 
+pytestmark = pytest.mark.usefixtures("quick_programs")
+
 WIDTHS = (12, 16, 32, 48, 64, 100, 128, 256)
 
 

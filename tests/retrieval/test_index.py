@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import oracle
 import pytest
+import quick
 
 from inres.retrieval import codes, index, plans, search
 
@@ -318,9 +319,8 @@ for pool in ({"nearest": 50}, {"threshold": 33}):
         np.testing.assert_array_equal(result.ids[:, 0], np.arange(q))
 """
     environment = {
-        **os.environ,
+        **quick.environment(),
         "JAX_ENABLE_X64": "1",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
         "PYTHONPATH": os.pathsep.join((str(Path(__file__).parent), *filter(None, sys.path))),
     }
     done = subprocess.run(
