@@ -7,6 +7,7 @@ import math
 import os
 import re
 import sqlite3
+import threading
 import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -200,9 +201,11 @@ class Table:
         self.path = path
         uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
         with self._naming_damage():
-            # SQLite serializes access from several threads.
             self._db = sqlite3.connect(uri, uri=True, check_same_thread=False)
             self._db.set_progress_handler(_is_late, _STEPS)
+        # SQLite would serialize threads itself, but by a lock that a thread takes while it holds
+        # Python's, which the progress handler of another one needs.
+        self._lock = threading.Lock()
         weakref.finalize(self, self._db.close)
 
     @contextlib.contextmanager
@@ -212,6 +215,10 @@ class Table:
         except sqlite3.DatabaseError as error:
             raise damaged(self.path, error) from None
 
+    def _rows(self, query: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        with self._lock:
+            return self._db.execute(query, tuple(values)).fetchall()
+
     def select(
         self, names: Iterable[str], condition: str = "1", values: Sequence[Value] = ()
     ) -> list[tuple[Any, ...]]:
@@ -219,13 +226,13 @@ class Table:
         wanted = ", ".join(f'"{name}"' for name in names) or "NULL"
         query = f"SELECT {wanted} FROM records WHERE {condition} ORDER BY id"
         with self._naming_damage():
-            return self._db.execute(query, tuple(values)).fetchall()
+            return self._rows(query, values)
 
     def distinct(self, names: Iterable[str]) -> list[tuple[Any, ...]]:
         """The different values of the named columns."""
         wanted = ", ".join(f'"{name}"' for name in names)
         with self._naming_damage():
-            return self._db.execute(f"SELECT DISTINCT {wanted} FROM records").fetchall()
+            return self._rows(f"SELECT DISTINCT {wanted} FROM records")
 
     def where(self, kinds: Mapping[str, str], condition: str, values: Sequence[Value]) -> list[int]:
         """Ascending ids of the rows that satisfy a condition accepted by `check_condition`.
@@ -235,7 +242,7 @@ class Table:
         """
         with self._naming_damage(), _set(_deadline, _limit.get()):
             try:
-                found = self._db.execute(_id_query(kinds, condition), tuple(values)).fetchall()
+                found = self._rows(_id_query(kinds, condition), values)
             except (sqlite3.OperationalError, sqlite3.DataError) as error:
                 # A checked condition can only fail on a value, or if the file has no table.
                 if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
