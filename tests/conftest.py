@@ -43,6 +43,14 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: [name not in marks[item.path] for name in ("e2e", "slow")])
 
 
+@pytest.fixture(scope="session", autouse=True)
+def written_without_waiting():
+    """What the tests write need not survive a loss of power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def real_data():
     """Path of a set of real CT data; the test is skipped if it is missing."""

@@ -43,7 +43,7 @@ pytestmark = pytest.mark.e2e
 def smoke(tmp_path_factory):
     """A finished run: (workdir, what it printed)."""
     workdir = tmp_path_factory.mktemp("smoke")
-    done = call("reproduce", SMOKE, f"--workdir={workdir}")
+    done = call("reproduce", SMOKE, f"--workdir={workdir}", "--config.data.workers=1")
     assert done.returncode == 0, done.stdout + done.stderr
     return workdir, done.stdout
 
