@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import oracle
 import pytest
-from processes import QUICK
+import quick
 
 from inres.retrieval import accelerator, native
 from inres.storage import store
@@ -110,7 +110,8 @@ def test_a_search_with_the_kernel_imports_nothing_for_networks_scans_or_figures(
 
 
 def test_the_jitted_programs_import_jax_and_give_the_same_answers(items, on_disk):
-    answer = run(PROGRAM, str(on_disk), "jax", JAX_PLATFORMS="cpu", XLA_FLAGS=QUICK)
+    environment = quick.environment() | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    answer = run(PROGRAM, str(on_disk), "jax", **environment)
     check(answer, items)
     assert "jax" in answer["modules"]
     assert not {*HEAVY} - {"jax", "jaxlib", "flax"} & {*answer["modules"]}
