@@ -98,12 +98,13 @@ class Items:
         self.bits, self.codes = items.bits, items.codes
         self.features = items.write_features(path)
         rng = np.random.default_rng(config.seed)
-        scans = [f"scan-{i:07d}" for i in range(n // 50 + 1)]
-        self.columns: dict[str, Any] = {
-            "scan": [scans[i // 50] for i in range(n)],
-            "label": rng.integers(0, 8, n, dtype=np.int32),
-            "diameter_mm": rng.uniform(3, 30, n),
-        }
+        self.columns: dict[str, Any] = {"label": rng.integers(0, 8, n, dtype=np.int32)}
+        if config.life:
+            scans = [f"scan-{i:07d}" for i in range(n // 50 + 1)]
+            self.columns |= {
+                "scan": [scans[i // 50] for i in range(n)],
+                "diameter_mm": rng.uniform(3, 30, n),
+            }
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -142,12 +143,8 @@ class Memory:
 
 
 def measure_life(config: ConfigDict, dtype: str, items: Items, path: Path) -> dict[str, Any]:
-    """Seconds and memory of each step in the life of an index."""
-    n = len(items)
-    rng = np.random.default_rng(config.seed)
-    gone = rng.choice(n, int(config.removed * n), replace=False)
-    more = slice(0, int(config.added * n))
-    few = rng.choice(np.setdiff1d(np.arange(n), gone), 1000)
+    """Seconds and memory of each step in the life of an index, or of its searches alone."""
+    n, rng = len(items), np.random.default_rng(config.seed)
     row: dict[str, Any] = {"items": n, "dtype": dtype, "seconds": {}, "added_mib": {}}
 
     def step(name: str, call: Callable[[], Any]) -> Any:
@@ -162,7 +159,8 @@ def measure_life(config: ConfigDict, dtype: str, items: Items, path: Path) -> di
         "save",
         lambda: store.save(
             path, items.codes, items.features, items.columns,
-            bits=items.bits, model="", dtype=dtype, group="scan", label="label",
+            bits=items.bits, model="", dtype=dtype, group="scan" if config.life else "",
+            label="label",
         ),
     )  # fmt: skip
     row["bytes"] = sum(file.stat().st_size for file in path.iterdir())
@@ -173,6 +171,11 @@ def measure_life(config: ConfigDict, dtype: str, items: Items, path: Path) -> di
     row["queries"] = queries_on_disk(config, items, path)
     row["seconds"]["first_query"] = row["queries"][0]["ready_ms"] / 1e3
     row["seconds"]["first_query_cold"] = row["queries"][1]["ready_ms"] / 1e3
+    if not config.life:
+        return row
+    gone = rng.choice(n, int(config.removed * n), replace=False)
+    more = slice(0, int(config.added * n))
+    few = rng.choice(np.setdiff1d(np.arange(n), gone), 1000)
     step("verify", lambda: store.verify(path))
     step("remove", lambda: updates.remove(path, gone))
     opened = step("open_removed", lambda: store.load(path))
@@ -236,7 +239,10 @@ def tables_of(storage_rows: list[dict[str, Any]], ranking_rows: list[dict[str, A
             f"{r['items']:,}",
             r["dtype"],
             f"{r['bytes'] / 1e9:.3g}",
-            *(f"{scale[unit] * r['seconds'][name]:.3g}" for name, unit in STEPS.items()),
+            *(
+                f"{scale[unit] * r['seconds'][name]:.3g}" if name in r["seconds"] else "–"
+                for name, unit in STEPS.items()
+            ),
             f"{max(r['added_mib'].values()):.0f}",
         )
         for r in storage_rows

@@ -7,6 +7,11 @@ About 2 minutes on two cores. Ten million items take 5 minutes, 10 GB for float3
 35 GB of disk during the run:
 
     --config.sizes="(10_000_000,)"
+
+A hundred million items of 64 features take 60 GB of disk during the run:
+
+    --config.sizes="(100_000_000,)" --config.dims=64 --config.dtypes="('float16',)" \\
+        --config.life=False
 """
 
 from ml_collections import ConfigDict
@@ -26,6 +31,9 @@ def get_config() -> ConfigDict:
             # An index on disk (<workdir>/index/archive) whose items are repeated with noise. Its
             # bits replace those above; of its features the first `dims` are used.
             "trained": "",
+            # Whether items are also removed, added and verified; otherwise the index is only saved
+            # and searched, and has no scans.
+            "life": True,
             # Shares of the items that are removed (at random) and added.
             "removed": 0.01,
             "added": 0.01,

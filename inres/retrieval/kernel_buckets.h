@@ -14,6 +14,13 @@ inline uint32_t substring(const Segment& segment, int64_t number, const uint32_t
   return value;
 }
 
+// The place of a code in the directory, or of the first one after it.
+inline int64_t place_in_directory(const Segment& segment, const uint32_t* code) {
+  if (!segment.substrings) return lower_place(segment, code, 0, segment.distinct);
+  const uint32_t* bucket = segment.tables + substring(segment, 0, code, 1);
+  return lower_place(segment, code, bucket[0], bucket[1]);
+}
+
 // The number of values that differ from one of `width` bits in exactly `flips` bits.
 inline double values_at(int64_t width, int64_t flips) {
   double n = 1;

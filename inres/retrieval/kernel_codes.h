@@ -88,6 +88,28 @@ int64_t mask_chunks(const uint32_t* codes, int64_t chunks, const uint32_t* query
   }
 }
 
+// Distances of the codes of `chunks` chunks, uint32 [16 chunks].
+inline void distances_of(const uint32_t* codes, int64_t chunks, const uint32_t* query,
+                         int64_t words, uint32_t* distance) {
+  for (int64_t c = 0; c < chunks; ++c) {
+#ifdef INRES_AVX512
+    __m512i d = _mm512_setzero_si512();
+    for (int64_t w = 0; w < words; ++w) {
+      const __m512i code = _mm512_loadu_si512(codes + (c * words + w) * kChunk);
+      const __m512i word = _mm512_set1_epi32(static_cast<int>(query[w]));
+      d = _mm512_add_epi32(d, _mm512_popcnt_epi32(_mm512_xor_si512(code, word)));
+    }
+    _mm512_storeu_si512(distance + c * kChunk, d);
+#else
+    uint32_t d[kChunk] = {};
+    for (int64_t w = 0; w < words; ++w)
+      for (int i = 0; i < kChunk; ++i)
+        d[i] += count_bits(codes[(c * words + w) * kChunk + i] ^ query[w]);
+    std::copy(d, d + kChunk, distance + c * kChunk);
+#endif
+  }
+}
+
 // The first word of a code of a directory; the next are kChunk apart.
 inline const uint32_t* code_at(const Segment& segment, int64_t code) {
   return segment.codes + code / kChunk * segment.words * kChunk + code % kChunk;
@@ -99,6 +121,25 @@ inline uint32_t distance_of(const Segment& segment, const uint32_t* query, int64
   for (int64_t w = 0; w < segment.words; ++w)
     d += static_cast<uint32_t>(__builtin_popcount(words[w * kChunk] ^ query[w]));
   return d;
+}
+
+// Whether a code of the directory comes before `code`.
+inline bool comes_before(const Segment& segment, int64_t place, const uint32_t* code) {
+  const uint32_t* words = code_at(segment, place);
+  for (int64_t w = 0; w < segment.words; ++w)
+    if (words[w * kChunk] != code[w]) return words[w * kChunk] < code[w];
+  return false;
+}
+
+// The first place in [first, last) of the directory that does not come before `code`.
+inline int64_t lower_place(const Segment& segment, const uint32_t* code, int64_t first,
+                           int64_t last) {
+  while (first < last) {
+    const int64_t middle = first + (last - first) / 2;
+    if (comes_before(segment, middle, code)) first = middle + 1;
+    else last = middle;
+  }
+  return first;
 }
 
 inline void prefetch_code(const Segment& segment, int64_t code) {

@@ -13,6 +13,8 @@ constexpr double kScanTile = 25;       // per tile and query
 constexpr double kBucket = 7;          // per bucket
 constexpr double kProbeNear = 7;       // per code in a bucket if a cache holds the codes
 constexpr double kProbeFar = 15;       // and if it does not
+constexpr double kOffer = 100;         // per item asked for, if all codes are read for the nearest
+constexpr double kBisection = 60;      // per code that is searched for in the directory
 constexpr double kReadRow = 40;        // per row of a pool
 constexpr double kFarBytes = 1 << 25;  // codes that no cache holds
 constexpr int64_t kSharing = 4;        // queries that have to share a scan for that to matter
@@ -405,11 +407,12 @@ class Near {
   void lower(uint32_t distance) {
     while (radius_ > distance) nearer_ -= counts_[--radius_];
   }
-  // The codes found so far that are no farther than `distance`.
-  size_t within(int64_t distance) const {
-    return std::count_if(rows_.begin(), rows_.end(), [&](const Found& found) {
-      return static_cast<int64_t>(found.key >> 32) <= distance;
-    });
+  // The items found so far, by distances below `end`.
+  std::vector<int64_t> counted(int64_t end) const {
+    std::vector<int64_t> counts(end);
+    for (const Found& found : rows_)
+      if (static_cast<int64_t>(found.key >> 32) < end) ++counts[found.key >> 32];
+    return counts;
   }
   // Drops what is not among the K nearest; returns whether there are K.
   bool settle() {
@@ -469,30 +472,27 @@ inline void offer_code(const Segment& s, int64_t number, const Sight& sight, boo
   }
 }
 
-// Distances of the codes of `chunks` chunks, uint32 [16 chunks].
-inline void distances_of(const uint32_t* codes, int64_t chunks, const uint32_t* query,
-                         int64_t words, uint32_t* distance) {
-  for (int64_t c = 0; c < chunks; ++c) {
-    uint32_t d[kChunk] = {};
-    for (int64_t w = 0; w < words; ++w)
-      for (int i = 0; i < kChunk; ++i)
-        d[i] += count_bits(codes[(c * words + w) * kChunk + i] ^ query[w]);
-    std::copy(d, d + kChunk, distance + c * kChunk);
-  }
-}
-
-// Lowers the limit of one query to a distance below which a sample of the codes has at least K.
+// Lowers the limit of one query to a distance below which a sample of the codes has at least K: the
+// codes around the query's own place, where a query of a cluster finds its like, and others.
 inline void sample_limit(const Segment& s, const Queries& queries, int64_t q, Near& best) {
   if (!Sight(s, queries, q).all()) return;
   constexpr uint32_t kFar = 512;  // larger distances are counted as this
-  const int64_t chunks = s.distinct / kChunk;
-  const int64_t sampled = std::min<int64_t>(chunks, 64);
+  constexpr int64_t kSampled = 64;
+  const uint32_t* query = queries.codes + q * s.words;
   uint32_t distance[kChunk], counts[kFar + 1] = {};
-  for (int64_t i = 0; i < sampled; ++i) {
-    const int64_t chunk = i * chunks / sampled;
-    distances_of(s.codes + chunk * s.words * kChunk, 1, queries.codes + q * s.words, s.words,
-                 distance);
+  const auto count = [&](int64_t chunk) {
+    distances_of(s.codes + chunk * s.words * kChunk, 1, query, s.words, distance);
     for (const uint32_t d : distance) ++counts[std::min(d, kFar)];
+  };
+  const int64_t chunks = s.distinct / kChunk;
+  const int64_t own = place_in_directory(s, query) / kChunk;
+  const int64_t first = std::max<int64_t>(0, std::min(own - kSampled / 2, chunks - kSampled));
+  const int64_t last = std::min(chunks, first + kSampled);
+  for (int64_t chunk = first; chunk < last; ++chunk) count(chunk);
+  const int64_t others = std::min<int64_t>(chunks, kSampled);
+  for (int64_t i = 0; i < others; ++i) {
+    const int64_t chunk = i * chunks / others;
+    if (chunk < first || chunk >= last) count(chunk);
   }
   size_t total = 0;
   for (uint32_t d = 0; d < kFar; ++d)
@@ -518,6 +518,59 @@ inline void scan_codes(const Segment& s, int64_t number, const Queries& queries,
   });
 }
 
+// The share of the codes at a distance that `steps` steps visit: all but those with more different
+// bits in every substring than these steps allow, if each bit is equally likely to differ.
+inline double visited_share(const Segment& s, int64_t distance, int64_t steps) {
+  const double inside = static_cast<double>(s.width) / static_cast<double>(32 * s.words);
+  double missed = 1;
+  for (int64_t number = 0; number < std::min(steps, s.substrings); ++number) {
+    const int64_t flips = (steps - 1 - number) / s.substrings;
+    double few = 0, term = std::pow(1 - inside, static_cast<double>(distance));
+    for (int64_t i = 0; i <= std::min(flips, distance); ++i) {
+      few += term;
+      term *= inside / (1 - inside) * static_cast<double>(distance - i) / static_cast<double>(i + 1);
+    }
+    missed *= 1 - few;
+  }
+  return 1 - missed;
+}
+
+// How many items are nearer than `distance`, judged by those that the first steps have found.
+inline double expected_within(const Segment& s, const Near& best, int64_t distance,
+                              int64_t steps) {
+  double expected = 0;
+  const std::vector<int64_t> counts = best.counted(distance);
+  for (int64_t d = 0; d < distance; ++d)
+    if (counts[d]) expected += static_cast<double>(counts[d]) / visited_share(s, d, steps);
+  return expected;
+}
+
+// Offers the query's own code and those that differ from it in one bit, each of them found by
+// bisection. Returns whether no other can be among the K nearest; if not, `best` stays as it was.
+inline bool offer_adjacent(const Segment& s, int64_t number, const Queries& queries, int64_t q,
+                           bool flip, Near& best) {
+  const Near before = best;
+  const Sight sight(s, queries, q);
+  const bool all = sight.all();
+  std::vector<uint32_t> code(queries.codes + q * s.words, queries.codes + (q + 1) * s.words);
+  const auto offer = [&](uint32_t distance) {
+    const int64_t place = place_in_directory(s, code.data());
+    if (place < s.distinct && distance_of(s, code.data(), place) == 0)
+      offer_code(s, number, sight, all, place, distance, best);
+  };
+  offer(0);
+  if (best.settle() && best.radius() == 0) return true;
+  for (int64_t w = 0; flip && w < s.words; ++w)
+    for (uint32_t bit = 1; bit; bit <<= 1) {
+      code[w] ^= bit;
+      offer(1);
+      code[w] ^= bit;
+    }
+  if (flip && best.settle() && best.radius() <= 1) return true;
+  best = before;
+  return false;
+}
+
 // Offers the nearest codes of a segment by their buckets, if that is expected to be faster than
 // reading all codes; otherwise returns false and leaves `best` as it was.
 inline bool probe_nearest(const Segment& s, int64_t number, const Queries& queries, int64_t q,
@@ -525,11 +578,15 @@ inline bool probe_nearest(const Segment& s, int64_t number, const Queries& queri
   if (!s.substrings || queries.plan == kScan || queries.plan == kList) return false;
   const bool forced = queries.plan == kBuckets;
   const uint32_t* code = queries.codes + q * s.words;
-  const double most = forced ? std::numeric_limits<double>::infinity() : list_cost(s);
+  const double most = forced ? std::numeric_limits<double>::infinity()
+                             : list_cost(s) + kOffer * static_cast<double>(best.k());
   const int64_t steps = 32 * s.words + s.substrings + 1;
   const double own = own_codes(s, code);
   int64_t reach = s.substrings;  // steps that are worth their time
   double spent = step_cost(s, own, 0, reach);
+  const double adjacent = kBisection * static_cast<double>(32 * s.words);
+  const bool flip = forced || std::min(spent, most) > 2 * adjacent;
+  if (offer_adjacent(s, number, queries, q, flip, best)) return true;
   if (spent > most) return false;
   while (reach < steps && spent < most) {
     spent += step_cost(s, own, reach, reach + 1);
@@ -552,12 +609,11 @@ inline bool probe_nearest(const Segment& s, int64_t number, const Queries& queri
       return false;
     }
     step = next;
-    // Where the query's own buckets have few codes as near as that, there are hardly K of them.
-    if (step == s.substrings && !forced && 2 * best.within(reach) < best.k()) {
+    if (best.settle() && int64_t{best.radius()} < step) return true;
+    if (!forced && expected_within(s, best, reach, step) < static_cast<double>(best.k())) {
       best = before;
       return false;
     }
-    if (best.settle() && int64_t{best.radius()} < step) return true;
   }
   return true;
 }

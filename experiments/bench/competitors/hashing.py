@@ -33,7 +33,7 @@ LONGEST_SECONDS = 1e-3
 """Estimated time that is acceptable for any number of items."""
 TRIED = 3
 """Number of cuts that are built and timed."""
-KEPT_BYTES = 4e9
+KEPT_BYTES = 8e9
 """Memory for indexes of several cuts, estimated."""
 
 
