@@ -27,6 +27,13 @@ def tables_of(rows: list[dict[str, Any]]) -> str:
         "Ratios: the time of the fastest exact competitor divided by ours\n",
         tables.markdown(*summary(rows)),
         losses(rows),
+    ]
+    for column in columns_of(rows):
+        parts += [
+            f"Ours in ms and, in parentheses, the ratio, {column}\n",
+            tables.markdown(*overview(rows, column)),
+        ]
+    parts += [
         "Every case\n",
         tables.markdown(*fastest(rows)),
     ]
@@ -97,6 +104,21 @@ def losses(rows: list[dict[str, Any]]) -> str:
                     f"items, {row['bits']} bits, queries: {row['queries']}, {title(row)}, {column}"
                 )
     return "\n".join(["Lost cases\n", *(lines or ["- none"]), ""])
+
+
+def overview(rows: list[dict[str, Any]], column: str) -> tuple[tuple[str, ...], list[tuple]]:
+    """Our time and the ratio of every case, one line per kind, size and number of queries."""
+    cases = list(dict.fromkeys(title(row) for row in rows if column in row.get("columns", {})))
+    lines: dict[tuple, dict[str, str]] = {}
+    for row in rows:
+        found = row.get("columns", {}).get(column)
+        if found is None:
+            continue
+        ratio = f"{found['ratio']:.2g}" if "ratio" in found else "–"
+        point = tuple(row[name] for name in POINT)
+        lines.setdefault(point, {})[title(row)] = f"{found['ours']['ms']:.3g} ({ratio})"
+    head = (*POINT, *(case.removeprefix("two stages, ") for case in cases))
+    return head, [(*key, *(line.get(case, "") for case in cases)) for key, line in lines.items()]
 
 
 def fastest(rows: list[dict[str, Any]]) -> tuple[tuple[str, ...], list[tuple]]:

@@ -172,6 +172,9 @@ def test_tables_have_every_case_and_program():
     assert f"{point} 40 | 38 | 2 | hash | 1 | 0.5 |" in text
     assert f"{point} 1 % | 2 | 8 | 6 (m = 4) | 0.5 |" in text
     assert "| tree | all threads | too many items | 3 |" in text
+    head, lines = retrieval_report.overview(ROWS, "one thread")
+    assert head[-2:] == ("pool of 40", "pool of 1 %")
+    assert ("uniform", 1000, 64, 8, 1, "2 (0.5)", "2 (3)") in lines
     head, lines = retrieval_report.growth(ROWS)
     assert head[-2:] == ("1e+02", "1e+03")
     assert ("uniform", "two stages, pool of 40", "1", "2") in lines
