@@ -114,7 +114,7 @@ def overview(rows: list[dict[str, Any]], column: str) -> tuple[tuple[str, ...], 
         found = row.get("columns", {}).get(column)
         if found is None:
             continue
-        ratio = f"{found['ratio']:.2g}" if "ratio" in found else "–"
+        ratio = f"{found['ratio']:.2g}" if "ratio" in found else "-"
         point = tuple(row[name] for name in POINT)
         lines.setdefault(point, {})[title(row)] = f"{found['ours']['ms']:.3g} ({ratio})"
     head = (*POINT, *(case.removeprefix("two stages, ") for case in cases))

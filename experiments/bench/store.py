@@ -240,7 +240,7 @@ def tables_of(storage_rows: list[dict[str, Any]], ranking_rows: list[dict[str, A
             r["dtype"],
             f"{r['bytes'] / 1e9:.3g}",
             *(
-                f"{scale[unit] * r['seconds'][name]:.3g}" if name in r["seconds"] else "–"
+                f"{scale[unit] * r['seconds'][name]:.3g}" if name in r["seconds"] else "-"
                 for name, unit in STEPS.items()
             ),
             f"{max(r['added_mib'].values()):.0f}",

@@ -103,7 +103,7 @@ class Hashing(Competitor):
         """
         farthest = faiss.knn_hamming(octets(codes, self.bits), self.octets, k)[0][:, -1]
         radii = {int(np.median(farthest)), int(farthest.max())}
-        return self._choose(codes, sorted(radii), lambda: self.top_k(codes, k))
+        return self._choose(codes, sorted(radii), lambda part: self.top_k(part, k))
 
     def top_k(self, codes: np.ndarray, k: int) -> np.ndarray:
         """As in the base class.
@@ -128,7 +128,7 @@ class Hashing(Competitor):
         Raises:
           NotApplicable: a scan would be much faster.
         """
-        return self._choose(codes, [threshold - 1], lambda: self.pools(codes, threshold))
+        return self._choose(codes, [threshold - 1], lambda part: self.pools(part, threshold))
 
     def pools(self, codes: np.ndarray, threshold: int) -> list[np.ndarray]:
         """As in the base class; exact up to the threshold that was prepared.
@@ -144,7 +144,9 @@ class Hashing(Competitor):
 
         return list(itertools.chain.from_iterable(self._each(answer, codes)))
 
-    def _choose(self, codes: np.ndarray, radii: Sequence[int], ask: Callable[[], Any]) -> str:
+    def _choose(
+        self, codes: np.ndarray, radii: Sequence[int], ask: Callable[[np.ndarray], Any]
+    ) -> str:
         """Use the fastest cut, radius and number of threads.
 
         Raises:
@@ -159,8 +161,17 @@ class Hashing(Competitor):
 
         def attempt(option: tuple[Cut, int, bool]) -> None:
             self._use(*option)
-            ask()
+            ask(codes)
 
+        def one(option: tuple[Cut, int, bool]) -> float:
+            self._use(*option)
+            return timing.seconds_of(lambda: ask(codes[:1]))
+
+        # The estimates may be far off, and a batch would take as many times longer.
+        most = 50 * LONGEST_SECONDS + 4 * SCAN_SECONDS * len(self.octets)
+        options = [option for option in options if one(option) < most]
+        if not options:
+            raise NotApplicable("a scan takes much less time for one query")
         self._use(*timing.fastest(options, attempt))
         words = f"m = {self._cut.parts}, b = {self._cut.width}, nflip = {self._flips}"
         return words + (f", {self.threads} threads" if self._parallel else "")
