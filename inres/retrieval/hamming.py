@@ -195,19 +195,25 @@ def count_pool(masks: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def scan_least(
-    codes: jax.Array, query: jax.Array, count: jax.Array, tags: Tags, filters: Filters
+    codes: jax.Array,
+    query: jax.Array,
+    count: jax.Array,
+    tags: Tags,
+    filters: Filters,
+    tile: jax.Array | None = None,
 ) -> jax.Array:
     """Smallest distance of each block, uint32 [T, 64], for codes in id order [T, W, 16, 64].
 
     Blocks without items get FAR. In the one block with both items and padding, padding counts as
-    code zero, so its minimum may be too small.
+    code zero, so its minimum may be too small. `tile` is int32 [T], the numbers of the tiles, if
+    they are not all tiles in order.
     """
     t = codes.shape[0]
     least = jnp.full((t, LANES), FAR, jnp.uint32)
     for j in range(BLOCK):
         least = jnp.minimum(least, block_distances(codes, query, tags, filters, j))
-    block = LANES * lax.broadcasted_iota(jnp.int32, (t, LANES), 0)
-    block += lax.broadcasted_iota(jnp.int32, (t, LANES), 1)
+    number = lax.broadcasted_iota(jnp.int32, (t, LANES), 0) if tile is None else tile[:, None]
+    block = LANES * number + lax.broadcasted_iota(jnp.int32, (t, LANES), 1)
     return jnp.where(BLOCK * block < count, least, jnp.uint32(FAR))
 
 
@@ -239,6 +245,36 @@ def nearest_blocks(least: jax.Array, tile_least: jax.Array, query: jax.Array, k:
     return jnp.sort(tile[index // LANES] * LANES + index % LANES)
 
 
+def members(
+    codes: jax.Array,
+    query: jax.Array,
+    block: jax.Array,
+    count: jax.Array,
+    tags: Tags,
+    filters: Filters,
+) -> tuple[jax.Array, jax.Array]:
+    """Distances and numbers of the items of some blocks, for codes in id order [T, W, 16, 64].
+
+    Args:
+      codes: uint32 [T, W, 16, 64].
+      query: uint32 [W].
+      block: int32 [n], the blocks.
+      count: int32 [], number of items.
+      tags: the items' tags [T, 16, 64].
+      filters: the query's filters [].
+
+    Returns:
+      (distance, item): int32 [16 n] each, in the order of the blocks; FAR for padding and hidden
+      items.
+    """
+    tile, lane = block // LANES, block % LANES
+    words = codes[tile, :, :, lane]  # [n, W, 16]
+    d = _distance(jnp.moveaxis(words, 1, -1), query)
+    d = hide(d, jax.tree.map(lambda tag: tag[tile, :, lane], tags), filters)
+    item = block[:, None] * BLOCK + np.arange(BLOCK, dtype=np.int32)
+    return jnp.where(item < count, d, FAR).reshape(-1), item.reshape(-1)
+
+
 def top_k(
     codes: jax.Array,
     queries: jax.Array,
@@ -268,17 +304,13 @@ def top_k(
     """
     # One block more, because the minimum of one block may be that of padding.
     block = nearest_blocks(least, tile_least, query, k + 1)
-    tile, lane = block // LANES, block % LANES
-    members = codes[tile, :, :, lane]  # [k + 1, W, 16]
-    d = _distance(jnp.moveaxis(members, 1, -1), queries[query])
-    d = hide(d, jax.tree.map(lambda tag: tag[tile, :, lane], tags), filters.at(query))
-    item = block[:, None] * BLOCK + np.arange(BLOCK, dtype=np.int32)
-    key = jnp.where(item < count, d, FAR).reshape(-1).astype(jnp.float32)
+    d, item = members(codes, queries[query], block, count, tags, filters.at(query))
+    key = d.astype(jnp.float32)
     key, index = smallest(key, k)
     found = key < FAR
     return (
         jnp.where(found, key, FAR).astype(jnp.int32),
-        jnp.where(found, item.reshape(-1)[index], -1),
+        jnp.where(found, item[index], -1),
     )
 
 
@@ -291,9 +323,9 @@ def nearest(
     *,
     k: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """Exact top-k of queries [Q, W], (distance, item) int32 [Q, k] each.
+    """Exact top-k of queries [Q, W], (distance, item) int32 [Q, k] each, one query at a time.
 
-    Arguments and results as in `top_k`.
+    Arguments and results as in `top_k`. For CPUs; see `counting.nearest`.
     """
     least = over_queries(
         lambda query, hides: scan_least(codes, query, count, tags, hides), queries, filters

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from inres.retrieval import hamming, runs
+from inres.retrieval import coarse, hamming, runs
 from inres.retrieval.device_index import DeviceIndex, Each
 from inres.retrieval.hamming import FAR
 from inres.retrieval.padding import Queries
@@ -45,5 +45,5 @@ def nearest(index: DeviceIndex, queries: Queries, *, k: int) -> Found:
 def _of_all(index: DeviceIndex, queries: Queries, k: int) -> Found:
     """The k nearest items, by a scan of the codes of all items in id order."""
     codes, tags = index.by_id()
-    distance, item = hamming.nearest(codes, queries.codes, index.count, tags, queries.filters, k=k)
+    distance, item = coarse.nearest(codes, queries.codes, index.count, tags, queries.filters, k=k)
     return distance, jnp.where(item >= 0, index.place[jnp.maximum(item, 0)], -1)

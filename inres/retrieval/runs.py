@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from inres.retrieval import coarse, hamming
 from inres.retrieval import codes as codes_lib
-from inres.retrieval import hamming
 from inres.retrieval.hamming import BLOCK, FAR, LANES, Filters, Slots, Tags
 from inres.retrieval.tiling import TILE
 
@@ -235,7 +235,7 @@ def _nearest_codes(
 
     int32 [Q, k] each, ascending; FAR, any number, and 0 beyond the last code.
     """
-    distance, place = hamming.nearest(runs.codes_by_id, queries, runs.count, *ANYTHING, k=k)
+    distance, place = coarse.nearest(runs.codes_by_id, queries, runs.count, *ANYTHING, k=k)
     code = runs.number[jnp.maximum(place, 0)]
     length = runs.starts[code + 1] - runs.starts[code]
     return distance, code, jnp.where(place >= 0, length, 0)
