@@ -498,6 +498,10 @@ class Train:
     """`cosine` to zero after a linear warm-up, or `constant`."""
     warmup_epochs: float = 1.0
     """Length of the warm-up, in which the learning rate rises linearly."""
+    precision: str = "float32"
+    """Type in which the convolutions of the network and of the U-Net are computed, in training and
+    encoding: `float32` or `bfloat16`. Parameters, their updates, the statistics of norms, FC1, H,
+    all layers after it and the losses are float32 with either."""
     init: str = "he"
     """`he` (fan-in normal) or `gaussian` (N(0, 0.01), FC2 as random projections)."""
     balance_power: float = 0.5
@@ -563,6 +567,7 @@ class Train:
         share("train", self, "neighbour_dropout", "clean_share")
         one_of("train.schedule", self.schedule, ("cosine", "constant"))
         one_of("train.init", self.init, ("he", "gaussian"))
+        one_of("train.precision", self.precision, ("float32", "bfloat16"))
         one_of("train.keep", self.keep, ("last", "best"))
         one_of("train.monitor", self.monitor, ("map_macro", "accuracy"))
         require(

@@ -88,5 +88,5 @@ def zoom(images: jax.Array, factors: jax.Array) -> jax.Array:
     place = (jnp.arange(side) - middle) / factors[:, None] + middle
     place = last - jnp.abs(last - jnp.abs(place))
     weights = jnp.maximum(0.0, 1.0 - jnp.abs(place[:, :, None] - jnp.arange(side)))
-    rows = jnp.einsum("bij,bjkc->bikc", weights, images)
-    return jnp.einsum("bkj,bijc->bikc", weights, rows)
+    rows = jnp.einsum("bij,bjkc->bikc", weights, images, precision="highest")
+    return jnp.einsum("bkj,bijc->bikc", weights, rows, precision="highest")

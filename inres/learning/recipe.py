@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from inres.config import Config, Segment
+from inres.config import Config, ConfigError, Segment
 from inres.data.augment import augment, drop_neighbours
 from inres.data.augment_volume import augment_volume
 from inres.data.zoom import zoom
@@ -35,6 +35,9 @@ def build_model(config: Config, *, classes: int, properties: int = 0) -> nn.Modu
 
     Args:
       properties: number of properties that it estimates.
+
+    Raises:
+      ConfigError: the network cannot be computed in `config.train.precision`.
     """
     kernel_init: Any = he_normal
     inits: dict[str, Any] = {}
@@ -53,7 +56,21 @@ def build_model(config: Config, *, classes: int, properties: int = 0) -> nn.Modu
         kernel_init=kernel_init,
         **inits,
     )
-    return networks.get(config.model.name).build(config.model, head, kernel_init)
+    model = networks.get(config.model.name).build(config.model, head, kernel_init)
+    dtype = compute_dtype(config.train.precision)
+    if dtype is None:
+        return model
+    if not hasattr(model, "dtype"):
+        raise ConfigError(
+            f"config.train.precision = {config.train.precision!r}: must be 'float32' for the "
+            f"network {config.model.name!r}, which has no field dtype"
+        )
+    return model.clone(dtype=dtype)
+
+
+def compute_dtype(precision: str) -> Any:
+    """The `dtype` of a network for `config.train.precision`; None for float32, its default."""
+    return {"float32": None, "bfloat16": jnp.bfloat16}[precision]
 
 
 def random_projection(
@@ -193,9 +210,9 @@ def optimizer(
     )
 
 
-def build_unet(config: Segment) -> UNet:
-    """The U-Net that `config` describes."""
-    return UNet(width=config.width, depth=config.depth)
+def build_unet(config: Segment, *, precision: str = "float32") -> UNet:
+    """The U-Net that `config` describes, computed in `config.train.precision`."""
+    return UNet(width=config.width, depth=config.depth, dtype=compute_dtype(precision))
 
 
 def unet_loss(model: nn.Module, config: Segment) -> LossFn:

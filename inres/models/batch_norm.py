@@ -21,6 +21,8 @@ class BatchNorm(nn.Module):
     Variables and formula are the same (Ioffe and Szegedy 2015). The automatic gradient of
     `nn.BatchNorm` stores the centred input, the normalised input and the mask of the ReLU, and
     moving them takes most of a step. Here only the input is kept; the rest is recomputed from it.
+
+    Input and output may be bfloat16. Statistics, parameters and everything between are float32.
     """
 
     relu: bool = False
@@ -48,9 +50,10 @@ class BatchNorm(nn.Module):
 def batch_norm(
     relu: bool, x: jax.Array, scale: jax.Array, bias: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    """Normalise float [..., C] by its batch: (output, (mean [C], variance [C])).
+    """Normalise float [..., C] by its batch: (output, (mean float32 [C], variance float32 [C])).
 
-    The variance is `E[x^2] - E[x]^2`, clipped at 0. No gradient flows through the statistics.
+    The output has the type of the input. The variance is `E[x^2] - E[x]^2`, clipped at 0. No
+    gradient flows through the statistics.
     """
     return _forward(relu, x, scale, bias)[0]
 
@@ -59,8 +62,9 @@ def _forward(
     relu: bool, x: jax.Array, scale: jax.Array, bias: jax.Array
 ) -> tuple[Normalised, Kept]:
     axes = tuple(range(x.ndim - 1))
-    mean = jnp.mean(x, axes)
-    var = jnp.maximum(jnp.mean(x * x, axes) - mean * mean, 0.0)
+    wide = x.astype(jnp.float32)
+    mean = jnp.mean(wide, axes)
+    var = jnp.maximum(jnp.mean(wide * wide, axes) - mean * mean, 0.0)
     rate = jax.lax.rsqrt(var + EPSILON)
     return (_apply(relu, x, mean, rate, scale, bias), (mean, var)), (x, mean, rate, scale, bias)
 
@@ -69,7 +73,7 @@ def _backward(
     relu: bool, kept: Kept, gradients: Normalised
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     x, mean, rate, scale, bias = kept
-    g, _ = gradients
+    g = gradients[0].astype(jnp.float32)
     axes = tuple(range(x.ndim - 1))
     unit = (x - mean) * rate
     if relu:
@@ -78,7 +82,7 @@ def _backward(
     to_scale = jnp.sum(g * unit, axes)
     n = x.size // x.shape[-1]
     to_x = (scale * rate) * (g - to_bias / n - unit * (to_scale / n))
-    return to_x, to_scale, to_bias
+    return to_x.astype(x.dtype), to_scale, to_bias
 
 
 batch_norm.defvjp(_forward, _backward)
@@ -92,5 +96,5 @@ def _apply(
     scale: jax.Array,
     bias: jax.Array,
 ) -> jax.Array:
-    y = (x - mean) * (rate * scale) + bias
+    y = ((x - mean) * (rate * scale) + bias).astype(x.dtype)
     return nn.relu(y) if relu else y

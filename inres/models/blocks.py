@@ -27,6 +27,9 @@ class ConvNorm(nn.Module):
     depend on the batch and so suits small batches.
 
     A 1x1 convolution with stride 1 is computed as a matrix product over channels.
+
+    `dtype` is the type in which it is computed, and that of the output. None: that of the input and
+    the parameters together. Parameters, and the statistics of a norm, are always float32.
     """
 
     features: int
@@ -35,6 +38,7 @@ class ConvNorm(nn.Module):
     relu: bool = True
     norm: str = "batch"
     kernel_init: Initializer = he_normal
+    dtype: Any = None
     convolve: ClassVar[Callable[..., jax.Array]] = staticmethod(jax.lax.conv_general_dilated)
 
     @nn.compact
@@ -46,6 +50,7 @@ class ConvNorm(nn.Module):
                 self.features,
                 use_bias=bias,
                 kernel_init=self.kernel_init,
+                dtype=self.dtype,
                 dot_general=pointwise,
                 name="conv",
             )(x)
@@ -57,6 +62,7 @@ class ConvNorm(nn.Module):
                 (self.stride,) * axes,
                 use_bias=bias,
                 kernel_init=self.kernel_init,
+                dtype=self.dtype,
                 conv_general_dilated=self.convolve,
                 name="conv",
             )(x)
@@ -64,7 +70,9 @@ class ConvNorm(nn.Module):
             return BatchNorm(self.relu, name="norm")(x, train=train)
         if self.norm == "group":
             size = math.gcd(self.features, GROUP)
-            x = nn.GroupNorm(num_groups=None, group_size=size, epsilon=1e-5, name="norm")(x)
+            x = nn.GroupNorm(
+                num_groups=None, group_size=size, epsilon=1e-5, dtype=self.dtype, name="norm"
+            )(x)
         return nn.relu(x) if self.relu else x
 
 
@@ -78,6 +86,7 @@ class InV2(nn.Module):
 
     norm: str = "batch"
     kernel_init: Initializer = he_normal
+    dtype: Any = None
     layer: ClassVar[type[ConvNorm]] = ConvNorm
 
     @nn.compact
@@ -88,7 +97,7 @@ class InV2(nn.Module):
 
         def conv(y: jax.Array, name: str, features: int, kernel: int, stride: int = 1) -> jax.Array:
             return self.layer(
-                features, kernel, stride, True, self.norm, self.kernel_init, name=name
+                features, kernel, stride, True, self.norm, self.kernel_init, self.dtype, name=name
             )(y, train=train)
 
         a, b, c = jnp.split(conv(x, "squeeze", 3 * q, 1), 3, axis=-1)
@@ -110,6 +119,7 @@ class InRed(nn.Module):
     scale: float = 1.0
     norm: str = "batch"
     kernel_init: Initializer = he_normal
+    dtype: Any = None
     layer: ClassVar[type[ConvNorm]] = ConvNorm
 
     @nn.compact
@@ -119,9 +129,9 @@ class InRed(nn.Module):
         q = n // 4
 
         def conv(y: jax.Array, name: str, features: int, kernel: int, *, relu: bool) -> jax.Array:
-            return self.layer(features, kernel, 1, relu, self.norm, self.kernel_init, name=name)(
-                y, train=train
-            )
+            return self.layer(
+                features, kernel, 1, relu, self.norm, self.kernel_init, self.dtype, name=name
+            )(y, train=train)
 
         a, b, c = jnp.split(conv(x, "squeeze", 3 * q, 1, relu=False), 3, axis=-1)
         b = conv(nn.relu(b), "path2_3x3", q, 3, relu=False)

@@ -33,12 +33,26 @@ def mean_of_seen(features: jax.Array, seen: jax.Array) -> jax.Array:
     It says nothing about the number of known planes; 0 if none is.
     """
     weights = seen.astype(features.dtype)
-    total = jnp.einsum("bvf,bv->bf", features, weights)
+    total = jnp.einsum("bvf,bv->bf", features, weights, precision="highest")
     return total / jnp.maximum(weights.sum(axis=1, keepdims=True), 1.0)
 
 
+def dense(features: int, init: Initializer, name: str, *, use_bias: bool = True) -> nn.Dense:
+    """A layer in float32, also where an accelerator would multiply with fewer bits by default."""
+    return nn.Dense(
+        features,
+        use_bias=use_bias,
+        kernel_init=init,
+        precision=jax.lax.Precision.HIGHEST,
+        name=name,
+    )
+
+
 class HashHead(nn.Module):
-    """Feature map -> FC1 -> latent hash layer H (sigmoid) -> FC3; FC1 -> properties, views."""
+    """Feature map -> FC1 -> latent hash layer H (sigmoid) -> FC3; FC1 -> properties, views.
+
+    All of it is computed in float32, whatever the type of the feature map.
+    """
 
     classes: int
     bits: int
@@ -66,31 +80,29 @@ class HashHead(nn.Module):
           seen: bool [B, V], which planes are known, at least one of an item; their FC1 is
             averaged. None: V is 1.
         """
+        x = x.astype(jnp.float32)
         if self.pooling == "average":
             x = x.mean(axis=tuple(range(1, x.ndim - 1)))
         elif self.pooling == "flatten":
-            x = x.reshape(len(x), -1)
+            x = x.reshape(x.shape[0], -1)
         else:
             raise ValueError(f"pooling is {self.pooling!r}: must be 'average' or 'flatten'")
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        fc1 = nn.relu(nn.Dense(self.fc1, kernel_init=self.kernel_init, name="fc1")(x))
-        views = jnp.zeros((len(fc1), 0))
+        fc1 = nn.relu(dense(self.fc1, self.kernel_init, "fc1")(x))
+        views = jnp.zeros((fc1.shape[0], 0))
         if self.views:
-            views = nn.Dense(self.views, kernel_init=self.logit_init, name="views")(fc1)
+            views = dense(self.views, self.logit_init, "views")(fc1)
         count = 1 if seen is None else seen.shape[1]
-        views = views.reshape(len(fc1) // count, count, self.views)
+        views = views.reshape(fc1.shape[0] // count, count, self.views)
         if seen is not None:
             fc1 = mean_of_seen(fc1.reshape(*seen.shape, self.fc1), seen)
         x = nn.Dropout(self.dropout, deterministic=not train)(fc1)
-        bias = not self.hash_norm
-        u = nn.Dense(self.bits, use_bias=bias, kernel_init=self.hash_init, name="fc2")(x)
+        u = dense(self.bits, self.hash_init, "fc2", use_bias=not self.hash_norm)(x)
         if self.hash_norm:
             u = nn.BatchNorm(use_running_average=not train, momentum=0.9, name="fc2_norm")(u)
         h = nn.sigmoid(u)
-        fc3 = nn.Dense(self.classes, kernel_init=self.logit_init, name="fc3")(h)
-        properties = jnp.zeros((len(fc1), 0))
+        fc3 = dense(self.classes, self.logit_init, "fc3")(h)
+        properties = jnp.zeros((fc1.shape[0], 0))
         if self.properties:
-            properties = nn.Dense(self.properties, kernel_init=self.logit_init, name="properties")(
-                x
-            )
+            properties = dense(self.properties, self.logit_init, "properties")(x)
         return Outputs(*(jnp.asarray(y, jnp.float32) for y in (fc1, u, h, fc3, properties, views)))

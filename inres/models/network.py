@@ -1,5 +1,8 @@
 """What all networks have in common: feature maps of each plane, and the head."""
 
+import dataclasses
+from typing import Any
+
 import flax.linen as nn
 import jax
 
@@ -7,12 +10,17 @@ from inres.models.head import HashHead, Outputs
 
 
 class HashNetwork(nn.Module):
-    """A network that ends in a `HashHead`. A subclass defines `features`."""
+    """A network that ends in a `HashHead`. A subclass defines `features`.
+
+    `dtype` is the type in which the convolutions are computed (`config.train.precision`); None:
+    float32, that of images and parameters. The head is always float32.
+    """
 
     head: HashHead
+    dtype: Any = dataclasses.field(default=None, kw_only=True)
 
     def features(self, images: jax.Array, *, train: bool) -> jax.Array:
-        """Feature maps of images, float [N, S, S, C] -> float [N, ..., F].
+        """Feature maps of images, float32 [N, S, S, C] -> float [N, ..., F].
 
         It may create modules, as if it were decorated by `nn.compact`.
         """

@@ -49,7 +49,7 @@ def cube_planes(cube: jax.Array, known: jax.Array, count: int) -> tuple[jax.Arra
     if not 1 <= count <= len(VIEWS):
         raise ValueError(f"count is {count}: must be 1 to {len(VIEWS)}, the number of views")
     voxels, weights = _samples(cube.shape[-1], count)
-    flat, flat_known = (x.reshape(len(x), -1) for x in (cube, known))
+    flat, flat_known = (x.reshape(x.shape[0], -1) for x in (cube, known))
     shown = jnp.all(flat_known[:, voxels], axis=2)
     planes = jnp.einsum("bvtij,vtij->bvij", flat[:, voxels], weights, precision="highest")
     return jnp.where(shown, planes, 0.0), shown

@@ -1,5 +1,7 @@
 """U-Net for lung masks (paper, section 3.1; Ronneberger et al. 2015)."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -13,18 +15,24 @@ class UNet(nn.Module):
     Each level has two 3x3 convolutions with batch norm. The width doubles with each pooling.
     Upsampling repeats pixels and then convolves, because transposed convolutions leave checkerboard
     artefacts.
+
+    `dtype` is the type in which the convolutions are computed, as of `ConvNorm`; the logits are
+    float32.
     """
 
     width: int = 16
     depth: int = 4
+    dtype: Any = None
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         """float32 [B, S, S, 1], S divisible by 2**depth -> mask logits float32 [B, S, S]."""
 
+        def conv(x: jax.Array, features: int, name: str) -> jax.Array:
+            return ConvNorm(features, dtype=self.dtype, name=name)(x, train=train)
+
         def level(x: jax.Array, features: int, name: str) -> jax.Array:
-            x = ConvNorm(features, name=f"{name}_conv1")(x, train=train)
-            return ConvNorm(features, name=f"{name}_conv2")(x, train=train)
+            return conv(conv(x, features, f"{name}_conv1"), features, f"{name}_conv2")
 
         skips = []
         x = images
@@ -35,9 +43,9 @@ class UNet(nn.Module):
         x = level(x, self.width * 2**self.depth, "bottom")
         for d in reversed(range(self.depth)):
             x = jnp.repeat(jnp.repeat(x, 2, axis=1), 2, axis=2)
-            x = ConvNorm(self.width * 2**d, name=f"up{d}")(x, train=train)
+            x = conv(x, self.width * 2**d, f"up{d}")
             x = level(jnp.concatenate([skips[d], x], axis=-1), self.width * 2**d, f"merge{d}")
-        return nn.Dense(1, name="logits")(x)[..., 0]
+        return nn.Dense(1, name="logits")(x.astype(jnp.float32))[..., 0]
 
 
 def max_pool_2x2(x: jax.Array) -> jax.Array:

@@ -10,7 +10,7 @@ from inres.data import prepare
 
 FIELDS: dict[str, tuple[str, ...]] = {
     "split": ("split", "segment.holdout_every"),
-    "segment": ("segment", "seed"),
+    "segment": ("segment", "train.precision", "seed"),
     "train": (
         "model",
         "loss",
@@ -67,13 +67,15 @@ def stage_inputs(config: Config, stage: str) -> dict[str, Any]:
 
 
 def unused(config: Config) -> set[str]:
-    """Fields that have no effect with this config: the settings of losses that are not selected.
+    """Fields that have no effect with this config.
 
-    Without them, results stay valid when a loss is added to the program.
+    These are the settings of losses that are not selected, so that results stay valid when a loss
+    is added to the program, and the precision if it is float32, as it was before it could be set.
     """
     selected = f"loss.settings.{config.loss.name}."
     names = (name for name, _ in leaves(config.loss.settings, "loss.settings"))
-    return {name for name in names if not name.startswith(selected)}
+    others = {name for name in names if not name.startswith(selected)}
+    return others | ({"train.precision"} if config.train.precision == "float32" else set())
 
 
 def leaves(section: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:

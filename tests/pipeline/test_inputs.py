@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from inres import sources
-from inres.config import Config, Data, Items, Loss
+from inres.config import Config, Data, Items, Loss, Train
 from inres.learning import losses
 from inres.pipeline import inputs, stages
 
@@ -16,7 +16,12 @@ def test_every_config_field_belongs_to_a_stage_or_to_none():
     for kind in sources.names():
         for loss in losses.names():  # a loss that is not selected has no effect
             for view in ("crop", "cube"):  # the fields of cubes have no effect on crops
-                config = Config(data=Data(kind=kind), loss=Loss(name=loss), items=Items(view=view))
+                config = Config(
+                    data=Data(kind=kind),
+                    loss=Loss(name=loss),
+                    items=Items(view=view),
+                    train=Train(precision="bfloat16"),  # float32 is that of former runs
+                )
                 for stage in stages.STAGES:
                     used |= set(inputs.stage_inputs(config, stage))
     assert used <= fields
@@ -50,6 +55,16 @@ def test_a_changed_field_changes_the_inputs_of_its_stage_alone(change, stage):
         if inputs.stage_inputs(before, name) != inputs.stage_inputs(after, name)
     }
     assert changed == {stage}
+
+
+def test_the_precision_is_an_input_of_both_networks_unless_it_is_float32():
+    """Runs that were finished before it could be set stay valid."""
+    stages_of = {}
+    for precision in ("float32", "bfloat16"):
+        config = Config(train=Train(precision=precision))
+        found = {stage: inputs.stage_inputs(config, stage) for stage in stages.STAGES}
+        stages_of[precision] = [s for s, values in found.items() if "train.precision" in values]
+    assert stages_of == {"float32": [], "bfloat16": ["segment", "train"]}
 
 
 def test_nested_values_have_dotted_names():

@@ -29,6 +29,7 @@ class AlexNet(HashNetwork):
                 stride,
                 norm=self.norm,
                 kernel_init=self.kernel_init,
+                dtype=self.dtype,
                 name=f"conv{i}",
             )(x, train=train)
             if pooled:

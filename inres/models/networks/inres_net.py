@@ -42,6 +42,7 @@ class InResNet(HashNetwork):
             self.stem_stride,
             norm=self.norm,
             kernel_init=self.kernel_init,
+            dtype=self.dtype,
             name="stem",
         )(images, train=train)
         if self.stem_pool:
@@ -72,19 +73,29 @@ class InResNet(HashNetwork):
 
     def _compression(self, width: int, level: int) -> nn.Module:
         if self.compression == "inv2":
-            return self.in_v2(self.norm, self.kernel_init, name=f"inv2_{level}")
+            return self.in_v2(self.norm, self.kernel_init, self.dtype, name=f"inv2_{level}")
         return self._plain(width, 2, f"down_{level}")
 
     def _residual(self, width: int, level: int) -> nn.Module:
         if self.residual == "inred":
             return self.in_red(
-                self.residual_scale, self.norm, self.kernel_init, name=f"inred_{level}"
+                self.residual_scale,
+                self.norm,
+                self.kernel_init,
+                self.dtype,
+                name=f"inred_{level}",
             )
         return self._plain(width, 1, f"same_{level}")
 
     def _plain(self, width: int, stride: int, name: str) -> nn.Module:
         return self.conv_norm(
-            width, 3, stride, norm=self.norm, kernel_init=self.kernel_init, name=name
+            width,
+            3,
+            stride,
+            norm=self.norm,
+            kernel_init=self.kernel_init,
+            dtype=self.dtype,
+            name=name,
         )
 
 
