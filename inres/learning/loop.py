@@ -1,7 +1,6 @@
 """The training loop; it knows no data set and no network by name."""
 
 from collections.abc import Callable, Iterable
-from typing import Any
 
 import jax
 import numpy as np
@@ -39,9 +38,10 @@ def fit(
 ) -> TrainState:
     """Train until `state.step == steps`, or until `best` runs out of patience.
 
-    Stopping earlier and calling again gives the same weights. Metrics are fetched one step late, so
-    that the device never waits for the host. States are evaluated, saved and returned only once
-    they are known to be finite.
+    Stopping earlier and calling again gives the same weights. Metrics are fetched one step late and
+    batches are put on the device one step early, so that the device never waits for the host: while
+    it computes a step, the next batch is already there, or on its way. States are evaluated, saved
+    and returned only once they are known to be finite.
 
     Args:
       state: where to start; `batches` must start at the same step.
@@ -69,18 +69,24 @@ def fit(
         evaluate, evaluate_every, steps, steps_per_epoch, best, log=log, metrics=metrics
     )
     source = iter(batches)
+
+    def following() -> dict[str, jax.Array]:
+        return put_batch(metrics.next_batch(source), mesh)
+
     bar = progress(range(start, steps), name=name, total=steps - start, unit="step")
     try:
         with DeferredInterrupt() as interrupt:
             try:
                 if validation.missed(start):
                     validation.run(start, state)
-                for i in () if validation.exhausted(start) else bar:
+                ended = start >= steps or validation.exhausted(start)
+                batch = {} if ended else following()
+                for i in () if ended else bar:
                     interrupt.check()
-                    local = metrics.next_batch(source)
-                    state, found = train_step(state, put_batch(local, mesh))
+                    state, found = train_step(state, batch)
                     done = i + 1
-                    metrics.add(done, found, images=_images(local))
+                    metrics.add(done, found, images=len(next(iter(batch.values()))))
+                    batch = following() if done < steps else {}
                     metrics.settle(leave=1)
                     if done % max(1, steps_per_epoch // 10) == 0 and np.isfinite(metrics.loss):
                         bar.set_postfix(loss=f"{metrics.loss:.3f}", refresh=False)
@@ -102,11 +108,6 @@ def fit(
         if checkpoints is not None:
             checkpoints.wait()
     return state
-
-
-def _images(local: dict[str, Any]) -> int:
-    """Number of images in a global batch, from one process's equal part of it."""
-    return len(next(iter(local.values()))) * jax.process_count()
 
 
 def _save(

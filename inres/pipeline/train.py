@@ -12,12 +12,14 @@ from inres.config import Config, ConfigError
 from inres.data import batches, item_store, properties, stack_shape, views, zoom
 from inres.data.properties import PropertyScale
 from inres.encoding import encoder
+from inres.encoding.variables import fingerprint
 from inres.evaluation import metrics
 from inres.evaluation.distances import hamming_distances
 from inres.learning import devices, loop, losses, objective, recipe, sight
 from inres.learning.best import Best
 from inres.learning.checkpoints import Checkpoints
 from inres.learning.logs import MetricLog
+from inres.learning.profiling import profiled
 from inres.learning.step import make_train_step
 from inres.learning.train_state import TrainState, begin
 from inres.pipeline import artifacts, networks, stages
@@ -30,12 +32,16 @@ from inres.system.rows import Images, Rows, Selected
 Validate = Callable[[TrainState], dict[str, float]]
 
 
-def train_network(config: Config, workdir: Path) -> None:
+def train_network(config: Config, workdir: Path, *, profile: Path | None = None) -> None:
     """Write `<workdir>/train` unless it is complete.
 
     Results: inputs.npy (network input of every item), shape.json (how much of a stack is visible),
     properties.json (scale of the properties), checkpoints, log.jsonl, TensorBoard events and
     summary.json. An interrupted training continues from its last checkpoint, to the same weights.
+
+    Args:
+      config, workdir: of the run.
+      profile: folder for a trace of some steps (`learning.profiling`); None: no trace.
 
     Raises:
       ConfigError: the items, the split or the recipe allow no training; names the field.
@@ -43,10 +49,10 @@ def train_network(config: Config, workdir: Path) -> None:
     """
     inputs = stage_inputs(config, "train")
     inputs["upstream.segment"] = stages.done(workdir, "segment")
-    stages.run_stage(workdir, "train", inputs, lambda out: _train(config, workdir, out))
+    stages.run_stage(workdir, "train", inputs, lambda out: _train(config, workdir, out, profile))
 
 
-def _train(config: Config, workdir: Path, out: Path) -> None:
+def _train(config: Config, workdir: Path, out: Path, profile: Path | None) -> None:
     devices.require_divisible(config.train.batch, devices.data_mesh(), "config.train.batch")
     store = artifacts.open_items(workdir)
     data = artifacts.labelled(store, workdir)
@@ -71,7 +77,7 @@ def _train(config: Config, workdir: Path, out: Path) -> None:
     for note in notes:
         print(f"  note: {note}")
     began = time.perf_counter()
-    summary = _fit(config, data, images, rows, arrays, scale, out)
+    summary = _fit(config, data, images, rows, arrays, scale, out, profile)
     summary["seconds_of_last_run"] = round(time.perf_counter() - began, 1)
     files.write_json(out / "summary.json", summary)
 
@@ -225,6 +231,7 @@ def _fit(
     arrays: Mapping[str, np.ndarray],
     scale: PropertyScale,
     out: Path,
+    profile: Path | None,
 ) -> dict[str, int | str | float]:
     """Train from the newest checkpoint in `out`; returns the summary."""
     c, channels = config.train, images.shape[-1]
@@ -250,10 +257,14 @@ def _fit(
     shown["image"] = Selected(images, rows[arrays["place"]])
     loss = recipe.hash_loss(model, config, steps=steps, classes=data.classes)
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
-    with MetricLog(out, step=start) as log:
+    made = make_train_step(loss, optimizer, key=key, mesh=mesh)
+    with (
+        MetricLog(out, step=start) as log,
+        profiled(made, profile, start=start, steps=steps) as train_step,
+    ):
         state = loop.fit(
             state,
-            make_train_step(loss, optimizer, key=key, mesh=mesh),
+            train_step,
             draw_batches(config, shown, start=start, steps=steps),
             steps=steps,
             steps_per_epoch=per_epoch,
@@ -278,7 +289,7 @@ def _fit(
         "kept_step": kept,
         "parameters": count,
         "training_items": len(rows),
-        "model": encoder.fingerprint(variables),
+        "model": fingerprint(variables),
     }
 
 
