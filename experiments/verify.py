@@ -4,11 +4,12 @@
 
 The workdir is that of a finished run, an exported archive, or an index itself. Opening an archive
 checks sizes and headers but reads no items, so that a search begins at once; this command reads
-everything, which takes some seconds per ten gigabytes. Names the first damaged file.
+everything, which takes some seconds per ten gigabytes. Names the first damaged file. The programs
+of an exported run are also run on some of its thumbnails, and compared with what its networks gave.
 """
 
 from experiments import common
-from inres.pipeline import added, export, export_checks
+from inres.pipeline import added, export
 from inres.storage import manifest, store
 
 
@@ -21,7 +22,7 @@ def verify(arguments: list[str]) -> None:
     if found is None:
         raise FileNotFoundError(f"{root}: holds no archive; give the workdir of a finished run")
     if export.is_export(found.parent):
-        export_checks.verify(found.parent)
+        export.verify(found.parent)
     store.verify(found)
     for segment in added.segments(found):
         added.verify(segment)

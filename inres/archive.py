@@ -4,6 +4,7 @@ import bisect
 import collections
 import dataclasses
 import functools
+import importlib.util
 import os
 import reprlib
 import threading
@@ -50,12 +51,11 @@ from inres.system.lazy import Lazy
 from inres.system.progress import Step, untold
 
 if TYPE_CHECKING:
-    from inres.encoding import encoder
     from inres.pipeline import growing
 else:
-    # They import JAX, which the archive's own items can be searched without.
-    encoder, growing = Lazy("inres.encoding.encoder"), Lazy("inres.pipeline.growing")
+    growing = Lazy("inres.pipeline.growing")  # imports JAX, which most searches do without
 
+NETWORKS = ("auto", "flax", "exported")
 OPEN_SCANS = 2
 """Scans that an archive keeps in memory for further queries."""
 MOST_SORTED = 1_000_000
@@ -105,23 +105,39 @@ class Archive:
     another thread adds or removes items.
     """
 
-    def __init__(self, run: TrainedRun) -> None:
-        self._run = run
+    def __init__(self, run: TrainedRun, *, networks: str = "auto") -> None:
+        self._run, self._networks = run, networks
         self._scans: collections.OrderedDict[tuple, QueryScan] = collections.OrderedDict()
         self._scans_lock = threading.Lock()
 
     @classmethod
-    def open(cls, path: str | os.PathLike) -> "Archive":
+    def open(cls, path: str | os.PathLike, *, networks: str = "auto") -> "Archive":
         """Open a workdir with a finished run, or a folder written by `experiments.export`.
+
+        Args:
+          path: the folder.
+          networks: what encodes queries: `flax`, the network and the U-Net in Flax; `exported`, the
+            programs in an exported run, which need no Flax; or `auto`, the programs only where Flax
+            is not installed. The results are the same up to rounding.
 
         Raises:
           FileNotFoundError: there is no run at `path`, or it is not finished.
-          ValueError: it is damaged or was made by another version; names the file.
+          ValueError: it is damaged or was made by another version; names the file. Or there is no
+            such way to encode, or a workdir is to be opened with exported programs.
         """
         root = Path(path).expanduser().resolve()
+        if networks not in NETWORKS:
+            raise ValueError(f"networks is {networks!r}: must be one of {', '.join(NETWORKS)}")
         if export.is_export(root):
-            return cls(export.open_export(root))
-        return cls(open_workdir(root))
+            missing = importlib.util.find_spec("flax") is None
+            portable = networks == "exported" or (networks == "auto" and missing)
+            return cls(export.open_export(root, portable=portable), networks=networks)
+        if networks == "exported":
+            raise ValueError(
+                f"{root}: not an exported run, but networks is 'exported'; export the run first, "
+                "or open it with Flax"
+            )
+        return cls(open_workdir(root), networks=networks)
 
     def __len__(self) -> int:
         return len(self._run.stored)
@@ -630,7 +646,7 @@ class Archive:
     def _open_again(self) -> None:
         """Read the archive as it is now on disk."""
         # At once, and in another dictionary: searches that are running keep the former state.
-        self.__dict__ = type(self).open(self._run.root).__dict__
+        self.__dict__ = type(self).open(self._run.root, networks=self._networks).__dict__
 
     # --- encoding ---------------------------------------------------------------------------------
 
@@ -659,15 +675,9 @@ class Archive:
         if images.ndim == 3:
             images = views.single(images, self._run.channels)
         images = views.limited(images, self._run.reach)
-        encoded = self._encode_unseen(images)
+        encoded = self._run.encoders.unseen(images)
         made = self._run.representation
         return codes_lib.pack(made.to_bits(encoded)), made.to_features(encoded)
-
-    @functools.cached_property
-    def _encode_unseen(self) -> "encoder.Encoder":
-        return encoder.make_unseen_encoder(
-            self._run.config, *self._run.network, channels=self._run.channels
-        )
 
     def _encode_one(self, seen: np.ndarray) -> Encoded:
         """Encode one network input [S, S, C] as the archive's items were.
@@ -675,9 +685,8 @@ class Archive:
         An image of the training set is encoded like the archived one; others over their views.
         """
         if digests.of_input(seen) in self._run.trained_inputs:
-            planes = self._run.config.model.planes
-            return encoder.make_encoder(*self._run.network, planes=planes)(seen[None])
-        return self._encode_unseen(seen[None])
+            return self._run.encoders.as_is(seen[None])
+        return self._run.encoders.unseen(seen[None])
 
     def warm_up(self) -> None:
         """Load the networks and compile their programs, as the first query does otherwise.

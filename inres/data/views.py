@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy import ndimage
 
-from inres.config import Items
+from inres.config import Config, Items
 from inres.data import cubes
 
 
@@ -202,6 +202,24 @@ def symmetries(channels: int, *, flips: bool, quarter_turns: bool) -> tuple[View
         return changed
 
     return tuple(make(q, m, b) for b in backward for m in mirrored for q in quarters)
+
+
+def unseen(config: Config, *, channels: int) -> tuple[tuple[View, ...], float]:
+    """The views of an image that the network was not trained on, and the weight of their mean.
+
+    They are mirrored and rotated as by `config.train`. A network trained without augmentation knows
+    images in their original orientation only: there are no other views then, and the weight is 0.
+
+    Args:
+      config: of the run.
+      channels: of the network's inputs.
+    """
+    t = config.train
+    weight = config.hash.views_weight if t.clean_share < 1 else 0.0
+    # Planes that are seen one by one have no order.
+    ordered = channels if config.model.planes == "channels" else 1
+    found = symmetries(ordered, flips=t.flips, quarter_turns=t.quarter_turns)
+    return (found, weight) if weight and len(found) > 1 else ((as_is,), 0.0)
 
 
 def view(

@@ -1,20 +1,15 @@
 """Lung masks computed by a trained U-Net."""
 
-from collections.abc import Callable
+import functools
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
-from scipy import ndimage
 
-from inres.ct import lungs
-from inres.encoding.encoder import check_images
+from inres.encoding import in_batches
+from inres.encoding.in_batches import Segmenter
 from inres.learning.sight import to_input
-
-Segmenter = Callable[[np.ndarray], np.ndarray]
-"""uint8 [N, S, S] slices -> uint8 [N, S, S] lung masks, 1 inside."""
 
 
 def make_segmenter(
@@ -27,52 +22,22 @@ def make_segmenter(
 ) -> Segmenter:
     """Build a segmenter.
 
-    Slices are resized to the U-Net's input and its logits back, on the device. Holes of up to a
-    tenth of the lungs' area are filled, as in the masks that it learned from: a nodule is part of
-    a lung.
-
     Args:
       model, variables: the trained U-Net.
       size: side of its input, pixels.
-      spacing_mm: pixel side of the slices. Masks are then repaired at the pleura like those that
-        the U-Net learned from (`lungs.repair`, but without its margin, which is learned). 0 if
-        unknown: no repair.
-      batch: slices per call of the U-Net.
+      spacing_mm, batch: as of `in_batches.segmenter`, which finishes the masks.
     """
-
-    @jax.jit
-    def apply(variables: dict[str, Any], slices: jax.Array) -> jax.Array:
-        b, s, _ = slices.shape
-        small = jax.image.resize(to_input(slices), (b, size, size), "linear")
-        logits = model.apply(variables, small[..., None], train=False)
-        return (jax.image.resize(logits, (b, s, s), "linear") > 0).astype(jnp.uint8)
-
-    def finish(mask: np.ndarray) -> np.ndarray:
-        mask = fill_small_holes(mask)
-        if spacing_mm and mask.any():
-            mask = lungs.repair(mask[None] > 0, spacing_mm, margin_mm=0.0)[0].astype(np.uint8)
-        return mask
-
-    def segment(slices: np.ndarray) -> np.ndarray:
-        check_images(slices, axes=3)
-        out = np.empty(slices.shape, np.uint8)
-        width = min(batch, len(slices)) if len(slices) == 1 else batch
-        for start in range(0, len(slices), width):
-            part = np.asarray(slices[start : start + width])
-            full = np.zeros((width, *part.shape[1:]), np.uint8)
-            full[: len(part)] = part
-            masks = np.asarray(apply(variables, full))[: len(part)]
-            out[start : start + len(part)] = [finish(mask) for mask in masks]
-        return out
-
-    return segment
+    masks = functools.partial(apply, model, size, variables)
+    return in_batches.segmenter(masks, spacing_mm=spacing_mm, batch=batch)
 
 
-def fill_small_holes(mask: np.ndarray, *, share: float = 0.1) -> np.ndarray:
-    """Fill the holes of a mask [S, S] that cover at most `share` of its area. uint8 [S, S]."""
-    filled = ndimage.binary_fill_holes(mask)
-    holes, count = ndimage.label(filled & ~(mask > 0))
-    areas = np.bincount(holes.ravel(), minlength=count + 1)
-    small = areas <= share * np.count_nonzero(mask)
-    small[0] = False
-    return ((mask > 0) | small[holes]).astype(np.uint8)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def apply(model: nn.Module, size: int, variables: dict[str, Any], slices: jax.Array) -> jax.Array:
+    """Masks of slices uint8 [B, S, S], same type and shape.
+
+    Slices are resized to the U-Net's input and its logits back, on the device.
+    """
+    b, s, _ = slices.shape
+    small = jax.image.resize(to_input(slices), (b, size, size), "linear")
+    logits = model.apply(variables, small[..., None], train=False)
+    return (jax.image.resize(logits, (b, s, s), "linear") > 0).astype(jnp.uint8)

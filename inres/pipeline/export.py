@@ -10,6 +10,7 @@
   properties.json the properties that the network estimates, and their scale
   thumbnails.npy  uint8 [N, S, S], every item as the network sees it
   trained.npy     digests of the network inputs in training
+  *.jaxexport     the networks as programs that need no Flax, and expected.npz (`programs`)
   archive/        the index with codes, features and records
   checksums.json  SHA-256 of all files but itself and those of archive/, which has its own
 
@@ -27,9 +28,10 @@ import numpy as np
 from inres import config as config_lib
 from inres.config import Config
 from inres.data import item_table
+from inres.encoding.variables import nested
 from inres.pipeline import artifacts, digests, export_checks, stages, workdir
 from inres.pipeline.export_checks import COPY, ExportError
-from inres.pipeline.trained import TrainedRun, open_workdir, with_added
+from inres.pipeline.trained import TrainedRun, open_workdir, require_network_of, with_added
 from inres.storage import store as storage
 from inres.storage.manifest import LOCK
 from inres.system import files
@@ -37,11 +39,12 @@ from inres.system.lazy import Lazy
 from inres.system.progress import progress
 
 if TYPE_CHECKING:
-    from inres.encoding.segmenter import Segmenter
-    from inres.pipeline import networks
+    from inres.encoding.in_batches import Encoders, Segmenter
+    from inres.pipeline import networks, programs
     from inres.pipeline.networks import Network
 else:
-    networks = Lazy("inres.pipeline.networks")  # imports JAX, which most queries do not need
+    # They import JAX, which most queries do not need.
+    networks, programs = Lazy("inres.pipeline.networks"), Lazy("inres.pipeline.programs")
 
 _SCORES = (
     "map_macro",
@@ -87,8 +90,10 @@ def export_run(root: Path, out: Path) -> None:
                 file.write(np.ascontiguousarray(image).tobytes())
         shutil.copyfile(root / "index" / "trained.npy", part / "trained.npy")
         shutil.copytree(run.stored.path, part / "archive", ignore=shutil.ignore_patterns(LOCK))
+        programs.write(run, part)
         sums = {path.name: files.sha256(path) for path in sorted(part.glob("*.*"))}
         files.write_json(part / export_checks.CHECKSUMS, sums)
+        programs.require_expected(open_export(part, portable=True))
 
 
 def _require_outside(root: Path, out: Path) -> None:
@@ -163,6 +168,7 @@ def model_card(
             if scores.get(key) is not None
         },
         "network": run.config.model.name,
+        "precision": run.config.train.precision,
         "bits": run.stored.bits,
         "segmented": run.segmenter is not None,
         "channels": run.channels,
@@ -182,11 +188,29 @@ def is_export(root: Path) -> bool:
     return (root / export_checks.CARD).is_file() or (root / export_checks.CHECKSUMS).is_file()
 
 
-def open_export(root: Path) -> TrainedRun:
+def verify(root: Path) -> None:
+    """Compare all files of the exported run in `root`, but those of its archive, with their sums.
+
+    Its programs, if it has any, are run on thumbnails and compared with the networks.
+
+    Raises:
+      ExportError: names the first file that is missing, damaged, or without a checksum, or what a
+        program computes differently.
+    """
+    export_checks.verify(root)
+    if programs.EXPECTED in export_checks.read_checksums(root):
+        programs.require_expected(open_export(root, portable=True))
+
+
+def open_export(root: Path, *, portable: bool = False) -> TrainedRun:
     """Open a folder that `export_run` wrote.
 
     Files are compared with their checksums when they are read; those that are memory-mapped, by
     `experiments.verify`.
+
+    Args:
+      root: the folder.
+      portable: encode with the programs in the folder, without Flax.
 
     Raises:
       ExportError, ValueError: it is damaged or not an exported run; names the file.
@@ -208,6 +232,7 @@ def open_export(root: Path) -> TrainedRun:
         whole("planes.npz")
     stored = storage.load(root / "archive", model=card["fingerprint"])
     scale = artifacts.load_property_scale(whole("properties.json").parent, COPY)
+    hyperplanes = artifacts.load_hyperplanes(config, root, COPY)
 
     def load_network() -> "Network":
         return networks.read_network(
@@ -218,9 +243,24 @@ def open_export(root: Path) -> TrainedRun:
             remedy=COPY,
         )
 
+    def program(name: str) -> Path:
+        if name not in sums:
+            raise ExportError(
+                f"{root}: has no {name}, because it was exported by an older version; export the "
+                "run again, or open it with Flax"
+            )
+        return whole(name)
+
+    def load_encoders() -> "Encoders":
+        variables = files.load_arrays(whole("network.npz"), remedy=COPY)
+        require_network_of(stored, nested(variables), hyperplanes, root)
+        return programs.load_encoders(program, config, variables, card["channels"])
+
     def load_segmenter() -> "Segmenter | None":
         if not segmented:
             return None
+        if portable:
+            return programs.load_segmenter(program, whole("unet.npz"), config)
         return networks.unet_segmenter(config, networks.read_variables(whole("unet.npz"), COPY))
 
     run = TrainedRun(
@@ -234,13 +274,14 @@ def open_export(root: Path) -> TrainedRun:
         item_side_px=card["item_side_px"],
         layers=(artifacts.load_embeddings(root, COPY),),
         property_scale=scale,
-        hyperplanes=artifacts.load_hyperplanes(config, root, COPY),
+        hyperplanes=hyperplanes,
         scale=artifacts.to_scale(card["scale"]),
         stored=stored,
         load_digests=lambda: digests.read(whole("trained.npy"), COPY),
         data_root=None,
         load_network=load_network,
         load_segmenter=load_segmenter,
+        load_encoders=load_encoders if portable else None,
     )
     if len(run.layers[0]) != len(run):
         raise ExportError(

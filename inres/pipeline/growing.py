@@ -21,7 +21,6 @@ from inres.data import item_store, labels, prepare, views
 from inres.data.item_store import ItemStore
 from inres.data.items import Item
 from inres.data.scans import NothingNew
-from inres.encoding import encoder
 from inres.encoding.encoded import Encoded
 from inres.pipeline import added, artifacts, segment, train
 from inres.pipeline.records import fields_of
@@ -217,7 +216,7 @@ def _added(
         normal=lambda item: item.diameter_mm == 0,
     )
     inputs = _inputs(run, store, pending)[rows]
-    encoded = encoder.make_unseen_encoder(run.config, *run.network, channels=run.channels)(inputs)
+    encoded = run.encoders.unseen(inputs)
     append(run, given, views.own_slices(inputs), encoded, scans=pending / "scans.csv")
     dropped = _dropped(given, run.stored.records.columns)
     lost = f"columns that the archive's records lack were left out: {', '.join(dropped)}"

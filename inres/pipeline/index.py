@@ -6,8 +6,8 @@ import numpy as np
 
 from inres.config import Config
 from inres.data import item_table, views
-from inres.encoding import encoder
 from inres.encoding.binarize import FineScale
+from inres.encoding.variables import fingerprint
 from inres.pipeline import artifacts, digests, networks, stages
 from inres.pipeline.inputs import stage_inputs
 from inres.pipeline.records import fields_of
@@ -41,8 +41,8 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
     model, variables = networks.load_network(
         config, workdir / "train", classes=data.classes, channels=channels
     )
-    encode_unseen = encoder.make_unseen_encoder(config, model, variables, channels=channels)
-    encoded = encoder.make_encoder(model, variables, planes=config.model.planes)(inputs)
+    encode, encode_unseen = networks.encoders(config, model, variables, channels=channels)
+    encoded = encode(inputs)
     unseen = data.on("val", "test")
     if len(unseen):
         encoded = encoded.with_rows(unseen, encode_unseen(Selected(inputs, unseen)))
@@ -87,7 +87,7 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
         bits=config.hash.bits,
         group="scan",
         label="label",
-        model=networks.fingerprint(variables, made.hyperplanes),
+        model=fingerprint(variables, made.hyperplanes),
     )
     print(
         f"  {len(rows)} items of {config.hash.bits} bits, "

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,8 +13,9 @@ from jax.sharding import Mesh
 
 from inres.config import Config
 from inres.encoding import encoder
-from inres.encoding.linear_codes import Hyperplanes
-from inres.encoding.segmenter import Segmenter, make_segmenter
+from inres.encoding.in_batches import Encoders, Segmenter
+from inres.encoding.segmenter import make_segmenter
+from inres.encoding.variables import by_path, nested
 from inres.learning import recipe, sight
 from inres.learning.checkpoints import RESUME, Checkpoints
 from inres.learning.devices import data_mesh
@@ -66,6 +66,16 @@ def load_network(config: Config, train: Path, *, classes: int, channels: int) ->
     return model, state.variables
 
 
+def encoders(
+    config: Config, model: nn.Module, variables: dict[str, Any], *, channels: int
+) -> Encoders:
+    """The encoders of the network of `config`, whose inputs have so many channels."""
+    return Encoders(
+        encoder.make_encoder(model, variables, planes=config.model.planes),
+        encoder.make_unseen_encoder(config, model, variables, channels=channels),
+    )
+
+
 def load_segmenter(config: Config, workdir: Path) -> Segmenter | None:
     """The trained U-Net as a segmenter; None where the archive's lungs are not from a U-Net."""
     if not (workdir / "segment" / artifacts.MASKS).is_file():
@@ -95,7 +105,7 @@ def _resume(folder: Path) -> str:
 def unet_segmenter(config: Config, variables: dict[str, Any]) -> Segmenter:
     """The U-Net of `config` with trained `variables` as a segmenter."""
     return make_segmenter(
-        recipe.build_unet(config.segment),
+        recipe.build_unet(config.segment, precision=config.train.precision),
         variables,
         size=config.segment.size_px,
         spacing_mm=artifacts.slice_spacing_mm(config),
@@ -104,9 +114,9 @@ def unet_segmenter(config: Config, variables: dict[str, Any]) -> Segmenter:
 
 def write_variables(path: Path, variables: Mapping[str, Any]) -> None:
     """Write the variables of a network as `.npz`, by their paths."""
-    flat = flax.traverse_util.flatten_dict(variables, sep="/")
+    flat = {name: np.asarray(value) for name, value in by_path(variables).items()}
     with files.atomic_path(path) as part:
-        np.savez(part, **{n: np.asarray(value) for n, value in flat.items()})  # type: ignore[arg-type]
+        np.savez(part, **flat)  # type: ignore[arg-type]
 
 
 def read_variables(path: Path, remedy: str) -> dict[str, Any]:
@@ -115,7 +125,7 @@ def read_variables(path: Path, remedy: str) -> dict[str, Any]:
     Raises:
       ValueError: the file is damaged; names it and ends with `remedy`.
     """
-    return flax.traverse_util.unflatten_dict(files.load_arrays(path, remedy=remedy), sep="/")
+    return nested(files.load_arrays(path, remedy=remedy))
 
 
 def read_network(
@@ -128,9 +138,3 @@ def read_network(
     """
     model = recipe.build_model(config, classes=classes, properties=properties)
     return model, read_variables(path, remedy)
-
-
-def fingerprint(variables: dict[str, Any], hyperplanes: Hyperplanes | None) -> str:
-    """Fingerprint of everything that determines an item's code and features."""
-    code = {} if hyperplanes is None else {"code": vars(hyperplanes)}
-    return encoder.fingerprint(variables | code)

@@ -9,7 +9,7 @@ import numpy as np
 
 from inres.config import Config
 from inres.data import audit, batches, item_store, views
-from inres.encoding.segmenter import Segmenter
+from inres.encoding.in_batches import Segmenter
 from inres.figures import lungs, panels, style
 from inres.learning import devices, loop, recipe
 from inres.learning.checkpoints import Checkpoints
@@ -78,7 +78,7 @@ def _train(config: Config, store: item_store.ItemStore, rows: np.ndarray, out: P
     devices.require_divisible(c.batch, mesh, "config.segment.batch")
     per_epoch = batches.steps_per_epoch(len(rows), c.batch, section="segment")
     pairs = write_pairs(store, rows, c.size_px, _pair_files(out))
-    model = recipe.build_unet(c)
+    model = recipe.build_unet(c, precision=config.train.precision)
     optimizer, rate = recipe.unet_optimizer(c)
     key = jax.random.key(config.seed)
 

@@ -2,9 +2,9 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,13 +16,14 @@ from inres.encoding.binarize import FineScale
 from inres.encoding.encoded import Encoded
 from inres.encoding.linear_codes import Hyperplanes
 from inres.encoding.representation import Representation
+from inres.encoding.variables import fingerprint
 from inres.pipeline import added, artifacts, digests, stages, workdir
 from inres.pipeline.prepare import data_root
 from inres.storage import store as storage
 from inres.system.lazy import Lazy
 
 if TYPE_CHECKING:
-    from inres.encoding.segmenter import Segmenter
+    from inres.encoding.in_batches import Encoders, Segmenter
     from inres.pipeline import networks
     from inres.pipeline.networks import Network
 else:
@@ -65,6 +66,8 @@ class TrainedRun:
     load_segmenter: "Callable[[], Segmenter | None]"
     open_store: Callable[[], ItemStore | None] = lambda: None
     """Opens the store of the run's own items; None where it is not there, as in an export."""
+    load_encoders: "Callable[[], Encoders] | None" = None
+    """Loads programs in place of the network; None where there is the network."""
 
     def __len__(self) -> int:
         """N."""
@@ -112,12 +115,19 @@ class TrainedRun:
           StageError: it is another one.
         """
         model, variables = self.load_network()
-        if networks.fingerprint(variables, self.hyperplanes) != self.stored.model:
-            raise stages.StageError(
-                f"{self.stored.path}: the archive was made by another network than that of "
-                f"{self.root}; run the index stage again"
-            )
+        require_network_of(self.stored, variables, self.hyperplanes, self.root)
         return model, variables
+
+    @functools.cached_property
+    def encoders(self) -> "Encoders":
+        """The encoders of the trained network.
+
+        Raises:
+          StageError: as of `network`.
+        """
+        if self.load_encoders is not None:
+            return self.load_encoders()
+        return networks.encoders(self.config, *self.network, channels=self.channels)
 
     @functools.cached_property
     def representation(self) -> Representation:
@@ -130,6 +140,24 @@ class TrainedRun:
     def segmenter(self) -> "Segmenter | None":
         """The trained U-Net; None where the archive's lungs are not from a U-Net."""
         return self.load_segmenter()
+
+
+def require_network_of(
+    stored: storage.Stored,
+    variables: Mapping[str, Any],
+    hyperplanes: Hyperplanes | None,
+    root: Path,
+) -> None:
+    """Check that an archive was made by the network of `root`.
+
+    Raises:
+      StageError: it was made by another one.
+    """
+    if fingerprint(variables, hyperplanes) != stored.model:
+        raise stages.StageError(
+            f"{stored.path}: the archive was made by another network than that of {root}; run the "
+            "index stage again"
+        )
 
 
 def open_workdir(root: Path) -> TrainedRun:

@@ -8,9 +8,10 @@ import pytest
 
 from inres.config import Config, Model, Train
 from inres.data.views import as_is
-from inres.encoding import binarize, encoder, segmenter
+from inres.encoding import binarize, encoder, in_batches, segmenter
 from inres.encoding.encoded import Encoded
 from inres.encoding.linear_codes import itq
+from inres.encoding.variables import fingerprint
 from inres.learning import recipe
 from inres.models.head import HashHead, Outputs
 from inres.models.networks.inres_net import InResNet
@@ -84,11 +85,11 @@ def test_views_are_averaged_and_the_image_as_it_is_keeps_its_share(weight):
 
 def test_a_fingerprint_sees_one_changed_weight(network):
     _, variables = network
-    mark = encoder.fingerprint(variables)
-    assert encoder.fingerprint(jax.tree.map(np.array, variables)) == mark
+    mark = fingerprint(variables)
+    assert fingerprint(jax.tree.map(np.array, variables)) == mark
     changed = jax.tree.map(np.array, variables)
     changed["params"]["head"]["fc3"]["bias"][0] += 1e-7
-    assert encoder.fingerprint(changed) != mark
+    assert fingerprint(changed) != mark
 
 
 def encoded_items(n=300):
@@ -179,4 +180,4 @@ def test_small_holes_are_filled_and_large_ones_kept():
     mask[5, 38] = 0  # open to the outside: no hole
     want = mask.copy()
     want[5:10, 5:10] = 1
-    np.testing.assert_array_equal(segmenter.fill_small_holes(mask), want)
+    np.testing.assert_array_equal(in_batches.fill_small_holes(mask), want)

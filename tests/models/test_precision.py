@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from untrained import untrained
 
 from inres import config as lib
 from inres.learning import recipe, sight
@@ -32,15 +33,7 @@ def network(config, shape):
     """The network of a config, and random variables for images of a shape."""
     model = recipe.build_model(config, classes=3, properties=2)
     planes, seen = sight.split(jnp.zeros((1, *shape)), config.model.planes)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), sight.flatten(planes, seen), seen)
-
-    def drawn(path, leaf):
-        name = path[-1].key
-        if name != "kernel":
-            return np.full(leaf.shape, float(name in ("scale", "var")), np.float32)
-        return RNG.normal(0, np.prod(leaf.shape[:-1]) ** -0.5, leaf.shape).astype(np.float32)
-
-    return model, jax.tree_util.tree_map_with_path(drawn, shapes)
+    return model, untrained(model, sight.flatten(planes, seen), seen)
 
 
 def products(text):

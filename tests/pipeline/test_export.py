@@ -17,8 +17,9 @@ from inres.data.properties import PropertyScale
 from inres.encoding.binarize import FineScale
 from inres.encoding.encoded import Encoded
 from inres.encoding.linear_codes import Hyperplanes
+from inres.encoding.variables import fingerprint
 from inres.learning.checkpoints import Checkpoints
-from inres.pipeline import artifacts, export, export_checks, networks, trained
+from inres.pipeline import artifacts, export, export_checks, programs, trained
 from inres.retrieval import codes as codes_lib
 from inres.storage import store
 from inres.system import files
@@ -50,7 +51,7 @@ def workdir(tmp_path, monkeypatch):
         scale.join(encoded),
         [{"scan": item.scan} for item in items],
         bits=BITS,
-        model=networks.fingerprint(variables, hyperplanes),
+        model=fingerprint(variables, hyperplanes),
     )
     np.save(root / "index" / "trained.npy", np.zeros((2, 16), np.uint8))
     metrics = {
@@ -82,6 +83,8 @@ def workdir(tmp_path, monkeypatch):
         load_segmenter=lambda: None,
     )
     monkeypatch.setattr(export, "open_workdir", lambda _: run)
+    monkeypatch.setattr(programs, "write", lambda run, out: None)  # this network is none
+    monkeypatch.setattr(programs, "require_expected", lambda run: None)
     return root
 
 

@@ -2,11 +2,11 @@
 
 import dataclasses
 
-import jax
 import numpy as np
 import pytest
 from ct.trees import write_tree
 from data.chests import SCANS, make_config, run
+from untrained import untrained
 
 from inres.config import Model
 from inres.data import item_table, views
@@ -14,8 +14,9 @@ from inres.data.item_store import open_store
 from inres.data.properties import PropertyScale, table
 from inres.encoding import encoder
 from inres.encoding.binarize import FineScale
+from inres.encoding.variables import fingerprint
 from inres.learning import recipe
-from inres.pipeline import export, networks
+from inres.pipeline import export
 from inres.pipeline.records import fields_of
 from inres.pipeline.trained import TrainedRun
 from inres.retrieval import codes
@@ -54,7 +55,7 @@ def make_archive(root):
     )
     scale = PropertyScale.of(NAMES, table(made.items, NAMES))
     model = recipe.build_model(config, classes=len(CLASS_NAMES), properties=len(NAMES))
-    variables = _untrained(model, np.zeros((1, *inputs.shape[1:]), np.float32))
+    variables = untrained(model, np.zeros((1, *inputs.shape[1:]), np.float32), None)
     encode = encoder.make_unseen_encoder(config, model, variables, channels=inputs.shape[-1])
     one_by_one = [encode(inputs[row][None]) for row in range(len(inputs))]  # one program
     encoded = one_by_one[0].followed_by(*one_by_one[1:])
@@ -70,7 +71,7 @@ def make_archive(root):
         encoded.fc1[1:],
         records,
         bits=BITS,
-        model=networks.fingerprint(variables, None),
+        model=fingerprint(variables),
         group="scan",
         label="label",
     )
@@ -94,20 +95,6 @@ def make_archive(root):
         load_segmenter=lambda: None,
         open_store=lambda: made,
     )
-
-
-def _untrained(model, image):
-    """Random variables, without compiling the program that makes those of a training."""
-    rng = np.random.default_rng(0)
-
-    def random(path, leaf):
-        name = path[-1].key
-        if name != "kernel":
-            return np.full(leaf.shape, float(name in ("scale", "var")), np.float32)
-        return rng.normal(0, np.prod(leaf.shape[:-1]) ** -0.5, leaf.shape).astype(np.float32)
-
-    shapes = jax.eval_shape(model.init, jax.random.key(0), image, None)
-    return jax.tree_util.tree_map_with_path(random, shapes)
 
 
 def _rated(row, item):

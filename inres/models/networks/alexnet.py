@@ -40,4 +40,4 @@ class AlexNet(HashNetwork):
 @networks.register("alexnet", title="AlexNet")
 def build(settings: networks.Settings, head: HashHead, kernel_init: Initializer) -> nn.Module:
     """AlexNet with the norm of the settings; its widths are fixed."""
-    return AlexNet(head, settings.norm, kernel_init)
+    return AlexNet(head, norm=settings.norm, kernel_init=kernel_init)
