@@ -4,14 +4,54 @@ Python also takes `2_5` and digits of other scripts for numbers. SimpleITK takes
 text as it understands, without a message.
 """
 
+import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from inres.ct.header import ScanError
 
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _PATTERN = re.compile(r"[^%]*%[0-9]{0,2}d[^%]*")
+_CONTROL = re.compile(rb"[\x00-\x08\x0b-\x1f\x7f]")
+"""Control characters, but for a tab."""
+LONGEST_LINE = 4000
+"""Bytes of a line of a header. Readers divide longer ones differently."""
+LONGEST_NAME = 1000
+"""Bytes of the name of a data file."""
 MOST_FILES = 1 << 16
 """Files that the voxels of a scan may have, one for each slice."""
+
+
+def read_line(file: BinaryIO, path: Path) -> str:
+    """The next line of the header of `path` without its end; empty at the end of the file.
+
+    A line in which SimpleITK may see another one, or another name of a file, is refused: the files
+    that a header names are checked before SimpleITK opens them.
+
+    Raises:
+      ScanError: it is too long, or has control characters.
+    """
+    line = file.readline(LONGEST_LINE + 2).rstrip(b"\r\n")
+    if len(line) > LONGEST_LINE:
+        raise ScanError(f"{path}: a line of its header is too long; shorten or fetch it again")
+    if _CONTROL.search(line):
+        raise ScanError(f"{path}: control characters in its header; remove them or fetch it again")
+    return os.fsdecode(line)
+
+
+def split_list(text: bytes, path: Path) -> str:
+    """The names of files that follow a header, one a line.
+
+    Raises:
+      ScanError: as `read_line`.
+    """
+    for line in text.split(b"\n"):
+        if len(line) > LONGEST_NAME or _CONTROL.search(line.rstrip(b"\r")):
+            raise ScanError(f"{path}: a name of its data files cannot be used; rename the file")
+    return os.fsdecode(text)
 
 
 def numbers(words: Sequence[str]) -> list[float]:

@@ -22,15 +22,20 @@ SPACINGS_MM = (0.1, 25.0)
 """Distances of voxels that a CT can have. Others are in another unit."""
 LONGEST_MM = 3000.0
 """Greatest extent of a CT; whole bodies are shorter."""
-_META = "MetaImage, whose ending is .mhd or .mha in small letters"
 _MAGIC = {
     **{b"\xff\xd8\xff": "a JPEG", b"\x89png": "a PNG", b"ii*\0": "a TIFF", b"mm\0*": "a TIFF"},
     **{b"bm": "a BMP", b"gif8": "a GIF", b"riff": "a WebP", b"%pdf": "a PDF", b"\x1f\x8b": "gzip"},
     **{b"<!doctype": "a web page", b"<html": "a web page", b"pk\3\4": "a zip archive"},
-    **{b"nrrd000": "NRRD", b"objecttype": _META, b"ndims": _META},
+    **{b"nrrd000": "NRRD", b"objecttype": "MetaImage", b"ndims": "MetaImage"},
     **{b"version https://git-lfs": "a pointer of Git LFS instead of the file"},
 }
 """What files are that begin so (in lower case)."""
+READERS = {
+    **dict.fromkeys((".mhd", ".mha"), "MetaImageIO"),
+    **dict.fromkeys((".nrrd", ".nhdr"), "NrrdImageIO"),
+    **dict.fromkeys((".nii", ".nii.gz", ".hdr", ".img", ".img.gz"), "NiftiImageIO"),
+}
+"""SimpleITK's readers by the ending of a file, for the formats whose headers are checked."""
 PLACED = ("HDF5ImageIO", "MINCImageIO")
 """SimpleITK's readers of other formats that state position and orientation."""
 _SQUARE = 0.02
@@ -132,11 +137,16 @@ def image_format(path: Path) -> str:
 def information(path: Path) -> sitk.ImageFileReader:
     """A reader that has read the header.
 
+    A header that was checked is read by the reader of its format. SimpleITK would take the first
+    one that recognises the contents, which may find another header in the same file.
+
     Raises:
       ScanError: not an image that SimpleITK can read.
     """
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
+    name = path.name.lower()
+    reader.SetImageIO(next((one for ending, one in READERS.items() if name.endswith(ending)), ""))
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:

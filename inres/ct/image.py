@@ -7,15 +7,22 @@ import SimpleITK as sitk
 
 from inres.ct import dicom
 from inres.ct.formats import check_data_file
-from inres.ct.header import ScanError, execute, information, require_there
+from inres.ct.header import ScanError, execute, image_format, information, require_there
 from inres.ct.hu import measured
 from inres.ct.pictures import check_picture, require_type
 
+_PICTURES = {
+    *("PNGImageIO", "JPEGImageIO", "JPEG2000ImageIO", "BMPImageIO", "TIFFImageIO", "LSMImageIO"),
+    *("GDCMImageIO", ""),
+}
+"""SimpleITK's readers of files that are an image by themselves; empty: it says why it has none."""
 _GREY = np.array([0.299, 0.587, 0.114], np.float32)
 
 
 def read_image(path: str | Path) -> np.ndarray:
-    """Read any image that SimpleITK reads, without scaling: grey [Y, X], or [Z, Y, X] if deeper.
+    """Read an image without scaling: grey [Y, X], or [Z, Y, X] if deeper.
+
+    Formats are PNG, JPEG, BMP, TIFF, DICOM, and those of scans (`inres.ct.formats`).
 
     Colour becomes luminance (ITU-R 601), alpha is dropped. The dtype is that of the file; CT in
     DICOM becomes HU, int16.
@@ -30,9 +37,15 @@ def read_image(path: str | Path) -> np.ndarray:
     try:
         if dicom.is_dicom(path) and (hu := dicom.read_image(path)) is not None:
             return hu[0] if len(hu) == 1 else hu
-        stored = check_picture(path) if check_data_file(path, deep=True) is None else None
+        described = check_data_file(path, deep=True)
+        stored = check_picture(path) if described is None else None
     except OSError as error:
         raise ScanError(f"{path}: cannot be opened ({error.strerror})") from None
+    if described is None and (found := image_format(path)) not in _PICTURES:
+        raise ScanError(
+            f"{path}: holds what {found.removesuffix('ImageIO')} reads, which is no format of "
+            "pictures, or has another ending; convert it to PNG or TIFF"
+        )
     reader = information(path)
     image = execute(reader, path)
     pixels = sitk.GetArrayFromImage(image)

@@ -7,7 +7,6 @@ would change values or geometry without a message.
 
 import itertools
 import math
-import os
 from pathlib import Path
 
 import numpy as np
@@ -98,11 +97,13 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
     fields: dict[str, str] = {}
     with open(path, "rb") as file:
         for number in range(1000):
-            line = os.fsdecode(file.readline(4096))
+            line = words.read_line(file, path)
             key, equals, value = line.removeprefix("\ufeff").partition("=")
             if not equals:
                 break
-            key, value = key.strip(), value.strip()
+            key, value = key.strip(" \t"), value.strip(" \t")
+            if ":" in key:  # it separates a name from a value too
+                raise ScanError(f"{path}: {key} has a colon; write {key.partition(':')[0]} = ...")
             if key in fields and fields[key].split() != value.split():
                 raise ScanError(
                     f"{path}: {key} is {fields[key]} and, in line {number + 1}, {value}; remove one"
@@ -111,7 +112,7 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
             if key == "ElementDataFile":
                 end = file.tell()
                 if _is_list(value):
-                    fields[key] += "\n" + os.fsdecode(file.read(1 << 22))
+                    fields[key] += "\n" + words.split_list(file.read(1 << 22), path)
                 elif not _is_local(value) and file.read(4096).strip():
                     raise ScanError(
                         f"{path}: what follows ElementDataFile, its last field, is ignored; move "
@@ -136,7 +137,7 @@ def _require_known_names(path: Path, fields: dict[str, str]) -> None:
     for name in fields:
         plain = "".join(filter(str.isalpha, name)).lower()
         known = _BY_PLAIN_NAME.get(plain, name)
-        if known != name.strip("\0"):
+        if known != name:
             raise ScanError(f"{path}: {name} is no known field, but {known} is; rename it")
 
 
@@ -211,7 +212,7 @@ def _data_files(
     if _is_local(target):
         return (path,), True
     if _is_list(target):
-        found = [name.strip() for name in names.rstrip().splitlines()]
+        found = [name.strip() for name in names.rstrip().split("\n")]
         inner = len(size) - 1
         if target[4:].strip().upper() not in ("", f"{inner}", f"{inner}D"):
             raise ScanError(

@@ -5,7 +5,6 @@ is refused where that would change values or geometry without a message.
 """
 
 import math
-import os
 import re
 from pathlib import Path
 from typing import Literal
@@ -26,6 +25,8 @@ _PACKED: dict[str, Literal["", "gzip"]] = {"raw": "", "gz": "gzip", "gzip": "gzi
 _WORDS = {"right": "r", "left": "l", "anterior": "a", "posterior": "p", "superior": "s"}
 _SPACES = ("ras", "las", "lps")
 """Spaces whose axes are sides of the patient, as SimpleITK converts them to LPS."""
+MOST_LINES = 1000
+"""Of a header."""
 _VECTOR = re.compile(r"\(([^)]*)\)")
 _MILLIMETRES = ("mm", "millimeter", "millimetre", "")
 
@@ -79,11 +80,12 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
     with open(path, "rb") as file:
         if not file.readline(16).startswith(b"NRRD000"):
             raise ScanError(f"{path}: not a NRRD header; fetch it again, or remove it")
-        for _ in range(1000):
-            raw = file.readline(1 << 16)
-            line = os.fsdecode(raw).rstrip("\r\n")
-            if not line.strip():
+        for number in range(MOST_LINES + 1):
+            line = words.read_line(file, path)
+            if not line.strip(" \t"):
                 break  # the header ends with an empty line, a detached one with the file
+            if number == MOST_LINES:
+                raise ScanError(f"{path}: more than {MOST_LINES} lines of header; shorten it")
             name, colon, value = line.partition(":")
             if line.startswith("#") or not colon or value.startswith("="):
                 continue  # a comment, or a key with a value of some program
@@ -92,7 +94,7 @@ def _fields(path: Path) -> tuple[dict[str, str], int]:
                 raise ScanError(f"{path}: {name} is given twice; remove one")
             fields[name] = value.strip()
             if name == "datafile" and value.strip().upper().startswith("LIST"):
-                fields[name] += "\n" + os.fsdecode(file.read(1 << 22))
+                fields[name] += "\n" + words.split_list(file.read(1 << 22), path)
                 break
         return fields, file.tell()
 
@@ -125,7 +127,7 @@ def _data_files(
     if not target:
         return (path,), True
     if target.upper().startswith("LIST"):
-        found = [name.strip() for name in names.splitlines() if name.strip()]
+        found = [name.strip() for name in names.split("\n") if name.strip()]
         _require_count(path, len(found), size)
     elif "%" in target:
         pattern, *range_ = target.split()
