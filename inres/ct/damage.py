@@ -141,8 +141,12 @@ def _unpacked(file: BinaryIO, packed: str) -> Iterator[int]:
         while not stream.eof:
             piece = file.read(1 << 20)
             if not piece:
-                raise EOFError("the stream ends early")
-            yield len(stream.decompress(piece))
+                yield len(stream.flush())  # what did not fit into the last piece
+                if not stream.eof:
+                    raise EOFError("the stream ends early")
+            while piece and not stream.eof:
+                yield len(stream.decompress(piece, _PIECE))
+                piece = stream.unconsumed_tail
         return
     with gzip.GzipFile(fileobj=file) as unpacked:
         while piece := unpacked.read(_PIECE):

@@ -13,6 +13,7 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag, Tag
 
+from inres.ct.dicom import limits
 from inres.ct.dicom.elements import UnreadableError, has, text
 from inres.ct.dicom.slices import SLICE_TAGS, Slice, slice_of
 from inres.ct.dicom.storage import OVERLAY_BIT, PIXEL_TAGS, storage_of, uid
@@ -84,7 +85,7 @@ def read_instance(path: Path) -> Instance | None:
     with open(path, "rb") as file:
         if not _looks_like_dicom(file.read(132)):
             return None
-        file.seek(0)
+        limits.require_few_items(file)
         try:
             dataset = pydicom.dcmread(
                 file, stop_before_pixels=True, force=True, specific_tags=_WANTED

@@ -5,7 +5,7 @@ Uncompressed pixels are read as they lie in the file. Compressed ones are decode
 what it makes of slope, intercept and MONOCHROME1.
 """
 
-import tempfile
+import os
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -16,6 +16,7 @@ import SimpleITK as sitk
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate, generate_frames
 
+from inres.ct.dicom import limits
 from inres.ct.dicom.folder import quiet
 from inres.ct.dicom.instance import CT_CLASSES
 from inres.ct.dicom.slices import Slice
@@ -89,11 +90,10 @@ def _decoded(path: Path, pixels: Pixels, frames: list[int]) -> Iterator[np.ndarr
         found = list(generate_frames(data, number_of_frames=pixels.frames))
     except (OSError, ValueError, EOFError, TypeError, IndexError) as error:
         raise ScanError(f"{path}: truncated or damaged pixels ({error}); fetch it again") from None
-    with tempfile.TemporaryDirectory(prefix="inres-dicom-") as folder:
-        for frame in frames:
-            if frame >= len(found):
-                raise ScanError(f"{path}: truncated, no frame {frame + 1}; fetch it again")
-            yield _decoded_frame(path, pixels, found[frame], Path(folder) / "frame.dcm")
+    for frame in frames:
+        if frame >= len(found):
+            raise ScanError(f"{path}: truncated, no frame {frame + 1}; fetch it again")
+        yield _decoded_frame(path, pixels, found[frame])
 
 
 def _require_complete(data: bytes) -> None:
@@ -109,22 +109,22 @@ def _require_complete(data: bytes) -> None:
         raise EOFError(f"{place - len(data)} bytes are missing")
 
 
-def _decoded_frame(path: Path, pixels: Pixels, frame: bytes, part: Path) -> np.ndarray:
-    """One frame, decoded from the file `part` with nothing but its pixels."""
-    try:
-        with quiet():
-            _pixels_alone(pixels, frame).save_as(part, enforce_file_format=True)
-    except ValueError:  # not a transfer syntax that pydicom knows
-        raise ScanError(_not_decoded(path, pixels)) from None
-    except OSError as error:
-        raise ScanError(
-            f"{path}: cannot be decoded, since {part} cannot be written ({error.strerror}); make "
-            "room, or set TMPDIR to another folder"
-        ) from None
-    try:
-        values = sitk.GetArrayFromImage(sitk.ReadImage(str(part), imageIO="GDCMImageIO"))
-    except RuntimeError:
-        raise ScanError(_not_decoded(path, pixels)) from None
+def _decoded_frame(path: Path, pixels: Pixels, frame: bytes) -> np.ndarray:
+    """One frame, decoded from a file with nothing but its pixels.
+
+    The file is in memory alone, so that nothing of a patient is left behind, however this ends.
+    """
+    if limits.stated_size(frame) not in (None, (pixels.rows, pixels.columns)):
+        raise ScanError(_not_decoded(path, pixels))
+    with open(os.memfd_create("frame.dcm"), "w+b") as part:
+        try:
+            with quiet():
+                _pixels_alone(pixels, frame).save_as(part, enforce_file_format=True)
+            part.flush()
+            name = f"/proc/self/fd/{part.fileno()}"
+            values = sitk.GetArrayFromImage(sitk.ReadImage(name, imageIO="GDCMImageIO"))
+        except (ValueError, RuntimeError):  # ValueError: not a transfer syntax that pydicom knows
+            raise ScanError(_not_decoded(path, pixels)) from None
     shape = (pixels.rows, pixels.columns)
     fits = values.dtype.kind in "iu" and 8 * values.dtype.itemsize >= pixels.bits_stored
     if values.size != pixels.rows * pixels.columns or not fits:

@@ -1,0 +1,96 @@
+"""Files that need far more memory than their length: refused before pydicom reads them.
+
+pydicom makes an object of a kilobyte or so of every item of a sequence, of which a file can have
+one in eight bytes, and inflates a deflated file as a whole, to up to a thousand times its length.
+"""
+
+import struct
+import types
+import zlib
+from typing import BinaryIO
+
+import pydicom.filereader
+
+from inres.ct.dicom.elements import UnreadableError
+from inres.system import memory
+
+MOST_ITEMS = 1 << 19
+"""Items of sequences in a file; an enhanced CT has a few for each slice."""
+_SHORTEST_ITEM = 8
+"""Bytes."""
+_ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")
+"""The tag of an item in either order of bytes."""
+_COPIES = 4
+"""Times that inflated bytes are held, at most."""
+_PIECE = 1 << 22
+_JPEG, _JPEG_2000 = b"\xff\xd8", b"\xff\x4f\xff\x51"
+_SIZES = {bytes([code]) for code in (*range(0xC0, 0xD0), 0xF7)} - {b"\xc4", b"\xc8", b"\xcc"}
+"""Markers in a JPEG before which its size is not known."""
+
+
+def require_few_items(file: BinaryIO) -> None:
+    """Check the number of items in a file, whose position moves to its start.
+
+    Raises:
+      UnreadableError: there are too many.
+    """
+    count, rest = 0, b""
+    if file.seek(0, 2) > MOST_ITEMS * _SHORTEST_ITEM:
+        file.seek(0)
+        while piece := file.read(_PIECE):
+            count += _items_in(rest + piece)
+            rest = piece[-3:]
+            _require_few(count)
+    file.seek(0)
+
+
+def _items_in(data: bytes) -> int:
+    return sum(map(data.count, _ITEMS))
+
+
+def _require_few(count: int) -> None:
+    if count > MOST_ITEMS:
+        raise UnreadableError(f"more than {MOST_ITEMS} items of sequences")
+
+
+def inflated(data: bytes, wbits: int) -> bytes:
+    """As `zlib.decompress`, within the memory that there is.
+
+    Raises:
+      UnreadableError: the result is too long, or has too many items of sequences.
+    """
+    free = memory.available_bytes()
+    most = len(data) * 1100 if free is None else max(1, free // _COPIES)
+    stream = zlib.decompressobj(wbits)
+    found = stream.decompress(data, most)
+    if stream.unconsumed_tail:
+        raise UnreadableError(f"more than {most} bytes when it is inflated")
+    found += stream.flush()  # what did not fit, which is little
+    if not stream.eof:
+        raise UnreadableError("the deflated data ends early")
+    if len(found) > MOST_ITEMS * _SHORTEST_ITEM:
+        _require_few(_items_in(found))
+    return found
+
+
+def stated_size(frame: bytes) -> tuple[int, int] | None:
+    """Rows and columns that a compressed frame states itself; None where it is of another kind.
+
+    A decoder makes room for them, whatever the DICOM file says. JPEG, JPEG-LS and JPEG 2000.
+    """
+    if frame.startswith(_JPEG_2000) and len(frame) >= 24:
+        right, bottom, left, top = struct.unpack(">4I", frame[8:24])
+        return bottom - top, right - left
+    place = 2
+    while frame.startswith(_JPEG) and frame[place : place + 1] == b"\xff":
+        if frame[place + 1 : place + 2] in _SIZES and len(frame) >= place + 9:
+            rows, columns = struct.unpack(">2H", frame[place + 5 : place + 9])
+            return rows, columns
+        place += 2 + int.from_bytes(frame[place + 2 : place + 4], "big")
+    return None
+
+
+# pydicom takes no limit. It uses nothing else of this module.
+pydicom.filereader.zlib = types.SimpleNamespace(  # type: ignore[assignment]
+    decompress=inflated, MAX_WBITS=zlib.MAX_WBITS, error=zlib.error
+)
