@@ -10,7 +10,8 @@ run's own. With --config, its fields `data.*` say how the source is read.
 
 Every scan is prepared, segmented and encoded as the archive's items were; a scan that is in the
 archive already is skipped. An interrupted command continues when it is run again. Programs that
-have the archive open see the new items when they open it again.
+have the archive open see the new items when they open it again; `experiments.serve` sees them with
+the next query.
 """
 
 import dataclasses

@@ -3,8 +3,8 @@
     python -m experiments.remove --workdir=runs/luna16 --where="scan = 'NAME'"
 
 --where is an SQL condition on the records, as for `experiments.search`. Programs that have the
-archive open keep the items until they open it again. Images and embeddings stay in the workdir;
-only the archive forgets the items.
+archive open keep the items until they open it again; `experiments.serve` drops them with the next
+query. Images and embeddings stay in the workdir; only the archive forgets the items.
 """
 
 from absl import flags

@@ -37,7 +37,7 @@ from inres.encoding.encoded import Encoded
 from inres.pipeline import added as added_lib
 from inres.pipeline import artifacts, digests, export
 from inres.pipeline.records import RECORD_COLUMNS, fields_of
-from inres.pipeline.trained import TrainedRun, open_workdir
+from inres.pipeline.trained import TrainedRun, open_workdir, renewed
 from inres.retrieval import codes as codes_lib
 from inres.retrieval import distinct as distinct_lib
 from inres.retrieval import index as index_lib
@@ -46,6 +46,8 @@ from inres.retrieval.index import Index
 from inres.retrieval.search import Result
 from inres.searching import properties, weighted
 from inres.searching.hits import Hit, Hits, Query, SearchOptions
+from inres.storage import manifest as manifest_lib
+from inres.storage.manifest import Stamp
 from inres.storage.store import Records
 from inres.system.lazy import Lazy
 from inres.system.progress import Step, untold
@@ -60,6 +62,8 @@ OPEN_SCANS = 2
 """Scans that an archive keeps in memory for further queries."""
 MOST_SORTED = 1_000_000
 """Items of an archive whose records can be sorted by any column, which takes seconds."""
+_KEPT = ("_scans", "_scans_lock", "_renewing", "_store")
+"""What does not depend on the items that are added or removed."""
 _CODE_ALONE = "a code alone: its image, class and properties are unknown"
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -109,6 +113,9 @@ class Archive:
         self._run, self._networks = run, networks
         self._scans: collections.OrderedDict[tuple, QueryScan] = collections.OrderedDict()
         self._scans_lock = threading.Lock()
+        self._renewing = threading.Lock()
+        self._refused: Stamp = None
+        """Of a state on disk that could not be opened."""
 
     @classmethod
     def open(cls, path: str | os.PathLike, *, networks: str = "auto") -> "Archive":
@@ -604,7 +611,7 @@ class Archive:
     ) -> "growing.Added":
         """Add the items of further scans to the archive on disk, and to this object.
 
-        Other programs that have the archive open see the new items when they open it again.
+        Other programs that have the archive open see the new items after `refresh`.
 
         Args:
           scans: the folder of a data source, or a table such as cases.csv (`inres.sources.cases`).
@@ -628,7 +635,7 @@ class Archive:
     def remove(self, where: str) -> int:
         """Remove items from the archive on disk, and from this object.
 
-        Other programs that have the archive open keep these items until they open it again.
+        Other programs that have the archive open keep these items until `refresh`.
 
         Args:
           where: an SQL condition on the records, as for `SearchOptions.where`.
@@ -643,10 +650,37 @@ class Archive:
         self._open_again()
         return count
 
+    def refresh(self) -> bool:
+        """See what other programs have added to the archive or removed since it was opened.
+
+        It takes one look at a file, unless there is something new. Searches that are running keep
+        the former state, and so does this object if the new one cannot be opened.
+
+        Returns:
+          Whether there was something new, which this call has opened.
+
+        Raises:
+          ValueError, OSError: the new state cannot be opened; not again until the next change.
+        """
+        if self._run.stored.is_current or not self._renewing.acquire(blocking=False):
+            return False
+        try:
+            now = manifest_lib.stamp(self._run.stored.path)
+            if now in (self._run.stored.stamp, self._refused):
+                return False
+            self._refused = now
+            self._open_again()
+            return True
+        finally:
+            self._renewing.release()
+
     def _open_again(self) -> None:
         """Read the archive as it is now on disk."""
+        now = self.__dict__
+        kept = {name: now[name] for name in _KEPT if name in now}
         # At once, and in another dictionary: searches that are running keep the former state.
-        self.__dict__ = type(self).open(self._run.root, networks=self._networks).__dict__
+        new = type(self)(renewed(self._run), networks=self._networks)
+        self.__dict__ = new.__dict__ | kept
 
     # --- encoding ---------------------------------------------------------------------------------
 

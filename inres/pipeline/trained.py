@@ -68,6 +68,8 @@ class TrainedRun:
     """Opens the store of the run's own items; None where it is not there, as in an export."""
     load_encoders: "Callable[[], Encoders] | None" = None
     """Loads programs in place of the network; None where there is the network."""
+    own: "TrainedRun | None" = None
+    """The run without the items that were added to it; None if there are none."""
 
     def __len__(self) -> int:
         """N."""
@@ -223,6 +225,7 @@ def with_added(own: TrainedRun) -> TrainedRun:
         )
     return dataclasses.replace(
         own,
+        own=own,
         load_items=lambda: (
             *own.items,
             *(item for one in segments for item in added.read_items(one)),
@@ -230,3 +233,31 @@ def with_added(own: TrainedRun) -> TrainedRun:
         images=added.Images([np.asarray(own.images), *map(added.read_images, segments)]),
         layers=(*own.layers, *map(added.read_embeddings, segments)),
     )
+
+
+_LOADED = ("network", "encoders", "segmenter", "trained_inputs", "representation")
+"""What takes long to load, and does not depend on the items of the archive."""
+
+
+def renewed(run: TrainedRun) -> TrainedRun:
+    """A run with its archive as it is on disk now; what was loaded of the networks stays.
+
+    Raises:
+      StageError: the archive was made again, by another network or of other items.
+      AddedError, StoreError, ValueError: the archive or an addition is damaged or missing.
+      FileNotFoundError: there is no archive any more.
+    """
+    own = run.own or run
+    stored = storage.load(own.stored.path)
+    if stored.model != own.stored.model:
+        raise stages.StageError(
+            f"{stored.path}: the archive was made again by another network; open the run again"
+        )
+    found = with_added(dataclasses.replace(own, stored=stored))
+    last = stored.records[int(stored.ids[-1])]["item"] if len(stored) else 0
+    if not isinstance(last, int) or last >= len(found):
+        raise stages.StageError(
+            f"{stored.path}: the archive was made again with other items; open the run again"
+        )
+    found.__dict__.update({name: run.__dict__[name] for name in _LOADED if name in run.__dict__})
+    return found

@@ -86,6 +86,19 @@ def read(path: str | Path) -> dict[str, Any]:
     return manifest
 
 
+Stamp = tuple[int, int, int] | None
+"""Of a manifest's file; it differs once the index has changed. None: there is no manifest."""
+
+
+def stamp(root: Path) -> Stamp:
+    """The stamp of the index at `root`; a writer replaces the file of the manifest."""
+    try:
+        found = (root / MANIFEST).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size
+
+
 def renewed(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The manifest as the present version writes it.
 

@@ -190,6 +190,30 @@ def _is_late() -> bool:
     return time.monotonic() > _deadline.get()
 
 
+class _Connection:
+    """A connection to a file that does not change, for one thread at a time.
+
+    SQLite would serialize threads itself, but by a lock that a thread takes while it holds
+    Python's, which the progress handler of another one needs.
+    """
+
+    def __init__(self, path: Path) -> None:
+        uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
+        self.db = sqlite3.connect(uri, uri=True, check_same_thread=False)
+        self.db.set_progress_handler(_is_late, _STEPS)
+        self._lock = threading.Lock()
+
+    def rows(self, query: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
+        """The rows of a query."""
+        with self._lock:
+            return self.db.execute(query, tuple(values)).fetchall()
+
+
+def _close(*connections: _Connection) -> None:
+    for one in connections:
+        one.db.close()
+
+
 class Table:
     """The open records of one shard; readable as long as this exists, even if the file is deleted.
 
@@ -199,14 +223,10 @@ class Table:
 
     def __init__(self, path: Path):
         self.path = path
-        uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
         with self._naming_damage():
-            self._db = sqlite3.connect(uri, uri=True, check_same_thread=False)
-            self._db.set_progress_handler(_is_late, _STEPS)
-        # SQLite would serialize threads itself, but by a lock that a thread takes while it holds
-        # Python's, which the progress handler of another one needs.
-        self._lock = threading.Lock()
-        weakref.finalize(self, self._db.close)
+            # Conditions may take seconds, for which other reads do not wait.
+            self._reading, self._evaluating = _Connection(path), _Connection(path)
+        weakref.finalize(self, _close, self._reading, self._evaluating)
 
     @contextlib.contextmanager
     def _naming_damage(self) -> Iterator[None]:
@@ -215,10 +235,6 @@ class Table:
         except sqlite3.DatabaseError as error:
             raise damaged(self.path, error) from None
 
-    def _rows(self, query: str, values: Sequence[Value] = ()) -> list[tuple[Any, ...]]:
-        with self._lock:
-            return self._db.execute(query, tuple(values)).fetchall()
-
     def select(
         self, names: Iterable[str], condition: str = "1", values: Sequence[Value] = ()
     ) -> list[tuple[Any, ...]]:
@@ -226,13 +242,13 @@ class Table:
         wanted = ", ".join(f'"{name}"' for name in names) or "NULL"
         query = f"SELECT {wanted} FROM records WHERE {condition} ORDER BY id"
         with self._naming_damage():
-            return self._rows(query, values)
+            return self._reading.rows(query, values)
 
     def distinct(self, names: Iterable[str]) -> list[tuple[Any, ...]]:
         """The different values of the named columns."""
         wanted = ", ".join(f'"{name}"' for name in names)
         with self._naming_damage():
-            return self._rows(f"SELECT DISTINCT {wanted} FROM records")
+            return self._reading.rows(f"SELECT DISTINCT {wanted} FROM records")
 
     def where(self, kinds: Mapping[str, str], condition: str, values: Sequence[Value]) -> list[int]:
         """Ascending ids of the rows that satisfy a condition accepted by `check_condition`.
@@ -242,7 +258,7 @@ class Table:
         """
         with self._naming_damage(), _set(_deadline, _limit.get()):
             try:
-                found = self._rows(_id_query(kinds, condition), values)
+                found = self._evaluating.rows(_id_query(kinds, condition), values)
             except (sqlite3.OperationalError, sqlite3.DataError) as error:
                 # A checked condition can only fail on a value, or if the file has no table.
                 if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:

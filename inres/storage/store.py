@@ -205,6 +205,8 @@ class Stored:
     """Of the format."""
     searchable: tuple[Searchable, ...]
     """The shards with their files for the search; empty where some have none (version 1)."""
+    stamp: manifest_lib.Stamp = None
+    """Of the manifest, before it was read."""
 
     def __len__(self) -> int:
         return sum(len(shard) for shard in self.shards)
@@ -228,6 +230,11 @@ class Stored:
         return index_lib.build(
             self.codes, self.features, bits=self.bits, ids=self.ids, groups=groups, labels=labels
         )
+
+    @property
+    def is_current(self) -> bool:
+        """Whether no writer has changed the index since it was opened; one look at a file."""
+        return manifest_lib.stamp(self.path) == self.stamp
 
     def group_number(self, text: str) -> int:
         """The number of a group for `search(..., exclude_group=)`; -1 if there is no such group."""
@@ -297,9 +304,10 @@ def load(path: str | Path, *, model: str | None = None, verify: bool = False) ->
     root = Path(path)
     while True:
         directory = root.stat().st_ino if root.is_dir() else None
+        stamp = manifest_lib.stamp(root)
         manifest = manifest_lib.read(root)
         try:
-            stored = open_manifest(root, manifest, model)
+            stored = dataclasses.replace(open_manifest(root, manifest, model), stamp=stamp)
             if verify:
                 arrays.check_sums(root, manifest_lib.named_files(manifest))
         except StoreError:
