@@ -123,10 +123,11 @@ def search(arguments: list[str]) -> None:
     hits = _search_one(archive, options)
     print(_describe(hits, archive, used))
     stem = _output(root, hits.query.name)
+    found = table.rows(hits, archive.class_names, archive.properties, archive.columns)
     files.write_csv(
         _with_ending(stem, ".csv"),
         table.columns(archive.properties, archive.columns),
-        table.rows(hits, archive.class_names, archive.properties, archive.columns),
+        table.without_formulas(found),
     )
     panel = table.figure(hits, archive.class_names, archive.properties)
     written = style.save(panel, stem.parent / stem.name, pdf=archive.config.pdf)
@@ -305,7 +306,7 @@ def _search_table(
             done += 1
     finally:  # an interrupt leaves the rows that are finished
         if done:
-            files.write_csv(path, columns, found)
+            files.write_csv(path, columns, table.without_formulas(found))
             print(
                 f"{done - failed} of {len(rows)} queries searched, {empty} found nothing, {failed} "
                 f"failed; wrote {path}",

@@ -1,5 +1,6 @@
 """Search results as a table, a sentence and a figure."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,6 +62,27 @@ def rows(
         }
         for hit in hits
     ]
+
+
+_FORMULA = re.compile(r"\s*[=+@\-\uff1d\uff0b\uff20\uff0d]")
+
+
+def without_formulas(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows for a CSV file, in which a text that a spreadsheet would take for a formula follows a '.
+
+    Names in records are those of anybody's files. Numbers stay as they are.
+    """
+    return [{name: _inert(value) for name, value in row.items()} for row in rows]
+
+
+def _inert(value: Any) -> Any:
+    if not isinstance(value, str) or not _FORMULA.match(value) or len(value) == 1:
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
 
 
 def _of_query(name: str) -> str:

@@ -77,6 +77,13 @@ def test_the_users_own_columns_follow():
     assert line.split()[-4:] == [f"value-{name}" for name in own[1:5]]
 
 
+def test_spreadsheets_find_no_formulas():
+    texts = ("=1+1", "+x", "-x", "@SUM(A1)", "\t=1", " =1", "\uff1d1", '=HYPERLINK("http://x")')
+    kept = ("", "-", "+", "-1.5", "+49", "-inf", "1e-5", "a=1", "1.2.3", "'=1", 3, -2.5)
+    (row,) = table.without_formulas([dict(enumerate((*texts, *kept)))])
+    assert tuple(row.values()) == (*(f"'{text}" for text in texts), *kept)
+
+
 RATED = ("diameter_mm", "texture", "margin", "subtlety")
 
 
