@@ -41,6 +41,53 @@ def make_items(rng):
     return tuple(rows)
 
 
+def settings(config):
+    """Change a config: codes and features are layers of the network as they are."""
+    config.hash.code = "latent"
+    config.search.features, config.search.least_pool = "fc1", 0.0
+
+
+def finished(root, config, rows, encoded, bits, records, *, model, shard_rows=None, **others):
+    """Write an archive below `root`; the finished run with it, without networks unless given.
+
+    Args:
+      rows: all items; encoded: their layers.
+      bits: bool [N, bits], the codes of those in the archive, of which `records` has the items.
+      others: further fields of the run, above all its images.
+    """
+    archived = [record["item"] for record in records]
+    store.save(
+        root / "archive",
+        codes.pack(bits),
+        encoded.fc1[archived],
+        records,
+        bits=bits.shape[1],
+        model=model,
+        shard_rows=shard_rows,
+        group="scan",
+        label="label",
+    )
+    fields = {
+        "channels": 1,
+        "reach": 0,
+        "data_root": None,
+        "load_network": lambda: pytest.fail("no query here needs the network"),
+        "load_segmenter": lambda: None,
+        "load_digests": frozenset,
+    }
+    return TrainedRun(
+        root=root,
+        config=config,
+        class_names=CLASS_NAMES,
+        load_items=lambda: rows,
+        layers=(encoded,),
+        hyperplanes=None,
+        scale=FineScale(1.0, 1.0),
+        stored=store.load(root / "archive"),
+        **fields | others,
+    )
+
+
 def make_run(root, rows, scale, *, shard_rows=17):
     rng = np.random.default_rng(1)
     labels = np.array([item.label for item in rows])
@@ -58,30 +105,14 @@ def make_run(root, rows, scale, *, shard_rows=17):
         | {name: item.value(name) for name in names}
         for row, item in enumerate(rows[:ARCHIVED])
     ]
-    packed = codes.pack(encoded.h >= 0.5)[:ARCHIVED]
-    given = (packed, encoded.fc1[:ARCHIVED], records)
-    names = {"group": "scan", "label": "label"}
-    store.save(root / "archive", *given, bits=16, model="m", shard_rows=shard_rows, **names)
     config = Config()
-    config.hash.code = "latent"
-    config.search.features, config.search.least_pool = "fc1", 0.0
+    settings(config)
     config.search.threshold = 5
-    return TrainedRun(
-        root=root,
-        config=config,
-        class_names=CLASS_NAMES,
-        load_items=lambda: rows,
+    return finished(
+        *(root, config, rows, encoded, encoded.h[:ARCHIVED] >= 0.5, records),
+        model="m",
+        shard_rows=shard_rows,
         images=rng.integers(0, 255, (ITEMS, 8, 8), np.uint8),
-        channels=1,
-        reach=0,
         item_side_px=8,
-        layers=(encoded,),
         property_scale=scale,
-        hyperplanes=None,
-        scale=FineScale(1.0, 1.0),
-        stored=store.load(root / "archive"),
-        load_digests=frozenset,
-        data_root=None,
-        load_network=lambda: pytest.fail("no query here needs the network"),
-        load_segmenter=lambda: None,
     )

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import small_run
 from ct.trees import write_tree
 from data.chests import SCANS, make_config, run
 from untrained import untrained
@@ -13,14 +14,10 @@ from inres.data import item_table, views
 from inres.data.item_store import open_store
 from inres.data.properties import PropertyScale, table
 from inres.encoding import encoder
-from inres.encoding.binarize import FineScale
 from inres.encoding.variables import fingerprint
 from inres.learning import recipe
 from inres.pipeline import export
 from inres.pipeline.records import fields_of
-from inres.pipeline.trained import TrainedRun
-from inres.retrieval import codes
-from inres.storage import store
 from inres.system import files
 from inres.vocabulary import CLASS_NAMES
 
@@ -41,8 +38,8 @@ def make_archive(root):
         tree, view="crop", crop_mm=80.0, size_px=16, neighbours=1, neighbour_mm=5.0, normals=9
     )
     config.model = Model(name="alexnet", stem=8, fc1=16)
-    config.hash.bits, config.hash.code = BITS, "latent"
-    config.search.features, config.search.least_pool, config.search.threshold = "fc1", 0.0, 7
+    small_run.settings(config)
+    config.hash.bits, config.search.threshold = BITS, 7
     config.train.flips = config.train.quarter_turns = False
     made = run(config, tree, root / "items")
     item_table.write_table(root / "items" / "items.csv", [*map(_rated, range(99), made.items)])
@@ -65,34 +62,17 @@ def make_archive(root):
         | {"texture": made.items[row].value("texture"), "kind": made.items[row].text("kind")}
         for row in archived
     ]
-    store.save(
-        root / "archive",
-        codes.pack(encoded.h[1:] >= np.median(encoded.h, axis=0)),
-        encoded.fc1[1:],
-        records,
-        bits=BITS,
+    bits = encoded.h[1:] >= np.median(encoded.h, axis=0)
+    return small_run.finished(
+        *(root, config, made.items, encoded, bits, records),
         model=fingerprint(variables),
-        group="scan",
-        label="label",
-    )
-    return TrainedRun(
-        root=root,
-        config=config,
-        class_names=CLASS_NAMES,
-        load_items=lambda: made.items,
         images=views.own_slices(inputs),
         channels=inputs.shape[-1],
         reach=1,
         item_side_px=made.slices.shape[-1],
-        layers=(encoded,),
         property_scale=scale,
-        hyperplanes=None,
-        scale=FineScale(1.0, 1.0),
-        stored=store.load(root / "archive"),
-        load_digests=frozenset,
         data_root=tree,
         load_network=lambda: (model, variables),
-        load_segmenter=lambda: None,
         open_store=lambda: made,
     )
 
