@@ -10,6 +10,9 @@ other file is read for a client.
 Only this machine can connect. With another --host, clients need a token, which is printed, or set
 by --token or the environment variable INRES_TOKEN; connections are not encrypted. API, security and
 limits are described in inres/web/README.md. Ctrl-C ends the server; uploads are then removed.
+
+Standard error has one line for each request, without anything that may name a patient. Messages of
+other libraries may name files and patients, so they are shown with --debug alone.
 """
 
 import contextlib
@@ -19,6 +22,8 @@ import os
 import socket
 import sys
 import tempfile
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 from absl import flags
@@ -76,8 +81,8 @@ def _serve(archive: Archive, settings: Settings, name: str, listening: socket.so
     import uvicorn
 
     from inres.web.app import make_app
+    from inres.web.connections import IDLE_S, MOST, Impatient
 
-    _log_to_stderr()
     name_of_all = settings.host in ("0.0.0.0", "::")
     shown = socket.gethostname() if name_of_all else settings.host
     shown = f"[{shown}]" if ":" in shown else shown
@@ -92,14 +97,16 @@ def _serve(archive: Archive, settings: Settings, name: str, listening: socket.so
         log_level="critical",  # tracebacks may name patients; `inres.web` logs errors
         server_header=False,
         proxy_headers=False,
+        http=Impatient,
         ws="none",
         lifespan="on",
-        timeout_keep_alive=30,
+        limit_concurrency=MOST,
+        timeout_keep_alive=int(IDLE_S),
         timeout_graceful_shutdown=3,
         h11_max_incomplete_event_size=1 << 16,
     )
     server = uvicorn.Server(config)
-    with contextlib.suppress(KeyboardInterrupt):
+    with _log_alone(), contextlib.suppress(KeyboardInterrupt):
         server.run(sockets=[listening])
     if not server.started:
         folder = tempfile.gettempdir()
@@ -108,14 +115,29 @@ def _serve(archive: Archive, settings: Settings, name: str, listening: socket.so
     os._exit(0)  # a scan that is still being read would delay the end, and nothing is left to do
 
 
-def _log_to_stderr() -> None:
-    """Write the log of requests, and nothing else, to standard error."""
-    handler = logging.StreamHandler(sys.stderr)
+@contextlib.contextmanager
+def _log_alone() -> Iterator[None]:
+    """Within this context, standard error has the log of requests, and nothing else.
+
+    Native libraries write there too, and name files.
+    """
+    own = os.dup(2)
+    handler = logging.StreamHandler(os.fdopen(own, "w", errors="backslashreplace"))
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     log = logging.getLogger("inres.web")
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     log.propagate = False
+    if common.DEBUG.value:
+        yield
+        return
+    warnings.simplefilter("ignore")
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, 2)
+    try:
+        yield
+    finally:
+        os.dup2(own, 2)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import dataclasses
 import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from inres.ct import dicom
@@ -30,7 +30,9 @@ class Entry:
     """Size of a file that is a scan on its own or its header; None for folders."""
 
 
-def entries(folder: Path, *, most: int = 5000) -> tuple[Entry, ...]:
+def entries(
+    folder: Path, *, most: int = 5000, wanted: Callable[[Path], bool] = lambda path: True
+) -> tuple[Entry, ...]:
     """The scans and folders in a folder, in the order of the numbers in their names.
 
     A folder that holds DICOM files is itself the first entry. Hidden files and folders, and links
@@ -38,6 +40,7 @@ def entries(folder: Path, *, most: int = 5000) -> tuple[Entry, ...]:
 
     Args:
       most: files and folders that are looked at, at most.
+      wanted: says whether to look at a file or folder.
 
     Raises:
       OSError: the folder cannot be read.
@@ -46,7 +49,7 @@ def entries(folder: Path, *, most: int = 5000) -> tuple[Entry, ...]:
     with os.scandir(folder) as inside:
         listed = [Path(one.path) for one in itertools.islice(inside, most)]
     for path in sorted(listed, key=lambda path: _by_number(path.name)):
-        if path.name.startswith("."):
+        if path.name.startswith(".") or not wanted(path):
             continue
         try:
             if path.is_dir():

@@ -20,7 +20,7 @@ NOT_A_MEDICAL_DEVICE = (
 async def health(server: Server, request: Request) -> Response:
     """Answer `GET /api/health`."""
     count = server.archive.item_count
-    return as_json({"status": "ok", "version": inres.__version__, "items": count})
+    return as_json({"status": server.state, "version": inres.__version__, "items": count})
 
 
 async def archive(server: Server, request: Request) -> Response:

@@ -18,12 +18,13 @@ _POSITION = ("x_mm", "y_mm", "z_mm")
 
 async def item(server: Server, request: Request) -> Response:
     """Answer `GET /api/items/{n}`."""
-    number = _number(server, request)
+    number = path_number(request, "n", "item")
     return as_json(await server.search(lambda: _about(server, number), request))
 
 
 def _about(server: Server, number: int) -> dict[str, Any]:
     archive = server.archive
+    _require_item(server, number)
     record, slices = archive.record(number), archive.slices(number)
     position = [record.get(name) for name in _POSITION]
     return {
@@ -31,7 +32,7 @@ def _about(server: Server, number: int) -> dict[str, Any]:
         "record": record,
         "label": as_label(record["label"]),
         "class": class_name(record["label"], archive),
-        "image": item_image(server, number),
+        "image": item_image(number),
         "slices": {
             "count": len(slices.planes),
             "own": slices.own,
@@ -41,10 +42,7 @@ def _about(server: Server, number: int) -> dict[str, Any]:
             "point": slices.point,
             "seen_px": slices.seen_px,
             "window_hu": slices.window_hu,
-            "images": [
-                f"/api/items/{number}/slices/{k}.png?v={server.version}"
-                for k in range(len(slices.planes))
-            ],
+            "images": [f"/api/items/{number}/slices/{k}.png" for k in range(len(slices.planes))],
         },
         "origin": _origin(server, archive.origin(number)) | {"world_mm": position},
         "archived": archive.is_archived(number),
@@ -64,20 +62,22 @@ def _origin(server: Server, origin: Origin) -> dict[str, Any]:
 
 async def image(server: Server, request: Request) -> Response:
     """Answer `GET /api/items/{n}/image.png`."""
-    number = _number(server, request)
-    return pictures.answer(
-        await server.drawing.run(
-            lambda: server.call(lambda: pictures.png(server.archive.image(number))), request
-        )
-    )
+    number = path_number(request, "n", "item")
+
+    def draw() -> bytes:
+        _require_item(server, number)
+        return pictures.png(server.archive.image(number))
+
+    return pictures.answer(await server.drawing.run(lambda: server.call(draw), request))
 
 
 async def slice_(server: Server, request: Request) -> Response:
     """Answer `GET /api/items/{n}/slices/{k}.png`."""
-    number = _number(server, request)
+    number = path_number(request, "n", "item")
     k = path_number(request, "k", "slice")
 
     def draw() -> bytes:
+        _require_item(server, number)
         planes = server.archive.slices(number).planes
         if k >= len(planes):
             raise ApiError(HTTPStatus.NOT_FOUND, f"item {number} has {len(planes)} slices")
@@ -103,14 +103,13 @@ async def find(server: Server, request: Request) -> Response:
     return as_json({"count": count, "records": records})
 
 
-def _number(server: Server, request: Request) -> int:
-    number = path_number(request, "n", "item")
+def _require_item(server: Server, number: int) -> None:
+    """Raise an ApiError unless there is an item of that number."""
     if number >= server.archive.item_count:
         raise ApiError(
             HTTPStatus.NOT_FOUND,
             f"no item {number}; items are 0 to {server.archive.item_count - 1}",
         )
-    return number
 
 
 def path_number(request: Request, name: str, what: str) -> int:

@@ -59,7 +59,11 @@ async def _located(server: Server, request: Request, body: dict[str, Any], serie
 
 
 async def _open(server: Server, request: Request, source: Source, id_: str = "") -> Entry:
-    stamp = await server.storing.run(lambda: parts.stamp(source.path), request)
+    def look() -> parts.Stamp:
+        roots.require_one_scan(source.path)
+        return parts.stamp(source.path)
+
+    stamp = await server.storing.run(look, request)
     return server.scans.open(source, stamp, id_)
 
 
@@ -76,7 +80,11 @@ async def upload(server: Server, request: Request) -> Response:
     if sent.kind == "scan":
         name = sent.path.name if sent.path.is_file() else "upload"
         source = Source(sent.path, sent.folder.resolve(), name, upload=sent.id)
-        await _open(server, request, source, sent.id)
+        try:
+            await _open(server, request, source, sent.id)
+        except BaseException:
+            server.uploads.remove(sent.id)  # the client does not know its id
+            raise
     return as_json({"id": sent.id, "kind": sent.kind}, HTTPStatus.ACCEPTED)
 
 

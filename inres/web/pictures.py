@@ -12,8 +12,6 @@ from inres.ct.image import to_uint8
 
 _LEVEL = 1
 """Of zlib; higher ones take several times as long, for slices that are hardly smaller."""
-KEPT = "private, max-age=86400, immutable"
-"""Of pictures whose address has another number when they change."""
 
 
 def png(image: np.ndarray) -> bytes:
@@ -35,5 +33,5 @@ def data_url(image: np.ndarray) -> str:
 
 
 def answer(image: bytes) -> Response:
-    """A PNG that a browser may keep."""
-    return Response(image, media_type="image/png", headers={"Cache-Control": KEPT})
+    """A PNG that a browser does not store, as it shows a patient."""
+    return Response(image, media_type="image/png", headers={"Cache-Control": "no-store"})

@@ -1,11 +1,12 @@
 """Paths below the folders of --scans; nothing else of this machine is read for a client."""
 
-from collections.abc import Iterable, Mapping
+import itertools
+from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from inres.ct import formats, listing
+from inres.ct import dicom, formats, listing
 from inres.web.answers import ApiError
 
 
@@ -42,7 +43,8 @@ def resolve_scan(roots: Mapping[str, Path], root: object, path: object) -> Path:
       ApiError: as `resolve`, or it is another file.
     """
     found = resolve(roots, root, path)
-    if not (found.is_dir() or listing.is_scan(found) or listing.is_dicom(found)):
+    named = found.is_file() and listing.is_scan(found)
+    if not (found.is_dir() or named or listing.is_dicom(found)):
         raise ApiError(
             HTTPStatus.BAD_REQUEST,
             f"{found.name}: not a scan; open .mhd, .nrrd, .nii.gz or DICOM",
@@ -62,45 +64,72 @@ def shown(roots: Mapping[str, Path], path: Path) -> tuple[str, str] | None:
     return None
 
 
-def require_inside(path: Path, folder: Path) -> None:
-    """Check that a scan's files lie in a folder, whatever its header and links say.
+def require_one_scan(path: Path) -> None:
+    """Check that a folder may hold one scan, before all of its files are looked at.
+
+    Raises:
+      ApiError: it and those below hold too many files.
+    """
+    most = 2 * dicom.MOST_FILES
+    if path.is_dir() and next(itertools.islice(path.rglob("*"), most, None), None):
+        raise ApiError(
+            HTTPStatus.BAD_REQUEST,
+            f"{path.name}: more than {most} files in this folder and below; open the folder of one "
+            "scan",
+        )
+
+
+def require_inside(path: Path, folder: Path, *, headers: bool = False) -> None:
+    """Check that a scan's files are files, and lie in a folder, whatever header and links say.
 
     Args:
       path: the scan.
       folder: a resolved folder.
+      headers: whether headers that a folder `path` holds are read too, as of images.
 
     Raises:
-      ApiError: one lies elsewhere.
+      ApiError: one lies elsewhere, or is a pipe or device.
       ScanError: the header is damaged.
     """
-    if path.is_dir():
-        parts: Iterable[Path] = path.rglob("*")
-    else:
-        parts = (path, *formats.data_files(path))
-    for part in parts:
+    for part in _parts(path, headers=headers):
         if not _inside(part, folder):
             raise ApiError(
                 HTTPStatus.BAD_REQUEST,
                 f"{part.name}: lies outside of the folder of the scan; copy it there",
             )
+        if part.exists() and not (part.is_file() or part.is_dir()):
+            raise ApiError(
+                HTTPStatus.BAD_REQUEST, f"{part.name}: a pipe or device, not a file; remove it"
+            )
+
+
+def _parts(path: Path, *, headers: bool) -> Iterator[Path]:
+    """A scan's files and folders; each file comes before its header is read."""
+    yield path
+    if not path.is_dir():
+        yield from formats.data_files(path)
+        return
+    for part in path.rglob("*"):
+        yield part
+        if headers and part.is_file():
+            yield from formats.data_files(part)
 
 
 def entries(roots: Mapping[str, Path], root: str, folder: Path) -> list[dict[str, Any]]:
     """The scans and folders in a folder below a root, for the API."""
     base = roots[root]
     found: list[dict[str, Any]] = []
-    for entry in listing.entries(folder):
-        if _inside(entry.path, base):
-            below = entry.path.relative_to(base)
-            name = entry.path.name if entry.path != folder else "."
-            found.append(
-                {
-                    "name": name,
-                    "path": "" if str(below) == "." else str(below),
-                    "kind": entry.kind,
-                    "bytes": entry.bytes,
-                }
-            )
+    for entry in listing.entries(folder, wanted=lambda path: _inside(path, base)):
+        below = entry.path.relative_to(base)
+        name = entry.path.name if entry.path != folder else "."
+        found.append(
+            {
+                "name": name,
+                "path": "" if str(below) == "." else str(below),
+                "kind": entry.kind,
+                "bytes": entry.bytes,
+            }
+        )
     return found
 
 

@@ -3,9 +3,12 @@
 import asyncio
 import contextlib
 import dataclasses
+import gc
+import hashlib
 import secrets
 import threading
 import time
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
@@ -21,6 +24,7 @@ from inres.ct.parts import Stamp
 from inres.ct.scan import Volume
 from inres.data.queries import QueryScan
 from inres.system import memory
+from inres.system.progress import Step
 from inres.web import failures, roots
 from inres.web.answers import ApiError
 from inres.web.settings import Limits
@@ -28,8 +32,10 @@ from inres.web.work import Pool
 
 READING, READY, FAILED = "reading", "ready", "failed"
 _MOST_SERIES = 100
-Key = tuple[Path, str, Stamp]
-"""A scan, which series of it, and the state of its files."""
+_LONGEST_WAIT_S, _PAUSE_S = 60.0, 0.05
+"""For the memory of scans that others use."""
+Key = tuple[Path, str, str]
+"""A scan, which series of it, and a digest of the state of its files."""
 
 
 class Abandoned(Exception):
@@ -105,6 +111,10 @@ class OpenedScans:
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._volumes: OrderedDict[Key, QueryScan] = OrderedDict()
         self._readings: dict[Key, _Reading] = {}
+        self._alive: list[weakref.ref[QueryScan]] = []
+        """Every scan in memory, also those that have left `_volumes` and that requests still use;
+        for the threads that read, by `_counting`."""
+        self._counting = threading.Lock()
         self._ended = False
 
     # --- what clients ask for ---------------------------------------------------------------------
@@ -118,17 +128,21 @@ class OpenedScans:
           source: the scan.
           stamp: that of its files (`inres.ct.parts.stamp`).
           id_: its id; empty: a new one, which cannot be guessed.
+
+        Raises:
+          ApiError: too many scans wait to be read.
         """
-        key = (source.path, source.series_uid, stamp)
+        digest = hashlib.sha256(repr(stamp).encode("utf-8", "surrogateescape")).hexdigest()
+        key = (source.path, source.series_uid, digest)
         entry = Entry(id_ or secrets.token_urlsafe(12), source, key, time.monotonic())
-        self._entries[entry.id] = entry
-        while len(self._entries) > self._limits.scans:
-            self.close(next(iter(self._entries)))
         if key in self._volumes:
             self._volumes.move_to_end(key)
             entry.about = self._about(self._volumes[key])
         else:
             self._read_soon(entry)
+        self._entries[entry.id] = entry
+        while len(self._entries) > self._limits.scans:
+            self.close(next(iter(self._entries)))
         return entry
 
     def __getitem__(self, id_: str) -> Entry:
@@ -261,7 +275,31 @@ class OpenedScans:
         with memory.at_most(self._limits.unpacked_bytes):
             roots.require_inside(source.path, source.inside)
             reading.series = _series_of(source.path)
-            return self._archive.open_scan(source.path, series_uid=source.series_uid, step=step)
+            self._wait_for_memory(step)
+            opened = self._archive.open_scan(source.path, series_uid=source.series_uid, step=step)
+            roots.require_inside(source.path, source.inside)  # links may have changed meanwhile
+        with self._counting:
+            self._alive.append(weakref.ref(opened))
+        return opened
+
+    def _wait_for_memory(self, step: Step) -> None:
+        """Wait until requests do not use more scans than are kept in memory.
+
+        Raises:
+          ApiError: they use them for too long.
+        """
+        end = time.monotonic() + _LONGEST_WAIT_S
+        while True:
+            with self._counting:
+                self._alive = [one for one in self._alive if one() is not None]
+                count = len(self._alive)
+            if count <= self._limits.open_scans:
+                return
+            step("waiting for requests on other scans", None)
+            if time.monotonic() > end:
+                raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "the server is busy; try again")
+            gc.collect()
+            time.sleep(_PAUSE_S)
 
     def _finish(self, key: Key, reading: _Reading, done: "asyncio.Future[QueryScan]") -> None:
         """Keep a scan that was read, or its error."""

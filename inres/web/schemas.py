@@ -66,7 +66,15 @@ SCHEMAS: dict[str, Schema] = {
     "Error": _object(
         {"error": _object({"message": TEXT, "fix": TEXT}, optional=("fix",))},
     ),
-    "Health": _object({"status": _one_of("ok"), "version": TEXT, "items": WHOLE}),
+    "Health": _object(
+        {
+            "status": {
+                **_one_of("starting", "ready", "failed"),
+                "description": "Whether the networks are loaded; queries wait until they are.",
+            },
+            **{"version": TEXT, "items": WHOLE},
+        }
+    ),
     "Archive": _object(
         {
             "name": TEXT,

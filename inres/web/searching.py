@@ -69,7 +69,7 @@ async def export(server: Server, request: Request) -> Response:
     if kind not in media:
         raise bad(f"format must be one of {', '.join(media)}")
     found = await _found(server, request)
-    content = await server.drawing.run(lambda: _exported(server.archive, found, kind), request)
+    content = await server.exporting.run(lambda: _exported(server.archive, found, kind), request)
     named = {"Content-Disposition": f'attachment; filename="inres-search.{kind}"'}
     return Response(content, media_type=media[kind], headers={**named, "Cache-Control": "no-store"})
 
@@ -79,7 +79,7 @@ def _exported(archive: Archive, found: Found, kind: str) -> bytes:
         figure = table.figure(found.hits, archive.class_names, archive.properties)
         return style.contents(figure, kind)
     names, more = archive.class_names, archive.columns
-    rows = table.rows(found.hits, names, archive.properties, more)
+    rows = table.without_formulas(table.rows(found.hits, names, archive.properties, more))
     return files.csv_text(table.columns(archive.properties, more), rows).encode("utf-8", "replace")
 
 
@@ -177,7 +177,10 @@ async def _code(server: Server, request: Request, query: dict[str, Any]) -> Made
     ]
     if any(word >> 32 for word in code):
         raise bad("code must be a list of whole numbers below 2^32")
-    features = np.array(bodies.numbers(query.get("features"), "features"), np.float32)
+    with np.errstate(over="ignore"):
+        features = np.array(bodies.numbers(query.get("features"), "features"), np.float32)
+    if not np.isfinite(features).all():
+        raise bad("features must be numbers of single precision")
     words = np.array(code, np.uint32)
     return (lambda archive, options: archive.search_code(words, features, **options)), None
 
@@ -190,7 +193,7 @@ def as_answer(server: Server, found: Found) -> dict[str, Any]:
     archive, hits, options = server.archive, found.hits, found.options
     query = hits.query
     if found.kind == "item":
-        image: str | None = item_image(server, int(query.name.removeprefix("item")))
+        image: str | None = item_image(int(query.name.removeprefix("item")))
     else:
         image = None if found.kind == "code" else pictures.data_url(query.image)
     return {
@@ -223,7 +226,7 @@ def _hit(server: Server, hit: Hit, hits: Hits) -> dict[str, Any]:
     return {
         "rank": hit.rank,
         "item": item,
-        "image": item_image(server, item),
+        "image": item_image(item),
         "hamming": hit.hamming,
         "distance": hit.distance,
         "label": as_label(record["label"]),
@@ -263,6 +266,6 @@ def _predicted(label: int, archive: Archive) -> dict[str, Any] | None:
     return None if label < 0 else {"label": label, "name": class_name(label, archive)}
 
 
-def item_image(server: Server, item: int) -> str:
+def item_image(item: int) -> str:
     """The address of an item's image."""
-    return f"/api/items/{item}/image.png?v={server.version}"
+    return f"/api/items/{item}/image.png"

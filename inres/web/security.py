@@ -24,6 +24,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         *("default-src 'none'", "script-src 'self'", "style-src 'self'"),
         *("img-src 'self' blob: data:", "connect-src 'self'", "font-src 'self'"),
         *("base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"),
+        *("require-trusted-types-for 'script'", "trusted-types 'none'"),
     )
 )
 HEADERS = {
@@ -79,6 +80,8 @@ class Guard:
           ApiError: the request is refused.
         """
         headers = Headers(scope=scope)
+        if not scope["path"].startswith("/"):  # GET http://other/..., OPTIONS *
+            raise ApiError(HTTPStatus.BAD_REQUEST, "the path of a request must begin with /")
         host = self._checked_host(headers)
         _refuse_other_sites(scope, headers, host)
         return self._checked_token(scope, headers)

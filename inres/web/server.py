@@ -4,7 +4,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import re
-import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from http import HTTPStatus
 from pathlib import Path
@@ -40,12 +39,13 @@ class Server:
         limits = settings.limits
         self.searching = Pool("search", limits.threads, limits.waiting)
         self.drawing = Pool("draw", limits.threads, limits.waiting)
+        self.exporting = Pool("export", 1, limits.exports)
         self.reading = Pool("read", limits.readers, limits.scans)
         self.storing = Pool("store", limits.threads, limits.waiting)
-        self.version = secrets.token_hex(4)
-        """Part of the addresses of pictures, which browsers keep: another server has others."""
         self.ready_made = sources.get(archive.config.data.kind).ready_made
         """Whether the archive consists of images of a folder instead of scans."""
+        self.state = "starting" if settings.warm_up else "ready"
+        """`starting` while networks are loaded, then `ready`; `failed` if they cannot be."""
         self._hidden: list[tuple[re.Pattern[str], str]] = []
 
     @contextlib.asynccontextmanager
@@ -55,7 +55,7 @@ class Server:
         Args:
           temporary: where the folder of uploads is made; by default as `upload_folder`.
         """
-        pools = (self.searching, self.drawing, self.reading, self.storing)
+        pools = (self.searching, self.drawing, self.exporting, self.reading, self.storing)
         with upload_folder(temporary) as folder:
             self._hidden = self._names_of(folder)
             limits = self.settings.limits
@@ -70,7 +70,7 @@ class Server:
             )
             janitor = asyncio.create_task(self._clean_up())
             if self.settings.warm_up:
-                self.searching.submit(self.archive.warm_up).add_done_callback(_told)
+                self.searching.submit(self.archive.warm_up).add_done_callback(self._warmed_up)
             try:
                 yield
             finally:
@@ -79,11 +79,21 @@ class Server:
                 for pool in pools:
                     pool.close()
 
+    def _warmed_up(self, future: "concurrent.futures.Future[None]") -> None:
+        """Note that the networks are loaded; that they cannot be, the first query will say."""
+        error = None if future.cancelled() else future.exception()
+        self.state = "ready" if error is None else "failed"
+        if error is not None:
+            failures.log(error)
+
     async def _clean_up(self) -> None:
         while True:
             await asyncio.sleep(_JANITOR_S)
-            self.scans.abandon_unwanted()
-            self.uploads.remove_idle()
+            try:
+                self.scans.abandon_unwanted()
+                self.uploads.remove_idle()
+            except Exception as error:  # this must go on
+                failures.log(error)
 
     def _names_of(self, uploads: Path) -> list[tuple[re.Pattern[str], str]]:
         """What stands for the folders of this machine in messages."""
@@ -97,7 +107,7 @@ class Server:
             **{str(path): name for name, path in self.settings.roots.items()},
         }
         for folder in sorted(folders, key=len, reverse=True):  # inner ones first
-            hidden.append((f"{re.escape(folder)}(?![^/:\\s,;])", folders[folder]))
+            hidden.append((f"{re.escape(folder)}(?![^/:\\s,;'\")\\]])", folders[folder]))
         return [(re.compile(pattern), shown.replace("\\", r"\\")) for pattern, shown in hidden]
 
     def hide(self, text: str) -> str:
@@ -118,8 +128,20 @@ class Server:
             self.uploads.remove(upload)
 
     async def search(self, work: Callable[[], T], request: Request) -> T:
-        """The result of work with the archive, in a thread; as `call`."""
-        return await self.searching.run(lambda: self.call(work), request)
+        """The result of work with the archive as it is on disk, in a thread; as `call`."""
+
+        def current() -> T:
+            self._refresh()
+            return work()
+
+        return await self.searching.run(lambda: self.call(current), request)
+
+    def _refresh(self) -> None:
+        """See what other programs have added or removed; else the archive stays as it was."""
+        try:
+            self.archive.refresh()
+        except (ValueError, OSError) as error:
+            failures.log(error)
 
     def call(self, work: Callable[[], T]) -> T:
         """The result of work with the archive.
@@ -143,10 +165,3 @@ class Server:
             raise ApiError(
                 HTTPStatus.SERVICE_UNAVAILABLE, "not enough memory on the server"
             ) from None
-
-
-def _told(future: "concurrent.futures.Future[None]") -> None:
-    """Log that the networks could not be loaded, which the first query will say."""
-    error = None if future.cancelled() else future.exception()
-    if error is not None:
-        failures.log(error)

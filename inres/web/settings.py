@@ -24,13 +24,14 @@ class Limits:
     unpacked_bytes: int = 4 << 30
     """Of one upload after unpacking a zip archive, and of the memory that reading a scan needs."""
     stored_bytes: int = 16 << 30
-    """Of all uploads on disk."""
+    """Of all uploads on disk, also of those that arrive."""
     uploads: int = 32
     """Uploads on disk; the one that was not used for longest is removed for another."""
     idle_s: float = 2 * 3600.0
     """Seconds after which an upload or opened scan that nobody used is removed."""
     silent_s: float = 30.0
-    """Seconds without a byte after which a request is ended."""
+    """Seconds within which the body of a request must arrive, or of an upload the next part
+    (`uploads.LEAST_BYTES`)."""
     json_bytes: int = 1 << 20
     """Of the body of a request."""
     open_scans: int = 2
@@ -45,6 +46,8 @@ class Limits:
     """Scans that are read at once."""
     waiting: int = 256
     """Requests that may wait for a thread; further ones are refused."""
+    exports: int = 16
+    """Exports that may wait; figures take seconds, and are drawn one after the other."""
     results: int = 1000
     """Results of one search, and records of one page."""
     condition_s: float = 5.0

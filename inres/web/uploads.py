@@ -1,11 +1,12 @@
 """Uploads: streamed to disk, kept below limits, and removed."""
 
 import asyncio
+import contextlib
 import dataclasses
 import secrets
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import IO
@@ -17,16 +18,20 @@ from starlette.requests import Request
 from inres.ct import listing
 from inres.ct.header import ScanError
 from inres.system.files import FULL_DISK
-from inres.web import zips
+from inres.web import roots, zips
 from inres.web.answers import ApiError
 from inres.web.names import Names, RefusedName
 from inres.web.settings import Limits
-from inres.web.work import Pool
+from inres.web.work import Pool, Proceed
 
 FIELD = "file"
 """Name of the parts of a form that hold files."""
+LEAST_BYTES = 1 << 16
+"""Bytes of an upload that must arrive within `Limits.silent_s`."""
 _BUSY_S = 60.0
 """Seconds for which an upload that was used is not removed for another."""
+_AHEAD = 1 << 26
+"""Bytes for which room is made before they arrive."""
 
 
 @dataclasses.dataclass
@@ -41,6 +46,7 @@ class Upload:
     path: Path
     """The file or folder to read."""
     bytes: int
+    """On disk."""
     used: float
     """When it was last used, by the monotonic clock."""
 
@@ -70,7 +76,8 @@ class Uploads:
         self._folder, self._limits, self._pool = folder, limits, pool
         self._images_only, self._last_used, self._removed = images_only, last_used, removed
         self._held: dict[str, Upload] = {}
-        self._receiving = 0
+        self._arriving: dict[str, int] = {}
+        """Bytes on disk, at most, of the uploads that are not complete."""
 
     def __getitem__(self, id_: str) -> Upload:
         """The upload of that id, which counts as used.
@@ -111,17 +118,19 @@ class Uploads:
           ApiError: they are too many or too large, or are refused for another reason.
           ClientDisconnect: the client has gone; nothing is kept.
         """
-        if self._receiving >= self._limits.uploads:
+        if len(self._arriving) >= self._limits.uploads:
             raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "too many uploads at once; try again")
-        self._receiving += 1
         id_ = secrets.token_urlsafe(12)
+        self._arriving[id_] = 0
         # Named by the upload, as a scan is recognised by the name of its folder.
         folder = self._folder / id_ / f"upload-{id_}"
         try:
             folder.mkdir(parents=True)
-            self._make_room(0)
-            size = await self._store(request, folder)
-            kind, path = await self._pool.run(lambda: self._unpacked(folder), request)
+            self._make_room(id_, 0)
+            await self._store(request, folder, id_)
+            await self._unpack(request, folder, id_)
+            kind, path = await self._pool.run_to_its_end(lambda _: self._found(folder), request)
+            size = self._arriving[id_]
         except BaseException as error:
             shutil.rmtree(folder.parent, ignore_errors=True)
             if isinstance(error, OSError) and error.errno in FULL_DISK:
@@ -132,35 +141,36 @@ class Uploads:
                 ) from None
             raise
         finally:
-            self._receiving -= 1
+            del self._arriving[id_]
         self._held[id_] = Upload(id_, folder, kind, path, size, time.monotonic())
         return self._held[id_]
 
-    def _make_room(self, needed: int) -> None:
-        """Remove the uploads that were not used for longest, until another fits.
+    def _make_room(self, id_: str, needed: int) -> None:
+        """Remove the uploads that were not used for longest, until one with `needed` bytes fits.
 
         Raises:
           ApiError: the others are in use.
         """
+        self._arriving[id_] = needed
         for one in self._by_use():
-            if self._has_room(needed):
+            if self._has_room():
                 return
             if time.monotonic() - one.used > _BUSY_S:
                 self.remove(one.id)
-        if not self._has_room(needed):
+        if not self._has_room():
             raise ApiError(
                 HTTPStatus.INSUFFICIENT_STORAGE,
                 "the server holds as many uploads as it may",
                 "close a scan, or try again in a minute",
             )
 
-    def _has_room(self, needed: int) -> bool:
-        stored = sum(one.bytes for one in self._held.values())
-        fits = stored + needed <= self._limits.stored_bytes
-        return fits and len(self._held) < self._limits.uploads
+    def _has_room(self) -> bool:
+        stored = sum(one.bytes for one in self._held.values()) + sum(self._arriving.values())
+        count = len(self._held) + len(self._arriving)
+        return stored <= self._limits.stored_bytes and count <= self._limits.uploads
 
-    async def _store(self, request: Request, folder: Path) -> int:
-        """Write the files of a form below a folder as they arrive; their number of bytes."""
+    async def _store(self, request: Request, folder: Path, id_: str) -> None:
+        """Write the files of a form below a folder as they arrive."""
         kind, options = parse_options_header(request.headers.get("content-type"))
         boundary = options.get(b"boundary")
         if kind != b"multipart/form-data" or not boundary:
@@ -171,19 +181,10 @@ class Uploads:
         form = _Form(folder, self._limits)
         try:
             parser = MultipartParser(boundary, form.callbacks())  # type: ignore[arg-type]
-            chunks = request.stream().__aiter__()
-            while True:
-                try:
-                    chunk = await asyncio.wait_for(anext(chunks), self._limits.silent_s)
-                except StopAsyncIteration:
-                    break
-                except TimeoutError:
-                    raise ApiError(
-                        HTTPStatus.REQUEST_TIMEOUT, "the upload stopped; send it again"
-                    ) from None
+            async for chunk in _timely(request, self._limits):
                 form.count(len(chunk))
-                if form.received % (1 << 26) < len(chunk):
-                    self._make_room(form.received)
+                if form.received > self._arriving[id_]:
+                    self._make_room(id_, form.received + _AHEAD)
                 await self._pool.run(lambda chunk=chunk: parser.write(chunk))  # type: ignore[misc]
             await self._pool.run(parser.finalize)
             form.require_complete()
@@ -191,34 +192,96 @@ class Uploads:
             raise ApiError(HTTPStatus.BAD_REQUEST, "the form is damaged; send it again") from None
         finally:
             form.close()
-        return form.received
+        self._arriving[id_] = form.received
 
-    def _unpacked(self, folder: Path) -> tuple[str, Path]:
-        """What an upload is, and the file or folder to read, after unpacking.
+    async def _unpack(self, request: Request, folder: Path, id_: str) -> None:
+        """Replace a zip archive by its files.
 
         Raises:
-          ApiError: it is refused.
+          ApiError: it is refused, or there is no room for its files.
         """
-        files = [path for path in folder.rglob("*") if path.is_file()]
-        packed = [path for path in files if zips.is_zip(path)]
-        try:
-            if packed and len(files) > 1:
-                raise zips.ZipError("a zip archive next to other files; send it alone")
-            for path in packed:
-                aside = folder.parent / "packed.zip"
-                path.rename(aside)
-                shutil.rmtree(folder)
-                folder.mkdir()
-                most = self._limits
-                zips.unzip(
-                    aside, folder, most_files=most.upload_files, most_bytes=most.unpacked_bytes
-                )
-                aside.unlink()
+        aside, limits = folder.parent / "packed.zip", self._limits
+        most = {"most_files": limits.upload_files, "most_bytes": limits.unpacked_bytes}
+
+        def set_aside(_: Proceed) -> int | None:
+            with _refused():
+                return zips.unpacked_bytes(aside, **most) if _set_aside(folder, aside) else None
+
+        def unzip(proceed: Proceed) -> None:
+            with _refused():
+                zips.unzip(aside, folder, **most, proceed=proceed)
+            aside.unlink()
+
+        unpacked = await self._pool.run_to_its_end(set_aside, request)
+        if unpacked is None:
+            return
+        self._make_room(id_, self._arriving[id_] + unpacked)
+        await self._pool.run_to_its_end(unzip, request)
+        self._arriving[id_] = unpacked
+
+    def _found(self, folder: Path) -> tuple[str, Path]:
+        """What an upload is, and the file or folder to read.
+
+        Raises:
+          ApiError: it is no scan, or no image where only images are searched.
+        """
+        with _refused():
             if self._images_only or listing.are_pictures(folder):
-                return "image", listing.images_in(folder)
-            return "scan", listing.scan_in(folder)
-        except (zips.ZipError, ScanError) as error:
-            raise ApiError(HTTPStatus.BAD_REQUEST, str(error)) from None
+                kind, path = "image", listing.images_in(folder)
+            else:
+                kind, path = "scan", listing.scan_in(folder)
+            if kind == "image":  # of a scan, it is checked where it is read
+                roots.require_inside(path, folder.resolve(), headers=True)
+            return kind, path
+
+
+@contextlib.contextmanager
+def _refused() -> Iterator[None]:
+    """Within this context, files that are refused are the client's error."""
+    try:
+        yield
+    except (zips.ZipError, ScanError) as error:
+        raise ApiError(HTTPStatus.BAD_REQUEST, str(error)) from None
+
+
+def _set_aside(folder: Path, aside: Path) -> bool:
+    """Move the zip archive in a folder away and empty the folder; whether there is one.
+
+    Raises:
+      ZipError: it is not alone.
+    """
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    packed = [path for path in files if zips.is_zip(path)]
+    if packed and len(files) > 1:
+        raise zips.ZipError("a zip archive next to other files; send it alone")
+    for path in packed:
+        path.rename(aside)
+        shutil.rmtree(folder)
+        folder.mkdir()
+    return bool(packed)
+
+
+async def _timely(request: Request, limits: Limits) -> AsyncIterator[bytes]:
+    """The pieces of a body, each `LEAST_BYTES` of which arrive within `Limits.silent_s`.
+
+    Raises:
+      ApiError: they do not.
+    """
+    chunks, missing = request.stream().__aiter__(), LEAST_BYTES
+    end = time.monotonic() + limits.silent_s
+    while True:
+        try:
+            chunk = await asyncio.wait_for(anext(chunks), max(0.0, end - time.monotonic()))
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise ApiError(
+                HTTPStatus.REQUEST_TIMEOUT, "the upload stopped or is too slow; send it again"
+            ) from None
+        missing -= len(chunk)
+        if missing <= 0:
+            missing, end = LEAST_BYTES, time.monotonic() + limits.silent_s
+        yield chunk
 
 
 class _Form:

@@ -12,6 +12,8 @@ from starlette.requests import ClientDisconnect, Request
 from inres.web.answers import ApiError
 
 T = TypeVar("T")
+Proceed = Callable[[], None]
+"""Work calls it again and again; it raises an exception once nobody waits for its result."""
 
 
 class Pool:
@@ -45,6 +47,25 @@ class Pool:
             return await while_connected(asyncio.wrap_future(future), request)
         finally:
             future.cancel()  # at once: an asyncio future passes it on only later
+
+    async def run_to_its_end(self, work: Callable[[Proceed], T], request: Request) -> T:
+        """As `run`, of work that writes: when this returns, or raises, it is over.
+
+        It is ended if the client of `request` goes.
+        """
+        end = threading.Event()
+
+        def proceed() -> None:
+            if end.is_set():
+                raise ClientDisconnect
+
+        future = self.submit(lambda: work(proceed))
+        try:
+            return await while_connected(asyncio.wrap_future(future), request)
+        finally:
+            end.set()
+            if not (future.done() or future.cancel()):
+                await asyncio.gather(asyncio.wrap_future(future), return_exceptions=True)
 
     def close(self) -> None:
         """Drop the work that has not begun."""

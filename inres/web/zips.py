@@ -1,9 +1,10 @@
 """Zip archives from strangers: unpacked within limits, or refused."""
 
+import contextlib
 import stat
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
@@ -44,6 +45,13 @@ def is_zip(path: Path) -> bool:
         return file.read(4) in (b"PK\3\4", b"PK\5\6")
 
 
+def unpacked_bytes(path: Path, *, most_files: int, most_bytes: int) -> int:
+    """Bytes of the files of a zip archive, as it states them; errors as in `unzip`."""
+    with _opened(path) as (archive, file):
+        entries = _checked(archive, file, most_files=most_files, most_bytes=most_bytes)
+        return sum(entry.file_size for entry in entries)
+
+
 def unzip(
     path: Path,
     folder: Path,
@@ -68,13 +76,20 @@ def unzip(
       ZipError: it is damaged, encrypted, too large, or has an entry that no scan needs.
       OSError: the disk is full.
     """
+    with _opened(path) as (archive, file):
+        entries = _checked(archive, file, most_files=most_files, most_bytes=most_bytes)
+        left = most_bytes
+        for entry, target in entries.items():
+            left -= _extract(archive, entry, folder / target, left, proceed)
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, BinaryIO]]:
+    """A zip archive and its file; damage that is found within this context is a ZipError."""
     with open(path, "rb") as file:
         try:
             with zipfile.ZipFile(cast(IO[bytes], _Limited(file))) as archive:
-                entries = _checked(archive, file, most_files=most_files, most_bytes=most_bytes)
-                left = most_bytes
-                for entry, target in entries.items():
-                    left -= _extract(archive, entry, folder / target, left, proceed)
+                yield archive, file
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
             raise ZipError(f"the zip archive is damaged ({error}); make it again") from None
 

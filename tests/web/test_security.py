@@ -1,10 +1,13 @@
 """Requests that are refused, what answers say to browsers, and what the log holds."""
 
 import logging
+import os
 
 import pytest
 from web.small_archive import PATIENT
 
+from inres.archive import Archive
+from inres.ct import dicom, listing
 from inres.web.settings import checked_token, named_roots
 
 TOKEN = "a-token-of-this-test"
@@ -28,6 +31,30 @@ def test_hosts_of_other_names_are_refused(client):
 def test_two_hosts_are_refused(client):
     headers = [("host", "127.0.0.1"), ("host", "evil.example")]
     client.refused(421, "GET", "/api/health", headers=headers)
+
+
+def test_targets_that_are_no_path_are_refused(serve):
+    """Absolute targets (`GET http://other/api/archive`) and `OPTIONS *` pass by no check."""
+    with serve(host="0.0.0.0", token=TOKEN) as client:
+        for path in ("http://127.0.0.1:8080/api/archive", "*", "api/archive", ""):
+            statuses = []
+
+            async def send(message, statuses=statuses):
+                statuses.append(message.get("status"))
+
+            scope = {
+                **{"type": "http", "method": "GET", "path": path, "query_string": b""},
+                **{"http_version": "1.1", "scheme": "http", "root_path": "", "raw_path": b""},
+                "headers": [(b"host", b"127.0.0.1:8080")],
+            }
+            client.portal.call(client.app, scope, None, send)
+            assert statuses[0] == 400, path
+        for path in ("//api/archive", "/./api/archive", "/API/archive", "/%2e/api/archive"):
+            assert client.get(f"http://127.0.0.1:8080{path}").status_code in (401, 404), path
+        assert client.get("/%61pi/archive").status_code == 401
+        for method in ("HEAD", "OPTIONS", "TRACE", "PUT", "PATCH", "CONNECT"):
+            assert client.request(method, "/%61pi/archive").status_code == 401
+            assert client.request(method, "/").status_code in (200, 401, 405)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +94,7 @@ def test_every_answer_tells_browsers_what_it_may_not_do(client):
         assert "default-src 'none'" in policy
         assert "unsafe" not in policy
         assert "frame-ancestors 'none'" in policy
+        assert "require-trusted-types-for 'script'" in policy
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "no-referrer"
         assert headers["cross-origin-opener-policy"] == "same-origin"
@@ -113,6 +141,72 @@ def test_paths_outside_of_the_roots_are_not_found(client, small, tmp_path):
             (tree / name).unlink()
 
 
+def test_pipes_and_devices_do_not_hold_a_reader(client, small, tmp_path):
+    tree = small.root / "tree"
+    header = (tree / "subset0" / "b.mhd").read_text().replace("b.zraw", "pipe.raw")
+    made = [tree / name for name in ("pipe.mhd", "pipe.raw", "to_pipe.mhd", "zero.mhd")]
+    os.mkfifo(made[0])
+    os.mkfifo(made[1])
+    made[2].write_text(header)
+    made[3].symlink_to("/dev/zero")
+    (tree / "series").mkdir()
+    os.mkfifo(tree / "series" / "a.dcm")
+    try:
+        for name, status in (("pipe.mhd", 400), ("zero.mhd", 404)):
+            client.refused(status, "POST", "/api/scans", json={"root": "tree", "path": name})
+        for name in ("to_pipe.mhd", "series"):
+            body = {"root": "tree", "path": name}
+            state = client.wait(client.post("/api/scans", json=body).json()["id"], "failed")
+            assert "a pipe or device" in state["error"]["message"]
+        names = [one["name"] for one in client.get("/api/files?root=tree").json()["entries"]]
+        assert names == ["series", "subset0", "subset2", "to_pipe.mhd"]
+    finally:
+        for path in (*made, tree / "series" / "a.dcm"):
+            path.unlink()
+        (tree / "series").rmdir()
+
+
+def test_a_link_that_is_turned_while_a_scan_is_read_gives_nothing(client, small, monkeypatch):
+    tree = small.root / "tree"
+    link, real = tree / "turned.mhd", Archive.open_scan
+    link.symlink_to(tree / "subset0" / "b.mhd")
+
+    def open_scan(archive, path, **more):
+        found = real(archive, tree / "subset0" / "b.mhd", **more)
+        link.unlink()
+        link.symlink_to("/etc/passwd")
+        return found
+
+    monkeypatch.setattr(Archive, "open_scan", open_scan)
+    try:
+        body = {"root": "tree", "path": "turned.mhd"}
+        state = client.wait(client.post("/api/scans", json=body).json()["id"], "failed")
+        assert "lies outside" in state["error"]["message"]
+    finally:
+        link.unlink()
+
+
+def test_links_to_elsewhere_are_not_looked_at(client, small, tmp_path, monkeypatch):
+    looked, has_dicom = [], listing.has_dicom
+    monkeypatch.setattr(listing, "has_dicom", lambda path: looked.append(path) or has_dicom(path))
+    (small.root / "tree" / "out").symlink_to(tmp_path)
+    try:
+        client.get("/api/files?root=tree")
+    finally:
+        (small.root / "tree" / "out").unlink()
+    assert small.root.resolve() / "tree" / "out" not in looked
+    assert len(looked) == 3
+
+
+def test_a_folder_of_many_scans_is_not_read_as_one(client, monkeypatch):
+    monkeypatch.setattr(dicom, "MOST_FILES", 3)
+    body = {"root": "tree", "path": ""}
+    message = client.refused(400, "POST", "/api/scans", json=body)
+    assert (
+        message == "tree: more than 6 files in this folder and below; open the folder of one scan"
+    )
+
+
 def test_the_token_is_needed_for_everything_but_health_and_the_files_of_the_page(serve):
     with serve(host="0.0.0.0", token=TOKEN) as client:
         for path in ("/api/health", "/", "/js/main.js"):
@@ -139,6 +233,19 @@ def test_the_token_is_needed_for_everything_but_health_and_the_files_of_the_page
         for host in ("192.168.1.7:8080", "[fe80::1]", "localhost"):
             assert client.get("/api/archive", headers={"host": host}).status_code == 200
         client.refused(421, "GET", "/api/archive", headers={"host": "evil.example"})
+
+
+def test_any_token_that_is_accepted_works_as_a_cookie(serve):
+    token = "a;\"\\,=token%41+of'odd&characters"
+    assert checked_token("0.0.0.0", token) == token
+    with serve(host="0.0.0.0", token=token) as client:
+        answer = client.get("/", params={"token": token}, follow_redirects=False)
+        assert answer.status_code == 303
+        cookie = answer.headers["set-cookie"].partition(";")[0].encode()
+        client.cookies.clear()
+        assert client.get("/api/archive", headers={"cookie": cookie}).status_code == 200
+        bearer = {"authorization": f"Bearer {token}"}
+        assert client.get("/api/archive", headers=bearer).status_code == 200
 
 
 def test_a_token_is_made_where_others_can_connect():

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 
 import pytest
@@ -44,9 +45,35 @@ def served(*flags, **environment):
         process.communicate()
 
 
-def get(address, **headers):
-    with urllib.request.urlopen(urllib.request.Request(address, headers=headers)) as answer:
+def get(address):
+    with urllib.request.urlopen(address) as answer:
         return json.load(answer)
+
+
+def post(address, body, kind):
+    request = urllib.request.Request(address, body, {"Content-Type": kind})
+    with urllib.request.urlopen(request) as answer:
+        return json.load(answer)
+
+
+DAMAGED = {
+    "Doe^Jane.tif": b"II*\0\x08\0\0\0\x01\0\xff\xff\x02\0\x05\0\0\0Doe^Jane",
+    "Doe^Jane.png": b"\x89PNG\r\n\x1a\nDoe^Jane",
+    "Doe^Jane.nrrd": b"NRRD0004\n# Doe^Jane\n\xff\xfe",
+    "Doe^Jane.dcm": b"DICM".rjust(132, b"\0") + b"\x10\0\x10\0PN\x20\0Doe^Jane",
+}
+
+
+def search_damaged(address):
+    """Search by damaged files that name a patient, which libraries complain about."""
+    for name, content in DAMAGED.items():
+        head = f'--x\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
+        form = head.encode() + content + b"\r\n--x--\r\n"
+        sent = post(f"{address}/api/uploads", form, "multipart/form-data; boundary=x")
+        place = {"world_mm": [0, 0, 0]} if sent["kind"] == "scan" else {}
+        query = json.dumps({"query": {sent["kind"]: sent["id"], **place}}).encode()
+        with pytest.raises(urllib.error.HTTPError):
+            post(f"{address}/api/search", query, "application/json")
 
 
 def test_the_examples_run_and_killing_the_server_leaves_nothing(small, tmp_path):
@@ -78,6 +105,7 @@ def test_the_examples_run_and_killing_the_server_leaves_nothing(small, tmp_path)
             )  # fmt: skip
             hits = json.loads(done.stdout)["hits"]
             assert [hit["scan"] for hit in hits] == [line.split()[-2] for line in results]
+        search_damaged(address)
         (held,) = (tmp_path / "tmp").glob("inres-uploads-*")
         assert held.is_dir()
         process.send_signal(signal.SIGKILL)
@@ -89,4 +117,8 @@ def test_the_examples_run_and_killing_the_server_leaves_nothing(small, tmp_path)
             time.sleep(0.01)
         assert not list((tmp_path / "tmp").glob("inres-*"))
     assert "POST /api/search 200" in log
+    assert "POST /api/uploads 202" in log
     assert "patient" not in log
+    assert "Doe" not in log
+    lines = [re.match(r"[\d-]+ [\d:,]+ [A-Z]+ \S+ \d+ \d+ ms$", line) for line in log.splitlines()]
+    assert all(lines), log

@@ -1,11 +1,13 @@
 """Uploads: what they are, what is refused, and that nothing is left of them."""
 
 import asyncio
+import dataclasses
 import io
 import os
 import stat
 import struct
 import threading
+import time
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,7 +17,9 @@ import pytest
 import SimpleITK as sitk
 from ct.dicom_files import slices as dicom_slices
 
+from inres.archive import Archive
 from inres.web import zips
+from inres.web.answers import ApiError
 from inres.web.names import Names, RefusedName
 
 
@@ -338,6 +342,41 @@ def test_a_header_that_names_files_elsewhere_reads_nothing(client, tmp_path, hea
         client.delete(f"/api/scans/{id_}")
 
 
+def test_an_archive_of_images_reads_no_file_elsewhere(serve, small, archive, tmp_path):
+    """An image may be a header too, and a picture by its name may hold one."""
+    secret = tmp_path / "secret.raw"
+    secret.write_bytes(np.full((32, 32), 40, "<i2").tobytes())
+    nrrd = (
+        "NRRD0004\ntype: short\ndimension: 2\nsizes: 32 32\nendian: little\nencoding: raw\n"
+        f"data file: {secret}\n\n"
+    )
+    mhd = (
+        "ObjectType = Image\nNDims = 2\nDimSize = 32 32\nElementSpacing = 1 1\n"
+        f"ElementType = MET_SHORT\nElementDataFile = {secret}\n"
+    )
+    config = small.config
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, kind="folder"))
+    images = Archive(dataclasses.replace(small, config=config))
+    crop = np.zeros((16, 16), np.uint8)
+    sitk.WriteImage(sitk.GetImageFromArray(crop), str(tmp_path / "crop.png"))
+    png = (tmp_path / "crop.png").read_bytes()
+    with serve(of=images) as client:
+        for files in (
+            *({"a.nhdr": nrrd.encode()}, {"a.mhd": mhd.encode()}),
+            *(
+                {"b/1.png": png, "b/2.mhd": mhd.encode()},
+                {"a.zip": zipped({"a.mhd": mhd.encode()})},
+            ),
+        ):
+            answer = send(client, files)
+            assert answer.status_code == 400
+            assert "lies outside" in answer.json()["error"]["message"]
+            assert left(client) == []
+        for name in ("a.png", "a.tif", "a.bmp"):
+            query = {"query": {"image": sent(client, {name: nrrd.encode()})["id"]}}
+            assert "holds NRRD" in client.refused(400, "POST", "/api/search", json=query)
+
+
 def test_names_are_relative_and_each_is_there_once():
     names = Names()
     assert names.add("a/b.dcm") == Path("a/b.dcm")
@@ -354,18 +393,23 @@ def test_names_are_relative_and_each_is_there_once():
 # --- load and endings -----------------------------------------------------------------------------
 
 
-def slow_request(client, pieces):
-    """Send an upload piece by piece, on the client's event loop; its status."""
+def slow_request(client, pieces, ends_after=None):
+    """Send an upload piece by piece, on the client's event loop; its status.
+
+    It is complete after so many pieces; None ends the connection.
+    """
     app = client.app
 
     async def run():
-        statuses = []
+        statuses, sent = [], []
 
         async def receive():
             piece = await pieces.get()
             if piece is None:
                 return {"type": "http.disconnect"}
-            return {"type": "http.request", "body": piece, "more_body": True}
+            sent.append(piece)
+            more = ends_after is None or len(sent) < ends_after
+            return {"type": "http.request", "body": piece, "more_body": more}
 
         async def send(message):
             statuses.append(message.get("status"))
@@ -416,6 +460,83 @@ def test_an_upload_whose_client_goes_leaves_nothing(serve):
             queue.put_nowait(piece)
         assert client.portal.call(slow_request(client, queue)) == 499
         assert left(client) == []
+
+
+def test_an_upload_that_trickles_ends(serve):
+    """A byte now and then does not hold a place."""
+    with serve(limits={"silent_s": 0.3}) as client:
+        queue = asyncio.Queue()
+        queue.put_nowait(START)
+
+        async def trickle():
+            while True:
+                await asyncio.sleep(0.05)
+                queue.put_nowait(b"x")
+
+        task = client.portal.start_task_soon(trickle)
+        start = time.monotonic()
+        assert client.portal.call(slow_request(client, queue)) == 408
+        assert time.monotonic() - start < 2
+        task.cancel()
+        assert left(client) == []
+
+
+def test_unpacked_bytes_and_arriving_uploads_count(serve):
+    zeros = {"a.zip": zipped({"a.dcm": GOOD + bytes(2_000_000)})}
+    with serve(limits={"stored_bytes": 1_000_000 + (1 << 26)}) as client:
+        assert sent(client, {"crop.png": b"x"})
+    with serve(limits={"stored_bytes": 1_000_000}) as client:
+        answer = send(client, zeros)
+        assert (answer.status_code, left(client)) == (507, [])
+    with serve(limits={"uploads": 2, "silent_s": 0.5}) as client:
+        queues = [asyncio.Queue() for _ in range(2)]
+        for queue in queues:
+            queue.put_nowait(START)
+        found = [client.portal.start_task_soon(slow_request(client, queue)) for queue in queues]
+        client.portal.call(asyncio.sleep, 0.1)
+        assert send(client, {"crop.png": b"x"}).status_code == 503
+        assert [one.result(5) for one in found] == [408, 408]
+        assert sent(client, {"crop.png": b"x"})["kind"] == "image"
+
+
+def test_unpacking_ends_with_its_client_and_leaves_nothing(serve, monkeypatch):
+    """Nothing is written after the folder has been removed."""
+    begun, pieces, piece = threading.Event(), [], zips._piece
+
+    def slow(packed):
+        begun.set()
+        time.sleep(0.05)
+        pieces.append(1)
+        return piece(packed)
+
+    monkeypatch.setattr(zips, "_piece", slow)
+    content = zipped({f"{k}.dcm": GOOD for k in range(100)})
+    with serve() as client:
+        queue = asyncio.Queue()
+        head = START.replace(b"a.dcm", b"a.zip")
+        queue.put_nowait(head + content + b"\r\n--x--\r\n")
+        queue.put_nowait(b"")
+        request = client.portal.start_task_soon(slow_request(client, queue, ends_after=2))
+        assert begun.wait(5)
+        client.portal.call(queue.put_nowait, None)
+        assert request.result(5) == 499
+        count = len(pieces)
+        assert count < 20
+        time.sleep(0.2)
+        assert (len(pieces), left(client)) == (count, [])
+
+
+def test_an_upload_that_nobody_can_read_now_is_removed(serve, small, monkeypatch):
+    with serve() as client:
+        scans = client.app._app._app.state.server.scans
+
+        def busy(*_):
+            raise ApiError(503, "the server is busy; try again")
+
+        monkeypatch.setattr(scans, "_read_soon", busy)
+        answer = send(client, chest(small))
+        assert (answer.status_code, left(client)) == (503, [])
+        assert not scans._entries
 
 
 def test_the_least_used_upload_makes_room(serve, small, monkeypatch):

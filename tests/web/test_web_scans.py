@@ -111,6 +111,42 @@ def test_memory_holds_few_scans_and_others_are_read_again(serve, readings):
         assert readings.alive_at_most(0)
 
 
+def test_scans_that_requests_still_use_count(serve, readings, monkeypatch):
+    """A search that waits keeps its scan, so that no further one is read meanwhile."""
+    begun, go, search_scan = threading.Event(), threading.Event(), Archive.search_scan
+
+    def slow(archive, scan, **options):
+        begun.set()
+        assert go.wait(10)
+        return search_scan(archive, scan, **options)
+
+    monkeypatch.setattr(Archive, "search_scan", slow)
+    with serve(limits={"open_scans": 1}) as client:
+        first = open_(client, "subset2/a.mhd")
+        client.wait(first)
+        body = {"query": {"scan": first, "world_mm": [-60, 0, 10]}, "options": {"nearest": 3}}
+        statuses = []
+        search = threading.Thread(
+            target=lambda: statuses.append(client.post("/api/search", json=body).status_code)
+        )
+        search.start()
+        assert begun.wait(5)
+        client.wait(open_(client, "subset0/b.mhd"))
+        third = open_(client, "subset0/c.mhd")
+        for _ in range(20):
+            state = client.get(f"/api/scans/{third}").json()
+            time.sleep(0.01)
+        assert (state["state"], state["message"]) == (
+            "reading", "waiting for requests on other scans",
+        )  # fmt: skip
+        assert len(readings.paths) == 2
+        go.set()
+        client.wait(third)
+        search.join()
+        assert statuses == [200]
+        assert readings.alive_at_most(1)
+
+
 def test_requests_wait_for_a_scan_that_is_read(serve, readings, archive, small):
     with serve() as client:
         readings.go.clear()

@@ -4,6 +4,7 @@ import asyncio
 import concurrent.futures
 import json
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -118,6 +119,31 @@ def test_more_work_than_may_wait_is_refused():
             pool.close()
 
     asyncio.run(run())
+
+
+def test_exports_do_not_hold_up_pictures(serve, monkeypatch):
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(*_):
+        begun.set()
+        assert go.wait(10)
+        return b"a figure"
+
+    monkeypatch.setattr("inres.web.searching._exported", slow)
+    body = {"query": {"item": 1}}
+    with serve(limits={"exports": 3}) as client, concurrent.futures.ThreadPoolExecutor(4) as pool:
+        exports = [pool.submit(client.post, "/api/export", json=body) for _ in range(4)]
+        assert begun.wait(5)
+        assert client.get("/api/items/1/image.png").status_code == 200
+        assert client.searched({"item": 1})["hits"]
+        for _ in range(100):
+            if not client.app._app._app.state.server.exporting._places.acquire(blocking=False):
+                break
+            client.app._app._app.state.server.exporting._places.release()
+            time.sleep(0.01)
+        assert "busy" in client.refused(503, "POST", "/api/export", json=body)
+        go.set()
+        assert [one.result().status_code for one in exports] == [200] * 4
 
 
 def test_conditions_and_memory_are_limited(serve):

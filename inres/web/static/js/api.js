@@ -89,6 +89,7 @@ export async function accepts(token) {
   }
 }
 
+/** @returns {Promise<{status: "starting"|"ready"|"failed", version: string, items: number}>} */
 export const getHealth = () => getJson("api/health");
 
 /**

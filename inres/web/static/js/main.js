@@ -21,6 +21,7 @@ import { createTheme } from "./theme.js";
 import { createViewer } from "./viewer.js";
 
 const RETRY_MS = 3000;
+const STARTING_MS = 500;
 const WIDE = 1700;
 
 const store = createStore({
@@ -177,8 +178,14 @@ store.watch(["archive", "connection"], ({ archive, connection }) => {
   byId("connecting").hidden = true;
   document.title = `${archive.name} – inres`;
   fill(byId("archive-name"), el("bdi", {}, archive.name));
-  byId("archive-facts").textContent = `${counted(archive.archived, "item")}, ${archive.bits} bits`;
   byId("disclaimer").textContent = archive.not_a_medical_device;
+});
+
+store.watch(["archive", "networks"], ({ archive, networks }) => {
+  if (!archive) return;
+  byId("archive-facts").textContent = networks === "starting"
+    ? "Loading the networks; the first search waits for them."
+    : `${counted(archive.archived, "item")}, ${archive.bits} bits`;
 });
 
 store.watch(["query", "scan", "item"], ({ query, scan }) => {
@@ -201,10 +208,29 @@ store.watch(["query", "scan", "item"], ({ query, scan }) => {
 });
 byId("series").addEventListener("change", (event) => session.openSeries(event.target.value));
 
+/** Follows how the server loads its networks; other failures show with the next request. */
+async function watchNetworks() {
+  let networks = "starting";
+  try {
+    while (networks === "starting") {
+      networks = (await api.getHealth()).status;
+      store.set({ networks });
+      if (networks === "starting") await new Promise((go) => setTimeout(go, STARTING_MS));
+    }
+  } catch {
+    store.set({ networks: "ready" });
+  }
+  if (networks === "failed") {
+    notices.banner("The networks of this archive cannot be loaded, so only its own items can be "
+      + "searched with. The log of the server says where it failed.");
+  }
+}
+
 async function start() {
   try {
     const archive = await api.getArchive();
     store.set({ archive, connection: "ready" });
+    watchNetworks();
   } catch (error) {
     if (!onFailure(/** @type {any} */ (error))) {
       notices.banner(/** @type {Error} */ (error).message, {

@@ -11,6 +11,7 @@ export const NO_FILTERS = Object.freeze({
 /** @type {State} */
 export const INITIAL = Object.freeze({
   connection: "connecting",
+  networks: "ready",
   archive: null,
   opening: null,
   problem: null,

@@ -171,6 +171,7 @@
  *
  * @typedef {Object} State
  * @property {"connecting"|"ready"|"unreachable"|"token"} connection
+ * @property {"starting"|"ready"|"failed"} networks  Of the server.
  * @property {?Archive} archive
  * @property {?Opening} opening
  * @property {?Problem} problem  Why the last scan or image could not be opened.
