@@ -1,4 +1,4 @@
-"""Measure the search, a training step, the index on disk, an opened archive or preparing a scan.
+"""Measure the search, training, the index on disk, an opened archive, a scan or an accelerator.
 
     python -m experiments.bench --config=experiments/configs/bench_retrieval.py \
         --workdir=runs/bench --config.trained=runs/patches/index/archive
@@ -14,13 +14,16 @@
         --workdir=runs/bench_plans
     python -m experiments.bench --config=experiments/configs/bench_threads.py \
         --workdir=runs/bench_threads
+    python -m experiments.bench --config=experiments/configs/bench_accelerator.py \
+        --workdir=runs/bench_accelerator
 
 `config.kind` selects the measurement: `retrieval` (against faiss and others), `training` (against
-PyTorch), `store`, `archive`, `prepare` (against SimpleITK), `plans` of the search, or searches by
-several `threads`. The modules of these names describe what each one writes to the workdir. Before
-a peer is timed, its answers are checked against ours. Leave the machine idle otherwise: rounds in
-which other programs used the processors are discarded, and a case with fewer than three quiet
-rounds is marked as disturbed. Only `prepare` measures processor time instead.
+PyTorch), `store`, `archive`, `prepare` (against SimpleITK), `plans` of the search, searches by
+several `threads`, or what an `accelerator` achieves of its peak rates. The modules of these names
+describe what each one writes to the workdir. Before a peer is timed, its answers are checked
+against ours. Leave the machine idle otherwise: rounds in which other programs used the processors
+are discarded, and a case with fewer than three quiet rounds is marked as disturbed. Only `prepare`
+measures processor time instead.
 """
 
 from pathlib import Path
@@ -77,10 +80,15 @@ def measure(arguments: list[str]) -> None:
         from experiments.bench import threads
 
         threads.measure_threads(config, workdir)
+    elif kind == "accelerator":
+        from experiments.bench import accelerator
+
+        accelerator.measure_accelerator(config, workdir)
     else:
         raise config_lib.ConfigError(
             f"config.kind = {kind!r}: must be 'retrieval', 'training', 'store', 'archive', "
-            "'prepare', 'plans' or 'threads', as in experiments/configs/bench_<kind>.py"
+            "'prepare', 'plans', 'threads' or 'accelerator', as in "
+            "experiments/configs/bench_<kind>.py"
         )
 
 

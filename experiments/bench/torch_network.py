@@ -1,10 +1,12 @@
-"""InRes-Net in PyTorch eager: the peer of the training benchmark.
+"""InRes-Net in PyTorch: the peer of the training benchmarks.
 
 Layers, their order and their sizes are those of `inres.models`; only the weights come from there.
 Modules have the same names as ours, so that parameters correspond by path. The code is idiomatic
 PyTorch: fused operations where they exist, 1x1 convolutions as convolutions.
 """
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,48 @@ from torch.nn import functional
 
 from inres.config import Config, ConfigError
 
-LAYOUTS = {"default": torch.contiguous_format, "channels_last": torch.channels_last}
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """How PyTorch runs the network."""
+
+    channels_last: bool = False
+    compiled: bool = False
+    """By `torch.compile`, which needs a C++ compiler on a CPU."""
+    bfloat16: bool = False
+    """Under `torch.autocast`; parameters stay float32."""
+
+    def __str__(self) -> str:
+        layout = "channels_last" if self.channels_last else "default"
+        compiled = ", compiled" if self.compiled else ""
+        return f"PyTorch, {layout} layout{compiled}{', bfloat16' if self.bfloat16 else ''}"
+
+
+def variants(device: str, *, compiled: bool) -> list[Variant]:
+    """The variants to measure on a device, `cpu` or `cuda`."""
+    made = [Variant(), Variant(channels_last=True)]
+    if device == "cuda":
+        made.append(Variant(channels_last=True, bfloat16=True))
+    if compiled:
+        made.append(Variant(channels_last=True, compiled=True))
+        if device == "cuda":
+            made.append(Variant(channels_last=True, compiled=True, bfloat16=True))
+    return made
+
+
+def use_gpu() -> bool:
+    """Choose fast algorithms on a GPU, and TF32 as JAX does; False if there is none."""
+    if not torch.cuda.is_available():
+        return False
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    return True
+
+
+def wait_for_gpu(value: Any) -> Any:
+    """Wait for everything that the GPU was given to do; returns `value`."""
+    torch.cuda.synchronize()
+    return value
 
 
 def set_threads(count: int) -> dict[str, Any]:
@@ -25,7 +68,7 @@ def set_threads(count: int) -> dict[str, Any]:
 
 def _to_our_layout(value: torch.Tensor) -> np.ndarray:
     """A copy of a weight or gradient in our layout: OIHW -> HWIO, [out, in] -> [in, out]."""
-    array = value.detach().numpy()
+    array = value.detach().cpu().numpy()
     if array.ndim == 4:
         array = array.transpose(2, 3, 1, 0)
         if array.shape[:2] == (1, 1):
@@ -116,15 +159,19 @@ class InRed(nn.Module):
 class Head(nn.Module):
     """FC1, H, FC3."""
 
-    def __init__(self, inputs: int, fc1: int, bits: int, classes: int):
+    def __init__(self, inputs: int, fc1: int, bits: int, classes: int, *, flatten: bool):
+        """`inputs` is the length of what FC1 sees: channels, or with `flatten` the whole map."""
         super().__init__()
+        self.flatten = flatten
         self.fc1 = nn.Linear(inputs, fc1)
         self.fc2 = nn.Linear(fc1, bits)
         self.fc3 = nn.Linear(bits, classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[B, C, H, W] -> logits [B, classes]."""
-        x = functional.relu(self.fc1(x.mean(dim=(2, 3))))
+        # In the order of our maps, whose last axis is that of channels.
+        x = x.permute(0, 2, 3, 1).flatten(1) if self.flatten else x.mean(dim=(2, 3))
+        x = functional.relu(self.fc1(x))
         return self.fc3(torch.sigmoid(self.fc2(x)))
 
 
@@ -141,7 +188,6 @@ def check(config: Config) -> None:
         ("model.compression", m.compression, "inv2"),
         ("model.residual", m.residual, "inred"),
         ("model.norm", m.norm, "batch"),
-        ("model.pooling", m.pooling, "average"),
         ("model.dropout", m.dropout, 0.0),
         ("loss.name", loss.name, "nll"),
         ("loss.fine", loss.fine, 0.0),
@@ -172,7 +218,9 @@ class InResNet(nn.Module):
             self.add_module(f"inv2_{level}", InV2(n))
             n *= 2
             self.add_module(f"inred_{level}", InRed(n, m.residual_scale))
-        self.head = Head(n, m.fc1, config.hash.bits, classes)
+        flatten = m.pooling == "flatten"
+        inputs = n * _map_side(config) ** 2 if flatten else n
+        self.head = Head(inputs, m.fc1, config.hash.bits, classes, flatten=flatten)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """[B, 1, S, S] -> logits [B, classes]."""
@@ -182,6 +230,14 @@ class InResNet(nn.Module):
         for level in (1, 2, 3):
             x = getattr(self, f"inred_{level}")(getattr(self, f"inv2_{level}")(x))
         return self.head(x)
+
+
+def _map_side(config: Config) -> int:
+    """Side of the map that FC1 sees."""
+    side = -(-config.items.size_px // config.model.stem_stride)
+    for _ in range(3 + config.model.stem_pool):
+        side = -(-side // 2)
+    return side
 
 
 class Trainer:
@@ -195,7 +251,8 @@ class Trainer:
         labels: np.ndarray,
         *,
         classes: int,
-        layout: str,
+        variant: Variant,
+        device: str = "cpu",
     ):
         """Initialize the network.
 
@@ -205,7 +262,8 @@ class Trainer:
           images: uint8 [B, S, S, 1].
           labels: int [B].
           classes: number of classes.
-          layout: a key of `LAYOUTS`.
+          variant: how it runs.
+          device: `cpu` or `cuda`.
         """
         net = InResNet(config, classes).train()
         named = {_path(name): parameter for name, parameter in net.named_parameters()}
@@ -214,13 +272,20 @@ class Trainer:
         with torch.no_grad():
             for path, parameter in named.items():
                 _fill(parameter, weights[path])
-        memory = LAYOUTS[layout]
+        memory = torch.channels_last if variant.channels_last else torch.contiguous_format
         untyped: Any = net  # torch's own types do not list `memory_format` for modules
-        self.net: InResNet = untyped.to(memory_format=memory)
-        self.images = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).to(memory_format=memory)
-        self.labels = torch.from_numpy(labels.astype(np.int64))
+        self.net: InResNet = untyped.to(device=device, memory_format=memory)
+        self.forward: Callable[[torch.Tensor], torch.Tensor] = (
+            torch.compile(self.net) if variant.compiled else self.net
+        )
+        shown = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
+        self.images = shown.to(device=device, memory_format=memory)
+        self.labels = torch.from_numpy(labels.astype(np.int64)).to(device)
+        self.autocast = torch.autocast(device, torch.bfloat16, enabled=variant.bfloat16)
         t = config.train
         self.clip = t.clip_norm
+        self.compile_s: float | None = None
+        """Duration of the first pass in seconds, for variants that are compiled."""
         groups: list[dict[str, Any]] = [
             {"params": [p for p in named.values() if p.ndim > 1]},
             {"params": [p for p in named.values() if p.ndim == 1], "weight_decay": 0.0},
@@ -235,7 +300,8 @@ class Trainer:
 
     def _backward(self) -> tuple[torch.Tensor, torch.Tensor]:
         self.optimizer.zero_grad(set_to_none=True)
-        logits = self.net(self.images.float() / 255.0)
+        with self.autocast:
+            logits = self.forward(self.images.float() / 255.0).float()
         loss = functional.cross_entropy(logits, self.labels)
         loss.backward()
         return logits, loss
@@ -245,12 +311,16 @@ class Trainer:
         logits, loss = self._backward()
         named = self.net.named_parameters()
         gradients = {_path(name): _to_our_layout(p.grad) for name, p in named if p.grad is not None}
-        return logits.detach().numpy(), float(loss.detach()), gradients
+        return logits.detach().cpu().numpy(), float(loss.detach()), gradients
 
     def step(self) -> float:
         """Make one step; returns the loss before it."""
+        return float(self.queue())
+
+    def queue(self) -> torch.Tensor:
+        """Make one step; returns the loss before it, on the device, which may still compute it."""
         _, loss = self._backward()
         if self.clip:
             nn.utils.clip_grad_norm_(self.net.parameters(), self.clip)
         self.optimizer.step()
-        return float(loss.detach())
+        return loss.detach()

@@ -21,6 +21,8 @@ def get_config() -> ConfigDict:
             # Plain NLL: the cost of other losses is small, and the peer has only this one.
             "experiment": Config(loss=Loss(name="nll", fine=0.0), train=Train(batch=32)),
             "classes": 8,
+            # Also measure PyTorch compiled, which takes a minute to compile and a C++ compiler.
+            "compiled": True,
             "rounds": 15,
             # Divided among the rivals; a round counts if other programs were idle.
             "round_seconds": 4.0,

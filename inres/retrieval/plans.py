@@ -81,6 +81,37 @@ def programs() -> int:
     return sum(function._cache_size() for function in made)
 
 
+def traced(index: DeviceIndex, queries: Queries, *, k: int) -> dict[str, jax.stages.Traced]:
+    """Every program of a search for one batch by name, traced but not run.
+
+    They can be lowered for any platform, to see what they do and what they cost. `scan`, `count`
+    and `together` are a whole search with a small pool. Index and queries may have shapes
+    (`jax.ShapeDtypeStruct`) in place of arrays.
+    """
+    codes, count = index.codes, index.count
+    made: dict[str, jax.stages.Traced] = {}
+    if isinstance(codes, Runs):
+        made["scan"] = _scan_runs.trace(codes, queries)
+        marks = jax.eval_shape(_scan_runs, codes, queries)
+        made["count"] = _count_runs.trace(codes, marks, count)
+        pools = jax.eval_shape(_count_runs, codes, marks, count)
+    else:
+        made["scan"] = _scan_each.trace(codes, index.tags, count, queries)
+        masks = jax.eval_shape(_scan_each, codes, index.tags, count, queries)
+        made["count"] = _count_each.trace(masks)
+        pools = jax.eval_shape(_count_each, masks)
+    tiers = TOGETHER_ONE if len(queries) == 1 else TOGETHER_MANY
+    for name, (slots, width) in zip(("together", "together, many"), tiers, strict=True):
+        made[name] = _together.trace(index, queries, pools, slots=slots, width=width, k=k)
+    made["alone"] = _alone.trace(index, queries, pools, k=k)
+    found = jax.eval_shape(functools.partial(_alone, k=k), index, queries, pools)
+    made["walk"] = _walked.trace(index, queries, pools, *found, k=k)
+    made["nearest"] = nearest.trace(index, queries, k=k)
+    given = jax.ShapeDtypeStruct((len(queries), k), jnp.int32)
+    made["rank given"] = rank_given.trace(index, queries, given, given, k=k)
+    return made
+
+
 def search_batch(index: DeviceIndex, queries: Queries, *, k: int, min_pool: int) -> tuple:
     """Search one batch with several programs; the plan is chosen on the host.
 

@@ -25,6 +25,7 @@ def config():
     config.experiment.hash.bits = 6
     config.experiment.train.batch = 8
     config.loop_steps, config["items"] = 6, 20
+    config.compiled = False
     config.rounds, config.round_seconds = 3, 0.05
     return config
 
