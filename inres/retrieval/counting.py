@@ -11,18 +11,22 @@ truncated. All codes are read once; nothing of the size of the items is written;
 that is sorted has k values.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
 from inres.retrieval import hamming
-from inres.retrieval.hamming import FAR, LANES, Filters, Tags
+from inres.retrieval.hamming import BLOCK, FAR, LANES, Filters, Tags
 from inres.retrieval.tiling import TILE
 
 WORDS_AT_ONCE = 1 << 27
 """Words of codes gathered from the chosen tiles at a time (512 MB). If they are more, for a large
 k, queries are processed in groups."""
+TOGETHER = 8
+"""Queries that a code is compared with once it has been read."""
 
 
 def smallest(values: jax.Array, k: int, *, largest: int) -> jax.Array:
@@ -95,9 +99,46 @@ def _tiles(
     largest: int,
 ) -> jax.Array:
     """The k tiles smallest by (minimum, number): int32 [Q, k], ascending."""
+    starts = range(0, len(queries), TOGETHER)
+    parts = [slice(start, start + TOGETHER) for start in starts]
+    least = jnp.stack(
+        [
+            row
+            for part in parts
+            for row in _tile_minima(
+                codes, queries[part], count, tags, jax.tree.map(lambda x, p=part: x[p], filters)
+            )
+        ]
+    )
+    return jax.vmap(lambda values: smallest(values, k, largest=largest))(least)
 
-    def one(query: jax.Array, hides: Filters) -> jax.Array:
-        return hamming.scan_least(codes, query, count, tags, hides)
 
-    least = jnp.min(hamming.over_queries(one, queries, filters), axis=2)  # [T, Q]
-    return jax.vmap(lambda values: smallest(values, k, largest=largest))(least.T)
+def _tile_minima(
+    codes: jax.Array, queries: jax.Array, count: jax.Array, tags: Tags, filters: Filters
+) -> tuple[jax.Array, ...]:
+    """Smallest distance of each tile, uint32 [T] for each of a few queries; FAR without items.
+
+    One reduction has a result for each query. So it reads the codes once, and a code that was read
+    is compared with all queries.
+    """
+    t, w = codes.shape[:2]
+    codes = codes.reshape(t, w, TILE)
+    tags = jax.tree.map(lambda tag: tag.reshape(t, TILE), tags)
+    place = np.arange(TILE, dtype=np.int32)
+    number = lax.broadcasted_iota(jnp.int32, (t, TILE), 0)
+    item = TILE * number + (place % LANES * BLOCK + place // LANES)
+    # FAR has all bits of any distance.
+    padding = jnp.where(item < count, jnp.uint32(0), jnp.uint32(FAR))
+
+    def one(query: int) -> jax.Array:
+        counts = [lax.population_count(codes[:, i] ^ queries[query, i]) for i in range(w)]
+        d = functools.reduce(jnp.add, counts) | padding
+        return hamming.hide(d, tags, filters.at(query))
+
+    distances = [one(query) for query in range(len(queries))]
+    return lax.reduce(
+        distances,
+        [jnp.uint32(FAR)] * len(distances),
+        lambda a, b: [jnp.minimum(x, y) for x, y in zip(a, b, strict=True)],
+        (1,),
+    )
