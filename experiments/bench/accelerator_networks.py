@@ -47,7 +47,7 @@ def training_cases(config: ConfigDict, messages: list[str]) -> Iterator[Case]:
             ours = training.Ours(
                 experiment, images, labels, classes=config.classes, steps=1000, warm=False
             )
-            step, cost = compiled.compiled(lambda o=ours: o.advance.trace(o.state, o.on_device))
+            step, cost = compiled.compiled(ours.trace)
 
             def queue(ours: training.Ours = ours, step: Any = step) -> Any:
                 ours.state, metrics = step(ours.state, ours.on_device)

@@ -1,5 +1,6 @@
 """Searches for the accelerator benchmark: by Hamming distance alone, and in two stages."""
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -70,7 +71,9 @@ def _coarse_of(config: ConfigDict, count: int, messages: list[str]) -> Iterator[
     for q in _batch_sizes(config, "coarse", count, messages):
         queries = _random_codes(rng, q, config.bits)
         batches = jax.device_put([*padding.batches(padding.padded(Queries(queries)))])
-        program, cost = compiled.compiled(lambda b=batches[0]: plans.nearest.trace(index, b, k=k))
+        program, cost = compiled.compiled(
+            functools.partial(plans.nearest.trace, index, batches[0], k=k)
+        )
 
         def queue(program: Any = program, batches: Any = batches) -> Any:
             return [program(index, batch) for batch in batches]
@@ -140,7 +143,7 @@ def _random_codes(rng: np.random.Generator, q: int, bits: int) -> np.ndarray:
     return codes_lib.pack(rng.random((q, bits)) < 0.5)
 
 
-def _require_equal(got: Any, expected: np.ndarray, what: str) -> None:
+def _require_equal(got: Any, expected: Any, what: str) -> None:
     if not np.array_equal(np.asarray(got), expected):
         raise RuntimeError(f"{what}: the device's differ from NumPy's, so nothing is timed")
 
@@ -181,7 +184,7 @@ def _two_stage_cost(index: DeviceIndex, queries: Queries, sizes: np.ndarray, *, 
     names = ["scan", "count", _ranking(sizes[: padding.QUERIES])]
     total = Cost(0.0, 0.0, 0)
     for name in names:
-        total += compiled.compiled(lambda name=name: programs[name])[1]
+        total += compiled.compiled(functools.partial(programs.__getitem__, name))[1]
     return total * len(batches)
 
 

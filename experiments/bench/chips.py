@@ -8,6 +8,7 @@ on TPUs.
 import dataclasses
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -67,7 +68,7 @@ def peaks(kind: str, given: Mapping[str, float]) -> Chip:
       kind: the device's kind.
       given: rates by field that replace those of the table; 0: not given.
     """
-    known = {field: given[field] for field in FIELDS if given.get(field)}
+    known: dict[str, Any] = {field: given[field] for field in FIELDS if given.get(field)}
     chip = chip_of(kind)
     if chip is None:
         chip = Chip(kind, (kind,), 0.0, 0.0, 0.0) if len(known) == len(FIELDS) else measured(kind)

@@ -47,10 +47,14 @@ def experiment(*, small: bool) -> Config:
     )  # fmt: skip
 
 
-def _trainer(precision: str = "float32", *, small: bool) -> training.Ours:
+@functools.cache
+def _step(precision: str, *, small: bool) -> tuple[training.Ours, str, jax.stages.Compiled]:
+    """A network, and its training step as lowered (StableHLO) and as compiled."""
     config = with_precision(experiment(small=small), precision)
     images, labels = random_batch(config, classes=CLASSES, seed=1)
-    return training.Ours(config, images, labels, classes=CLASSES, steps=1000, warm=False)
+    ours = training.Ours(config, images, labels, classes=CLASSES, steps=1000, warm=False)
+    lowered = ours.trace().lower()
+    return ours, lowered.as_text(), lowered.compile()
 
 
 def environment(*, small: bool) -> dict[str, Any]:
@@ -82,14 +86,21 @@ def _items(kind: str, *, small: bool) -> tuple[Index, np.ndarray, np.ndarray, np
 def exact_search(*, small: bool) -> dict[str, Any]:
     """Both stages and the coarse stage against NumPy, with ties and filters."""
     compared = 0
-    for kind in ("64 bits", "256 bits", "shared codes"):
+    kinds: tuple[str, ...] = ("64 bits", "256 bits", "shared codes")
+    lengths: tuple[int, ...] = (1, 100, 1500)
+    pools: tuple[dict[str, int], ...] = (
+        {"threshold": 0}, {"threshold": 1 << 10}, {"nearest": 200}, {"threshold": 1, "min_pool": 50}
+    )  # fmt: skip
+    if small:
+        kinds, lengths, pools = kinds[2:], (50,), pools[:1]
+    for kind in kinds:
         built, packed, features, groups = _items(kind, small=small)
         ask, wide = packed[:5], features[1:6]
         excluded = np.array([-1, 0, 1, 2, 3], np.int32)
         far = [device_items.distances(packed, query).astype(np.int32) for query in ask]
         for distance, group in zip(far, excluded, strict=True):
             distance[(groups == group) & (group >= 0)] = 1 << 14  # hidden
-        for k in (1, 100, 1500):
+        for k in lengths:
             ids, near = search.search_hamming(built, ask, k=k, exclude_group=excluded, engine="jax")
             for row, distance in enumerate(far):
                 expected = device_items.nearest(distance, k)
@@ -97,9 +108,9 @@ def exact_search(*, small: bool) -> dict[str, Any]:
                 require(np.array_equal(ids[row, : len(expected)], expected), f"{what}: ids")
                 require(np.array_equal(near[row, : len(expected)], distance[expected]), what)
                 compared += 1
-        smallest = int(np.median([np.sort(distance)[30] for distance in far]))
-        for pool in ({"threshold": smallest}, {"threshold": 1 << 10}, {"nearest": 200},
-                     {"threshold": 1, "min_pool": 50}):  # fmt: skip
+        near_pool = int(np.median([np.sort(distance)[30] for distance in far]))
+        for given in pools:
+            pool: dict[str, Any] = given if any(given.values()) else {"threshold": near_pool}
             found = search.search(
                 built, ask, wide, k=20, exclude_group=excluded, engine="jax", **pool
             )
@@ -131,9 +142,9 @@ def lowered_search(*, small: bool) -> dict[str, Any]:
 
     Also what the compiled program of the nearest codes reads, relative to the codes.
     """
-    result = {}
+    result: dict[str, dict[str, Any]] = {}
     built = _items("64 bits", small=small)[0].on_device
-    for q in (1, 64):
+    for q in (64,) if small else (1, 64):
         queries = padding.padded(
             checks.queries(
                 np.zeros((q, 2), np.uint32), np.zeros((q, 16), np.float32), bits=64, dims=16, k=100,
@@ -195,13 +206,13 @@ def no_recompilation(*, small: bool) -> dict[str, Any]:
 
 def donation(*, small: bool) -> dict[str, Any]:
     """A training step overwrites the state that it is given."""
-    ours = _trainer(small=small)
-    step = ours.advance.trace(ours.state, ours.on_device).lower().compile()
-    held = sum(leaf.nbytes for leaf in jax.tree.leaves(ours.state))
+    ours, _, step = _step("float32", small=small)
+    state = ours.fresh()
+    before = jax.tree.leaves(state)
+    held = sum(leaf.nbytes for leaf in before)
     memory: Any = step.memory_analysis()
     aliased = int(memory.alias_size_in_bytes) if memory is not None else 0
-    before = jax.tree.leaves(ours.state)
-    jax.block_until_ready(step(ours.state, ours.on_device))
+    jax.block_until_ready(step(state, ours.on_device))
     kept = sum(not leaf.is_deleted() for leaf in before)
     require(aliased >= held, f"{aliased} of {held} bytes of the state are overwritten")
     require(kept == 0, f"{kept} of {len(before)} arrays of the state were not overwritten")
@@ -210,9 +221,8 @@ def donation(*, small: bool) -> dict[str, Any]:
 
 def no_transfers(*, small: bool) -> dict[str, Any]:
     """A training step whose batch is on the device copies nothing from or to the host."""
-    ours = _trainer(small=small)
-    step = ours.advance.trace(ours.state, ours.on_device).lower().compile()
-    state, _ = step(ours.state, ours.on_device)
+    ours, _, step = _step("float32", small=small)
+    state, _ = step(ours.fresh(), ours.on_device)
     with jax.transfer_guard("disallow"):
         for _ in range(STEPS):
             state, metrics = step(state, ours.on_device)
@@ -224,12 +234,10 @@ def precision(*, small: bool) -> dict[str, Any]:
     """Training in bfloat16 follows that in float32; losses of the first steps."""
     losses, bfloat16 = {}, {}
     for kind in ("float32", "bfloat16"):
-        ours = _trainer(kind, small=small)
-        lowered = ours.advance.trace(ours.state, ours.on_device).lower()
-        lines = [x for x in lowered.as_text().splitlines() if "stablehlo.convolution" in x]
-        bfloat16[kind] = sum("xbf16>" in line for line in lines), len(lines)
-        step = lowered.compile()
-        state, kept = ours.state, []
+        ours, text, step = _step(kind, small=small)
+        lines = [line for line in text.splitlines() if "stablehlo.convolution" in line]
+        bfloat16[kind] = [sum("xbf16>" in line for line in lines), len(lines)]
+        state, kept = ours.fresh(), []
         for _ in range(STEPS):
             state, metrics = step(state, ours.on_device)
             kept.append(float(metrics["loss"]))
@@ -244,14 +252,13 @@ def precision(*, small: bool) -> dict[str, Any]:
 
 def profile(*, small: bool) -> dict[str, Any]:
     """The profiler records a training step."""
-    ours = _trainer(small=small)
-    ours.step()
+    ours, _, step = _step("float32", small=small)
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
-            ours.step()
-        sizes = {path.name: path.stat().st_size for path in Path(folder).rglob("*.xplane.pb")}
-    require(any(sizes.values()), "no profile was written")
-    return {"bytes": sum(sizes.values())}
+            jax.block_until_ready(step(ours.fresh(), ours.on_device))
+        sizes = [path.stat().st_size for path in Path(folder).rglob("*.xplane.pb")]
+    require(any(sizes), "no profile was written")
+    return {"bytes": sum(sizes)}
 
 
 CHECKS: dict[str, Callable[..., dict[str, Any]]] = {

@@ -1,6 +1,7 @@
 """Random items made on a device, for searches among more of them than are quick to sort."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +43,7 @@ def random_index(count: int, *, bits: int, dims: int, seed: int) -> DeviceIndex:
     features = normal(feature_key) if dims else jnp.zeros((tiles * TILE, 0))
     number = jnp.arange(tiles * TILE, dtype=jnp.int32)
     n = jnp.asarray(count, jnp.int32)
+    sketch: Any = rerank.make_sketch(features, n) if dims else None
     return DeviceIndex(
         codes=Each(
             codes=walked,
@@ -51,7 +53,7 @@ def random_index(count: int, *, bits: int, dims: int, seed: int) -> DeviceIndex:
         features=features,
         ids=jnp.where(number < n, number, -1),
         tags=Tags(jnp.full((tiles, TILE), -1, jnp.int32), None),
-        sketch=rerank.make_sketch(features, n) if dims else None,
+        sketch=sketch,
         place=number,
         count=n,
         bits=bits,

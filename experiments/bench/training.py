@@ -99,6 +99,11 @@ class Ours:
             self.compile_s = timing.seconds_of(self.step)
             self.state = self.fresh()
 
+    def trace(self) -> jax.stages.Traced:
+        """The step, traced but not compiled."""
+        step: Any = self.advance  # its type does not say that it is jitted
+        return step.trace(self.state, self.on_device)
+
     def fresh(self) -> TrainState:
         """The state before the first step."""
         return init_state(self.variables, self.optimizer, mesh=self.mesh)
