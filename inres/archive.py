@@ -44,7 +44,7 @@ from inres.retrieval import index as index_lib
 from inres.retrieval import search as search_lib
 from inres.retrieval.index import Index
 from inres.retrieval.search import Result
-from inres.searching import properties, weighted
+from inres.searching import arguments, properties, weighted
 from inres.searching.hits import Hit, Hits, Query, SearchOptions
 from inres.storage import manifest as manifest_lib
 from inres.storage.manifest import Stamp
@@ -132,7 +132,7 @@ class Archive:
           ValueError: it is damaged or was made by another version; names the file. Or there is no
             such way to encode, or a workdir is to be opened with exported programs.
         """
-        root = Path(path).expanduser().resolve()
+        root = arguments.path_of("path", path).resolve()
         if networks not in NETWORKS:
             raise ValueError(f"networks is {networks!r}: must be one of {', '.join(NETWORKS)}")
         if export.is_export(root):
@@ -341,8 +341,14 @@ class Archive:
         """
         checked = self.options(options)
         given = scan if isinstance(scan, QueryScan) else None
-        path = given.header.path if given else Path(scan).expanduser()  # type: ignore[arg-type]
+        path = given.header.path if given else arguments.path_of("scan", scan)
         self._require_scans(path)
+        arguments.text("series_uid", series_uid)
+        if given and given.cut.config != self._run.config.items:
+            raise ValueError(
+                f"{path}: opened for an archive of other items (config.items); open it with "
+                "`open_scan` of this one"
+            )
         if (world_mm is None) == (slice_index is None):
             raise ValueError(f"{path}: give one place in the scan, world_mm or slice_index")
         opened = given or self._kept_scan(path, series_uid)
@@ -367,8 +373,9 @@ class Archive:
           ScanError: the scan cannot be read.
           ValueError: the archive does not consist of scans.
         """
-        path = Path(path).expanduser()
+        path = arguments.path_of("path", path)
         self._require_scans(path)
+        arguments.text("series_uid", series_uid)
         return queries.open_query_scan(
             path,
             config=self._run.config,
@@ -453,6 +460,7 @@ class Archive:
           ValueError: another type or shape, or an option is impossible.
         """
         checked = self.options(options)
+        arguments.text("scan", scan)
         for name in ("same_class", "weights"):
             if getattr(checked, name):
                 raise ValueError(
@@ -543,6 +551,10 @@ class Archive:
         Raises:
           ValueError: the condition is invalid, or there is no such column.
         """
+        for name, given in (("where", where), ("sort", sort)):
+            arguments.text(name, given)
+        for name, number in (("offset", offset), ("limit", limit)):
+            arguments.whole(name, number)
         ids = self.records.where(where) if where else self._ids
         if sort.removeprefix("-") not in ("", "item"):
             ids = ids[self._order(ids, sort.removeprefix("-"), reverse=sort.startswith("-"))]
@@ -624,8 +636,13 @@ class Archive:
           ValueError: the scans cannot be used, or another program is writing; nothing is added.
           OSError: no such file, or the disk is full; nothing is added.
         """
-        path = Path(scans).expanduser().resolve()
+        path = arguments.path_of("scans", scans).resolve()
+        arguments.text("kind", kind)
+        arguments.whole("normals", normals, least=0)
+        arguments.whole("workers", workers, least=0)
         given = self._run.config.data if data is None else data
+        if not isinstance(given, Data):
+            raise ValueError(f"data = {reprlib.repr(data)}: must be an inres.config.Data")
         named = kind or ("cases" if path.suffix.lower() == ".csv" else given.kind)
         given = dataclasses.replace(given, kind=named, root=str(path))
         found = growing.add(self._run, given, normals=normals, workers=workers)
@@ -646,7 +663,7 @@ class Archive:
         Raises:
           ValueError: the condition is invalid, or all items meet it; nothing is removed.
         """
-        count = growing.remove(self._run, where)
+        count = growing.remove(self._run, arguments.text("where", where))
         self._open_again()
         return count
 
@@ -1008,8 +1025,9 @@ def _pool(options: SearchOptions) -> dict[str, Any]:
 def _image_paths(image: object) -> list[Path]:
     """The paths of an image or several; none for anything else."""
     several = image if isinstance(image, list | tuple) else (image,)
-    paths = [Path(one).expanduser() for one in several if isinstance(one, str | os.PathLike)]
-    return paths if len(paths) == len(several) else []
+    if not all(isinstance(one, str | os.PathLike) for one in several):
+        return []
+    return [arguments.path_of("image", one) for one in several]
 
 
 def _scan_names(names: Sequence[str], count: int) -> list[str]:

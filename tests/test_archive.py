@@ -165,6 +165,32 @@ def test_weights_are_refused_with_the_properties_of_the_archive(archive, tmp_pat
     assert (hits.query.properties, hits.summary) == ({}, "")
 
 
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda a: a.find(where=3), "where = 3: must be a text"),
+        (lambda a: a.find(sort=None), "sort = None: must be a text"),
+        (lambda a: a.find(offset=1.5), r"offset = 1\.5: must be a whole number"),
+        (lambda a: a.find(limit="3"), "limit = '3': must be a whole number"),
+        (lambda a: a.remove(None), "where = None: must be a text"),
+        (lambda a: a.add(None), "scans = None: must be a path"),
+        (lambda a: a.add("a", kind=3), "kind = 3: must be a text"),
+        (lambda a: a.add("a", normals=-1), "normals = -1: must be a whole number of 0 or more"),
+        (lambda a: a.add("a", workers=0.5), r"workers = 0\.5: must be a whole number of 0 or"),
+        (lambda a: a.add("a", data={}), r"data = \{\}: must be an inres\.config\.Data"),
+        (lambda a: a.search_scan(None, slice_index=0), "scan = None: must be a path"),
+        (lambda a: a.search_scan("a", slice_index=0, series_uid=3), "series_uid = 3: must be a"),
+        (lambda a: a.open_scan(b"a"), "path = b'a': must be a path"),
+        (lambda a: a.search_image(""), "image = '': must be a path"),
+        (lambda a: a.search_code(None, None, scan=3), "scan = 3: must be a text"),
+        (lambda a: Archive.open(3), "path = 3: must be a path"),
+    ],
+)
+def test_arguments_of_other_types_are_refused_by_name(archive, call, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        call(archive)
+
+
 def test_a_slice_that_is_part_of_a_cube_belongs_to_its_scan(tmp_path):
     """The item table of such a run has only the central slice of each nodule."""
     (tmp_path / "items.csv").write_text(

@@ -11,7 +11,7 @@ import numpy as np
 
 from inres.config import Config
 from inres.ct import lungs
-from inres.data import columns, item_store, labels, normals
+from inres.data import columns, identity, item_store, labels, normals
 from inres.data.item_table import write_table
 from inres.data.items import Item, table2
 from inres.data.scan_items import Job, lengths_of
@@ -20,7 +20,7 @@ from inres.system import files
 from inres.system.rows import rows_file
 
 SCAN_COLUMNS = (
-    *("scan", "path", "series", "patient", "study_date", "voxels", "spacing_mm", "notes"),
+    *("scan", "path", "series", "patient", "study_date", "voxels", "spacing_mm", "digest", "notes"),
 )
 MASKS = ("threshold", "luna16", "repaired")
 AUDIT_COLUMNS = ("scan", "nodule", "diameter_mm", *MASKS, "dense")
@@ -145,6 +145,7 @@ def _messages(
     if len(noted) > _MOST_NOTES:
         more = len(noted) - _MOST_NOTES
         messages.append(f"{more} more scans with notes on how they were read: see scans.csv")
+    messages += _copies(parts)
     made = sum(part.normals for part in parts)
     if made < config.items.normals:
         messages.append(
@@ -160,6 +161,19 @@ def _messages(
             f"scan's lungs (first: {lost[0]}); raise config.items.canvas_mm"
         )
     return messages + _doubtful_places([row for part in parts for row in part.audit])
+
+
+def _copies(parts: Sequence[Part]) -> list[str]:
+    """A message on scans with the same voxels under several names."""
+    rows = [part.scan for part in parts]
+    same = identity.copies([identity.Identity(r["scan"], r["series"], r["digest"]) for r in rows], ())
+    if not same:
+        return []
+    copy, first = next(iter(same.items()))
+    return [
+        f"{len(same)} of {len(parts)} scans have the same voxels as another (first: {copy} and "
+        f"{first}): they are in the data twice; remove one of each"
+    ]
 
 
 def _doubtful_places(audited: Sequence[dict[str, Any]]) -> list[str]:

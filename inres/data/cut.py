@@ -22,7 +22,7 @@ from inres.ct.scan import (
     resample_labels,
     volume_of,
 )
-from inres.data import cubes, location
+from inres.data import cubes, identity, location
 from inres.data.views import canvas
 from inres.system import memory
 from inres.system.progress import Step, untold
@@ -61,6 +61,8 @@ class Cut:
     """Window, spacing, canvas and neighbours."""
     lung_count: int = 2
     """Number of lungs that were found, at most 2."""
+    digest: str = ""
+    """Of the scan's voxels (`identity.digest_of`); empty where it is not needed."""
 
     def plane(self, z: int) -> np.ndarray:
         """The canvas at plane `z`, windowed. uint8 [S, S]."""
@@ -151,9 +153,11 @@ def cut_scan(
     """
     upright = read_upright(path, config, series_uid=series_uid, kernel=kernel)
     header, range_hu = upright.header, upright.range_hu
+    digest = identity.digest_of(upright.volume.hu)
     volume = resample(upright.volume, config.spacing_mm)
     del upright
-    return cut_volume(header, volume, range_hu, config, lung_mask=lung_mask)
+    cut = cut_volume(header, volume, range_hu, config, lung_mask=lung_mask)
+    return dataclasses.replace(cut, digest=digest)
 
 
 def read_upright(
@@ -223,8 +227,24 @@ def cut_volume(
             "only one lung found; if there are two, an edge of the image may cut the other, and "
             "its slices are black where items.segmented"
         )
-    messages = (f"{header.path}: {message}",) if message else ()
+    messages = tuple(f"{header.path}: {text}" for text in (message, _narrow(header)) if text)
     return Cut(header, volume, threshold, labelled, mask, _middle(mask), messages, config, count)
+
+
+_NARROWEST_MM = 100.0
+"""Width of a scan that can contain lungs."""
+
+
+def _narrow(header: Header) -> str:
+    """A message on a scan that is too narrow for a chest; empty for others."""
+    lengths = np.abs(header.direction) @ (np.array(header.shape[::-1]) * header.spacing_mm)
+    wide, deep, _ = lengths
+    if max(wide, deep) >= _NARROWEST_MM:
+        return ""
+    return (
+        f"only {wide:.3g} x {deep:.3g} mm wide, less than a chest; if its lengths are in cm or "
+        "another unit, correct its header"
+    )
 
 
 _BYTES = 8

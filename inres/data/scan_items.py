@@ -36,7 +36,7 @@ UNKNOWN_DIAMETER_MM = 2 * normals.UNKNOWN_RADIUS_MM
 AERATED_HU = -750
 """HU up to which a place is aerated lung: of 596 nodules of LUNA16, 2 have more than half of the
 inner half of their diameter below, and 88 % of other places in the lungs."""
-_FORMAT = 8
+_FORMAT = 9
 LONGEST_NAME = 200
 """Bytes of the name of a scan's file; systems allow 255, some of which temporary files add."""
 
@@ -324,6 +324,7 @@ def _scan_row(cut: Cut) -> dict[str, str]:
         "series": header.series_uid,
         "voxels": " x ".join(map(str, header.shape[::-1])),
         "spacing_mm": " x ".join(f"{mm:.4g}" for mm in header.spacing_mm),
+        "digest": cut.digest,
         "notes": "; ".join(header.notes),
     }
 

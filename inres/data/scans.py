@@ -96,8 +96,9 @@ def _check(scans: Sequence[sources.Scan], config: Config, root: Path) -> None:
     """Refuse descriptions from which no items can be cut.
 
     Raises:
-      SourceError: no scan, two of one name, a nodule with a diameter or property that cannot be,
-        columns that become one, or no lung mask where masks of the data are to be used.
+      SourceError: no scan, two of one name, two nodules at one place, a nodule with a diameter or
+        property that cannot be, columns that become one, or no lung mask where masks of the data
+        are to be used.
     """
     if not scans:
         raise sources.SourceError(f"{root}: no scan")
@@ -107,6 +108,12 @@ def _check(scans: Sequence[sources.Scan], config: Config, root: Path) -> None:
     problems = {
         "scans of one name": [uid for uid, count in uids.items() if count > 1],
         "nodules of one name": [name for name, count in names.items() if count > 1],
+        "nodules at the place of another one of their scan; remove one": [
+            f"{f.name} at {f.world_mm}"
+            for scan in scans
+            for f, again in zip(scan.nodules, _repeated(scan), strict=True)
+            if again
+        ],
         f"nodules with a diameter below {SMALLEST_MM:g} mm; is it in another unit?": [
             f"{f.name}: {f.diameter_mm:g}"
             for scan in scans
@@ -150,6 +157,13 @@ def _check(scans: Sequence[sources.Scan], config: Config, root: Path) -> None:
         columns.column_names(map(record_name, known))  # `label` becomes `label_`
     except ValueError as error:
         raise sources.SourceError(f"{root}: {error}") from None
+
+
+def _repeated(scan: sources.Scan) -> list[bool]:
+    """Whether each nodule of a scan is exactly where an earlier one is."""
+    places = [nodule.world_mm for nodule in scan.nodules]
+    first = {place: number for number, place in reversed([*enumerate(places)])}
+    return [first[place] < number for number, place in enumerate(places)]
 
 
 def _require_space(out: Path, jobs: Sequence[Job], todo: Sequence[Job], config: Items) -> None:

@@ -22,7 +22,7 @@ class Best:
         self.measure, self.patience = measure, patience
         self._checkpoints = Checkpoints(root, keep=1)
         self._record = Path(root) / "best.json"
-        found = files.read_json(self._record) if self._record.is_file() else {}
+        found = files.read_object(self._record) if self._record.is_file() else {}
         self.step: int = found.get("step", 0)
         self.score: float = found.get("score", float("-inf"))
         # Older records lack this; evaluations after the best one may then be repeated.

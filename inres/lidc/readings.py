@@ -30,6 +30,7 @@ SMALL, OTHER = "nodule under 3 mm", "no nodule"
 """Kinds of spots."""
 _ROOT = "LidcReadMessage"
 _WHOLE = re.compile(r"[+-]?[0-9]{1,9}")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 MOST_PIXELS = 2048
 """Columns and rows of the largest slices; CT has 512, or 1,024 at most."""
 MOST_POINTS = 5000
@@ -220,12 +221,9 @@ def _ratings(nodule: ET.Element, name: str, notes: list[str]) -> Iterator[tuple[
     """The known ratings; 0 and blank are unknown."""
     for tag, (rating, most) in SCALES.items():
         text = (nodule.findtext(f"characteristics/{tag}") or "").strip()
-        try:
-            value = int(text or 0)
-        except ValueError:
-            raise ReadingError(
-                f"{name}: {tag} is {text!r}, not a whole number; correct it"
-            ) from None
+        if text and not _WHOLE.fullmatch(text):
+            raise ReadingError(f"{name}: {tag} is {text[:40]!r}, not a whole number; correct it")
+        value = int(text or 0)
         if 1 <= value <= most:
             yield rating, value
         elif value:
@@ -251,10 +249,7 @@ def _point(element: ET.Element | None, name: str) -> tuple[int, int]:
 
 def _number(element: ET.Element, tag: str, name: str) -> float:
     text = (element.findtext(tag) or "").strip()
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
+    value = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(value):
-        raise ReadingError(f"{name}: {tag} is {text!r}, not a number; correct it")
+        raise ReadingError(f"{name}: {tag} is {text[:40]!r}, not a number; correct it")
     return value

@@ -30,23 +30,30 @@ def open_items(workdir: Path) -> item_store.ItemStore:
     return item_store.open_store(workdir / "prepare")
 
 
+SPLIT_AGAIN = "run the split stage again"
 SPLIT_COLUMNS = ("item", "scan", "patient", "label", "side")
 
 
-def sides(workdir: Path) -> np.ndarray:
+def sides(workdir: Path, items: int) -> np.ndarray:
     """The side of every item, str [N]: `train`, `val`, `test`, or empty for items left out.
 
     Raises:
       StageError: the split stage is not complete.
+      ValueError: the table is damaged, or has another number of rows than `items`.
     """
     stages.done(workdir, "split")
-    rows = files.read_csv(workdir / "split" / "split.csv", SPLIT_COLUMNS)
+    path = workdir / "split" / "split.csv"
+    rows = files.read_csv(path, SPLIT_COLUMNS)
+    if len(rows) != items:
+        raise ValueError(f"{path}: {len(rows)} rows instead of {items}; {SPLIT_AGAIN}")
     return np.array([row["side"] for row in rows])
 
 
 def leaks(workdir: Path) -> dict[str, Any]:
     """What stands on two sides of the split, as `inres.data.leaks` reports it."""
-    return files.read_json(workdir / "split" / "leaks.json")
+    path = workdir / "split" / "leaks.json"
+    needed = ("items", "test_items_of_shared", "nodule_share", "left_out")
+    return files.read_object(path, needed, remedy=SPLIT_AGAIN)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,7 +112,7 @@ def labelled(store: item_store.ItemStore, workdir: Path) -> Labelled:
     table = store.root / "items.csv"
     if np.any(labels < 0):
         raise ConfigError(f"{table}: items without a label; only the segment stage can use them")
-    side = sides(workdir)
+    side = sides(workdir, len(store.items))
     splits.require_trained(labels, side, table)
     names = store.class_names or items.class_names(labels, store.column("diameter_mm"))
     return Labelled(store.items, labels, side, names)

@@ -73,12 +73,15 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
         patients=patients,
     )
     segmented = workdir / "segment" / "metrics.json"
+    again = artifacts.SEGMENT_AGAIN
     results.write_evaluation(
         found,
         out,
         dataset=class_counts(data),
         images=(images[rows], images[archived]),
-        segmentation=files.read_json(segmented) if segmented.is_file() else None,
+        segmentation=(
+            files.read_object(segmented, ("dice",), remedy=again) if segmented.is_file() else None
+        ),
         efficiency=check_index(config, workdir, found),
         pdf=config.pdf,
     )

@@ -6,6 +6,7 @@
   unet.npz        variables of the U-Net (absent where the lungs are not from a U-Net)
   planes.npz      hyperplanes of the code (absent where the code is H at 0.5)
   items.csv       the item table
+  scans.csv       digests of the scans, by which copies are found (absent where these are unknown)
   embeddings.npz  the layers of the network for every item
   properties.json the properties that the network estimates, and their scale
   thumbnails.npy  uint8 [N, S, S], every item as the network sees it
@@ -27,7 +28,7 @@ import numpy as np
 
 from inres import config as config_lib
 from inres.config import Config
-from inres.data import item_table
+from inres.data import identity, item_table
 from inres.encoding.variables import nested
 from inres.pipeline import artifacts, digests, export_checks, stages, workdir
 from inres.pipeline.export_checks import COPY, ExportError
@@ -74,14 +75,17 @@ def export_run(root: Path, out: Path) -> None:
     _require_outside(root, out)
     _require_replaceable(out)
     run = open_workdir(root)
-    metrics = files.read_json(root / "evaluation" / "metrics.json")
-    environment = files.read_json(root / workdir.ENVIRONMENT)
+    needed = ("dataset", "protocol", "rankings")
+    metrics = files.read_object(root / "evaluation" / "metrics.json", needed)
+    environment = files.read_object(root / workdir.ENVIRONMENT)
     with files.atomic_path(out) as part:
         part.mkdir()
         files.write_json(part / export_checks.CARD, model_card(run, metrics, environment))
         files.write_json(part / "config.json", _portable_config(run.config))
         _write_networks(run, part)
         item_table.write_table(part / "items.csv", run.items)
+        if scans := run.load_scans():
+            identity.write(part / "scans.csv", scans)
         first, *added = run.layers
         artifacts.save_embeddings(part / "embeddings.npz", first.followed_by(*added))
         artifacts.save_property_scale(part, run.property_scale)
@@ -282,6 +286,7 @@ def open_export(root: Path, *, portable: bool = False) -> TrainedRun:
         load_network=load_network,
         load_segmenter=load_segmenter,
         load_encoders=load_encoders if portable else None,
+        load_scans=lambda: identity.read([whole("scans.csv")] if "scans.csv" in sums else []),
     )
     if len(run.layers[0]) != len(run):
         raise ExportError(

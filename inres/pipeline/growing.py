@@ -17,7 +17,7 @@ import numpy as np
 
 from inres import sources
 from inres.config import Config, Data
-from inres.data import item_store, labels, prepare, views
+from inres.data import identity, item_store, labels, prepare, views
 from inres.data.item_store import ItemStore
 from inres.data.items import Item
 from inres.data.scans import NothingNew
@@ -36,6 +36,9 @@ PENDING = ".preparing"
 """The item store of an addition that is not finished, which the same command continues."""
 
 
+_RESTART = "remove this folder to prepare the scans again"
+
+
 @dataclasses.dataclass(frozen=True)
 class Added:
     """What was added to an archive."""
@@ -43,7 +46,7 @@ class Added:
     items: int
     scans: int
     skipped: tuple[str, ...]
-    """Scans that the archive has already."""
+    """Scans that the archive has already, also under another name."""
     notes: tuple[str, ...]
 
 
@@ -57,10 +60,10 @@ def add(
 ) -> Added:
     """Add the items of scans, or of a folder of images, to the archive of `run` on disk.
 
-    A scan that the archive has already is skipped. Labels are those of the run's classes, unknown
-    otherwise; the archive then holds the network's own estimates. Columns that the archive's
-    records lack are left out. If the program is killed, the archive is as before or complete, and
-    the same command continues with the scans that were prepared.
+    A scan that the archive has already, by its name or by its voxels, is skipped. Labels are those
+    of the run's classes, unknown otherwise; the archive then holds the network's own estimates.
+    Columns that the archive's records lack are left out. If the program is killed, the archive is
+    as before or complete, and the same command continues with the scans that were prepared.
 
     Args:
       run: a finished run.
@@ -176,7 +179,7 @@ def _pending(folder: Path, config: Config, root: Path, *, stamp: str) -> Path:
     pending = folder / PENDING
     begun = {"root": str(root), **prepare.settings(config)}
     path = folder / f"{PENDING}.json"
-    before = files.read_json(path) if path.is_file() else {}
+    before = files.read_object(path, remedy="remove it") if path.is_file() else {}
     complete = (pending / "items.csv").is_file()
     if (before.pop("files", "") != stamp and complete) or before != begun:
         shutil.rmtree(pending, ignore_errors=True)
@@ -186,7 +189,7 @@ def _pending(folder: Path, config: Config, root: Path, *, stamp: str) -> Path:
 
 
 def _messages(store: Path) -> tuple[str, ...]:
-    return tuple(files.read_json(store / "meta.json").get("messages", ()))
+    return tuple(files.read_object(store / "meta.json", remedy=_RESTART).get("messages", ()))
 
 
 def _added(
@@ -197,16 +200,19 @@ def _added(
     notes: Sequence[str],
 ) -> Added:
     """Encode the items of a store and append those of new scans to the archive."""
+    copies, known = _copies(run, present, pending)
+    notes = [*notes, *known]
+    there = {*present, *copies}
     rows = np.array(
         [
             row
             for row, item in enumerate(store.items)
-            if item.scan not in present and not item.offset_mm
+            if item.scan not in there and not item.offset_mm
         ],
         np.int64,
     )
-    left_out = files.read_json(pending / "meta.json").get("skipped", ())
-    skipped = tuple(sorted({*left_out, *(present & {item.scan for item in store.items})}))
+    left_out = files.read_object(pending / "meta.json", remedy=_RESTART).get("skipped", ())
+    skipped = tuple(sorted({*left_out, *copies, *(there & {item.scan for item in store.items})}))
     if not len(rows):
         return Added(0, 0, skipped, tuple(notes))
     given = labels.like(
@@ -226,6 +232,22 @@ def _added(
         skipped,
         (*notes, *([lost] if dropped else [])),
     )
+
+
+def _copies(run: TrainedRun, present: set[str], pending: Path) -> tuple[set[str], list[str]]:
+    """The prepared scans that are in the archive under another name, and notes on them."""
+    known = [scan for scan in run.load_scans() if scan.scan in present]
+    new = identity.read([pending / "scans.csv"])
+    copies = identity.copies(new, known)
+    alike = identity.sharing_a_series([scan for scan in new if scan.scan not in copies], known)
+    return {*copies}, [
+        *(f"{copy}: skipped, its voxels are those of {scan}" for copy, scan in copies.items()),
+        *(
+            f"{one}: the SeriesInstanceUID is that of {scan} in the archive, but not the voxels; "
+            "both are kept"
+            for one, scan in alike.items()
+        ),
+    ]
 
 
 def _labelled_by(config: Config) -> str:

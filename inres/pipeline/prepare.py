@@ -82,6 +82,6 @@ def _prepare(config: Config, root: Path, out: Path) -> None:
     prepare.prepare(config, root=root, out=out, workers=worker_count(config))
     store = item_store.open_store(out)
     print(f"  {len(store.items)} items of {len(set(store.column('scan')))} scans")
-    messages: list[Any] = files.read_json(out / "meta.json").get("messages", [])
+    messages: list[Any] = files.read_object(out / "meta.json").get("messages", [])
     for message in messages:
         print(f"  note: {message}")

@@ -42,7 +42,9 @@ def run_all(config: Config, workdir: Path) -> None:
 
 def summary(workdir: Path) -> str:
     """The most important numbers of a finished run, as text."""
-    metrics = files.read_json(workdir / "evaluation" / "metrics.json")
+    evaluation, again = workdir / "evaluation", "run the evaluation again"
+    needed = ("rankings", "classification", "paper", "pool")
+    metrics = files.read_object(evaluation / "metrics.json", needed, remedy=again)
     rankings = metrics["rankings"]
 
     def line(name: str, value: float | None, comparison: str = "") -> str:
@@ -51,7 +53,8 @@ def summary(workdir: Path) -> str:
 
     two_stage, pixels, chance = (rankings[name] for name in ("two_stage", "pixels", "chance"))
     baselines = f"(pixels {pixels['map_macro']:.3f}, chance {chance['map_macro']:.3f})"
-    names = files.read_json(workdir / "evaluation" / "curves.json")["class_names"]
+    curves = files.read_object(evaluation / "curves.json", ("class_names",), remedy=again)
+    names = curves["class_names"]
     paper = f"(paper, {PAPER_SETTING}: {PAPER_SEARCH_PRECISION})" if names == [*CLASS_NAMES] else ""
     lines = ["", "Results on the test items"]
     if metrics.get("segmentation"):

@@ -46,7 +46,7 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
         why = "switched off" if store.lung_masks is not None else "no masks in this data"
         print(f"  segment: {why}; images are used as prepared")
         return
-    side = artifacts.sides(workdir)
+    side = artifacts.sides(workdir, len(store.items))
     training, held_out = np.flatnonzero(side == "train"), np.flatnonzero(side == "test")
     state = _train(config, store, training, out)
     segment = networks.unet_segmenter(config, state.variables)

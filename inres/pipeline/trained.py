@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inres.config import Config
-from inres.data import items, views
+from inres.data import identity, items, views
+from inres.data.identity import Identity
 from inres.data.item_store import ItemStore
 from inres.data.properties import PropertyScale
 from inres.encoding.binarize import FineScale
@@ -64,6 +65,8 @@ class TrainedRun:
     """The folder of the scans or images, if it is known on this machine."""
     load_network: "Callable[[], Network]"
     load_segmenter: "Callable[[], Segmenter | None]"
+    load_scans: Callable[[], tuple[Identity, ...]] = tuple
+    """What the scans of the items are known by, as far as it is recorded."""
     open_store: Callable[[], ItemStore | None] = lambda: None
     """Opens the store of the run's own items; None where it is not there, as in an export."""
     load_encoders: "Callable[[], Encoders] | None" = None
@@ -201,6 +204,7 @@ def open_workdir(root: Path) -> TrainedRun:
         data_root=data_root(config, root),
         load_network=load_network,
         load_segmenter=lambda: networks.load_segmenter(config, root),
+        load_scans=lambda: identity.read([root / "prepare" / "scans.csv"]),
         open_store=lambda: artifacts.open_items(root),
     )
     return with_added(own)
@@ -232,6 +236,10 @@ def with_added(own: TrainedRun) -> TrainedRun:
         ),
         images=added.Images([np.asarray(own.images), *map(added.read_images, segments)]),
         layers=(*own.layers, *map(added.read_embeddings, segments)),
+        load_scans=lambda: (
+            *own.load_scans(),
+            *identity.read(one.root / "scans.csv" for one in segments),
+        ),
     )
 
 

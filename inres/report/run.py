@@ -74,7 +74,7 @@ def read_run(workdir: Path) -> Run:
         raise FileNotFoundError(f"{path}: no such file; run the evaluation first")
     return Run(
         workdir,
-        files.read_json(path),
+        files.read_object(path),
         _json(workdir / "evaluation" / "curves.json"),
         _galleries(workdir / "evaluation" / "galleries.csv"),
         _json(workdir / "config.json"),
@@ -83,7 +83,7 @@ def read_run(workdir: Path) -> Run:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    return files.read_json(path) if path.is_file() else {}
+    return files.read_object(path) if path.is_file() else {}
 
 
 def _galleries(path: Path) -> list[dict[str, str]]:

@@ -58,6 +58,8 @@ def read(root: Path, data: Data, progress: Progress) -> Scans:
     messages += _stray(folders)
     messages += _unlabelled(folders, labels)
     messages += absent_scans(dict.fromkeys(labels, 1), folders, what="labels")
+    counts = {name: len(rows) for name, rows in places.items()}
+    messages += absent_scans(counts, folders, what="locations")
     if data.expect_counts != "off" and len(folders) != SCANS:
         messages.append(f"{root} has {len(folders)} patients, both stages have {SCANS}")
     known = {name: where for name, where in folders.items() if name in labels}
@@ -156,18 +158,30 @@ def _labels(root: Path, problems: Problems) -> Labels:
     for fold, table in tables:
         for row in read_rows(table, ("id", "cancer")):
             try:
+                patient = _patient(row)
                 cancer = row.number("cancer")
                 if cancer not in (0, 1):
                     raise ValueError(f"{row.where}: cancer is {cancer:g}; must be 0 or 1")
             except ValueError as error:
                 problems["lines that cannot be read; correct them"].append(str(error))
                 continue
-            first = found.setdefault(row.text("id"), (fold, cancer))
+            first = found.setdefault(patient, (fold, cancer))
             if first[1] != cancer:
                 problems["patients of two labels; correct a table"].append(
-                    f"{row.where}: {row.text('id')} has cancer {cancer:g}, before {first[1]:g}"
+                    f"{row.where}: {patient} has cancer {cancer:g}, before {first[1]:g}"
                 )
     return found
+
+
+def _patient(row: Row) -> str:
+    """The patient of a row.
+
+    Raises:
+      ValueError: it is blank.
+    """
+    if not row.text("id"):
+        raise ValueError(f"{row.where}: id is blank")
+    return row.text("id")
 
 
 def _places(root: Path, problems: Problems) -> dict[str, list[Row]]:
@@ -179,6 +193,7 @@ def _places(root: Path, problems: Problems) -> dict[str, list[Row]]:
             continue
         for row in read_rows(table, PLACE):
             try:
+                patient = _patient(row)
                 values = [row.number(name, blank=0.0) for name in PLACE[1:]]
                 if min(values) < 0:
                     raise ValueError(f"{row.where}: {min(values):g}; must be 0 or more")
@@ -186,7 +201,7 @@ def _places(root: Path, problems: Problems) -> dict[str, list[Row]]:
                 problems["lines that cannot be read; correct them"].append(str(error))
                 continue
             if any(values):
-                found[row.text("id")].append(row)
+                found[patient].append(row)
     return dict(found)
 
 

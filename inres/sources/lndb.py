@@ -195,6 +195,8 @@ def _finding(row: Row, opinions: Opinions) -> tuple[int, int, Finding]:
             f"{row.where}: {len(readers)} readers in RadID, {len(marks)} in {of_reader}, "
             f"{len(nodule)} in Nodule; must be as many in each"
         )
+    if not {*nodule} <= {0, 1}:
+        raise ValueError(f"{row.where}: Nodule is {row.text('Nodule')}; must be 0 or 1 by reader")
     votes = nodule if len(nodule) == len(readers) else nodule * len(readers)
     seen = [
         (number, reader, mark)
@@ -222,7 +224,7 @@ def _ratings(row: Row, marks: Sequence[Mark], opinions: Opinions) -> dict[str, f
                 for text in _cell(row, "Text")
                 if (value := _number_text(row, "Text", text)) > 0
             ]
-        mean = row.number(theirs, blank=0.0)
+        mean = _rating(row, theirs)
         if ours == KINDS:
             if single or (mean > 0 and mean == int(mean)):
                 known[ours] = max(sorted(set(single)), key=single.count) if single else mean
@@ -232,6 +234,14 @@ def _ratings(row: Row, marks: Sequence[Mark], opinions: Opinions) -> dict[str, f
         if len(single) > 1:
             known[f"{ours}_sd"] = float(np.std(single))
     return known
+
+
+def _rating(row: Row, column: str) -> float:
+    """A rating; 0 where there is none."""
+    value = row.number(column, blank=0.0)
+    if value < 0:
+        raise ValueError(f"{row.where}: {column} is {value:g}; must be 1 or more, or blank")
+    return value
 
 
 def _diameter_mm(row: Row) -> float:
@@ -255,7 +265,7 @@ def _opinions(root: Path, problems: Problems) -> Opinions:
     for row in read_rows(table, ("LNDbID", "RadID", "FindingID")):
         try:
             scan, reader, mark = (_whole(row, name) for name in ("LNDbID", "RadID", "FindingID"))
-            values = {ours: row.number(theirs, blank=0.0) for theirs, ours in names.items()}
+            values = {ours: _rating(row, theirs) for theirs, ours in names.items()}
         except ValueError as error:
             problems["lines that cannot be read; correct them"].append(str(error))
             continue

@@ -148,7 +148,7 @@ def read_findings(path: Path, *, prefix: str = "") -> tuple[dict[str, list[Findi
 
 
 def _subset_folders(root: Path) -> list[Path]:
-    return [p for p in sorted(root.glob("subset*")) if p.name.removeprefix("subset").isdigit()]
+    return [p for p in sorted(root.glob("subset*")) if p.name.removeprefix("subset").isdecimal()]
 
 
 def _subset(root: Path, path: Path) -> int:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from scipy import optimize, spatial
 
+from inres.ct.header import SPACINGS_MM
 from inres.lidc import nodules, xml_files
 from inres.lidc.nodules import Nodule
 from inres.lidc.outlines import Measured
@@ -34,6 +35,8 @@ EXACT_MM, EXACT_SHARE = 0.05, 0.001
 """The same for what was computed in the same way."""
 USUAL_PIXEL_MM = 0.7
 """Pixel size where nothing is known of it."""
+HEAD = "seriesuid"
+"""First line of seriesuids.csv, in some copies."""
 GEOMETRY = (
     "seriesuid",
     *(f"{what}_{axis}" for what in ("origin", "spacing") for axis in "xyz"),
@@ -261,8 +264,11 @@ def read_luna16(folder: Path) -> Luna16:
     series = folder / "seriesuids.csv"
     if not series.is_file():
         raise FileNotFoundError(f"{series}: no such file; it is part of LUNA16's evaluation script")
-    names = series.read_text(encoding="utf-8-sig").split()
-    return Luna16(found[0], found[1], [name for name in names if name != "seriesuid"])
+    try:
+        names = series.read_text(encoding="utf-8-sig").replace('"', "").split()
+    except UnicodeDecodeError:
+        raise ValueError(f"{series}: not a text in UTF-8; fetch it again") from None
+    return Luna16(found[0], found[1], [name for name in dict.fromkeys(names) if name != HEAD])
 
 
 def read_geometry(path: Path, readings: Mapping[str, Reading], luna16: Luna16) -> dict[str, Planes]:
@@ -281,6 +287,9 @@ def read_geometry(path: Path, readings: Mapping[str, Reading], luna16: Luna16) -
             continue
         where = f"{path}: line {line}"
         numbers = [files.number(row, name, where=where) for name in GEOMETRY[1:]]
+        low, high = SPACINGS_MM
+        if not all(low <= spacing <= high for spacing in numbers[3:]):
+            raise ValueError(f"{where}: spacing {numbers[3:]}; must be {low:g} to {high:g} mm")
         either = [
             Planes.regular(
                 origin_mm=numbers[:3], spacing_mm=numbers[3:], direction=np.diag([sign, sign, 1.0])

@@ -294,6 +294,17 @@ def read_json(path: str | os.PathLike, *, remedy: str = RESTORE) -> Any:
         raise ValueError(f"{path}: damaged JSON ({error}); {remedy}") from None
 
 
+def read_object(
+    path: str | os.PathLike, needed: Sequence[str] = (), *, remedy: str = RESTORE
+) -> dict[str, Any]:
+    """A JSON object with at least the keys `needed`; errors as in `read_json`."""
+    value = read_json(path, remedy=remedy)
+    if isinstance(value, dict) and {*needed} <= value.keys():
+        return value
+    names = f" with {', '.join(needed)}" if needed else ""
+    raise ValueError(f"{path}: damaged ({value!r:.60} is no object{names}); {remedy}")
+
+
 def write_csv(
     path: str | os.PathLike, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]
 ) -> None:
@@ -399,9 +410,9 @@ def number(row: Mapping[str, str], column: str, *, where: str, blank: float | No
     try:
         value = float(text.replace("_", "?"))  # Python reads 1_000 as a number
     except ValueError:
-        raise ValueError(f"{where}: {column} is {row[column]!r}, not a number") from None
+        raise ValueError(f"{where}: {column} is {row[column]!r:.80}, not a number") from None
     if value != value or value in (float("inf"), float("-inf")):
-        raise ValueError(f"{where}: {column} is {row[column]!r}, not a finite number")
+        raise ValueError(f"{where}: {column} is {row[column]!r:.80}, not a finite number")
     return value
 
 

@@ -111,6 +111,15 @@ def test_pixel_size_that_contradicts_the_field_of_view_is_noted(tmp_path):
     assert note == (
         "slices are 18 mm wide by PixelSpacing, which is used, but ReconstructionDiameter is 360 mm"
     )
+    for dataset in datasets:
+        dataset.ReconstructionDiameter = "0"
+    assert scan.read_header(save(tmp_path / "c", datasets)).notes == ()
+
+
+def test_lengths_in_cm_are_refused_where_the_field_of_view_is_in_mm(tmp_path):
+    datasets = slices(pictures(4), np.arange(4) * 0.2, ReconstructionDiameter="182")
+    with pytest.raises(ScanError, match=r"18 mm wide by PixelSpacing, a tenth .*182 mm;.*in cm"):
+        scan.read_header(save(tmp_path, datasets))
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,17 @@ def test_a_scan_with_one_lung_is_reported(tree, tmp_path):
     assert message.startswith(f"{tmp_path / 'a.mha'}: only one lung found")
 
 
+def test_a_scan_that_is_too_narrow_for_a_chest_is_reported(tree, tmp_path):
+    """A chest whose lengths are in cm, also one that is turned."""
+    image = sitk.ReadImage(str(sorted(tree.glob("subset*/*.mhd"))[0]))
+    config = dataclasses.replace(make_config(tree).items, spacing_mm=1.0)
+    image.SetSpacing([length / 10 for length in image.GetSpacing()])
+    for number, axes in enumerate(((0, 1, 2), (0, 2, 1))):
+        sitk.WriteImage(sitk.PermuteAxes(image, axes), str(tmp_path / f"{number}.mha"))
+        messages = cut_scan(tmp_path / f"{number}.mha", config).messages
+        assert any("only 32.3 x 28.8 mm wide, less than a chest; if its" in m for m in messages)
+
+
 def test_a_scan_that_does_not_fit_in_memory_is_refused(tree, monkeypatch):
     path = sorted(tree.glob("subset*/*.mhd"))[0]
     config = make_config(tree).items

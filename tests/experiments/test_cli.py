@@ -687,6 +687,15 @@ def test_scans_are_added_to_a_finished_run(smoke, tmp_path):
     # Everything is there already now.
     again = call("add", f"--workdir={workdir}", f"--scans={workdir / 'scans'}")
     assert "added 0 items of 0 scans" in again.stdout, again.stderr
+    # Also under another name and in another format.
+    path = next((workdir / "scans").glob(f"subset*/{own.items[tested[0]].scan}.mhd"))
+    sitk.WriteImage(sitk.ReadImage(str(path)), str(tmp_path / "renamed.nii.gz"))
+    (tmp_path / "cases.csv").write_text("scan,diameter_mm\nrenamed.nii.gz,0\n")
+    copy = call(
+        *("add", f"--workdir={workdir}", f"--scans={tmp_path / 'cases.csv'}", "--normals=2")
+    )
+    assert "added 0 items of 0 scans" in copy.stdout, copy.stderr
+    assert f"renamed.nii.gz: skipped, its voxels are those of {path.stem}" in copy.stdout
     scan = own.items[tested[0]].scan
     gone = call("remove", f"--workdir={workdir}", f"--where=scan = '{scan}'")
     assert gone.returncode == 0, gone.stderr

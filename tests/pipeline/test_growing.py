@@ -8,6 +8,8 @@ import pytest
 from small_run import ARCHIVED, ITEMS, NAMES, make_items, make_run
 
 from inres.config import Config, Data
+from inres.data import identity
+from inres.data.identity import Identity
 from inres.data.items import Item
 from inres.data.properties import PropertyScale, table
 from inres.encoding.encoded import Encoded
@@ -187,6 +189,25 @@ def test_damage_is_named(run):
     (folder / "added.json").write_text("{}")
     with pytest.raises(added.AddedError, match=r"added\.json: damaged"):
         reopened(run)
+
+
+def test_a_scan_under_another_name_is_a_copy(run, tmp_path):
+    """By its voxels, of archived scans alone, and once within one addition."""
+    own = [Identity("s1", "1.2", "a"), Identity("s2", "", "b"), Identity("test part", "", "c")]
+    known = dataclasses.replace(run, load_scans=lambda: (*own, Identity("s3", "", "")))
+    new = [
+        *(Identity("x", "", "a"), Identity("y", "", "c"), Identity("z", "1.2", "d")),
+        *(Identity("twice", "", "d"), Identity("old", "", "")),
+    ]
+    identity.write(tmp_path / "scans.csv", new)
+    copies, notes = growing._copies(known, {"s1", "s2", "s3"}, tmp_path)
+    assert copies == {"x", "twice"}
+    assert [note.split(",")[0] for note in notes] == [
+        "x: skipped",
+        "twice: skipped",
+        "z: the SeriesInstanceUID is that of s1 in the archive",
+    ]
+    assert growing._copies(run, {"s1"}, tmp_path / "images of a folder") == (set(), [])
 
 
 def test_two_writers_exclude_each_other(run):

@@ -86,7 +86,8 @@ def test_locations_are_pixels_and_slices_from_below(tree):
 
 
 def test_locations_that_tell_the_label_are_a_message(tree):
-    places = table(tree / "places.csv", PLACES, f"{A},3,5,1,10,0,0")
+    places = table(tree / "places.csv", PLACES, f"{A},3,5,1,10,0,0", "absent,3,5,1,10,0,0")
+    assert any("1 of 2 locations left out" in text for text in read(tree).messages)
     assert any("cancer 1 alone" in text for text in read(tree).messages)
     table(places, PLACES, f"{A},3,5,1,10,0,0", f"{B},3,5,1,10,0,0")
     assert not any("alone" in text for text in read(tree).messages)
@@ -101,6 +102,8 @@ def test_locations_that_tell_the_label_are_a_message(tree):
         ("stage1_labels.csv", ("id,cancer", f"{B},1"), r"bbb has cancer 0, before 1"),
         ("places.csv", (PLACES, f"{A},3,500,1,10,0,0"), r"a/0 at .* mm; .* reaches from"),
         ("places.csv", (PLACES, f"{A},3,-5,1,10,0,0"), r"places\.csv: line 2: -5; must be 0 or"),
+        ("places.csv", (PLACES, ",3,5,1,10,0,0"), r"places\.csv: line 2: id is blank"),
+        ("stage1_labels.csv", ("id,cancer", " ,1"), r"line 2: id is blank"),
     ],
 )
 def test_tables_that_cannot_be(tree, name, lines, message):

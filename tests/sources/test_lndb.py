@@ -70,6 +70,12 @@ def test_ratings_of_the_readers_who_call_it_a_nodule(tree):
     assert "internal_structure_sd" not in columns
 
 
+def test_a_negative_rating_is_refused(tree):
+    table(tree / "chars_trainNodules.csv", CHARS, "1,1,1,6,1,1,2,4,2,2,-5")
+    with pytest.raises(SourceError, match=r"line 2: subtlety is -5; must be 1 or more, or blank"):
+        read(tree)
+
+
 def test_official_folds(tree):
     table(tree / "trainset_csv" / "trainFolds.csv", "Fold0,Fold1", "1,44", "311,")
     assert [s.subset for s in read(tree).scans] == [0, 1, 0]
@@ -83,6 +89,7 @@ def test_official_folds(tree):
         ("1,1,1,3,0,,40,1,1,20,", r"line 5: y is '', not a number"),
         ("one,1,1,3,0,1,40,1,1,20,", r"line 5: LNDbID is 'one', not a number"),
         ("1,,,3,0,1,40,1,1,20,", r"line 5: 0 readers in RadID"),
+        ('1,"1,2","1,1",3,0,1,40,1,"1,-1",20,', r"line 5: Nodule is 1,-1; must be 0 or 1"),
         ("1,1,1,3,0,10,400,1,1,20,", r"LNDb-0001/3 at \(0\.00, 10\.00, 400\.00\) mm"),
     ],
 )

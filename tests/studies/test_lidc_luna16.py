@@ -126,6 +126,22 @@ def test_reversed_axes_follow_from_the_excluded_findings(tmp_path):
         assert shares(found)[3:5] == [(2, 2), (2, 2)]
 
 
+def test_tables_that_cannot_be_are_named(tmp_path):
+    head = ",".join(lidc_luna16.GEOMETRY)
+    table = tmp_path / "geometry.csv"
+    for spacing in ("0", "-0.7", "0.0007", "700"):
+        table.write_text(f"{head}\n1.1,0,0,0,0.7,{spacing},2\n")
+        with pytest.raises(ValueError, match=r"geometry\.csv: line 2: spacing .*must be 0\.1 to 25"):
+            lidc_luna16.read_geometry(table, {"1.1": EQUAL}, luna16_list(EQUAL))
+    for name in ("annotations.csv", "annotations_excluded.csv"):
+        (tmp_path / name).write_text("seriesuid,coordX,coordY,coordZ,diameter_mm\n")
+    (tmp_path / "seriesuids.csv").write_text('seriesuid\n"1.1"\n1.1\n1.2\n')
+    assert lidc_luna16.read_luna16(tmp_path).series == ["1.1", "1.2"]
+    (tmp_path / "seriesuids.csv").write_bytes("1.1\n".encode("utf-16"))
+    with pytest.raises(ValueError, match=r"seriesuids\.csv: not a text in UTF-8"):
+        lidc_luna16.read_luna16(tmp_path)
+
+
 def test_nodules_are_counted_without_a_geometry():
     luna16 = luna16_list(EQUAL)
     found = lidc_luna16.compare({"1.1": EQUAL}, luna16, {})

@@ -23,6 +23,8 @@ _ROUNDING_MM = 0.06
 """The same in mm, for thin slices: some scanners round positions to 0.1 mm."""
 _MISSING = 2
 """Most missing slices in a row over which is interpolated."""
+_SAME_WIDTH = 0.05
+"""Largest relative difference of two widths that are the same."""
 _GAP_MM = 5.0
 """Largest distance over which is interpolated."""
 _OVERLAP = 8
@@ -109,7 +111,7 @@ def geometry_of(slices: Sequence[Slice]) -> Geometry:
     `inres.ct.dicom.stack` interpolates.
 
     Raises:
-      ScanError: slices are shifted in their plane, or missing; names them.
+      ScanError: slices are shifted in their plane, or missing; names them; or lengths are in cm.
     """
     axes = axes_of(slices)
     places = np.array([s.position_mm for s in slices])
@@ -230,10 +232,20 @@ def _tilt_notes(slices: Sequence[Slice], shear: np.ndarray) -> list[str]:
 
 
 def _width_notes(first: Slice) -> list[str]:
-    """A note where the pixel size contradicts the field of view, of which one may be wrong."""
+    """A note where the pixel size contradicts the field of view, of which one may be wrong.
+
+    Raises:
+      ScanError: it is a tenth of it, as if in cm.
+    """
     wide = max(first.pixels.columns * first.pixel_mm[1], first.pixels.rows * first.pixel_mm[0])
-    if not abs(wide / first.diameter_mm - 1) > 0.05:  # also if unknown
-        return []
+    if not first.diameter_mm > 0 or abs(wide / first.diameter_mm - 1) <= _SAME_WIDTH:
+        return []  # unknown, or the same
+    if abs(10 * wide / first.diameter_mm - 1) <= _SAME_WIDTH:
+        raise ScanError(
+            f"{first.path.parent}: slices are {wide:.4g} mm wide by PixelSpacing, a tenth of "
+            f"ReconstructionDiameter, {first.diameter_mm:g} mm; lengths are in mm: if PixelSpacing "
+            "and ImagePositionPatient are in cm, correct them, or else ReconstructionDiameter"
+        )
     return [
         f"slices are {wide:.4g} mm wide by PixelSpacing, which is used, but ReconstructionDiameter "
         f"is {first.diameter_mm:g} mm"
