@@ -9,7 +9,7 @@ from inres.ct import dicom
 from inres.ct.formats import check_data_file
 from inres.ct.header import ScanError, execute, image_format, information, require_there
 from inres.ct.hu import measured
-from inres.ct.pictures import check_picture, require_type
+from inres.ct.pictures import check_picture, damage_reported, require_type
 
 _PICTURES = {
     *("PNGImageIO", "JPEGImageIO", "JPEG2000ImageIO", "BMPImageIO", "TIFFImageIO", "LSMImageIO"),
@@ -47,7 +47,8 @@ def read_image(path: str | Path) -> np.ndarray:
             "pictures, or has another ending; convert it to PNG or TIFF"
         )
     reader = information(path)
-    image = execute(reader, path)
+    with damage_reported(path):
+        image = execute(reader, path)
     pixels = sitk.GetArrayFromImage(image)
     require_type(path, stored, pixels.dtype)
     channels = image.GetNumberOfComponentsPerPixel()
@@ -76,13 +77,14 @@ def to_grey8(image: np.ndarray, *, hu_min: float, hu_max: float, name: str) -> n
     and floating values are Hounsfield units and are windowed.
 
     Raises:
-      ScanError: an unsigned type with more bits; names the image by `name`.
+      ScanError: an unsigned type with more bits, or int8, which cannot hold HU; names the image
+        by `name`.
     """
     if image.dtype == np.uint8:
         return image
     if image.dtype == np.uint16:
         return np.rint(image / 257.0).astype(np.uint8)
-    if np.issubdtype(image.dtype, np.unsignedinteger):
+    if np.issubdtype(image.dtype, np.unsignedinteger) or image.dtype == np.int8:
         raise ScanError(
             f"{name}: {image.dtype} pixels; convert them to 8 bits, or to signed HU (.mha, .nii.gz)"
         )

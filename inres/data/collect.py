@@ -166,7 +166,9 @@ def _messages(
 def _copies(parts: Sequence[Part]) -> list[str]:
     """A message on scans with the same voxels under several names."""
     rows = [part.scan for part in parts]
-    same = identity.copies([identity.Identity(r["scan"], r["series"], r["digest"]) for r in rows], ())
+    same = identity.copies(
+        [identity.Identity(r["scan"], r["series"], r["digest"]) for r in rows], ()
+    )
     if not same:
         return []
     copy, first = next(iter(same.items()))

@@ -148,7 +148,13 @@ def _scale_problems(looks: Mapping[Path, Look]) -> list[str]:
         names = [f"{path} ({look.dtype})" for path, look in (next(iter(k.items())) for k in kinds)]
         return [f"{', '.join(names)}: two scales of grey in one folder; save all in one type"]
     problems = []
-    if hu:
+    problems += [
+        f"{path}: {look.dtype} pixels are taken for HU, but all are from {look.low:g} to "
+        f"{look.high:g}, a scale from 0 to 1; save HU, or 8 bits"
+        for path, look in hu.items()
+        if 0 < look.high - look.low <= 1
+    ]
+    if hu and not problems:
         path = min(hu, key=lambda path: hu[path].low)
         high = max(look.high for look in hu.values())
         if wrong := image_problem(hu[path].low, high):

@@ -1,4 +1,4 @@
-"""What programs pass to an `Archive`, checked: one error names the argument, its value and the fix."""
+"""Checks of what programs pass to an `Archive`: an error names the argument and its value."""
 
 import os
 import reprlib

@@ -11,6 +11,7 @@ from inres.ct.header import Header, ScanError, Vector
 from inres.ct.scan import read_header
 from inres.sources import Finding, Progress, SourceError
 from inres.sources._problems import Problems
+from inres.system.messages import short
 
 
 def by_stem(paths: Iterable[Path]) -> dict[str, list[Path]]:
@@ -94,14 +95,15 @@ def outside(name: str, world_mm: Vector, header: Header) -> str:
     )
     low, high = corners.min(0), corners.max(0)
     return (
-        f"{name} at {place_text(world_mm)}; {header.path} reaches from "
+        f"{short(name)} at {place_text(world_mm)}; {header.path} reaches from "
         f"{place_text(tuple(low))} to {place_text(tuple(high))}"
     )
 
 
 def place_text(world_mm: Vector) -> str:
     """A place as text."""
-    return "(" + ", ".join(f"{value:.2f}" for value in world_mm) + ") mm"
+    texts = (f"{value:.2f}" if abs(value) < 1e6 else f"{value:g}" for value in world_mm)
+    return f"({', '.join(texts)}) mm"
 
 
 def absent_scans(counts: Mapping[str, int], here: Container[str], *, what: str) -> list[str]:
@@ -118,5 +120,28 @@ def absent_scans(counts: Mapping[str, int], here: Container[str], *, what: str) 
     lost, total = sum(counts[name] for name in absent), sum(counts.values())
     return [
         f"{lost} of {total} {what} left out: their {len(absent)} scans are not in this tree "
-        f"(first: {absent[0]})"
+        f"(first: {short(absent[0])})"
+    ]
+
+
+def outside_message(
+    findings: Mapping[str, Sequence[Finding]], headers: Mapping[str, Header], *, what: str
+) -> list[str]:
+    """A message on findings that lie outside their scan, if there are any.
+
+    Args:
+      findings: by scan.
+      headers: of the scans.
+      what: the findings, for the message.
+    """
+    inside = [
+        (finding, header) for name, header in headers.items() for finding in findings.get(name, ())
+    ]
+    far = [(f, header) for f, header in inside if not header.contains(np.array(f.world_mm))]
+    if not far:
+        return []
+    finding, header = far[0]
+    return [
+        f"{len(far)} of {len(inside)} {what} lie outside their scans, so that normal slices do not "
+        f"avoid them (first: {outside(finding.name, finding.world_mm, header)})"
     ]

@@ -1,5 +1,6 @@
 """Tables as people keep them: CSV with any usual separator, also as spreadsheets save it."""
 
+import csv
 import dataclasses
 import datetime
 import re
@@ -68,11 +69,15 @@ class Row:
         return text.replace("-", "")
 
 
-def read_rows(path: Path, required: Sequence[str]) -> list[Row]:
+def read_rows(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> list[Row]:
     """The rows of a CSV file that are not blank.
 
     Values are separated by commas, semicolons or tabs, whichever separates most names in the first
     line. Where it is not a comma, columns of numbers may have decimal commas.
+
+    Args:
+      required: columns that must be there.
+      optional: columns with a meaning that may be missing, but not have another spelling.
 
     Raises:
       SourceError: no such file, no text table, or a required column is missing.
@@ -82,16 +87,48 @@ def read_rows(path: Path, required: Sequence[str]) -> list[Row]:
         lines = files.read_csv_lines(path, required, delimiter=separator)
     except (ValueError, FileNotFoundError) as error:
         raise SourceError(str(error)) from None
+    if lines:
+        _require_spelling(path, lines[0][1], (*required, *optional))
     kept = [(line, row) for line, row in lines if any(value.strip() for value in row.values())]
     commas = _with_decimal_commas([row for _, row in kept]) if separator != "," else set()
     return [
         Row(
             path,
             line,
-            {k: v.replace(",", ".") if k in commas else v for k, v in row.items() if k},
+            {k: v.replace(",", ".") if k in commas else v for k, v in row.items()},
         )
         for line, row in kept
     ]
+
+
+def column_names(path: Path) -> list[str]:
+    """The names in the first line of a table; none if it is no text table."""
+    if files.no_file(path):
+        return []
+    try:
+        with open(path, newline="", encoding="utf-8-sig") as file:
+            line = next(csv.reader(file, delimiter=_separator(path)), [])
+    except (csv.Error, UnicodeDecodeError):
+        return []
+    return [name.strip() for name in line]
+
+
+def plain(name: str) -> str:
+    """A name of a column without case, spaces and signs, by which other spellings are known."""
+    return re.sub(r"[\W_]", "", name.lower())
+
+
+def _require_spelling(path: Path, names: Iterable[str], known: Iterable[str]) -> None:
+    """Refuse columns that are spelt otherwise than known ones, for which they are missing.
+
+    Raises:
+      SourceError: names both.
+    """
+    names = list(names)
+    meant = {plain(name): name for name in known if name not in names}
+    for name in names:
+        if plain(name) in meant:
+            raise SourceError(f"{path}: column {name}: rename it to {meant[plain(name)]}")
 
 
 def _separator(path: Path) -> str:

@@ -20,7 +20,6 @@ Every problem of the table is found before any scan is prepared, and all are rep
 import dataclasses
 import math
 import os
-import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +35,7 @@ from inres.ct.parts import scan_parts
 from inres.sources import Finding, Progress, Scan, Scans, Source, SourceError, register
 from inres.sources._problems import Problems, no_problems, refuse
 from inres.sources._scans import outside, read_headers
-from inres.sources._tables import Row, read_rows, typed
+from inres.sources._tables import Row, plain, read_rows, typed
 from inres.system.files import exists
 
 TABLE = "cases.csv"
@@ -174,11 +173,10 @@ def _cases(table: Path, problems: Problems) -> list[Case]:
 def _check_columns(table: Path, names: Iterable[str], problems: Problems) -> None:
     """Refuse names that would be taken for further columns, although they mean known ones."""
     ratings = [one.name for one in vocabulary.PROPERTIES]
-    plain = {re.sub(r"[\W_]", "", name.lower()): name for name in (*KNOWN, *ratings)}
+    known = {plain(name): name for name in (*KNOWN, *ratings)}
     names = list(names)
     for name in names:
-        short = re.sub(r"[\W_]", "", name.lower())
-        meant = plain.get(short) or MISTAKEN.get(short, name)
+        meant = known.get(plain(name)) or MISTAKEN.get(plain(name), name)
         if name not in KNOWN and meant != name:
             problems["columns of another name; rename them"].append(
                 f"{table}: {name}, known is {meant}"

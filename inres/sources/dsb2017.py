@@ -15,7 +15,6 @@ found. (Diameters are those of discs of whole numbers of pixels. The order of th
 authors' program; whether they counted from 0 or 1 is not known.)
 """
 
-import csv
 import math
 import re
 from collections import Counter, defaultdict
@@ -30,7 +29,7 @@ from inres.ct.parts import scan_parts
 from inres.sources import Finding, Progress, Scan, Scans, Source, SourceError, register
 from inres.sources._problems import Problems, no_problems, refuse
 from inres.sources._scans import absent_scans, check_inside, read_headers
-from inres.sources._tables import Row, read_rows
+from inres.sources._tables import Row, column_names, plain, read_rows
 
 LABELS = ("stage1_labels*.csv", "stage1_solution*.csv", "stage2_solution*.csv")
 """Tables of labels, by fold."""
@@ -53,7 +52,7 @@ def read(root: Path, data: Data, progress: Progress) -> Scans:
     problems = no_problems()
     messages: list[str] = []
     labels = _labels(root, problems)
-    places = _places(root, problems)
+    places = _places(root, problems, messages)
     folders = _patients(root)
     messages += _stray(folders)
     messages += _unlabelled(folders, labels)
@@ -184,12 +183,16 @@ def _patient(row: Row) -> str:
     return row.text("id")
 
 
-def _places(root: Path, problems: Problems) -> dict[str, list[Row]]:
+def _places(root: Path, problems: Problems, messages: list[str]) -> dict[str, list[Row]]:
     """The rows of each patient in all tables of locations; those that are all zero are none."""
     labels = {table for _, table in _label_tables(root)}
     found: dict[str, list[Row]] = defaultdict(list)
     for table in sorted(set(root.glob("*.csv")) - labels):
         if not _has_places(table):
+            messages.append(
+                f"{table} ignored: neither of labels (by its name) nor of locations (columns "
+                f"{','.join(PLACE)})"
+            )
             continue
         for row in read_rows(table, PLACE):
             try:
@@ -197,6 +200,9 @@ def _places(root: Path, problems: Problems) -> dict[str, list[Row]]:
                 values = [row.number(name, blank=0.0) for name in PLACE[1:]]
                 if min(values) < 0:
                     raise ValueError(f"{row.where}: {min(values):g}; must be 0 or more")
+                if any(values):
+                    for name in PLACE[1:4]:
+                        row.number(name)  # a blank is no 0
             except ValueError as error:
                 problems["lines that cannot be read; correct them"].append(str(error))
                 continue
@@ -206,13 +212,8 @@ def _places(root: Path, problems: Problems) -> dict[str, list[Row]]:
 
 
 def _has_places(table: Path) -> bool:
-    """Whether a table is one of locations, by its first line."""
-    with open(table, newline="", encoding="utf-8-sig", errors="replace") as file:
-        try:
-            names = next(csv.reader(file), [])
-        except csv.Error:
-            return False
-    return {*PLACE} <= {name.strip() for name in names}
+    """Whether a table is one of locations, by its first line: if so, it must have all columns."""
+    return not {*PLACE[1:4]}.isdisjoint(map(plain, column_names(table)))
 
 
 def _finding(patient: str, number: int, row: Row, header: Header) -> Finding:

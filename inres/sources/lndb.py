@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from inres import vocabulary
 from inres.config import Data
 from inres.ct.header import Header
 from inres.ct.parts import scan_parts
@@ -47,6 +48,7 @@ _RATED = {
 }
 """Columns of mean ratings, and of single ones but for the case of the first letter; ours."""
 
+_OPTIONAL = ("RadFinding", "RadFindingID", "DiamEq_Rad", "Volume", "Text")
 KINDS = "internal_structure"
 
 Mark = tuple[int, int, int]
@@ -149,7 +151,7 @@ def _findings(root: Path, problems: Problems, messages: list[str]) -> Found:
         raise SourceError(
             f"{root}: no table of nodules; expected {ALL} or {MERGED}, here or in trainset_csv"
         )
-    rows = read_rows(table, _PLACE)
+    rows = read_rows(table, _PLACE, (*_RATED, *_OPTIONAL))
     opinions = _opinions(root, problems)
     found: Found = defaultdict(lambda: ([], []))
     unplaced, small = 0, 0
@@ -222,9 +224,9 @@ def _ratings(row: Row, marks: Sequence[Mark], opinions: Opinions) -> dict[str, f
             single = [
                 value
                 for text in _cell(row, "Text")
-                if (value := _number_text(row, "Text", text)) > 0
+                if (value := _rating(_part(row, "Text", text), "Text", ours)) > 0
             ]
-        mean = _rating(row, theirs)
+        mean = _rating(row, theirs, ours)
         if ours == KINDS:
             if single or (mean > 0 and mean == int(mean)):
                 known[ours] = max(sorted(set(single)), key=single.count) if single else mean
@@ -236,11 +238,12 @@ def _ratings(row: Row, marks: Sequence[Mark], opinions: Opinions) -> dict[str, f
     return known
 
 
-def _rating(row: Row, column: str) -> float:
-    """A rating; 0 where there is none."""
+def _rating(row: Row, column: str, name: str) -> float:
+    """A rating that we call `name`; 0 where there is none."""
     value = row.number(column, blank=0.0)
-    if value < 0:
-        raise ValueError(f"{row.where}: {column} is {value:g}; must be 1 or more, or blank")
+    most = vocabulary.find_property(name).high if name != KINDS else 4.0
+    if value and not 1 <= value <= most:
+        raise ValueError(f"{row.where}: {column} is {value:g}; must be 1 to {most:g}, or blank")
     return value
 
 
@@ -262,10 +265,10 @@ def _opinions(root: Path, problems: Problems) -> Opinions:
         return {}
     names = {theirs[0].lower() + theirs[1:]: ours for theirs, ours in _RATED.items()}
     found: dict[Mark, dict[str, float]] = {}
-    for row in read_rows(table, ("LNDbID", "RadID", "FindingID")):
+    for row in read_rows(table, ("LNDbID", "RadID", "FindingID"), tuple(names)):
         try:
             scan, reader, mark = (_whole(row, name) for name in ("LNDbID", "RadID", "FindingID"))
-            values = {ours: _rating(row, theirs) for theirs, ours in names.items()}
+            values = {ours: _rating(row, theirs, ours) for theirs, ours in names.items()}
         except ValueError as error:
             problems["lines that cannot be read; correct them"].append(str(error))
             continue
@@ -284,7 +287,12 @@ def _folds(root: Path, problems: Problems) -> dict[int, int]:
             match = re.fullmatch(r"Fold(\d+)", name)
             if match and row.text(name):
                 try:
-                    folds[_whole(row, name)] = int(match[1])
+                    scan, fold = _whole(row, name), int(match[1])
+                    if folds.setdefault(scan, fold) != fold:
+                        raise ValueError(
+                            f"{row.where}: scan {scan} is in folds {folds[scan]} and "
+                            f"{fold}; remove one"
+                        )
                 except ValueError as error:
                     problems["lines that cannot be read; correct them"].append(str(error))
     return folds
@@ -295,12 +303,13 @@ def _cell(row: Row, column: str) -> list[str]:
     return [part.strip() for part in row.text(column).split(",") if part.strip()]
 
 
-def _number_text(row: Row, column: str, text: str) -> float:
-    return Row(row.path, row.line, {column: text}).number(column)
+def _part(row: Row, column: str, text: str) -> Row:
+    """A row of one of the values that a cell lists."""
+    return Row(row.path, row.line, {column: text})
 
 
 def _whole_text(row: Row, column: str, text: str) -> int:
-    value = _number_text(row, column, text)
+    value = _part(row, column, text).number(column)
     if value != int(value):
         raise ValueError(f"{row.where}: {column} is {text}; must be a whole number")
     return int(value)

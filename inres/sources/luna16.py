@@ -32,7 +32,14 @@ from inres.sources import (
     scan_settings,
 )
 from inres.sources._problems import Problems, no_problems, refuse
-from inres.sources._scans import absent_scans, by_stem, check_inside, place_text, read_headers
+from inres.sources._scans import (
+    absent_scans,
+    by_stem,
+    check_inside,
+    outside_message,
+    place_text,
+    read_headers,
+)
 from inres.sources._tables import read_rows
 from inres.system.files import numeric_columns
 
@@ -74,6 +81,8 @@ def read(root: Path, data: Data, progress: Progress) -> Scans:
         if data.lung_masks == "luna16":
             _check_mask(_mask_path(root, uid), problems)
     _check_series(tables, scans, paths, problems)
+    excluded = tables.get(EXCLUDED, {})
+    messages += outside_message(excluded, headers, what=f"findings of {EXCLUDED}")
     messages += _count_messages(data.expect_counts, paths, tables, problems)
     refuse(root, problems)
     return Scans(tuple(sorted(scans, key=lambda scan: (scan.subset, scan.uid))), tuple(messages))
@@ -206,6 +215,8 @@ def _tables(root: Path, problems: Problems, messages: list[str]) -> dict[str, Ta
         tables[EXCLUDED] = _table(root, EXCLUDED, problems, prefix="excluded/")
     else:
         messages.append(f"{EXCLUDED} not found: normal slices avoid annotated nodules only")
+    if not (tables[NODULES] or any(problems.values())):
+        messages.append(f"{NODULES} has no rows: every slice counts as normal")
     _check_nodules(tables[NODULES], problems)
     return tables
 

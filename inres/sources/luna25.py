@@ -24,6 +24,8 @@ from inres.sources._tables import Row, read_rows
 
 SERIES = "SeriesInstanceUID"
 COLUMNS = ("PatientID", SERIES, "StudyDate", "CoordX", "CoordY", "CoordZ", "AnnotationID", "label")
+OLDEST = 120
+OPTIONAL = ("NoduleID", "Age_at_StudyDate", "Gender")
 COMPLETE = (6163, 4069)
 """Number of nodules, and of scans, in the complete public table."""
 
@@ -94,7 +96,7 @@ def _scan_paths(root: Path) -> dict[str, list[Path]]:
 def _rows(table: Path, problems: Problems) -> dict[str, list[Row]]:
     """The rows of each scan whose lines can be read; all others are problems."""
     found: dict[str, list[Row]] = defaultdict(list)
-    for row in read_rows(table, COLUMNS):
+    for row in read_rows(table, COLUMNS, OPTIONAL):
         try:
             _finding(row), _person(row)
         except ValueError as error:
@@ -142,9 +144,13 @@ def _person(row: Row) -> dict[str, float | str]:
     """Age in years and sex at the date of a scan, where known.
 
     Raises:
-      ValueError: the age is no number.
+      ValueError: the age is no number, or impossible.
     """
     age, sex = row.number("Age_at_StudyDate", blank=math.nan), row.text("Gender").lower()
+    if age < 0 or age > OLDEST:
+        raise ValueError(
+            f"{row.where}: Age_at_StudyDate is {age:g}; must be 0 to {OLDEST} years, or blank"
+        )
     return ({"age": age} if math.isfinite(age) else {}) | ({"sex": sex} if sex else {})
 
 

@@ -12,6 +12,7 @@ import io
 import json
 import math
 import os
+import re
 import shutil
 import struct
 import tempfile
@@ -326,6 +327,11 @@ def _write_rows(file: TextIO, columns: Sequence[str], rows: Sequence[Mapping[str
     writer.writerows(rows)
 
 
+_BLANK = " \t\r\n\ufeff\u00a0"
+"""Around names of columns; some programs write the mark of UTF-8 twice."""
+_UNNAMED = re.compile(r"|Unnamed: [0-9]+")
+
+
 def read_csv(path: str | os.PathLike, required: Sequence[str]) -> list[dict[str, str]]:
     """Rows of a CSV file as dicts of text; errors as in `read_csv_lines`."""
     return [row for _, row in read_csv_lines(path, required)]
@@ -336,7 +342,8 @@ def read_csv_lines(
 ) -> list[tuple[int, dict[str, str]]]:
     """Rows of a CSV file as (number of the row's last line, dict of text).
 
-    Spaces around column names are removed.
+    Spaces around column names are removed. Columns without a name, and those of row numbers that
+    pandas writes (`Unnamed: 0`), are left out.
 
     Raises:
       ValueError: not UTF-8, not CSV, no header, a required column is missing, a column occurs
@@ -350,12 +357,18 @@ def read_csv_lines(
     with open(path, newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(_without_nul(file, path), delimiter=delimiter, strict=True)
         try:
-            reader.fieldnames = names = [name.strip() for name in reader.fieldnames or []]
+            names = [name.strip(_BLANK) for name in reader.fieldnames or []]
+            # Names that are left out are made different, so that rows of their values are complete.
+            reader.fieldnames = [
+                f"\n{place}" if _UNNAMED.fullmatch(name) else name
+                for place, name in enumerate(names)
+            ]
             _check_columns(path, names, required)
             for row in reader:
                 if None in row or None in row.values():
                     raise ValueError(_wrong_length(row, f"{path}: line {reader.line_num}"))
-                rows.append((reader.line_num, row))
+                kept = {name: value for name, value in row.items() if not name.startswith("\n")}
+                rows.append((reader.line_num, kept))
         except UnicodeDecodeError:
             raise ValueError(f"{path}: not a text table in UTF-8; save it as UTF-8 CSV") from None
         except csv.Error as error:
@@ -387,6 +400,11 @@ def _wrong_length(row: Mapping[str | None, Any], where: str) -> str:
 
 
 def _check_columns(path: Path, names: Sequence[str], required: Sequence[str]) -> None:
+    if not any(names):
+        raise ValueError(
+            f"{path}: empty, or its first line is blank; expected the names of columns there: "
+            f"{','.join(required)}"
+        )
     missing = [name for name in required if name not in names]
     if missing:
         raise ValueError(
@@ -413,7 +431,7 @@ def number(row: Mapping[str, str], column: str, *, where: str, blank: float | No
         raise ValueError(f"{where}: {column} is {row[column]!r:.80}, not a number") from None
     if value != value or value in (float("inf"), float("-inf")):
         raise ValueError(f"{where}: {column} is {row[column]!r:.80}, not a finite number")
-    return value
+    return value + 0.0  # no negative zero
 
 
 def is_number(text: str) -> bool:

@@ -16,6 +16,11 @@ def listed(lines: Sequence[str], *, most: int = 10) -> str:
     return "\n".join([*lines[:most], *([f"... and {more} more"] if more > 0 else [])])
 
 
+def short(name: str) -> str:
+    """A name as `printable`, of at most 100 characters."""
+    return f"{printable(name[:97])}..." if len(name) > 100 else printable(name)
+
+
 def printable(name: str) -> str:
     """A name on one line: what would break lines, terminals or encodings is escaped as in Python.
 

@@ -1,6 +1,9 @@
 """Pictures that SimpleITK completes, turns around or reads as another type."""
 
 import io
+import os
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from PIL import Image
 from inres.ct import scan
 from inres.ct.header import ScanError
 from inres.ct.image import read_image
+from inres.ct.pictures import damage_reported
 
 GREY = np.random.default_rng(0).integers(0, 255, (40, 48)).astype(np.uint8)
 HU = (GREY.astype(np.int16) - 128) * 8
@@ -122,6 +126,103 @@ def test_what_a_file_holds_instead_is_said(tmp_path, content, what):
     (tmp_path / "a.png").write_bytes(content)
     with pytest.raises(ScanError, match=rf"a\.png: not an image that SimpleITK can read \({what}"):
         read_image(tmp_path / "a.png")
+
+
+def png(path, *chunks, depth=8):
+    """Write GREY with further chunks (name, content) before its pixels."""
+
+    def chunk(name, content):
+        return (
+            struct.pack(">I", len(content))
+            + name
+            + content
+            + struct.pack(">I", zlib.crc32(name + content))
+        )
+
+    rows, columns = GREY.shape
+    values = GREY if depth == 8 else (GREY.astype(">u2") * 257).astype(">u2")
+    lines = b"".join(b"\0" + row.tobytes() for row in values)
+    head = struct.pack(">IIBBBBB", columns, rows, depth, 0, 0, 0, 0)
+    parts = [(b"IHDR", head), *chunks, (b"IDAT", zlib.compress(lines)), (b"IEND", b"")]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts))
+    return path
+
+
+def test_bits_that_a_png_calls_insignificant_are_no_reason_to_shift_it(tmp_path):
+    path = png(tmp_path / "a.png", (b"sBIT", b"\x08"), (b"gAMA", struct.pack(">I", 45455)))
+    np.testing.assert_array_equal(read_image(path), GREY)
+    for depth, bits in ((8, 4), (16, 12)):
+        path = png(tmp_path / "b.png", (b"sBIT", bytes([bits])), depth=depth)
+        with pytest.raises(ScanError, match=rf"b\.png: .*{bits} of {depth} bits as significant"):
+            read_image(path)
+
+
+def test_transparency_and_several_pictures_are_refused_unless_they_can_be_read(tmp_path):
+    path = png(tmp_path / "a.png", (b"tRNS", struct.pack(">H", int(GREY[0, 0]))))
+    with pytest.raises(ScanError, match=r"a\.png: grey with transparency; save it without"):
+        read_image(path)
+    with_alpha = np.stack([GREY, GREY[::-1]], axis=-1)
+    (tmp_path / "b.png").write_bytes(encoded("png", with_alpha))
+    with pytest.raises(ScanError, match=r"b\.png: grey with transparency"):
+        read_image(tmp_path / "b.png")
+    (tmp_path / "c.png").write_bytes(encoded("png", np.dstack([GREY] * 4)))
+    np.testing.assert_array_equal(read_image(tmp_path / "c.png"), GREY)
+    for name, options in (
+        ("two", {"photometric": "minisblack", "planarconfig": "contig"}),
+        ("alpha", {"photometric": "minisblack", "extrasamples": ["unassalpha"]}),
+    ):
+        tifffile.imwrite(tmp_path / f"{name}.tif", with_alpha, **options)
+        with pytest.raises(ScanError, match=rf"{name}\.tif: 2 samples per pixel"):
+            read_image(tmp_path / f"{name}.tif")
+    four = np.dstack([GREY // 2] * 3 + [np.full_like(GREY, 128)])
+    for kind, message in (("assocalpha", "4 samples per pixel, with transp"), ("unassalpha", "")):
+        tifffile.imwrite(tmp_path / "d.tif", four, photometric="rgb", extrasamples=[kind])
+        if message:
+            with pytest.raises(ScanError, match=message):
+                read_image(tmp_path / "d.tif")
+    np.testing.assert_array_equal(read_image(tmp_path / "d.tif"), GREY // 2)
+    more = {"save_all": True, "append_images": [Image.fromarray(GREY[::-1])]}
+    for kind in ("png", "mpo"):
+        path = (tmp_path / f"e.{kind}").with_suffix(".jpg" if kind == "mpo" else ".png")
+        path.write_bytes(encoded(kind, **more))
+        with pytest.raises(ScanError, match=r"e\..*: 2 pictures in one file"):
+            read_image(path)
+
+
+def test_orientations_without_a_meaning_are_upright(tmp_path):
+    exif = Image.Exif()
+    for orientation in (0, 9, 99):
+        exif[274] = orientation
+        (tmp_path / "a.png").write_bytes(encoded("png", exif=exif))
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png"), GREY)
+
+
+def test_damage_inside_a_jpeg_is_found_as_far_as_its_reader_notices(tmp_path, capfd):
+    data = bytearray(encoded("jpeg", quality=95))
+    data[len(data) // 2 : len(data) // 2 + 20] = b"\x55" * 20
+    (tmp_path / "a.jpg").write_bytes(bytes(data))
+    with pytest.raises(ScanError, match=r"a\.jpg: damaged \(Corrupt JPEG data: .*fetch it again"):
+        read_image(tmp_path / "a.jpg")
+    assert capfd.readouterr().err == ""
+    with damage_reported(tmp_path / "a.jpg"):
+        os.write(2, b"of another thread\n")
+    assert capfd.readouterr().err == "of another thread\n"
+
+
+def test_pages_that_are_a_ring_end(tmp_path):
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, np.stack([GREY, GREY]), photometric="minisblack")
+    assert read_image(path).shape == (2, *GREY.shape)
+    with tifffile.TiffFile(path) as file:
+        first, second = (page.offset for page in file.pages)
+    data = bytearray(path.read_bytes())
+    (tags,) = struct.unpack("<H", data[second : second + 2])
+    end = second + 2 + 12 * tags
+    for target in (first, second):
+        data[end : end + 4] = struct.pack("<I", target)
+        path.write_bytes(bytes(data))
+        with pytest.raises(ScanError, match=r"a\.tif: a damaged TIFF \(its pages are a ring\)"):
+            read_image(path)
 
 
 def test_a_picture_of_too_many_pixels_is_no_slice(tmp_path):

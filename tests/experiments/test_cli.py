@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import quick
+import SimpleITK as sitk
 from cli import ROOT, SMOKE, call, command, refused, results
 from documents import marked_block
 

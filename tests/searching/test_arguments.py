@@ -21,13 +21,13 @@ def test_paths():
 
 @pytest.mark.parametrize("value", [None, 3, b"a", ["a"]])
 def test_what_is_no_text(value):
-    with pytest.raises(ValueError, match="^sort = .*: must be a text"):
+    with pytest.raises(ValueError, match=r"^sort = .*: must be a text"):
         arguments.text("sort", value)
 
 
 @pytest.mark.parametrize("value", [None, "3", 1.0, True, float("nan"), [1], -1, np.array([1, 2])])
 def test_what_is_no_whole_number(value):
-    with pytest.raises(ValueError, match="^limit = .*: must be a whole number of 0 or more"):
+    with pytest.raises(ValueError, match=r"^limit = .*: must be a whole number of 0 or more"):
         arguments.whole("limit", value, least=0)
 
 

@@ -127,7 +127,7 @@ def test_real_labels(real_data):
     labels = dsb2017._labels(root, problems)
     assert len(labels) == 1397
     assert sum(cancer for _, cancer in labels.values()) == 362
-    places = dsb2017._places(root, problems)
+    places = dsb2017._places(root, problems, [])
     assert not any(problems.values())
     assert sum(map(len, places.values())) == 412
     assert {labels[patient][1] for patient in places} == {1.0}
@@ -136,7 +136,7 @@ def test_real_labels(real_data):
 def test_real_locations_are_in_pixels(real_data):
     """Half of the diameters are those of discs of a whole number of pixels, by chance 0.5 %; the
     centres of these are means of so many whole numbers."""
-    found = dsb2017._places(real_data("tables") / "dsb2017", dsb2017.no_problems())
+    found = dsb2017._places(real_data("tables") / "dsb2017", dsb2017.no_problems(), [])
     rows = [row for rows in found.values() for row in rows if row.number("isMerged") == 0]
     diameters, x, z = (
         np.array([row.number(name) for row in rows]) for name in ("diameter", "coordx1", "coordx3")

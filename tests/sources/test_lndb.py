@@ -72,7 +72,7 @@ def test_ratings_of_the_readers_who_call_it_a_nodule(tree):
 
 def test_a_negative_rating_is_refused(tree):
     table(tree / "chars_trainNodules.csv", CHARS, "1,1,1,6,1,1,2,4,2,2,-5")
-    with pytest.raises(SourceError, match=r"line 2: subtlety is -5; must be 1 or more, or blank"):
+    with pytest.raises(SourceError, match=r"line 2: subtlety is -5; must be 1 to 5, or blank"):
         read(tree)
 
 

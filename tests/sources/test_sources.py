@@ -204,9 +204,7 @@ def test_a_nodule_that_cannot_be_is_refused(no_others, tmp_path, known, message)
 def test_two_nodules_at_one_place_are_refused(no_others, tmp_path):
     nodules = [Finding(f"n{n}", (0.0, 0.0, z), 9.0) for n, z in enumerate((1.0, 2.0, 1.0))]
     described = Scans((Scan("a", tmp_path / "a.mhd", nodules=tuple(nodules)),))
-    sources.register(
-        Source(name="odd", read=lambda root, data, progress: described), module="odd"
-    )
+    sources.register(Source(name="odd", read=lambda root, data, progress: described), module="odd")
     config = Config(data=Data(kind="odd", root=str(tmp_path)))
     message = r"1 nodules at the place of another one.*first: n2 at \(0\.0, 0\.0, 1\.0\)"
     with pytest.raises(sources.SourceError, match=message):

@@ -131,7 +131,9 @@ def test_tables_that_cannot_be_are_named(tmp_path):
     table = tmp_path / "geometry.csv"
     for spacing in ("0", "-0.7", "0.0007", "700"):
         table.write_text(f"{head}\n1.1,0,0,0,0.7,{spacing},2\n")
-        with pytest.raises(ValueError, match=r"geometry\.csv: line 2: spacing .*must be 0\.1 to 25"):
+        with pytest.raises(
+            ValueError, match=r"geometry\.csv: line 2: spacing .*must be 0\.1 to 25"
+        ):
             lidc_luna16.read_geometry(table, {"1.1": EQUAL}, luna16_list(EQUAL))
     for name in ("annotations.csv", "annotations_excluded.csv"):
         (tmp_path / name).write_text("seriesuid,coordX,coordY,coordZ,diameter_mm\n")
