@@ -91,7 +91,7 @@ class Reading:
     """In the order of the file."""
     spots: tuple[Spot, ...]
     notes: tuple[str, ...] = dataclasses.field(compare=False, default=())
-    """Ratings outside their scales, which count as unknown."""
+    """Ratings outside their scales, which count as unknown, and nodules without an outline."""
 
 
 def series_uid(file: IO[bytes], *, name: str) -> str:
@@ -148,6 +148,8 @@ def read(file: IO[bytes], *, name: str) -> Reading:
     for reader, session in enumerate(sessions):
         for nodule in session.findall("unblindedReadNodule"):
             contours = tuple(_contours(nodule, name))
+            if not contours:
+                notes.append(f"{name}: a nodule without an outline, left out")
             if all(len(contour.points) == 1 for contour in contours):
                 spots += [
                     Spot(reader=reader, kind=SMALL, z_mm=c.z_mm, point=c.points[0])

@@ -59,6 +59,12 @@ def test_a_rating_outside_its_scale_is_unknown_and_told():
     assert "a.xml: internalStructure is 5, outside 1 to 4" in found.notes[0]
 
 
+def test_a_nodule_without_an_outline_is_noted():
+    reading = read(xml.document(xml.nodule() + xml.nodule(xml.roi(0, []))))
+    assert (reading.marks, reading.spots) == ((), ())
+    assert reading.notes == ("a.xml: a nodule without an outline, left out",) * 2
+
+
 def test_files_with_the_same_marks_are_equal():
     text = xml.document(xml.nodule(xml.roi(0, xml.ring(0, 0, 4, 4))))
     again = readings.read(io.BytesIO(text.replace('uid="9"', 'uid="8"').encode()), name="b.xml")

@@ -1,5 +1,6 @@
 """DSB 2017: one label per scan, stray files, and published tables of locations in pixels."""
 
+import os
 import shutil
 
 import numpy as np
@@ -85,6 +86,26 @@ def test_locations_are_pixels_and_slices_from_below(tree):
     assert (a.spread, b.spread, c.spread) == (False, False, True)
 
 
+def test_tables_that_are_neither_are_named_without_reading_pipes(tree):
+    before = read(tree).messages
+    table(tree / "notes.csv", "patient,remark", f"{A},fine")
+    os.mkfifo(tree / "pipe.csv")
+    (tree / "folder.csv").mkdir()
+    (tree / "binary.csv").write_bytes(bytes(range(256)))
+    added = sorted({*read(tree).messages} - {*before})
+    names = ["binary", "folder", "notes", "pipe"]
+    assert [text.split(" ignored: ")[0] for text in added] == [
+        str(tree / f"{name}.csv") for name in names
+    ]
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_locations_with_other_separators(tree, separator):
+    lines = (PLACES, f"{A},3,5,1,10,0,0", f"{B},3,5,1,10,0,0")
+    table(tree / "places.csv", *(line.replace(",", separator) for line in lines))
+    assert [len(scan.nodules) for scan in read(tree).scans] == [1, 1]
+
+
 def test_locations_that_tell_the_label_are_a_message(tree):
     places = table(tree / "places.csv", PLACES, f"{A},3,5,1,10,0,0", "absent,3,5,1,10,0,0")
     assert any("1 of 2 locations left out" in text for text in read(tree).messages)
@@ -103,6 +124,16 @@ def test_locations_that_tell_the_label_are_a_message(tree):
         ("places.csv", (PLACES, f"{A},3,500,1,10,0,0"), r"a/0 at .* mm; .* reaches from"),
         ("places.csv", (PLACES, f"{A},3,-5,1,10,0,0"), r"places\.csv: line 2: -5; must be 0 or"),
         ("places.csv", (PLACES, ",3,5,1,10,0,0"), r"places\.csv: line 2: id is blank"),
+        (
+            "places.csv",
+            (PLACES, f"{A},,5,1,10,0,0"),
+            r"places\.csv: line 2: coordx1 is '', not a n",
+        ),
+        (
+            "places.csv",
+            (PLACES.replace("coordx1", "CoordX1"), f"{A},3,5,1,10,0,0"),
+            r"places\.csv: column coordx1 missing",
+        ),
         ("stage1_labels.csv", ("id,cancer", " ,1"), r"line 2: id is blank"),
     ],
 )

@@ -77,8 +77,11 @@ def test_a_negative_rating_is_refused(tree):
 
 
 def test_official_folds(tree):
-    table(tree / "trainset_csv" / "trainFolds.csv", "Fold0,Fold1", "1,44", "311,")
+    folds = table(tree / "trainset_csv" / "trainFolds.csv", "Fold0,Fold1", "1,44", "311,")
     assert [s.subset for s in read(tree).scans] == [0, 1, 0]
+    table(folds, "Fold0,Fold1", "1,44", "311,1")
+    with pytest.raises(SourceError, match=r"line 3: scan 1 is in folds 0 and 1; remove one"):
+        read(tree)
 
 
 @pytest.mark.parametrize(

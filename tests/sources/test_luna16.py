@@ -98,6 +98,25 @@ def test_excluded_findings_of_omitted_scans_are_no_error(tmp_path):
     assert len(read(tmp_path).scans) == 1
 
 
+def test_excluded_findings_outside_their_scans_are_a_message(tree):
+    """Such as by another sign or unit: normal slices then do not avoid them."""
+    table = tree / "annotations_excluded.csv"
+    first = read(tree)
+    count = sum(len(scan.excluded) for scan in first.scans)
+    lines = table.read_text().splitlines()
+    uid, x, y, _, diameter = lines[1].split(",")
+    table.write_text("\n".join([lines[0], f"{uid},{x},{y},1e300,{diameter}", *lines[2:]]) + "\n")
+    (message,) = set(read(tree).messages) - set(first.messages)
+    assert message.startswith(f"1 of {count} findings of annotations_excluded.csv lie outside")
+    assert "1e+300) mm; " in message
+
+
+def test_a_table_without_rows_is_a_message(tree):
+    table = tree / "annotations.csv"
+    table.write_text(table.read_text().splitlines()[0] + "\n")
+    assert "annotations.csv has no rows: every slice counts as normal" in read(tree).messages
+
+
 def test_no_excluded_findings_is_a_message(tree):
     (tree / "annotations_excluded.csv").unlink()
     assert "annotations_excluded.csv not found" in read(tree).messages[0]

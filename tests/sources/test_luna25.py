@@ -60,6 +60,7 @@ def test_a_patient_at_two_dates(tree):
         ("7,1.2.1,1999-02-30,0,10,40,1,a,b,0,63,Male", r"line 5: StudyDate is '1999-02-30'"),
         ("7,1.2.1,,0,10,40,1,a,b,0,63,Male", r"line 5: StudyDate is blank"),
         ("7,1.2.1,19990102,0,10,40,1,a,b,0,old,Male", r"line 5: Age_at_StudyDate is 'old'"),
+        ("7,1.2.1,19990102,0,10,40,1,a,b,0,630,Male", r"line 5: Age_at_StudyDate is 630; must be"),
         (",1.2.1,19990102,0,10,40,1,a,b,0,63,Male", r"line 5: PatientID is blank"),
         ("7,1.2.1,19990102,0,10,40,1,7_1_19990102,b,0,63,M", r"7_1_19990102 in 2 lines"),
         ("8,1.2.1,19990102,0,10,40,1,a,b,0,63,M", r"1\.2\.1 has PatientID 7 and 8"),
@@ -70,6 +71,13 @@ def test_lines_that_cannot_be(tree, line, message):
     with open(tree / NAME, "a") as file:
         file.write(line + "\n")
     with pytest.raises(SourceError, match=message):
+        read(tree)
+
+
+def test_a_misspelt_column_is_named(tree):
+    text = (tree / NAME).read_text()
+    (tree / NAME).write_text(text.replace("Age_at_StudyDate", "age at studydate"))
+    with pytest.raises(SourceError, match="column age at studydate: rename it to Age_at_StudyDate"):
         read(tree)
 
 

@@ -9,7 +9,7 @@ from sources.boxes import table
 
 from inres.sources import SourceError
 from inres.sources._problems import no_problems, refuse
-from inres.sources._tables import read_rows, typed
+from inres.sources._tables import column_names, read_rows, typed
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
@@ -60,13 +60,26 @@ def test_commas_in_texts_stay(tmp_path):
         (b"scan,x\na,-1,5\n", r"line 2: 3 values instead of 2; put values that .* in quotes"),
         (b"scan,x\na\n", r"line 2: 1 values instead of 2; complete the line"),
         (b"scan,x,x\na,1,2\n", r"column x occurs twice"),
+        (b"", r"t\.csv: empty, or its first line is blank; expected the names .*: scan"),
+        (b"\nscan,x\na,1\n", r"t\.csv: empty, or its first line is blank"),
+        (b"scan,Size MM\na,1\n", r"t\.csv: column Size MM: rename it to size_mm"),
     ],
 )
 def test_a_table_that_cannot_be_read(tmp_path, content, message):
     path = tmp_path / "t.csv"
     path.write_bytes(content)
     with pytest.raises(SourceError, match=message):
-        read_rows(path, ("scan",))
+        read_rows(path, ("scan",), ("size_mm",))
+
+
+def test_marks_of_utf8_and_numbers_of_rows_are_no_names(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("\ufeff\ufeffscan\u00a0,Unnamed: 0,,size_mm\na,0,1,-0.0\n", encoding="utf-8")
+    (row,) = read_rows(path, ("scan",), ("size_mm",))
+    assert dict(row.values) == {"scan": "a", "size_mm": "-0.0"}
+    assert math.copysign(1, row.number("size_mm")) == 1
+    assert column_names(path)[1:] == ["Unnamed: 0", "", "size_mm"]
+    assert column_names(tmp_path) == column_names(tmp_path / "absent.csv") == []
 
 
 def test_columns_are_typed_by_content(tmp_path):
