@@ -20,6 +20,10 @@ RULES = {
         ("jax", "flax", "inres.retrieval"),
     ),
     "the index on disk is independent of jax": ("inres/storage/*.py", ("jax", "flax")),
+    "searches, and exported networks, need no flax": (
+        "inres/retrieval/*.py",
+        ("flax",),
+    ),
     "models depend on no other package": (
         "inres/models/**/*.py",
         ("inres.config", "inres.data", "inres.ct", "inres.learning"),

@@ -61,7 +61,7 @@ def encoder(
             return encode(np.zeros((1, *images.shape[1:]), np.uint8)).rows(np.arange(0))
         each = 1 if len(images) == 1 else batch
         starts = range(0, len(images), each)
-        shown = len(images) > 1 and not quiet
+        shown = len(starts) > 1 and not quiet
         parts = []
         for start in progress(starts, name="encode", unit="batch") if shown else starts:
             part = np.asarray(images[start : start + each])

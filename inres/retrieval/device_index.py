@@ -1,8 +1,8 @@
 """The items of an Index on a device, in the layouts that the jitted programs read."""
 
+import dataclasses
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +15,8 @@ from inres.retrieval.runs import Runs
 from inres.retrieval.tiling import TILE
 
 
-@flax.struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Each:
     """A code for each item, where few items share one."""
 
@@ -27,7 +28,8 @@ class Each:
     """[T, 16, 64], in id order."""
 
 
-@flax.struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class DeviceIndex:
     """Items in C = 1024 T slots, of which `count` hold items. Created by `build`.
 
@@ -48,7 +50,7 @@ class DeviceIndex:
     """int32 [C]: for each item in id order, its position in walk order."""
     count: jax.Array
     """int32 [], number of items."""
-    bits: int = flax.struct.field(pytree_node=False)
+    bits: int = dataclasses.field(metadata={"static": True})
 
     @property
     def dims(self) -> int:
@@ -213,7 +215,7 @@ def with_labels(index: DeviceIndex, labels: Any) -> DeviceIndex:
         walked[np.asarray(index.place)[:n]] = labels
     if isinstance(codes, Each):
         by_id = Tags(codes.tags_by_id.group, _tile_by_id(labels, tiles))
-        codes = codes.replace(tags_by_id=by_id)  # type: ignore[attr-defined]
-    return index.replace(  # type: ignore[attr-defined]
-        codes=codes, tags=Tags(index.tags.group, _tile(walked, tiles))
+        codes = dataclasses.replace(codes, tags_by_id=by_id)
+    return dataclasses.replace(
+        index, codes=codes, tags=Tags(index.tags.group, _tile(walked, tiles))
     )

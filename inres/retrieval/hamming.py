@@ -9,12 +9,12 @@ share a block:
   blocks smallest by (minimum, block) contain the K items smallest by (distance, item).
 """
 
+import dataclasses
 import functools
 import operator
 from collections.abc import Callable
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -34,7 +34,8 @@ ALIGNMENT = 64
 """Alignment in bytes that lets JAX use NumPy memory on a CPU without a copy."""
 
 
-@flax.struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Tags:
     """The properties by which items are hidden from queries; a field is None if unused."""
 
@@ -48,7 +49,8 @@ class Tags:
         return jax.tree.map(lambda tag: tag.at[index].get(mode="promise_in_bounds"), self)
 
 
-@flax.struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Filters:
     """What each query hides; a field is None if no query uses it."""
 
@@ -338,7 +340,8 @@ def nearest(
     return lax.map(one, jnp.arange(len(queries)))
 
 
-@flax.struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Slots:
     """Numbered candidates: slot i is candidate i of all pools, concatenated in query order."""
 
@@ -350,7 +353,8 @@ class Slots:
     """int32 [S]; FAR in slots beyond the last candidate."""
 
 
-@flax.struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Marks:
     """The candidates of a batch."""
 

@@ -1,10 +1,10 @@
 """Queries for the jitted programs, padded to one of a few sizes and divided into batches."""
 
+import dataclasses
 import operator
 from collections.abc import Iterator
 from typing import Any
 
-import flax.struct
 import jax
 import numpy as np
 from jax import lax
@@ -23,7 +23,8 @@ def padded_size(q: int) -> int:
     return next(size for size in (1, 4, 16, QUERIES) if q <= size)
 
 
-@flax.struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Queries:
     """Padded queries, as NumPy or JAX arrays."""
 

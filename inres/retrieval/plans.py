@@ -13,7 +13,6 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -235,7 +234,8 @@ def _raise_thresholds(index: DeviceIndex, queries: Queries, min_pool: int) -> ja
     return raised(queries.threshold, nearest(index, queries, k=min_pool)[1])
 
 
-@flax.struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class _Pools:
     """The pools of a batch, as counted after the scan. Those of runs count hidden items as well."""
 
@@ -314,7 +314,7 @@ def _compact(
     slots = runs.compact(codes, queries.codes, marks, ends, slot, single_query)
     tags = index.tags.at((slots.position // TILE, slots.position % TILE))
     distance = hamming.hide(slots.distance, tags, queries.filters.at(slots.query))
-    return slots.replace(distance=distance)  # type: ignore[attr-defined]
+    return dataclasses.replace(slots, distance=distance)
 
 
 def _two_stages(index: DeviceIndex, queries: Queries, k: int) -> Ranked:

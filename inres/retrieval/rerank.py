@@ -8,7 +8,8 @@ error of the copy. It gives a lower bound of every distance from a quarter of th
 product shared by all queries. Only rows whose bound is small enough are then read in full.
 """
 
-import flax.struct
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -17,7 +18,8 @@ from inres.retrieval.sketch import ULP
 from inres.retrieval.tiling import TILE
 
 
-@flax.struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Sketch:
     """An int8 copy of the features: row r of tile t is close to centre[t] + scale * codes."""
 

@@ -5,7 +5,8 @@ pool; its items are found by bisection over the lengths of these runs. Filters a
 run is found as a whole, and hidden items are left out when its items are read.
 """
 
-import flax.struct
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +21,8 @@ ANYTHING = Tags(None, None), Filters(None, None)
 """Nothing is hidden."""
 
 
-@flax.struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Runs:
     """U distinct codes in C' = 1024 T' slots, and the runs of n items in 1024 T slots."""
 
@@ -38,7 +40,8 @@ class Runs:
     """int32 [], U."""
 
 
-@flax.struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Marks:
     """The codes of the pools of a batch."""
 

@@ -7,9 +7,9 @@ smallest unread bound exceeds the K-th distance. If the list of blocks ends befo
 that may contain a nearer row are read.
 """
 
+import dataclasses
 from typing import Any
 
-import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,7 +28,8 @@ BOUND_BLOCKS = 128
 """Blocks per tile in the walk, of 8 rows each."""
 
 
-@flax.struct.dataclass
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
 class Walk:
     """Lower bounds found by a walk; step i visited `tile[i]`, and the first `steps` are valid."""
 

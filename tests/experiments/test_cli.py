@@ -562,6 +562,8 @@ def test_an_exported_run_is_the_same_archive(smoke, nodule, tmp_path, monkeypatc
             np.testing.assert_array_equal(a.image, b.image)
     done = call("search", f"--workdir={out}", f"--item={row}", f"--out={tmp_path / 'found'}")
     assert done.returncode == 0, done.stderr
+    done = call("verify", f"--workdir={out}")  # also what its programs compute
+    assert done.returncode == 0, done.stderr
     again = call("export", f"--workdir={workdir}", f"--out={out}")  # replaces the earlier one
     assert again.returncode == 0, again.stderr
 
@@ -595,7 +597,8 @@ def encode_with(folder):
 @pytest.fixture(scope="module")
 def exported(smoke, tmp_path_factory):
     out = tmp_path_factory.mktemp("export") / "run"
-    inres.export_run(smoke[0], out)
+    with quick.compilation():
+        inres.export_run(smoke[0], out)
     return out
 
 
