@@ -150,10 +150,11 @@ def pool_in_words(hits: Hits, options: SearchOptions) -> str:
     where = f"where {options.where} " if options.where else ""
     kind = ("of the predicted class " if options.same_class else "") + where
     size, used = hits.pool_size, hits.threshold
+    items = "1 item" if size == 1 else f"{size} items"
     once = f", each {options.distinct} once" if options.distinct else ""
     if options.weights and size:
         by = ", ".join(f"{name} ({weight:g})" for name, weight in options.weights.items() if weight)
-        return f"{size} items {kind}ranked by {by}{once}"
+        return f"{items} {kind}ranked by {by}{once}"
     if size == 0 and (
         options.weights or options.rank == "hamming" or options.nearest or options.min_pool
     ):
@@ -165,10 +166,11 @@ def pool_in_words(hits: Hits, options: SearchOptions) -> str:
             "threshold, or widen the pool with min_pool=10"
         )
     if options.rank == "hamming":
-        return f"the {len(hits)} items {kind}nearest by Hamming distance{once}"
+        found = "the item" if len(hits) == 1 else f"the {len(hits)} items"
+        return f"{found} {kind}nearest by Hamming distance{once}"
     raised = not options.nearest and used > options.threshold
     widened = f" (raised from {options.threshold})" if raised else ""
-    return f"{size} items {kind}in the pool, Hamming distance below {used}{widened}{once}"
+    return f"{items} {kind}in the pool, Hamming distance below {used}{widened}{once}"
 
 
 def figure(hits: Hits, class_names: Sequence[str], properties: Sequence[str] = ()) -> Figure:

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import IO
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
@@ -188,7 +188,7 @@ class Uploads:
                 await self._pool.run(lambda chunk=chunk: parser.write(chunk))  # type: ignore[misc]
             await self._pool.run(parser.finalize)
             form.require_complete()
-        except MultipartParseError:
+        except FormParserError:
             raise ApiError(HTTPStatus.BAD_REQUEST, "the form is damaged; send it again") from None
         finally:
             form.close()

@@ -44,6 +44,8 @@ def hits(count, *, pool=5, threshold=3, own=False, distance=1.0):
         ({"count": 3, "threshold": 6}, {"min_pool": 5}, "below 6 (raised from 3)"),
         ({"count": 3}, {"same_class": True, "distinct": "scan"}, "5 items of the predicted class"),
         ({"count": 3}, {"distinct": "scan"}, ", each scan once"),
+        ({"count": 1, "pool": 1}, {}, "1 item in the pool, Hamming distance below 3"),
+        ({"count": 1}, {"rank": "hamming"}, "the item nearest by Hamming distance"),
         ({"count": 3}, {"rank": "hamming"}, "the 3 items nearest by Hamming distance"),
         ({"count": 3}, {"weights": {"a": 1, "b": 0, "c": 0.5}}, "5 items ranked by a (1), c (0.5)"),
         ({"count": 0, "pool": 0}, {"weights": {"a": 1}}, "no item is left to be found"),

@@ -194,6 +194,8 @@ def test_files_that_are_no_scan_are_refused(client, files, message):
 def test_forms_of_another_kind_are_refused(client):
     client.refused(415, "POST", "/api/uploads", json={})
     client.refused(400, "POST", "/api/uploads", files={"other": ("a.dcm", GOOD)})
+    long = {"headers": {"content-type": f"multipart/form-data; boundary={'x' * 40_000}"}}
+    client.refused(400, "POST", "/api/uploads", content=b"", **long)
     form = {"headers": {"content-type": "multipart/form-data; boundary=x"}}
     head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="%b"\r\n\r\n'
     for body in (

@@ -1,7 +1,8 @@
-"""Files that need far more memory than their length: refused before pydicom reads them.
+"""Files that need far more memory or time than their length: refused before pydicom reads them.
 
-pydicom makes an object of a kilobyte or so of every item of a sequence, of which a file can have
-one in eight bytes, and inflates a deflated file as a whole, to up to a thousand times its length.
+pydicom makes an object of half a kilobyte of every item of a sequence, of which a file can have one
+in eight bytes, some ten thousand a second. It inflates a deflated file as a whole, to up to a
+thousand times its length.
 """
 
 import struct
@@ -14,8 +15,8 @@ import pydicom.filereader
 from inres.ct.dicom.elements import UnreadableError
 from inres.system import memory
 
-MOST_ITEMS = 1 << 19
-"""Items of sequences in a file; an enhanced CT has a few for each slice."""
+MOST_ITEMS = 1 << 17
+"""Items of sequences in a file; an enhanced CT has about ten for each slice."""
 _SHORTEST_ITEM = 8
 """Bytes."""
 _ITEMS = (b"\xfe\xff\x00\xe0", b"\xff\xfe\xe0\x00")

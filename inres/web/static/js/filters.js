@@ -8,7 +8,7 @@
 import { createConditions } from "./conditions.js";
 import { button, byId, el, fill } from "./dom.js";
 import { icon } from "./icons.js";
-import { plain } from "./format.js";
+import { counted, plain } from "./format.js";
 import { NO_FILTERS } from "./state.js";
 import { inWords, whereOf } from "./where.js";
 
@@ -258,7 +258,7 @@ export function createFilters(store) {
       entries.push([`${given.nearest} nearest codes`, () => change({ nearest: undefined })]);
     } else if (given.threshold !== undefined || given.min_pool !== undefined) {
       const least = given.min_pool ? `, at least ${given.min_pool} items` : "";
-      entries.push([`threshold ${given.threshold ?? archive.options.threshold} bits${least}`,
+      entries.push([`threshold ${counted(given.threshold ?? archive.options.threshold, "bit")}${least}`,
         () => change({ threshold: undefined, min_pool: undefined })]);
     }
     const weighed = Object.entries(given.weights ?? {});

@@ -17,6 +17,7 @@ const TABLE = [
     ["+ \u2212 0, Ctrl + wheel", "zoom in, out, and fit"],
     ["Right or middle drag", "move the image"],
     ["W", "lung or narrow window"],
+    ["Touch", "tap: search at this place; one finger: scroll; two fingers: zoom and move"],
   ]],
   ["Results", [
     ["J, K", "next and previous result"],
