@@ -29,7 +29,7 @@ CHECKS = flags.DEFINE_list("checks", [], "Checks to run; default: all.")
 ONE = flags.DEFINE_string("one", "", "Internal: run this check in this process.")
 
 ROOT = Path(__file__).resolve().parents[2]
-LONGEST_CHECK_S = 90.0
+LONGEST_CHECK_S = 120.0
 BENCHMARKS = {
     "benchmark of the search": (200.0, ("encoding", "segmentation", "coarse", "two_stages")),
     "benchmark of training": (300.0, ("training",)),
@@ -41,8 +41,8 @@ SMALL_FLAGS = (
     "--config.networks.light.items.size_px=16", "--config.networks.light.train.batch=4",
     "--config.networks.light.segment.size_px=32", "--config.networks.light.segment.batch=2",
     "--config.networks.paper.items.size_px=32", "--config.networks.paper.train.batch=2",
-    "--config.networks.paper.model.fc1=16", "--config.networks.3-D.items.cube_px=9",
-    "--config.networks.3-D.train.batch=2",
+    "--config.networks.paper.model.fc1=16", "--config.networks.volume.items.cube_px=9",
+    "--config.networks.volume.train.batch=2",
     "--config.peaks.bandwidth=1e10", "--config.peaks.float32=1e11", "--config.peaks.bfloat16=1e11",
 )  # fmt: skip
 
@@ -100,6 +100,8 @@ def _run(name: str, scratch: Path, *, small: bool, seconds: float) -> dict[str, 
         command = ["-m", "experiments.bench.accelerator_check", f"--one={name}", f"--out={result}"]
         command += ["--small"] if small else []
     environment = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    if small:  # compiles in half the time
+        environment["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     try:
         done = subprocess.run(
             [sys.executable, *command],

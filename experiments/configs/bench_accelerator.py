@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
             "networks": {
                 "light": Config(loss=plain, train=Train(batch=64), segment=Segment(width=16)),
                 "paper": full,
-                "3-D": Config(
+                "volume": Config(
                     items=Items(view="cube"),
                     model=Model(name="inres_net_3d", stem=20),
                     loss=plain,

@@ -88,7 +88,7 @@ def config():
     light = config.networks["light"] = device_checks.experiment(small=True)
     light.segment.size_px, light.segment.batch = 32, 2
     light.segment.width, light.segment.depth = 4, 2
-    for name in ("paper", "3-D"):
+    for name in ("paper", "volume"):
         config_lib.checked(config.networks[name])
         del config.networks[name]
     config.precisions, config.pytorch = ("float32",), False
@@ -215,4 +215,5 @@ def test_the_flags_of_small_benchmarks_exist():
     for flag in accelerator_check.SMALL_FLAGS:
         value = config
         for part in flag.split("=")[0].removeprefix("--config.").split("."):
+            assert part.isidentifier()
             value = value[part] if hasattr(value, "keys") else getattr(value, part)
