@@ -1,15 +1,16 @@
 """Compile the search for an H100 on a machine without a GPU, to see what its programs do.
 
-    pip install 'jax-cuda13-plugin[with-cuda]'
+    pip install -e '.[cuda]'
     python -m experiments.bench.compile_for_gpu --queries=64
 
-Needs the plugin for the installed version of JAX. Nothing runs, so nothing is timed. For the
-nearest codes by sorting, as on a CPU, and by counting, as on an accelerator, it prints the number
-of kernels, which of them read codes, what is sorted, the loops, and the temporary memory.
+Nothing runs, so nothing is timed. For the nearest codes by sorting, as on a CPU, and by counting, as
+on an accelerator, it prints the number of kernels, how many of them read codes, what is sorted, the
+loops, and the temporary memory.
 """
 
 import os
 import re
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -64,17 +65,14 @@ def compiled(nearest: Callable[..., Any]) -> jax.stages.Compiled:
     """A program that finds the nearest codes, compiled for the chip.
 
     Raises:
-      RuntimeError: the plugin is missing or too old.
+      RuntimeError: the plugin is missing.
     """
     try:
         topology = topologies.get_topology_desc(
             platform="cuda", target_config=H100, topology="1x1x1"
         )
     except (NotImplementedError, RuntimeError) as error:
-        raise RuntimeError(
-            f"{error}; install the plugin: pip install 'jax-cuda13-plugin[with-cuda]"
-            f"=={jax.__version__}'"
-        ) from None
+        raise RuntimeError(f"{error}; install JAX's plugin: pip install -e '.[cuda]'") from None
     sharding = NamedSharding(Mesh(np.array(topology.devices[:1]), ("d",)), PartitionSpec())
 
     def array(*shape: int, dtype: Any = jnp.uint32) -> jax.ShapeDtypeStruct:
@@ -113,10 +111,14 @@ def main(arguments: list[str]) -> None:
     if arguments[1:]:
         raise app.UsageError(f"unknown argument {arguments[1]!r}; flags begin with --")
     headings = "", "kernels", "that read codes", "sorted", "loops", "temporary memory, MB"
-    rows = [
-        [name, *described(compiled(nearest)).values()]
-        for name, nearest in (("sorting", hamming.nearest), ("counting", counting.nearest))
-    ]
+    try:
+        rows = [
+            [name, *described(compiled(nearest)).values()]
+            for name, nearest in (("sorting", hamming.nearest), ("counting", counting.nearest))
+        ]
+    except RuntimeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
     print(tables.markdown(headings, rows))
 
 

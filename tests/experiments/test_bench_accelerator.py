@@ -9,8 +9,8 @@ import pytest
 
 from experiments.bench import (
     accelerator,
-    accelerator_check,
     accelerator_search,
+    check_runner,
     chips,
     compiled,
     device_checks,
@@ -197,8 +197,8 @@ def test_sorted_lengths_are_those_of_the_program():
 
 def test_a_failed_check_does_not_stop_the_others(tmp_path, capsys, monkeypatch):
     out = tmp_path / "check.json"
-    monkeypatch.setitem(accelerator_check.BENCHMARKS, "never", (0.2, ()))
-    record = accelerator_check.run_all(["no such check", "never"], out, small=True, limit_s=100)
+    monkeypatch.setitem(check_runner.BENCHMARKS, "never", (0.2, ()))
+    record = check_runner.run_all(["no such check", "never"], out, small=True, limit_s=100)
     assert json.loads(out.read_text(encoding="utf-8")) == record
     failed, stopped = record["checks"].values()
     assert not failed["passed"]
@@ -206,13 +206,13 @@ def test_a_failed_check_does_not_stop_the_others(tmp_path, capsys, monkeypatch):
     assert stopped["error"] == "stopped after 0 s"
     assert not record["passed"]
     assert capsys.readouterr().out.count("FAILED") == 2
-    late = accelerator_check.run_all(["environment"], out, small=True, limit_s=0)
+    late = check_runner.run_all(["environment"], out, small=True, limit_s=0)
     assert late["checks"]["environment"]["error"] == "not run: no time was left"
 
 
 def test_the_flags_of_small_benchmarks_exist():
     config = get_config()
-    for flag in accelerator_check.SMALL_FLAGS:
+    for flag in check_runner.SMALL_FLAGS:
         value = config
         for part in flag.split("=")[0].removeprefix("--config.").split("."):
             assert part.isidentifier()
