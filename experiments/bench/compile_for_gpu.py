@@ -3,9 +3,9 @@
     pip install -e '.[cuda]'
     python -m experiments.bench.compile_for_gpu --queries=64
 
-Nothing runs, so nothing is timed. For the nearest codes by sorting, as on a CPU, and by counting, as
-on an accelerator, it prints the number of kernels, how many of them read codes, what is sorted, the
-loops, and the temporary memory.
+Nothing runs, so nothing is timed. For the nearest codes by sorting, as on a CPU, and by counting,
+as on an accelerator, it prints the number of kernels, how many of them read codes, what is sorted,
+the loops, and the temporary memory.
 """
 
 import os
