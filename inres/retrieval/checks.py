@@ -11,8 +11,6 @@ from inres.retrieval.queries import Queries
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
 """Types of features, in the order of the kernel's numbers for them."""
-FEW = 64
-"""So many numbers are compared faster as a list than by NumPy."""
 _MOST = int(np.iinfo(np.int32).max)
 
 
@@ -159,7 +157,7 @@ def integers(values: Any, n: int, name: str, least: int = -1) -> np.ndarray:
     if array.shape != (n,) or array.dtype.kind not in "iu":
         raise ValueError(f"{name}: {array.dtype} {array.shape}, must be integers [{n}]")
     if n:
-        few = array.tolist() if n <= FEW else (array.min(), array.max())
+        few = array.tolist() if n <= codes_lib.FEW else (array.min(), array.max())
         if min(few) < least or max(few) > _MOST:
             raise ValueError(f"{name}: values must be {least} or more and fit int32")
     return array.astype(np.int32)
