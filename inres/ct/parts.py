@@ -1,5 +1,6 @@
 """The files that a scan consists of, and whether any of them has changed."""
 
+import itertools
 import re
 from pathlib import Path
 
@@ -7,6 +8,8 @@ _HEADERS = (".mhd", ".mha", ".nhdr", ".nrrd")
 """Formats whose header can name other files with the voxels."""
 _DATA_FILE = re.compile(rb"^\s*(?:ElementDataFile\s*=|data ?file:)\s*(.*?)\s*$", re.I | re.M)
 _HEADER_BYTES = 1 << 16
+MOST_FILES = 50_000
+"""Files of a folder that are looked at; one that holds more is no scan (`inres.ct.dicom`)."""
 
 Stamp = tuple[tuple[str, int, int], ...]
 """Path, size in bytes and time of the last change in ns of each file."""
@@ -27,7 +30,7 @@ def stamp(path: Path) -> Stamp:
 def scan_parts(path: Path) -> list[Path]:
     """The file and those with its voxels, or all files of a folder with DICOM."""
     if path.is_dir():
-        return list(path.rglob("*"))
+        return list(itertools.islice(path.rglob("*"), MOST_FILES))
     if path.suffix.lower() in (".hdr", ".img"):
         return [path.with_suffix(".hdr"), path.with_suffix(".img")]
     if path.suffix.lower() not in _HEADERS or not path.is_file():

@@ -161,8 +161,11 @@ def other_spellings(names: Iterable[str]) -> dict[str, str]:
 
 
 def _refuse_other_spellings(path: Path, names: Iterable[str]) -> None:
-    """Refuse names that would be ignored for another spelling."""
+    """Refuse names that would be ignored for another spelling, or without their unit."""
+    names = list(names)
     other = other_spellings(names)
+    if "diameter" in names and "diameter_mm" not in names:
+        other["diameter"] = "diameter_mm"
     if other:
         raise ValueError(
             f"{path}: column {', '.join(other)}: rename it to {', '.join(other.values())}, or "

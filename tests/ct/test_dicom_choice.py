@@ -11,7 +11,7 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 
-from inres.ct import dicom, scan
+from inres.ct import dicom, parts, scan
 from inres.ct.dicom.kernels import SHARP, SOFT, UNKNOWN, sharpness
 from inres.ct.header import ScanError
 
@@ -373,3 +373,22 @@ def test_a_collection_is_no_scan(tmp_path, monkeypatch):
         save(tmp_path / name, series(f"1.2.{ord(name)}"))
     with pytest.raises(ScanError, match=r"more than 20 DICOM files .* give the folder of one scan"):
         scan.read_scan(tmp_path)
+
+
+def test_a_disk_is_no_scan(tmp_path, monkeypatch):
+    """Neither is it searched to its end, nor are all of its files named."""
+    for name in "abcdef":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "empty.txt").touch()
+    with pytest.raises(
+        ScanError, match=r"no DICOM series .*; and 2 more such notes; fetch"
+    ) as caught:
+        scan.read_scan(tmp_path)
+    assert str(caught.value).count("empty file") == 4
+    monkeypatch.setattr(dicom, "MOST_LOOKED", 5)
+    with pytest.raises(
+        ScanError, match=r"more than 5 files in folders below; give the folder of o"
+    ):
+        scan.read_scan(tmp_path)
+    monkeypatch.setattr(parts, "MOST_FILES", 4)
+    assert len(parts.scan_parts(tmp_path)) == 4

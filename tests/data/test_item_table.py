@@ -55,6 +55,7 @@ def read(tmp_path, *lines):
         ),
         ("image,scan,label,diameter-mm,x", "diameter-mm: rename it to diameter_mm, or remove it"),
         ("image,scan,label,label,x", "column label occurs twice"),
+        ("image,scan,label,diameter,x", r"column diameter: rename it to diameter_mm, or remove it"),
     ],
 )
 def test_a_misspelt_column_is_refused(tmp_path, header, message):

@@ -8,6 +8,7 @@ read_image(file)          HU of one file, wherever its slices lie
 """
 
 import itertools
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,7 +35,10 @@ __all__ = [
 
 
 MOST_FILES = 5000
-"""A folder whose folders hold more files than this is a collection rather than one scan."""
+"""A folder whose folders hold more DICOM files than this is a collection rather than one scan."""
+MOST_LOOKED = 20_000
+"""Files of any kind, likewise; each is opened to see what it is."""
+_MOST_NOTES = 4
 
 
 def open_stack(path: Path, *, series_uid: str = "", kernel: str = "") -> Stack:
@@ -115,7 +119,14 @@ def _found(path: Path) -> Found:
         return found
     instances: list[Instance] = []
     notes: list[str] = []
+    looked = 0
     for folder in folders_below(path):
+        looked += len(os.listdir(folder))
+        if looked > MOST_LOOKED:
+            raise ScanError(
+                f"{path}: more than {MOST_LOOKED} files in folders below; give the folder of one "
+                "scan"
+            )
         inner = read_folder(folder)
         instances += inner.instances
         notes += inner.notes
@@ -131,8 +142,11 @@ def _with_the_rest_below(path: Path, found: Found) -> Found:
     """The files of a folder, with those of the same series in folders below it."""
     uids = {one.series_uid for one in found.instances if one.slices and one.series_uid}
     more: list[Instance] = []
-    read = 0
+    read = looked = 0
     for folder in itertools.islice(folders_below(path), 1, None):
+        looked += len(os.listdir(folder))
+        if looked > MOST_LOOKED:
+            return found
         inner = read_folder(folder).instances
         more += [one for one in inner if one.series_uid in uids]
         read += len(inner)
@@ -175,4 +189,7 @@ def _nothing(path: Path, found: Found) -> str:
         remedy = "fetch the files again"
     else:
         remedy = "give a folder of DICOM slices, or an .mhd, .nrrd or .nii.gz file"
-    return "; ".join((f"{path}: no DICOM series {where}", *found.notes, remedy))
+    notes = list(found.notes[:_MOST_NOTES])
+    if len(found.notes) > _MOST_NOTES:
+        notes.append(f"and {len(found.notes) - _MOST_NOTES} more such notes")
+    return "; ".join((f"{path}: no DICOM series {where}", *notes, remedy))
