@@ -184,6 +184,14 @@ def test_weights_are_refused_with_the_properties_of_the_archive(archive, tmp_pat
         (lambda a: a.search_image(""), "image = '': must be a path"),
         (lambda a: a.search_code(None, None, scan=3), "scan = 3: must be a text"),
         (lambda a: Archive.open(3), "path = 3: must be a path"),
+        (
+            lambda a: a.search_image(np.ma.masked_less(np.arange(64).reshape(8, 8), 9)),
+            "image: masked pixels; fill them",
+        ),
+        (
+            lambda a: a.search_image(np.zeros((2, 8, 8), np.uint8), z_mm=[1, 10**400]),
+            "image: z_mm is .*; must be one number in mm",
+        ),
     ],
 )
 def test_arguments_of_other_types_are_refused_by_name(archive, call, message):

@@ -18,7 +18,11 @@ Stamp = tuple[tuple[str, int, int], ...]
 def stamp(path: Path) -> Stamp:
     """The stamp of all files of the scan at `path`; it differs once one of them has changed."""
     found = []
-    for part in scan_parts(path):
+    try:
+        files = scan_parts(path)
+    except OSError:  # such as of a name that is too long
+        return ()
+    for part in files:
         try:
             status = part.stat()
         except (OSError, ValueError):  # reported by the reader of the scan

@@ -102,6 +102,8 @@ def stack_of(
             f"image: {type(array).__name__}; must be the path of a file, several paths, or a numpy "
             "array [Y, X] or [C, Y, X] of uint8, uint16, or HU in a signed or floating type"
         )
+    if np.ma.is_masked(array):
+        raise ScanError("image: masked pixels; fill them, for example with -1000 HU")
     if array.ndim == 3 and array.shape[-1] in (3, 4):
         raise ScanError(
             f"image: shape {array.shape} looks like one image in colour, [Y, X, channels]; convert "
@@ -166,8 +168,12 @@ def _placed(
 
 
 def _is_number(value: object) -> bool:
-    numeric = isinstance(value, int | float | np.integer | np.floating)
-    return numeric and not isinstance(value, bool) and -math.inf < value < math.inf  # type: ignore[operator]
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
 
 
 def _in_folder(folder: Path) -> list[Path]:

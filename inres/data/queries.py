@@ -187,7 +187,7 @@ def _checked_place(header: Header, world_mm: Vector) -> np.ndarray:
         given = np.array(world_mm)
     except ValueError:  # ragged
         given = np.zeros(0)
-    numbers = given.shape == (3,) and given.dtype.kind in "iuf"
+    numbers = given.shape == (3,) and given.dtype.kind in "iuf" and not np.ma.is_masked(world_mm)
     if not numbers or any(isinstance(value, bool | np.bool_) for value in world_mm):
         raise ScanError(f"{header.path}: world_mm is {world_mm!r}; must be x, y, z in mm")
     world = given.astype(np.float64)

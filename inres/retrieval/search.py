@@ -123,6 +123,8 @@ def search(
       ValueError: shapes do not match the index, features are not finite, not exactly one of
         `threshold` and `nearest` is given, or `only_label` is given for an index without labels.
     """
+    if query_features is None:  # the kernel would read them
+        raise TypeError("query_features are None; search_hamming searches by codes alone")
     items, how = _kernel_items(index, engine), _how(workers, plan)
     queries = checks.queries(
         query_codes, query_features, bits=index.bits, dims=index.dims, k=k, threshold=threshold,

@@ -103,6 +103,8 @@ def search(
     only_label: Any = None,
 ) -> Result:
     """As `search.search`, with an index from `build` of this module; every process must call it."""
+    if query_features is None:
+        raise TypeError("query_features are None")
     queries = checks.queries(
         query_codes, query_features, bits=index.bits, dims=index.features.shape[-1], k=k,
         threshold=threshold, nearest=nearest, min_pool=min_pool,

@@ -328,3 +328,11 @@ for pool in ({"nearest": 50}, {"threshold": 33}):
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_features_must_be_given(clustered):
+    """The kernel would read them wherever they are."""
+    codes, features = clustered(50)
+    built = index.build(codes, features, bits=48)
+    with pytest.raises(TypeError, match="query_features are None; search_hamming searches by"):
+        search.search(built, codes[:2], None, k=3, threshold=5)

@@ -337,3 +337,13 @@ def test_a_real_series_is_read_below_its_root(serve, real_data):
         z = volume.index_to_world(np.array([0, 0, 0]))[2]
         lowest = min(z, volume.index_to_world(np.array([10, 0, 0]))[2])
         assert about["index_to_world"][2][3] == pytest.approx(lowest)
+
+
+def test_a_scan_opened_for_an_archive_of_other_items_is_refused(archive, small):
+    """Its slices would be cut by other settings."""
+    scan = archive.open_scan(next((small.root / "tree").glob("subset*/a.mhd")))
+    items = dataclasses.replace(scan.cut.config, hu_min=-1000.0)
+    other = dataclasses.replace(scan, cut=dataclasses.replace(scan.cut, config=items))
+    with pytest.raises(ValueError, match=r"a\.mhd: opened for an archive of other items"):
+        archive.search_scan(other, world_mm=(-60.0, 0.0, 10.0))
+    assert len(archive.search_scan(scan, world_mm=(-60.0, 0.0, 10.0)))
