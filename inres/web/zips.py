@@ -1,7 +1,9 @@
 """Zip archives from strangers: unpacked within limits, or refused."""
 
 import contextlib
+import errno
 import stat
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -16,6 +18,11 @@ _HEADER = 30
 _LARGEST_READ = 1 << 22
 """Bytes of the list of entries, at most: more than 5,000 entries with long names have."""
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError),
+    *(IndexError, OverflowError, UnicodeDecodeError),
+)
+"""What `zipfile` raises for damaged archives, such as for an entry without a name."""
 _PACKED = (b"PK\3\4", b"PK\5\6", b"PK\7\x08", b"Rar!\x1a\x07", b"7z\xbc\xaf\x27\x1c")
 """How archives begin. Of compressed scans, those by gzip are no archives."""
 
@@ -90,7 +97,9 @@ def _opened(path: Path) -> Iterator[tuple[zipfile.ZipFile, BinaryIO]]:
         try:
             with zipfile.ZipFile(cast(IO[bytes], _Limited(file))) as archive:
                 yield archive, file
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+        except (*_DAMAGE, OSError) as error:
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:  # an impossible offset
+                raise
             raise ZipError(f"the zip archive is damaged ({error}); make it again") from None
 
 

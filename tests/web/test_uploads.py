@@ -283,6 +283,11 @@ ZIPS = {
     ),
     "nested": (zipped({"a.dcm": zipped({"b": GOOD})}), "is an archive too"),
     "truncated": (zipped({"a": os.urandom(999)})[:-30], "damaged"),
+    "no name": (raw_zip([raw_entry("", GOOD)]), "damaged|without a name"),
+    "offset below 0": (
+        raw_zip([raw_entry("a", GOOD)])[:-6] + b"\xff\xff\xff\xff\0\0",
+        "damaged|overlaps",
+    ),
     "offset": (raw_zip([raw_entry("a", GOOD)], offsets=[10_000]), "overlaps|damaged"),
     "wrong checksum": (
         raw_zip([raw_entry("a", GOOD)]).replace(GOOD, GOOD[:-1] + b"!"), "damaged",
