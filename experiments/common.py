@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 # Messages of XLA's and TensorStore's native code contain nothing that a user can act on.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -19,6 +19,7 @@ from inres import config as config_lib
 from inres.config import Config
 from inres.pipeline import growing, stages, workdir
 from inres.pipeline.prepare import data_root, describe_data, writes_scans
+from inres.system import distributed, together
 from inres.system.compile_cache import keep_programs
 from inres.system.files import FULL_DISK
 from inres.system.memory import keep_freed_memory
@@ -37,6 +38,16 @@ SCHEDULER = flags.DEFINE_string(
     "",
     "Address of a Dask scheduler whose workers prepare the scans (config.data.scheduler).",
 )
+COORDINATOR = flags.DEFINE_string(
+    "coordinator",
+    None,
+    "Of several processes: HOST:PORT of process 0. Slurm and others give it (README, Several "
+    "processes).",
+)
+PROCESSES = flags.DEFINE_integer(
+    "processes", None, "Number of processes of this command; 1: one, whatever the environment says."
+)
+PROCESS = flags.DEFINE_integer("process", None, "Of several processes: number of this one, from 0.")
 T = TypeVar("T")
 DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
 
@@ -65,13 +76,17 @@ def launch_with_arguments(
     *,
     required: Sequence[str] = (),
     optional: Sequence[str] = (),
+    joins: bool = True,
 ) -> None:
     """Parse flags and call `run` with the other arguments; an error ends in one line.
+
+    Of several processes, process 0 calls `run`, and the others help it (`system.together`).
 
     Args:
       run: the command.
       required: flags of this module without which nothing runs.
       optional: further flags of this module that --help shows with the command's own.
+      joins: whether the process may be one of several of this command.
     """
 
     def main(argv: list[str]) -> None:
@@ -81,21 +96,39 @@ def launch_with_arguments(
                 stream.reconfigure(errors="backslashreplace")
         try:
             keep_programs(COMPILE_CACHE.value)
-            run(argv[1:])
+            if joins:
+                at = distributed.place(COORDINATOR.value, PROCESSES.value, PROCESS.value)
+                distributed.join(at)
+            together.run(lambda: run(argv[1:]), silent=not DEBUG.value)
         except KeyboardInterrupt:
-            print(f"interrupted; run {_same_command()} to continue", file=sys.stderr, flush=True)
-            sys.stdout.flush()
-            os._exit(130)  # a device thread interrupted inside a program can crash the teardown
+            # A device thread interrupted inside a program can crash the teardown.
+            said = f"interrupted; run {_same_command()} to continue"
+            _end_now(said if together.leads() else "", 130)
+        except together.Ended:
+            _end_now("", 1)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             if DEBUG.value:
                 raise
-            print(f"error: {explain(error)}", file=sys.stderr)
+            place = "" if together.leads() else f"process {together.index()}: "
+            message = f"error: {place}{explain(error)}"
+            if together.count() > 1:
+                _end_now(message, 1)
+            print(message, file=sys.stderr)
             sys.exit(1)
 
     flags.mark_flags_as_required(required)
-    for name in (*required, *optional, "compile_cache", "debug"):
+    shared = ("coordinator", "processes", "process") if joins else ()
+    for name in (*required, *optional, *shared, "compile_cache", "debug"):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
     app.run(main, flags_parser=_parse)
+
+
+def _end_now(message: str, status: int) -> NoReturn:
+    """Print a message and end, without waiting for threads or other processes."""
+    if message:
+        print(message, file=sys.stderr, flush=True)
+    sys.stdout.flush()
+    os._exit(status)
 
 
 def _parse(argv: list[str]) -> list[str]:
@@ -161,6 +194,8 @@ def explain(error: BaseException) -> str:
         return f"{error.filename}: {error.strerror}; correct or choose another path"
     if isinstance(error, MemoryError):
         return f"not enough memory ({error}); close other programs, or use a larger machine"
+    if isinstance(error, together.Lost):
+        return f"{error}; run {_same_command()} to continue"
     if isinstance(error, stages.Changed):
         return f"{error}; use another --workdir, or --redo={error.stage} to compute it again"
     return str(error) or repr(error)

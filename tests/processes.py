@@ -1,4 +1,4 @@
-"""Runs one program as several processes, each with several CPU devices."""
+"""Runs one program as several processes, each with several CPU devices; what runs now."""
 
 import socket
 import subprocess
@@ -40,3 +40,16 @@ def run(script, processes, devices, *arguments):
         assert child.returncode == 0, error[-3000:]
     # The library of the collectives prints other lines.
     return outputs[0][0].splitlines()[-1]
+
+
+def children(process):
+    """Numbers of the processes that a process has started and not yet asked for their status."""
+    return [int(c) for c in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def is_running(process):
+    """Whether a process is there, and not only waits for its parent to ask for its status."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

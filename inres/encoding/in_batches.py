@@ -1,6 +1,6 @@
 """Encoders and segmenters of any number of images, from programs of batches of one size."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from inres.ct import lungs
 from inres.encoding.encoded import Encoded
 from inres.system.progress import progress
 from inres.system.rows import Images
+from inres.system.together import in_turn
 
 Encoder = Callable[[Images], Encoded]
 """uint8 [N, S, S, C] -> `Encoded` of N images."""
@@ -49,6 +50,8 @@ def encoder(
 ) -> Encoder:
     """Build an encoder. Its program is compiled once for one image and once for full batches.
 
+    Inside `together` the processes share the batches.
+
     Args:
       layers: the layers of `Encoded` for images uint8 [B, S, S, C].
       batch: B, except for a single image.
@@ -60,14 +63,17 @@ def encoder(
         if not len(images):
             return encode(np.zeros((1, *images.shape[1:]), np.uint8)).rows(np.arange(0))
         each = 1 if len(images) == 1 else batch
-        starts = range(0, len(images), each)
-        shown = len(starts) > 1 and not quiet
-        parts = []
-        for start in progress(starts, name="encode", unit="batch") if shown else starts:
+
+        def layers_of(start: int) -> list[np.ndarray]:
             part = np.asarray(images[start : start + each])
             full = np.zeros((each, *part.shape[1:]), np.uint8)
             full[: len(part)] = part
-            parts.append([layer[: len(part)] for layer in layers(full)])
+            return [layer[: len(part)] for layer in layers(full)]
+
+        starts = range(0, len(images), each)
+        parts: Iterable[list[np.ndarray]] = in_turn(layers_of, starts)
+        if len(starts) > 1 and not quiet:
+            parts = progress(parts, name="encode", total=len(starts), unit="batch")
         return Encoded(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     return encode

@@ -7,6 +7,10 @@ from skimage.feature import hog as skimage_hog
 
 from inres.encoding.linear_codes import itq, lsh
 from inres.evaluation.embedded import Embedded
+from inres.system.together import agreed, in_turn
+
+_BLOCK = 64
+"""Images in each part of the work of `hog`."""
 
 
 def hog(images: np.ndarray, *, cell_px: int = 8) -> np.ndarray:
@@ -20,9 +24,14 @@ def hog(images: np.ndarray, *, cell_px: int = 8) -> np.ndarray:
       cell_px: side of a cell in pixels; reduced if the image does not fit two.
     """
     cell = min(cell_px, images.shape[1] // 2)
-    rows = [
-        skimage_hog(image, pixels_per_cell=(cell, cell), cells_per_block=(2, 2)) for image in images
-    ]
+
+    def block(start: int) -> list[np.ndarray]:
+        return [
+            skimage_hog(image, pixels_per_cell=(cell, cell), cells_per_block=(2, 2))
+            for image in images[start : start + _BLOCK]
+        ]
+
+    rows = [row for rows in in_turn(block, range(0, len(images), _BLOCK)) for row in rows]
     return np.rint(255.0 * np.stack(rows)).astype(np.uint8)
 
 
@@ -45,7 +54,7 @@ def with_codes(
       seed: random seed of the fits.
       sources: names of features; codes are named `itq_NAME` and `lsh_NAME`.
     """
-    planes = {
+    fits = {
         f"{method.__name__}_{name}": (
             name,
             method(gallery.features[name][fitted], bits=bits, seed=seed),
@@ -53,6 +62,7 @@ def with_codes(
         for name in sources
         for method in (itq, lsh)
     }
+    planes = agreed(fits)  # the processes may differ in their last digits
     queries, gallery = (
         side.with_codes({code: p.encode(side.features[name]) for code, (name, p) in planes.items()})
         for side in (queries, gallery)

@@ -12,6 +12,7 @@ from inres.evaluation.distances import Distances
 from inres.evaluation.embedded import Embedded
 from inres.evaluation.groups import Exclusion
 from inres.evaluation.settings import Settings
+from inres.system.together import in_turn, sharers
 
 FOLDER = "nodules"
 """Folder of the per-query results by nodule, inside the folder of the evaluation."""
@@ -103,17 +104,23 @@ def evaluate(queries: Embedded, gallery: Embedded, settings: Settings) -> Nodule
     known, stored = judging.shared_columns(heads, archive)
     compared = similarity.Compared.of(heads, archive, settings)
     exclusion = Exclusion.of(heads, archive, own_group=settings.own_group)
-    parts: dict[str, list[dict[str, np.ndarray]]] = {}
-    for chosen in _parts(ours, len(gallery)):
+
+    def score(chosen: slice) -> dict[str, dict[str, np.ndarray]]:
         excluded = exclusion.rows(chosen)
         mine = {name: column[chosen] for name, column in known.items()}
         truth = judging.Truth.of(mine, stored, excluded, settings.k)
         wanted = compared.wanted(chosen, excluded=excluded, relevance=truth.relevance, k=settings.k)
+        scores = {}
         for name, found in _mean_distances(distances, ours, theirs, chosen, excluded).items():
             found[excluded] = np.inf
             order = judging.Order.of(found, truth, settings.k)
-            scored = judging.scores(order, truth, settings.k)
-            scored |= similarity.scores(name, order.top, wanted)
+            scores[name] = judging.scores(order, truth, settings.k)
+            scores[name] |= similarity.scores(name, order.top, wanted)
+        return scores
+
+    parts: dict[str, list[dict[str, np.ndarray]]] = {}
+    for scores in in_turn(score, _parts(ours, len(gallery))):
+        for name, scored in scores.items():
             parts.setdefault(name, []).append(scored)
     # Scores without a mean, such as the number of relevant items, are not kept.
     unused = {metric.column for metric in vocabulary.METRICS if not metric.means}
@@ -138,10 +145,14 @@ def evaluate(queries: Embedded, gallery: Embedded, settings: Settings) -> Nodule
 
 
 def _parts(units: Units, items: int) -> list[slice]:
-    """Split the nodules into parts of at most `_CELLS` distances, or of one nodule."""
+    """Split the nodules into parts of at most `_CELLS` distances, or of one nodule.
+
+    There is a part for each process that shares the work.
+    """
+    most = min(_CELLS, -(-int(units.sizes.sum()) // sharers()) * items)
     parts, first, rows = [], 0, 0
     for unit, size in enumerate(units.sizes):
-        if rows and (rows + size) * items > _CELLS:
+        if rows and (rows + size) * items > most:
             parts.append(slice(first, unit))
             first, rows = unit, 0
         rows += int(size)

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import os
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,6 +14,7 @@ from inres.evaluation.distances import Distances, Part
 from inres.evaluation.embedded import Embedded
 from inres.evaluation.groups import Exclusion
 from inres.evaluation.settings import Settings
+from inres.system.together import in_turn, sharers
 
 _CELLS = 1 << 23
 """Number of distances [q, N] held at once."""
@@ -45,33 +45,41 @@ def score_rankings(
     compared: similarity.Compared,
     settings: Settings,
 ) -> dict[str, Scored]:
-    """Score every ranking of every query; the queries in parts, each part on all cores."""
+    """Score every ranking of every query; the queries in parts, each part on all cores.
+
+    Inside `together` the processes share the parts.
+    """
     exclusion = Exclusion.of(queries, gallery, own_group=settings.own_group)
     ours, theirs = judging.shared_columns(queries, gallery)
+
+    def score(rows: slice) -> dict[str, list[Scored]]:
+        part = distances.part(rows, exclusion.rows(rows))
+        # Each thread takes a few rows at a time, so that it holds little memory.
+        cuts = list(metrics.chunks(*part.excluded.shape))
+        spread = threads.map if len(cuts) > 1 else map
+        mine = {name: column[rows] for name, column in ours.items()}
+        truths = list(spread(functools.partial(_truth, mine, theirs, part, settings.k), cuts))
+        want = functools.partial(_wanted, compared, part, settings.k)
+        wanted = list(spread(want, cuts, truths))
+        found: dict[str, list[Scored]] = {}
+        waiting: tuple[str, Iterator[Scored]] | None = None
+        for name, far in distances.each(part):
+            cut = functools.partial(_score_cut, name, far, part, distances.bits, settings)
+            # One ranking is scored while the distances of the next are computed.
+            scored = spread(cut, cuts, truths, wanted)
+            if waiting is not None:
+                found[waiting[0]] = list(waiting[1])
+            waiting = name, scored
+        assert waiting is not None
+        found[waiting[0]] = list(waiting[1])
+        return found
+
+    cells = min(_CELLS, -(-len(queries) // sharers()) * len(gallery))  # a part for each process
     parts: dict[str, list[Scored]] = {}
-    waiting: deque[tuple[str, Iterator[Scored]]] = deque()
-
-    def collect() -> None:
-        name, scored = waiting.popleft()
-        parts.setdefault(name, []).extend(scored)
-
     with ThreadPoolExecutor(os.cpu_count()) as threads:
-        for rows in metrics.chunks(len(queries), len(gallery), cells=_CELLS):
-            part = distances.part(rows, exclusion.rows(rows))
-            # Each thread takes a few rows at a time, so that it holds little memory.
-            cuts = list(metrics.chunks(*part.excluded.shape))
-            spread = threads.map if len(cuts) > 1 else map
-            mine = {name: column[rows] for name, column in ours.items()}
-            truths = list(spread(functools.partial(_truth, mine, theirs, part, settings.k), cuts))
-            want = functools.partial(_wanted, compared, part, settings.k)
-            wanted = list(spread(want, cuts, truths))
-            for name, found in distances.each(part):
-                score = functools.partial(_score_cut, name, found, part, distances.bits, settings)
-                # One ranking is scored while the distances of the next are computed.
-                waiting.append((name, spread(score, cuts, truths, wanted)))
-                if len(waiting) > 1:
-                    collect()
-            collect()
+        for found in in_turn(score, metrics.chunks(len(queries), len(gallery), cells=cells)):
+            for name, scored in found.items():
+                parts.setdefault(name, []).extend(scored)
     return {name: _joined(found) for name, found in parts.items()}
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from inres.learning.checkpoints import Checkpoints
-from inres.system import files
+from inres.system import files, together
 
 
 class Best:
@@ -22,7 +22,7 @@ class Best:
         self.measure, self.patience = measure, patience
         self._checkpoints = Checkpoints(root, keep=1)
         self._record = Path(root) / "best.json"
-        found = files.read_object(self._record) if self._record.is_file() else {}
+        found = together.agreed(files.read_object(self._record) if self._record.is_file() else {})
         self.step: int = found.get("step", 0)
         self.score: float = found.get("score", float("-inf"))
         # Older records lack this; evaluations after the best one may then be repeated.
@@ -43,7 +43,8 @@ class Best:
             self._checkpoints.wait()
             self.step, self.score = step, score
         self.evaluated = step
-        if self.step:  # as long as the score is NaN, there is nothing to record
+        # As long as the score is NaN, there is nothing to record.
+        if self.step and together.leads():
             record = {"step": self.step, "score": self.score, "looked": step, "of": self.measure}
             files.write_json(self._record, record)
 

@@ -21,13 +21,17 @@ _STATE, _DIGEST = "default", "digest"
 
 
 class Checkpoints:
-    """The newest `keep` checkpoints under `root`. An incomplete checkpoint is never visible."""
+    """The newest `keep` checkpoints under `root`. An incomplete checkpoint is never visible.
 
-    def __init__(self, root: Path, *, keep: int = 2) -> None:
+    Of several processes of one command, all must make the same calls.
+    """
+
+    def __init__(self, root: Path, *, keep: int = 2, alone: bool = False) -> None:
+        """`alone`: only to restore, by this process, whatever the others of its command do."""
         # Orbax requires absolute paths.
         self._root = Path(root).resolve()
         with files.full_disk_named(self._root):
-            self._manager = _manager(self._root, max_to_keep=keep, create=True)
+            self._manager = _manager(self._root, alone=alone, max_to_keep=keep)
 
     def latest(self) -> int | None:
         """The newest complete step, or None."""
@@ -93,7 +97,7 @@ class Checkpoints:
           FileNotFoundError: there is no checkpoint.
           ValueError: the checkpoint is damaged; names its folder.
         """
-        with _manager(Path(root).resolve()) as manager:
+        with _manager(Path(root).resolve(), alone=True) as manager:
             step = manager.latest_step()
             if step is None:
                 raise FileNotFoundError(
@@ -101,7 +105,8 @@ class Checkpoints:
                 )
             path = Path(root, str(step))
             with _damage_named(path, remedy):
-                wanted = ocp.args.Composite(**{_STATE: ocp.args.StandardRestore()})
+                kind = _on_one_device(manager.item_metadata(step)[_STATE])
+                wanted = ocp.args.Composite(**{_STATE: ocp.args.StandardRestore(kind)})
                 saved = manager.restore(step, args=wanted)[_STATE]
                 variables = {name: saved[name] for name in ("params", "batch_stats")}
                 _require_digests(path, variables)
@@ -122,11 +127,31 @@ class Checkpoints:
             self._manager.close()
 
 
-def _manager(root: Path, **options: Any) -> ocp.CheckpointManager:
+def _manager(root: Path, *, alone: bool, **options: Any) -> ocp.CheckpointManager:
     _ignore_unfinished()
-    handlers = {_STATE: ocp.StandardCheckpointHandler(), _DIGEST: ocp.JsonCheckpointHandler()}
+    several = ocp.options.MultiprocessingOptions()
+    if alone and jax.process_count() > 1:
+        own = jax.process_index()
+        several = ocp.options.MultiprocessingOptions(own, {own}, f"process{own}")
+    make = {"multiprocessing_options": several}
+    handlers = {
+        _STATE: ocp.StandardCheckpointHandler(**make),
+        _DIGEST: ocp.JsonCheckpointHandler(**make),
+    }
+    create = several.active_processes is None
     return ocp.CheckpointManager(
-        root, options=ocp.CheckpointManagerOptions(**options), item_handlers=handlers
+        root,
+        options=ocp.CheckpointManagerOptions(create=create, **make, **options),
+        item_handlers=handlers,
+    )
+
+
+def _on_one_device(saved: Any) -> Any:
+    """What to restore a saved tree into: its shapes and dtypes, on a device of this process."""
+    place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+        getattr(saved, "tree", saved),
     )
 
 

@@ -1,5 +1,7 @@
 """Sharding over devices: parameters are replicated, batches are split."""
 
+from typing import Any
+
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -11,6 +13,16 @@ def data_mesh(devices: int = 0) -> Mesh:
     return jax.make_mesh(
         (count,), ("data",), (jax.sharding.AxisType.Auto,), devices=jax.devices()[:count]
     )
+
+
+def local_mesh() -> Mesh:
+    """A mesh of one device of this process."""
+    return Mesh(np.array(jax.local_devices()[:1]), ("data",))
+
+
+def local(tree: Any) -> Any:
+    """The arrays of a tree, which are equal on all devices, on one device of this process."""
+    return jax.tree.map(lambda array: array.addressable_data(0), tree)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

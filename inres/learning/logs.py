@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from inres.system import files
+from inres.system import files, together
 
 
 class MetricLog:
@@ -64,6 +64,23 @@ class MetricLog:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class NoLog(MetricLog):
+    """Takes rows and writes nothing."""
+
+    def __init__(self) -> None: ...
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def open_log(root: Path, *, step: int = 0) -> MetricLog:
+    """A `MetricLog`; of several processes only process 0 writes it."""
+    return MetricLog(root, step=step) if together.leads() else NoLog()
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 
 from inres.learning.checkpoints import RESUME, Checkpoints
 from inres.learning.devices import replicated
+from inres.system import together
 
 
 @flax.struct.dataclass
@@ -62,7 +63,9 @@ def init_state(
 
 def begin(fresh: Callable[[], TrainState], checkpoints: Checkpoints, *, mesh: Mesh) -> TrainState:
     """The newest checkpoint or, if there is none, the state that `fresh` makes."""
-    return fresh() if checkpoints.latest() is None else restore(fresh, checkpoints, mesh=mesh)
+    if together.agreed(checkpoints.latest()) is None:
+        return fresh()
+    return restore(fresh, checkpoints, mesh=mesh)
 
 
 def restore(

@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from inres.encoding.representation import Representation
 from inres.evaluation import baselines
 from inres.evaluation.assessment import Assessment
 from inres.evaluation.embedded import Embedded
-from inres.evaluation.protocol import Evaluation
 from inres.evaluation.settings import Settings
 from inres.pipeline import artifacts, assess, stages
 from inres.pipeline.artifacts import Labelled
@@ -26,6 +26,7 @@ from inres.retrieval import codes
 from inres.retrieval import search as search_lib
 from inres.storage import store as storage
 from inres.system import files
+from inres.system.together import count, sharers, together
 
 REPEATS = 5
 """Timings of each threshold; the median counts."""
@@ -46,6 +47,38 @@ def evaluate_run(config: Config, workdir: Path) -> None:
 
 
 def _evaluate(config: Config, workdir: Path, out: Path) -> None:
+    table = artifacts.open_items(workdir)
+    data = artifacts.labelled(table, workdir)
+    images = views.own_slices(artifacts.network_inputs(workdir / "train"))
+    rows, archived = data.on("test"), data.archived()
+    found, spread = together(_assess, config, workdir)
+    if spread is not None:
+        _require_agreement(spread, found, f"the index, spread over {count()} processes,")
+    segmented = workdir / "segment" / "metrics.json"
+    again = artifacts.SEGMENT_AGAIN
+    results.write_evaluation(
+        found,
+        out,
+        dataset=class_counts(data),
+        images=(images[rows], images[archived]),
+        segmentation=(
+            files.read_object(segmented, ("dice",), remedy=again) if segmented.is_file() else None
+        ),
+        efficiency=check_index(config, workdir, found),
+        pdf=config.pdf,
+    )
+    print(results.in_words(found))
+    for line in leaks.leak_lines(artifacts.leaks(workdir)):
+        print(f"  note: {line}")
+
+
+def _assess(config: Config, workdir: Path) -> tuple[Assessment, search_lib.Result | None]:
+    """Judge every ranking; the processes share the queries.
+
+    Returns:
+      The assessment, and what a search of the index finds that is spread over the devices of all
+      processes; None for one process.
+    """
     table = artifacts.open_items(workdir)
     data = artifacts.labelled(table, workdir)
     images = views.own_slices(artifacts.network_inputs(workdir / "train"))
@@ -72,22 +105,7 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
         names=names,
         patients=patients,
     )
-    segmented = workdir / "segment" / "metrics.json"
-    again = artifacts.SEGMENT_AGAIN
-    results.write_evaluation(
-        found,
-        out,
-        dataset=class_counts(data),
-        images=(images[rows], images[archived]),
-        segmentation=(
-            files.read_object(segmented, ("dice",), remedy=again) if segmented.is_file() else None
-        ),
-        efficiency=check_index(config, workdir, found),
-        pdf=config.pdf,
-    )
-    print(results.in_words(found))
-    for line in leaks.leak_lines(artifacts.leaks(workdir)):
-        print(f"  note: {line}")
+    return found, _search_spread(config, workdir, found) if sharers() > 1 else None
 
 
 def search_settings(config: Config, classes: int) -> Settings:
@@ -193,27 +211,18 @@ def check_index(config: Config, workdir: Path, found: Assessment) -> list[dict[s
     Raises:
       RuntimeError: distances differ from those that were evaluated; names the first query.
     """
-    queries, evaluation = found.queries, found.evaluation
-    own_scan = evaluation.counts["own_scan"]
+    evaluation = found.evaluation
     stored = storage.load(workdir / "index" / "archive", verify=True)
-    numbers = {scan: stored.group_number(scan) for scan in {*map(str, queries.scans)}}
-    own = np.array([-1 if own_scan else numbers[str(scan)] for scan in queries.scans])
-    packed = codes.pack(queries.bits)
-    features = np.asarray(queries.features[config.search.features], np.float32)
+    numbers = {scan: stored.group_number(scan) for scan in {*map(str, found.queries.scans)}}
+    given, options = _questions(config, found, numbers)
 
     def search(threshold: int, min_pool: int = 0) -> search_lib.Result:
         return search_lib.search(
-            stored.index,
-            packed,
-            features,
-            threshold=threshold,
-            min_pool=min_pool,
-            k=evaluation.top.shape[1],
-            exclude_group=own,
+            stored.index, *given, **options, threshold=threshold, min_pool=min_pool
         )
 
     least = artifacts.least_pool(config, len(stored))
-    _require_agreement(search(config.search.threshold, least), evaluation, queries)
+    _require_agreement(search(config.search.threshold, least), found, "the index")
     rows = []
     for threshold in timed_thresholds(config.search.threshold, stored.bits):
         search(threshold)  # compiles
@@ -221,7 +230,7 @@ def check_index(config: Config, workdir: Path, found: Assessment) -> list[dict[s
         for _ in range(REPEATS):
             began = time.perf_counter()
             search(threshold)
-            seconds.append((time.perf_counter() - began) / len(queries))
+            seconds.append((time.perf_counter() - began) / len(found.queries))
         rows.append(
             {
                 "threshold": threshold,
@@ -233,16 +242,54 @@ def check_index(config: Config, workdir: Path, found: Assessment) -> list[dict[s
     return rows
 
 
-def _require_agreement(found: search_lib.Result, evaluation: Evaluation, queries: Embedded) -> None:
-    judged = np.nan_to_num(evaluation.top_distance, nan=np.inf)
-    wrong = ~np.isclose(found.distance, judged, rtol=1e-4, atol=1e-4).all(axis=1)
+def _search_spread(config: Config, workdir: Path, found: Assessment) -> search_lib.Result:
+    """Search an index that is spread over the devices of all processes; all must call this."""
+    from inres.retrieval import sharded  # imports JAX, which one process does not need here
+
+    stored = storage.load(workdir / "index" / "archive")
+    groups, numbers = stored.records.groups("scan")
+    given, options = _questions(config, found, numbers)
+    mesh = sharded.make_mesh()
+    index = sharded.build(
+        stored.codes,
+        stored.features,
+        bits=stored.bits,
+        mesh=mesh,
+        groups=groups,
+        ids=stored.ids,
+    )
+    least = artifacts.least_pool(config, len(stored))
+    return sharded.search(
+        index, *given, **options, mesh=mesh, threshold=config.search.threshold, min_pool=least
+    )
+
+
+def _questions(
+    config: Config, found: Assessment, numbers: Mapping[str, int]
+) -> tuple[tuple[np.ndarray, np.ndarray], dict[str, Any]]:
+    """Codes and features of the queries, and the options of their search but for the pool.
+
+    Args:
+      numbers: of the scans in the archive.
+    """
+    queries, own_scan = found.queries, found.evaluation.counts["own_scan"]
+    own = [-1 if own_scan else numbers.get(str(scan), -1) for scan in queries.scans]
+    features = np.asarray(queries.features[config.search.features], np.float32)
+    options = {"k": found.evaluation.top.shape[1], "exclude_group": np.array(own)}
+    return (codes.pack(queries.bits), features), options
+
+
+def _require_agreement(answers: search_lib.Result, found: Assessment, what: str) -> None:
+    """Check that a search finds what was evaluated, and say so of `what` was searched."""
+    judged = np.nan_to_num(found.evaluation.top_distance, nan=np.inf)
+    wrong = ~np.isclose(answers.distance, judged, rtol=1e-4, atol=1e-4).all(axis=1)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
         raise RuntimeError(
-            f"the index disagrees with the evaluation on {wrong.sum()} queries, first "
-            f"{queries.names[row]}: {found.distance[row]} and {judged[row]}"
+            f"{what} disagrees with the evaluation on {wrong.sum()} queries, first "
+            f"{found.queries.names[row]}: {answers.distance[row]} and {judged[row]}"
         )
-    print(f"  the index agrees with the evaluation on all {len(judged)} queries")
+    print(f"  {what} agrees with the evaluation on all {len(judged)} queries")
 
 
 def timed_thresholds(used: int, bits: int) -> list[int]:

@@ -141,7 +141,7 @@ def _write_networks(run: TrainedRun, out: Path) -> None:
     if run.hyperplanes is not None:
         artifacts.save_hyperplanes(out / "planes.npz", run.hyperplanes)
     if run.segmenter is not None:
-        networks.write_variables(out / "unet.npz", networks.unet_variables(run.root))
+        networks.write_variables(out / "unet.npz", networks.unet_variables(run.root / "segment"))
 
 
 def model_card(

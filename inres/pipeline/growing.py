@@ -259,7 +259,8 @@ def _labelled_by(config: Config) -> str:
 def _inputs(run: TrainedRun, store: ItemStore, pending: Path) -> np.ndarray:
     """Network inputs of all items of a store, uint8 [N, S, S, C], as those of the run."""
     if run.segmenter is not None and store.cubes is None:
-        segment.write_masks(run.segmenter, store, pending)
+        masks = segment.in_blocks(run.segmenter, store.slices)
+        segment.write_masks(masks, store.slices.shape, pending)
     reach = np.full(len(store.items), run.reach)
     train.write_inputs(run.config, store, pending, pending, reach=reach)
     return artifacts.network_inputs(pending)

@@ -1,12 +1,14 @@
 """Stage `index`: encode the items and write the searchable archive (paper, section 3.3)."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from inres.config import Config
 from inres.data import item_table, views
 from inres.encoding.binarize import FineScale
+from inres.encoding.encoded import Encoded
 from inres.encoding.variables import fingerprint
 from inres.pipeline import artifacts, digests, networks, stages
 from inres.pipeline.inputs import stage_inputs
@@ -15,6 +17,7 @@ from inres.retrieval import codes
 from inres.storage import store as storage
 from inres.system import files
 from inres.system.rows import Selected
+from inres.system.together import together
 
 
 def build_index(config: Config, workdir: Path) -> None:
@@ -37,15 +40,7 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
     table = artifacts.open_items(workdir)
     data = artifacts.labelled(table, workdir)
     inputs = artifacts.network_inputs(workdir / "train")
-    channels = inputs.shape[-1]
-    model, variables = networks.load_network(
-        config, workdir / "train", classes=data.classes, channels=channels
-    )
-    encode, encode_unseen = networks.encoders(config, model, variables, channels=channels)
-    encoded = encode(inputs)
-    unseen = data.on("val", "test")
-    if len(unseen):
-        encoded = encoded.with_rows(unseen, encode_unseen(Selected(inputs, unseen)))
+    encoded, alone, variables = together(_encode, config, workdir)
     artifacts.save_embeddings(out / "embeddings.npz", encoded)
     artifacts.save_kind(out, data.class_names, table.slices.shape[-1])
     seen = data.trained(stacks=table.neighbours is not None)
@@ -66,9 +61,7 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
     )
     if made.hyperplanes is not None:
         artifacts.save_hyperplanes(out / "planes.npz", made.hyperplanes)
-    queries = data.on("test")
-    if views.planes_of(channels) > 1 and len(queries):
-        alone = encode_unseen(views.alone(inputs[queries]))
+    if alone is not None:
         _save_array(out / "alone.npy", made.to_bits(alone))
 
     bits = made.to_bits(gallery, known)
@@ -93,6 +86,30 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
         f"  {len(rows)} items of {config.hash.bits} bits, "
         f"{len(np.unique(bits, axis=0))} distinct codes"
     )
+
+
+def _encode(config: Config, workdir: Path) -> tuple[Encoded, Encoded | None, dict[str, Any]]:
+    """Encode all items; the processes share them.
+
+    Returns:
+      The layers of all items, those of the test items without their neighbours (None if items are
+      single slices), and the variables of the network.
+    """
+    data = artifacts.labelled(artifacts.open_items(workdir), workdir)
+    inputs = artifacts.network_inputs(workdir / "train")
+    channels = inputs.shape[-1]
+    model, variables = networks.load_network(
+        config, workdir / "train", classes=data.classes, channels=channels
+    )
+    encode, encode_unseen = networks.encoders(config, model, variables, channels=channels)
+    encoded = encode(inputs)
+    unseen, queries = data.on("val", "test"), data.on("test")
+    if len(unseen):
+        encoded = encoded.with_rows(unseen, encode_unseen(Selected(inputs, unseen)))
+    alone = None
+    if views.planes_of(channels) > 1 and len(queries):
+        alone = encode_unseen(views.alone(inputs[queries]))
+    return encoded, alone, variables
 
 
 def _save_array(path: Path, array: np.ndarray) -> None:

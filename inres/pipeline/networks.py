@@ -18,7 +18,7 @@ from inres.encoding.segmenter import make_segmenter
 from inres.encoding.variables import by_path, nested
 from inres.learning import recipe, sight
 from inres.learning.checkpoints import RESUME, Checkpoints
-from inres.learning.devices import data_mesh
+from inres.learning.devices import local_mesh
 from inres.learning.train_state import TrainState, init_state, initial_variables, restore
 from inres.pipeline import artifacts, stages
 from inres.system import files
@@ -47,19 +47,21 @@ def fresh_state(
 def load_network(config: Config, train: Path, *, classes: int, channels: int) -> Network:
     """The trained network and its variables, from the directory of the stage `train`.
 
+    The variables are on one device of this process, which needs no other to read them.
+
     Args:
       channels: of the network's inputs.
     """
     scale = artifacts.load_property_scale(train)
     model = recipe.build_model(config, classes=classes, properties=len(scale))
     optimizer, _ = recipe.optimizer(config, steps=1, steps_per_epoch=1)
-    mesh = data_mesh()
+    mesh = local_mesh()
 
     def fresh() -> TrainState:
         return fresh_state(config, model, optimizer, channels=channels, mesh=mesh)
 
     best = config.train.keep == "best"  # the only one of its kind: nothing to resume from
-    checkpoints = Checkpoints(train / ("best" if best else "checkpoints"))
+    checkpoints = Checkpoints(train / ("best" if best else "checkpoints"), alone=True)
     remedy = artifacts.TRAIN_AGAIN if best else _resume(train)
     state = restore(fresh, checkpoints, mesh=mesh, remedy=remedy)
     checkpoints.close()
@@ -80,17 +82,16 @@ def load_segmenter(config: Config, workdir: Path) -> Segmenter | None:
     """The trained U-Net as a segmenter; None where the archive's lungs are not from a U-Net."""
     if not (workdir / "segment" / artifacts.MASKS).is_file():
         return None
-    return unet_segmenter(config, unet_variables(workdir))
+    return unet_segmenter(config, unet_variables(workdir / "segment"))
 
 
-def unet_variables(workdir: Path) -> dict[str, Any]:
-    """The variables of the trained U-Net, from the stage `segment`.
+def unet_variables(folder: Path) -> dict[str, Any]:
+    """The variables of the trained U-Net, from the directory of the stage `segment`.
 
     Raises:
       FileNotFoundError: there are none.
       ValueError: they are damaged; names the folder.
     """
-    folder = workdir / "segment"
     return Checkpoints.read_variables(folder / "checkpoints", remedy=_resume(folder))
 
 

@@ -73,7 +73,7 @@ def _functions(run: TrainedRun) -> dict[str, tuple]:
         made[SEGMENTER] = (
             lambda given, slices: segmenter.apply(unet, config.segment.size_px, given, slices),
             (run.item_side_px, run.item_side_px),
-            networks.unet_variables(run.root),
+            networks.unet_variables(run.root / "segment"),
         )
     return made
 

@@ -1,6 +1,6 @@
 """Stage `segment`: train the U-Net and segment every item (paper, section 3.1, Fig. 7)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import flax.linen as nn
@@ -13,17 +13,20 @@ from inres.encoding.in_batches import Segmenter
 from inres.figures import lungs, panels, style
 from inres.learning import devices, loop, recipe
 from inres.learning.checkpoints import Checkpoints
-from inres.learning.logs import MetricLog
+from inres.learning.logs import open_log
 from inres.learning.step import make_train_step
 from inres.learning.train_state import TrainState, begin, init_state, initial_variables
 from inres.pipeline import artifacts, networks, stages
 from inres.pipeline.inputs import stage_inputs
 from inres.system import files
 from inres.system.progress import progress
-from inres.system.rows import Images, Rows, rows_file
+from inres.system.rows import Images, Rows, open_images, rows_file
+from inres.system.together import each_together, in_turn, together
 
 _EXAMPLES = 6
 """Held-out slices in the figure."""
+_BLOCK = 32
+"""Slices that are segmented at once: an even number, for the audit has two of each nodule."""
 
 
 def segment_items(config: Config, workdir: Path) -> None:
@@ -48,13 +51,18 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
         return
     side = artifacts.sides(workdir, len(store.items))
     training, held_out = np.flatnonzero(side == "train"), np.flatnonzero(side == "test")
-    state = _train(config, store, training, out)
-    segment = networks.unet_segmenter(config, state.variables)
-    masks = write_masks(segment, store, out)
+    c = config.segment
+    devices.require_divisible(c.batch, devices.data_mesh(), "config.segment.batch")
+    batches.steps_per_epoch(len(training), c.batch, section="segment")  # refuses too few
+    write_pairs(store, training, c.size_px, _pair_files(out))
+    parameters = together(_train, config, out)
+    blocks = each_together(segmented, config, out, workdir / "prepare" / "slices")
+    write_masks(blocks, store.slices.shape, out)
+    masks = Rows(out / artifacts.MASKS, artifacts.SEGMENT_AGAIN)
     dice, iou = overlap(masks, store.lung_masks, held_out)
     if (workdir / "prepare" / "audit.csv").is_file():
         spacing = artifacts.slice_spacing_mm(config)
-        _audit(segment, store, masks, workdir / "prepare", out, spacing)
+        _audit(config, store, masks, workdir / "prepare", out, spacing)
     _draw_examples(store, masks, held_out, out, pdf=config.pdf)
     metrics = {
         "dice": float(dice.mean()),
@@ -63,7 +71,7 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
         "dice_lowest": float(dice.min()),
         "slices": len(dice),
         "training_slices": len(training),
-        "parameters": sum(p.size for p in jax.tree.leaves(state.params)),
+        "parameters": parameters,
     }
     files.write_json(out / "metrics.json", metrics)
     for path in _pair_files(out).values():
@@ -71,13 +79,17 @@ def _segment(config: Config, workdir: Path, out: Path) -> None:
     print(f"  Dice {metrics['dice']:.4f}, IoU {metrics['iou']:.4f} on {len(dice)} held-out slices")
 
 
-def _train(config: Config, store: item_store.ItemStore, rows: np.ndarray, out: Path) -> TrainState:
-    """Train the U-Net on the slices `rows`, from the newest checkpoint in `out`."""
+def _train(config: Config, out: Path) -> int:
+    """Train the U-Net on the pairs in `out`, from its newest checkpoint there; all processes.
+
+    Returns:
+      The number of parameters.
+    """
     c = config.segment
     mesh = devices.data_mesh()
-    devices.require_divisible(c.batch, mesh, "config.segment.batch")
-    per_epoch = batches.steps_per_epoch(len(rows), c.batch, section="segment")
-    pairs = write_pairs(store, rows, c.size_px, _pair_files(out))
+    pairs = open_pairs(_pair_files(out))
+    count = len(pairs["image"])
+    per_epoch = batches.steps_per_epoch(count, c.batch, section="segment")
     model = recipe.build_unet(c, precision=config.train.precision)
     optimizer, rate = recipe.unet_optimizer(c)
     key = jax.random.key(config.seed)
@@ -94,14 +106,14 @@ def _train(config: Config, store: item_store.ItemStore, rows: np.ndarray, out: P
     )
     source = batches.batches(
         pairs,
-        weights=np.full(len(rows), 1.0 / len(rows)),
+        weights=np.full(count, 1.0 / count),
         batch=c.batch,
         seed=config.seed,
         start=start,
         steps=c.steps,
         process=(jax.process_index(), jax.process_count()),
     )
-    with MetricLog(out, step=start) as log:
+    with open_log(out, step=start) as log:
         state = loop.fit(
             state,
             step,
@@ -116,7 +128,7 @@ def _train(config: Config, store: item_store.ItemStore, rows: np.ndarray, out: P
             name="train U-Net",
         )
     checkpoints.close()
-    return state
+    return sum(p.size for p in jax.tree.leaves(state.params))
 
 
 def _fresh_variables(model: nn.Module, key: jax.Array, size: int) -> dict:
@@ -131,7 +143,7 @@ def _pair_files(out: Path) -> dict[str, Path]:
 def write_pairs(
     store: item_store.ItemStore, rows: np.ndarray, size: int, paths: Mapping[str, Path]
 ) -> dict[str, np.ndarray]:
-    """Write the slices `rows` at the U-Net's size unless they are there; open them memory-mapped.
+    """Write the slices `rows` at the U-Net's size unless they are there; opens them.
 
     Args:
       paths: a file for `image` and one for `mask` (0 or 1), uint8 [N, size, size] each.
@@ -147,20 +159,49 @@ def write_pairs(
                 mask = views.resize(np.asarray(store.lung_masks[row]) * np.uint8(255), size) > 127
                 images.write(views.resize(np.asarray(store.slices[row]), size).tobytes())
                 masks.write(mask.astype(np.uint8).tobytes())
+    return open_pairs(paths)
+
+
+def open_pairs(paths: Mapping[str, Path]) -> dict[str, np.ndarray]:
+    """What `write_pairs` wrote, memory-mapped."""
     return {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
 
 
-def write_masks(segment: Segmenter, store: item_store.ItemStore, out: Path) -> Rows:
-    """Segment every item into masks.rows, uint8 [N, S, S], unless it is there."""
-    path = out / artifacts.MASKS
-    if not path.is_file():
-        step = 32
-        with rows_file(path, store.slices.shape) as file:
-            for i in progress(
-                range(0, len(store.slices), step), name="segment slices", unit="batch"
-            ):
-                file.add(segment(np.asarray(store.slices[i : i + step])))
-    return Rows(path, artifacts.SEGMENT_AGAIN)
+def segmented(config: Config, out: Path, images: Path) -> Iterator[np.ndarray]:
+    """Masks of slices in blocks, as `in_blocks`, by the U-Net trained in `out`.
+
+    Args:
+      images: the file of the slices, uint8 [N, S, S], without its ending.
+    """
+    slices = open_images(images, item_store.AGAIN)
+    assert slices is not None
+    return in_blocks(networks.unet_segmenter(config, networks.unet_variables(out)), slices)
+
+
+def in_blocks(segment: Segmenter, slices: Images) -> Iterator[np.ndarray]:
+    """Masks of slices, uint8 [n, S, S], `_BLOCK` at a time.
+
+    Inside `together` the processes share the blocks.
+    """
+
+    def block(start: int) -> np.ndarray:
+        return segment(np.asarray(slices[start : start + _BLOCK]))
+
+    starts = range(0, len(slices), _BLOCK)
+    found = in_turn(block, starts)
+    return iter(progress(found, name="segment slices", total=len(starts), unit="batch"))
+
+
+def write_masks(masks: Iterable[np.ndarray], shape: tuple[int, ...], out: Path) -> None:
+    """Write the masks of all items, given in blocks, to masks.rows, uint8 [N, S, S].
+
+    Nothing is asked of `masks` if the file is there.
+    """
+    if (out / artifacts.MASKS).is_file():
+        return
+    with rows_file(out / artifacts.MASKS, shape) as file:
+        for block in masks:
+            file.add(block)
 
 
 def overlap(masks: Images, truth: Images, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -175,7 +216,7 @@ def overlap(masks: Images, truth: Images, rows: np.ndarray) -> tuple[np.ndarray,
 
 
 def _audit(
-    segment: Segmenter,
+    config: Config,
     store: item_store.ItemStore,
     masks: Images,
     prepared: Path,
@@ -184,12 +225,12 @@ def _audit(
 ) -> None:
     """Add the share of each nodule's sphere that the U-Net keeps to the audit of `prepare`."""
     rows = files.read_csv(prepared / "audit.csv", ("scan", "nodule", "diameter_mm"))
-    planes = Rows(prepared / "audit_slices.rows", item_store.AGAIN)
     central = [i for i, item in enumerate(store.items) if item.nodule and not item.offset_mm]
     index = {store.items[i].nodule: i for i in central}
-    step = 16
-    for first in progress(range(0, len(rows), step), name="nodules inside masks", unit="batch"):
-        outer = segment(np.asarray(planes[2 * first : 2 * (first + step)]))
+    step = _BLOCK // 2
+    starts = range(0, len(rows), step)
+    planes = each_together(segmented, config, out, prepared / "audit_slices")
+    for first, outer in zip(starts, planes, strict=True):
         for n, row in enumerate(rows[first : first + step]):
             item = index[row["nodule"]]
             three = np.stack([outer[2 * n], np.asarray(masks[item]), outer[2 * n + 1]])

@@ -18,7 +18,7 @@ from inres.evaluation.distances import hamming_distances
 from inres.learning import devices, loop, losses, objective, recipe, sight
 from inres.learning.best import Best
 from inres.learning.checkpoints import Checkpoints
-from inres.learning.logs import MetricLog
+from inres.learning.logs import open_log
 from inres.learning.profiling import profiled
 from inres.learning.step import make_train_step
 from inres.learning.train_state import TrainState, begin
@@ -28,6 +28,7 @@ from inres.pipeline.inputs import stage_inputs
 from inres.system import files
 from inres.system.progress import progress
 from inres.system.rows import Images, Rows, Selected
+from inres.system.together import agreed, together
 
 Validate = Callable[[TrainState], dict[str, float]]
 
@@ -59,7 +60,7 @@ def _train(config: Config, workdir: Path, out: Path, profile: Path | None) -> No
     rows = data.trained(stacks=store.neighbours is not None)
     scale = property_scale(config, store, rows)
     artifacts.save_property_scale(out, scale)
-    arrays = training_arrays(config, store, data, rows, scale)
+    training_arrays(config, store, data, rows, scale)  # refuses what cannot be learned
     reach, limit = visible_reach(config, store, data, rows)
     artifacts.save_reach(out, limit)
     write_inputs(config, store, workdir / "segment", out, reach=reach)
@@ -77,7 +78,7 @@ def _train(config: Config, workdir: Path, out: Path, profile: Path | None) -> No
     for note in notes:
         print(f"  note: {note}")
     began = time.perf_counter()
-    summary = _fit(config, data, images, rows, arrays, scale, out, profile)
+    summary = together(_fit, config, workdir, out, profile)
     summary["seconds_of_last_run"] = round(time.perf_counter() - began, 1)
     files.write_json(out / "summary.json", summary)
 
@@ -224,16 +225,19 @@ def blank_notes(images: np.ndarray, rows: np.ndarray, path: Path) -> list[str]:
 
 
 def _fit(
-    config: Config,
-    data: Labelled,
-    images: np.ndarray,
-    rows: np.ndarray,
-    arrays: Mapping[str, np.ndarray],
-    scale: PropertyScale,
-    out: Path,
-    profile: Path | None,
+    config: Config, workdir: Path, out: Path, profile: Path | None
 ) -> dict[str, int | str | float]:
-    """Train from the newest checkpoint in `out`; returns the summary."""
+    """Train on the inputs in `out`, from its newest checkpoint; all processes.
+
+    Returns:
+      The summary.
+    """
+    store = artifacts.open_items(workdir)
+    data = artifacts.labelled(store, workdir)
+    rows = data.trained(stacks=store.neighbours is not None)
+    scale = artifacts.load_property_scale(out)
+    arrays = training_arrays(config, store, data, rows, scale)
+    images = np.asarray(artifacts.network_inputs(out))
     c, channels = config.train, images.shape[-1]
     mesh = devices.data_mesh()
     per_epoch = batches.steps_per_epoch(len(rows), c.batch)
@@ -259,7 +263,7 @@ def _fit(
     key = jax.random.fold_in(jax.random.key(config.seed), 1)
     made = make_train_step(loss, optimizer, key=key, mesh=mesh)
     with (
-        MetricLog(out, step=start) as log,
+        open_log(out, step=start) as log,
         profiled(made, profile, start=start, steps=steps) as train_step,
     ):
         state = loop.fit(
@@ -278,7 +282,7 @@ def _fit(
             rate=rate,
         )
     checkpoints.close()
-    kept, variables = int(state.step), state.variables
+    kept, variables = int(state.step), devices.local(state.variables)
     if best is not None:
         best.close()
         kept = best.step
@@ -363,7 +367,8 @@ def make_validation(
     labels = data.labels[query]
 
     def validate(state: TrainState) -> dict[str, float]:
-        encode = encoder.make_encoder(model, state.variables, planes=planes, quiet=True)
+        variables = devices.local(state.variables)
+        encode = encoder.make_encoder(model, variables, planes=planes, quiet=True)
         q, g = (encode(Selected(images, rows)) for rows in (query, gallery))
         found = []
         for part in metrics.chunks(len(query), len(gallery)):
@@ -371,10 +376,12 @@ def make_validation(
             same = labels[part, None] == data.labels[gallery][None]
             found.append(metrics.average_precision(metrics.find(metrics.rank(distances), same)))
         score = metrics.macro(np.concatenate(found), labels)
-        return {
-            "accuracy": float(np.mean(q.fc3.argmax(1) == labels)),
-            "map_macro": float("nan") if score is None else score,
-            "distinct_codes": float(len(np.unique(np.packbits(g.h >= 0.5, axis=1), axis=0))),
-        }
+        return agreed(
+            {
+                "accuracy": float(np.mean(q.fc3.argmax(1) == labels)),
+                "map_macro": float("nan") if score is None else score,
+                "distinct_codes": float(len(np.unique(np.packbits(g.h >= 0.5, axis=1), axis=0))),
+            }
+        )
 
     return validate

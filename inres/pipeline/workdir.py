@@ -11,7 +11,7 @@ from pathlib import Path
 from inres import config as config_lib
 from inres.config import Config
 from inres.pipeline import inputs, stages
-from inres.system import files
+from inres.system import files, together
 from inres.system.checks import NotRegistered
 
 CONFIG, ENVIRONMENT = "config.json", "environment.json"
@@ -131,6 +131,7 @@ def describe_environment(workdir: Path, *, command: str) -> None:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processors": str(os.cpu_count()),
+        "processes": str(together.count()),
         "git_revision": git_revision(),
         **{name: package_version(name) for name in ("inres", *_PACKAGES)},
     }

@@ -23,8 +23,8 @@ def keep_programs(place: str | None = None) -> Path | None:
     or "off"; the user's cache directory. Works before and after JAX is imported; subprocesses
     inherit the settings. A directory that cannot be written costs a warning, not the run.
 
-    The number of cores is part of the directory: XLA may divide a program by it, which changes
-    the order of additions, but JAX does not make it part of a program's key.
+    The number of cores that XLA uses is part of the directory: it may divide a program by them,
+    which changes the order of additions, but JAX does not make it part of a program's key.
 
     Returns:
       The directory of the programs, or None if they are not kept by this function.
@@ -36,7 +36,9 @@ def keep_programs(place: str | None = None) -> Path | None:
     if place == "off":
         _set("jax_enable_compilation_cache", False)
         return None
-    directory = Path(place).expanduser().resolve() / f"{cores()}-cores"
+    share = os.environ.get("NPROC", "")  # of one of several processes (`launching.environment`)
+    threads = int(share) if share.isdigit() else cores()
+    directory = Path(place).expanduser().resolve() / f"{threads}-cores"
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         remove_incomplete(directory)

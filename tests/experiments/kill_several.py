@@ -1,0 +1,117 @@
+"""Several processes of one command against one, killed at random and resumed with other numbers.
+
+    PYTHONPATH=.:tests:tests/experiments python tests/experiments/kill_several.py --kills 12
+
+Runs the smoke config with one process, and with two and four from the same prepared items. Prints
+how much the weights differ, and whether archives and rankings are identical given the weights of
+one process. Then four processes run, one of them, chosen at random, is killed (SIGKILL) at a random
+moment, and the same command continues with 2, 1 or 4 processes, and so on, until there were enough
+kills. After each kill all processes must end, with one message and no traceback; the final weights
+must be those of one process up to rounding.
+"""
+
+import argparse
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import quick
+import several
+from processes import children, is_running
+
+SMOKE = "--config=experiments/configs/smoke.py"
+COUNTS = (4, 2, 1)
+PREPARED = ("scans", "prepare", "split")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--kills", type=int, default=12)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workdir", type=Path, default=None, help="kept; default: a temporary one")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = given.workdir or Path(folder)
+        one = root / "one"
+        finish(1, one)
+        for processes in (2, 4):
+            compare(one, root, processes)
+        kill(one, root / "killed", given.kills, random.Random(given.seed))
+
+
+def finish(processes, workdir):
+    began = time.monotonic()
+    done = several.run(processes, "reproduce", SMOKE, f"--workdir={workdir}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    print(f"{processes} processes: {time.monotonic() - began:.0f} s", flush=True)
+
+
+def compare(one, root, processes):
+    """Print how the results of so many processes differ from those of one."""
+    other = several.copy_stages(one, root / f"from-items-{processes}", PREPARED)
+    finish(processes, other)
+    for stage in ("segment", "train"):
+        found = several.largest_difference(one, other, stage)
+        print(f"  {stage}: weights differ by at most {found:.1e}", flush=True)
+    stages = (*PREPARED, "segment", "train")
+    same = several.copy_stages(one, root / f"from-weights-{processes}", stages)
+    finish(processes, same)
+    print(f"  files of the archive that differ: {several.archive_differences(one, same)}")
+    print(f"  rankings that differ: {several.ranking_differences(one, same)}", flush=True)
+
+
+def kill(one, workdir, kills, rng):
+    """Kill and resume until there were so many kills; then finish and compare."""
+    several.copy_stages(one, workdir, PREPARED)
+    done, times, stages = 0, [], {}
+    while done < kills:
+        processes = COUNTS[done % len(COUNTS)]
+        command = several.command(processes, "reproduce", SMOKE, f"--workdir={workdir}")
+        child = subprocess.Popen(
+            command,
+            cwd=several.ROOT,
+            env=quick.environment() | {"JAX_PLATFORMS": "cpu"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            child.communicate(timeout=rng.uniform(10, 60))
+            print(f"  {processes} processes finished before the kill; the last stages again")
+            assert child.returncode == 0
+            for stage in ("train", "index", "evaluation"):
+                subprocess.run(["rm", "-r", workdir / stage], check=True)
+            continue
+        except subprocess.TimeoutExpired:
+            pass
+        members = children(child.pid) if processes > 1 else [child.pid]
+        victim = rng.choice(members)
+        began = time.monotonic()
+        os.kill(victim, signal.SIGKILL)
+        output, error = child.communicate(timeout=60)
+        times.append(time.monotonic() - began)
+        assert not any(map(is_running, members))
+        stage = (re.findall(r"^(\w+): started", output, re.MULTILINE) or ["start"])[-1]
+        stages[stage] = stages.get(stage, 0) + 1
+        if processes > 1:
+            message = several.one_message(subprocess.CompletedProcess(command, 0, output, error))
+            assert "was ended by SIGKILL" in message, message
+            assert child.returncode == 137
+        done += 1
+        print(f"  kill {done}: process {members.index(victim)} of {processes}, {stage}", flush=True)
+    finish(2, workdir)
+    print(f"{done} kills, by stage {stages}; all ended within {max(times):.1f} s")
+    for stage in ("segment", "train"):
+        found = several.largest_difference(one, workdir, stage)
+        print(f"  {stage}: weights differ by at most {found:.1e}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
