@@ -7,13 +7,14 @@ how much the weights differ, and whether archives and rankings are identical giv
 one process. Then four processes run, one of them, chosen at random, is killed (SIGKILL) at a random
 moment, and the same command continues with 2, 1 or 4 processes, and so on, until there were enough
 kills. After each kill all processes must end, with one message and no traceback; the final weights
-must be those of one process up to rounding.
+must be those of one process up to rounding. At last Ctrl-C ends two processes, which continue.
 """
 
 import argparse
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,7 +43,9 @@ def main():
         finish(1, one)
         for processes in (2, 4):
             compare(one, root, processes)
-        kill(one, root / "killed", given.kills, random.Random(given.seed))
+        rng = random.Random(given.seed)
+        kill(one, root / "killed", given.kills, rng)
+        interrupt(one, root / "interrupted", rng)
 
 
 def finish(processes, workdir):
@@ -72,25 +75,13 @@ def kill(one, workdir, kills, rng):
     done, times, stages = 0, [], {}
     while done < kills:
         processes = COUNTS[done % len(COUNTS)]
-        command = several.command(processes, "reproduce", SMOKE, f"--workdir={workdir}")
-        child = subprocess.Popen(
-            command,
-            cwd=several.ROOT,
-            env=quick.environment() | {"JAX_PLATFORMS": "cpu"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            child.communicate(timeout=rng.uniform(10, 60))
+        child = begin(processes, workdir)
+        if ended(child, rng.uniform(10, 60)):
             print(f"  {processes} processes finished before the kill; the last stages again")
-            assert child.returncode == 0
+            assert child.returncode == 0, child.communicate()
             for stage in ("train", "index", "evaluation"):
-                subprocess.run(["rm", "-r", workdir / stage], check=True)
+                shutil.rmtree(workdir / stage)
             continue
-        except subprocess.TimeoutExpired:
-            pass
         members = children(child.pid) if processes > 1 else [child.pid]
         victim = rng.choice(members)
         began = time.monotonic()
@@ -101,8 +92,7 @@ def kill(one, workdir, kills, rng):
         stage = (re.findall(r"^(\w+): started", output, re.MULTILINE) or ["start"])[-1]
         stages[stage] = stages.get(stage, 0) + 1
         if processes > 1:
-            message = several.one_message(subprocess.CompletedProcess(command, 0, output, error))
-            assert "was ended by SIGKILL" in message, message
+            assert "was ended by SIGKILL" in several.one_message(error)
             assert child.returncode == 137
         done += 1
         print(f"  kill {done}: process {members.index(victim)} of {processes}, {stage}", flush=True)
@@ -111,6 +101,43 @@ def kill(one, workdir, kills, rng):
     for stage in ("segment", "train"):
         found = several.largest_difference(one, workdir, stage)
         print(f"  {stage}: weights differ by at most {found:.1e}")
+
+
+def interrupt(one, workdir, rng):
+    """Ctrl-C ends all processes with one message, and the command continues."""
+    several.copy_stages(one, workdir, PREPARED)
+    child = begin(2, workdir)
+    assert not ended(child, rng.uniform(15, 30))
+    members = children(child.pid)
+    child.send_signal(signal.SIGINT)
+    _, error = child.communicate(timeout=90)
+    assert child.returncode == 130, child.returncode
+    assert error.count("interrupted; run the same command again to continue") == 1, error
+    assert "Traceback" not in error, error
+    assert not any(map(is_running, members))
+    finish(2, workdir)
+    print("interrupted and continued")
+
+
+def begin(processes, workdir):
+    return subprocess.Popen(
+        several.command(processes, "reproduce", SMOKE, f"--workdir={workdir}"),
+        cwd=several.ROOT,
+        env=quick.environment() | {"JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def ended(child, seconds):
+    """Whether a process ends in so many seconds."""
+    try:
+        child.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
 
 
 if __name__ == "__main__":

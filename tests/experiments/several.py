@@ -127,9 +127,9 @@ def ranking_differences(one, other):
     return found + [name for name in a if a[name] != b.get(name)]
 
 
-def one_message(done):
-    """The only error line of a command that failed without a traceback."""
-    assert "Traceback" not in done.stderr, done.stderr
-    lines = [line for line in done.stderr.splitlines() if re.match("error: ", line)]
-    assert len(lines) == 1, done.stderr
+def one_message(error):
+    """The only error line that a command wrote, which failed without a traceback."""
+    assert "Traceback" not in error, error
+    lines = [line for line in error.splitlines() if re.match("error: ", line)]
+    assert len(lines) == 1, error
     return lines[0]

@@ -108,6 +108,6 @@ def test_one_of_them_speaks_and_writes(together):
 
 
 def test_an_error_is_told_once(alone, flags):
-    done = run(2, "train", *flags, "--config.hash.bits=12", f"--workdir={alone}")
+    done = run(2, "split", *flags, "--config.split.seed=5", f"--workdir={alone}")
     assert done.returncode == 1
-    assert "hash.bits was 16, now 12" in one_message(done)
+    assert "split.seed was 0, now 5" in one_message(done.stderr)
