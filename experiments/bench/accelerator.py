@@ -20,7 +20,7 @@ from ml_collections import ConfigDict
 from experiments.bench import accelerator_networks, accelerator_search, chips, roofline
 from experiments.bench.accelerator_case import Case, measure
 from inres.config import ConfigError
-from inres.system import compile_cache, files, processes, tables
+from inres.system import compile_cache, files, memory, processes, tables
 
 PARTS = ("training", "encoding", "segmentation", "coarse", "two_stages")
 COLUMNS = {
@@ -96,6 +96,7 @@ def measure_accelerator(config: ConfigDict, workdir: Path) -> None:
     # JAX otherwise takes most of a GPU's memory, and PyTorch needs some.
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     compile_cache.keep_programs("off")
+    memory.keep_freed_memory()
     around = environment()
     chip = chips.peaks(around["device"], config.peaks)
     messages: list[str] = []

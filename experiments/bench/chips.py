@@ -92,7 +92,7 @@ def measured(kind: str, *, side: int = 2048, words: int = 1 << 26) -> Chip:
     return Chip(kind, (kind,), moved, rates["float32"], rates["bfloat16"], measured=True)
 
 
-def _best(program: jax.stages.Wrapped, argument: jax.Array, *, calls: int = 5) -> float:
+def _best(program: jax.stages.Wrapped, argument: jax.Array, *, calls: int = 10) -> float:
     """Shortest time of a call in seconds; the first, which compiles, does not count."""
 
     def call() -> None:

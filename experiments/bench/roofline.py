@@ -27,7 +27,7 @@ def plot(rows: Sequence[dict[str, Any]], chip: Chip, stem: Path) -> list[Path]:
     measured = " (measured)" if chip.measured else ""
     style.label_axes(
         axes,
-        title=f"Roofline: {chip.name}{measured}",
+        title=f"Roofline: {chip.name}{measured}; numbers as in accelerator.md",
         x="operations per byte, as counted in the compiled program",
         y="operations per second",
     )
