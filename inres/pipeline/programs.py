@@ -45,7 +45,7 @@ def write(run: TrainedRun, out: Path) -> None:
     for name, (function, shape, variables) in _functions(run).items():
         stablehlo.write(out / name, function, variables, shape)
     with files.atomic_path(out / EXPECTED) as part:
-        np.savez(part, **outputs(run))  # type: ignore[arg-type]
+        np.savez_compressed(part, **outputs(run))  # type: ignore[arg-type]
 
 
 def _functions(run: TrainedRun) -> dict[str, tuple]:
