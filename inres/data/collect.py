@@ -89,11 +89,11 @@ def collect(
     _write_arrays(parts, config, out=out, progress=progress)
     files.write_csv(out / "audit.csv", AUDIT_COLUMNS, audit)
     files.write_csv(out / "scans.csv", SCAN_COLUMNS, [part.scan for part in parts])
-    write_table(out / "items.csv", items)
     meta = _meta(items, audit, messages, len(jobs), config)
     files.write_json(
         out / "meta.json", meta | {"class_names": labelled.names, "skipped": described.skipped}
     )
+    write_table(out / "items.csv", items)
 
 
 def _read(job: Job) -> Part:

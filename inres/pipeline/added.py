@@ -101,7 +101,8 @@ def segments(archive: Path) -> tuple[Segment, ...]:
 
 
 def remove_leftovers(archive: Path) -> None:
-    """Remove additions that a killed program did not finish; only for the holder of `lock`."""
+    """Remove what killed programs did not finish; only for the holder of `lock`."""
+    files.remove_leftovers(folder(archive))
     end = next_id(archive)
     for one in _described(archive):
         if one.first_id + one.count > end:

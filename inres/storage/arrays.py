@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import tokenize
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -54,7 +55,7 @@ def open_array(
     path = check_file(root, entry)
     try:
         array = np.load(path, mmap_mode="r")
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, tokenize.TokenError) as error:
         raise damaged(path, error) from None
     if array.shape != shape or array.dtype != np.dtype(dtype):
         raise StoreError(

@@ -11,6 +11,7 @@ floats or bytes, and these.
 import contextlib
 import os
 import struct
+import tokenize
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -85,7 +86,7 @@ def _read(path: Path) -> np.ndarray:
         raise FileNotFoundError(f"{path}: no such file")
     try:
         found = np.load(path, mmap_mode="r")
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, OSError, EOFError, tokenize.TokenError) as error:
         raise StoreError(f"{path}: not an .npy array ({error})") from None
     if not isinstance(found, np.ndarray):
         raise StoreError(f"{path}: contains several arrays; save each one as .npy")

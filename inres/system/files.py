@@ -17,6 +17,7 @@ import shutil
 import struct
 import tempfile
 import time
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -539,6 +540,7 @@ def damage_named(path: Path, remedy: str) -> Iterator[None]:
         OSError,
         RuntimeError,
         ValueError,
+        tokenize.TokenError,  # NumPy, of a header that ends within a bracket
         zipfile.BadZipFile,
         zlib.error,
     ) as error:

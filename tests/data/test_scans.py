@@ -89,6 +89,21 @@ def test_only_changed_scans_are_prepared_again(tree, tmp_path, monkeypatch, chan
     assert done == expected
 
 
+def test_the_table_of_a_store_is_its_last_file(tree, tmp_path, monkeypatch):
+    """What an addition to an archive takes for complete is complete, whenever it was killed."""
+    written = []
+    write = files.atomic_path
+
+    def noting(path):
+        written.append(Path(path).name)
+        return write(path)
+
+    monkeypatch.setattr(files, "atomic_path", noting)
+    run(make_config(tree), tree, tmp_path / "o")
+    assert written[-1] == "items.csv"
+    assert {"meta.json", "scans.csv", "slices.rows"} <= {*written}
+
+
 def test_fewer_clear_slices_than_configured_are_reported(tree, tmp_path):
     result = run(make_config(tree, normals=500), tree, tmp_path / "o")
     meta = files.read_json(result.root / "meta.json")

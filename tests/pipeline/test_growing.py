@@ -113,11 +113,14 @@ def test_what_a_killed_addition_left_is_ignored_and_then_removed(run):
             archive, items, images, encoded, first_item=ITEMS, first_id=added.next_id(archive)
         )
     assert left.root.is_dir()
+    hold = added.folder(archive) / ".b.csv.abcdefgh.inres-part"
+    hold.mkdir()
     assert len(reopened(run).items) == ITEMS
     append(run, *batch(run, 2, 2))
     now = reopened(run)
     assert [item.scan for item in now.items[ITEMS:]] == ["new2"] * 2
     assert len(now.stored) == ARCHIVED + 2
+    assert not hold.exists()
 
 
 def test_prepared_items_of_other_data_are_not_added(tmp_path):

@@ -224,6 +224,18 @@ def test_a_mapped_array_of_another_size_is_refused(tmp_path):
         files.load_arrays(tmp_path / "a.npz", mmap=True)
 
 
+@pytest.mark.parametrize("mmap", [False, True])
+def test_every_changed_byte_of_a_header_is_damage_or_harmless(tmp_path, mmap):
+    """NumPy reads a header by Python's own parser, whose errors are of several kinds."""
+    path = tmp_path / "a.npy"
+    np.save(path, np.arange(6, dtype=np.uint8))
+    good = path.read_bytes()
+    for place in range(len(good) - 6):
+        path.write_bytes(good[:place] + bytes([good[place] ^ 255]) + good[place + 1 :])
+        with contextlib.suppress(ValueError):
+            files.load_array(path, mmap=mmap)
+
+
 @pytest.mark.parametrize("write", [np.savez, np.savez_compressed])
 def test_damaged_arrays_are_named(tmp_path, write):
     path, array = tmp_path / "a.npz", np.random.default_rng(0).random((10, 100))
