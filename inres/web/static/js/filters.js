@@ -258,7 +258,8 @@ export function createFilters(store) {
       entries.push([`${given.nearest} nearest codes`, () => change({ nearest: undefined })]);
     } else if (given.threshold !== undefined || given.min_pool !== undefined) {
       const least = given.min_pool ? `, at least ${given.min_pool} items` : "";
-      entries.push([`threshold ${counted(given.threshold ?? archive.options.threshold, "bit")}${least}`,
+      const bits = given.threshold ?? archive.options.threshold ?? 0;
+      entries.push([`threshold ${counted(bits, "bit")}${least}`,
         () => change({ threshold: undefined, min_pool: undefined })]);
     }
     const weighed = Object.entries(given.weights ?? {});

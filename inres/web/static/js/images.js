@@ -49,6 +49,7 @@ export function createImages(maxBytes, load = getBitmap) {
   async function fetchOne(url) {
     const controller = new AbortController();
     running.set(url, controller);
+    /** @type {?ApiError} */
     let error = null;
     try {
       const image = await load(url, controller.signal);

@@ -210,6 +210,7 @@ byId("series").addEventListener("change", (event) => session.openSeries(event.ta
 
 /** Follows how the server loads its networks; other failures show with the next request. */
 async function watchNetworks() {
+  /** @type {"starting"|"ready"|"failed"} */
   let networks = "starting";
   try {
     while (networks === "starting") {

@@ -118,6 +118,7 @@ export function createSession(store, { announce, onFailure }) {
       opening: { name: titleOf(source), phase: "reading", progress: null, message: "" },
     });
     try {
+      /** @type {?Scan} */
       let scan = null;
       const before = known.get(key);
       if (before) {
@@ -214,6 +215,7 @@ export function createSession(store, { announce, onFailure }) {
   /** @param {string} id @param {string} name @param {Named[]} files */
   async function showPictures(id, name, files) {
     const sorted = [...files].sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
+    /** @type {?import("./types.js").Picture} */
     let picture = null;
     try {
       const image = await createImageBitmap(sorted[0].file);
