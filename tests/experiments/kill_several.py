@@ -2,7 +2,8 @@
 
     PYTHONPATH=.:tests:tests/experiments python tests/experiments/kill_several.py --kills 12
 
-Runs the smoke config with one process, and with two and four from the same prepared items. Prints
+Runs a small config on images of discs (or on phantoms, --phantoms) with one process, and with two
+and four from the same prepared items. Prints
 how much the weights differ, and whether archives and rankings are identical given the weights of
 one process. Then four processes run, one of them, chosen at random, is killed (SIGKILL) at a random
 moment, and the same command continues with 2, 1 or 4 processes, and so on, until there were enough
@@ -26,9 +27,9 @@ import quick
 import several
 from processes import children, is_running
 
-SMOKE = "--config=experiments/configs/smoke.py"
 COUNTS = (4, 2, 1)
-PREPARED = ("scans", "prepare", "split")
+FLAGS, PREPARED = [], []
+"""Set by `main`: the flags of the run, and the stages that are made once."""
 
 
 def main():
@@ -36,10 +37,19 @@ def main():
     parser.add_argument("--kills", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workdir", type=Path, default=None, help="kept; default: a temporary one")
+    parser.add_argument("--phantoms", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = given.workdir or Path(folder)
         one = root / "one"
+        if given.phantoms:
+            FLAGS.append("--config=experiments/configs/smoke.py")
+            PREPARED.append("scans")
+        else:
+            several.write_folder(root / "data")
+            longer = ("--config.segment.steps=60", "--config.train.epochs=20")
+            FLAGS.extend((*several.FLAGS, f"--config.data.root={root / 'data'}", *longer))
+        PREPARED.extend(("prepare", "split"))
         finish(1, one)
         for processes in (2, 4):
             compare(one, root, processes)
@@ -50,7 +60,7 @@ def main():
 
 def finish(processes, workdir):
     began = time.monotonic()
-    done = several.run(processes, "reproduce", SMOKE, f"--workdir={workdir}")
+    done = several.run(processes, "reproduce", *FLAGS, f"--workdir={workdir}")
     assert done.returncode == 0, done.stdout + done.stderr
     print(f"{processes} processes: {time.monotonic() - began:.0f} s", flush=True)
 
@@ -62,7 +72,7 @@ def compare(one, root, processes):
     for stage in ("segment", "train"):
         found = several.largest_difference(one, other, stage)
         print(f"  {stage}: weights differ by at most {found:.1e}", flush=True)
-    stages = (*PREPARED, "segment", "train")
+    stages = [*PREPARED, "segment", "train"]
     same = several.copy_stages(one, root / f"from-weights-{processes}", stages)
     finish(processes, same)
     print(f"  files of the archive that differ: {several.archive_differences(one, same)}")
@@ -121,7 +131,7 @@ def interrupt(one, workdir, rng):
 
 def begin(processes, workdir):
     return subprocess.Popen(
-        several.command(processes, "reproduce", SMOKE, f"--workdir={workdir}"),
+        several.command(processes, "reproduce", *FLAGS, f"--workdir={workdir}"),
         cwd=several.ROOT,
         env=quick.environment() | {"JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,

@@ -12,6 +12,32 @@ import quick
 
 ROOT = Path(__file__).resolve().parents[2]
 
+FLAGS = (
+    "--config=experiments/configs/folder.py",
+    "--config.items.size_px=32",
+    "--config.items.neighbours=1",
+    "--config.split.kind=column",
+    "--config.split.overlap=drop",
+    "--config.segment.width=2",
+    "--config.segment.depth=2",
+    "--config.segment.size_px=32",
+    "--config.segment.steps=24",
+    "--config.segment.batch=8",
+    "--config.model.stem=8",
+    "--config.model.fc1=32",
+    "--config.model.norm=none",
+    "--config.model.compression=plain",  # compiles faster
+    "--config.model.residual=plain",
+    "--config.hash.bits=16",
+    "--config.pdf=False",
+    "--config.train.epochs=2",
+    "--config.train.images=0",
+    "--config.train.batch=16",
+    "--config.train.keep=best",
+    "--config.train.eval_every=1",
+)
+"""A small run on the images of `write_folder`."""
+
 
 def write_folder(root):
     """Bright discs of two sizes inside of a mask, each item a slice with two neighbours."""

@@ -8,6 +8,7 @@ import json
 import pytest
 from cli import call
 from several import (
+    FLAGS,
     archive_differences,
     copy_stages,
     largest_difference,
@@ -22,37 +23,13 @@ from inres.learning.logs import read_log
 pytestmark = pytest.mark.e2e
 
 PREPARED = ("prepare", "split")
-SMALL = (
-    "--config=experiments/configs/folder.py",
-    "--config.items.size_px=32",
-    "--config.items.neighbours=1",
-    "--config.split.kind=column",
-    "--config.split.overlap=drop",
-    "--config.segment.width=2",
-    "--config.segment.depth=2",
-    "--config.segment.size_px=32",
-    "--config.segment.steps=24",
-    "--config.segment.batch=8",
-    "--config.model.stem=8",
-    "--config.model.fc1=32",
-    "--config.model.norm=none",
-    "--config.model.compression=plain",  # compiles faster
-    "--config.model.residual=plain",
-    "--config.hash.bits=16",
-    "--config.pdf=False",
-    "--config.train.epochs=2",
-    "--config.train.images=0",
-    "--config.train.batch=16",
-    "--config.train.keep=best",
-    "--config.train.eval_every=1",
-)
 
 
 @pytest.fixture(scope="module")
 def flags(tmp_path_factory):
     root = tmp_path_factory.mktemp("several")
     write_folder(root / "data")
-    return (*SMALL, f"--config.data.root={root / 'data'}")
+    return (*FLAGS, f"--config.data.root={root / 'data'}")
 
 
 @pytest.fixture(scope="module")
