@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from small_run import NAMES, make_items, make_run
 
+from inres import archive
 from inres.archive import Archive
 from inres.data.properties import PropertyScale, table
 from inres.retrieval import codes, index, search
@@ -46,8 +47,8 @@ def small_run(root, seed):
     return make_run(root, rows, PropertyScale.of(NAMES, table(rows, NAMES)))
 
 
-def answer(archive, item, options):
-    hits = archive.search_item(item, **options)
+def answer(opened, item, options):
+    hits = opened.search_item(item, **options)
     found = [(hit.record, hit.hamming, hit.distance, hit.properties) for hit in hits]
     return repr((found, hits.pool_size, hits.threshold, hits.query.scan, hits.query.properties))
 
@@ -83,7 +84,7 @@ def test_a_search_sees_one_state_of_an_archive_that_changes(tmp_path, monkeypatc
     questions = [(item, options) for item in (1, 6) for options in OPTIONS[3:12]]
     expected = [{answer(Archive(run), *question) for run in runs} for question in questions]
     shared, states, seen = Archive(runs[0]), itertools.cycle([runs[1], runs[0]]), set()
-    monkeypatch.setattr(Archive, "open", classmethod(lambda cls, path: cls(next(states))))
+    monkeypatch.setattr(archive, "renewed", lambda run: next(states))
     done = threading.Event()
 
     def change():

@@ -101,6 +101,7 @@ def test_supervised_codes_are_reported_with_the_classifier_and_chance():
 def test_the_choice_of_an_epoch_does_not_use_test_items(monkeypatch):
     """Evaluation during training encodes only validation and training items."""
     from inres.encoding import encoder as encoding
+    from inres.encoding.encoded import Encoded
     from inres.pipeline import artifacts, train
 
     seen = []
@@ -109,7 +110,7 @@ def test_the_choice_of_an_epoch_does_not_use_test_items(monkeypatch):
         def encoded(images):
             seen.extend(images)
             n = len(images)
-            return encoding.Encoded(*(np.zeros((n, width)) for width in (1, 4, 2, 0)))
+            return Encoded(*(np.zeros((n, width)) for width in (1, 4, 2, 0)))
 
         return encoded
 

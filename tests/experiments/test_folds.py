@@ -189,7 +189,9 @@ def test_queries_of_all_folds_are_pooled(tmp_path, capsys):
         runs.write(root / "evaluation", run)
         runs.write(root / "evaluation" / "nodules", run.take(np.arange(0, 8, 2)))
         (root / "split").mkdir()
-        (root / "split" / "leaks.json").write_text(json.dumps({"shared": {"twins": fold}}))
+        found = {"items": 8, "test_items_of_shared": {}, "nodule_share": 0.0, "left_out": {}}
+        leaks = json.dumps(found | {"shared": {"twins": fold}})
+        (root / "split" / "leaks.json").write_text(leaks)
         made.append(run)
     folds.pool(tmp_path, 3)
     values, labels = (
