@@ -34,7 +34,7 @@ def launch(command: Sequence[str], processes: int) -> int:
     Each gets the flags --coordinator, --processes and --process, an equal share of the processor
     cores for its computations, and of the GPUs if there are any. What process 0 prints is shown,
     and of the others what they wrote to standard error before they failed. When one ends with an
-    error, the others are ended, and one line says which it was. Ctrl-C reaches all.
+    error, the others are ended, and one line says which it was. Ctrl-C ends all, by process 0.
 
     Args:
       command: arguments of Python, such as `-m module --flag`.
@@ -187,8 +187,11 @@ def _report(children: Sequence[subprocess.Popen], said: Sequence[Sequence[str]])
 
 
 def _interrupt(children: Sequence[subprocess.Popen]) -> int:
-    """Pass Ctrl-C on and wait; a second one ends the waiting. The exit status of process 0."""
-    _signal(children, signal.SIGINT)
+    """Pass Ctrl-C to process 0 and wait; a second one ends the waiting. Its exit status.
+
+    The others end with it. If they were first, process 0 would report that they are lost.
+    """
+    _signal(children[:1], signal.SIGINT)
     with contextlib.suppress(KeyboardInterrupt, subprocess.TimeoutExpired):
         status = children[0].wait(INTERRUPT_S)
         return 128 - status if status < 0 else status

@@ -39,6 +39,8 @@ def main():
     parser.add_argument("--workdir", type=Path, default=None, help="kept; default: a temporary one")
     parser.add_argument("--phantoms", action="store_true")
     given = parser.parse_args()
+    # Background commands of a shell ignore Ctrl-C, and so would the commands that are interrupted.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder:
         root = given.workdir or Path(folder)
         one = root / "one"
