@@ -2,7 +2,7 @@
 
 import asyncio
 
-from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MOST = 512
 """Connections at once; on further ones, requests are refused."""
@@ -19,7 +19,7 @@ class Impatient(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to watch a connection."""
         super().connection_made(transport)
-        self._seen: RequestResponseCycle | None = None
+        self._seen: object = None  # the last request, where it was seen to be over
         self._look_later()
 
     def _look_later(self) -> None:
@@ -32,5 +32,6 @@ class Impatient(H11Protocol):
         if idle and self.cycle is self._seen:
             self.transport.close()
             return
-        self._seen = self.cycle
+        # One that still runs is looked at twice after its end: the next one has time to come.
+        self._seen = self.cycle if idle else self
         self._look_later()

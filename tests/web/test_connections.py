@@ -11,7 +11,7 @@ import uvicorn
 
 from inres.web import connections
 
-WAIT_S = 0.15
+WAIT_S = 0.2
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
 
 
@@ -59,7 +59,9 @@ def test_a_request_is_answered_however_long_it_takes(port):
             connection.sendall(HEAD + b"\r\n")
             answer = b""
             while not answer.endswith(b"ok"):
-                answer += connection.recv(1000)
+                part = connection.recv(1000)
+                assert part, "closed"
+                answer += part
             assert answer.startswith(b"HTTP/1.1 200")
         connection.sendall(HEAD)  # the head of a further one does not end
         assert connection.recv(100) == b""
