@@ -24,6 +24,7 @@ _HINTS = (
     "JOB_COMPLETION_INDEX",  # an indexed job of Kubernetes
 )
 """Variables without one of which JAX is not asked whether it recognises the environment."""
+_OWN_MACHINE = ("localhost", "127.0.0.1", "[::1]")
 _HELP = (
     "on one machine, `python -m experiments.launch --processes=N -- -m MODULE ...` gives them; "
     "under srun none is needed"
@@ -111,6 +112,16 @@ def _detected() -> Place | None:
     return None
 
 
+def _listening(coordinator: str | None) -> str | None:
+    """Where process 0 listens; None: on all addresses of its machine.
+
+    Whoever reaches it can have it run code, so processes of one machine must not be reached from
+    another one.
+    """
+    host = coordinator.rpartition(":")[0] if coordinator else ""
+    return coordinator if host in _OWN_MACHINE else None
+
+
 def join(at: Place | None) -> None:
     """Connect the processes of a command; does nothing for one process.
 
@@ -132,6 +143,7 @@ def join(at: Place | None) -> None:
             at.index,
             cluster_detection_method=at.environment,
             initialization_timeout=MEET_S,
+            coordinator_bind_address=_listening(at.coordinator),
         )
         jax.devices()  # the processes tell each other their devices, so all must ask at once
     except RuntimeError as error:

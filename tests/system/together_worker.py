@@ -1,6 +1,7 @@
 """Run by test_together as several processes: what process 0 prints shows how work is shared."""
 
 import json
+import socket
 import sys
 
 from inres.system import distributed, together
@@ -38,10 +39,17 @@ def fail_alone():
     return together.agreed(0)
 
 
+def reachable(host, port):
+    with socket.socket() as probe:
+        return probe.connect_ex((host, port)) == 0
+
+
 def work(kind):
     """What process 0 does; all else is done together."""
     say = lambda **what: print(json.dumps(what), flush=True)  # noqa: E731
     if kind == "fail":
+        port = int(sys.argv[2].rpartition(":")[2])
+        say(**{host: reachable(host, port) for host in ("127.0.0.1", "127.0.0.2")})
         raise ValueError("process 0 refuses")
     if kind == "fail alone":
         together.together(fail_alone)
