@@ -73,12 +73,32 @@ def test_a_deflated_file_is_inflated_within_the_memory(tmp_path):
 
 @pytest.mark.parametrize(
     ("ending", "options"),
-    [("JPEG", {}), ("JPEG", {"progressive": True}), ("JPEG2000", {"no_jp2": True})],
+    [
+        *(("JPEG", {}), ("JPEG", {"progressive": True})),
+        *(("JPEG2000", {"no_jp2": True}), ("JPEG2000", {"no_jp2": False})),
+    ],
 )
 def test_frames_state_their_size(ending, options):
     image = io.BytesIO()
     Image.fromarray(np.zeros((30, 70), np.uint8)).save(image, ending, **options)
     assert limits.stated_size(image.getvalue()) == (30, 70)
+
+
+@pytest.mark.parametrize("inserted", [b"\xff", b"\xff\xff", b"\xff\x01", b"\xff\xd0", b"\0"])
+def test_what_decoders_skip_does_not_hide_the_size(inserted):
+    """Fill bytes, and markers without a length; a decoder may also skip what is none."""
+    image = io.BytesIO()
+    Image.fromarray(np.zeros((30, 70), np.uint8)).save(image, "JPEG")
+    start, size, rest = image.getvalue().partition(b"\xff\xc0")
+    expected = limits.UNKNOWN if inserted == b"\0" else (30, 70)
+    assert limits.stated_size(start + inserted + size + rest) == expected
+
+
+def test_a_file_of_two_sizes_has_none():
+    made = [io.BytesIO(), io.BytesIO()]
+    for image, side in zip(made, (8, 9), strict=True):
+        Image.fromarray(np.zeros((8, side), np.uint8)).save(image, "JPEG2000", no_jp2=side == 9)
+    assert limits.stated_size(made[0].getvalue() + made[1].getvalue()) == limits.UNKNOWN
 
 
 def test_a_frame_of_another_size_is_not_decoded(tmp_path):
@@ -93,5 +113,7 @@ def test_a_frame_of_another_size_is_not_decoded(tmp_path):
     folder = save(tmp_path / "frames", made)
     with pytest.raises(ScanError, match="cannot be decoded"):
         dicom.read_stack(dicom.open_stack(folder))
-    for data in (b"", b"\xff\xd8", b"\xff\xd8\xff\xc0\0\x08", b"\xff\x4f\xff\x51", b"x" * 100):
+    for data in (b"\xff\xd8", b"\xff\xd8\xff\xc0\0\x08", b"\xff\x4f\xff\x51"):
+        assert limits.stated_size(data) == limits.UNKNOWN
+    for data in (b"", b"x" * 100):
         assert limits.stated_size(data) is None
