@@ -31,7 +31,7 @@ _ORIENTATION, _UPRIGHT = 274, 1
 _TURNED = range(2, 9)
 _ASSOCIATED = 1
 """Kind of an extra sample of TIFF by which the colours were multiplied."""
-_CORRUPT = ("Corrupt JPEG", "Premature end")
+_CORRUPT = (b"Corrupt JPEG", b"Premature end")
 """What SimpleITK prints of damage, before it makes up the rest."""
 _OUTPUT = threading.Lock()
 _COLOURS = ("CMYK", "YCbCr", "LAB", "HSV")
@@ -173,7 +173,7 @@ def _require_all_bits(path: Path) -> None:
 def damage_reported(path: Path) -> Iterator[None]:
     """Within this context, what SimpleITK prints of damage to the JPEG `path` is an error.
 
-    Output is held back for as long as that takes, also that of other threads.
+    Other output is held back for as long as that takes, also that of other threads.
 
     Raises:
       ScanError: it says that the file is damaged.
@@ -183,24 +183,19 @@ def damage_reported(path: Path) -> Iterator[None]:
     if not jpeg:
         yield
         return
-    printed: list[bytes] = []
-    with _OUTPUT:
-        try:
-            with _held(1, printed), _held(2, printed):
-                yield
-        finally:
-            said = b"".join(printed)
-            lines = said.decode(errors="replace").splitlines()
-            wrong = [line.strip() for line in lines if line.startswith(_CORRUPT)]
-            if said and not wrong:
-                os.write(2, said)
+    wrong: list[str] = []
+    with _OUTPUT, _held(1, wrong), _held(2, wrong):
+        yield
     if wrong:
         raise ScanError(f"{path}: damaged ({wrong[0]}); fetch it again")
 
 
 @contextlib.contextmanager
-def _held(handle: int, printed: list[bytes]) -> Iterator[None]:
-    """Within this context, what is written to a file handle is kept; then it joins `printed`."""
+def _held(handle: int, wrong: list[str]) -> Iterator[None]:
+    """Within this context, what is written to a file handle is held back.
+
+    Then lines on damage to a JPEG join `wrong`, and all others are written.
+    """
     _flush()
     with tempfile.TemporaryFile() as held:
         before = os.dup(handle)
@@ -212,7 +207,12 @@ def _held(handle: int, printed: list[bytes]) -> Iterator[None]:
             os.dup2(before, handle)
             os.close(before)
             held.seek(0)
-            printed.append(held.read())
+            with open(handle, "wb", closefd=False) as out:
+                for line in held:
+                    if line.startswith(_CORRUPT):
+                        wrong.append(line.decode(errors="replace").strip())
+                    else:
+                        out.write(line)
 
 
 def _flush() -> None:

@@ -1,5 +1,6 @@
 """Pictures that SimpleITK completes, turns around or reads as another type."""
 
+import contextlib
 import io
 import os
 import struct
@@ -204,9 +205,17 @@ def test_damage_inside_a_jpeg_is_found_as_far_as_its_reader_notices(tmp_path, ca
     with pytest.raises(ScanError, match=r"a\.jpg: damaged \(Corrupt JPEG data: .*fetch it again"):
         read_image(tmp_path / "a.jpg")
     assert capfd.readouterr().err == ""
-    with damage_reported(tmp_path / "a.jpg"):
-        os.write(2, b"of another thread\n")
-    assert capfd.readouterr().err == "of another thread\n"
+
+
+def test_other_output_stays_where_it_belongs(tmp_path, capfd):
+    """That of other threads, also if the file is damaged."""
+    (tmp_path / "a.jpg").write_bytes(encoded("jpeg"))
+    for damage in (b"", b"Corrupt JPEG data: bad\n"):
+        wrong = pytest.raises(ScanError, match=r"damaged \(Corrupt JPEG data: bad\)")
+        with wrong if damage else contextlib.nullcontext(), damage_reported(tmp_path / "a.jpg"):
+            os.write(1, b"a result\n")
+            os.write(2, b"a note\n" + damage + b"another")
+        assert capfd.readouterr() == ("a result\n", "a note\nanother")
 
 
 def test_pages_that_are_a_ring_end(tmp_path):
