@@ -264,6 +264,8 @@ def _set_aside(folder: Path, aside: Path) -> bool:
 async def _timely(request: Request, limits: Limits) -> AsyncIterator[bytes]:
     """The pieces of a body, each `LEAST_BYTES` of which arrive within `Limits.silent_s`.
 
+    The time in which the caller works on a piece does not count.
+
     Raises:
       ApiError: they do not.
     """
@@ -281,7 +283,9 @@ async def _timely(request: Request, limits: Limits) -> AsyncIterator[bytes]:
         missing -= len(chunk)
         if missing <= 0:
             missing, end = LEAST_BYTES, time.monotonic() + limits.silent_s
+        begin = time.monotonic()
         yield chunk
+        end += time.monotonic() - begin
 
 
 class _Form:

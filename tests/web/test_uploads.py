@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from ct.dicom_files import slices as dicom_slices
+from python_multipart.multipart import MultipartParser
 
 from inres.archive import Archive
 from inres.web import zips
@@ -486,6 +487,23 @@ def test_an_upload_that_trickles_ends(serve):
         assert time.monotonic() - start < 2
         task.cancel()
         assert left(client) == []
+
+
+def test_the_time_in_which_the_server_writes_is_not_the_clients(serve, monkeypatch):
+    """As behind other uploads, in a thread that they use."""
+    write = MultipartParser.write
+
+    def slow(parser, data):
+        time.sleep(0.15)
+        return write(parser, data)
+
+    monkeypatch.setattr(MultipartParser, "write", slow)
+    pieces = (START, GOOD, b"\r\n--x--\r\n")
+    with serve(limits={"silent_s": 0.1}) as client:
+        queue = asyncio.Queue()
+        for piece in pieces:
+            queue.put_nowait(piece)
+        assert client.portal.call(slow_request(client, queue, ends_after=len(pieces))) == 202
 
 
 def test_unpacked_bytes_and_arriving_uploads_count(serve):
