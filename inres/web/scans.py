@@ -42,6 +42,10 @@ class Abandoned(Exception):
     """Reading a scan ended because nobody waits for it."""
 
 
+class Busy(ApiError):
+    """A scan cannot be read now, because requests use others; it is no fault of the scan."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Source:
     """Where a client's scan is."""
@@ -213,7 +217,7 @@ class OpenedScans:
         """A scan with its voxels, as soon as it is read.
 
         Raises:
-          ApiError: it cannot be read.
+          ApiError: it cannot be read, or not now.
         """
         entry.waiting += 1
         try:
@@ -286,7 +290,7 @@ class OpenedScans:
         """Wait until requests do not use more scans than are kept in memory.
 
         Raises:
-          ApiError: they use them for too long.
+          Busy: they use them for too long.
         """
         end = time.monotonic() + _LONGEST_WAIT_S
         while True:
@@ -297,7 +301,7 @@ class OpenedScans:
                 return
             step("waiting for requests on other scans", None)
             if time.monotonic() > end:
-                raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "the server is busy; try again")
+                raise Busy(HTTPStatus.SERVICE_UNAVAILABLE, "the server is busy; try again")
             gc.collect()
             time.sleep(_PAUSE_S)
 
@@ -313,10 +317,10 @@ class OpenedScans:
             self._keep(key, done.result(), entries)
             reading.future.set_result(done.result())
             return
-        if not isinstance(error, Abandoned | asyncio.CancelledError):
+        if not isinstance(error, Abandoned | Busy | asyncio.CancelledError):
             for entry in entries:
                 entry.error = self._hide(_explained(error))
-        reading.future.set_exception(Abandoned())
+        reading.future.set_exception(error if isinstance(error, Busy) else Abandoned())
         reading.future.exception()  # nobody may be waiting
 
     def _keep(self, key: Key, opened: QueryScan, entries: list[Entry]) -> None:

@@ -1,5 +1,6 @@
 """Scans are read once, in the background, and few are kept in memory."""
 
+import contextlib
 import dataclasses
 import gc
 import io
@@ -16,6 +17,7 @@ from PIL import Image
 from inres.archive import Archive
 from inres.ct.header import ScanError
 from inres.ct.scan import read_scan
+from inres.web import scans
 
 OPEN = Archive.open_scan
 """As it is without the changes of a test."""
@@ -111,8 +113,9 @@ def test_memory_holds_few_scans_and_others_are_read_again(serve, readings):
         assert readings.alive_at_most(0)
 
 
-def test_scans_that_requests_still_use_count(serve, readings, monkeypatch):
-    """A search that waits keeps its scan, so that no further one is read meanwhile."""
+@contextlib.contextmanager
+def in_use(client, id_, monkeypatch):
+    """Within this context, a search uses a scan."""
     begun, go, search_scan = threading.Event(), threading.Event(), Archive.search_scan
 
     def slow(archive, scan, **options):
@@ -121,30 +124,55 @@ def test_scans_that_requests_still_use_count(serve, readings, monkeypatch):
         return search_scan(archive, scan, **options)
 
     monkeypatch.setattr(Archive, "search_scan", slow)
+    statuses = []
+    search = threading.Thread(target=lambda: statuses.append(search_in(client, id_).status_code))
+    search.start()
+    assert begun.wait(5)
+    yield
+    go.set()
+    search.join()
+    assert statuses == [200]
+
+
+def search_in(client, id_):
+    body = {"query": {"scan": id_, "world_mm": [-60, 0, 10]}, "options": {"nearest": 3}}
+    return client.post("/api/search", json=body)
+
+
+def test_scans_that_requests_still_use_count(serve, readings, monkeypatch):
+    """A search that waits keeps its scan, so that no further one is read meanwhile."""
     with serve(limits={"open_scans": 1}) as client:
         first = open_(client, "subset2/a.mhd")
         client.wait(first)
-        body = {"query": {"scan": first, "world_mm": [-60, 0, 10]}, "options": {"nearest": 3}}
-        statuses = []
-        search = threading.Thread(
-            target=lambda: statuses.append(client.post("/api/search", json=body).status_code)
-        )
-        search.start()
-        assert begun.wait(5)
-        client.wait(open_(client, "subset0/b.mhd"))
-        third = open_(client, "subset0/c.mhd")
-        for _ in range(20):
-            state = client.get(f"/api/scans/{third}").json()
-            time.sleep(0.01)
-        assert (state["state"], state["message"]) == (
-            "reading", "waiting for requests on other scans",
-        )  # fmt: skip
-        assert len(readings.paths) == 2
-        go.set()
+        with in_use(client, first, monkeypatch):
+            client.wait(open_(client, "subset0/b.mhd"))
+            third = open_(client, "subset0/c.mhd")
+            for _ in range(20):
+                state = client.get(f"/api/scans/{third}").json()
+                time.sleep(0.01)
+            assert (state["state"], state["message"]) == (
+                "reading", "waiting for requests on other scans",
+            )  # fmt: skip
+            assert len(readings.paths) == 2
         client.wait(third)
-        search.join()
-        assert statuses == [200]
         assert readings.alive_at_most(1)
+
+
+def test_a_scan_that_could_not_be_read_for_want_of_memory_is_read_later(
+    serve, readings, monkeypatch
+):
+    monkeypatch.setattr(scans, "_LONGEST_WAIT_S", 0.0)
+    with serve(limits={"open_scans": 1}) as client:
+        first = open_(client, "subset2/a.mhd")
+        client.wait(first)
+        with in_use(client, first, monkeypatch):
+            client.wait(open_(client, "subset0/b.mhd"))
+            third = open_(client, "subset0/c.mhd")
+            answer = search_in(client, third)
+            assert (answer.status_code, answer.json()["error"]["message"]) == (
+                503, "the server is busy; try again",
+            )  # fmt: skip
+        assert search_in(client, third).status_code == 200
 
 
 def test_requests_wait_for_a_scan_that_is_read(serve, readings, archive, small):
