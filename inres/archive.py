@@ -646,7 +646,8 @@ class Archive:
         named = kind or ("cases" if path.suffix.lower() == ".csv" else given.kind)
         given = dataclasses.replace(given, kind=named, root=str(path))
         found = growing.add(self._run, given, normals=normals, workers=workers)
-        self._open_again()
+        with self._renewing:
+            self._open_again()
         return found
 
     def remove(self, where: str) -> int:
@@ -664,7 +665,8 @@ class Archive:
           ValueError: the condition is invalid, or all items meet it; nothing is removed.
         """
         count = growing.remove(self._run, arguments.text("where", where))
-        self._open_again()
+        with self._renewing:
+            self._open_again()
         return count
 
     def refresh(self) -> bool:
@@ -692,7 +694,7 @@ class Archive:
             self._renewing.release()
 
     def _open_again(self) -> None:
-        """Read the archive as it is now on disk."""
+        """Read the archive as it is now on disk; within `_renewing`, so that the last one stays."""
         now = self.__dict__
         kept = {name: now[name] for name in _KEPT if name in now}
         # At once, and in another dictionary: searches that are running keep the former state.

@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 
+from inres import archive as archive_lib
 from inres.archive import Archive
 from inres.data.items import Item
 from inres.pipeline import growing
@@ -112,3 +113,26 @@ def test_an_archive_of_another_network_is_not_mixed_in(own):
         archive.refresh()
     assert archive.refresh() is False
     assert len(archive) == 11
+
+
+def test_a_slow_refresh_does_not_undo_a_removal(own, monkeypatch):
+    """It may have read a state from before."""
+    archive, other = own
+    begun, go, renewed = threading.Event(), threading.Event(), archive_lib.renewed
+
+    def slow(run):
+        found = renewed(run)
+        if not begun.is_set():
+            begun.set()
+            go.wait(0.3)
+        return found
+
+    monkeypatch.setattr(archive_lib, "renewed", slow)
+    add(other, "new")
+    refresh = threading.Thread(target=archive.refresh)
+    refresh.start()
+    assert begun.wait(5)
+    archive.remove("scan = 'a'")
+    go.set()
+    refresh.join()
+    assert archive.find("scan = 'a'")[0] == 0
