@@ -109,6 +109,8 @@ def add(
 def remove(run: TrainedRun, where: str) -> int:
     """Remove the items whose records meet an SQL condition from the archive of `run` on disk.
 
+    The condition is on the archive as it is there now, also if `run` was opened before it changed.
+
     Returns:
       How many were removed.
 
@@ -116,12 +118,13 @@ def remove(run: TrainedRun, where: str) -> int:
       ValueError: the condition is not valid, or all items meet it.
       StoreError: another program is writing to the archive.
     """
-    ids = run.stored.records.where(where)
-    if len(ids) == len(run.stored):
+    stored = storage.load(run.stored.path)
+    ids = stored.records.where(where)
+    if len(ids) == len(stored):
         raise ValueError(
             f"condition {where!r}: all {len(ids)} items meet it; an archive keeps at least one"
         )
-    updates.remove(run.stored.path, ids)
+    updates.remove(stored.path, ids)
     return len(ids)
 
 

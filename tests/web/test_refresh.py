@@ -136,3 +136,11 @@ def test_a_slow_refresh_does_not_undo_a_removal(own, monkeypatch):
     go.set()
     refresh.join()
     assert archive.find("scan = 'a'")[0] == 0
+
+
+def test_a_removal_is_from_the_archive_as_it_is_on_disk(own):
+    archive, other = own
+    add(other, "new")
+    updates.remove(other.stored.path, [0])  # item 1
+    assert archive.remove("scan = 'new' OR item = 1") == 1
+    assert [record["item"] for record in archive.find()[1]] == [*range(2, 12)]
