@@ -45,7 +45,7 @@ _SLICE = Parameter("k", "Number of the slice, from the lowest up, from 0.", "int
 _SCAN = Parameter("id", "Id of the scan.")
 
 ENDPOINTS = (
-    Endpoint("GET", "/api/health", info.health, "Whether the server is up.", "Health"),
+    Endpoint("GET", "/api/health", info.health, "Whether the networks are loaded.", "Health"),
     Endpoint("GET", "/api/archive", info.archive, "What the archive holds.", "Archive"),
     Endpoint(
         *("GET", "/api/files", opening.files, "Scans and folders below --scans.", "Files"),
