@@ -1,5 +1,6 @@
 """Validates the arguments of `index.build` and `search.search` and converts them to arrays."""
 
+import functools
 import math
 from typing import Any
 
@@ -65,8 +66,9 @@ def queries(
     if codes.ndim != 2:
         raise ValueError(f"query_codes have shape {codes.shape}, must be [Q, W]")
     q = len(codes)
-    _whole("k", k, 1)
-    _whole("min_pool", min_pool, 0)
+    if not (type(k) is type(min_pool) is int and k >= 1 and min_pool >= 0):
+        _whole("k", k, 1)
+        _whole("min_pool", min_pool, 0)
     if nearest is not None:
         _whole("nearest", nearest, 1)
         if min_pool:
@@ -93,8 +95,6 @@ def queries(
 
 def _whole(name: str, value: Any, least: int) -> None:
     """Check that a count is a whole number of at least `least`."""
-    if type(value) is int and value >= least:
-        return
     whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
     if not whole or value < least:
         raise ValueError(f"{name} is {value!r}, must be a whole number of {least} or more")
@@ -102,10 +102,8 @@ def _whole(name: str, value: Any, least: int) -> None:
 
 def _thresholds(threshold: Any, q: int, *, most: int) -> np.ndarray:
     """One threshold, or one per query, as int32 [Q], with larger values reduced to `most`."""
-    if type(threshold) is int and threshold >= 0:  # the usual case, and the fastest
-        limits = np.empty(q, np.int32)
-        limits.fill(min(threshold, most))
-        return limits
+    if type(threshold) is int and threshold >= 0 and q <= codes_lib.FEW:  # usual, and the fastest
+        return _equal(min(threshold, most), q)
     limits = np.asarray(threshold)
     if limits.shape not in ((), (q,)) or limits.dtype.kind not in "iu":
         raise ValueError(
@@ -114,6 +112,14 @@ def _thresholds(threshold: Any, q: int, *, most: int) -> np.ndarray:
     if q and limits.min() < 0:
         raise ValueError(f"threshold is {limits.min()}, must be 0 or more")
     return np.broadcast_to(np.minimum(limits, most).astype(np.int32), (q,)).copy()
+
+
+@functools.lru_cache(4096)
+def _equal(threshold: int, q: int) -> np.ndarray:
+    """int32 [q], read-only because searches share it: making one takes as long as a small pool."""
+    limits = np.full(q, threshold, np.int32)
+    limits.flags.writeable = False
+    return limits
 
 
 def _features(features: Any, dims: int | None, name: str) -> np.ndarray:

@@ -19,6 +19,7 @@
 #include <new>
 #include <system_error>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #if defined(__x86_64__) && defined(__GNUC__)
@@ -60,6 +61,20 @@ struct Segment {
   int64_t kind;  // of the features: 0 float32, 1 float16, 2 bfloat16
   int64_t width;
   int64_t substrings;  // m
+};
+
+// What native.py asks for: this, followed without gaps by those arrays that `has` names (bit 0: the
+// first), places int64 [Q, m] and the first five fields of Queries.
+struct Request {
+  const Segment* segments;  // at least one
+  int64_t n;                // number of segments
+  int64_t count;            // Q
+  int64_t k;
+  int64_t plan;
+  int64_t threads;
+  int64_t level;  // best instruction set to use
+  int64_t m;      // number of places, or of items
+  int64_t has;
 };
 
 struct Queries {
@@ -310,6 +325,32 @@ int processor() {
 #endif
 }
 
+// The arrays of a Request.
+struct Asked {
+  const int64_t* place = nullptr;
+  Queries queries;
+
+  explicit Asked(const Request& request) {
+    const int64_t q = request.count;
+    const char* at = reinterpret_cast<const char*>(&request + 1);
+    int64_t has = request.has;
+    const auto next = [&](auto*& array, int64_t size) {
+      array = has & 1 ? reinterpret_cast<std::remove_reference_t<decltype(array)>>(at) : nullptr;
+      if (array) at += size * sizeof(*array);
+      has >>= 1;
+    };
+    next(place, q * request.m);
+    next(queries.codes, q * request.segments->words);
+    next(queries.features, q * request.segments->dims);
+    next(queries.threshold, q);
+    next(queries.own, q);
+    next(queries.only, q);
+    queries.count = q;
+    queries.k = request.k;
+    queries.plan = request.plan;
+  }
+};
+
 // Whether squared distances do not overflow, with the limit of checks.finite.
 bool finite(const Queries& queries, int64_t dims) {
   const double limit = std::sqrt(1e37 / static_cast<double>(dims)) / 2;
@@ -333,50 +374,46 @@ bool finite(const Queries& queries, int64_t dims) {
 extern "C" {
 
 // ABI in native.py.
-int inres_abi() { return 4; }
+int inres_abi() { return 5; }
 
 // The best instruction set that both this processor and the kernel support.
 int inres_level() { return processor(); }
 
-// The first arguments of all searches: n >= 1 segments, the fields of Queries, and how to work. They
-// return 0, 1 if there is not enough memory, or NOT_FINITE in native.py.
-#define INRES_HEAD                                                                          \
-  const Segment *segments, int64_t n, const uint32_t *codes, const float *features,         \
-      const int32_t *threshold, const int32_t *own, const int32_t *only, int64_t count,     \
-      int64_t k, int64_t plan, int threads, int level
-
+// The first argument of all searches is a Request. They return 0, 1 if there is not enough memory,
+// or NOT_FINITE in native.py.
 #define INRES_RUN(function, ...)                                                            \
-  const Queries queries{codes, features, threshold, own, only, count, k, plan};             \
-  if (!finite(queries, segments->dims)) return 2;                                           \
+  const Asked asked(*request);                                                              \
+  const Queries& queries = asked.queries;                                                   \
+  if (!finite(queries, request->segments->dims)) return 2;                                  \
+  [[maybe_unused]] const int64_t size = queries.count * queries.k;                          \
+  const int level = std::min(static_cast<int>(request->level), processor());                \
   try {                                                                                     \
-    INRES_CALL(std::min(level, processor()), function, segments, n, queries, threads,       \
-               __VA_ARGS__);                                                                \
+    INRES_CALL(level, function, request->segments, request->n, queries,                     \
+               static_cast<int>(request->threads), __VA_ARGS__);                            \
     return 0;                                                                               \
   } catch (...) {                                                                           \
     return 1;                                                                               \
   }
 
 // search.search. `out`: ids, Hamming and (float) Euclidean distances [Q, k], pool sizes [Q].
-int inres_search(INRES_HEAD, int32_t* out) {
-  const int64_t size = count * k;
+int inres_search(const Request* request, int32_t* out) {
   INRES_RUN(search, out, out + size, reinterpret_cast<float*>(out + 2 * size), out + 3 * size)
 }
 
 // search.search_hamming. `out`: ids, distances and (int64) places, [Q, k].
-int inres_nearest(INRES_HEAD, int32_t* out) {
-  const int64_t size = count * k;
+int inres_nearest(const Request* request, int32_t* out) {
   INRES_RUN(nearest, out, out + size, reinterpret_cast<int64_t*>(out + 2 * size))
 }
 
 // Ranks given items [Q, m] (places, -1: no item) by (distance, id). `out`: ids, Hamming and (float)
 // Euclidean distances [Q, k].
-int inres_rank(INRES_HEAD, const int64_t* place, int64_t m, int32_t* out) {
-  const int64_t size = count * k;
-  INRES_RUN(rank_given, place, m, out, out + size, reinterpret_cast<float*>(out + 2 * size))
+int inres_rank(const Request* request, int32_t* out) {
+  INRES_RUN(rank_given, asked.place, request->m, out, out + size,
+            reinterpret_cast<float*>(out + 2 * size))
 }
 
 // The least thresholds [Q] whose pools have at least m items, or all that a query may find.
-int inres_widen(INRES_HEAD, int64_t m, int32_t* least) {
-  INRES_RUN(widen, m, least)
+int inres_widen(const Request* request, int32_t* least) {
+  INRES_RUN(widen, request->m, least)
 }
 }

@@ -15,6 +15,7 @@ import dataclasses
 import functools
 import importlib.util
 import os
+import struct
 import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ from inres.retrieval import codes as codes_lib
 from inres.retrieval.queries import Queries
 from inres.retrieval.segment import Segment
 
-ABI = 4
+ABI = 5
 """Version of the kernel's C interface; a kernel with another version is not used."""
 NOT_FINITE = 2
 """Returned by the kernel for features that `checks.finite` refuses."""
@@ -40,6 +41,7 @@ _ARRAYS = (
     "codes", "starts", "ids", "features", "order", "groups", "labels", "hidden", "sketch", "centre",
     "scale", "norm", "slack", "tables", "rows", "cuts",
 )  # fmt: skip
+_REQUEST = struct.Struct("9q")
 _SIZES = ("distinct", "count", "words", "dims", "kind", "width", "substrings")
 
 
@@ -52,7 +54,8 @@ class _Segment(ctypes.Structure):
     )
 
 
-class How(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class How:
     """How the kernel works; the results are the same."""
 
     workers: int = 0
@@ -61,6 +64,11 @@ class How(NamedTuple):
     """One of PLANS."""
     level: int = BEST
     """Best instruction set to use."""
+
+    @functools.cached_property
+    def numbers(self) -> tuple[int, int, int]:
+        """As the kernel takes them: plan, threads and level."""
+        return PLANS.index(self.plan), self.workers or threads(), self.level
 
 
 class Items(NamedTuple):
@@ -93,13 +101,8 @@ def kernel() -> Any:
             f"{spec.origin}: kernel has interface {abi}, expected {ABI}: {remedy}", stacklevel=3
         )
         return None
-    address, number = ctypes.c_void_p, ctypes.c_int64
-    queries: list[Any] = [*(5 * [address]), *(3 * [number])]
-    head = [address, number, *queries, ctypes.c_int, ctypes.c_int]
-    loaded.inres_search.argtypes = [*head, address]
-    loaded.inres_nearest.argtypes = [*head, address]
-    loaded.inres_rank.argtypes = [*head, address, number, address]
-    loaded.inres_widen.argtypes = [*head, number, address]
+    for name in ("inres_search", "inres_nearest", "inres_rank", "inres_widen"):
+        getattr(loaded, name).argtypes = [ctypes.c_void_p, ctypes.c_void_p]
     return loaded
 
 
@@ -120,9 +123,9 @@ def threads() -> int:
 def items(segments: Sequence[Segment], *, bits: int, dims: int) -> Items:
     """The segments of an Index in the form that the kernel takes; arrays are not copied."""
     structs = (_Segment * max(1, len(segments)))()
-    structs[0].dims = dims
+    structs[0].words, structs[0].dims = codes_lib.words(bits), dims  # if there is no segment
     held: list[np.ndarray] = []
-    for struct, segment in zip(structs, segments, strict=False):
+    for one, segment in zip(structs, segments, strict=False):
         directory, sketch = segment.directory, segment.sketch
         found = directory.buckets
         substrings = len(found.tables)
@@ -148,11 +151,11 @@ def items(segments: Sequence[Segment], *, bits: int, dims: int) -> Items:
         for name, array in arrays.items():
             if array is not None:
                 held.append(array)
-                setattr(struct, name, array.ctypes.data)
-        struct.distinct, struct.count = directory.count, len(segment)
-        struct.words, struct.dims = codes_lib.words(bits), dims
-        struct.kind = checks.FLOATS.index(segment.features.dtype)
-        struct.width, struct.substrings = found.width, substrings
+                setattr(one, name, array.ctypes.data)
+        one.distinct, one.count = directory.count, len(segment)
+        one.words, one.dims = codes_lib.words(bits), dims
+        one.kind = checks.FLOATS.index(segment.features.dtype)
+        one.width, one.substrings = found.width, substrings
     return Items(ctypes.addressof(structs), len(structs), (structs, *held))
 
 
@@ -165,37 +168,41 @@ def _room(count: int) -> tuple[np.ndarray, int]:
 
 
 def _call(
-    function: Any, items: Items, queries: Queries, k: int, how: How, *rest: int | bytes
+    function: Any,
+    items: Items,
+    queries: Queries,
+    k: int,
+    how: How,
+    out: int,
+    *,
+    place: np.ndarray | None = None,
+    m: int = 0,
 ) -> None:
-    """Call a function of the kernel; `rest` are its last arguments.
+    """Call a function of the kernel, which writes to the address `out`.
 
-    Queries are passed as bytes, because asking NumPy for the address of an array takes as long as
-    searching a thousand codes.
+    All that is asked for is one block of bytes (struct Request in kernel.cc), because each argument
+    of a C function takes as long as comparing a hundred codes.
+
+    Args:
+      place: places int64 [Q, m], for `rank`.
+      m: number of places, or of items for `widen`.
 
     Raises:
       ValueError: features are not finite.
       MemoryError: out of memory. If threads cannot be started, the kernel works with fewer.
     """
-    codes, features, threshold, own, only = queries
-    status = function(
-        items.address,
-        items.segments,
-        codes.tobytes(),
-        None if features is None else features.tobytes(),
-        None if threshold is None else threshold.tobytes(),
-        None if own is None else own.tobytes(),
-        None if only is None else only.tobytes(),
-        len(codes),
-        int(k),
-        PLANS.index(how.plan),
-        how.workers or threads(),
-        how.level,
-        *rest,
-    )
-    if status == NOT_FINITE and features is not None:
-        checks.finite(features, "query_features")
+    parts, has = [], 0
+    for bit, array in enumerate((place, *queries)):
+        if array is not None:
+            parts.append(array)
+            has |= 1 << bit
+    count = len(queries.codes)
+    request = _REQUEST.pack(items.address, items.segments, count, k, *how.numbers, m, has)
+    status = function(b"".join((request, *parts)), out)
+    if status == NOT_FINITE and queries.features is not None:
+        checks.finite(queries.features, "query_features")
     if status:
-        raise MemoryError(f"{function.__name__}: out of memory for {len(codes)} queries")
+        raise MemoryError(f"{function.__name__}: out of memory for {count} queries")
 
 
 def search(
@@ -203,7 +210,7 @@ def search(
     queries: Queries,
     *,
     k: int,
-    how: How = How(),  # noqa: B008
+    how: How = How(),
 ) -> tuple[np.ndarray, ...]:
     """Two-stage search: ids, Hamming and Euclidean distances [Q, k], and pool sizes [Q].
 
@@ -226,7 +233,7 @@ def nearest(
     queries: Queries,
     *,
     k: int,
-    how: How = How(),  # noqa: B008
+    how: How = How(),
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The k nearest codes: ids and Hamming distances int32 [Q, k], and places int64 [Q, k]."""
     q = len(queries.codes)
@@ -243,13 +250,13 @@ def rank(
     place: np.ndarray,
     *,
     k: int,
-    how: How = How(),  # noqa: B008
+    how: How = How(),
 ) -> tuple[np.ndarray, ...]:
     """Rank items given by places int64 [Q, m] (-1: none): ids and both distances [Q, k]."""
     q, m = place.shape
     block, address = _room(3 * q * k)
-    given = place.astype(np.int64, copy=False).tobytes()
-    _call(kernel().inres_rank, items, queries, k, how, given, m, address)
+    given = np.ascontiguousarray(place, np.int64)
+    _call(kernel().inres_rank, items, queries, k, how, address, place=given, m=m)
     out = block[: 3 * q * k].reshape(3, q, k)
     return out[0], out[1], out[2].view(np.float32)
 
@@ -259,10 +266,10 @@ def widen(
     queries: Queries,
     *,
     least: int,
-    how: How = How(),  # noqa: B008
+    how: How = How(),
 ) -> np.ndarray:
     """The smallest thresholds int32 [Q] whose pools have `least` items, or all that there are."""
     q = len(queries.codes)
     block, address = _room(q)
-    _call(kernel().inres_widen, items, queries, 0, how, least, address)
+    _call(kernel().inres_widen, items, queries, 0, how, address, m=least)
     return block[:q]
