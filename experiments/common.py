@@ -5,6 +5,7 @@ import io
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn, TypeVar
@@ -86,7 +87,8 @@ def launch_with_arguments(
       run: the command.
       required: flags of this module without which nothing runs.
       optional: further flags of this module that --help shows with the command's own.
-      joins: whether the process may be one of several of this command.
+      joins: whether the process computes, perhaps as one of several; one that only starts others
+        must not choose their directory of compiled programs, which depends on their cores.
     """
 
     def main(argv: list[str]) -> None:
@@ -95,8 +97,8 @@ def launch_with_arguments(
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(errors="backslashreplace")
         try:
-            keep_programs(COMPILE_CACHE.value)
             if joins:
+                keep_programs(COMPILE_CACHE.value)
                 at = distributed.place(COORDINATOR.value, PROCESSES.value, PROCESS.value)
                 distributed.join(at)
             together.run(lambda: run(argv[1:]), silent=not DEBUG.value)
@@ -105,22 +107,35 @@ def launch_with_arguments(
             said = f"interrupted; run {_same_command()} to continue"
             _end_now(said if together.leads() else "", 130)
         except together.Ended:
-            _end_now("", 1)
+            sys.exit(1)
         except (ValueError, OSError, RuntimeError, MemoryError) as error:
             if DEBUG.value:
                 raise
             place = "" if together.leads() else f"process {together.index()}: "
-            message = f"error: {place}{explain(error)}"
-            if together.count() > 1:
-                _end_now(message, 1)
-            print(message, file=sys.stderr)
+            print(f"error: {place}{explain(error)}", file=sys.stderr)
             sys.exit(1)
 
     flags.mark_flags_as_required(required)
     shared = ("coordinator", "processes", "process") if joins else ()
     for name in (*required, *optional, *shared, "compile_cache", "debug"):
         flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[name])
-    app.run(main, flags_parser=_parse)
+    _run(main)
+
+
+def _run(main: Callable[[list[str]], None]) -> None:
+    """As `app.run`, but one of several processes that fails ends at once.
+
+    Python would have JAX wait for the others first, which have ended or wait for this one.
+    """
+    try:
+        app.run(main, flags_parser=_parse)
+    except BaseException as error:
+        status = error.code if isinstance(error, SystemExit) else 1
+        if together.count() == 1 or not status:
+            raise
+        if not isinstance(error, SystemExit):
+            traceback.print_exc()
+        _end_now("", status if isinstance(status, int) else 1)
 
 
 def _end_now(message: str, status: int) -> NoReturn:

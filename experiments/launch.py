@@ -17,7 +17,9 @@ from inres.system import launching
 
 def start(arguments: list[str]) -> None:
     """Start the processes and wait for them; ends with their exit status."""
-    sys.exit(launching.launch(arguments, common.PROCESSES.value or 0))
+    cache = common.COMPILE_CACHE.value
+    own = [f"--compile_cache={cache}"] if cache else []
+    sys.exit(launching.launch(arguments, common.PROCESSES.value or 0, flags=own))
 
 
 if __name__ == "__main__":

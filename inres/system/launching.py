@@ -2,8 +2,10 @@
 
 import contextlib
 import ctypes
+import itertools
 import os
 import queue
+import re
 import signal
 import socket
 import subprocess
@@ -28,7 +30,7 @@ _LINES = 60
 _PR_SET_PDEATHSIG = 1
 
 
-def launch(command: Sequence[str], processes: int) -> int:
+def launch(command: Sequence[str], processes: int, *, flags: Sequence[str] = ()) -> int:
     """Run `python *command` as several processes; returns the exit status of all.
 
     Each gets the flags --coordinator, --processes and --process, an equal share of the processor
@@ -39,6 +41,7 @@ def launch(command: Sequence[str], processes: int) -> int:
     Args:
       command: arguments of Python, such as `-m module --flag`.
       processes: their number.
+      flags: further flags of each.
 
     Raises:
       ValueError: there is no command, an impossible number, or fewer GPUs than processes.
@@ -48,14 +51,14 @@ def launch(command: Sequence[str], processes: int) -> int:
     if processes < 1:
         raise ValueError(f"--processes={processes}: must be at least 1")
     shares = [environment(index, processes) for index in range(processes)]
-    flags = [f"--coordinator=localhost:{free_port()}", f"--processes={processes}"]
-    if processes == 1:
-        flags = ["--processes=1"]
+    shared = [*flags, f"--processes={processes}"]
+    if processes > 1:
+        shared.append(f"--coordinator=localhost:{free_port()}")
     children: list[subprocess.Popen] = []
     with _terminated_as_interrupt():
         try:
             for index, share in enumerate(shares):
-                own = [*flags, f"--process={index}"] if processes > 1 else flags
+                own = [*shared, f"--process={index}"] if processes > 1 else shared
                 children.append(_start([sys.executable, *command, *own], share, shown=index == 0))
             return _watch(children)
         finally:
@@ -97,7 +100,9 @@ def _gpus(variables: Mapping[str, str]) -> int:
     if variables.get("JAX_PLATFORMS", "").startswith("cpu"):
         return 0
     if "CUDA_VISIBLE_DEVICES" in variables:
-        return len([name for name in variables["CUDA_VISIBLE_DEVICES"].split(",") if name])
+        names = (name.strip() for name in variables["CUDA_VISIBLE_DEVICES"].split(","))
+        # As CUDA reads it: the first that is no device, such as -1, and all after it do not count.
+        return len([*itertools.takewhile(re.compile(r"\d|GPU-|MIG-").match, names)])
     return len(list(Path("/dev").glob("nvidia[0-9]*")))
 
 

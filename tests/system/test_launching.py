@@ -143,6 +143,12 @@ def test_gpus_are_divided(monkeypatch):
     assert shares == ["0,1", "2,3,4"]
     with pytest.raises(ValueError, match="--processes=6: more than the 5 GPUs"):
         launching.environment(0, 6)
+    for nothing in ("", "-1", "NoDevFiles", "-1,0"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", nothing)
+        assert "JAX_LOCAL_DEVICE_IDS" not in launching.environment(0, 6)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8932f937, MIG-1,-1,2")
+    assert launching.environment(1, 2)["JAX_LOCAL_DEVICE_IDS"] == "1"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")
     assert "JAX_LOCAL_DEVICE_IDS" not in launching.environment(0, 6)
 
