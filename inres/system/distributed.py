@@ -103,8 +103,14 @@ def _detected() -> Place | None:
     if found is not None:
         count = found.get_process_count()
         return Place(found.get_process_id(), count, None, found.name) if count > 1 else None
+    # Without an error, those whose environment JAX does not recognise would each run alone.
+    if "JOB_COMPLETION_INDEX" in os.environ and not importlib.util.find_spec("kubernetes"):
+        raise ValueError(
+            "in an indexed job of Kubernetes, JAX needs the package kubernetes to find the other "
+            "processes; install it (pip install 'jax[k8s]'), or add --processes=1"
+        )
     started = int(os.environ.get("OMPI_COMM_WORLD_SIZE", "1"))
-    if started > 1:  # a version that JAX does not recognise; without an error each would run alone
+    if started > 1:  # a version that does not say where they meet
         raise ValueError(
             f"Open MPI started {started} processes, but does not say where they meet; add "
             "--coordinator=HOST:PORT with the host of process 0 and a free port, or --processes=1"

@@ -78,6 +78,14 @@ def test_a_version_of_open_mpi_that_is_not_recognised_needs_the_host_alone(envir
     assert place("node1:4321", None, None) == Place(1, 2, "node1:4321")
 
 
+def test_kubernetes_that_cannot_be_asked_is_not_taken_for_one_process(environment, monkeypatch):
+    monkeypatch.setitem(sys.modules, "kubernetes", None)  # as if not installed
+    environment({"KUBERNETES_SERVICE_HOST": "10.0.0.1", "JOB_COMPLETION_INDEX": "1"})
+    with pytest.raises(ValueError, match=r"Kubernetes.*jax\[k8s\].*--processes=1"):
+        place(None, None, None)
+    assert place(None, 1, None) is None
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
