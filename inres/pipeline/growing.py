@@ -24,7 +24,7 @@ from inres.data.scans import NothingNew
 from inres.encoding.encoded import Encoded
 from inres.pipeline import added, artifacts, segment, train
 from inres.pipeline.records import fields_of
-from inres.pipeline.trained import TrainedRun
+from inres.pipeline.trained import TrainedRun, renewed
 from inres.retrieval import codes
 from inres.storage import store as storage
 from inres.storage import updates
@@ -34,8 +34,6 @@ from inres.system.progress import progress as default_progress
 
 PENDING = ".preparing"
 """The item store of an addition that is not finished, which the same command continues."""
-
-
 _RESTART = "remove this folder to prepare the scans again"
 
 
@@ -75,6 +73,7 @@ def add(
     Raises:
       ConfigError: scans are to be added to an archive of images, or the other way round.
       AddedError, StoreError: another program is writing to the archive.
+      StageError: the archive was made again since the run was opened.
       SourceError, PrepareError, ValueError: as in `inres.data.prepare.prepare`; nothing is added.
       OSError: the disk is full; nothing is added.
     """
@@ -85,7 +84,8 @@ def add(
     paths = prepare.input_files(config, root)  # refuses data that is not there
     with added.lock(archive):
         added.remove_leftovers(archive)
-        present = storage.load(archive).records.distinct("scan") - {""}
+        run = renewed(run)  # others may have added scans since it was opened
+        present = run.stored.records.distinct("scan") - {""}
         pending = _pending(added.folder(archive), config, root, stamp=_stamp(paths))
         try:
             if not (pending / "items.csv").is_file():

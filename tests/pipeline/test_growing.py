@@ -213,6 +213,28 @@ def test_a_scan_under_another_name_is_a_copy(run, tmp_path):
     assert growing._copies(run, {"s1"}, tmp_path / "images of a folder") == (set(), [])
 
 
+def test_scans_that_others_added_since_the_run_was_opened_are_known(run, tmp_path, monkeypatch):
+    items, images, encoded = batch(run, 2)
+    identity.write(tmp_path / "scans.csv", [Identity("new0", "", "a")])
+    with added.lock(run.stored.path):
+        growing.append(run, items, images, encoded, scans=tmp_path / "scans.csv")
+    seen = []
+
+    def prepared(*_, out, skip, **__):
+        (out / "items.csv").touch()
+        seen.append(skip)
+
+    monkeypatch.setattr(growing.prepare, "input_files", lambda *_: [])
+    monkeypatch.setattr(growing.prepare, "prepare", prepared)
+    monkeypatch.setattr(growing.item_store, "open_store", lambda _: None)
+    monkeypatch.setattr(growing, "_messages", lambda _: ())
+    monkeypatch.setattr(growing, "_added", lambda now, *_: now.load_scans())
+    kind = run.config.data.kind
+    found = growing.add(run, Data(kind=kind, root=str(tmp_path)))
+    assert "new0" in seen[0]
+    assert found == (Identity("new0", "", "a"),)
+
+
 def test_two_writers_exclude_each_other(run):
     archive = run.stored.path
     held = pytest.raises(added.AddedError, match="another program is adding")
