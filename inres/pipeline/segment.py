@@ -172,9 +172,13 @@ def segmented(config: Config, out: Path, images: Path) -> Iterator[np.ndarray]:
 
     Args:
       images: the file of the slices, uint8 [N, S, S], without its ending.
+
+    Raises:
+      FileNotFoundError: there is no such file.
     """
     slices = open_images(images, item_store.AGAIN)
-    assert slices is not None
+    if slices is None:
+        raise FileNotFoundError(f"{images}.rows: no such file; {item_store.AGAIN}")
     return in_blocks(networks.unet_segmenter(config, networks.unet_variables(out)), slices)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from inres.config import Config
 from inres.data import views
 from inres.data.item_store import ItemStore
 from inres.pipeline import segment
@@ -60,3 +61,8 @@ def test_masks_take_room_as_they_are_written(store, tmp_path):
     assert len(sizes) == 4
     assert max(sizes) < (tmp_path / "masks.rows").stat().st_size < masks.nbytes / 4
     np.testing.assert_array_equal(masks, np.asarray(store.slices) > 127)
+
+
+def test_missing_slices_are_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"audit_slices\.rows: no such file; run the prep"):
+        segment.segmented(Config(), tmp_path, tmp_path / "audit_slices")
