@@ -18,7 +18,8 @@ def listed(lines: Sequence[str], *, most: int = 10) -> str:
 
 def short(name: str) -> str:
     """A name as `printable`, of at most 100 characters."""
-    return f"{printable(name[:97])}..." if len(name) > 100 else printable(name)
+    shown = printable(name)
+    return f"{shown[:97]}..." if len(shown) > 100 else shown
 
 
 def printable(name: str) -> str:

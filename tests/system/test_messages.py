@@ -1,6 +1,6 @@
 import pytest
 
-from inres.system.messages import listed, printable
+from inres.system.messages import listed, printable, short
 
 
 def test_long_lists_are_cut_and_counted():
@@ -26,3 +26,9 @@ def test_names_are_shown_on_one_line_of_any_encoding(name, shown):
     assert printable(name) == shown
     assert len(printable(name).splitlines()) == 1
     printable(name).encode()
+
+
+def test_a_long_name_is_cut_as_it_is_shown():
+    assert short("a" * 100) == "a" * 100
+    assert short("a" * 101) == "a" * 97 + "..."
+    assert len(short("\u202e" * 50)) == 100  # six characters each
