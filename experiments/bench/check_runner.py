@@ -2,6 +2,7 @@
 
 import datetime
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -96,7 +97,7 @@ def _run(name: str, scratch: Path, *, small: bool, seconds: float) -> dict[str, 
             timeout=min(longest, seconds),
             env=environment,
         )
-        error = "" if done.returncode == 0 else (done.stderr or f"exit code {done.returncode}")
+        error = _error_of(done)
     except subprocess.TimeoutExpired:
         error = f"stopped after {min(longest, seconds):.0f} s"
     found: dict[str, Any] = {"passed": not error}
@@ -105,3 +106,10 @@ def _run(name: str, scratch: Path, *, small: bool, seconds: float) -> dict[str, 
     if error:
         found["error"] = error.strip()[-4000:]
     return found
+
+
+def _error_of(done: subprocess.CompletedProcess[str]) -> str:
+    """What an ended process wrote to standard error if it failed, and the signal that killed it."""
+    if done.returncode < 0:
+        return f"{done.stderr}\nended by {signal.Signals(-done.returncode).name}"
+    return "" if done.returncode == 0 else done.stderr.strip() or f"exit code {done.returncode}"

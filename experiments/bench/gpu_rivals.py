@@ -1,6 +1,6 @@
 """Other programs that search binary codes on a GPU: faiss and cuVS, where they are installed.
 
-Neither has run here, because no GPU was available. Answers are compared before anything is timed.
+Not yet tested on a GPU. Answers are compared before anything is timed.
 """
 
 import abc

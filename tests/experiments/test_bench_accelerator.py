@@ -1,6 +1,8 @@
 """Benchmark and checks of an accelerator, at a tiny size on a CPU."""
 
 import json
+import subprocess
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -208,6 +210,28 @@ def test_a_failed_check_does_not_stop_the_others(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().out.count("FAILED") == 2
     late = check_runner.run_all(["environment"], out, small=True, limit_s=0)
     assert late["checks"]["environment"]["error"] == "not run: no time was left"
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "said"),
+    [(-9, "step 3 of 10\n", "ended by SIGKILL"), (1, " \n", "exit code 1"), (2, "x\ny\n", "y")],
+)
+def test_a_check_that_was_killed_says_so(status, error, said, tmp_path, capsys, monkeypatch):
+    done = subprocess.CompletedProcess([], status, "", error)
+    monkeypatch.setattr(check_runner.subprocess, "run", lambda *_, **__: done)
+    check_runner.run_all(["environment"], tmp_path / "check.json", small=True, limit_s=100)
+    assert f"environment: FAILED: {said} (" in capsys.readouterr().out
+
+
+def test_a_query_with_an_empty_pool_agrees_with_numpy(monkeypatch):
+    nothing = np.full((1, 3), -1), np.full((1, 3), 99), np.full((1, 3), np.inf), [0], None
+    monkeypatch.setattr(accelerator_search.jitted, "search", lambda *_, **__: nothing)
+    index = SimpleNamespace(features=jnp.ones((4, 2)))
+    queries = SimpleNamespace(
+        codes=np.zeros((1, 1), np.uint32), features=np.ones((1, 2)), threshold=np.zeros(1)
+    )
+    codes = np.ones((4, 1), np.uint32)
+    assert accelerator_search._check_two_stages(index, codes, queries, k=3) == [0]
 
 
 def test_the_flags_of_small_benchmarks_exist():
