@@ -33,12 +33,6 @@ def nested(jobs):
     return together.together(squares, jobs), together.sharers()
 
 
-def fail_alone():
-    if together.index() == 1:
-        raise OSError(f"process {together.index()} has no such file")
-    return together.agreed(0)
-
-
 def reachable(host, port):
     with socket.socket() as probe:
         return probe.connect_ex((host, port)) == 0
@@ -51,8 +45,6 @@ def work(kind):
         port = int(sys.argv[2].rpartition(":")[2])
         say(**{host: reachable(host, port) for host in ("127.0.0.1", "127.0.0.2")})
         raise ValueError("process 0 refuses")
-    if kind == "fail alone":
-        together.together(fail_alone)
     say(count=together.count(), sharers=together.sharers(), alone=squares([3]))
     say(shared=together.together(squares, list(range(7))))
     seen = []
