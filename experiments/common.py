@@ -42,8 +42,8 @@ SCHEDULER = flags.DEFINE_string(
 COORDINATOR = flags.DEFINE_string(
     "coordinator",
     None,
-    "Of several processes: HOST:PORT of process 0. Slurm and others give it (README, Several "
-    "processes).",
+    "Of several processes: HOST:PORT of process 0. Slurm and others give it "
+    "(experiments/README.md, Several devices and processes).",
 )
 PROCESSES = flags.DEFINE_integer(
     "processes", None, "Number of processes of this command; 1: one, whatever the environment says."

@@ -172,7 +172,8 @@ def test_a_rival_with_other_answers_is_left_out():
 )
 def test_the_checks_pass_on_a_cpu(name):
     result = device_checks.CHECKS[name](small=True)
-    assert json.loads(json.dumps(result)) == result or result
+    assert result
+    json.dumps(result)
 
 
 @pytest.mark.parametrize(
