@@ -32,8 +32,9 @@ from inres.web.work import Pool
 
 READING, READY, FAILED = "reading", "ready", "failed"
 _MOST_SERIES = 100
-_LONGEST_WAIT_S, _PAUSE_S = 60.0, 0.05
-"""For the memory of scans that others use."""
+_LONGEST_WAIT_S, _PAUSE_S, _COLLECTION_S = 60.0, 0.05, 5.0
+"""For the memory of scans that others use: how long to wait, to look again, and to collect garbage,
+which takes 0.1 s in which no other thread runs."""
 Key = tuple[Path, str, str]
 """A scan, which series of it, and a digest of the state of its files."""
 
@@ -292,7 +293,8 @@ class OpenedScans:
         Raises:
           Busy: they use them for too long.
         """
-        end = time.monotonic() + _LONGEST_WAIT_S
+        collection = time.monotonic()
+        end = collection + _LONGEST_WAIT_S
         while True:
             with self._counting:
                 self._alive = [one for one in self._alive if one() is not None]
@@ -300,9 +302,12 @@ class OpenedScans:
             if count <= self._limits.open_scans:
                 return
             step("waiting for requests on other scans", None)
-            if time.monotonic() > end:
+            now = time.monotonic()
+            if now > end:
                 raise Busy(HTTPStatus.SERVICE_UNAVAILABLE, "the server is busy; try again")
-            gc.collect()
+            if now >= collection:
+                gc.collect()
+                collection = now + _COLLECTION_S
             time.sleep(_PAUSE_S)
 
     def _finish(self, key: Key, reading: _Reading, done: "asyncio.Future[QueryScan]") -> None:

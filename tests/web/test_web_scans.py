@@ -127,10 +127,12 @@ def in_use(client, id_, monkeypatch):
     statuses = []
     search = threading.Thread(target=lambda: statuses.append(search_in(client, id_).status_code))
     search.start()
-    assert begun.wait(5)
-    yield
-    go.set()
-    search.join()
+    try:
+        assert begun.wait(5)
+        yield
+    finally:
+        go.set()
+        search.join(10)
     assert statuses == [200]
 
 
@@ -141,6 +143,9 @@ def search_in(client, id_):
 
 def test_scans_that_requests_still_use_count(serve, readings, monkeypatch):
     """A search that waits keeps its scan, so that no further one is read meanwhile."""
+    collected, collect = [], gc.collect
+    monkeypatch.setattr(gc, "collect", lambda: collected.append(collect()))
+    monkeypatch.setattr(scans, "_PAUSE_S", 0.01)
     with serve(limits={"open_scans": 1}) as client:
         first = open_(client, "subset2/a.mhd")
         client.wait(first)
@@ -154,6 +159,7 @@ def test_scans_that_requests_still_use_count(serve, readings, monkeypatch):
                 "reading", "waiting for requests on other scans",
             )  # fmt: skip
             assert len(readings.paths) == 2
+            assert len(collected) == 1  # others can work meanwhile
         client.wait(third)
         assert readings.alive_at_most(1)
 
