@@ -5,13 +5,19 @@ from pathlib import Path
 
 from inres.ct import metaimage, nifti, nrrd
 from inres.ct.damage import Stored, check_stored
+from inres.ct.header import reader_by_name
 
 _DESCRIBE: dict[str, Callable[[Path], Stored]] = {
-    **dict.fromkeys((".mhd", ".mha"), metaimage.describe),
-    **dict.fromkeys((".nii", ".nii.gz", ".hdr", ".img", ".img.gz"), nifti.describe),
-    **dict.fromkeys((".nrrd", ".nhdr"), nrrd.describe),
+    "MetaImageIO": metaimage.describe,
+    "NrrdImageIO": nrrd.describe,
+    "NiftiImageIO": nifti.describe,
 }
-"""How a header is read, by the ending of the file."""
+"""How a header is checked, by SimpleITK's reader that reads it afterwards."""
+
+
+def _described(path: Path) -> Stored | None:
+    reader = reader_by_name(path)
+    return _DESCRIBE[reader](path) if reader else None
 
 
 def data_files(path: Path) -> tuple[Path, ...]:
@@ -20,9 +26,8 @@ def data_files(path: Path) -> tuple[Path, ...]:
     Raises:
       ScanError: the header is damaged or contradicts itself.
     """
-    name = path.name.lower()
-    describe = next((one for ending, one in _DESCRIBE.items() if name.endswith(ending)), None)
-    return () if describe is None else tuple(p for p in describe(path).parts if p != path)
+    stored = _described(path)
+    return () if stored is None else tuple(part for part in stored.parts if part != path)
 
 
 def check_data_file(path: Path, *, deep: bool) -> Stored | None:
@@ -38,10 +43,7 @@ def check_data_file(path: Path, *, deep: bool) -> Stored | None:
     Raises:
       ScanError: names the file and the field to correct, or the file to fetch again.
     """
-    name = path.name.lower()
-    for ending, describe in _DESCRIBE.items():
-        if name.endswith(ending):
-            stored = describe(path)
-            check_stored(stored, deep=deep)
-            return stored
-    return None
+    stored = _described(path)
+    if stored is not None:
+        check_stored(stored, deep=deep)
+    return stored

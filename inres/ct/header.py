@@ -30,7 +30,7 @@ _MAGIC = {
     **{b"version https://git-lfs": "a pointer of Git LFS instead of the file"},
 }
 """What files are that begin so (in lower case)."""
-READERS = {
+_READERS = {
     **dict.fromkeys((".mhd", ".mha"), "MetaImageIO"),
     **dict.fromkeys((".nrrd", ".nhdr"), "NrrdImageIO"),
     **dict.fromkeys((".nii", ".nii.gz", ".hdr", ".img", ".img.gz"), "NiftiImageIO"),
@@ -126,6 +126,12 @@ def require_there(path: Path) -> None:
     raise ScanError(f"{path}: {wrong}; {remedy}")
 
 
+def reader_by_name(path: Path) -> str:
+    """SimpleITK's reader by the ending of a file; empty where no header is checked."""
+    name = path.name.lower()
+    return next((reader for ending, reader in _READERS.items() if name.endswith(ending)), "")
+
+
 def image_format(path: Path) -> str:
     """The name of SimpleITK's reader for a file, such as `PNGImageIO`; empty if it has none."""
     try:
@@ -145,8 +151,7 @@ def information(path: Path) -> sitk.ImageFileReader:
     """
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
-    name = path.name.lower()
-    reader.SetImageIO(next((one for ending, one in READERS.items() if name.endswith(ending)), ""))
+    reader.SetImageIO(reader_by_name(path))
     try:
         reader.ReadImageInformation()
     except RuntimeError as error:

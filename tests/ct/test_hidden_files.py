@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 
-from inres.ct import formats, scan
+from inres.ct import formats, header, listing, scan
 from inres.ct.header import ScanError
 from inres.ct.image import read_image
 
@@ -70,3 +71,13 @@ def test_a_picture_that_holds_a_header_of_scans_is_refused(tmp_path, name):
     (tmp_path / name).write_bytes(NRRD + b"data file: secret.raw\n\n")
     with pytest.raises(ScanError, match=r"no format of pictures|not an image"):
         read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("ending", [*listing.SCANS, ".img", ".img.gz", ".NRRD"])
+def test_every_header_is_checked_by_the_format_that_reads_it(tmp_path, ending, monkeypatch):
+    path, asked = tmp_path / f"a{ending}", []
+    reader = header.reader_by_name(path)
+    monkeypatch.setitem(formats._DESCRIBE, reader, asked.append)
+    formats.check_data_file(path, deep=False)
+    assert asked == [path]
+    assert reader in sitk.ImageFileReader().GetRegisteredImageIOs()
