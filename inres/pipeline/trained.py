@@ -22,6 +22,7 @@ from inres.pipeline import added, artifacts, digests, stages, workdir
 from inres.pipeline.prepare import data_root
 from inres.storage import store as storage
 from inres.system.lazy import Lazy
+from inres.system.loading import loaded_once
 
 if TYPE_CHECKING:
     from inres.encoding.in_batches import Encoders, Segmenter
@@ -78,7 +79,7 @@ class TrainedRun:
         """N."""
         return len(self.images)
 
-    @functools.cached_property
+    @loaded_once
     def items(self) -> tuple[items.Item, ...]:
         """The N items.
 
@@ -107,12 +108,12 @@ class TrainedRun:
         """The network's estimates of the properties of the N items (`Encoded.properties`)."""
         return np.concatenate([part.properties for part in self.layers])
 
-    @functools.cached_property
+    @loaded_once
     def trained_inputs(self) -> frozenset[bytes]:
         """Digests of the network inputs in training (`pipeline.digests`)."""
         return self.load_digests()
 
-    @functools.cached_property
+    @loaded_once
     def network(self) -> "Network":
         """The trained network, which must be the one that made the archive.
 
@@ -123,7 +124,7 @@ class TrainedRun:
         require_network_of(self.stored, variables, self.hyperplanes, self.root)
         return model, variables
 
-    @functools.cached_property
+    @loaded_once
     def encoders(self) -> "Encoders":
         """The encoders of the trained network.
 
@@ -141,7 +142,7 @@ class TrainedRun:
             self.config, self.scale, self.property_scale, self.class_names, self.hyperplanes
         )
 
-    @functools.cached_property
+    @loaded_once
     def segmenter(self) -> "Segmenter | None":
         """The trained U-Net; None where the archive's lungs are not from a U-Net."""
         return self.load_segmenter()
