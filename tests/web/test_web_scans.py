@@ -164,9 +164,7 @@ def test_scans_that_requests_still_use_count(serve, readings, monkeypatch):
         assert readings.alive_at_most(1)
 
 
-def test_a_scan_that_could_not_be_read_for_want_of_memory_is_read_later(
-    serve, readings, monkeypatch
-):
+def test_a_scan_that_was_refused_by_a_busy_server_is_read_later(serve, readings, monkeypatch):
     monkeypatch.setattr(scans, "_LONGEST_WAIT_S", 0.0)
     with serve(limits={"open_scans": 1}) as client:
         first = open_(client, "subset2/a.mhd")
