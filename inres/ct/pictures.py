@@ -196,9 +196,13 @@ def _held(handle: int, wrong: list[str]) -> Iterator[None]:
 
     Then lines on damage to a JPEG join `wrong`, and all others are written.
     """
+    try:
+        before = os.dup(handle)
+    except OSError:  # closed, as in some daemons
+        yield
+        return
     _flush()
     with tempfile.TemporaryFile() as held:
-        before = os.dup(handle)
         os.dup2(held.fileno(), handle)
         try:
             yield

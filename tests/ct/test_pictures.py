@@ -218,6 +218,19 @@ def test_other_output_stays_where_it_belongs(tmp_path, capfd):
         assert capfd.readouterr() == ("a result\n", "a note\nanother")
 
 
+def test_a_program_without_input_and_output_reads_jpeg(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(encoded("jpeg"))
+    kept = [os.dup(handle) for handle in (0, 1)]
+    os.closerange(0, 2)
+    try:
+        with damage_reported(tmp_path / "a.jpg"):
+            pass
+    finally:
+        for handle, copy in enumerate(kept):
+            os.dup2(copy, handle)
+            os.close(copy)
+
+
 def test_pages_that_are_a_ring_end(tmp_path):
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, np.stack([GREY, GREY]), photometric="minisblack")
