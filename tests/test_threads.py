@@ -12,7 +12,7 @@ from small_run import NAMES, make_items, make_run
 from inres import archive
 from inres.archive import Archive
 from inres.data.properties import PropertyScale, table
-from inres.retrieval import codes, index, search
+from inres.retrieval import codes, index, native, search
 
 THREADS = 16
 OPTIONS = [
@@ -117,7 +117,7 @@ def test_each_thread_gets_its_own_answers_of_an_index(rng):
     questions = [
         {
             "k": 1 + number,
-            "plan": ("auto", "scan", "list", "buckets")[number % 4],
+            "plan": native.PLANS[number % len(native.PLANS)],
             "workers": 1 + number % 3,
             "exclude_group": rng.integers(-1, 9, q) if number % 2 else None,
             "only_label": rng.integers(-1, 3, q) if number % 3 else None,

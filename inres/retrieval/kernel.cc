@@ -6,7 +6,7 @@
 // sums), the same on every processor. Rows are ranked by (distance, id). A row is skipped only if a
 // lower bound of its distance, including rounding, exceeds the K-th distance so far.
 // kernel_body.h is compiled once per instruction set; the version is chosen at each call.
-// Which codes are read, and in which order, is a matter of cost alone (kernel_plans.h).
+// Which codes are read, and in which order, is a matter of cost alone (kernel_search.h).
 
 #include <algorithm>
 #include <atomic>
@@ -63,8 +63,8 @@ struct Segment {
   int64_t substrings;  // m
 };
 
-// What native.py asks for: this, followed without gaps by those arrays that `has` names (bit 0: the
-// first), places int64 [Q, m] and the first five fields of Queries.
+// What native.py asks for: this, followed without gaps by those arrays that there are, in the order
+// of the fields that say so: places int64 [Q, m], then, after the codes, the next fields of Queries.
 struct Request {
   const Segment* segments;  // at least one
   int64_t n;                // number of segments
@@ -74,7 +74,11 @@ struct Request {
   int64_t threads;
   int64_t level;  // best instruction set to use
   int64_t m;      // number of places, or of items
-  int64_t has;
+  bool place;
+  bool features;
+  bool threshold;
+  bool own;
+  bool only;
 };
 
 struct Queries {
@@ -90,7 +94,7 @@ struct Queries {
 
 namespace {
 
-enum Plan { kAuto, kScan, kList, kBuckets };
+enum Plan { kAuto, kScan, kList, kBuckets, kDescent };
 
 // Which items are hidden from a query: those of its excluded group, and those without its only
 // label. A negative label hides an item from every query.
@@ -333,18 +337,16 @@ struct Asked {
   explicit Asked(const Request& request) {
     const int64_t q = request.count;
     const char* at = reinterpret_cast<const char*>(&request + 1);
-    int64_t has = request.has;
-    const auto next = [&](auto*& array, int64_t size) {
-      array = has & 1 ? reinterpret_cast<std::remove_reference_t<decltype(array)>>(at) : nullptr;
-      if (array) at += size * sizeof(*array);
-      has >>= 1;
+    const auto next = [&](auto*& array, bool given, int64_t size) {
+      array = given ? reinterpret_cast<std::remove_reference_t<decltype(array)>>(at) : nullptr;
+      if (given) at += size * sizeof(*array);
     };
-    next(place, q * request.m);
-    next(queries.codes, q * request.segments->words);
-    next(queries.features, q * request.segments->dims);
-    next(queries.threshold, q);
-    next(queries.own, q);
-    next(queries.only, q);
+    next(place, request.place, q * request.m);
+    next(queries.codes, true, q * request.segments->words);
+    next(queries.features, request.features, q * request.segments->dims);
+    next(queries.threshold, request.threshold, q);
+    next(queries.own, request.own, q);
+    next(queries.only, request.only, q);
     queries.count = q;
     queries.k = request.k;
     queries.plan = request.plan;

@@ -7,6 +7,7 @@ namespace INRES_BODY {
 #include "kernel_codes.h"
 #include "kernel_rows.h"
 #include "kernel_buckets.h"
+#include "kernel_descent.h"
 #include "kernel_search.h"
 
 }  // namespace INRES_BODY

@@ -4,7 +4,7 @@
 //
 // A plan decides which codes are read, and changes nothing but the time. `scan` reads all codes
 // tile by tile, followed by the rows of each tile, and shares both among queries. `list` reads the
-// directory of distinct codes, and `buckets` some of it; then the rows of the codes found.
+// directory of distinct codes, `buckets` and `descent` some of it; then the rows of the codes found.
 
 // Nanoseconds of one thread, measured by the part `plans` of the benchmark.
 constexpr double kScanAlone = 0.05;    // per word of a code that is scanned for one query
@@ -17,9 +17,14 @@ constexpr double kOffer = 100;         // per item asked for, if all codes are r
 constexpr double kBisection = 60;      // per code that is searched for in the directory
 constexpr double kReadRow = 40;        // per row of a pool
 constexpr double kFarBytes = 1 << 25;  // codes that no cache holds
+// The cost of a descent is not known before. It is tried if the other plan takes longer than such a
+// time, which is for the own code and grows with each flip, for at most a share of that plan's time.
+constexpr double kDescentLeast = 3000, kDescentGrows = 4;
+constexpr double kDescentShare = 0.4;
 constexpr int64_t kSharing = 4;        // queries that have to share a scan for that to matter
-// Longer pools are read tile by tile, by all threads.
+// Longer pools are read tile by tile, by all threads and for all queries of a batch.
 constexpr int64_t kLongList = 1 << 15;
+constexpr double kReadLong = 20;       // per row of such a pool
 
 inline double list_cost(const Segment& s) {
   return kScanAlone * static_cast<double>(s.distinct * s.words);
@@ -91,7 +96,14 @@ struct Choice {
   Plan otherwise;      // if buckets turn out to be more expensive
   double nanoseconds;  // to find the codes; 0 for a scan, which finds them by the way
   double budget;       // of a plan by buckets, in buckets and codes
+  double descent = 0;  // nanoseconds for a descent before that; 0: none
 };
+
+inline Choice with_descent(Choice choice, int32_t threshold, double nanoseconds) {
+  if (nanoseconds > kDescentLeast * std::pow(kDescentGrows, threshold - 1))
+    choice.descent = kDescentShare * nanoseconds;
+  return choice;
+}
 
 // The plan for one query of `shared` that a scan would answer together.
 inline Choice choose(const Segment& s, const uint32_t* query, int32_t threshold, int64_t plan,
@@ -99,6 +111,7 @@ inline Choice choose(const Segment& s, const uint32_t* query, int32_t threshold,
   const double unlimited = std::numeric_limits<double>::infinity();
   const Choice list{kList, kList, list_cost(s), 0}, scan{kScan, kScan, 0, 0};
   if (plan == kScan) return scan;
+  if (plan == kDescent) return {kList, kList, kDescentLeast, 0, unlimited};
   if (plan == kList || (plan == kBuckets && !s.substrings)) return list;
   if (plan == kBuckets) return {kBuckets, kList, step_cost(s, 1, 0, threshold), unlimited};
   const bool listed = is_listed(s, shared, threads);
@@ -106,10 +119,12 @@ inline Choice choose(const Segment& s, const uint32_t* query, int32_t threshold,
   const double least = step_cost(s, 0, 0, threshold);
   if (s.substrings && least < other) {
     const double expected = step_cost(s, own_codes(s, query), 0, threshold);
-    if (expected < other)
-      return {kBuckets, listed ? kList : kScan, expected, other / probe_cost(s)};
+    if (expected < other) {
+      const Choice buckets{kBuckets, listed ? kList : kScan, expected, other / probe_cost(s)};
+      return with_descent(buckets, threshold, expected);
+    }
   }
-  return listed ? list : scan;
+  return with_descent(listed ? list : scan, threshold, other);
 }
 
 // The codes of a pool, ascending; false: the segment is to be scanned.
@@ -117,6 +132,11 @@ inline bool find_codes(const Segment& s, const uint32_t* query, int32_t threshol
                        const Choice& choice, std::vector<uint32_t>& codes) {
   codes.clear();
   if (threshold <= 0) return true;
+  if (choice.descent > 0) {
+    Descent descent(s, query, static_cast<uint32_t>(threshold - 1), choice.descent);
+    if (descent.find(codes)) return true;
+    codes.clear();
+  }
   if (choice.plan == kBuckets) {
     const uint32_t radius = static_cast<uint32_t>(threshold - 1);
     Prober prober(s, query);
@@ -320,6 +340,14 @@ inline size_t most_of(const Segment* segments, int64_t n, int64_t k) {
   return static_cast<size_t>(std::min(k, std::max<int64_t>(count, 1)));
 }
 
+// The longest pool whose rows are read by one thread, once its codes are found. A scan reads all
+// codes for as many rows, but with all threads, and shares rows among the queries of a batch.
+inline double longest_list(const Segment& s, int64_t queries, int threads) {
+  if (queries >= kSharing) return kLongList;
+  if (threads == 1) return std::numeric_limits<double>::infinity();
+  return std::max<double>(kLongList, scan_cost(s, queries) / (kReadLong * (threads - 1)));
+}
+
 // The queries [first, last) of `search`.
 inline void search_some(const Segment* segments, int64_t n, const Queries& queries, int threads,
                         int64_t first, int64_t last, std::vector<Search>& searches) {
@@ -344,10 +372,11 @@ inline void search_some(const Segment* segments, int64_t n, const Queries& queri
       found[i] = find_codes(s, queries.codes + q * s.words, queries.threshold[q], choices[i],
                             codes[i]);
     });
+    const double longest = longest_list(s, last - first, threads);
     double rows = 0;
     for (int64_t i = 0; i < last - first; ++i) {
       const int64_t pool = found[i] ? items_of(s, codes[i]) : 0;
-      if (found[i] && (pool <= kLongList || queries.plan >= kList)) {
+      if (found[i] && (static_cast<double>(pool) <= longest || queries.plan >= kList)) {
         listed.push_back(i);
         rows += static_cast<double>(pool);
       } else {

@@ -33,15 +33,18 @@ NOT_FINITE = 2
 """Returned by the kernel for features that `checks.finite` refuses."""
 BEST = 9
 """A level above all instruction sets: no limit."""
-PLANS = ("auto", "scan", "list", "buckets")
+PLANS = ("auto", "scan", "list", "buckets", "descent")
 """How the kernel finds codes: `scan` reads all codes tile by tile together with the features,
-`list` reads the directory first, and `buckets` only the codes that share a substring with the
-query; `auto` takes the one with the lowest estimated cost."""
+`list` reads the directory first, `buckets` only the codes that share a substring with the query,
+and `descent` only those that begin like it; `auto` takes the one with the lowest estimated cost.
+A search for the nearest codes has no descent; it then chooses among the others."""
 _ARRAYS = (
     "codes", "starts", "ids", "features", "order", "groups", "labels", "hidden", "sketch", "centre",
     "scale", "norm", "slack", "tables", "rows", "cuts",
 )  # fmt: skip
-_REQUEST = struct.Struct("9q")
+_HEAD = struct.Struct("8q5?3x")
+_first_byte = (ctypes.c_char * 1).from_buffer
+"""An array of C that begins where a buffer does."""
 _SIZES = ("distinct", "count", "words", "dims", "kind", "width", "substrings")
 
 
@@ -159,12 +162,11 @@ def items(segments: Sequence[Segment], *, bits: int, dims: int) -> Items:
     return Items(ctypes.addressof(structs), len(structs), (structs, *held))
 
 
-def _room(count: int) -> tuple[np.ndarray, int]:
-    """Room for `count` numbers of 4 bytes and one more, int32, and its address."""
+def _room(count: int) -> tuple[np.ndarray, Any]:
+    """Room for `count` numbers of 4 bytes and one more, int32, and where it is."""
     # Any, because not all NumPy versions declare arrays as buffers. A buffer must not be empty.
     block: Any = np.empty(count + 1, np.int32)
-    # Several times faster than block.ctypes.data.
-    return block, ctypes.addressof(ctypes.c_char.from_buffer(block))
+    return block, _first_byte(block)  # several times faster than block.ctypes.data
 
 
 def _call(
@@ -173,12 +175,12 @@ def _call(
     queries: Queries,
     k: int,
     how: How,
-    out: int,
+    out: Any,
     *,
     place: np.ndarray | None = None,
     m: int = 0,
 ) -> None:
-    """Call a function of the kernel, which writes to the address `out`.
+    """Call a function of the kernel, which writes to `out`.
 
     All that is asked for is one block of bytes (struct Request in kernel.cc), because each argument
     of a C function takes as long as comparing a hundred codes.
@@ -191,16 +193,32 @@ def _call(
       ValueError: features are not finite.
       MemoryError: out of memory. If threads cannot be started, the kernel works with fewer.
     """
-    parts, has = [], 0
-    for bit, array in enumerate((place, *queries)):
-        if array is not None:
-            parts.append(array)
-            has |= 1 << bit
-    count = len(queries.codes)
-    request = _REQUEST.pack(items.address, items.segments, count, k, *how.numbers, m, has)
-    status = function(b"".join((request, *parts)), out)
-    if status == NOT_FINITE and queries.features is not None:
-        checks.finite(queries.features, "query_features")
+    codes, features, threshold, own, only = queries
+    count = len(codes)
+    request: tuple[Any, ...] = (
+        _HEAD.pack(
+            items.address,
+            items.segments,
+            count,
+            k,
+            *how.numbers,
+            m,
+            place is not None,
+            features is not None,
+            threshold is not None,
+            own is not None,
+            only is not None,
+        ),
+        b"" if place is None else place,
+        codes,
+        b"" if features is None else features,
+        b"" if threshold is None else threshold,
+        b"" if own is None else own,
+        b"" if only is None else only,
+    )
+    status = function(b"".join(request), out)
+    if status == NOT_FINITE and features is not None:
+        checks.finite(features, "query_features")
     if status:
         raise MemoryError(f"{function.__name__}: out of memory for {count} queries")
 
