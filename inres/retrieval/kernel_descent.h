@@ -40,8 +40,8 @@ class Descent {
     if (budget_ < 0) return false;
     const uint32_t *low = code_at(segment_, first), *high = code_at(segment_, last - 1);
     int64_t w = bit / 32;
-    uint32_t rest = ~uint32_t{0} >> bit % 32, differ;  // bits of word w that may differ; that do
-    for (;; ++w, rest = ~uint32_t{0}) {
+    uint32_t rest = ~uint32_t{0} >> bit % 32, differ = 0;  // bits of word w that may differ; that do
+    for (; w < segment_.words; ++w, rest = ~uint32_t{0}) {
       differ = (low[w * kChunk] ^ high[w * kChunk]) & rest;
       // The common bits, all of the word's or those above the first that differs.
       const uint32_t common = differ ? rest & ~below(differ) : rest;
@@ -51,6 +51,7 @@ class Descent {
       left -= flips;
       if (differ) break;
     }
+    if (!differ) return false;  // in a damaged index alone
     if (left == 0) {
       for (int64_t v = 0; v < segment_.words; ++v)
         target_[v] = v < w ? low[v * kChunk] : query_[v];
