@@ -16,6 +16,7 @@ import dataclasses
 import itertools
 import os
 import pickle
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -236,14 +237,27 @@ def _loss_named() -> Iterator[None]:
     """Turn the error of a collective or barrier, in which a process was missing, into `Lost`."""
     try:
         yield
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         said = str(error).partition("\n")[0]
-        if type(error).__name__ != "JaxRuntimeError" or "RESOURCE_EXHAUSTED" in said:
+        if not _is_of_xla(error) or "RESOURCE_EXHAUSTED" in said:
             raise
         time.sleep(GRACE_S)
         raise Lost(
             f"another of the {_state.count} processes ended, or cannot be reached ({said[:120]})"
         ) from error
+
+
+def _is_of_xla(error: Exception) -> bool:
+    """Whether a program failed while it ran.
+
+    Where its result is read, and not where it is started, JAX raises a ValueError with the status.
+    """
+    if isinstance(error, ValueError):
+        return (
+            re.match("(UNKNOWN|INTERNAL|UNAVAILABLE|ABORTED|DEADLINE_EXCEEDED): ", str(error))
+            is not None
+        )
+    return type(error).__name__ == "JaxRuntimeError"
 
 
 def _meet() -> None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import pytest
 import together_worker
 
@@ -77,3 +78,22 @@ def test_what_one_process_says_ends_all():
     assert "ValueError: process 0 refuses" in error
     assert other[0] == 1
     assert "Ended" in other[2]
+
+
+@pytest.mark.parametrize(
+    ("error", "named"),
+    [
+        (ValueError("UNKNOWN: Gloo all-reduce failed: Connection reset by peer"), True),
+        (jax.errors.JaxRuntimeError("DEADLINE_EXCEEDED: a barrier"), True),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory"), False),
+        (ValueError("config.items: UNKNOWN: no such view"), False),
+        (RuntimeError("INTERNAL: not of a program"), False),
+    ],
+)
+def test_a_program_in_which_a_process_was_missing_is_named(error, named, monkeypatch):
+    """Also where its result is read, which is a ValueError."""
+    monkeypatch.setattr(together, "GRACE_S", 0)
+    kind, text = (together.Lost, "another of the .* processes") if named else (type(error), None)
+    with pytest.raises(kind, match=text) as raised, together._loss_named():
+        raise error
+    assert named or raised.value is error
