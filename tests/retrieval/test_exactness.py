@@ -41,7 +41,7 @@ KINDS = ("random", "equal codes", "zero codes", "few codes", "close codes")
 COUNTS = st.sampled_from((0, 1, 2, 15, 16, 17, 1000, 1023, 1024, 1025, 3000, CAPACITY))
 
 
-@hypothesis.settings(max_examples=40, deadline=None)
+@hypothesis.settings(max_examples=60, deadline=None)
 @hypothesis.given(
     kind=st.sampled_from(KINDS),
     n=COUNTS,

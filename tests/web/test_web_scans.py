@@ -141,17 +141,23 @@ def search_in(client, id_):
     return client.post("/api/search", json=body)
 
 
+@contextlib.contextmanager
+def waiting_scan(client, monkeypatch):
+    """The id of a scan that waits for the memory of two others, one of which a request uses."""
+    first = open_(client, "subset2/a.mhd")
+    client.wait(first)
+    with in_use(client, first, monkeypatch):
+        client.wait(open_(client, "subset0/b.mhd"))
+        yield open_(client, "subset0/c.mhd")
+
+
 def test_scans_that_requests_still_use_count(serve, readings, monkeypatch):
     """A search that waits keeps its scan, so that no further one is read meanwhile."""
     collected, collect = [], gc.collect
     monkeypatch.setattr(gc, "collect", lambda: collected.append(collect()))
     monkeypatch.setattr(scans, "_PAUSE_S", 0.01)
     with serve(limits={"open_scans": 1}) as client:
-        first = open_(client, "subset2/a.mhd")
-        client.wait(first)
-        with in_use(client, first, monkeypatch):
-            client.wait(open_(client, "subset0/b.mhd"))
-            third = open_(client, "subset0/c.mhd")
+        with waiting_scan(client, monkeypatch) as third:
             for _ in range(20):
                 state = client.get(f"/api/scans/{third}").json()
                 time.sleep(0.01)
@@ -167,11 +173,7 @@ def test_scans_that_requests_still_use_count(serve, readings, monkeypatch):
 def test_a_scan_that_was_refused_by_a_busy_server_is_read_later(serve, readings, monkeypatch):
     monkeypatch.setattr(scans, "_LONGEST_WAIT_S", 0.0)
     with serve(limits={"open_scans": 1}) as client:
-        first = open_(client, "subset2/a.mhd")
-        client.wait(first)
-        with in_use(client, first, monkeypatch):
-            client.wait(open_(client, "subset0/b.mhd"))
-            third = open_(client, "subset0/c.mhd")
+        with waiting_scan(client, monkeypatch) as third:
             answer = search_in(client, third)
             assert (answer.status_code, answer.json()["error"]["message"]) == (
                 503, "the server is busy; try again",
