@@ -12,6 +12,8 @@ from matplotlib.figure import Figure
 from inres.figures import style
 
 _LOOKS = ((style.BLUE, "o"), (style.SKY, "s"), (style.ORANGE, "D"), (style.GREEN, "^"))
+_LINE = 0.19
+"""Inches for a line of a label, with a share of the gap to the next label."""
 
 
 class Scores(NamedTuple):
@@ -39,7 +41,9 @@ def variants(
       title: of the figure.
       x: what the scores are.
     """
-    figure = style.figure(8.5, 1.6 + 0.42 * len(names))
+    labels = [textwrap.fill(name, 40) for name in names]
+    lines = max((label.count("\n") + 1 for label in labels), default=1)
+    figure = style.figure(8.5, 1.6 + max(0.42, _LINE * lines) * len(names))
     axes = style.label_axes(figure.subplots(), title=title, x=x, y="", grid="x")
     for number, (label, ends) in enumerate(series.items()):
         shift = 0.16 * (number - (len(series) - 1) / 2)
@@ -47,7 +51,7 @@ def variants(
         scores = Scores(*np.array(list(ends.values()), float).T)
         look = _look(*_LOOKS[number % len(_LOOKS)], label)
         axes.errorbar(scores.value, at, xerr=scores.bars, linestyle="none", **look)
-    axes.set_yticks(range(len(names)), [textwrap.fill(name, 40) for name in names])
+    axes.set_yticks(range(len(names)), labels)
     axes.set_ylim(len(names) - 0.5, -0.5)
     style.legend_above(axes, len(series))
     return figure

@@ -1,5 +1,6 @@
 """Figures accept any plausible input, have titles and axis names, and leave no global state."""
 
+import itertools
 import pkgutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from matplotlib.text import Text
 
 from inres import figures, vocabulary
 from inres.data.items import size_class
-from inres.figures import codes, curves, items, lungs, panels, rankings, similarity, style
+from inres.figures import codes, curves, items, lungs, panels, rankings, similarity, studies, style
 from inres.vocabulary import CLASS_NAMES, ranking_names
 
 IMAGE = np.arange(256, dtype=np.uint8).reshape(16, 16)
@@ -307,3 +308,14 @@ def test_differences_are_relative_to_a_random_order():
     points = [line.get_xdata()[0] for line in axes.lines if line.get_marker() in "Ds^|"]
     assert sorted(points) == [0.25, 0.25, 0.25, 0.3]
     assert [t.get_text() for t in axes.get_yticklabels()] == ["texture", "a column of its own"]
+
+
+@pytest.mark.parametrize("fields", [1, 6])
+def test_names_of_variants_do_not_overlap(fields):
+    setting = ", ".join(f"search.features{field}=of_a_network" for field in range(fields))
+    names = [f"{setting}, loss.weight={number}" for number in range(9)]
+    points = {name: (0.5, 0.4, 0.6) for name in names}
+    figure = studies.variants(names, {"two-stage search": points}, title="losses", x="macro mAP")
+    figure.canvas.draw()
+    places = [label.get_window_extent() for label in figure.axes[0].get_yticklabels()]
+    assert all(upper.y0 > lower.y1 for upper, lower in itertools.pairwise(places))
