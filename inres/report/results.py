@@ -190,12 +190,27 @@ def in_words(assessment: Assessment) -> str:
     lines += [
         _within_class_line(row) for row in assessment.within_class if row["ranking"] == "two_stage"
     ]
+    lines += _constant_lines(assessment)
     if assessment.mixed_nodule:
         lines.append(
             f"  note: slices of {assessment.mixed_nodule} differ in class, so there is no search "
             "for whole nodules"
         )
     return "\n".join(lines)
+
+
+def _constant_lines(assessment: Assessment) -> list[str]:
+    """A note if the classifier predicts one class for all queries, although they have several."""
+    found = assessment.evaluation.classification
+    per_class = found["per_class"] if found else []
+    predicted = [row["class"] for row in per_class if row["precision"] is not None]
+    if len(predicted) != 1 or sum(row["support"] > 0 for row in per_class) < 2:
+        return []
+    name = assessment.class_names[predicted[0]]
+    return [
+        f"  note: FC3 predicts the class {name} for every query; if the training loss did not fall "
+        "either, try a longer warm-up (config.train.warmup_epochs) or a smaller learning rate"
+    ]
 
 
 def _ranking_lines(assessment: Assessment) -> list[str]:

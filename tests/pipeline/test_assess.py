@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+import pytest
 
 from inres.evaluation.embedded import Embedded
 from inres.evaluation.settings import Settings
@@ -47,6 +48,27 @@ def test_a_nodule_of_two_classes_is_reported_and_rules_out_the_search_for_nodule
     assert found.nodule_run is None
     assert found.by_nodule == []
     assert "slices of q1/n3 differ in class" in results.in_words(found)
+
+
+@pytest.mark.parametrize(
+    ("largest", "labels", "told"),
+    [
+        ([1] * 12, None, True),
+        ([1] * 11 + [0], None, False),
+        ([1] * 12, [1] * 12, False),  # nothing else could be predicted
+    ],
+)
+def test_a_classifier_that_tells_nothing_apart_is_reported(largest, labels, told):
+    queries, gallery = side("q", 0), side("g", 1)
+    if labels is not None:
+        queries = dataclasses.replace(queries, labels=np.array(labels))
+    logits = np.eye(2, dtype=np.float32)[largest]
+    queries, gallery = (
+        dataclasses.replace(one, features=one.features | {"fc3": logits})
+        for one in (queries, gallery)
+    )
+    said = results.in_words(assessed(queries, gallery))
+    assert ("FC3 predicts the class nodule for every query" in said) == told
 
 
 def test_runs_hold_names_patients_and_all_scores():
