@@ -9,6 +9,7 @@
 // Nanoseconds of one thread, measured by the part `plans` of the benchmark.
 constexpr double kScanAlone = 0.05;    // per word of a code that is scanned for one query
 constexpr double kScanShared = 0.025;  // the same if several queries share it
+constexpr double kScanFar = 0.1;       // the same for one query of codes that no cache holds
 constexpr double kScanTile = 25;       // per tile and query
 constexpr double kBucket = 7;          // per bucket
 constexpr double kProbeNear = 7;       // per code in a bucket if a cache holds the codes
@@ -26,8 +27,13 @@ constexpr int64_t kSharing = 4;        // queries that have to share a scan for 
 constexpr int64_t kLongList = 1 << 15;
 constexpr double kReadLong = 20;       // per row of such a pool
 
+// Whether no cache holds the codes.
+inline bool is_far(const Segment& s) {
+  return 4.0 * static_cast<double>(s.distinct * s.words) > kFarBytes;
+}
+
 inline double list_cost(const Segment& s) {
-  return kScanAlone * static_cast<double>(s.distinct * s.words);
+  return (is_far(s) ? kScanFar : kScanAlone) * static_cast<double>(s.distinct * s.words);
 }
 
 // Whether the directory is read first: if it is much smaller than the items, or if so few queries
@@ -39,7 +45,8 @@ inline bool is_listed(const Segment& s, int64_t queries, int threads) {
 
 // `queries` is the number of queries that share a scan.
 inline double scan_cost(const Segment& s, int64_t queries) {
-  const double word = queries < kSharing ? kScanAlone : kScanShared;
+  const double word =
+      queries >= kSharing ? kScanShared : is_far(s) ? kScanFar : kScanAlone;
   const int64_t tiles = s.count / kTile + 1;
   // Each tile of items begins and ends within a chunk of codes.
   const int64_t codes = std::min(s.distinct + kChunk * tiles, s.count);
@@ -47,7 +54,7 @@ inline double scan_cost(const Segment& s, int64_t queries) {
 }
 
 inline double probe_cost(const Segment& s) {
-  return 4.0 * static_cast<double>(s.distinct * s.words) > kFarBytes ? kProbeFar : kProbeNear;
+  return is_far(s) ? kProbeFar : kProbeNear;
 }
 
 // The codes in the query's own buckets, which the first steps visit.
