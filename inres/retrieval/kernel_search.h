@@ -32,8 +32,11 @@ inline bool is_far(const Segment& s) {
   return 4.0 * static_cast<double>(s.distinct * s.words) > kFarBytes;
 }
 
+// Of reading a word of a code for one query.
+inline double word_cost(const Segment& s) { return is_far(s) ? kScanFar : kScanAlone; }
+
 inline double list_cost(const Segment& s) {
-  return (is_far(s) ? kScanFar : kScanAlone) * static_cast<double>(s.distinct * s.words);
+  return word_cost(s) * static_cast<double>(s.distinct * s.words);
 }
 
 // Whether the directory is read first: if it is much smaller than the items, or if so few queries
@@ -45,8 +48,7 @@ inline bool is_listed(const Segment& s, int64_t queries, int threads) {
 
 // `queries` is the number of queries that share a scan.
 inline double scan_cost(const Segment& s, int64_t queries) {
-  const double word =
-      queries >= kSharing ? kScanShared : is_far(s) ? kScanFar : kScanAlone;
+  const double word = queries < kSharing ? word_cost(s) : kScanShared;
   const int64_t tiles = s.count / kTile + 1;
   // Each tile of items begins and ends within a chunk of codes.
   const int64_t codes = std::min(s.distinct + kChunk * tiles, s.count);
