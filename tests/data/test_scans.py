@@ -238,14 +238,30 @@ def test_full_disk_leaves_nothing_half_written(tree, store, tmp_path, monkeypatc
 CTRL_C = """
 import sys
 from pathlib import Path
+import endless
 from inres.config import Config, Data, Items
+from inres.data import scan_items
 from inres.data.prepare import prepare
 if __name__ == "__main__":
     root, out = sys.argv[1:]
+    scan_items.work = endless.work
     config = Config(data=Data(kind="phantom", root=root), items=Items(normals=4))
-    print("go", flush=True)
     prepare(config, root=root, out=out, workers=2)
 """
+
+ENDLESS = """
+import os, time
+def work(job):
+    open(f"at_work_{os.getpid()}", "w").close()
+    time.sleep(600)
+"""
+
+
+def wait_until(true, seconds=60):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 def group_lives(group):
@@ -259,23 +275,24 @@ def group_lives(group):
 def test_ctrl_c_ends_all_processes_at_once(tree, tmp_path):
     script = tmp_path / "run.py"
     script.write_text(CTRL_C)
+    (tmp_path / "endless.py").write_text(ENDLESS)  # workers import it by its name
     root = Path(scans.__file__).parents[2]
     process = subprocess.Popen(
         [sys.executable, str(script), str(tree), str(tmp_path / "o")],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        env=os.environ | {"PYTHONPATH": str(root)},
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{tmp_path}"},
         encoding="utf-8",
     )
-    assert process.stdout.readline() == "go\n"
-    time.sleep(2.5)  # workers are starting or at work: a scan takes longer at full size
+    try:
+        wait_until(lambda: len(list(tmp_path.glob("at_work_*"))) == 2)
+    except AssertionError:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert process.returncode == -signal.SIGINT or "KeyboardInterrupt" in errors
-    for _ in range(100):
-        if not group_lives(process.pid):
-            break
-        time.sleep(0.1)
-    assert not group_lives(process.pid)
+    wait_until(lambda: not group_lives(process.pid), seconds=10)
     assert not (tmp_path / "o" / "items.csv").exists()
