@@ -118,11 +118,11 @@ class Items:
     normal_clearance_mm: float = 8.0
     """Least distance along the body axis between a normal slice and the surface of any finding."""
     slices_per_nodule: int = 1
-    """Maximum number of training slices per nodule (odd), all within half a radius of its centre.
-    The archive and the queries contain the central slice only."""
+    """Of scans: maximum number of training slices per nodule (odd), all within half a radius of its
+    centre. The archive and the queries contain the central slice only."""
     unit: str = "auto"
-    """What an item of a folder is: a `slice`, or a `nodule`, of which only the central slice is
-    archived and queried and all slices are for training; `auto`: a nodule where z_mm is known."""
+    """What an item of a folder is: a `slice`, or a `nodule`, that is, its central slice and the
+    `neighbours` of that; `auto`: a nodule where z_mm is known."""
     neighbours: int = 0
     """Number of slices below, and of slices above, that the network sees in addition. In a folder
     they are the same nodule's other slices, ordered by z_mm, or as in items.csv where that is

@@ -15,8 +15,8 @@ class.
 A U-Net is trained if there are masks/ next to images/; a folder with only images/ and masks/
 serves `experiments.segment`. All items marked for training are used for training; to make choices,
 --config.split.val_share=0.1 reserves a validation part. Where items.csv names the slices of a
-nodule and their z_mm, a nodule is one item: up to seven slices, each seen by itself, and their FC1
-averaged (--config.items.neighbours=0: the central slice alone).
+nodule and their z_mm, a nodule is one item: its central slice and up to three on each side, as
+channels of one image (--config.items.neighbours=0: the central slice alone).
 """
 
 from inres.config import (
@@ -25,7 +25,6 @@ from inres.config import (
     Hash,
     Items,
     Loss,
-    Model,
     Properties,
     Search,
     Segment,
@@ -39,7 +38,6 @@ def get_config() -> Config:
     config = Config(name="folder")
     config.data = Data(kind="folder")
     config.items = Items(size_px=64, neighbours=3)
-    config.model = Model(planes="each")
     config.split = Split(kind="column", overlap="drop", val_share=0.0)
     config.segment = Segment(size_px=64, width=16, steps=300)
     config.hash = Hash(views_weight=1.0)
@@ -49,11 +47,10 @@ def get_config() -> Config:
         epochs=0,
         images=300_000,
         batch=32,
-        planes=3,
         zoom=1.25,
         clean_share=0.0,
         checkpoint_every=5,
         eval_every=5,
     )
-    config.search = Search(class_weight=2.0)
+    config.search = Search(class_weight=4.0)
     return config

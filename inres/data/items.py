@@ -76,7 +76,8 @@ class Item:
     """The same point on the canvas in pixels; NaN for an image that is a crop already."""
     offset_mm: float = 0.0
     """Distance along the body axis from the nodule's central slice; 0 for that slice. Slices with
-    an offset are for training only, not part of the archive or of the queries."""
+    an offset are not part of the archive or of the queries: those of scans are for training only,
+    those of folders are neighbours of the central one or planes of its cube."""
     patient: str = ""
     """Name of the patient; if empty, the scan counts as a patient of its own."""
     properties: Mapping[str, float] = dataclasses.field(default_factory=dict, hash=False)

@@ -86,20 +86,23 @@ class Labelled:
         """
         return np.flatnonzero(np.isin(self.side, sides) & self._central)
 
-    def trained(self, *, stacks: bool) -> np.ndarray:
-        """Rows of the items that the network is trained on.
-
-        Args:
-          stacks: the network sees the other slices of a nodule next to its central one, so they
-            are not shown a second time, in the place of the central one.
-        """
-        rows = self.on("train")
-        return rows[self._central[rows]] if stacks else rows
-
     @property
     def _central(self) -> np.ndarray:
         """bool [N]: central slices, and images of their own."""
         return np.array([not item.offset_mm for item in self.items])
+
+
+def training_rows(config: Config, store: item_store.ItemStore, data: Labelled) -> np.ndarray:
+    """Rows of the items that the network is trained on, int64 [n], ascending.
+
+    Of a folder's nodules these are the central slices: the others look smaller than the diameter
+    and the class that they are labelled by. Further slices of a scan are within half a radius
+    (`items.slices_per_nodule`) and for training, except where the network sees them anyway, next to
+    the central one.
+    """
+    if store.neighbours is None and not sources.get(config.data.kind).ready_made:
+        return data.on("train")
+    return data.archived(("train",))
 
 
 def labelled(store: item_store.ItemStore, workdir: Path) -> Labelled:

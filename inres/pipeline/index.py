@@ -43,7 +43,7 @@ def _index(config: Config, workdir: Path, out: Path) -> None:
     encoded, alone, variables = together(_encode, config, workdir)
     artifacts.save_embeddings(out / "embeddings.npz", encoded)
     artifacts.save_kind(out, data.class_names, table.slices.shape[-1])
-    seen = data.trained(stacks=table.neighbours is not None)
+    seen = artifacts.training_rows(config, table, data)
     _save_array(out / "trained.npy", digests.of_inputs(inputs, seen))
 
     rows = data.archived()

@@ -57,7 +57,7 @@ def _train(config: Config, workdir: Path, out: Path, profile: Path | None) -> No
     devices.require_divisible(config.train.batch, devices.data_mesh(), "config.train.batch")
     store = artifacts.open_items(workdir)
     data = artifacts.labelled(store, workdir)
-    rows = data.trained(stacks=store.neighbours is not None)
+    rows = artifacts.training_rows(config, store, data)
     scale = property_scale(config, store, rows)
     artifacts.save_property_scale(out, scale)
     training_arrays(config, store, data, rows, scale)  # refuses what cannot be learned
@@ -234,7 +234,7 @@ def _fit(
     """
     store = artifacts.open_items(workdir)
     data = artifacts.labelled(store, workdir)
-    rows = data.trained(stacks=store.neighbours is not None)
+    rows = artifacts.training_rows(config, store, data)
     scale = artifacts.load_property_scale(out)
     arrays = training_arrays(config, store, data, rows, scale)
     images = np.asarray(artifacts.network_inputs(out))

@@ -1,0 +1,34 @@
+"""Which slices of a nodule the network is trained on."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from inres.config import Config, Data
+from inres.data.item_store import ItemStore
+from inres.data.items import Item
+from inres.pipeline import artifacts
+
+OFFSETS = (0.0, -2.5, 2.5, 0.0, 2.5, 0.0)
+SIDES = ("train", "train", "train", "train", "train", "test")
+
+
+@pytest.mark.parametrize(
+    ("kind", "stacked", "rows"),
+    [
+        ("folder", False, [0, 3]),  # slices beside the central one look smaller than their label
+        ("folder", True, [0, 3]),
+        ("luna16", False, [0, 1, 2, 3, 4]),  # only those within half a radius were cut
+        ("luna16", True, [0, 3]),  # the network sees the others beside the central one
+    ],
+)
+def test_slices_beside_the_central_one(tmp_path, kind, stacked, rows):
+    items = tuple(Item("", "s", offset_mm=offset) for offset in OFFSETS)
+    images = np.zeros((6, 4, 4), np.uint8)
+    store = ItemStore(tmp_path, items, images, None)
+    if stacked:
+        store = dataclasses.replace(store, neighbours=np.zeros((6, 2, 4, 4), np.uint8))
+    data = artifacts.Labelled(items, np.zeros(6, np.int32), np.array(SIDES), ("a", "b"))
+    found = artifacts.training_rows(Config(data=Data(kind=kind)), store, data)
+    np.testing.assert_array_equal(found, rows)
