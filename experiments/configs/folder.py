@@ -26,7 +26,6 @@ from inres.config import (
     Items,
     Loss,
     Properties,
-    Search,
     Segment,
     Split,
     Train,
@@ -45,12 +44,11 @@ def get_config() -> Config:
     config.properties = Properties(weight=3.0)
     config.train = Train(
         epochs=0,
-        images=300_000,
+        images=200_000,
         batch=32,
         zoom=1.25,
         clean_share=0.0,
         checkpoint_every=5,
         eval_every=5,
     )
-    config.search = Search(class_weight=4.0)
     return config
