@@ -585,9 +585,10 @@ class Search:
     Options of a single query, such as the number of results, are `inres.SearchOptions`.
     """
 
-    threshold: int = 3
-    """Items of the pool have a Hamming distance below this many bits."""
-    least_pool: float = 0.13
+    threshold: int = 1
+    """Items of the pool have a Hamming distance below this many bits. 1: equal codes alone, so that
+    `least_pool` decides."""
+    least_pool: float = 0.11
     """Share of the archive that a pool holds at least: where fewer items are below the threshold,
     it is raised for this query; 0: never."""
     features: str = "joined"

@@ -30,6 +30,7 @@ def get_config(base: str = "phantom") -> Ablation:
         "hash.code": "latent",
         "properties.names": (),
         "search.features": "fc1",
+        "search.threshold": 3,
         "search.least_pool": 0.0,
     }
     return Ablation(

@@ -1,4 +1,4 @@
-"""Ablation of the search: each stage alone or both, FC1 or FC1+FC3, thresholds.
+"""Ablation of the search: each stage alone or both, FC1 or FC1+FC3, sizes of the pool.
 
     python -m experiments.ablate --config=experiments/configs/ablate_stages.py \\
         --workdir=runs/ablate_stages
@@ -20,7 +20,7 @@ def get_config(base: str = "phantom") -> Ablation:
             {},
             *product(ranking=("hamming", "fc1", "fc1_fc3")),
             {"search.features": "fc1_fc3"},
-            *product(search__threshold=(1, 2, 5, 9, 17)),
+            *product(search__least_pool=(0.02, 0.05, 0.2, 0.5)),
         ),
         rankings=("two_stage",),
     )
