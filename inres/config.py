@@ -594,7 +594,7 @@ class Search:
     features: str = "joined"
     """The pool is ranked by the Euclidean distance of `fc1` (section 3.3), `fc1_fc3` (Fig. 8), or
     `joined`: class probabilities, properties and FC1 (`inres.encoding.representation`)."""
-    class_weight: float = 4.0
+    class_weight: float = 2.0
     """For `joined`: weight of the class probabilities, next to 1 for all properties together."""
     fc1_weight: float = 1.0
     """For `joined`: weight of FC1, likewise."""
