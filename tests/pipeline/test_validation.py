@@ -45,7 +45,7 @@ def test_validation_searches_what_will_be_archived(root, tmp_path):
         search=lib.Search(features="fc1", least_pool=0.0),
         loss=lib.Loss(name="nll"),
         properties=lib.Properties(names=()),
-        train=lib.Train(epochs=20, batch=30, eval_every=20, learning_rate=0.5),
+        train=lib.Train(epochs=20, batch=10, eval_every=20, learning_rate=0.5),
         pdf=False,
     )
     prepare.prepare_items(config, tmp_path)
