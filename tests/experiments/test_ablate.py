@@ -49,8 +49,8 @@ def test_a_grid_is_run_shared_compared_and_not_run_twice(tmp_path):
         "--config.rankings=('two_stage','hamming')",
         "--config.measures=('average_precision',)",
     )
-    pair = "--config.variants=({'search.threshold': 3}, {'search.threshold': 1})"
-    wide, narrow = (work / "runs" / f"search.threshold={t}-seed0" for t in (3, 1))
+    pair = "--config.variants=({'search.threshold': 3}, {'search.threshold': 2})"
+    wide, narrow = (work / "runs" / f"search.threshold={t}-seed0" for t in (3, 2))
     with stages.lock(wide):  # as if another process were making it
         done = call("ablate", *settings, pair)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -63,9 +63,9 @@ def test_a_grid_is_run_shared_compared_and_not_run_twice(tmp_path):
     rows = results(work / "ablation")
     assert [(row["variant"], row["ranking"]) for row in rows] == [
         ("search.threshold=3", "two_stage"),
-        ("search.threshold=1", "two_stage"),
+        ("search.threshold=2", "two_stage"),
         ("search.threshold=3", "hamming"),
-        ("search.threshold=1", "hamming"),
+        ("search.threshold=2", "hamming"),
     ]
     for row, run in zip(rows, (wide, narrow, wide, narrow), strict=True):
         metrics = json.loads((run / "evaluation" / "metrics.json").read_text(encoding="utf-8"))
@@ -84,7 +84,7 @@ def test_a_grid_is_run_shared_compared_and_not_run_twice(tmp_path):
     commands = (work / "commands.txt").read_text(encoding="utf-8").splitlines()
     assert len(commands) == 2
     assert f"--workdir={narrow}" in commands[1]
-    assert "--config.search.threshold=1" in commands[1]
+    assert "--config.search.threshold=2" in commands[1]
     again = call("ablate", *settings, pair)
     assert again.stdout.count("done already, skipped") == 2
     assert "started" not in again.stdout
