@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from inres.config import Config
-from inres.data import items, leaks, properties, splits, views
+from inres.data import item_store, items, leaks, properties, splits, views
 from inres.data.properties import PropertyScale
 from inres.encoding.binarize import to_bits
 from inres.encoding.encoded import Encoded
@@ -59,7 +59,7 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
     results.write_evaluation(
         found,
         out,
-        dataset=class_counts(data),
+        dataset=class_counts(config, table, data),
         images=(images[rows], images[archived]),
         segmentation=(
             files.read_object(segmented, ("dice",), remedy=again) if segmented.is_file() else None
@@ -122,11 +122,15 @@ def search_settings(config: Config, classes: int) -> Settings:
     )
 
 
-def class_counts(data: Labelled) -> dict[str, list[int]]:
-    """Items of each class by side."""
+def class_counts(
+    config: Config, store: item_store.ItemStore, data: Labelled
+) -> dict[str, list[int]]:
+    """Items of each class by side; of the training side, those that the network is trained on."""
+    rows = {side: data.on(side) for side in splits.SIDES}
+    rows["train"] = artifacts.training_rows(config, store, data)
     return {
-        side: np.bincount(data.labels[data.side == side], minlength=data.classes).tolist()
-        for side in splits.SIDES
+        side: np.bincount(data.labels[of_side], minlength=data.classes).tolist()
+        for side, of_side in rows.items()
     }
 
 
