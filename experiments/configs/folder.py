@@ -46,6 +46,7 @@ def get_config() -> Config:
         epochs=0,
         images=200_000,
         batch=32,
+        planes=3,  # of cubes, and of slices seen one by one
         zoom=1.25,
         clean_share=0.0,
         checkpoint_every=5,
