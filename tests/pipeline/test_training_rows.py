@@ -8,7 +8,7 @@ import pytest
 from inres.config import Config, Data
 from inres.data.item_store import ItemStore
 from inres.data.items import Item
-from inres.pipeline import artifacts
+from inres.pipeline import artifacts, evaluate
 
 OFFSETS = (0.0, -2.5, 2.5, 0.0, 2.5, 0.0)
 SIDES = ("train", "train", "train", "train", "train", "test")
@@ -30,5 +30,7 @@ def test_slices_beside_the_central_one(tmp_path, kind, stacked, rows):
     if stacked:
         store = dataclasses.replace(store, neighbours=np.zeros((6, 2, 4, 4), np.uint8))
     data = artifacts.Labelled(items, np.zeros(6, np.int32), np.array(SIDES), ("a", "b"))
-    found = artifacts.training_rows(Config(data=Data(kind=kind)), store, data)
-    np.testing.assert_array_equal(found, rows)
+    config = Config(data=Data(kind=kind))
+    np.testing.assert_array_equal(artifacts.training_rows(config, store, data), rows)
+    counts = evaluate.class_counts(config, store, data)
+    assert counts == {"train": [len(rows), 0], "val": [0, 0], "test": [1, 0]}
