@@ -1,5 +1,6 @@
 """Stage `split`: the side of every item, and what stands on two sides (paper, section 4.2)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,16 @@ def _split(config: Config, workdir: Path, out: Path) -> None:
     ]
     files.write_csv(out / "split.csv", artifacts.SPLIT_COLUMNS, rows)
     files.write_json(out / "leaks.json", found)
-    print("  " + ", ".join(f"{count} {name}" for name, count in found["items"].items()) + " items")
+    print("  " + ", ".join(_counts(found["items"], store.items, side)) + " items")
     for line in leaks.leak_lines(found):
         print(f"  note: {line}")
+
+
+def _counts(counts: dict[str, int], table: Sequence[items.Item], side: np.ndarray) -> list[str]:
+    """Items on each side, and how many of them are not a further slice of a nodule."""
+    central = np.array([not item.offset_mm for item in table])
+    lines = []
+    for name, count in counts.items():
+        alone = int(np.sum(central & (side == name)))
+        lines.append(f"{count} {name}" + ("" if alone == count else f" ({alone} central)"))
+    return lines

@@ -21,11 +21,12 @@ def _facts(run: Run) -> list[str]:
     if protocol:
         fine = vocabulary.ranking(protocol["fine"]).title
         least = protocol.get("least_pool")
-        widened = f" (or the nearest {page.share(least)})" if least else ""
+        near = int(protocol["threshold"])
+        pool = "equal codes" if near == 1 else f"a Hamming distance below {near}"
+        widened = f", but at least the nearest {page.share(least)}" if least else ""
         facts.append(f"{protocol['queries']} queries, archive of {protocol['gallery']} items")
         facts.append(
-            f"{protocol['bits']}-bit codes, Hamming distance below {protocol['threshold']}"
-            f"{widened}, then {page.text(fine)}"
+            f"{protocol['bits']}-bit codes, pools of {pool}{widened}, ranked by {page.text(fine)}"
         )
     return facts
 

@@ -8,7 +8,7 @@ import pytest
 from inres.config import Config, Data
 from inres.data.item_store import ItemStore
 from inres.data.items import Item
-from inres.pipeline import artifacts, evaluate
+from inres.pipeline import artifacts, evaluate, split
 
 OFFSETS = (0.0, -2.5, 2.5, 0.0, 2.5, 0.0)
 SIDES = ("train", "train", "train", "train", "train", "test")
@@ -34,3 +34,9 @@ def test_slices_beside_the_central_one(tmp_path, kind, stacked, rows):
     np.testing.assert_array_equal(artifacts.training_rows(config, store, data), rows)
     counts = evaluate.class_counts(config, store, data)
     assert counts == {"train": [len(rows), 0], "val": [0, 0], "test": [1, 0]}
+
+
+def test_the_split_says_how_many_slices_are_central():
+    table = [Item("", "s", offset_mm=offset) for offset in OFFSETS]
+    words = split._counts({"train": 5, "val": 0, "test": 1}, table, np.array(SIDES))
+    assert words == ["5 train (2 central)", "0 val", "1 test"]
