@@ -117,6 +117,10 @@ class Items:
     items cut from scans, the column `label` of a folder."""
     normal_clearance_mm: float = 8.0
     """Least distance along the body axis between a normal slice and the surface of any finding."""
+    normal_inside_mm: float = 0.0
+    """Distance from the ends of a scan at which normal slices are preferred; 0: as far as an item's
+    `neighbours` or its cube reach. Runs that differ in those have the same normal slices, and can
+    be compared, if this is the largest of these distances."""
     slices_per_nodule: int = 1
     """Of scans: maximum number of training slices per nodule (odd), all within half a radius of its
     centre. The archive and the queries contain the central slice only."""
@@ -153,6 +157,7 @@ class Items:
         require(bool(self.label), "items.label", self.label, "auto, size or a column")
         positive("items", self, "spacing_mm", "canvas_mm", "crop_mm", "size_px", "cube_mm")
         not_negative("items", self, "normals", "normal_clearance_mm", "slice_mm")
+        not_negative("items", self, "normal_inside_mm")
         require(
             self.slices_per_nodule > 0 and self.slices_per_nodule % 2 == 1,
             "items.slices_per_nodule",

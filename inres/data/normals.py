@@ -68,8 +68,9 @@ def clear_planes(
 ) -> list[int]:
     """Up to `most` planes clear of all findings and apart from each other, in random order.
 
-    Planes whose neighbours, or whose cube, lie inside the scan come first. Nodules are rarely so
-    close to the ends of a scan that theirs do not, and normal places should not differ in that.
+    Planes whose neighbours, or whose cube, lie inside the scan come first, as do those at least
+    `normal_inside_mm` from its ends. Nodules are rarely so close to the ends of a scan that theirs
+    do not, and normal places should not differ in that.
     """
     config: Items = cut.config
     area = cut.mask.sum((1, 2))
@@ -80,7 +81,7 @@ def clear_planes(
         radius = UNKNOWN_RADIUS_MM if np.isnan(finding.diameter_mm) else finding.diameter_mm / 2
         distance = np.abs(heights - z) * config.spacing_mm
         clear &= distance >= radius + config.normal_clearance_mm
-    reach = shown_planes(config)
+    reach = inner_planes(config)
     inner = (heights >= reach) & (heights < len(heights) - reach)
     chosen: list[int] = []
     for z in (z for part in (inner, ~inner) for z in rng.permutation(np.flatnonzero(clear & part))):
@@ -91,12 +92,15 @@ def clear_planes(
     return chosen
 
 
-def shown_planes(config: Items) -> int:
-    """How many planes of a scan an item shows on each side of its own, at most."""
+def inner_planes(config: Items) -> int:
+    """Planes at each end of a scan that are only used if no others are left.
+
+    An item shows so many on each side of its own at most, or `normal_inside_mm` asks for more.
+    """
     shown_mm = config.neighbours * config.neighbour_mm
     if config.view == "cube":
         shown_mm = config.cube_mm / 2
-    return math.ceil(shown_mm / config.spacing_mm)
+    return math.ceil(max(shown_mm, config.normal_inside_mm) / config.spacing_mm)
 
 
 def lung_point(cut: Cut, z: int, rng: np.random.Generator) -> tuple[int, int]:

@@ -43,7 +43,10 @@ LONGEST_NAME = 200
 
 def fields(config: Items) -> tuple[str, ...]:
     """The fields of `config` on which the items of a scan depend."""
-    return (*ITEM_FIELDS, *(CUBE_FIELDS if config.view == "cube" else ()))
+    cubes = CUBE_FIELDS if config.view == "cube" else ()
+    # Without effect it is no field, so that items of before it existed stay valid.
+    inside = ("normal_inside_mm",) if config.normal_inside_mm else ()
+    return (*ITEM_FIELDS, *cubes, *inside)
 
 
 @dataclasses.dataclass(frozen=True)

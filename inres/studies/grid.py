@@ -18,7 +18,8 @@ def run_grid(grid: Ablation, root: Path, *, pristine: Config, command: str) -> N
     """Run everything that is not complete in `<root>/runs`, then compare what is.
 
     Several processes may call this with one `root`: they share the runs out, and the last to finish
-    writes the comparison. A run that fails to train is left out.
+    writes the comparison. A run that fails to train is left out; one with other queries than the
+    first cannot be compared, and ends the grid.
 
     Args:
       grid: checked by `ablation.checked`.
@@ -30,10 +31,15 @@ def run_grid(grid: Ablation, root: Path, *, pristine: Config, command: str) -> N
     planned = ablation.runs(grid)
     _write_commands(grid, planned, root, pristine)
     held: set[str] = set()
+    first: dict[str, runs.Run] = {}
     for number, one in enumerate(planned, start=1):
         print(f"run {number} of {len(planned)}: {one.name}", flush=True)
         try:
             run_one(one.config, folder / one.name, command=command)
+            # Before more runs are made in vain.
+            made = {one.name: runs.read(folder / one.name / "evaluation")}
+            first = first or made
+            runs.aligned({**first, **made})
         except stages.Held as error:
             held.add(one.name)
             print(f"  left out: {error}")

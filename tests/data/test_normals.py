@@ -31,7 +31,13 @@ def cut_of(**items):
 
 @pytest.mark.parametrize(
     ("items", "reach"),
-    [({"neighbours": 3, "neighbour_mm": 2.0}, 6), ({"view": "cube", "cube_mm": 9.0}, 5), ({}, 0)],
+    [
+        ({"neighbours": 3, "neighbour_mm": 2.0}, 6),
+        ({"view": "cube", "cube_mm": 9.0}, 5),
+        ({"neighbours": 3, "neighbour_mm": 2.0, "normal_inside_mm": 7.5}, 8),
+        ({"normal_inside_mm": 6.0}, 6),
+        ({}, 0),
+    ],
 )
 def test_planes_whose_stack_is_inside_the_scan_come_first(items, reach):
     for seed in range(5):
@@ -45,3 +51,12 @@ def test_planes_whose_stack_is_inside_the_scan_come_first(items, reach):
         assert np.abs(np.arange(40)[:, None] - chosen).min(axis=1).max() < sampling.MIN_GAP_MM
         first = np.array(sampling.clear_planes(cut_of(**items), (), most=3, rng=rng))
         assert ((first >= reach) & (first < 40 - reach)).all()
+
+
+def test_runs_that_see_differently_much_have_the_same_planes():
+    def planes(**items):
+        cut = cut_of(normal_inside_mm=7.0, **items)
+        return sampling.clear_planes(cut, (), most=9, rng=np.random.default_rng(3))
+
+    assert planes() == planes(neighbours=3, neighbour_mm=2.0)
+    assert planes() == planes(view="cube", cube_mm=9.0)

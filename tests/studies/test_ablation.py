@@ -14,9 +14,11 @@ from experiments import configs
 from experiments.configs import ablate_input
 from inres import config as lib
 from inres import vocabulary
+from inres.data import normals
 from inres.evaluation import comparison, metrics, runs
 from inres.learning import recipe, sight
 from inres.studies import ablation, ablation_table
+from inres.studies import grid as grid_lib
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -256,9 +258,10 @@ def test_the_plot_is_over_the_swept_field_or_by_variant():
 def test_the_inputs_that_are_compared_have_networks_of_one_size(base):
     """One slice, 2.5-D, slices one by one, three and nine planes, and three dimensions."""
     made = ablate_input.get_config(base)
-    counts, planes = [], []
+    counts, planes, inner = [], [], set()
     for variant in made.variants:
         config = ablation.overridden(made.base, variant)
+        inner.add(normals.inner_planes(config.items))
         size, half = config.items.input_px, config.items.neighbours
         cube = config.items.view == "cube"
         channels = 2 * size if cube else 2 * (2 * half + 1) if half else 1
@@ -275,7 +278,23 @@ def test_the_inputs_that_are_compared_have_networks_of_one_size(base):
         )
         counts.append(sum(x.size for x in jax.tree.leaves(shapes["params"])))
     assert planes == [1, 1, 7, 3, 9, 1]
+    assert len(inner) == 1  # so they have the same normal slices, and can be compared
     assert all(380_000 < count < 430_000 for count in counts)
+
+
+def test_a_grid_ends_with_the_first_run_that_cannot_be_compared(tmp_path, monkeypatch):
+    ran = []
+
+    def run_one(config, root, *, command):
+        (root / "evaluation").mkdir(parents=True)
+        runs.write(root / "evaluation", scores(0.0, queries=60 + 2 * (config.hash.bits == 32)))
+        ran.append(config.hash.bits)
+
+    monkeypatch.setattr(grid_lib, "run_one", run_one)
+    of_bits = grid({}, {"hash.bits": 32}, {"hash.bits": 64}, seeds=(0,))
+    with pytest.raises(ValueError, match=r"base \(60 queries\) and hash\.bits=32 \(62\)"):
+        grid_lib.run_grid(of_bits, tmp_path, pristine=lib.Config(), command="")
+    assert ran == [48, 32]
 
 
 def test_every_shipped_grid_can_be_run(parsed):
