@@ -19,7 +19,7 @@ def test_every_config_field_belongs_to_a_stage_or_to_none():
                 config = Config(
                     data=Data(kind=kind),
                     loss=Loss(name=loss),
-                    items=Items(view=view),
+                    items=Items(view=view, normal_inside_mm=1.0),  # 0 is that of former runs
                     train=Train(precision="bfloat16"),  # float32 is that of former runs
                 )
                 for stage in stages.STAGES:

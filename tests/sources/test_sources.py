@@ -237,7 +237,9 @@ def test_the_store_depends_on_what_it_is_made_from():
     }
     view = {"view", "crop_mm", "segmented", "size_px", "unit"}
     cube = {"cube_mm", "cube_px", "slice_mm"}
-    assert {*scans["items"], *view, *cube} == {*vars(Items())}
+    inside = prepare.settings(Config(data=Data(kind="luna16"), items=Items(normal_inside_mm=5.0)))
+    assert {*inside["items"]} - {*scans["items"]} == {"normal_inside_mm"}  # 0: as before it existed
+    assert {*inside["items"], *view, *cube} == {*vars(Items())}
     cubes = prepare.settings(Config(data=Data(kind="luna16"), items=Items(view="cube")))
     assert {*cubes["items"]} - {*scans["items"]} >= {"cube_mm", "cube_px"}
     strict = prepare.settings(Config(data=Data(kind="luna16", expect_counts="strict")))
