@@ -118,9 +118,9 @@ class Items:
     normal_clearance_mm: float = 8.0
     """Least distance along the body axis between a normal slice and the surface of any finding."""
     normal_inside_mm: float = 0.0
-    """Distance from the ends of a scan at which normal slices are preferred; 0: as far as an item's
-    `neighbours` or its cube reach. Runs that differ in those have the same normal slices, and can
-    be compared, if this is the largest of these distances."""
+    """Distance from the ends of a scan at which normal slices are preferred, at least as far as an
+    item's `neighbours` or its cube reach. Runs that differ in those have the same normal slices,
+    and can be compared, if this is the largest of these distances; an ablation sees to it."""
     slices_per_nodule: int = 1
     """Of scans: maximum number of training slices per nodule (odd), all within half a radius of its
     centre. The archive and the queries contain the central slice only."""
@@ -204,6 +204,11 @@ class Items:
     def input_px(self) -> int:
         """Side of the network's input."""
         return self.cube_px if self.view == "cube" else self.size_px
+
+    @property
+    def shown_mm(self) -> float:
+        """How far along the body axis an item shows its scan, on each side."""
+        return self.cube_mm / 2 if self.view == "cube" else self.neighbours * self.neighbour_mm
 
     @property
     def canvas_px(self) -> int:

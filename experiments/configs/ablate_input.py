@@ -18,10 +18,6 @@ from inres.studies.ablation import Ablation
 IMAGES = 100_000
 """Images that each training shows, unless the base says how many."""
 
-REACH_MM = 16.0
-"""Half a cube, the farthest that any variant sees along the body axis, so that all have the same
-normal slices."""
-
 WARMUP_3D = 10.0
 """Epochs of warm-up of the 3-D network: on 685 nodules, with one epoch, it stayed at chance for two
 of three seeds."""
@@ -32,7 +28,6 @@ def get_config(base: str = "phantom") -> Ablation:
     found = load(base)
     found.items.neighbours, found.items.unit = 0, "nodule"
     found.model.planes = "channels"
-    found.items.normal_inside_mm = REACH_MM
     found.train.zoom = 1.0  # cubes are not zoomed
     found.train.images, found.train.epochs = found.train.images or IMAGES, 0
     cube = {"items.view": "cube"}

@@ -97,10 +97,7 @@ def inner_planes(config: Items) -> int:
 
     An item shows so many on each side of its own at most, or `normal_inside_mm` asks for more.
     """
-    shown_mm = config.neighbours * config.neighbour_mm
-    if config.view == "cube":
-        shown_mm = config.cube_mm / 2
-    return math.ceil(max(shown_mm, config.normal_inside_mm) / config.spacing_mm)
+    return math.ceil(max(config.shown_mm, config.normal_inside_mm) / config.spacing_mm)
 
 
 def lung_point(cut: Cut, z: int, rng: np.random.Generator) -> tuple[int, int]:

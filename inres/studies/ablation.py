@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from inres import config as config_lib
-from inres import vocabulary
+from inres import sources, vocabulary
 from inres.config import Config, ConfigError
 from inres.pipeline import inputs, stages
 
@@ -60,6 +60,9 @@ def product(**fields: Sequence[Any]) -> tuple[dict[str, Any], ...]:
 def checked(grid: Ablation) -> Ablation:
     """Check that every run of every variant is possible, and return a copy of `grid`.
 
+    Where variants show differently much of a scan, normal slices keep as far from its ends in all
+    of them as in the one that shows most (`items.normal_inside_mm`), so that all have the same.
+
     Raises:
       ConfigError: a run is not possible, two variants are the same, or a ranking or a measure does
         not exist; names the variant or the field.
@@ -98,9 +101,21 @@ def checked(grid: Ablation) -> Ablation:
         )
     if any("seed" in variant for variant in grid.variants):
         raise ConfigError("config.variants: seeds are varied by config.seeds")
+    grid = _with_same_normals(grid)
     _require_effect(grid)
     runs(grid)
     return grid
+
+
+def _with_same_normals(grid: Ablation) -> Ablation:
+    """A copy whose runs draw the same normal slices, where only what items show differs."""
+    if sources.get(grid.base.data.kind).ready_made:
+        return grid
+    shown = {overridden(grid.base, variant).items.shown_mm for variant in grid.variants}
+    if len(shown) == 1:
+        return grid
+    inside = max(grid.base.items.normal_inside_mm, *shown)
+    return dataclasses.replace(grid, base=overridden(grid.base, {"items.normal_inside_mm": inside}))
 
 
 def _require_effect(grid: Ablation) -> None:

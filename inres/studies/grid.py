@@ -31,22 +31,22 @@ def run_grid(grid: Ablation, root: Path, *, pristine: Config, command: str) -> N
     planned = ablation.runs(grid)
     _write_commands(grid, planned, root, pristine)
     held: set[str] = set()
-    first: dict[str, runs.Run] = {}
+    found: dict[str, runs.Run] = {}
     for number, one in enumerate(planned, start=1):
         print(f"run {number} of {len(planned)}: {one.name}", flush=True)
         try:
             run_one(one.config, folder / one.name, command=command)
-            # Before more runs are made in vain.
-            made = {one.name: runs.read(folder / one.name / "evaluation")}
-            first = first or made
-            runs.aligned({**first, **made})
+            found[one.name] = runs.read(folder / one.name / "evaluation")
+            first = next(iter(found))  # compared now, before more runs are made in vain
+            runs.aligned({name: found[name] for name in (first, one.name)})
         except stages.Held as error:
             held.add(one.name)
             print(f"  left out: {error}")
         except TrainingError as error:
             print(f"  left out: {error}")
-    found = {}
-    for one in planned:  # checked again: other processes may have finished runs meanwhile
+    for one in planned:  # other processes may have finished the rest meanwhile
+        if one.name in found:
+            continue
         if finished(one.config, folder / one.name):
             found[one.name] = runs.read(folder / one.name / "evaluation")
         else:

@@ -258,10 +258,9 @@ def test_the_plot_is_over_the_swept_field_or_by_variant():
 def test_the_inputs_that_are_compared_have_networks_of_one_size(base):
     """One slice, 2.5-D, slices one by one, three and nine planes, and three dimensions."""
     made = ablate_input.get_config(base)
-    counts, planes, inner = [], [], set()
+    counts, planes = [], []
     for variant in made.variants:
         config = ablation.overridden(made.base, variant)
-        inner.add(normals.inner_planes(config.items))
         size, half = config.items.input_px, config.items.neighbours
         cube = config.items.view == "cube"
         channels = 2 * size if cube else 2 * (2 * half + 1) if half else 1
@@ -278,8 +277,23 @@ def test_the_inputs_that_are_compared_have_networks_of_one_size(base):
         )
         counts.append(sum(x.size for x in jax.tree.leaves(shapes["params"])))
     assert planes == [1, 1, 7, 3, 9, 1]
-    assert len(inner) == 1  # so they have the same normal slices, and can be compared
     assert all(380_000 < count < 430_000 for count in counts)
+
+
+@pytest.mark.parametrize(
+    ("kind", "variant", "own", "inside"),
+    [
+        ("phantom", {"items.neighbours": 3}, 0.0, 6.0),
+        ("luna16", {"items.view": "cube", "items.cube_mm": 20.0}, 0.0, 10.0),
+        ("luna16", {"items.neighbours": 3}, 9.0, 9.0),
+        ("luna16", {"hash.bits": 12}, 0.0, 0.0),  # all show the same
+        ("folder", {"items.neighbours": 3}, 0.0, 0.0),  # has its own normal images
+    ],
+)
+def test_normal_slices_are_those_of_the_variant_that_shows_most(kind, variant, own, inside):
+    base = lib.Config(data=lib.Data(kind=kind), items=lib.Items(normal_inside_mm=own))
+    made = ablation.checked(dataclasses.replace(grid({}, variant), base=base))
+    assert {one.config.items.normal_inside_mm for one in ablation.runs(made)} == {inside}
 
 
 def test_a_grid_ends_with_the_first_run_that_cannot_be_compared(tmp_path, monkeypatch):
@@ -305,6 +319,8 @@ def test_every_shipped_grid_can_be_run(parsed):
         made = ablation.checked(values.config)
         assert {one.config.data.root for one in ablation.runs(made)} == {"X"}
         assert set(made.rankings) <= set(vocabulary.ranking_names())
+        # Scans give the same normal slices to all, so that they can be compared.
+        assert len({normals.inner_planes(one.config.items) for one in ablation.runs(made)}) == 1
     with pytest.raises(lib.ConfigError, match=r"nothing\.py"):
         configs.load("nothing")
     with pytest.raises(lib.ConfigError, match=r"bench_store\.py"):
