@@ -19,6 +19,7 @@ class PynearMih(Hashing):
 
     name = "pynear MIHBinaryIndex"
     distribution = "pynear"
+    most_items = 1_000_000  # ten million take minutes for each of the cuts that are tried
 
     def __init__(self, codes: np.ndarray, bits: int, *, threads: int):
         super().__init__(codes, bits, threads=threads)
