@@ -18,10 +18,12 @@ constexpr double kOffer = 100;         // per item asked for, if all codes are r
 constexpr double kBisection = 60;      // per code that is searched for in the directory
 constexpr double kReadRow = 40;        // per row of a pool
 constexpr double kFarBytes = 1 << 25;  // codes that no cache holds
-// The cost of a descent is not known before. It is tried if the other plan takes longer than such a
-// time, which is for the own code and grows with each flip, for at most a share of that plan's time.
-constexpr double kDescentLeast = 3000, kDescentGrows = 4;
+// The cost of a descent is not known before. It usually takes such a time with one flip, and with
+// each further one longer by the factor. It is tried if the other plan takes longer, for that time
+// or for a share of the other plan's, whichever is longer. Without flips it is a bisection.
+constexpr double kDescentLeast = 12000, kDescentGrows = 4;
 constexpr double kDescentShare = 0.4;
+constexpr double kHalving = 30;        // per step of a bisection
 constexpr int64_t kSharing = 4;        // queries that have to share a scan for that to matter
 // Longer pools are read tile by tile, by all threads and for all queries of a batch.
 constexpr int64_t kLongList = 1 << 15;
@@ -108,9 +110,11 @@ struct Choice {
   double descent = 0;  // nanoseconds for a descent before that; 0: none
 };
 
-inline Choice with_descent(Choice choice, int32_t threshold, double nanoseconds) {
-  if (nanoseconds > kDescentLeast * std::pow(kDescentGrows, threshold - 1))
-    choice.descent = kDescentShare * nanoseconds;
+// Adds a descent to a choice that takes some nanoseconds, if it is worth trying.
+inline Choice with_descent(const Segment& s, Choice choice, int32_t threshold, double nanoseconds) {
+  const double usual = threshold <= 1 ? kHalving * std::log2(static_cast<double>(s.distinct) + 1)
+                                      : kDescentLeast * std::pow(kDescentGrows, threshold - 2);
+  if (nanoseconds > usual) choice.descent = std::max(usual, kDescentShare * nanoseconds);
   return choice;
 }
 
@@ -130,10 +134,10 @@ inline Choice choose(const Segment& s, const uint32_t* query, int32_t threshold,
     const double expected = step_cost(s, own_codes(s, query), 0, threshold);
     if (expected < other) {
       const Choice buckets{kBuckets, listed ? kList : kScan, expected, other / probe_cost(s)};
-      return with_descent(buckets, threshold, expected);
+      return with_descent(s, buckets, threshold, expected);
     }
   }
-  return with_descent(listed ? list : scan, threshold, other);
+  return with_descent(s, listed ? list : scan, threshold, other);
 }
 
 // The codes of a pool, ascending; false: the segment is to be scanned.
