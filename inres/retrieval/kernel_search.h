@@ -23,7 +23,7 @@ constexpr double kFarBytes = 1 << 25;  // codes that no cache holds
 // or for a share of the other plan's, whichever is longer. Without flips it is a bisection.
 constexpr double kDescentLeast = 12000, kDescentGrows = 4;
 constexpr double kDescentShare = 0.4;
-constexpr double kHalving = 30;        // per step of a bisection
+constexpr double kOwnStep = 30;        // per step of that bisection
 constexpr int64_t kSharing = 4;        // queries that have to share a scan for that to matter
 // Longer pools are read tile by tile, by all threads and for all queries of a batch.
 constexpr int64_t kLongList = 1 << 15;
@@ -112,7 +112,7 @@ struct Choice {
 
 // Adds a descent to a choice that takes some nanoseconds, if it is worth trying.
 inline Choice with_descent(const Segment& s, Choice choice, int32_t threshold, double nanoseconds) {
-  const double usual = threshold <= 1 ? kHalving * std::log2(static_cast<double>(s.distinct) + 1)
+  const double usual = threshold <= 1 ? kOwnStep * std::log2(static_cast<double>(s.distinct) + 1)
                                       : kDescentLeast * std::pow(kDescentGrows, threshold - 2);
   if (nanoseconds > usual) choice.descent = std::max(usual, kDescentShare * nanoseconds);
   return choice;
