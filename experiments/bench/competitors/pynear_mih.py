@@ -19,7 +19,7 @@ class PynearMih(Hashing):
 
     name = "pynear MIHBinaryIndex"
     distribution = "pynear"
-    most_items = 1_000_000  # ten million take minutes for each of the cuts that are tried
+    most_items = 1_000_000  # ten million would take a minute or more for each of the cuts tried
 
     def __init__(self, codes: np.ndarray, bits: int, *, threads: int):
         super().__init__(codes, bits, threads=threads)
