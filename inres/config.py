@@ -138,9 +138,9 @@ class Items:
     `cube`: a cube of voxels around the nodule, in place of neighbours. In a folder, a cube is made
     of all slices of a nodule, which is one item then."""
     crop_mm: float = 48.0
-    """Side of a crop; for cubes from images, as in a folder, the width of an image."""
+    """Side of a crop; for cubes of a folder, the width of its images."""
     cube_mm: float = 32.0
-    """Side of a cube; for cubes from images at most `crop_mm`."""
+    """Side of a cube; in a folder at most `crop_mm`."""
     cube_px: int = 31
     """Side of a cube in voxels, odd, so that its central plane is the nodule's own slice."""
     slice_mm: float = 0.0

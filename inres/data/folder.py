@@ -152,7 +152,9 @@ def _write_cubes(
                 np.stack([images.load_mask(masks[row]) for row in stack.rows]) if masks else None
             )
             centre = stack.z_mm[stack.rows.index(stack.central)]
-            made = views.stack_cube(planes, lungs, stack.z_mm, centre, config)
+            made = views.stack_cube(
+                planes, lungs, stack.z_mm, centre, config, width_mm=config.crop_mm
+            )
             for file, array in zip((cubes, states), made, strict=True):
                 file.add(array[None])
 

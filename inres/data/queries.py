@@ -44,6 +44,8 @@ class QueryInput:
     z_mm: np.ndarray | None = None
     """float64 [C], where cubes are made of these planes: their positions along the body axis, NaN
     for those that do not exist."""
+    width_mm: float = np.nan
+    """Width of these planes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +180,9 @@ def network_input(
     assert query.z_mm is not None
     planes, z_mm = query.planes[query.known], query.z_mm[query.known]
     masks = None if segment is None else segment(planes)
-    made = views.stack_cube(planes, masks, z_mm, query.z_mm[middle], config)
+    made = views.stack_cube(
+        planes, masks, z_mm, query.z_mm[middle], config, width_mm=query.width_mm
+    )
     return views.cube(*made, config)
 
 

@@ -113,7 +113,16 @@ def query_images(
     ]
     _refuse_other_sizes(grey, stack.names)
     shown, known, z_mm = _arranged(np.stack(grey), stack, config, planes)
-    return QueryInput(shown, known, None, NOWHERE, segmentable=ready_made, notes=notes, z_mm=z_mm)
+    return QueryInput(
+        shown,
+        known,
+        None,
+        NOWHERE,
+        segmentable=ready_made,
+        notes=notes,
+        z_mm=z_mm,
+        width_mm=_width_mm(config),
+    )
 
 
 def _arranged(
@@ -162,8 +171,14 @@ def _notes(stack: ImageStack) -> tuple[str, ...]:
 
 
 def _width_mm(config: Config) -> float:
-    """Width of the archive's images, where they are cut from scans or made into cubes."""
-    return config.items.canvas_mm if config.items.view == "slice" else config.items.crop_mm
+    """Width of the archive's images, where they are cut from scans or made into cubes.
+
+    Of a folder, they are what its cubes are made of; of scans, the central planes of its cubes.
+    """
+    items = config.items
+    if items.view == "cube" and not sources.get(config.data.kind).ready_made:
+        return items.cube_mm
+    return items.canvas_mm if items.view == "slice" else items.crop_mm
 
 
 def _fits(stack: ImageStack, config: Config) -> bool:

@@ -97,21 +97,24 @@ def stack_cube(
     z_mm: np.ndarray,
     centre_mm: float,
     config: Items,
+    *,
+    width_mm: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A stack of slices as a cube: values and states, uint8 [D, D, D].
 
     Args:
-      planes: uint8 [C, S, S], each `crop_mm` wide and centred on the nodule.
+      planes: uint8 [C, S, S], centred on the nodule.
       masks: uint8 [C, S, S], 1 inside the lungs; None where nothing was segmented.
       z_mm: [C], positions of the slices, all different.
       centre_mm: position of the cube's centre.
-      config: the widths of cube and slices.
+      config: the width of the cube.
+      width_mm: of the slices.
     """
     make = functools.partial(
         cubes.cube_from_stack,
         z_mm=z_mm,
         centre_mm=centre_mm,
-        width_mm=config.crop_mm,
+        width_mm=width_mm,
         side_mm=config.cube_mm,
         side_px=config.cube_px,
     )

@@ -8,7 +8,7 @@ import SimpleITK as sitk
 
 from inres.config import Config, Data, Items
 from inres.ct.header import ScanError
-from inres.data import folder, image_stack, item_store, queries, query_images, views
+from inres.data import cubes, folder, image_stack, item_store, queries, query_images, views
 
 HEIGHTS = {"a": [3.0, -2.0, 0.5], "b": [-100.0, -98.0, -97.0, -93.5], "c": [0.0], "d": [1.0, 2.0]}
 """Positions of the slices of each nodule, in the order of the table; two are of unequal steps."""
@@ -231,7 +231,9 @@ def test_the_u_net_sees_every_slice_of_a_cube_and_the_own_slice_of_others(root):
     found = query_of(stack, folder_config(CUBES), planes=9, segment=segment)
     np.testing.assert_array_equal(seen.pop(), np.stack(stack.images))
     masks = np.stack([image > 100 for image in stack.images]).astype(np.uint8)
-    made = views.stack_cube(np.stack(stack.images), masks, stack.z_mm, 2.0, CUBES)
+    made = views.stack_cube(
+        np.stack(stack.images), masks, stack.z_mm, 2.0, CUBES, width_mm=CUBES.crop_mm
+    )
     np.testing.assert_array_equal(found, views.cube(*made, CUBES))
 
 
@@ -255,6 +257,14 @@ def test_crops_for_an_archive_of_scans_are_planes_at_its_distances():
     assert "neither resampled nor segmented" in made.notes[-1]
     with pytest.raises(ScanError, match="positions of the 5 images are unknown"):
         query_images.query_images(image_stack.stack_of(grey), config=config, planes=9)
+
+
+def test_a_picture_from_an_archive_of_cubes_from_scans_is_its_cube_alone():
+    values = np.random.default_rng(0).integers(1, 255, (9, 9, 9), dtype=np.uint8)
+    item = views.cube(values, np.full(values.shape, cubes.LUNG), CUBES)
+    stack = image_stack.stack_of(views.own_slices(item))
+    made = query_images.query_images(stack, config=scan_config(CUBES), planes=9)
+    np.testing.assert_array_equal(queries.network_input(made, CUBES), views.alone(item[None])[0])
 
 
 def test_a_volume_for_an_archive_of_scans_is_a_crop_if_it_is_as_wide(tmp_path):
