@@ -26,7 +26,7 @@ of three seeds."""
 def get_config(base: str = "phantom") -> Ablation:
     """Variants of `experiments/configs/<base>.py`; the first one is a single slice."""
     found = load(base)
-    found.items.neighbours, found.items.unit = 0, "nodule"
+    found.items.view, found.items.neighbours, found.items.unit = "crop", 0, "nodule"
     found.model.planes = "channels"
     found.train.zoom = 1.0  # cubes are not zoomed
     found.train.images, found.train.epochs = found.train.images or IMAGES, 0

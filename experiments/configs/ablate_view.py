@@ -13,8 +13,10 @@ from inres.studies.ablation import Ablation, product
 
 def get_config(base: str = "phantom") -> Ablation:
     """Variants of `experiments/configs/<base>.py`."""
+    found = load(base)
+    found.items.view, found.model.planes = "crop", "channels"
     return Ablation(
         base_name=base,
-        base=load(base),
+        base=found,
         variants=product(items__view=("crop", "slice"), items__segmented=(True, False)),
     )

@@ -10,15 +10,16 @@ serves scans in which nothing is marked. Whole patients are tested, or the rows 
 column `split` (--config.split.kind=column). Scans with slices thicker than 2.5 mm are kept.
 """
 
-from inres.config import Config, Data, Items, Segment, Split, Train
+from inres.config import Config, Data, Items, Model, Segment, Split, Train
 
 
 def get_config() -> Config:
-    """The light network on crops of 48 mm, with masks from the U-Net."""
+    """The light network on nine planes of cubes of 48 mm."""
     config = Config(name="cases")
     config.data = Data(kind="cases", max_thickness_mm=0.0)
-    config.items = Items(normals=250, crop_mm=48.0, size_px=64)
+    config.items = Items(normals=250, view="cube", cube_mm=48.0, cube_px=47)
     config.split = Split(kind="patient")
     config.segment = Segment(width=8, depth=4, size_px=128, steps=250)
-    config.train = Train(epochs=0, images=100_000, eval_every=10)
+    config.model = Model(planes="nine")
+    config.train = Train(epochs=0, images=200_000, eval_every=10)
     return config

@@ -5,20 +5,23 @@ the same of stage 2, from kaggle.com/c/data-science-bowl-2017.
         --config.data.root=DSB2017 --workdir=runs/dsb2017
 
 1,595 patients in stage 1 and 506 in stage 2, one scan each, labelled by a diagnosis of cancer
-within a year. No nodule is marked: items are eight cubes or slices spread evenly through the lungs
+within a year. No nodule is marked: items are eight places spread evenly through the lungs
 of each scan, with the scan's label. Test are the patients whose labels came later. Preparation
 takes hours on few cores and resumes per scan; train on a GPU or TPU.
 """
 
-from inres.config import Config, Data, Items, Segment, Split, Train
+from inres.config import Config, Data, Items, Model, Segment, Split, Train
 
 
 def get_config() -> Config:
-    """The light network on crops of 48 mm, with masks from the U-Net."""
+    """The light network on nine planes of cubes of 48 mm."""
     config = Config(name="dsb2017")
     config.data = Data(kind="dsb2017")
-    config.items = Items(label="cancer", places_per_scan=8, normals=0, crop_mm=48.0, size_px=64)
+    config.items = Items(
+        label="cancer", places_per_scan=8, normals=0, view="cube", cube_mm=48.0, cube_px=47
+    )
     config.split = Split(kind="subset", val_subsets=(), test_subsets=(1, 2))
     config.segment = Segment(width=16, depth=4, size_px=192, steps=2000)
-    config.train = Train(epochs=80, eval_every=10)
+    config.model = Model(planes="nine")
+    config.train = Train(epochs=0, images=200_000, eval_every=10)
     return config

@@ -14,19 +14,20 @@ with slices further apart than 2.5 mm are excluded (--config.data.max_thickness_
 lists is what is found here: `experiments.lidc_check` compares them.
 """
 
-from inres.config import Config, Data, Items, Properties, Segment, Split, Train
+from inres.config import Config, Data, Items, Model, Properties, Segment, Split, Train
 
 NOT_COMPARED = ("readers", "volume_mm3", "extent_mm", "internal_structure")
 """Columns of numbers that say nothing of appearance, repeat the diameter, or are kinds."""
 
 
 def get_config() -> Config:
-    """The light network on crops of 48 mm, with masks from the U-Net."""
+    """The light network on nine planes of cubes of 48 mm."""
     config = Config(name="lidc")
     config.data = Data(kind="lidc")
-    config.items = Items(normals=1000, crop_mm=48.0, size_px=64)
+    config.items = Items(normals=1000, view="cube", cube_mm=48.0, cube_px=47)
     config.split = Split(kind="patient", test_share=0.2, val_share=0.1)
     config.properties = Properties(importance=tuple(f"{name}=0" for name in NOT_COMPARED))
     config.segment = Segment(width=16, depth=4, size_px=192, steps=2000)
-    config.train = Train(epochs=80, eval_every=10)
+    config.model = Model(planes="nine")
+    config.train = Train(epochs=0, images=200_000, eval_every=10)
     return config

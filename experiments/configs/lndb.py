@@ -11,15 +11,16 @@ GPU or TPU. Whole patients are tested. With trainFolds.csv, the four official fo
 --config.split.kind=subset --config.split.test_subsets="(3,)" --config.split.val_subsets="(2,)".
 """
 
-from inres.config import Config, Data, Items, Segment, Split, Train
+from inres.config import Config, Data, Items, Model, Segment, Split, Train
 
 
 def get_config() -> Config:
-    """The light network on crops of 48 mm, with masks from the U-Net."""
+    """The light network on nine planes of cubes of 48 mm."""
     config = Config(name="lndb")
     config.data = Data(kind="lndb")
-    config.items = Items(normals=500, crop_mm=48.0, size_px=64)
+    config.items = Items(normals=500, view="cube", cube_mm=48.0, cube_px=47)
     config.split = Split(kind="patient")
     config.segment = Segment(width=16, depth=4, size_px=192, steps=2000)
-    config.train = Train(epochs=80, eval_every=10)
+    config.model = Model(planes="nine")
+    config.train = Train(epochs=0, images=200_000, eval_every=10)
     return config

@@ -10,15 +10,16 @@ resumes per scan; train on a GPU or TPU. The official validation (folds 100,
 nodules, so normal slices come from planes without any.
 """
 
-from inres.config import Config, Data, Items, Segment, Split, Train
+from inres.config import Config, Data, Items, Model, Segment, Split, Train
 
 
 def get_config() -> Config:
-    """The light network on crops of 48 mm, with masks from the U-Net."""
+    """The light network on nine planes of cubes of 48 mm."""
     config = Config(name="tianchi")
     config.data = Data(kind="tianchi")
-    config.items = Items(normals=1000, crop_mm=48.0, size_px=64)
+    config.items = Items(normals=1000, view="cube", cube_mm=48.0, cube_px=47)
     config.split = Split(kind="subset", val_subsets=(14,), test_subsets=tuple(range(100, 120)))
     config.segment = Segment(width=16, depth=4, size_px=192, steps=2000)
-    config.train = Train(epochs=80, eval_every=10)
+    config.model = Model(planes="nine")
+    config.train = Train(epochs=0, images=200_000, eval_every=10)
     return config
