@@ -202,6 +202,8 @@ def get_config():
     config.data = Data(kind="{kind}", root={root!r}, workers=1, max_thickness_mm=0.0)
     config.items.label = "{label}"
     config.items.places_per_scan, config.items.normals = 6, {normals}
+    config.items.view, config.items.neighbours, config.model.planes = "cube", 0, "nine"
+    config.items.cube_mm, config.items.cube_px = 24.0, 11
     config.split = {split}
     config.segment.enabled = False
     config.model.compression = config.model.residual = "plain"  # compile faster
@@ -271,3 +273,18 @@ def test_findings_labelled_by_a_text_through_the_full_pipeline(tmp_path):
     rows = results(out)
     assert {row["seen_by"] for row in rows} == {"reader 1"}
     assert {row["extent"] for row in rows} <= {"small", "large"}
+    # An item that the network was not trained on shows what a query at its place shows.
+    items, split = (results(workdir / name) for name in ("prepare/items", "split/split"))
+    own = next(i for i, s in zip(items, split, strict=True) if s["side"] == "val" and i["nodule"])
+    place = ",".join(own[name] for name in ("x_mm", "y_mm", "z_mm"))
+    flags = (
+        f"--scan={root / own['scan']}",
+        f"--world={place}",
+        "--own_scan",
+        f"--out={tmp_path / 'place'}",
+    )
+    found = call("search", f"--workdir={workdir}", *flags)
+    assert found.returncode == 0, found.stdout + found.stderr
+    first = results(tmp_path / "place")[0]
+    assert (first["nodule"], first["hamming"]) == (own["nodule"], "0")
+    assert float(first["euclidean"]) == pytest.approx(0, abs=1e-3)
