@@ -173,7 +173,7 @@ RANKINGS = (
     Ranking("hamming", "Hamming distance", "codes only", is_search=True),
     Ranking("images_code", "codes of images alone", "archive encoded without its records"),
     Ranking("latent", "H at 0.5 (paper)", "codes only, without the learned rotation"),
-    Ranking("alone", "slice without neighbours", "codes only, without the neighbouring slices"),
+    Ranking("alone", "one slice alone", "codes only, without the other slices of a query"),
     Ranking("joined", "joined features", "all items by class, properties and FC1"),
     Ranking("images", "joined, images alone", "archive encoded without its records"),
     Ranking("fc1", "FC1", "all items by Euclidean distance"),
