@@ -28,7 +28,7 @@ def build_report(workdir: Path) -> Path:
         '<meta name="color-scheme" content="light dark">'
         f'<title>{page.text(title)}</title><link rel="icon" href="data:,">'
         f"<style>{page.STYLE}</style></head><body><main>"
-        f"<header><h1>Search for similar lung CT slices</h1>{head.summary(run)}</header>"
+        f"<header><h1>Search for similar cases in lung CT</h1>{head.summary(run)}</header>"
         f"{cards.cards(run)}<nav>{links}</nav>{body}"
         '<footer class="note">Written by inres. For research; not a medical device.</footer>'
         "</main></body></html>\n"

@@ -1,5 +1,8 @@
 """Head of the report: the run in one line, its result in one sentence, and leaks of the split."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from inres import sources, vocabulary
 from inres.data import leaks
 from inres.evaluation.runs import JUDGED
@@ -18,6 +21,8 @@ def _facts(run: Run) -> list[str]:
     data, protocol = run.config.get("data", {}), run.metrics.get("protocol")
     if data.get("kind"):
         facts.append(page.text(sources.get(data["kind"]).title_of(data.get("root", ""))))
+    if run.config.get("items"):
+        facts.append(_seen(run.config))
     if protocol:
         fine = vocabulary.ranking(protocol["fine"]).title
         least = protocol.get("least_pool")
@@ -29,6 +34,17 @@ def _facts(run: Run) -> list[str]:
             f"{protocol['bits']}-bit codes, pools of {pool}{widened}, ranked by {page.text(fine)}"
         )
     return facts
+
+
+def _seen(config: Mapping[str, Any]) -> str:
+    """What the network sees of an item."""
+    items, planes = config["items"], config["model"]["planes"]
+    if items["view"] == "cube":
+        cube = f"a cube of {items['cube_mm']:g} mm"
+        return f"{planes} planes of {cube}" if planes in ("three", "nine") else cube
+    whole = "whole " if items["view"] == "slice" else ""
+    count = 2 * items["neighbours"] + 1
+    return f"{count} {whole}slices per item" if count > 1 else f"one {whole}slice per item"
 
 
 def _result(run: Run) -> str:

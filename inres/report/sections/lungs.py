@@ -41,7 +41,12 @@ def _overlap(run: Run) -> str:
     words = {k: k.replace("_", " ").replace("dice", "Dice") for k in measured} | {"iou": "IoU"}
     head = [page.text(words[k]) for k in measured]
     table = page.table(head, [[_measured(v) for v in measured.values()]])
-    return f"<p>The U-Net against the masks it learned from, on held-out slices.</p>{table}"
+    cubes = (
+        " Items are cubes, whose lungs are those of the preparation, not the U-Net's."
+        if run.config.get("items", {}).get("view") == "cube"
+        else ""
+    )
+    return f"<p>The U-Net against the masks it learned from, on held-out slices.{cubes}</p>{table}"
 
 
 def _measured(value: float | None) -> str:
