@@ -140,7 +140,7 @@ class Items:
     crop_mm: float = 48.0
     """Side of a crop; for cubes of a folder, the width of its images."""
     cube_mm: float = 32.0
-    """Side of a cube; in a folder at most `crop_mm`."""
+    """Side of a cube, at most `crop_mm`."""
     cube_px: int = 31
     """Side of a cube in voxels, odd, so that its central plane is the nodule's own slice."""
     slice_mm: float = 0.0

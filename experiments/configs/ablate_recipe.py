@@ -15,7 +15,6 @@ def get_config(base: str = "phantom") -> Ablation:
     """Variants of `experiments/configs/<base>.py`."""
     found = load(base)
     length = "images" if found.train.images else "epochs"
-    of_cubes = found.items.view == "cube"
 
     def others(section: str, field: str, *values: object) -> list[dict[str, object]]:
         """Variants with each of the values that the base does not have."""
@@ -31,8 +30,11 @@ def get_config(base: str = "phantom") -> Ablation:
             *others("hash", "records", False),
             *others("search", "features", "fc1"),
             *others("hash", "views_weight", 0.0, 0.5, 1.0),
-            *(others("model", "planes", "channels", "three", "nine") if of_cubes else ()),
-            *(() if of_cubes else others("items", "neighbours", 0, 1, 3)),
+            *(
+                others("model", "planes", "channels", "three", "nine")
+                if found.items.view == "cube"
+                else others("items", "neighbours", 0, 1, 3)
+            ),
             *others("loss", "name", "ordinal", "graded"),
             *others("properties", "names", ()),
             *others("properties", "weight", 1.0),

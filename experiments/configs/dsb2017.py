@@ -5,9 +5,9 @@ the same of stage 2, from kaggle.com/c/data-science-bowl-2017.
         --config.data.root=DSB2017 --workdir=runs/dsb2017
 
 1,595 patients in stage 1 and 506 in stage 2, one scan each, labelled by a diagnosis of cancer
-within a year. No nodule is marked: items are eight places spread evenly through the lungs
-of each scan, with the scan's label. Test are the patients whose labels came later. Preparation
-takes hours on few cores and resumes per scan; train on a GPU or TPU.
+within a year. No nodule is marked: items are eight places spread evenly through the lungs of each
+scan, with the scan's label. Test are the patients whose labels came later. Preparation takes hours
+on few cores and resumes per scan; train on a GPU or TPU.
 """
 
 from inres.config import Config, Data, Items, Model, Segment, Split, Train
