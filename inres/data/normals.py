@@ -33,10 +33,10 @@ def normal_places(
 ) -> Iterator[np.ndarray]:
     """Places z, y, x (float64 [3]) in up to `most` planes clear of all findings, in random order.
 
-    A place is a random point of the lungs in its plane.
+    A place is a random point of the lungs in its plane, if possible one whose cube is clear too.
     """
     for z in clear_planes(cut, findings, most=most, rng=rng):
-        yield np.array([z, *lung_point(cut, z, rng)], np.float64)
+        yield np.array([z, *lung_point(cut, z, findings, rng)], np.float64)
 
 
 def spread_places(cut: Cut, count: int, *, rng: np.random.Generator) -> np.ndarray:
@@ -78,9 +78,8 @@ def clear_planes(
     heights = np.arange(len(clear))
     for finding in findings:
         z = cut.volume.world_to_index(np.array(finding.world_mm))[0]
-        radius = UNKNOWN_RADIUS_MM if np.isnan(finding.diameter_mm) else finding.diameter_mm / 2
         distance = np.abs(heights - z) * config.spacing_mm
-        clear &= distance >= radius + config.normal_clearance_mm
+        clear &= distance >= _radius_mm(finding) + config.normal_clearance_mm
     reach = inner_planes(config)
     inner = (heights >= reach) & (heights < len(heights) - reach)
     chosen: list[int] = []
@@ -97,11 +96,16 @@ def inner_planes(config: Items) -> int:
 
     An item shows so many on each side of its own at most, or `normal_inside_mm` asks for more.
     """
-    return math.ceil(max(config.shown_mm, config.normal_inside_mm) / config.spacing_mm)
+    return math.ceil(_reach_mm(config) / config.spacing_mm)
 
 
-def lung_point(cut: Cut, z: int, rng: np.random.Generator) -> tuple[int, int]:
-    """Row and column of a random point of the lungs in plane `z`, away from their border."""
+def lung_point(
+    cut: Cut, z: int, findings: Sequence[Finding], rng: np.random.Generator
+) -> tuple[int, int]:
+    """Row and column of a random point of the lungs in plane `z`, away from their border.
+
+    A point around which an item would show a finding is only taken if there is no other.
+    """
     inside = np.zeros_like(cut.mask[z])
     half = cut.config.canvas_px // 2
     rows, cols = (slice(max(0, c - half), c - half + 2 * half) for c in cut.center)
@@ -109,8 +113,35 @@ def lung_point(cut: Cut, z: int, rng: np.random.Generator) -> tuple[int, int]:
     depth = ndimage.distance_transform_edt(np.pad(inside, 1))[1:-1, 1:-1]
     deep = min(POINT_DEPTH_MM / cut.config.spacing_mm, depth.max() / 2)
     points = np.argwhere(inside & (depth >= deep))
+    away = points[~near_findings(cut, z, findings)[tuple(points.T)]]
+    points = away if len(away) else points
     row, col = points[rng.choice(len(points))]
     return int(row), int(col)
+
+
+def near_findings(cut: Cut, z: int, findings: Sequence[Finding]) -> np.ndarray:
+    """Where in plane `z` a cube around a point would contain a part of a finding: bool [Y, X].
+
+    The cube reaches as far as an item along the body axis, or `normal_inside_mm` if that is more.
+    """
+    near = np.zeros(cut.mask.shape[1:], bool)
+    for finding in findings:
+        index = cut.volume.world_to_index(np.array(finding.world_mm))
+        reach = (_reach_mm(cut.config) + _radius_mm(finding)) / cut.config.spacing_mm
+        if abs(index[0] - z) < reach:
+            low = np.maximum(np.floor(index[1:] - reach).astype(int) + 1, 0)
+            high = np.maximum(np.ceil(index[1:] + reach).astype(int), 0)
+            near[low[0] : high[0], low[1] : high[1]] = True
+    return near
+
+
+def _reach_mm(config: Items) -> float:
+    """How far from a normal place an item may show its scan, on each side."""
+    return max(config.shown_mm, config.normal_inside_mm)
+
+
+def _radius_mm(finding: Finding) -> float:
+    return UNKNOWN_RADIUS_MM if np.isnan(finding.diameter_mm) else finding.diameter_mm / 2
 
 
 def even_shares(offered: Sequence[int], total: int, rng: np.random.Generator) -> list[int]:

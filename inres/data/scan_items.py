@@ -37,6 +37,8 @@ AERATED_HU = -750
 """HU up to which a place is aerated lung: of 596 nodules of LUNA16, 2 have more than half of the
 inner half of their diameter below, and 88 % of other places in the lungs."""
 _FORMAT = 9
+_NORMALS_FORMAT = 2
+"""Of normal places that keep away from findings along each axis."""
 LONGEST_NAME = 200
 """Bytes of the name of a scan's file; systems allow 255, some of which temporary files add."""
 
@@ -64,6 +66,7 @@ class Job:
         parts = [
             _FORMAT,
             {name: getattr(self.config.items, name) for name in fields(self.config.items)},
+            *self._normals_format(),
             self.config.items.places_per_scan if self.scan.spread else 0,
             self.config.data.seed,
             self.config.data.lung_masks,
@@ -83,6 +86,12 @@ class Job:
                 return str(stored["fingerprint"]) == self.fingerprint()
         except (OSError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
             return False
+
+    def _normals_format(self) -> tuple[int, ...]:
+        """Where items show less than `normal_clearance_mm`, their normal places did not change."""
+        items = self.config.items
+        reach = max(items.shown_mm, items.normal_inside_mm)
+        return (_NORMALS_FORMAT,) if reach > items.normal_clearance_mm else ()
 
     @property
     def lung_mask(self) -> Path | None:

@@ -60,8 +60,9 @@ def product(**fields: Sequence[Any]) -> tuple[dict[str, Any], ...]:
 def checked(grid: Ablation) -> Ablation:
     """Check that every run of every variant is possible, and return a copy of `grid`.
 
-    Where variants show differently much of a scan, normal slices keep as far from its ends in all
-    of them as in the one that shows most (`items.normal_inside_mm`), so that all have the same.
+    Where variants show differently much of a scan, normal places keep as far from its ends and from
+    findings in all of them as in the one that shows most (`items.normal_inside_mm`), so that all
+    have the same.
 
     Raises:
       ConfigError: a run is not possible, two variants are the same, or a ranking or a measure does

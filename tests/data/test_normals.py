@@ -1,11 +1,15 @@
 """How many normal slices each scan gives."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from inres.config import Items
+from inres.ct.scan import Volume
 from inres.data import normals as sampling
 from inres.data.cut import Cut
+from inres.sources import Finding
 
 
 def test_even_shares():
@@ -60,3 +64,39 @@ def test_runs_that_see_differently_much_have_the_same_planes():
 
     assert planes() == planes(neighbours=3, neighbour_mm=2.0)
     assert planes() == planes(view="cube", cube_mm=9.0)
+
+
+def place_of(index, radius_mm):
+    """A finding at z, y, x of voxels of 1 mm."""
+    return Finding("", world_mm=tuple(map(float, index[::-1])), diameter_mm=2.0 * radius_mm)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_cube_around_a_normal_place_shows_no_finding_if_there_is_such_a_place(seed):
+    """Compared with the distance of each voxel of the cube from each finding."""
+    rng = np.random.default_rng(seed)
+    shape, half = (60, 50, 50), 7.0
+    mask = np.ones(shape, bool)
+    volume = Volume(
+        hu=mask.astype(np.int16), spacing_mm=(1, 1, 1), origin_mm=(0, 0, 0), direction=np.eye(3)
+    )
+    config = Items(
+        spacing_mm=1.0, canvas_mm=50.0, crop_mm=50.0, normal_clearance_mm=1.0, view="cube"
+    )
+    config.cube_mm = 2 * half
+    cut = Cut(None, volume, mask, None, mask, (25, 25), (), config)
+    findings = [place_of(rng.uniform(0, shape), rng.uniform(2, 5)) for _ in range(4)]
+    box = np.stack(np.meshgrid(*[np.arange(-half, half + 1)] * 3, indexing="ij"), axis=-1)
+    places = list(sampling.normal_places(cut, findings, most=9, rng=rng))
+    assert len(places) >= 5
+    for place in places:
+        for finding in findings:
+            away = np.linalg.norm(place + box - np.array(finding.world_mm[::-1]), axis=-1)
+            assert away.min() >= finding.diameter_mm / 2 - 1e-9
+    # A lung that is no larger than a cube has no such place, and still gives one.
+    everywhere = [place_of((30, 25, 25), 1.0)]
+    small = np.zeros(shape, bool)
+    small[:, 20:30, 20:30] = True
+    near = dataclasses.replace(cut, mask=small)
+    places = list(sampling.normal_places(near, everywhere, most=30, rng=rng))
+    assert any(abs(z - 30) < half for z, _, _ in places)
