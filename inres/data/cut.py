@@ -92,13 +92,17 @@ class Cut:
         a crop; above and below, it is unknown. So what is known says nothing about the distance to
         the sides, to which nodules on the pleura can be closer than normal places.
 
+        A place in the outermost part of the scan as stored, which resampling can round off, has the
+        cube of the nearest place along z that is left: the central plane of a cube is known.
+
         Returns:
           Windowed values and states (`cubes.states`), uint8 [D, D, D] both, axes y, x, z.
         """
         c = self.config
+        z = np.clip(index[0], -0.5, len(self.mask) - 0.5)
         make = functools.partial(
             cubes.cube_from_volume,
-            index=index,
+            index=np.array([z, *index[1:]]),
             spacing_mm=(c.spacing_mm,) * 3,
             side_mm=c.cube_mm,
             side_px=c.cube_px,

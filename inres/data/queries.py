@@ -84,12 +84,13 @@ class QueryScan:
         else:
             world = _middle_of_slice(self.header, slice_index)
         index = self.cut.volume.world_to_index(world)
+        if world_mm is None:
+            index = np.array([index[0], *self.cut.center])  # as in a crop, the middle of the canvas
         config, z = self.cut.config, self.cut.nearest_plane(index[0])
         cube = self.cut.cube(index) if config.view == "cube" else None
         others, known = self.cut.neighbours(z)
         (below, above), (lower, upper) = np.split(others, 2), np.split(known, 2)
-        half = float(config.canvas_px // 2)
-        point = (half, half) if world_mm is None else self.cut.in_canvas(index)
+        point = self.cut.in_canvas(index)
         return QueryInput(
             planes=np.concatenate([below, self.cut.plane(z)[None], above]),
             known=np.concatenate([lower, [True], upper]),
@@ -153,9 +154,10 @@ def open_query_scan(
     messages = [*(f"{path}: {note}" for note in cut.header.notes), *cut.messages]
     if wants_labels and lung_mask is None:
         where = "the archive's data" if root is None else root
+        unless = "" if config.items.view == "cube" else "without a trained U-Net "
         messages.append(
-            f"{path}: no scan of {where} with a mask in seg-lungs-LUNA16; its canvas, and without "
-            "a trained U-Net its lungs, are found by threshold, unlike the archive's"
+            f"{path}: no scan of {where} with a mask in seg-lungs-LUNA16; its canvas, and {unless}"
+            "its lungs, are found by threshold, unlike the archive's"
         )
     return QueryScan(cut.header, upright.volume, cut, tuple(messages))
 

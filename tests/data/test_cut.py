@@ -11,7 +11,7 @@ from data.chests import (
 
 from inres.config import Items
 from inres.ct.header import ScanError
-from inres.ct.scan import Volume
+from inres.ct.scan import Volume, resample
 from inres.data import cubes
 from inres.data.cut import Cut, cut_scan
 from inres.system import memory
@@ -94,3 +94,22 @@ def test_beside_a_scan_a_cube_is_outside_the_lungs_and_above_it_unknown():
     np.testing.assert_array_equal(states, want)
     assert (values[want == cubes.LUNG] > 0).all()
     assert not values[want != cubes.LUNG].any()
+
+
+@pytest.mark.parametrize("spacing", [0.3, 0.5, 0.7])
+def test_the_central_plane_of_a_cube_is_known_wherever_the_scan_is(spacing):
+    """Also where resampling rounds off the end of the scan."""
+    for count in range(40, 60):
+        hu = np.full((count, 20, 20), 40, np.int16)
+        stored = Volume(hu=hu, spacing_mm=(1, 1, spacing), origin_mm=(0, 0, 0), direction=np.eye(3))
+        volume = resample(stored, 1.0)
+        mask = np.ones(volume.hu.shape, bool)
+        items = Items(
+            spacing_mm=1.0, canvas_mm=20.0, crop_mm=20.0, view="cube", cube_mm=9.0, cube_px=9
+        )
+        cut = Cut(None, volume, mask, None, mask, (10, 10), (), items)
+        for z in (-0.5, count - 0.5):  # the outer faces
+            place = stored.index_to_world(np.array([z, 10.0, 10.0]))
+            values, states = cut.cube(volume.world_to_index(place))
+            assert (states[:, :, 4] == cubes.LUNG).all()
+            assert (values[:, :, 4] > 0).all()

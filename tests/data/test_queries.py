@@ -1,5 +1,6 @@
 """Queries are prepared exactly as the items."""
 
+import dataclasses
 import shutil
 
 import numpy as np
@@ -97,6 +98,26 @@ def test_a_cube_of_a_query_is_that_of_the_item(tree, tmp_path):
         inside = opened.cut.mask[tuple(np.rint(index).astype(int))]
         assert made.cube_states[row, 4, 4, 4] == 1 + inside or item.nodule
     assert set(np.unique(made.cube_states)) >= {1, 2}
+
+
+def test_a_slice_number_gives_the_cube_in_the_middle_of_the_lungs(tree):
+    """Where the crop of the same slice is; the lungs are not in the middle of the image."""
+    path = sorted(tree.glob("subset*/*.mhd"))[0]
+    config = make_config(tree, view="cube", cube_mm=40.0, cube_px=41)
+    opened = queries.open_query_scan(path, config=config, root=tree)
+    aside = (opened.cut.center[0] + 6, opened.cut.center[1] - 9)
+    moved = dataclasses.replace(opened, cut=dataclasses.replace(opened.cut, center=aside))
+    number = opened.header.slices // 2
+    found = moved.at(slice_index=number)
+    half = config.items.canvas_px // 2
+    assert found.point == (half, half)
+    z = opened.header.index_to_world(np.array([opened.header.plane_of(number), 0, 0]))[2]
+    index = np.array([opened.cut.volume.world_to_index(np.array([0, 0, z]))[0], *aside])
+    world = tuple(opened.cut.volume.index_to_world(index))
+    same = moved.at(world_mm=world)
+    np.testing.assert_array_equal(found.cube[0], same.cube[0])
+    np.testing.assert_array_equal(found.cube[1], same.cube[1])
+    assert (found.cube[0] != opened.at(slice_index=number).cube[0]).any()
 
 
 def test_query_from_elsewhere_reports_that_its_lungs_are_found_differently(
