@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from inres import sources
 from inres.config import Config
 from inres.encoding import encoder
 from inres.encoding.in_batches import Encoders, Segmenter
@@ -79,8 +80,12 @@ def encoders(
 
 
 def load_segmenter(config: Config, workdir: Path) -> Segmenter | None:
-    """The trained U-Net as a segmenter; None where the archive's lungs are not from a U-Net."""
-    if not (workdir / "segment" / artifacts.MASKS).is_file():
+    """The trained U-Net as a segmenter; None where the archive's lungs are not from a U-Net.
+
+    Cubes from scans have the lungs of the repaired mask.
+    """
+    of_scans = config.items.view == "cube" and not sources.get(config.data.kind).ready_made
+    if of_scans or not (workdir / "segment" / artifacts.MASKS).is_file():
         return None
     return unet_segmenter(config, unet_variables(workdir / "segment"))
 

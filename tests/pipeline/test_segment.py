@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from inres.config import Config
+from inres.config import Config, Data, Items
 from inres.data import views
 from inres.data.item_store import ItemStore
-from inres.pipeline import segment
+from inres.pipeline import artifacts, networks, segment
 from inres.system.rows import Rows
 
 
@@ -66,3 +66,15 @@ def test_masks_take_room_as_they_are_written(store, tmp_path):
 def test_missing_slices_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"audit_slices\.rows: no such file; run the prep"):
         segment.segmented(Config(), tmp_path, tmp_path / "audit_slices")
+
+
+def test_cubes_from_scans_never_load_the_unet(tmp_path, monkeypatch):
+    """Their lungs are those of the repaired mask, in the archive and of a query."""
+    monkeypatch.setattr(networks, "unet_variables", lambda folder: {})
+    cubes = Items(view="cube")
+    assert networks.load_segmenter(Config(), tmp_path) is None  # no masks were made
+    (tmp_path / "segment").mkdir()
+    (tmp_path / "segment" / artifacts.MASKS).touch()
+    assert networks.load_segmenter(Config(items=cubes, data=Data(kind="luna16")), tmp_path) is None
+    assert networks.load_segmenter(Config(), tmp_path)
+    assert networks.load_segmenter(Config(items=cubes, data=Data(kind="folder")), tmp_path)
