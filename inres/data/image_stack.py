@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from inres.ct import dicom
-from inres.ct.header import Header, ScanError, require_there
+from inres.ct.header import Header, ScanError, information, require_there
 from inres.ct.image import read_image
 from inres.ct.scan import read_header
 from inres.data import stacks
@@ -34,7 +34,7 @@ class ImageStack:
     paths: tuple[Path, ...] = ()
     """The files; empty for arrays."""
     width_mm: float = 0.0
-    """Width of the images by the header of a volume; 0 if it is unknown."""
+    """Width of the images by the headers of the files; 0 if it is unknown."""
     ordered_by_name: bool = False
     """Whether the order is that of the names in a folder."""
 
@@ -64,14 +64,13 @@ def read_stack(
     by_name = len(paths) == 1 and paths[0].is_dir()
     files = _in_folder(paths[0]) if by_name else paths
     _refuse_repeated(files)
-    header, width = None, 0.0
+    header, width = None, _width_mm(files)
     images = tuple(read_image(path) for path in files)
     names = tuple(map(str, files))
     if len(files) == 1 and images[0].ndim == 3:
         header = _volume_header(files[0])
         images = tuple(images[0] if header is None else _upright(images[0], header))
         names = tuple(f"{files[0]} (slice {number})" for number in range(len(images)))
-        width = 0.0 if header is None else images[0].shape[1] * header.spacing_mm[0]
     for name, image in zip(names, images, strict=True):
         if image.ndim != 2:
             raise ScanError(
@@ -244,6 +243,24 @@ def _volume_header(path: Path) -> Header | None:
             "resample them to squares"
         )
     return header
+
+
+def _width_mm(files: Sequence[Path]) -> float:
+    """Width of images by the headers of their files; 0 where no format says anything about it.
+
+    Raises:
+      ScanError: it is not the same for all.
+    """
+    told = [path for path in files if path.name.lower().endswith(VOLUMES) or dicom.is_dicom(path)]
+    headers = list(map(information, told))
+    widths = [header.GetSize()[0] * header.GetSpacing()[0] for header in headers]
+    for path, width in zip(told, widths, strict=True):
+        if not np.isclose(width, widths[0], rtol=1e-3):
+            raise ScanError(
+                f"{path}: {width:g} mm wide by its header, but {told[0]} is {widths[0]:g} mm "
+                "wide; cut the images of a nodule to one width"
+            )
+    return widths[0] if widths else 0.0
 
 
 def _upright(pixels: np.ndarray, header: Header) -> np.ndarray:

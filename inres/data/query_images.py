@@ -12,7 +12,6 @@ from inres.config import Config
 from inres.ct.header import ScanError
 from inres.ct.hu import image_problem, measured
 from inres.ct.image import refuse_twelve_bits
-from inres.ct.scan import read_header
 from inres.data import cubes, stacks
 from inres.data.image_stack import ImageStack
 from inres.data.images import grey_square
@@ -48,12 +47,11 @@ def read_query_images(
     if len(stack) > 1:
         unfit = not _fits(stack, config) if stack.width_mm else stack.z_mm is None
         if len(stack.paths) == 1 and in_hu and unfit:
+            number = " or a slice number" if config.items.view == "slice" else ""
             raise ScanError(
-                f"{stack.paths[0]}: {len(stack)} slices, a scan; name a world coordinate or a "
-                f"slice number (images of a nodule are {_width_mm(config):g} mm wide here)"
+                f"{stack.paths[0]}: {len(stack)} slices, a scan; name a world coordinate{number} "
+                f"(images of a nodule are {_width_mm(config):g} mm wide here)"
             )
-        if len(stack.paths) > 1 and in_hu:
-            _refuse_whole_slices(stack, config)
     elif in_hu and len(_size(stack.paths[0])) == 3:
         whole = open_query_scan(stack.paths[0], config=config, root=root).at(slice_index=0)
         middle = np.arange(len(whole.planes)) == len(whole.planes) // 2
@@ -96,11 +94,13 @@ def query_images(
         refuse_twelve_bits(values, name)
         _refuse_other_scales(values, name)
     ready_made, items = sources.get(config.data.kind).ready_made, config.items
-    if stack.width_mm and not _fits(stack, config) and (items.view == "cube" or not ready_made):
+    of_known_width = not in_archive and (items.view == "cube" or not ready_made)
+    if of_known_width and stack.width_mm and not _fits(stack, config):
+        scan = "" if ready_made else "search the scan for a place, "
         raise ScanError(
             f"{name}: {stack.width_mm:g} mm wide by the header of the file, but the archive's "
-            f"images are {_width_mm(config):g} mm wide; cut it as they were cut, or correct the "
-            "header"
+            f"images are {_width_mm(config):g} mm wide; {scan}cut it as they were cut, or correct "
+            "the header"
         )
     notes = _notes(stack)
     if not ready_made and stack.width_mm:
@@ -185,20 +185,6 @@ def _fits(stack: ImageStack, config: Config) -> bool:
     """Whether a known width is that of the archive's images, to a pixel."""
     pixel = stack.width_mm / stack.images[0].shape[1]
     return abs(stack.width_mm - _width_mm(config)) <= pixel
-
-
-def _refuse_whole_slices(stack: ImageStack, config: Config) -> None:
-    """Raise a ScanError if a file is a CT slice, whose header says another width than a crop's."""
-    for path in stack.paths:
-        if len(_size(path)) != 3:
-            continue
-        header = read_header(path)
-        slice_ = dataclasses.replace(stack, width_mm=header.shape[2] * header.spacing_mm[0])
-        if not _fits(slice_, config):
-            raise ScanError(
-                f"{path}: a CT slice {slice_.width_mm:g} mm wide, but images of a nodule are "
-                f"{_width_mm(config):g} mm wide here; search the scan for a place"
-            )
 
 
 def _refuse_unlike(stack: ImageStack) -> None:

@@ -267,6 +267,27 @@ def test_a_picture_from_an_archive_of_cubes_from_scans_is_its_cube_alone():
     np.testing.assert_array_equal(queries.network_input(made, CUBES), views.alone(item[None])[0])
 
 
+@pytest.mark.parametrize("name", ["q.mha", "q.nrrd", "q.nii.gz"])
+def test_the_header_of_a_single_slice_says_how_wide_it_is(tmp_path, name):
+    items = Items(size_px=8, crop_mm=16.0)
+    for pixels in (GREY, GREY[None]):
+        image = sitk.GetImageFromArray(pixels)
+        for pixel, right in ((2.0, True), (25.0, False)):
+            image.SetSpacing((pixel,) * pixels.ndim)
+            sitk.WriteImage(image, str(tmp_path / name))
+            stack = image_stack.read_stack([tmp_path / name])
+            assert stack.width_mm == pytest.approx(8 * pixel)
+            if right:
+                query_of(stack, scan_config(items), planes=1)
+                continue
+            with pytest.raises(ScanError, match=rf"{name}: 200 mm wide by the header .* 16 mm"):
+                query_of(stack, scan_config(items), planes=1)
+            query_of(stack, folder_config(items), planes=1)  # as wide as it is
+    narrow = write(tmp_path / "narrow.mha", GREY[None], (2.0, 2.0, 2.0))
+    with pytest.raises(ScanError, match=r"narrow\.mha: 16 mm wide by its header, but .* is 200 mm"):
+        image_stack.read_stack([tmp_path / name, narrow], slice_mm=2.0)
+
+
 def test_a_volume_for_an_archive_of_scans_is_a_crop_if_it_is_as_wide(tmp_path):
     hu = np.stack([GREY.astype(np.int16) * 10 - 900] * 3)
     items = Items(neighbours=1, neighbour_mm=2.0, size_px=8, crop_mm=16.0)
@@ -281,7 +302,7 @@ def test_a_volume_for_an_archive_of_scans_is_a_crop_if_it_is_as_wide(tmp_path):
         query_of(scan, scan_config(items), planes=3)
     for pixel, message in (
         (2.0, ""),
-        (20.0, r"s0\.mha: a CT slice 160 mm wide, .* 16 mm wide here"),
+        (20.0, r"s0\.mha: 160 mm wide by the header .* 16 mm wide; search the scan"),
     ):
         slices = [
             write(tmp_path / f"s{i}.mha", hu[[i]], (pixel, pixel, 2.0)) for i in range(len(hu))
