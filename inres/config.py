@@ -118,9 +118,10 @@ class Items:
     normal_clearance_mm: float = 8.0
     """Least distance along the body axis between a normal slice and the surface of any finding."""
     normal_inside_mm: float = 0.0
-    """Distance from the ends of a scan at which normal slices are preferred, at least as far as an
-    item's `neighbours` or its cube reach. Runs that differ in those have the same normal slices,
-    and can be compared, if this is the largest of these distances; an ablation sees to it."""
+    """Distance from the ends of a scan, and along each axis from all findings, at which normal
+    places are preferred, at least as far as an item's `neighbours` or its cube reach. Runs that
+    differ in those have the same normal places, and can be compared, if this is the largest of
+    these distances; an ablation sees to it."""
     slices_per_nodule: int = 1
     """Of scans: maximum number of training slices per nodule (odd), all within half a radius of its
     centre. The archive and the queries contain the central slice only."""
@@ -140,7 +141,7 @@ class Items:
     crop_mm: float = 48.0
     """Side of a crop; for cubes of a folder, the width of its images."""
     cube_mm: float = 32.0
-    """Side of a cube, at most `crop_mm`."""
+    """Side of a cube; in a folder at most `crop_mm`."""
     cube_px: int = 31
     """Side of a cube in voxels, odd, so that its central plane is the nodule's own slice."""
     slice_mm: float = 0.0
@@ -192,12 +193,6 @@ class Items:
             require(value == needed, field, value, f"{needed} where items.view is 'cube'")
         require(
             self.unit != "slice", "items.unit", self.unit, "auto or nodule where the view is 'cube'"
-        )
-        require(
-            self.cube_mm <= self.crop_mm,
-            "items.cube_mm",
-            self.cube_mm,
-            f"at most items.crop_mm = {self.crop_mm:g}",
         )
 
     @property

@@ -85,9 +85,9 @@ def test_an_impossible_setting_of_a_loss_is_named(loss, field, value):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("neighbours", 1), ("slices_per_nodule", 3), ("unit", "slice"), ("cube_mm", 49.0)],
+    [("neighbours", 1), ("slices_per_nodule", 3), ("unit", "slice")],
 )
-def test_a_cube_is_one_item_of_one_nodule_within_its_images(field, value):
+def test_a_cube_is_one_item_of_one_nodule(field, value):
     lib.Items(**{field: value})
     with pytest.raises(lib.ConfigError, match=rf"config\.items\.{field} = {value!r}"):
         lib.Items(view="cube", **{field: value})

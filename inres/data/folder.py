@@ -15,6 +15,7 @@ from inres.data import images, item_store, labels, stacks, views
 from inres.data.item_table import COLUMNS, read_table, text_names, write_table
 from inres.data.items import Item, nodule_names
 from inres.system import files
+from inres.system.checks import require
 from inres.system.progress import progress
 from inres.system.rows import rows_file
 
@@ -45,11 +46,18 @@ def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
     central slice of a nodule is an item; the others are part of its cube.
 
     Raises:
+      ConfigError: cubes are to be wider than the images.
       ValueError, FileNotFoundError: as `read_folder`, `masks_of`, `neighbour_rows` and
         `nodule_stacks`; or an image or mask cannot be read, has another size than the others or
         than its image, or values that do not fit its type.
     """
     cubes = config.items.view == "cube"
+    require(
+        not cubes or config.items.cube_mm <= config.items.crop_mm,
+        "items.cube_mm",
+        config.items.cube_mm,
+        f"at most items.crop_mm = {config.items.crop_mm:g}, the width of the images",
+    )
     by = labels.AUTO if config.items.label == "label" else config.items.label
     labelled = labels.label_items(read_folder(root), by, normal=_shows_none)
     table = with_central_slices(labelled.items, "nodule" if cubes else config.items.unit)

@@ -71,8 +71,12 @@ def difference(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     """The first inputs that differ, in words; those of earlier stages only if nothing else does."""
     keys = [k for k in sorted({*old, *new}) if old.get(k) != new.get(k)]
     own = [k for k in keys if not k.startswith("upstream.")] or keys
+
+    def value(inputs: Mapping[str, Any], key: str) -> str:
+        return repr(inputs[key]) if key in inputs else "not used"
+
     shown = [
-        "input files changed" if k == FILES else f"{k} was {old.get(k)!r}, now {new.get(k)!r}"
+        "input files changed" if k == FILES else f"{k} was {value(old, k)}, now {value(new, k)}"
         for k in own[:4]
     ]
     return ", ".join(shown) + (f" and {len(own) - 4} more" if len(own) > 4 else "")

@@ -88,10 +88,12 @@ def require_same_config(workdir: Path, config: Config, *, redo: Collection[str] 
         before = {k: v for k, v in (record or {"inputs": {}})["inputs"].items() if k in given}
         now = {name: given[name] for name in before}
         if before != now:
+            views = {before.get("items.view"), now.get("items.view")}
             raise stages.Changed(
                 f"{workdir / stage} was made with another config: "
                 + stages.difference(before, now),
-                stage,
+                # Cubes are cut when items are prepared, before any stage that records the view.
+                "prepare" if len(views) == 2 and "cube" in views else stage,
             )
 
 

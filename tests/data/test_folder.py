@@ -18,6 +18,7 @@ from inres.data import (
     views,
 )
 from inres.system import files
+from inres.system.checks import ConfigError
 
 HEADER = "image,scan,nodule,label,diameter_mm,malignancy,split\n"
 
@@ -519,6 +520,15 @@ def test_positions_that_make_no_cube_are_named(tmp_path):
     root = cube_folder(tmp_path / "again", [0.0, 2.0, 2.0])
     with pytest.raises(ValueError, match=r"images/2\.png: z_mm 2 is that of images/1\.png too"):
         prepared_cubes(root)
+    assert not (root.parent / "cubes" / "slices.rows").exists()
+
+
+def test_a_cube_is_no_wider_than_its_images(tmp_path):
+    root = cube_folder(tmp_path, [0.0, 2.0])
+    with pytest.raises(
+        ConfigError, match=r"items\.cube_mm = 25\.0: must be at most .*crop_mm = 24"
+    ):
+        prepared_cubes(root, cube_mm=25.0)
     assert not (root.parent / "cubes" / "slices.rows").exists()
 
 

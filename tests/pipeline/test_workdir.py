@@ -5,8 +5,8 @@ import json
 import pytest
 
 from inres import config as config_lib
-from inres.config import Config
-from inres.pipeline import stages, workdir
+from inres.config import Config, Items, Train
+from inres.pipeline import inputs, stages, workdir
 
 
 @pytest.mark.parametrize("name", ["config.json", "environment.json", "report.html", "figures"])
@@ -54,3 +54,23 @@ def test_a_config_is_read_as_it_was_written(tmp_path):
     (tmp_path / "config.json").write_text("[]")
     with pytest.raises(stages.StageError, match="not a config"):
         workdir.read_config(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "stage"),
+    [("crop", "cube", "prepare"), ("cube", "slice", "prepare"), ("crop", "slice", "train")],
+)
+def test_cubes_instead_of_slices_need_their_items_again(tmp_path, before, now, stage):
+    def of(view):
+        items = Items(view=view)
+        return Config(items=items, train=Train(zoom=1.0, flips=False, quarter_turns=False))
+
+    for name in ("prepare", "train"):
+        stages.run_stage(tmp_path, name, inputs.stage_inputs(of(before), name), lambda out: None)
+    workdir.require_same_config(tmp_path, of(before))
+    message = f"items.view was '{before}', now '{now}'"
+    with pytest.raises(stages.Changed, match=message) as caught:
+        workdir.require_same_config(tmp_path, of(now))
+    assert caught.value.stage == stage
+    redo = stages.to_redo(tmp_path, [stage])
+    workdir.require_same_config(tmp_path, of(now), redo=redo)
