@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from inres import config as config_lib
+from inres import sources
 from inres.config import Config
 from inres.data import identity, item_table
 from inres.encoding.variables import nested
@@ -172,6 +173,7 @@ def model_card(
             if scores.get(key) is not None
         },
         "network": run.config.model.name,
+        "input": _seen(run.config),
         "precision": run.config.train.precision,
         "bits": run.stored.bits,
         "segmented": run.segmenter is not None,
@@ -182,6 +184,17 @@ def model_card(
         "fingerprint": run.stored.model,
         "versions": {name: value for name, value in environment.items() if name not in unset},
     }
+
+
+def _seen(config: Config) -> dict[str, Any]:
+    """What a network input shows of an item, with lengths in mm and pixels."""
+    items = config.items
+    seen: dict[str, Any] = {"view": items.view, "planes": config.model.planes}
+    if items.view == "cube":
+        return seen | {"cube_mm": items.cube_mm, "side_px": items.cube_px}
+    if items.view == "crop" and not sources.get(config.data.kind).ready_made:
+        seen["crop_mm"] = items.crop_mm
+    return seen | {"neighbours": items.neighbours, "side_px": items.size_px}
 
 
 # --- opening --------------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ def _train(config: Config, workdir: Path, out: Path, profile: Path | None) -> No
     artifacts.save_reach(out, limit)
     write_inputs(config, store, workdir / "segment", out, reach=reach)
     images = np.asarray(artifacts.network_inputs(out))
-    notes = blank_notes(images, rows, out / "inputs.npy")
+    notes = blank_notes(images, rows, out / "inputs.npy", config.items.view)
     if not_in_split := int(np.sum(data.side == "")):
         notes.append(f"{not_in_split} items are on no side of the split and left out")
     half = len(store.known_planes(0)) // 2
@@ -204,8 +204,11 @@ def write_inputs(
             file.write(views.limited(stack, reach[i]).tobytes())
 
 
-def blank_notes(images: np.ndarray, rows: np.ndarray, path: Path) -> list[str]:
+def blank_notes(images: np.ndarray, rows: np.ndarray, path: Path, view: str) -> list[str]:
     """Messages about network inputs, uint8 [N, S, S, C], whose planes are blank (0) among `rows`.
+
+    Args:
+      view: `config.items.view`; cubes do not have their lungs from the U-Net.
 
     Raises:
       ValueError: all of them are blank.
@@ -214,10 +217,15 @@ def blank_notes(images: np.ndarray, rows: np.ndarray, path: Path) -> list[str]:
     blank = sum(not images[row][..., :planes].any() for row in rows)
     if not blank:
         return []
+    longer = (
+        ""
+        if view == "cube"
+        else "train the U-Net longer (config.segment.steps), use the masks it learns from "
+        "(config.segment.enabled=false), or "
+    )
     remedy = (
-        "if the data has lung masks, they leave nothing of these (segment/examples.png): train the "
-        "U-Net longer (config.segment.steps), use the masks it learns from "
-        "(config.segment.enabled=false), or none (config.items.segmented=false)"
+        "if the data has lung masks, they leave nothing of these (segment/examples.png): "
+        f"{longer}use none (config.items.segmented=false)"
     )
     if blank == len(rows):
         raise ValueError(f"{path}: all {blank} training images are blank (0); {remedy}")

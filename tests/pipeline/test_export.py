@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from inres import config as config_lib
-from inres.config import Config
+from inres.config import Config, Items, Model
 from inres.data import item_table
 from inres.data.items import Item
 from inres.data.properties import PropertyScale
@@ -113,6 +113,22 @@ def test_an_export_opens_with_the_same_content(workdir, exported):
     assert theirs.class_names == ours.class_names
     assert theirs.segmenter is None
     assert len(theirs.stored) == N
+
+
+@pytest.mark.parametrize(
+    ("items", "planes", "want"),
+    [
+        (Items(neighbours=2), "each", {"crop_mm": 48.0, "neighbours": 2, "side_px": 64}),
+        (Items(view="slice", size_px=96), "channels", {"neighbours": 0, "side_px": 96}),
+        (Items(view="cube", cube_mm=40.0), "nine", {"cube_mm": 40.0, "side_px": 31}),
+    ],
+)
+def test_the_card_says_what_the_network_sees(workdir, items, planes, want):
+    run = export.open_workdir(workdir)
+    config = dataclasses.replace(run.config, items=items, model=Model(planes=planes))
+    metrics = files.read_json(workdir / "evaluation" / "metrics.json")
+    card = export.model_card(dataclasses.replace(run, config=config), metrics, {})
+    assert card["input"] == {"view": items.view, "planes": planes, **want}
 
 
 def test_opening_an_export_imports_nothing_for_its_network(exported):

@@ -15,11 +15,13 @@ def test_blank_images_are_counted_and_nothing_else_is_refused():
     with pytest.raises(
         ValueError, match=r"inputs.npy: all 2 training images are blank .*config\.segment"
     ):
-        train.blank_notes(images, np.array([0, 3]), path)
+        train.blank_notes(images, np.array([0, 3]), path, "crop")
+    with pytest.raises(ValueError, match=r"\(segment/examples.png\): use none \(config.items.seg"):
+        train.blank_notes(images, np.array([0, 3]), path, "cube")
     images[3, 1, 2, 0] = 1  # a neighbour alone
-    (note,) = train.blank_notes(images, np.array([0, 2, 3]), path)
+    (note,) = train.blank_notes(images, np.array([0, 2, 3]), path, "crop")
     assert note.startswith("2 of 3 training images are blank")
-    assert train.blank_notes(images, np.array([3]), path) == []
+    assert train.blank_notes(images, np.array([3]), path, "crop") == []
 
 
 def test_batches_are_drawn_as_the_config_says():
