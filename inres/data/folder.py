@@ -4,7 +4,7 @@ import dataclasses
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -59,7 +59,7 @@ def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
         f"at most items.crop_mm = {config.items.crop_mm:g}, the width of the images",
     )
     by = labels.AUTO if config.items.label == "label" else config.items.label
-    labelled = labels.label_items(read_folder(root), by, normal=_shows_none)
+    labelled = labels.label_items(read_folder(root), by, normal=shows_none)
     table = with_central_slices(labelled.items, "nodule" if cubes else config.items.unit)
     paths = [root / item.image for item in table]
     masks = [mask for mask in masks_of(root, table) if mask]
@@ -68,7 +68,7 @@ def prepare_folder(config: Config, *, root: Path, out: Path) -> None:
     looks, side, problems = images.check_images(paths, config.items)
     if masks:
         problems += images.check_masks(paths, masks, looks)
-    problems += _other_widths(table, side, config.items) if cubes else []
+    problems += [*_higher_than_wide(looks), *_other_widths(table, side, config.items)] * cubes
     images.refuse(problems)
     for name in item_store.OPTIONAL:
         (out / name).unlink(missing_ok=True)
@@ -114,6 +114,16 @@ def fields(config: Items) -> tuple[str, ...]:
         *common,
         *(("cube_mm", "cube_px", "crop_mm", "slice_mm") if config.view == "cube" else ()),
     )
+
+
+def _higher_than_wide(looks: Mapping[Path, images.Look]) -> list[str]:
+    """Problems of images whose width is not that of the square that they are padded to."""
+    return [
+        f"{path}: {look.shape[1]} x {look.shape[0]} pixels, higher than wide, so that cubes of it "
+        "would have another scale than its width says; cut or pad it to a square"
+        for path, look in looks.items()
+        if look.shape[0] > look.shape[1]
+    ]
 
 
 def _other_widths(items: Sequence[Item], side: int, config: Items) -> list[str]:
@@ -384,7 +394,7 @@ def _doubtful(items: Sequence[Item]) -> list[str]:
     return [text for count, text in messages if count]
 
 
-def _shows_none(item: Item) -> bool:
+def shows_none(item: Item) -> bool:
     """Whether an item shows no nodule."""
     return item.diameter_mm == 0 or (item.label == 0 and not item.diameter_mm > 0)
 

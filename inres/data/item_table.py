@@ -77,6 +77,28 @@ def read_table(path: Path, *, filled: Sequence[str] = ()) -> list[Item]:
         labels are known, or rows contradict each other. The message names file, line and column,
         and reports all bad lines together.
     """
+    table = _read(path, filled)
+    if errors := [f"{path}: {text}" for f in (_bad_labels, _contradictions) for text in f(table)]:
+        raise ValueError(listed(errors))
+    items = [item for _, _, item in table]
+    sized = {item.label > 0 for item in items if item.diameter_mm > 0}
+    return _with_normals(items) if sized == {True} else items
+
+
+def read_written(path: Path) -> list[Item]:
+    """Read a table of `write_table`, whose rows need not agree as those of a user's table.
+
+    Items that were added to an archive may lack a class that others have, and images of different
+    folders may have one name.
+
+    Raises:
+      ValueError: a column is missing, or a value does not fit its column.
+    """
+    return [item for _, _, item in _read(path, ())]
+
+
+def _read(path: Path, filled: Sequence[str]) -> list[tuple[int, str, Item]]:
+    """The (line, label as written, item) of each row; errors as of `read_table` on single rows."""
     read = files.read_csv_lines(path, ("image", "scan", "label"))
     if not read:
         raise ValueError(f"{path}: no items, only a header")
@@ -92,13 +114,9 @@ def read_table(path: Path, *, filled: Sequence[str] = ()) -> list[Item]:
             items.append(dataclasses.replace(item, texts=given))
         except ValueError as error:
             errors.append(str(error))
-    if not errors:
-        table = [(line, row["label"], item) for (line, row), item in zip(rows, items, strict=True)]
-        errors = [f"{path}: {text}" for f in (_bad_labels, _contradictions) for text in f(table)]
     if errors:
         raise ValueError(listed(errors))
-    sized = {item.label > 0 for item in items if item.diameter_mm > 0}
-    return _with_normals(items) if sized == {True} else items
+    return [(line, row["label"], item) for (line, row), item in zip(rows, items, strict=True)]
 
 
 _UNREAD = ("item_",)

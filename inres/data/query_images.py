@@ -98,7 +98,7 @@ def query_images(
     if of_known_width and stack.width_mm and not _fits(stack, config):
         scan = "" if ready_made else "search the scan for a place, "
         raise ScanError(
-            f"{name}: {stack.width_mm:g} mm wide by the header of the file, but the archive's "
+            f"{name}: {_square_mm(stack):g} mm wide by the header of the file, but the archive's "
             f"images are {_width_mm(config):g} mm wide; {scan}cut it as they were cut, or correct "
             "the header"
         )
@@ -184,7 +184,13 @@ def _width_mm(config: Config) -> float:
 def _fits(stack: ImageStack, config: Config) -> bool:
     """Whether a known width is that of the archive's images, to a pixel."""
     pixel = stack.width_mm / stack.images[0].shape[1]
-    return abs(stack.width_mm - _width_mm(config)) <= pixel
+    return abs(_square_mm(stack) - _width_mm(config)) <= pixel
+
+
+def _square_mm(stack: ImageStack) -> float:
+    """Side of the square to which images of known width are padded."""
+    height, width = stack.images[0].shape
+    return stack.width_mm * max(height, width) / width
 
 
 def _refuse_unlike(stack: ImageStack) -> None:

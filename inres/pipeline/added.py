@@ -161,7 +161,7 @@ def read_items(segment: Segment) -> list[Item]:
       AddedError, ValueError: the table is damaged.
     """
     _compare(segment, "items.csv", _sums(segment))
-    items = item_table.read_table(segment.root / "items.csv")
+    items = item_table.read_written(segment.root / "items.csv")
     if len(items) != segment.count:
         raise AddedError(f"{segment.root / 'items.csv'}: {len(items)} items; {AGAIN}")
     return items

@@ -284,7 +284,7 @@ def open_export(root: Path, *, portable: bool = False) -> TrainedRun:
         root=root,
         config=config,
         class_names=tuple(card["classes"]),
-        load_items=lambda: tuple(item_table.read_table(whole("items.csv"))),
+        load_items=lambda: tuple(item_table.read_written(whole("items.csv"))),
         images=files.load_array(root / "thumbnails.npy", COPY, mmap=True),
         channels=card["channels"],
         reach=card["reach"],

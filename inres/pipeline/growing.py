@@ -17,7 +17,7 @@ import numpy as np
 
 from inres import sources
 from inres.config import Config, Data
-from inres.data import identity, item_store, labels, prepare, views
+from inres.data import folder, identity, item_store, labels, prepare, views
 from inres.data.item_store import ItemStore
 from inres.data.items import Item
 from inres.data.scans import NothingNew
@@ -79,7 +79,7 @@ def add(
     """
     source, archive = sources.get(data.kind), run.stored.path
     _require_same_form(run.config, source)
-    config = _config_of(run.config, data, normals)
+    config = _config_of(run, data, normals)
     root = source.root_of(config.data, written=Path())
     paths = prepare.input_files(config, root)  # refuses data that is not there
     with added.lock(archive):
@@ -153,15 +153,31 @@ def _require_same_form(config: Config, source: sources.Source) -> None:
         )
 
 
-def _config_of(config: Config, data: Data, normals: int) -> Config:
-    """The settings by which new items are prepared."""
-    auto = sources.get(data.kind).ready_made and config.items.label == labels.AUTO
+def _config_of(run: TrainedRun, data: Data, normals: int) -> Config:
+    """The settings by which new items are prepared: as many planes, and the unit, of the run's."""
+    config, ready_made = run.config, sources.get(data.kind).ready_made
+    cubes = config.items.view == "cube"
     items = dataclasses.replace(
-        config.items, normals=normals, label=labels.AUTO if auto else labels.NONE
+        config.items,
+        normals=normals,
+        label=labels.AUTO if ready_made else labels.NONE,
+        neighbours=0 if cubes else views.planes_of(run.channels) // 2,
+        unit=_unit(run) if ready_made and not cubes else config.items.unit,
     )
     return dataclasses.replace(
         config, data=dataclasses.replace(data, expect_counts="off"), items=items
     )
+
+
+def _unit(run: TrainedRun) -> str:
+    """What an item of the run is (`config.items.unit`), as far as its own items show it."""
+    own = run.own or run
+    if own.config.items.unit != "auto":
+        return own.config.items.unit
+    if any(item.offset_mm for item in own.items):
+        return "nodule"
+    nodules = [(item.scan, item.patient, item.nodule) for item in own.items if item.nodule]
+    return "slice" if len({*nodules}) < len(nodules) else "auto"
 
 
 def _stamp(paths: Sequence[Path]) -> str:
@@ -218,13 +234,17 @@ def _added(
     skipped = tuple(sorted({*left_out, *copies, *(there & {item.scan for item in store.items})}))
     if not len(rows):
         return Added(0, 0, skipped, tuple(notes))
+    _require_same_size(run, store)
+    ready_made = sources.get(run.config.data.kind).ready_made
     given = labels.like(
         [store.items[row] for row in rows],
         _labelled_by(run.config),
         run.class_names,
-        normal=lambda item: item.diameter_mm == 0,
+        normal=folder.shows_none if ready_made else lambda item: item.diameter_mm == 0,
     )
     inputs = _inputs(run, store, pending)[rows]
+    if inputs.shape[-1] < run.channels:  # not one of the new nodules has several slices
+        inputs = views.single(inputs[..., 0], run.channels)
     encoded = run.encoders.unseen(inputs)
     append(run, given, views.own_slices(inputs), encoded, scans=pending / "scans.csv")
     dropped = _dropped(given, run.stored.records.columns)
@@ -253,10 +273,28 @@ def _copies(run: TrainedRun, present: set[str], pending: Path) -> tuple[set[str]
     ]
 
 
+def _require_same_size(run: TrainedRun, store: ItemStore) -> None:
+    """Refuse images of another size than the archive's, whose scale is then another.
+
+    Raises:
+      ValueError: they have; what was prepared is removed.
+    """
+    side = store.slices.shape[-1]
+    if store.cubes is None and side != run.item_side_px:
+        shutil.rmtree(store.root)
+        first = store.items[0].image or store.items[0].scan
+        raise ValueError(
+            f"{first}: {side} pixels a side, but the archive's images have {run.item_side_px}; cut "
+            "the new images as those were cut"
+        )
+
+
 def _labelled_by(config: Config) -> str:
     """What the archive's items are labelled by."""
     by, ready_made = config.items.label, sources.get(config.data.kind).ready_made
-    return labels.SIZE if by == labels.AUTO and not ready_made else by
+    if ready_made:
+        return labels.AUTO if by == "label" else by
+    return labels.SIZE if by == labels.AUTO else by
 
 
 def _inputs(run: TrainedRun, store: ItemStore, pending: Path) -> np.ndarray:

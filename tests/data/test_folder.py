@@ -532,6 +532,19 @@ def test_a_cube_is_no_wider_than_its_images(tmp_path):
     assert not (root.parent / "cubes" / "slices.rows").exists()
 
 
+def test_a_cube_is_not_made_of_images_that_are_higher_than_wide(tmp_path):
+    """Their width is then not that of the square that they are padded to."""
+    root = cube_folder(tmp_path, [0.0, 2.0])
+    path = root / "images" / "1.png"
+    pixels = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
+    sitk.WriteImage(sitk.GetImageFromArray(pixels[:, 3:-3]), str(path))
+    with pytest.raises(ValueError, match=r"images/1\.png: 6 x 12 pixels, higher than wide"):
+        prepared_cubes(root)
+    assert len(prepare(root).items) == 3
+    sitk.WriteImage(sitk.GetImageFromArray(pixels[3:-3]), str(path))
+    assert len(prepared_cubes(root).items) == 2
+
+
 def test_the_width_of_images_is_checked_where_the_table_says_it(tmp_path):
     """Images of 12 pixels, for cubes of images 24 mm wide."""
     root = cube_folder(tmp_path, [0.0, 2.0])

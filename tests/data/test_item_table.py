@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from inres.data import item_table, items
+from inres.data.items import Item
 
 
 def item(**values):
@@ -123,3 +124,17 @@ def test_no_nodule_is_0_mm_where_nodules_have_diameters(tmp_path):
     assert diameters("a,s,0,", "b,s,1,") == "[nan, nan]"
     # Benign or malignant nodules: 0 is none without a nodule.
     assert diameters("a,s,0,4", "b,s,0,", "c,s,1,9", "d,s,1,") == "[4.0, nan, 9.0, nan]"
+
+
+def test_a_table_that_was_written_may_have_rows_that_a_users_table_may_not(tmp_path):
+    """Items of several folders: equal names of images, and classes that are not known of all."""
+    rows = [
+        Item("a.png", "s1", label=2, diameter_mm=5.5, properties={"texture": 2.0}),
+        Item("a.png", "s2", label=-1, texts={"kind": "soft"}),
+        Item("", "s2", label=0, patient="p"),
+        Item("b.png", "s2", label=0, patient="q"),
+    ]
+    item_table.write_table(tmp_path / "items.csv", rows)
+    assert str(item_table.read_written(tmp_path / "items.csv")) == str(rows)
+    with pytest.raises(ValueError, match="line 3: label is blank"):
+        item_table.read_table(tmp_path / "items.csv")
