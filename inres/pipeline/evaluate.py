@@ -40,6 +40,7 @@ def evaluate_run(config: Config, workdir: Path) -> None:
 
     Raises:
       RuntimeError: the index disagrees with the evaluation.
+      StageError: items were added to the archive or removed from it.
     """
     inputs = stage_inputs(config, "evaluation")
     inputs["upstream.index"] = stages.done(workdir, "index")
@@ -51,6 +52,7 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
     data = artifacts.labelled(table, workdir)
     images = views.own_slices(artifacts.network_inputs(workdir / "train"))
     rows, archived = data.on("test"), data.archived()
+    _require_whole(workdir / "index" / "archive", len(archived))
     found, spread = together(_assess, config, workdir)
     if spread is not None:
         _require_agreement(spread, found, f"the index, spread over {count()} processes,")
@@ -70,6 +72,19 @@ def _evaluate(config: Config, workdir: Path, out: Path) -> None:
     print(results.in_words(found))
     for line in leaks.leak_lines(artifacts.leaks(workdir)):
         print(f"  note: {line}")
+
+
+def _require_whole(archive: Path, items: int) -> None:
+    """Check that the archive holds the items of the run, all of them and no others.
+
+    Raises:
+      StageError: items were added to it, or removed from it.
+    """
+    if not np.array_equal(storage.load(archive).ids, np.arange(items)):
+        raise stages.StageError(
+            f"{archive}: items were added to the archive or removed from it, so it is not the one "
+            f"to evaluate, of {items} items of the run; make it again by --redo=index"
+        )
 
 
 def _assess(config: Config, workdir: Path) -> tuple[Assessment, search_lib.Result | None]:

@@ -5,15 +5,17 @@ import itertools
 
 import numpy as np
 import pytest
+import SimpleITK as sitk
 from small_run import ARCHIVED, ITEMS, NAMES, make_items, make_run
 
-from inres.config import Config, Data
+from inres.config import Config, Data, Items
 from inres.data import identity
 from inres.data.identity import Identity
 from inres.data.items import Item
 from inres.data.properties import PropertyScale, table
 from inres.encoding.encoded import Encoded
-from inres.pipeline import added, growing
+from inres.encoding.in_batches import Encoders
+from inres.pipeline import added, evaluate, growing, stages
 from inres.pipeline.trained import with_added
 from inres.retrieval import codes
 from inres.storage import store, updates
@@ -250,3 +252,108 @@ def test_images_of_several_arrays_are_one_sequence():
         np.testing.assert_array_equal(images[row], image)
     with pytest.raises(IndexError):
         images[6]
+
+
+# --- folders of images ----------------------------------------------------------------------------
+
+
+def folder_of(root, names, *, side=8, classes=(1, 0), heights=(0.0,)):
+    """Scans of two items each; the first is a nodule, of which there is a slice at each height."""
+    (root / "images").mkdir(parents=True)
+    rng = np.random.default_rng(len(names))
+    lines = ["image,scan,nodule,label,z_mm,kind"]
+    for scan in names:
+        for n, label in enumerate(classes):
+            for z in heights if n == 0 else (heights[0],):
+                image = f"images/{scan.lstrip('x')}_{n}_{z:g}.png"
+                pixels = rng.integers(1, 255, (side, side), np.uint8)
+                sitk.WriteImage(sitk.GetImageFromArray(pixels), str(root / image))
+                kind = "soft" if label else ""
+                lines.append(f"{image},{scan},{'' if label == 0 else n},{label},{z},{kind}")
+    (root / "items.csv").write_text("\n".join(lines) + "\n")
+    return Data(kind="folder", root=str(root))
+
+
+def of_images(run, *, channels, label="auto", **changes):
+    """The run as one of a folder, with an encoder that takes its inputs only."""
+    fc3, properties = run.layers[0].fc3.shape[1], run.layers[0].properties.shape[1]
+
+    def encode(images):
+        assert images.shape[1:] == (8, 8, channels)
+        seen = images.reshape(len(images), -1).astype(np.float32)
+        sizes = run.layers[0].fc1.shape[1], run.layers[0].h.shape[1], fc3, properties
+        return Encoded(*(seen[:, :1] / 255 * np.ones(size, np.float32) for size in sizes))
+
+    config = Config(
+        data=Data(kind="folder"),
+        items=Items(neighbours=1, size_px=8, label=label, segmented=False),
+        hash=run.config.hash,
+        search=run.config.search,
+    )
+    encoders = Encoders(encode, encode)
+    return dataclasses.replace(
+        run, config=config, channels=channels, reach=1, load_encoders=lambda: encoders, **changes
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 6])
+@pytest.mark.parametrize("heights", [(0.0,), (-2.0, 0.0, 2.0)])
+def test_new_images_have_as_many_planes_as_those_of_the_archive(run, tmp_path, channels, heights):
+    own = of_images(run, channels=channels)
+    found = growing.add(own, folder_of(tmp_path / "f", ["new"], heights=heights))
+    assert (found.items, found.scans) == (2, 1)
+    assert [item.label for item in reopened(run).items[ITEMS:]] == [1, 0]
+
+
+def test_an_archive_of_slices_gets_slices(run, tmp_path):
+    """Several slices of a nodule were items of their own, so new ones are too."""
+    rows = tuple(dataclasses.replace(item, scan="s", nodule="n") for item in run.items)
+    own = of_images(run, channels=1, load_items=lambda: rows)
+    data = folder_of(tmp_path / "f", ["new"], heights=(-2.0, 0.0, 2.0))
+    assert growing.add(own, data).items == 4
+
+
+def test_images_of_another_size_are_refused(run, tmp_path):
+    own = of_images(run, channels=1)
+    with pytest.raises(ValueError, match=r"0_0\.png: 12 pixels a side, .* images have 8; cut"):
+        growing.add(own, folder_of(tmp_path / "f", ["new"], side=12))
+    assert len(reopened(run).stored) == ARCHIVED
+    assert growing.add(own, folder_of(tmp_path / "g", ["new"])).items == 2
+
+
+@pytest.mark.parametrize(
+    ("label", "names", "want"),
+    [
+        ("auto", None, [1, 0, -1, 0]),
+        ("label", None, [1, 0, -1, 0]),
+        ("kind", ("no nodule", "hard", "soft"), [2, 0, 2, 0]),
+    ],
+)
+def test_added_items_of_known_and_unknown_class_are_read_again(run, tmp_path, label, names, want):
+    """Also where images of two folders have one name."""
+    own = of_images(run, channels=1, label=label)
+    own = dataclasses.replace(own, class_names=names or own.class_names)
+    growing.add(own, folder_of(tmp_path / "f", ["new"]))
+    again = with_added(dataclasses.replace(own, stored=store.load(own.stored.path)))
+    growing.add(again, folder_of(tmp_path / "g", ["xnew"], classes=(11, 0)))
+    now = reopened(run)
+    assert [item.label for item in now.items[ITEMS:]] == want
+    first, _, third, _ = now.items[ITEMS:]
+    assert first.image == third.image
+    assert now.stored.records.many([ARCHIVED + 2])[0]["label"] == want[2]
+
+
+def test_a_changed_archive_is_not_evaluated(run):
+    """What is evaluated are the items of the run."""
+    archive = run.stored.path
+    evaluate._require_whole(archive, ARCHIVED)
+    with pytest.raises(stages.StageError, match="items were added to the archive or removed"):
+        evaluate._require_whole(archive, ARCHIVED + 1)
+    append(run, *batch(run, 2))
+    with pytest.raises(stages.StageError, match=r"make it again by --redo=index"):
+        evaluate._require_whole(archive, ARCHIVED)
+    growing.remove(reopened(run), "scan = 'new0'")
+    evaluate._require_whole(archive, ARCHIVED)
+    growing.remove(reopened(run), "item = 3")
+    with pytest.raises(stages.StageError, match="added to the archive or removed from it"):
+        evaluate._require_whole(archive, ARCHIVED)
