@@ -32,16 +32,20 @@ def class_names(labels: np.ndarray, diameters_mm: np.ndarray) -> tuple[str, ...]
     """Names of the classes of known labels int [N].
 
     Labels are Table 2's eight size classes if some diameter is known and each known diameter agrees
-    with its label, even if the largest classes are absent. Otherwise, labels 0 and 1 mean "no
-    nodule" and "nodule", unless items of class 0 have a diameter; all other labels are numbers.
+    with its label, even if the largest classes are absent. Otherwise, class 0 is "no nodule",
+    unless items of it have a diameter; of two classes, the other then is "nodule". All other labels
+    are numbers.
     """
     known, count = np.isfinite(diameters_mm), int(labels.max()) + 1
     agree = np.array_equal(size_class(diameters_mm[known]), labels[known])
     if known.any() and agree and 2 < count <= len(CLASS_NAMES):
         return CLASS_NAMES
-    if count == 2 and not np.any(diameters_mm[labels == 0] > 0):
+    numbers, none = tuple(map(str, range(count))), labels == 0
+    if np.any(diameters_mm[none] > 0):
+        return numbers
+    if count == 2:
         return "no nodule", "nodule"
-    return tuple(map(str, range(count)))
+    return ("no nodule", *numbers[1:]) if none.any() else numbers
 
 
 def no_nodule_class(names: Sequence[str]) -> int:

@@ -28,6 +28,9 @@ def test_classes_are_table_2s_where_labels_are_sizes():
     assert names([1, 2, 2], known) == ("0", "1", "2")  # 7 mm is no 5 to 6 mm
     assert len(names([0, 2, 1], [4.0, 5.5, 4.0])) == 3
     assert names([0, 7, 1], unknown)[7] == "7"  # eight classes of one's own
+    assert names([0, 2, 1], unknown) == ("no nodule", "1", "2")
+    assert names([0, 2, 1], [np.nan, 12.0, 3.0]) == ("no nodule", "1", "2")  # not Table 2's
+    assert names([0, 2, 1], [4.0, 12.0, np.nan]) == ("0", "1", "2")
 
 
 def test_class_zero_means_no_nodule_only_where_its_name_says_so():
