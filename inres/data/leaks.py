@@ -32,14 +32,33 @@ class Overlap:
         return bool(self.scans or self.patients or len(self.twins))
 
 
+def central_rows(items: Sequence[Item]) -> np.ndarray:
+    """The row of the central slice of each item's nodule, int64 [N]; of other items their own."""
+    central = {
+        (item.scan, item.patient, item.nodule): row
+        for row, item in enumerate(items)
+        if item.nodule and not item.offset_mm
+    }
+    return np.array(
+        [
+            central.get((item.scan, item.patient, item.nodule), row) if item.offset_mm else row
+            for row, item in enumerate(items)
+        ],
+        np.int64,
+    )
+
+
 def find_overlap(items: Sequence[Item], side: np.ndarray, thumbnails: np.ndarray | None) -> Overlap:
     """Find scans, patients and images that are on two sides of a split.
+
+    A slice beside the central one of its nodule, which a network can see with that, is on its side.
 
     Args:
       items: the N items.
       side: str [N], the side of each item; empty for items that are left out.
       thumbnails: uint8 [N, T, T] from `duplicates.thumbnails`, or None to compare no images.
     """
+    side = side[central_rows(items)]
     scans = tuple(shared_groups(scan_texts(items), side))
     patients = tuple(shared_groups(known_patients(items), side))
     if thumbnails is None:
@@ -89,6 +108,7 @@ def describe(items: Sequence[Item], side: np.ndarray, overlap: Overlap) -> str:
         more = f"{len(overlap.scans)} such {overlap.scans[0].split()[0]}s"
     else:
         names = item_names(items)
+        side = np.asarray(side)[central_rows(items)]
         first, second = (f"{names[i]} ({side[i]}, scan {items[i].scan})" for i in overlap.twins[0])
         what = f"{first} and {second} show the same picture"
         more = f"{len(overlap.twins)} such pairs"
@@ -119,7 +139,7 @@ def count_leaks(
     """
     test, scans, whose = side == "test", scan_texts(items), known_patients(items)
     with_twin = np.zeros(len(items), bool)
-    with_twin[overlap.twins[:, 1]] = True
+    with_twin[central_rows(items)[overlap.twins[:, 1]]] = True
     names = item_names(items)
     return {
         "items": {name: int(np.sum(side == name)) for name in SIDES},

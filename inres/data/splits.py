@@ -51,6 +51,7 @@ def split_items(
             "(config.split.overlap = 'drop')"
         )
     rows = _earlier_rows(items, side, overlap)
+    left_out = int(np.sum(side[rows] != ""))
     side[rows] = ""
     if empty := _empty_side(side):
         raise ConfigError(
@@ -58,7 +59,7 @@ def split_items(
             "the data or the split"
         )
     remaining = leaks.find_overlap(items, side, thumbnails)
-    return side, leaks.count_leaks(items, side, remaining, left_out=len(rows))
+    return side, leaks.count_leaks(items, side, remaining, left_out=left_out)
 
 
 def assign(items: Sequence[Item], config: Split) -> np.ndarray:
@@ -184,8 +185,12 @@ def _keep_with_central_slice(items: Sequence[Item], side: np.ndarray) -> None:
 
 
 def _earlier_rows(items: Sequence[Item], side: np.ndarray, overlap: leaks.Overlap) -> np.ndarray:
-    """Rows whose scan, patient or picture is also on a later side (`SIDES` gives the order)."""
-    rank = np.array([SIDES.index(name) if name else -1 for name in side])
+    """Rows whose scan, patient or picture is also on a later side (`SIDES` gives the order).
+
+    Of a nodule, all slices or none: each can be seen with the central one.
+    """
+    central = leaks.central_rows(items)
+    rank = np.array([SIDES.index(name) if name else -1 for name in side[central]])
     drop = np.zeros(len(items), bool)
     drop[overlap.twins[:, 0]] = True
     for groups, shared in (
@@ -195,7 +200,7 @@ def _earlier_rows(items: Sequence[Item], side: np.ndarray, overlap: leaks.Overla
         for group in shared:
             rows = np.flatnonzero((groups == group) & (rank >= 0))
             drop[rows[rank[rows] < rank[rows].max()]] = True
-    return np.flatnonzero(drop)
+    return np.flatnonzero(np.isin(central, central[drop]))
 
 
 def _empty_side(side: np.ndarray) -> str:

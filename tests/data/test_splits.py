@@ -259,3 +259,31 @@ def test_side_slices_are_for_training_or_left_out(kind):
     assert set(found) == {"train", ""}
     for item, name in zip(others, found, strict=True):
         assert name == "" or named[item.nodule] == "train"
+
+
+def stack_of_three(scan, side):
+    """The slices of a nodule; the central one is the second."""
+    return [
+        Item(f"{scan}{i}.png", scan, "1", 1, offset_mm=2.5 * (i - 1), split=side) for i in range(3)
+    ]
+
+
+@pytest.mark.parametrize(("shared", "of_test"), [(0, 3), (1, 5), (2, 4)])
+def test_a_nodule_of_which_one_slice_is_tested_is_left_out_as_a_whole(shared, of_test):
+    """A network sees the slices beside the central one, in training and of a query."""
+    rows = [*stack_of_three("a", "train"), *stack_of_three("b", "test"), *stack_of_three("c", "")]
+    rows += [dataclasses.replace(row, split="train", scan="d") for row in rows[6:]]
+    images = pictures(len(rows))
+    rule = Split(kind="column", val_share=0.0, overlap="drop")
+    side, found = splits.split_items(rows, rule, images)
+    assert found["shared"]["twins"] == found["left_out"] == 0
+    images[shared] = images[of_test]
+    with pytest.raises(
+        splits.LeakError, match=rf"a{shared}\.png .*b{of_test - 3}\.png .*same pict"
+    ):
+        splits.split_items(rows, dataclasses.replace(rule, overlap="refuse"), images)
+    assert leaks.examine(rows, side, images)["test_items_of_shared"]["twins"] == 1
+    dropped, found = splits.split_items(rows, rule, images)
+    assert dropped[:3].tolist() == [""] * 3
+    assert dropped[3:].tolist() == side[3:].tolist()
+    assert (found["shared"]["twins"], found["left_out"]) == (0, 3)
