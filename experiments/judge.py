@@ -22,6 +22,7 @@ from absl import flags
 
 from experiments import common
 from inres.config import ConfigError, Properties, Split
+from inres.data import properties
 from inres.data.leaks import leak_lines
 from inres.data.splits import LeakError
 from inres.pipeline import judge, stages, workdir
@@ -68,13 +69,19 @@ def judge_vectors(arguments: list[str]) -> None:
         raise LeakError(f"{error}; here, that is --overlap=drop") from None
     for line in leak_lines(division.leaks):
         print(f"  note: {line}")
+    own = Properties(importance=tuple(IMPORTANCE.value), scale=tuple(SCALE.value))
+    try:
+        named = {"properties.importance": own.weights(), "properties.scale": own.scales()}
+        properties.require_columns(named, given.table)
+    except ConfigError as error:
+        raise ConfigError(f"{given.table_file}: {error}") from None
     settings = judge.Settings(
         threshold=THRESHOLD.value,
         bits=BITS.value,
         size_px=SIZE.value,
         seed=SEED.value,
         pdf=PDF.value,
-        properties=Properties(importance=tuple(IMPORTANCE.value), scale=tuple(SCALE.value)),
+        properties=own,
     )
     root = common.workdir_path()
     with stages.lock(root):

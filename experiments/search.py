@@ -99,6 +99,10 @@ OPTIONS = {
 }
 
 
+OF_QUERY = ("query", "predicted", "pool", "note")
+"""Columns of a table of queries that say something of the query."""
+
+
 def search(arguments: list[str]) -> None:
     """Search for one query, or for each row of a table."""
     common.refuse_arguments(arguments)
@@ -290,7 +294,7 @@ def _search_table(
     found: list[dict[str, Any]] = []
     path = _with_ending(_output(root, "queries"), ".csv")
     of_results = table.columns(archive.properties, archive.columns)
-    columns = ("query", "predicted", "pool", *of_results, "note")
+    columns = (*OF_QUERY[:3], *map(_renamed, of_results), OF_QUERY[3])
     done, failed, empty = 0, 0, 0
     searched = batch.search_rows(archive, rows, options)
     try:
@@ -326,7 +330,14 @@ def _result_rows(
     notes = "; ".join(result.query.notes)
     query = {"query": name, "predicted": predicted, "pool": result.pool_size, "note": notes}
     rows = table.rows(result, archive.class_names, archive.properties, archive.columns)
-    return [query | values for values in rows] or [query]
+    return [
+        query | {_renamed(name): value for name, value in values.items()} for values in rows
+    ] or [query]
+
+
+def _renamed(name: str) -> str:
+    """A column of the results in a table of queries, which has columns of its own."""
+    return f"{name}_" if name in OF_QUERY else name
 
 
 if __name__ == "__main__":

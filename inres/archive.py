@@ -266,7 +266,11 @@ class Archive:
             properties=self._estimates(encoded),
             known=properties.known(record, self.properties),
         )
-        return self._search(query, encoded, self.options(options))
+        checked = self.options(options)
+        if not (record["scan"] or checked.own_scan):  # of an unknown scan, the item alone
+            others = f"({checked.where}) AND " if checked.where else ""
+            checked = dataclasses.replace(checked, where=f"{others}item <> {item}")
+        return self._search(query, encoded, checked)
 
     @_in_one_state
     def search_image(

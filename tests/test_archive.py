@@ -264,3 +264,20 @@ def test_searches_without_a_network_import_none(tmp_path):
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_an_item_of_an_unknown_scan_does_not_find_itself(tmp_path):
+    rows = tuple(
+        dataclasses.replace(item, scan="") for item in make_items(np.random.default_rng(0))
+    )
+    archive = Archive(make_run(tmp_path, rows, PropertyScale.of(NAMES, table(rows, NAMES))))
+
+    def found(**options):
+        hits = archive.search_item(5, k=ITEMS, min_pool=ITEMS, **options)
+        return {hit.record["item"] for hit in hits}
+
+    every = {*range(ARCHIVED)}
+    assert found(own_scan=True) == every
+    assert found() == every - {5}
+    assert found(where="item < 8") == {*range(8)} - {5}
+    assert found(where="item = 5 OR item = 6") == {6}

@@ -236,3 +236,11 @@ def test_bad_codes_and_files_are_refused_by_name(tmp_path):
         judge.read_vectors(tmp_path / "text.npy", 1, Path("items.csv"))
     with pytest.raises(FileNotFoundError, match=r"none.npy: no such file"):
         judge.read_vectors(tmp_path / "none.npy", 1, Path("items.csv"))
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("flag", ["--importance=owm=2", "--scale=owm=2"])
+def test_a_property_that_is_no_column_is_refused(data, tmp_path, flag):
+    error = refused("judge", *flags(data, tmp_path / "w"), flag)
+    assert "'owm' is no property of these items; known are" in error
+    assert "own" in error

@@ -129,3 +129,28 @@ def test_the_table_of_many_queries_has_the_properties_of_query_and_result(tmp_pa
     (row,) = results(tmp_path / "found")
     assert (row["texture"], row["query_texture"]) == ("5", "4.8")
     assert (row["diameter_mm"], row["query_diameter_mm"]) == ("9", "8")
+
+
+def test_columns_of_the_user_do_not_replace_those_of_the_query(tmp_path, monkeypatch):
+    image = np.zeros((4, 4), np.uint8)
+    record = {"item": 7, "scan": "s", "nodule": "n", "label": 1, "diameter_mm": 9.0}
+    record |= {"malignancy": None, "note": "seen twice", "query": "why", "pool": 3.0}
+
+    class Archive:
+        class_names = ("a", "b")
+        properties = ("pool",)
+        columns = ("note", "query")
+
+        def search_item(self, item, **options):
+            query = Query(f"item{item}", image, 1, notes=("one slice",))
+            return Hits(query, (Hit(1, record, 3, 0.1, image, {"pool": 3.0}, {}),), 5, 17, False)
+
+    (tmp_path / "queries.csv").write_text("item\n1\n")
+    rows = batch.read_queries(tmp_path / "queries.csv")
+    monkeypatch.setattr(search, "OUT", types.SimpleNamespace(value=str(tmp_path / "found")))
+    search._search_table(Archive(), rows, {}, tmp_path)
+    head = (tmp_path / "found.csv").read_text().splitlines()[0].split(",")
+    assert len({*head}) == len(head)
+    (row,) = results(tmp_path / "found")
+    assert (row["query"], row["pool"], row["note"]) == ("1", "5", "one slice")
+    assert (row["query_"], row["pool_"], row["note_"]) == ("why", "3", "seen twice")
