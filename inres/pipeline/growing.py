@@ -101,6 +101,7 @@ def add(
             shutil.rmtree(pending)
             return Added(0, 0, nothing.names, ())
         store = item_store.open_store(pending)
+        _require_same_size(run, store, root)
         found = _added(run, store, present, pending, _messages(pending))
         shutil.rmtree(pending)
         return found
@@ -234,7 +235,6 @@ def _added(
     skipped = tuple(sorted({*left_out, *copies, *(there & {item.scan for item in store.items})}))
     if not len(rows):
         return Added(0, 0, skipped, tuple(notes))
-    _require_same_size(run, store)
     ready_made = sources.get(run.config.data.kind).ready_made
     given = labels.like(
         [store.items[row] for row in rows],
@@ -273,19 +273,20 @@ def _copies(run: TrainedRun, present: set[str], pending: Path) -> tuple[set[str]
     ]
 
 
-def _require_same_size(run: TrainedRun, store: ItemStore) -> None:
+def _require_same_size(run: TrainedRun, store: ItemStore, root: Path) -> None:
     """Refuse images of another size than the archive's, whose scale is then another.
 
     Raises:
       ValueError: they have; what was prepared is removed.
     """
+    if not sources.get(run.config.data.kind).ready_made or store.cubes is not None:
+        return
     side = store.slices.shape[-1]
-    if store.cubes is None and side != run.item_side_px:
+    if side != run.item_side_px:
         shutil.rmtree(store.root)
-        first = store.items[0].image or store.items[0].scan
         raise ValueError(
-            f"{first}: {side} pixels a side, but the archive's images have {run.item_side_px}; cut "
-            "the new images as those were cut"
+            f"{root / store.items[0].image}: {side} pixels a side, but the archive's images have "
+            f"{run.item_side_px}; cut the new images as those were cut"
         )
 
 

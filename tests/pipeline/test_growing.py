@@ -315,7 +315,7 @@ def test_an_archive_of_slices_gets_slices(run, tmp_path):
 
 def test_images_of_another_size_are_refused(run, tmp_path):
     own = of_images(run, channels=1)
-    with pytest.raises(ValueError, match=r"0_0\.png: 12 pixels a side, .* images have 8; cut"):
+    with pytest.raises(ValueError, match=r"/f/images/new_0_0\.png: 12 pixels a side, .* have 8; "):
         growing.add(own, folder_of(tmp_path / "f", ["new"], side=12))
     assert len(reopened(run).stored) == ARCHIVED
     assert growing.add(own, folder_of(tmp_path / "g", ["new"])).items == 2
