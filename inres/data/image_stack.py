@@ -16,6 +16,8 @@ from inres.data import stacks
 
 VOLUMES = (".mhd", ".mha", ".nrrd", ".nhdr", ".nii", ".nii.gz")
 """Formats whose header says how far the slices are apart, and how wide they are."""
+PIXEL_SPACING = "0028|0030"
+"""Without it, as in a picture of a screen, the pixels of a DICOM file have no size."""
 Positions = Sequence[float] | np.ndarray
 OBLIQUE = 0.05
 """Largest direction cosine off the axes of a volume whose slices count as axial: 3 degrees."""
@@ -251,16 +253,26 @@ def _width_mm(files: Sequence[Path]) -> float:
     Raises:
       ScanError: it is not the same for all.
     """
-    told = [path for path in files if path.name.lower().endswith(VOLUMES) or dicom.is_dicom(path)]
-    headers = list(map(information, told))
-    widths = [header.GetSize()[0] * header.GetSpacing()[0] for header in headers]
-    for path, width in zip(told, widths, strict=True):
-        if not np.isclose(width, widths[0], rtol=1e-3):
+    widths = {path: width for path in files if (width := _header_width_mm(path))}
+    first, expected = next(iter(widths.items()), ("", 0.0))
+    for path, width in widths.items():
+        if not np.isclose(width, expected, rtol=1e-3):
             raise ScanError(
-                f"{path}: {width:g} mm wide by its header, but {told[0]} is {widths[0]:g} mm "
-                "wide; cut the images of a nodule to one width"
+                f"{path}: {width:g} mm wide by its header, but {first} is {expected:g} mm wide; "
+                "cut the images of a nodule to one width"
             )
-    return widths[0] if widths else 0.0
+    return expected
+
+
+def _header_width_mm(path: Path) -> float:
+    """Width of an image by its header; 0 where that does not say."""
+    of_dicom = dicom.is_dicom(path)
+    if not (of_dicom or path.name.lower().endswith(VOLUMES)):
+        return 0.0
+    header = information(path)
+    if of_dicom and not header.HasMetaDataKey(PIXEL_SPACING):
+        return 0.0
+    return float(header.GetSize()[0] * header.GetSpacing()[0])
 
 
 def _upright(pixels: np.ndarray, header: Header) -> np.ndarray:

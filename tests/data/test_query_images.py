@@ -3,6 +3,7 @@
 import contextlib
 
 import numpy as np
+import pydicom
 import pytest
 import SimpleITK as sitk
 
@@ -286,6 +287,20 @@ def test_the_header_of_a_single_slice_says_how_wide_it_is(tmp_path, name):
     narrow = write(tmp_path / "narrow.mha", GREY[None], (2.0, 2.0, 2.0))
     with pytest.raises(ScanError, match=r"narrow\.mha: 16 mm wide by its header, but .* is 200 mm"):
         image_stack.read_stack([tmp_path / name, narrow], slice_mm=2.0)
+
+
+def test_a_picture_in_dicom_has_a_width_only_if_it_says_so(tmp_path):
+    path = tmp_path / "q.dcm"
+    sitk.WriteImage(sitk.GetImageFromArray(GREY[None]), str(path))
+    picture = pydicom.dcmread(path)
+    picture.PixelSpacing = [3.0, 3.0]
+    picture.save_as(path)
+    assert image_stack.read_stack([path]).width_mm == 24.0
+    del picture.PixelSpacing
+    picture.save_as(path)
+    stack = image_stack.read_stack([path])
+    assert stack.width_mm == 0.0
+    query_of(stack, scan_config(Items(size_px=8, crop_mm=16.0)), planes=1)
 
 
 def test_a_volume_for_an_archive_of_scans_is_a_crop_if_it_is_as_wide(tmp_path):
