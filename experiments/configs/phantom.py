@@ -2,7 +2,7 @@
 
     python -m experiments.reproduce --config=experiments/configs/phantom.py --workdir=runs/phantom
 
-About 11 minutes on two cores. Fifty phantoms of 512 x 512 pixels, eight size classes, folds by
+About 12 minutes on two cores. Fifty phantoms of 512 x 512 pixels, eight size classes, folds by
 scan.
 """
 
