@@ -96,7 +96,7 @@ def inner_planes(config: Items) -> int:
 
     An item shows so many on each side of its own at most, or `normal_inside_mm` asks for more.
     """
-    return math.ceil(_reach_mm(config) / config.spacing_mm)
+    return math.ceil(reach_mm(config) / config.spacing_mm)
 
 
 def lung_point(
@@ -127,7 +127,7 @@ def near_findings(cut: Cut, z: int, findings: Sequence[Finding]) -> np.ndarray:
     near = np.zeros(cut.mask.shape[1:], bool)
     for finding in findings:
         index = cut.volume.world_to_index(np.array(finding.world_mm))
-        reach = (_reach_mm(cut.config) + _radius_mm(finding)) / cut.config.spacing_mm
+        reach = (reach_mm(cut.config) + _radius_mm(finding)) / cut.config.spacing_mm
         if abs(index[0] - z) < reach:
             low = np.maximum(np.floor(index[1:] - reach).astype(int) + 1, 0)
             high = np.maximum(np.ceil(index[1:] + reach).astype(int), 0)
@@ -135,7 +135,7 @@ def near_findings(cut: Cut, z: int, findings: Sequence[Finding]) -> np.ndarray:
     return near
 
 
-def _reach_mm(config: Items) -> float:
+def reach_mm(config: Items) -> float:
     """How far from a normal place an item may show its scan, on each side."""
     return max(config.shown_mm, config.normal_inside_mm)
 

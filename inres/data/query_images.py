@@ -5,11 +5,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 
 from inres import sources
 from inres.config import Config
-from inres.ct.header import ScanError
+from inres.ct.header import ScanError, information
 from inres.ct.hu import image_problem, measured
 from inres.ct.image import refuse_twelve_bits
 from inres.data import cubes, stacks
@@ -52,7 +51,7 @@ def read_query_images(
                 f"{stack.paths[0]}: {len(stack)} slices, a scan; name a world coordinate{number} "
                 f"(images of a nodule are {_width_mm(config):g} mm wide here)"
             )
-    elif in_hu and len(_size(stack.paths[0])) == 3:
+    elif in_hu and information(stack.paths[0]).GetDimension() == 3:
         whole = open_query_scan(stack.paths[0], config=config, root=root).at(slice_index=0)
         middle = np.arange(len(whole.planes)) == len(whole.planes) // 2
         return dataclasses.replace(whole, known=middle, cube=_plane_only(whole.cube))
@@ -247,10 +246,3 @@ def _plane_only(cube: tuple[np.ndarray, np.ndarray] | None) -> tuple[np.ndarray,
     values, states = cube
     central = np.arange(states.shape[-1]) == states.shape[-1] // 2
     return values, np.where(central, states, cubes.UNKNOWN)
-
-
-def _size(path: Path) -> tuple[int, ...]:
-    reader = sitk.ImageFileReader()
-    reader.SetFileName(str(path))
-    reader.ReadImageInformation()
-    return reader.GetSize()

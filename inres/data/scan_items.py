@@ -90,8 +90,8 @@ class Job:
     def _normals_format(self) -> tuple[int, ...]:
         """Where items show less than `normal_clearance_mm`, their normal places did not change."""
         items = self.config.items
-        reach = max(items.shown_mm, items.normal_inside_mm)
-        return (_NORMALS_FORMAT,) if reach > items.normal_clearance_mm else ()
+        near = normals.reach_mm(items) <= items.normal_clearance_mm
+        return () if near else (_NORMALS_FORMAT,)
 
     @property
     def lung_mask(self) -> Path | None:
